@@ -1,0 +1,33 @@
+# The README's two commands. Both make .venv and install what they need on first use.
+PYTHON ?= python3.11
+CONFIG ?= configs/demo.yaml
+RUN_DIR ?= runs/demo
+SET ?= # further settings, key.path=value ...
+
+PY = .venv/bin/python
+RUN = --config $(CONFIG) run_dir=$(RUN_DIR) $(SET)
+
+.PHONY: demo test lint
+demo: .venv/installed ## everything, from an empty folder to the table of stages
+	$(PY) synth_data.py $(RUN)
+	$(PY) train_sft.py $(RUN)
+	$(PY) train_grpo.py $(RUN)
+	$(PY) evaluate.py $(RUN)
+
+test: .venv/installed-dev ## all tests
+	$(PY) -m pytest
+
+lint: .venv/installed-dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+# torch is named first: without it a range takes the newest build, with gigabytes of CUDA libraries.
+.venv/installed: requirements.txt
+	test -x $(PY) || $(PYTHON) -m venv .venv || python3 -m venv .venv
+	$(PY) -m pip install -q torch==2.13.0
+	$(PY) -m pip install -q -r requirements.txt
+	touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	$(PY) -m pip install -q -r requirements-dev.txt
+	touch $@

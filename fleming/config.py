@@ -1,0 +1,260 @@
+"""Settings: dataclasses <-> YAML, unknown keys refused, dotted overrides, --help from the fields' own docstrings.
+
+The settings themselves are a tree of frozen dataclasses (settings.py); every field has a default, so that a file
+names only what differs. Field types: int, float, str, bool, Literal, X | None, list[X], tuple[X, ...], dict[str, X]
+and another dataclass. Left out: environment variables, includes, interpolation, executing a file.
+"""
+
+import argparse
+import ast
+import dataclasses
+import difflib
+import errno
+import functools
+import inspect
+import itertools
+import json
+import math
+import os
+import reprlib
+import sys
+import textwrap
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar
+
+import yaml
+
+from model.errors import InputError
+
+C = TypeVar("C")  # a settings dataclass
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, but a key that stands twice in one mapping is an error, not a silent last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for i, key in enumerate(keys):
+            if key.value in [before.value for before in keys[:i]]:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} occurs twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _parse_yaml(text: str | bytes, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InputError(f"{where}: bad YAML{place}: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{where}: bad YAML: {' '.join(str(error).split())}") from error
+
+
+@functools.cache
+def _types(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _type_name(kind: Any) -> str:
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return " | ".join(map(str, parts))
+    if origin in (types.UnionType, typing.Union):
+        return " | ".join(map(_type_name, parts))
+    if origin in (list, tuple):
+        return f"list of {_type_name(parts[0])}"
+    if origin is dict:
+        return f"mapping to {_type_name(parts[1])}"
+    if dataclasses.is_dataclass(kind):
+        return "mapping"
+    return "null" if kind is type(None) else kind.__name__
+
+
+def _finite(value: Any) -> float | None:
+    # YAML 1.1 takes 1e-5, with no point, for text.
+    is_number = type(value) in (int, float) or (isinstance(value, str) and "e" in value.lower())
+    try:
+        number = float(value) if is_number else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _convert(kind: Any, value: Any, base: Any, where: str, key: str) -> Any:
+    """Return the YAML value as the field's type; a section is laid over `base`, its present value."""
+    expected = _type_name(kind)
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):  # X | None
+        if value is None:
+            return None
+        kind = next(part for part in typing.get_args(kind) if part is not type(None))
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        section = kind() if base is None else base
+        for name, item in value.items():
+            section = _set(section, [str(name)], item, where, f"{key}." if key else "")
+        return section
+    if origin in (list, tuple) and isinstance(value, list):
+        return origin(_convert(parts[0], item, None, where, f"{key}[{i}]") for i, item in enumerate(value))
+    if origin is dict and isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return {name: _convert(parts[1], item, None, where, f"{key}.{name}") for name, item in value.items()}
+    if origin is Literal and any(value == part and type(value) is type(part) for part in parts):
+        return value
+    if kind is float and (number := _finite(value)) is not None:
+        return number
+    if kind is not float and type(value) is kind:  # exact: true is not an int
+        return value
+    found = "null" if value is None else f"{type(value).__name__} {reprlib.repr(value)}"  # an alias may nest for ever
+    hint = "; quote it" if kind is str and not isinstance(value, dict | list | None) else ""
+    raise InputError(f"{where}: {key or 'settings'}: expected {expected}, found {found}{hint}")
+
+
+def _set(section: Any, names: list[str], value: Any, where: str, prefix: str = "") -> Any:
+    """Return the dataclass with the field at the dotted path `names` replaced."""
+    name, rest, key = names[0], names[1:], prefix + names[0]
+    kinds = _types(type(section))
+    if name not in kinds:
+        near = difflib.get_close_matches(name, kinds, n=1)
+        hint = f"did you mean {prefix}{near[0]}?" if near else f"known here: {', '.join(kinds)}"
+        raise InputError(f"{where}: unknown key {key}; {hint}")
+    base = getattr(section, name)
+    if rest and dataclasses.is_dataclass(base):
+        return dataclasses.replace(section, **{name: _set(base, rest, value, where, f"{key}.")})
+    if rest and isinstance(base, dict):
+        value = {**base, ".".join(rest): value}
+    elif rest:
+        raise InputError(f"{where}: unknown key {'.'.join([key, *rest])}: {key} is of type {_type_name(kinds[name])}")
+    return dataclasses.replace(section, **{name: _convert(kinds[name], value, base, where, key)})
+
+
+def _check(section: Any, where: str, prefix: str = "") -> None:
+    for name in _types(type(section)):
+        if dataclasses.is_dataclass(child := getattr(section, name)):
+            _check(child, where, f"{prefix}{name}.")
+    if hasattr(section, "check"):
+        section.check(f"{where}: {prefix}")
+
+
+def load_config(cls: type[C], path: str | os.PathLike | None, overrides: list[str]) -> C:
+    """Return `cls()` with the YAML file laid over it, then each "dotted.key=YAML value".
+
+    A dataclass with a method `check(where)` is then asked to check itself; `where` is the start of its messages
+    ("demo.yaml: sft."). Raises InputError for a file that cannot be read, bad YAML, a key that is unknown or stands
+    twice, and a wrong type: true is no int, an int will do for a float, null only where `| None` says so.
+    """
+    config = cls()
+    if path is not None:
+        try:
+            content = _parse_yaml(Path(path).read_bytes(), str(path))
+        except OSError as error:
+            raise InputError(f"{path}: cannot read: {error.strerror or error}") from error
+        config = _convert(cls, {} if content is None else content, config, str(path), "")
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise InputError(f"command line: {override!r}: expected key.path=value")
+        value = _parse_yaml(text, f"command line: {key}")
+        config = _set(config, key.split("."), value, "command line")
+    _check(config, " + ".join([str(path)] * (path is not None) + ["command line"] * bool(overrides)) or "defaults")
+    return config
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {name: _plain(getattr(value, name)) for name in _types(type(value))}
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return the settings as nested dicts and lists, as JSON and YAML give them back."""
+    return _plain(config)
+
+
+def dump_yaml(config: Any) -> str:
+    """Return the settings as YAML, every key in it; `load_config` gives back an equal dataclass."""
+    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
+
+
+@functools.cache
+def field_docs(cls: type) -> dict[str, str]:
+    """Return field name -> the string literal that follows it in the source of the dataclass."""
+    docs = {}
+    for base in reversed([base for base in cls.__mro__ if dataclasses.is_dataclass(base)]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body
+        for field, after in itertools.pairwise(body):
+            match field, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    docs[name] = " ".join(text.split())
+    return docs
+
+
+def _help_lines(section: Any, prefix: str = "") -> Iterator[str]:
+    docs = field_docs(type(section))
+    for name, kind in _types(type(section)).items():
+        value = getattr(section, name)
+        if dataclasses.is_dataclass(value):
+            yield f"\n{prefix}{name}: {docs.get(name, '')}"
+            yield from _help_lines(value, f"{prefix}{name}.")
+        else:
+            yield f"  {prefix}{name}={json.dumps(_plain(value), ensure_ascii=False)}  ({_type_name(kind)})"
+            yield from textwrap.wrap(docs.get(name, ""), 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+
+
+def parse_command_line(
+    cls: type[C],
+    description: str,
+    argv: list[str],
+    add_arguments: Callable[[argparse.ArgumentParser], Any] = lambda parser: None,
+) -> tuple[C, argparse.Namespace]:
+    """Return the settings of `--config PATH key.path=value ...` and the namespace with the script's own options.
+
+    `add_arguments` adds those to the parser. `--help` prints every key with type, default and docstring, and exits 0.
+    Raises InputError for an unknown option and for what `load_config` refuses.
+    """
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise InputError(f"{message} (--help lists all options and keys)")
+
+        def format_help(self) -> str:
+            return super().format_help() + "\n".join(["\nkeys, with their defaults:", *_help_lines(cls()), ""])
+
+    parser = Parser(description=description, allow_abbrev=False)
+    parser.add_argument("--config", metavar="PATH", help="YAML file of settings")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key.path=value", help="replaces one setting; the value is YAML"
+    )
+    add_arguments(parser)
+    arguments = parser.parse_intermixed_args(argv)
+    return load_config(cls, arguments.config, arguments.overrides), arguments
+
+
+def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
+    """Call main(argv) and exit with its status: the end of every script.
+
+    Wrong input and a full disk are one line on stderr and status 2, Ctrl-C is one line and 130, and a reader of our
+    output that went away (`| head`) is no news. Any other exception is a bug of ours and keeps its stack trace.
+    """
+    try:
+        status = main(sys.argv[1:]) or 0
+        sys.stdout.flush()
+        sys.exit(status)
+    except InputError as error:
+        message, status = f"error: {error}", 2
+    except KeyboardInterrupt:
+        message, status = "interrupted", 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its exit
+        sys.exit(141)  # as the shell has it: 128 + SIGPIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        message, status = f"error: {error}", 2
+    print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)

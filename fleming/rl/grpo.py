@@ -1,0 +1,149 @@
+"""The maths of GRPO on plain tensors: group advantages and the loss. Knows no model, no text and no process group.
+
+A preset is data: which objective, which baseline, which KL estimator, how tokens are weighted. Left out: old
+log-probs and rollouts (rl/rollout.py), and the optimiser.
+
+Letters: Q questions, G group size, N sequences (Q * G, or a micro-batch's share), T response tokens of all of them.
+Equations: "Eq. n" is the Fleming-R1 paper's; DeepSeekMath is arXiv 2402.03300; "k1-k3" are the three estimators of
+KL(pi || ref) in Schulman's note "Approximating KL divergence" (2020).
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+LOG_RATIO_LIMIT = 20.0  # |log ratio| beyond this is clamped before exp, and counted
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What the loss is. Defaults are the preset `grpo`."""
+
+    objective: Literal["clipped_ratio", "log_prob"] = "clipped_ratio"
+    """clipped_ratio: PPO's surrogate of the importance ratio. log_prob: log pi itself (REINFORCE, Eq. 1)."""
+    normalize_std: bool = True
+    """Divide advantages by the group's standard deviation. Off: Eq. 3 as printed."""
+    clip_low: float = 0.2
+    """The ratio is clipped below at 1 - clip_low. Inert where each rollout is used for one update (ratio 1)."""
+    clip_high: float = 0.2
+    """The ratio is clipped above at 1 + clip_high; higher lets unlikely tokens grow faster."""
+    kl_estimator: Literal["none", "k1", "k2", "k3"] = "k3"
+    """Estimator of KL(pi || ref) that is added to the loss. none: no reference model is loaded at all."""
+    kl_coef: float = 1e-3
+    """Weight of the KL term; higher keeps the policy nearer the reference. At 0 no reference is loaded."""
+    aggregation: Literal["sequence_mean", "sequence_sum", "token_mean"] = "sequence_mean"
+    """sequence_mean: mean over a sequence's tokens, then over sequences. sequence_sum: its sum (log pi of the whole
+    answer, Eq. 1). token_mean: every token counts the same."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a reference model enters the loss."""
+        return self.kl_estimator != "none" and self.kl_coef != 0
+
+
+PRESETS: dict[str, dict] = {
+    "grpo": {},  # DeepSeekMath Eq. 3-4
+    "paper": {  # Eq. 1-3 to the letter: no ratio, no clip, no KL, no standard deviation
+        "objective": "log_prob",
+        "normalize_std": False,
+        "kl_estimator": "none",
+        "kl_coef": 0.0,
+        "aggregation": "sequence_sum",
+    },
+}
+
+
+def preset(name: str, **overrides) -> LossConfig:
+    """Return the LossConfig of a preset, some of its fields replaced."""
+    return dataclasses.replace(LossConfig(**PRESETS[name]), **overrides)
+
+
+def group_advantages(rewards: Tensor, normalize_std: bool = True, epsilon: float = 1e-6) -> Tensor:
+    """Return A [Q, G] float64 from rewards [Q, G]: how much better each answer is than its own group.
+
+    A = r - mean(r) (Eq. 2-3), over std(r) + epsilon where `normalize_std` (DeepSeekMath 4.1.2); std is the sample
+    standard deviation (ddof 1). A group of equal rewards has exactly zero advantage: it is never left to rounding,
+    which divided by a std of 1e-17 would be a large number.
+    """
+    r = rewards.double()
+    equal = r.amax(-1, keepdim=True) == r.amin(-1, keepdim=True)
+    advantages = r - r.mean(-1, keepdim=True)  # Eq. 2, 3
+    if normalize_std and r.shape[-1] > 1:
+        advantages = advantages / (r.std(-1, keepdim=True) + epsilon)
+    return advantages.masked_fill(equal, 0.0)
+
+
+def _objective(logp: Tensor, old_logp: Tensor, advantages: Tensor, cfg: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """Per-token policy loss [T] and the counts that describe it."""
+    if cfg.objective == "log_prob":
+        return -logp * advantages, {}  # Eq. 1
+    ratio = (logp - old_logp).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+    clipped = ratio.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
+    loss = -torch.minimum(ratio * advantages, clipped * advantages)  # DeepSeekMath Eq. 3
+    return loss, {
+        "clipped_tokens": (clipped * advantages < ratio * advantages).sum(),
+        "ratio_sum": ratio.detach().sum(),
+    }
+
+
+def kl_estimate(logp: Tensor, ref_logp: Tensor, estimator: str) -> Tensor:
+    """Return the per-token estimate of KL(pi || ref) [T], nats; tokens drawn from pi.
+
+    With d = ref_logp - logp: k1 = -d, k2 = d^2 / 2, k3 = exp(d) - 1 - d. As values k1 and k3 are unbiased. As *loss
+    terms* under on-policy sampling their expected gradients differ: k1's is zero, k2's is the gradient of the
+    reverse KL(pi || ref), k3's is the gradient of the forward KL(ref || pi) (tests/test_grpo.py shows it).
+    """
+    d = (ref_logp - logp).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    return {"k1": lambda: -d, "k2": lambda: d.square() / 2, "k3": lambda: d.exp() - 1 - d}[estimator]()
+
+
+def token_weights(cu_seqlens: Tensor, aggregation: str) -> Tensor:
+    """Return each token's weight [T] before the division by the denominator."""
+    lengths = cu_seqlens.diff()
+    weights = 1.0 / lengths.clamp(min=1) if aggregation == "sequence_mean" else torch.ones_like(lengths, dtype=float)
+    return torch.repeat_interleave(weights, lengths)
+
+
+def loss_denominator(num_sequences: int, num_tokens: int, aggregation: str) -> float:
+    """Return the number that the whole step's loss is divided by, counted over all micro-batches and ranks."""
+    return float(num_tokens if aggregation == "token_mean" else num_sequences)
+
+
+def grpo_loss(
+    logp: Tensor,
+    old_logp: Tensor,
+    ref_logp: Tensor | None,
+    advantages: Tensor,
+    cu_seqlens: Tensor,
+    cfg: LossConfig,
+    denominator: float,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return this micro-batch's share of the step's loss, and what to log of it.
+
+    logp, old_logp, ref_logp [T]: log-probs (nats) of the response tokens under the policy, the policy that sampled
+    them and the reference, N responses end to end, cut by cu_seqlens [N + 1]. advantages: [N], or [T] already
+    spread over tokens. denominator: `loss_denominator` of the *whole* step, so that shares add up to the step's
+    loss however it was split; groups of zero variance stay in it.
+
+    Metrics are sums that add over micro-batches the same way: loss, policy_loss and kl are shares; *_tokens are
+    counts. At one update a rollout old_logp is the sampler's own and the ratio is 1 up to rounding, so the clip is
+    inert and the gradient is REINFORCE's; above one it must be the trainer's, recomputed before the first update.
+    """
+    if advantages.numel() == cu_seqlens.numel() - 1:
+        advantages = torch.repeat_interleave(advantages, cu_seqlens.diff())  # [T]
+    advantages = advantages.to(logp.dtype)
+    weights = (token_weights(cu_seqlens, cfg.aggregation) / denominator).to(logp.dtype)  # [T]
+
+    policy_loss, metrics = _objective(logp, old_logp, advantages, cfg)
+    loss = (policy_loss * weights).sum()
+    metrics["policy_loss"] = loss.detach()
+    if cfg.needs_reference:
+        kl = (kl_estimate(logp, ref_logp, cfg.kl_estimator) * weights).sum()
+        loss = loss + cfg.kl_coef * kl
+        metrics["kl"] = kl.detach()
+        metrics["clamped_tokens"] = ((ref_logp - logp).abs() > LOG_RATIO_LIMIT).sum()
+    metrics["loss"] = loss.detach()
+    return loss, metrics

@@ -1,0 +1,281 @@
+"""Every setting of every stage, with its default. One YAML file holds them all (configs/); `--help` prints this.
+
+The paper gives no hyperparameters: defaults are peers' values for a 7B model, and configs/demo.yaml's are tuned on
+the demo's dev split. Left out: reading and checking (config.py).
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fleming.rl.grpo import PRESETS, LossConfig, preset
+from model.errors import InputError
+
+
+def _check(where: str, **conditions: bool) -> None:
+    for name, ok in conditions.items():
+        if not ok:
+            raise InputError(f"{where}{name} is out of its range")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    questions: str = ""
+    """JSONL of questions to learn from by RL. Empty: RUN_DIR/data/rl.jsonl, which synth_data.py writes."""
+    trajectories: str = ""
+    """JSONL of worked answers for the cold start. Empty: RUN_DIR/data/cold_start.jsonl."""
+
+
+@dataclass(frozen=True)
+class SynthConfig:
+    graph: str = "assets/medical_graph.yaml"
+    """The knowledge graph to pose questions on; a relative path is looked up from the working folder, then here."""
+    train_questions: int = 6000
+    """At most this many training questions."""
+    dev_questions: int = 400
+    """Held-out compositions for tuning."""
+    test_questions: int = 600
+    """Held-out compositions for the final table."""
+    rare_factor: float = 3.0
+    """How much likelier a rare disease is drawn than a common one; higher favours the rare."""
+    degree_exponent: float = 0.5
+    """An entity is drawn in proportion to (1 + degree)^-this; higher favours what few edges reach."""
+    cold_start_share: float = 0.5
+    """Share of the training questions that get a trajectory; RL draws from all of them."""
+    wrong_turn_rate: float = 0.25
+    """Share of trajectories that take a wrong turn and mend it."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError for a value out of range."""
+        _check(
+            where,
+            train_questions=self.train_questions > 0,
+            dev_questions=self.dev_questions >= 0,
+            test_questions=self.test_questions > 0,
+            rare_factor=self.rare_factor > 0,
+            cold_start_share=0 < self.cold_start_share <= 1,
+            wrong_turn_rate=0 <= self.wrong_turn_rate <= 1,
+        )
+
+
+@dataclass(frozen=True)
+class BaseModelConfig:
+    """A small Qwen3-style model with fresh weights, for runs that start from nothing (the demo)."""
+
+    make: bool = False
+    """Make RUN_DIR/base/model: tokenizer from the synthetic text, fresh weights. Off: `model` names a folder."""
+    vocab_size: int = 2048
+    """At most this many ids in the BPE tokenizer."""
+    hidden_size: int = 128
+    """Width D."""
+    intermediate_size: int = 384
+    """Width of the SwiGLU."""
+    num_layers: int = 4
+    """Blocks."""
+    num_heads: int = 4
+    """Query heads."""
+    num_kv_heads: int = 2
+    """Key/value heads."""
+    head_dim: int = 32
+    """Width of a head; its own setting, as in Qwen3."""
+    rope_theta: float = 10000.0
+    """Base of the rotary wavelengths; short texts learn faster with a small one."""
+    initializer_range: float = 0.08
+    """Standard deviation of fresh weights."""
+    max_position_embeddings: int = 1024
+    """Longest context."""
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    learning_rate: float = 1e-5
+    """Peak of the cosine; half of it from 7B on."""
+    epochs: float = 3
+    """Passes over the trajectories."""
+    sequences_per_step: int = 128
+    """Trajectories an optimiser step."""
+    micro_batch_tokens: int = 16384
+    """Tokens a forward; lower needs less memory and changes nothing else."""
+    warmup_fraction: float = 0.05
+    """Share of the steps in which the learning rate rises from 0."""
+    weight_decay: float = 0.1
+    """On matrices only, not on norms and biases."""
+    grad_clip: float = 1.0
+    """Longest gradient norm."""
+    save_every: int = 100
+    """Steps between checkpoints."""
+    keep_last: int = 2
+    """Checkpoints kept."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError for a value out of range."""
+        _check(
+            where,
+            learning_rate=self.learning_rate > 0,
+            epochs=self.epochs > 0,
+            sequences_per_step=self.sequences_per_step > 0,
+            micro_batch_tokens=self.micro_batch_tokens > 0,
+            warmup_fraction=0 <= self.warmup_fraction <= 1,
+            grad_clip=self.grad_clip > 0,
+            save_every=self.save_every > 0,
+            keep_last=self.keep_last > 0,
+        )
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    max_steps: int = 200
+    """Optimiser steps; 0 skips the stage."""
+    group_size: int = 8
+    """Answers sampled for each question, k of Eq. 1."""
+
+
+@dataclass(frozen=True)
+class CurriculumConfig:
+    hard: tuple[str, ...] = ("moderate",)
+    """Difficulties that count as Hard in stage 1; the demo adds difficult. See docs/discrepancies.md."""
+    simple: tuple[str, ...] = ("easy",)
+    """Difficulties that count as Simple in stage 1."""
+    stage1_mix: dict[str, float] = field(default_factory=lambda: {"hard": 1, "simple": 1})
+    """Parts of each in a stage-1 step (Fig. 2)."""
+    stage2_mix: dict[str, float] = field(default_factory=lambda: {"wrong": 2, "right": 1})
+    """Parts of each in a stage-2 step (Fig. 2), by the current model's own answers."""
+    mine_every: int = 100
+    """Stage 2: answer the whole training set again after this many steps."""
+    mine_samples: int = 4
+    """Answers a question when mining; most of them wrong makes the question a failure."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError for a value out of range."""
+        _check(
+            where,
+            stage1_mix=set(self.stage1_mix) == {"hard", "simple"} and sum(self.stage1_mix.values()) > 0,
+            stage2_mix=set(self.stage2_mix) == {"wrong", "right"} and sum(self.stage2_mix.values()) > 0,
+            mine_every=self.mine_every > 0,
+            mine_samples=self.mine_samples > 0,
+        )
+
+
+@dataclass(frozen=True)
+class GRPOConfig:
+    start_from: Literal["auto", "base", "cold_start"] = "auto"
+    """cold_start: RUN_DIR/sft/model. base: `model`. auto: `model` where it is given, else the cold start's."""
+    preset: str = "grpo"
+    """The loss: grpo, or paper (Eq. 1-3 to the letter)."""
+    clip_low: float | None = None
+    """Replaces the preset's."""
+    clip_high: float | None = None
+    """Replaces the preset's."""
+    kl_coef: float | None = None
+    """Replaces the preset's; 0 loads no reference model."""
+    stage1: StageConfig = field(default_factory=StageConfig)
+    """Consolidation."""
+    stage2: StageConfig = field(default_factory=lambda: StageConfig(group_size=16))
+    """Adaptive hard-sample mining."""
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    """Which questions a step draws."""
+    reward: str = "fleming.rl.reward:medical_reward"
+    """module:function of the reward; see fleming/rl/reward.py for what it is given and returns."""
+    correct_weight: float = 1.0
+    """Reward of a right answer."""
+    format_weight: float = 0.1
+    """Reward of the required format; keep it small, or the format is all that is learned."""
+    questions_per_step: int = 64
+    """Questions an optimiser step."""
+    updates_per_rollout: int = 1
+    """Optimiser steps on the same rollouts; above 1 the clip begins to bite."""
+    learning_rate: float = 1e-6
+    """Constant after the warm-up."""
+    warmup_steps: int = 10
+    """Steps in which the learning rate rises from 0."""
+    weight_decay: float = 0.0
+    """On matrices only."""
+    grad_clip: float = 1.0
+    """Longest gradient norm."""
+    temperature: float = 1.0
+    """Of sampling and of scoring."""
+    max_new_tokens: int = 4096
+    """Longest answer; a cut one scores 0 for format."""
+    max_num_seqs: int = 256
+    """Sequences decoded at once; bounds the cache."""
+    micro_batch_tokens: int = 16384
+    """Tokens a forward; lower needs less memory and changes nothing else."""
+    show_every: int = 10
+    """Steps between printed example groups; 0 prints none."""
+    save_every: int = 20
+    """Steps between checkpoints."""
+    keep_last: int = 2
+    """Checkpoints kept."""
+
+    @property
+    def loss(self) -> LossConfig:
+        """The preset with this run's replacements."""
+        given = {name: getattr(self, name) for name in ("clip_low", "clip_high", "kl_coef")}
+        return preset(self.preset, **{k: v for k, v in given.items() if v is not None})
+
+    def check(self, where: str) -> None:
+        """Raise InputError for a value out of range."""
+        if self.preset not in PRESETS:
+            raise InputError(f"{where}preset is {self.preset!r}, expected one of {', '.join(PRESETS)}")
+        _check(
+            where,
+            questions_per_step=self.questions_per_step > 0,
+            updates_per_rollout=self.updates_per_rollout > 0,
+            learning_rate=self.learning_rate > 0,
+            temperature=self.temperature > 0,
+            max_new_tokens=self.max_new_tokens > 0,
+            max_num_seqs=self.max_num_seqs > 0,
+            micro_batch_tokens=self.micro_batch_tokens > 0,
+            grad_clip=self.grad_clip > 0,
+            save_every=self.save_every > 0,
+            keep_last=self.keep_last > 0,
+        )
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    questions: str = ""
+    """JSONL of questions (or MedQA's own file). Empty: RUN_DIR/data/test.jsonl."""
+    models: dict[str, str] = field(default_factory=dict)
+    """name -> model folder, relative to RUN_DIR; evaluated in this order. --model evaluates one folder instead."""
+    limit: int = 0
+    """Only the first so many questions; 0 is all."""
+    samples: int = 1
+    """Answers a question; the score is their mean."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    max_new_tokens: int = 4096
+    """Longest answer."""
+    max_num_seqs: int = 256
+    """Sequences decoded at once."""
+
+
+@dataclass(frozen=True)
+class Config:
+    run_dir: str = "runs/default"
+    """Everything that a run writes lies here; the same command resumes it."""
+    seed: int = 0
+    """Fixes data, noise and order."""
+    threads: int = 0
+    """CPU threads of torch; 0 leaves its default. Bitwise repeatability needs the same number."""
+    model: str = ""
+    """Hugging Face folder to start from. Empty: RUN_DIR/base/model."""
+    chat_format: Literal["qwen2.5", "qwen3", "chatml"] | None = None
+    """null: recognised from the model folder's chat template."""
+    answer_style: Literal["letter", "text"] = "letter"
+    """What stands between <answer> and </answer>: the option's letter, or its text."""
+    instruction: str = ""
+    """Last lines of the user message. Empty: fleming/prompt.py's for the answer style."""
+    system: str = ""
+    """System message; empty: none of ours (the chat format may have its own)."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Files to learn from."""
+    synth: SynthConfig = field(default_factory=SynthConfig)
+    """Stage 1: RODS."""
+    base_model: BaseModelConfig = field(default_factory=BaseModelConfig)
+    """A model to start from, where there is none."""
+    sft: SFTConfig = field(default_factory=SFTConfig)
+    """Stage 2: CoT cold start."""
+    grpo: GRPOConfig = field(default_factory=GRPOConfig)
+    """Stage 3: RLVR."""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """Stage 4: benchmarks."""

@@ -1,0 +1,79 @@
+"""Log-probs of given tokens without ever holding logits for all of them.
+
+[tokens, vocabulary] at 8,000 tokens and 150,000 ids is 5 GB in fp32, several times over with its gradient. Here
+the logits exist for one chunk of tokens at a time, and are made again in backward.
+
+Letters: T places of the pack, R scored tokens, C tokens a chunk, D hidden, V vocabulary.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fleming.training.packing import PackedBatch
+from model.attention import PackedCausal
+from model.transformer import Transformer
+
+CHUNK_TOKENS = 1024
+
+
+class _ChunkedLogProbs(torch.autograd.Function):
+    """log softmax(h W^T / temperature)[target] for each row, and the entropy of that softmax (no gradient)."""
+
+    @staticmethod
+    def forward(ctx, hidden, weight, targets, temperature, chunk_tokens):
+        logp = hidden.new_empty(hidden.shape[0], dtype=torch.float32)
+        entropy, lse = torch.empty_like(logp), torch.empty_like(logp)
+        for begin in range(0, hidden.shape[0], chunk_tokens):
+            rows = slice(begin, begin + chunk_tokens)
+            logits = F.linear(hidden[rows], weight).float() / temperature  # [C, V]
+            lse[rows] = logits.logsumexp(-1)
+            logp[rows] = logits.gather(-1, targets[rows, None])[:, 0] - lse[rows]
+            # H = lse - sum_i p_i * logit_i
+            p = (logits - lse[rows, None]).exp_()
+            entropy[rows] = lse[rows] - p.mul_(logits).sum(-1)
+        ctx.save_for_backward(hidden, weight, targets, lse)
+        ctx.temperature, ctx.chunk_tokens = temperature, chunk_tokens
+        ctx.mark_non_differentiable(entropy)
+        return logp, entropy
+
+    @staticmethod
+    def backward(ctx, grad_logp, _):
+        hidden, weight, targets, lse = ctx.saved_tensors
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        for begin in range(0, hidden.shape[0], ctx.chunk_tokens):
+            rows = slice(begin, begin + ctx.chunk_tokens)
+            logits = F.linear(hidden[rows], weight).float() / ctx.temperature
+            scale = grad_logp[rows, None] / ctx.temperature  # [C, 1]
+            # d logp / d logits = onehot(target) - softmax(logits)
+            grad = (logits - lse[rows, None]).exp_().mul_(-scale)  # [C, V]
+            grad.scatter_add_(-1, targets[rows, None], scale)
+            grad = grad.to(hidden.dtype)
+            grad_hidden[rows] = grad @ weight
+            grad_weight += grad.T @ hidden[rows]
+        return grad_hidden, grad_weight.to(weight.dtype), None, None, None
+
+
+def chunked_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, chunk_tokens: int = CHUNK_TOKENS
+) -> tuple[Tensor, Tensor]:
+    """Return log-probs [R] (nats, fp32) of targets [R] under softmax(hidden @ weight.T / temperature), and entropies [R].
+
+    hidden [R, D], weight [V, D]. Gradients flow into hidden and weight through the log-probs only.
+    """
+    return _ChunkedLogProbs.apply(hidden, weight, targets, temperature, chunk_tokens)
+
+
+def token_logprobs(transformer: Transformer, batch: PackedBatch, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Score a packed batch: log-probs and entropies [R] of its response tokens, at the temperature they were drawn at.
+
+    The softmax runs over the ids that exist in the tokenizer, as the sampler's does.
+    """
+    attend = PackedCausal(batch.cu_seqlens, batch.max_seqlen)
+
+    def readout(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        scored = hidden[0].index_select(0, batch.predict_at)  # [R, D]
+        return chunked_logprobs(scored, weight[: transformer.vocab_limit], batch.targets, temperature)
+
+    return transformer(batch.tokens, batch.positions, attend, readout)

@@ -1,0 +1,80 @@
+"""Packing without padding: sequences of any length lie end to end in one row of tokens.
+
+Targets are shifted here and nowhere else. Worked example, two sequences with prompt | response:
+
+    sequence      [5 6 | 7 8]           [9 | 3]
+    tokens         5 6 7 8               9 3
+    positions      0 1 2 3               0 1
+    predict_at       1 2  (the places whose logits predict 7 and 8)      4  (predicts 3)
+    targets          7 8                 3
+    cu_seqlens     0       4     6      response_cu_seqlens  0 2 3
+
+Letters: T tokens of the pack, N sequences, R response tokens (the ones that are scored).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """N sequences end to end. What is known per response token lies end to end in the same order, [R]."""
+
+    tokens: Tensor  # [1, T] int64
+    positions: Tensor  # [1, T] int64, from 0 in each sequence
+    cu_seqlens: Tensor  # [N + 1] int32
+    max_seqlen: int
+    predict_at: Tensor  # [R] int64: the place in the pack whose logits predict the response token
+    targets: Tensor  # [R] int64: the response tokens
+    response_cu_seqlens: Tensor  # [N + 1] int64: where each sequence's response tokens begin in [R]
+
+    @property
+    def num_sequences(self) -> int:
+        return self.cu_seqlens.numel() - 1
+
+
+def pack(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> PackedBatch:
+    """Pack prompt + response pairs; every response token is a target, no prompt token is.
+
+    The last response token (the stop id) is a target but predicts nothing, so it need not be fed: it is left out of
+    `tokens`. Every prompt must have at least one token, every response too.
+    """
+    tokens, positions, predict_at, targets, ends, response_ends = [], [], [], [], [0], [0]
+    for prompt, response in zip(prompts, responses, strict=True):
+        fed = [*prompt, *response[:-1]]
+        predict_at += range(len(tokens) + len(prompt) - 1, len(tokens) + len(fed))
+        tokens += fed
+        positions += range(len(fed))
+        targets += response
+        ends.append(len(tokens))
+        response_ends.append(len(targets))
+    return PackedBatch(
+        tokens=torch.tensor(tokens)[None],
+        positions=torch.tensor(positions)[None],
+        cu_seqlens=torch.tensor(ends, dtype=torch.int32),
+        max_seqlen=max(b - a for a, b in zip(ends, ends[1:], strict=False)),
+        predict_at=torch.tensor(predict_at),
+        targets=torch.tensor(targets),
+        response_cu_seqlens=torch.tensor(response_ends),
+    )
+
+
+def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Split sequences of the given lengths into packs of at most `max_tokens`; return their indices.
+
+    Longest first, so that a pack holds neighbours in length and laying them side by side wastes little. A sequence
+    longer than max_tokens gets a pack of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    packs: list[list[int]] = []
+    room = 0
+    for i in order:
+        if not packs or lengths[i] > room:
+            packs.append([])
+            room = max_tokens
+        packs[-1].append(i)
+        room -= lengths[i]
+    return packs

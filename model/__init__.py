@@ -1,0 +1,10 @@
+"""The language model: Qwen2/2.5, Qwen3 (dense) and Llama folders in, logits and samples out.
+
+Knows nothing of medicine, rewards or training.
+"""
+
+from model.errors import InputError
+from model.sampler import Sample, Sampler, SamplingParams
+from model.weights import load_model, save_model
+
+__all__ = ["InputError", "Sample", "Sampler", "SamplingParams", "load_model", "save_model"]

@@ -1,0 +1,92 @@
+"""How to attend: plain causal, packed causal (training, prefill) and cached (decoding).
+
+Each is a callable `(q, k, v) -> output` that a block is given; the block knows no lengths, masks or caches.
+Masks come from lengths and positions only, never from a token's value.
+
+Letters: B batch, T tokens, N sequences, S longest sequence, H query heads, K key/value heads, d head_dim.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+try:  # flash attention over packed sequences: CUDA and half precision only
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:
+    varlen_attn = None
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    """[B, T, H, d] x [B, S, K, d] -> [B, T, H, d]; query head h reads key head h // (H / K)."""
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=True).transpose(1, 2)
+
+
+def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attend within each row of a plain [B, T] batch."""
+    return _sdpa(q, k, v, causal=True)
+
+
+class PackedCausal:
+    """Attend causally within each of N sequences that lie end to end in one row of T tokens.
+
+    On CUDA in half precision the flash kernel reads the packed row as it is. Elsewhere the sequences are laid side
+    by side, [N, S], for SDPA: that padding exists inside this class alone. Right padding needs no mask, since a
+    causal query never looks to its right and the padded queries are dropped.
+    """
+
+    def __init__(self, cu_seqlens: Tensor, max_seqlen: int):
+        """cu_seqlens [N + 1] int32: where each sequence begins, and T. max_seqlen: the longest, S."""
+        self.cu_seqlens, self.max_seqlen = cu_seqlens, max_seqlen
+        lengths = cu_seqlens.diff()
+        self.num_sequences = lengths.numel()
+        rows = torch.repeat_interleave(torch.arange(self.num_sequences, device=lengths.device), lengths)
+        starts = torch.repeat_interleave(cu_seqlens[:-1], lengths)
+        offsets = torch.arange(rows.numel(), device=lengths.device) - starts
+        self.slots = rows * max_seqlen + offsets  # [T]: a packed token's place in the flat [N * S]
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q [1, T, H, d], k and v [1, T, K, d] -> [1, T, H, d]."""
+        if varlen_attn is not None and q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
+            cu, longest = self.cu_seqlens, self.max_seqlen
+            gqa = {"enable_gqa": True} if q.shape[2] != k.shape[2] else {}
+            return varlen_attn(q[0], k[0], v[0], cu, cu, longest, longest, window_size=(-1, 0), **gqa)[None]
+        if self.num_sequences == 1:
+            return causal(q, k, v)
+        out = causal(self._side_by_side(q), self._side_by_side(k), self._side_by_side(v))  # [N, S, H, d]
+        return out.flatten(0, 1).index_select(0, self.slots)[None]
+
+    def _side_by_side(self, x: Tensor) -> Tensor:
+        """[1, T, heads, d] -> [N, S, heads, d]."""
+        padded = x.new_zeros(self.num_sequences * self.max_seqlen, *x.shape[2:])
+        return padded.index_copy(0, self.slots, x[0]).unflatten(0, (self.num_sequences, self.max_seqlen))
+
+
+class PrefillInto:
+    """Packed causal attention that also hands this block's keys and values to `store(k [T, K, d], v [T, K, d])`."""
+
+    def __init__(self, packed: PackedCausal, store):
+        self.packed, self.store = packed, store
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Shapes as PackedCausal."""
+        self.store(k[0], v[0])
+        return self.packed(q, k, v)
+
+
+class Cached:
+    """One new token a row: write its key and value to the row's next place, then attend over the row so far."""
+
+    def __init__(self, keys: Tensor, values: Tensor, places: Tensor, mask: Tensor):
+        """keys, values [B, S, K, d]: views of this block's cache. places [B]: where the new token goes.
+
+        mask [B, 1, 1, S] bool: True where a place is filled, the new token's own included.
+        """
+        self.keys, self.values, self.places, self.mask = keys, values, places, mask
+        self.rows = torch.arange(keys.shape[0], device=keys.device)
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q [B, 1, H, d], k and v [B, 1, K, d] -> [B, 1, H, d]."""
+        self.keys[self.rows, self.places] = k[:, 0]
+        self.values[self.rows, self.places] = v[:, 0]
+        return _sdpa(q, self.keys, self.values, self.mask)

@@ -1,0 +1,167 @@
+"""ModelConfig: the shape of a model, read from a Hugging Face config.json and written back as one.
+
+- Qwen2 and Qwen2.5 (model_type qwen2), Qwen3 dense and Llama, in the spelling of transformers 4 and of transformers 5
+- whatever would change the numbers and is not implemented is refused by name: scaled rotary positions, active sliding
+  windows, other activations, extra biases, quantised weights
+- left out: what changes nothing here (dropout, use_cache, token ids). It is kept in `raw` for the export
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.errors import InputError
+
+ARCHITECTURES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
+MAX_JSON_BYTES = 256 << 20  # the largest tokenizer.json in use is about 30 MB
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The numbers that fix a model's architecture, under their Hugging Face names."""
+
+    model_type: str  # qwen2, qwen3 or llama
+    vocab_size: int  # rows of the embedding; the tokenizer may have fewer ids
+    hidden_size: int  # width of the residual stream
+    intermediate_size: int  # width of the SwiGLU's inner layer
+    num_hidden_layers: int  # transformer blocks
+    num_attention_heads: int  # query heads a block
+    num_key_value_heads: int  # key/value heads a block; divides num_attention_heads (grouped-query attention)
+    head_dim: int  # width of one head; need not be hidden_size / num_attention_heads
+    rope_theta: float  # base of the rotary wavelengths
+    rms_norm_eps: float  # added to the mean square in RMSNorm
+    max_position_embeddings: int  # positions that the model was trained for. Not enforced
+    tie_word_embeddings: bool  # the output matrix is the embedding itself
+    attention_bias: bool  # a bias on q, k and v: always in qwen2, never in the others
+    qk_norm: bool  # RMSNorm on each head's q and k: always in qwen3, never in the others
+    initializer_range: float  # standard deviation of fresh weights
+    raw: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)  # the config.json as it was read
+
+    @classmethod
+    def from_hf(cls, raw: dict[str, Any], where: str) -> "ModelConfig":
+        """Return the config that a decoded config.json describes; absent keys take the defaults of transformers.
+
+        `where` names the file. Raises InputError naming file, key and value for what is missing, of a wrong type,
+        out of range, contradictory or not implemented.
+        """
+        _refuse_unsupported(raw, where)
+        kind = raw["model_type"]
+        positions = 2048 if kind == "llama" else 32768
+        required = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+        sizes = {key: _read(raw, key, int, where) for key in required}
+        heads, hidden = sizes["num_attention_heads"], sizes["hidden_size"]
+        # Llama 1 files have no num_key_value_heads; for Qwen the class default (32) would be a guess.
+        kv_heads = heads if kind == "llama" or "num_key_value_heads" in raw else None
+        head_dim = 128 if kind == "qwen3" else hidden // heads if hidden % heads == 0 else None
+        config = cls(
+            **sizes,
+            model_type=kind,
+            num_key_value_heads=_read(raw, "num_key_value_heads", int, where, kv_heads),
+            head_dim=_read(raw, "head_dim", int, where, head_dim),
+            rope_theta=_rope_theta(raw, where),
+            rms_norm_eps=_read(raw, "rms_norm_eps", float, where, 1e-6),
+            max_position_embeddings=_read(raw, "max_position_embeddings", int, where, positions),
+            tie_word_embeddings=_read(raw, "tie_word_embeddings", bool, where, False),
+            attention_bias=kind == "qwen2",
+            qk_norm=kind == "qwen3",
+            initializer_range=_read(raw, "initializer_range", float, where, 0.02),
+            raw=raw,
+        )
+        kv_heads, d = config.num_key_value_heads, config.head_dim
+        _expect(heads % kv_heads == 0, where, "num_key_value_heads", kv_heads, f"a divisor of {heads} attention heads")
+        _expect(d % 2 == 0, where, "head_dim", d, "an even number (rotary pairs)")
+        return config
+
+    def to_hf(self, dtype: torch.dtype) -> dict[str, Any]:
+        """Return a config.json for weights of this dtype that transformers 4 and 5 read alike."""
+        name = str(dtype).removeprefix("torch.")
+        keys = [key for key in self.__dataclass_fields__ if key not in ("attention_bias", "qk_norm", "raw")]
+        fresh = {key: getattr(self, key) for key in keys}
+        fresh |= {"hidden_act": "silu", "bos_token_id": None, "eos_token_id": None}
+        # 4 looks for rope_theta and torch_dtype, and would fall back to other values without a word.
+        common = {"rope_theta": self.rope_theta, "torch_dtype": name, "dtype": name}
+        return (self.raw or fresh) | common | {"architectures": [ARCHITECTURES[self.model_type]]}
+
+
+def load_config(folder: str | Path) -> ModelConfig:
+    """Return the ModelConfig of a model folder. Raises InputError as `ModelConfig.from_hf` and `read_json` do."""
+    return ModelConfig.from_hf(read_json(path := Path(folder) / "config.json"), str(path))
+
+
+def read_json(path: str | Path, data: bytes | None = None) -> dict[str, Any]:
+    """Return the JSON object in a file (or in `data`, its bytes). Raises InputError naming the file if it has none."""
+    data = read_bytes(path) if data is None else data
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return a small file's bytes. Raises InputError naming it if it cannot be read or is larger than 256 MiB."""
+    try:
+        if Path(path).stat().st_size > MAX_JSON_BYTES:
+            raise InputError(f"{path}: larger than {MAX_JSON_BYTES >> 20} MiB")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _expect(ok: bool, where: str, key: str, found: Any, expected: str) -> None:
+    if not ok:
+        raise InputError(f"{where}: {key} is {json.dumps(found)[:80]}, expected {expected}")
+
+
+def _read(raw: dict[str, Any], key: str, kind: type, where: str, default: Any = None) -> Any:
+    """Return a positive int, a positive finite float or a bool. Null means absent, as in transformers."""
+    value = default if raw.get(key) is None else raw[key]
+    if value is None:
+        raise InputError(f"{where}: key {key} is missing")
+    if kind is bool:
+        _expect(isinstance(value, bool), where, key, value, "true or false")
+    else:
+        ok = type(value) in (int, kind) and 0 < value < 1e15
+        _expect(ok, where, key, value, f"a positive {'integer' if kind is int else 'number'}")
+    return kind(value)
+
+
+def _rope_theta(raw: dict[str, Any], where: str) -> float:
+    """Return the base from rope_theta (transformers 4) or rope_parameters (5); refuse every kind of scaling."""
+    thetas = [_read(raw, "rope_theta", float, where)] if raw.get("rope_theta") is not None else []
+    for key in ("rope_scaling", "rope_parameters"):
+        rope = {} if raw.get(key) is None else raw[key]
+        _expect(isinstance(rope, dict), where, key, rope, "an object or null")
+        for name in ("rope_type", "type"):
+            _expect(rope.get(name) in (None, "default"), where, f"{key}.{name}", rope.get(name), '"default"')
+        _expect(rope.get("partial_rotary_factor") in (None, 1), where, key, rope, "no partial rotation")
+        _expect(not any(isinstance(v, dict) for v in rope.values()), where, key, rope, "one base for all layers")
+        if rope.get("rope_theta") is not None:
+            thetas.append(_read(rope, "rope_theta", float, f"{where}: {key}"))
+    _expect(len(set(thetas)) < 2, where, "rope_theta", thetas, "the same base wherever it stands")
+    return thetas[0] if thetas else 10000.0
+
+
+def _refuse_unsupported(raw: dict[str, Any], where: str) -> None:
+    """Refuse what would silently give other numbers than the reference implementation's."""
+    kind = raw.get("model_type")
+    _expect(kind in tuple(ARCHITECTURES), where, "model_type", kind, f"one of {', '.join(ARCHITECTURES)}")
+    names = raw.get("architectures")
+    _expect(names in (None, [ARCHITECTURES[kind]]), where, "architectures", names, f"[{ARCHITECTURES[kind]}]")
+    neutral = {"hidden_act": "silu", "mlp_bias": False, "partial_rotary_factor": 1, "quantization_config": None}
+    if kind != "qwen2":  # whose bias is a constant, not a key
+        neutral["attention_bias"] = False
+    for key, value in neutral.items():
+        _expect(raw.get(key) in (None, value), where, key, raw.get(key), f"{json.dumps(value)} or no such key")
+    types = raw.get("layer_types") or []
+    full = isinstance(types, list) and all(t == "full_attention" for t in types)
+    _expect(full, where, "layer_types", types, "full_attention in every layer")
+    if _read(raw, "use_sliding_window", bool, where, False) and raw.get("sliding_window", 4096) is not None:
+        full = raw.get("max_window_layers", 28)  # that many layers, the first ones, attend to everything
+        unused = type(full) is int and _read(raw, "num_hidden_layers", int, where) <= full
+        _expect(unused, where, "use_sliding_window", True, "false: sliding windows are not implemented")

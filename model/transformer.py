@@ -1,0 +1,146 @@
+"""The decoder-only transformer of Qwen2, Qwen2.5, Qwen3 (dense) and Llama, one screen a class.
+
+- pre-norm blocks of grouped-query attention and SwiGLU, RMSNorm, rotary positions
+- Qwen2: bias on q, k, v. Qwen3: RMSNorm on each head's q and k before the rotation
+- parameter names are Hugging Face's without the leading "model.", so the files need no translation table
+- left out: dropout (these models use none), YaRN and sliding windows (refused by ModelConfig), caches and masks
+  (a block is told how to attend; see attention.py)
+
+Letters: B batch, T tokens, D hidden, H query heads, K key/value heads, d head_dim, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.attention import causal
+from model.config import ModelConfig
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, size: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The order matters in bf16: normalise in fp32, cast back, then scale (as the reference weights were trained).
+        x32 = x.float()
+        x32 = x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + self.eps)
+        return self.weight * x32.to(x.dtype)
+
+
+def rotary(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return cos and sin, [*positions.shape, 1, d/2] each (RoFormer Eq. 34).
+
+    Angles are fp32 whatever the compute dtype: at position 32,000 a bf16 angle is noise.
+    """
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
+    angles = positions[..., None, None].float() * (1.0 / theta**exponents)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate x [B, T, heads, d]: element i of the first half pairs with element i of the second half."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+class Attention(nn.Module):
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        self.head_dim = d = cfg.head_dim
+        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * d, bias=cfg.attention_bias)
+        self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * d, bias=cfg.attention_bias)
+        self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * d, bias=cfg.attention_bias)
+        self.o_proj = nn.Linear(cfg.num_attention_heads * d, cfg.hidden_size, bias=False)
+        self.q_norm = RMSNorm(d, cfg.rms_norm_eps) if cfg.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(d, cfg.rms_norm_eps) if cfg.qk_norm else nn.Identity()
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+        q = self.q_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, H, d]
+        k = self.k_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, K, d]
+        v = self.v_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, K, d]
+        q, k = rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin)
+        return self.o_proj(attend(q, k, v).flatten(-2))  # [B, T, D]
+
+
+class MLP(nn.Module):
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.self_attn = Attention(cfg)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.mlp = MLP(cfg)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, attend)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Transformer(nn.Module):
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        self.cfg = cfg
+        self.vocab_limit = cfg.vocab_size
+        """Ids below this exist in the tokenizer; sampler and scorer leave the others out of their softmax."""
+        self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
+        self.layers = nn.ModuleList(Block(cfg) for _ in range(cfg.num_hidden_layers))
+        self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.lm_head = nn.Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
+        self.tie_weights()
+
+    def tie_weights(self) -> None:
+        """Make the output matrix the embedding itself where the config says so. Needed again after `to_empty`."""
+        if self.cfg.tie_word_embeddings:
+            self.lm_head.weight = self.embed_tokens.weight
+
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Draw fresh weights: normal(0, initializer_range), biases 0, norms 1, residual outputs scaled by depth.
+
+        The scale 1 / sqrt(2 L) of the two matrices that write into the residual stream is GPT-2's.
+        """
+        std, depth = self.cfg.initializer_range, (2 * self.cfg.num_hidden_layers) ** -0.5
+        for name, p in self.named_parameters():
+            if p.ndim == 1:
+                nn.init.constant_(p, 0.0 if name.endswith("bias") else 1.0)
+            else:
+                scale = depth if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
+                nn.init.normal_(p, std=std * scale, generator=generator)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor | None = None,
+        attend: Attend | Sequence[Attend] = causal,
+        readout: Callable[[Tensor, Tensor], Tensor] = F.linear,
+    ):
+        """Return logits [B, T, V] for tokens [B, T] int64, or whatever `readout` makes of them.
+
+        positions [B, T] or [1, T]: default 0 .. T-1. attend: one callable for all blocks, or one for each.
+        readout(hidden [B, T, D], output matrix [V, D]): the last step, where a caller wants log-probs or one row
+        instead of all logits; it runs inside forward, where a sharded model has its output matrix at hand.
+        """
+        if positions is None:
+            positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        attends = attend if isinstance(attend, Sequence) else [attend] * len(self.layers)
+        x = self.embed_tokens(tokens)  # [B, T, D]
+        cos, sin = rotary(positions, self.cfg.head_dim, self.cfg.rope_theta, x.dtype)
+        for block, block_attend in zip(self.layers, attends, strict=True):
+            x = block(x, cos, sin, block_attend)
+        return readout(self.norm(x), self.lm_head.weight)

@@ -1,0 +1,145 @@
+"""The sampler: counted noise, the log-probs of what was sampled from, stop ids, groups."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import PlainTokenizer, hf_model, ours
+
+from fleming.training.logprobs import token_logprobs
+from fleming.training.packing import pack
+from model.errors import InputError
+from model.sampler import Sampler, SamplingParams, draw, filtered_logits, sample_noise
+
+PROMPTS = [[3, 14, 15], [9, 2, 6, 5, 3, 5, 8, 9], [3, 14, 15], [7]]
+KEYS = ["a", "b", "c", "d"]
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    return ours(hf_model("qwen3"))
+
+
+def test_the_same_call_twice_gives_the_same_samples(transformer):
+    sampler = Sampler(transformer, PlainTokenizer(101, {4}), max_num_seqs=5)
+    params = SamplingParams(n=4, max_new_tokens=20, seed=7)
+    assert sampler.generate(PROMPTS, params, KEYS) == sampler.generate(PROMPTS, params, KEYS)
+
+
+@pytest.mark.parametrize("name", ["qwen2-tied", "qwen2-untied", "qwen3", "llama"])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_sampler_and_scorer_agree_on_log_probs(name, temperature):
+    transformer = ours(hf_model(name))
+    transformer.vocab_limit = 90  # eleven ids do not exist in the tokenizer
+    sampler = Sampler(transformer, PlainTokenizer(90, {4}), max_num_seqs=6)
+    params = SamplingParams(n=5, max_new_tokens=40, temperature=temperature)
+    groups = sampler.generate(PROMPTS, params, KEYS)
+    flat = [(p, s) for p, group in zip(PROMPTS, groups, strict=True) for s in group]
+    batch = pack([p for p, _ in flat], [s.token_ids for _, s in flat])
+    scored, _ = token_logprobs(transformer, batch, temperature)
+    sampled = torch.tensor([x for _, s in flat for x in s.logprobs])
+    torch.testing.assert_close(scored, sampled, atol=1e-5, rtol=0)
+    torch.testing.assert_close((scored - sampled).exp(), torch.ones_like(sampled), atol=1e-5, rtol=0)  # the first ratio
+
+
+@torch.no_grad()
+def test_in_other_batches_and_orders_tokens_first_differ_only_at_a_boundary_of_the_cdf(transformer):
+    params = SamplingParams(n=6, max_new_tokens=60, seed=3)
+    tokenizer = PlainTokenizer(101, {4})
+    alone = [Sampler(transformer, tokenizer, 1).generate([p], params, [k])[0] for p, k in zip(PROMPTS, KEYS)]
+    order = [2, 0, 3, 1]
+    together = Sampler(transformer, tokenizer, 7).generate([PROMPTS[i] for i in order], params, [KEYS[i] for i in order])
+    compared = 0
+    for place, i in enumerate(order):
+        for j, (a, b) in enumerate(zip(alone[i], together[place], strict=True)):
+            compared += 1
+            if a.token_ids == b.token_ids:
+                continue
+            t = next(t for t, (x, y) in enumerate(zip(a.token_ids, b.token_ids)) if x != y)
+            context = torch.tensor([PROMPTS[i] + a.token_ids[:t]])
+            cdf = transformer(context)[0, -1].double().softmax(-1).cumsum(-1)
+            u = sample_noise(params.seed, KEYS[i], j, params.max_new_tokens)[t] * cdf[-1]
+            assert (cdf - u).abs().min() < 1e-5
+    assert compared == 24
+
+
+def test_noise_is_a_prefix_whatever_the_length_and_differs_by_seed_key_and_sample():
+    assert (sample_noise(0, "q", 1, 100)[:10] == sample_noise(0, "q", 1, 10)).all()
+    rows = [sample_noise(*key, 8).tobytes() for key in [(0, "q", 1), (1, "q", 1), (0, "r", 1), (0, "q", 2), (0, 1, 1)]]
+    assert len(set(rows)) == 5
+
+
+def test_draws_follow_the_distribution_and_never_hit_an_impossible_id():
+    logits = torch.tensor([[float("-inf"), 0.0, 1.0, float("-inf"), 2.0, float("-inf")]]).expand(200_000, -1)
+    noise = torch.from_numpy(np.random.default_rng(0).random(200_000))
+    ids, logprobs = draw(logits, noise, SamplingParams())
+    expected = logits[0].double().softmax(-1)
+    counts = torch.bincount(ids, minlength=6).double()
+    assert counts[[0, 3, 5]].sum() == 0
+    spread = (expected * (1 - expected) / 200_000).sqrt()
+    assert ((counts / 200_000 - expected).abs() <= 4 * spread).all()
+    torch.testing.assert_close(logprobs, expected[ids].log())
+
+
+def test_the_largest_noise_picks_the_last_possible_id():
+    logits = torch.tensor([[0.0, 3.0, -1.0, float("-inf"), float("-inf")]])
+    ids, _ = draw(logits, torch.tensor([np.nextafter(1.0, 0.0)], dtype=torch.float64), SamplingParams())
+    assert ids.item() == 2
+    ids, _ = draw(logits, torch.tensor([1.0], dtype=torch.float64), SamplingParams())  # u rounded up to the total
+    assert ids.item() == 2
+
+
+def test_top_k_and_top_p_keep_what_they_say():
+    p = torch.tensor([[0.5, 0.25, 0.15, 0.07, 0.03]])
+    kept = lambda **settings: (filtered_logits(p.log(), SamplingParams(**settings)) > float("-inf"))[0].tolist()  # noqa: E731
+    assert kept(top_k=2) == [True, True, False, False, False]
+    assert kept(top_p=0.7) == [True, True, False, False, False]
+    assert kept(top_p=0.75) == [True, True, False, False, False]
+    assert kept(top_p=0.76) == [True, True, True, False, False]
+    assert kept(top_p=0.01) == [True, False, False, False, False]
+    assert kept(top_k=3, top_p=0.85) == [True, True, True, False, False]  # 0.75 / 0.9 < 0.85: renormalised after top_k
+    assert kept() == [True] * 5
+
+
+def test_log_probs_are_of_the_filtered_distribution(transformer):
+    groups = Sampler(transformer, PlainTokenizer(101)).generate([[1, 2, 3]], SamplingParams(n=50, max_new_tokens=1, top_k=2))
+    by_id = {s.token_ids[0]: s.logprobs[0] for s in groups[0]}
+    assert len(by_id) == 2
+    assert sum(np.exp(x) for x in by_id.values()) == pytest.approx(1)
+
+
+def test_stop_ids_end_a_sample_and_belong_to_it(transformer):
+    sampler = Sampler(transformer, PlainTokenizer(101, {4}), max_num_seqs=4)
+    params = SamplingParams(n=8, max_new_tokens=30, stop_token_ids=(5, 6))
+    for sample in (s for group in sampler.generate(PROMPTS, params) for s in group):
+        stops = [i for i, t in enumerate(sample.token_ids) if t in (4, 5, 6)]
+        if sample.finish_reason == "stop":
+            assert stops == [len(sample.token_ids) - 1]
+        else:
+            assert (stops, len(sample.token_ids)) == ([], 30)
+        assert len(sample.logprobs) == len(sample.token_ids)
+
+
+def test_each_unique_prompt_is_prefilled_once(transformer, monkeypatch):
+    packs = []
+    original = Sampler._prefill_pack
+    monkeypatch.setattr(Sampler, "_prefill_pack", lambda self, pack, kept: (packs.extend(pack), original(self, pack, kept)))
+    Sampler(transformer, PlainTokenizer(101, {4}), max_num_seqs=5).generate(PROMPTS, SamplingParams(n=8, max_new_tokens=12))
+    assert sorted(packs) == sorted({tuple(p) for p in PROMPTS})
+
+
+def test_ids_beyond_the_tokenizer_are_never_sampled(transformer):
+    groups = Sampler(transformer, PlainTokenizer(20)).generate([[1], [2]], SamplingParams(n=40, max_new_tokens=10))
+    assert max(t for group in groups for s in group for t in s.token_ids) < 20
+
+
+def test_bad_input_is_refused_before_anything_runs(transformer):
+    sampler = Sampler(transformer, PlainTokenizer(101))
+    for prompts, message in (([[]], "empty"), ([[1], [101]], "vocabulary"), ([[1] * 500], "context of 512")):
+        with pytest.raises(InputError, match=message):
+            sampler.generate(prompts, SamplingParams(max_new_tokens=20))
+    with pytest.raises(InputError, match="top_p"):
+        SamplingParams(top_p=0)
+
+
+def test_no_prompts_give_no_samples(transformer):
+    assert Sampler(transformer, PlainTokenizer(101)).generate([], SamplingParams()) == []

@@ -1,0 +1,136 @@
+"""Packing, chunked log-probs and the one normaliser: the step does not depend on how it was split."""
+
+import pytest
+import torch
+from conftest import hf_model, ours
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fleming.rl.grpo import LossConfig, grpo_loss, loss_denominator
+from fleming.training.logprobs import chunked_logprobs, token_logprobs
+from fleming.training.optimizer import make_adamw, warmup_constant, warmup_cosine
+from fleming.training.packing import micro_batches, pack
+
+
+def test_the_docstrings_worked_example_of_packing():
+    batch = pack([[5, 6], [9]], [[7, 8], [3]])
+    assert batch.tokens.tolist() == [[5, 6, 7, 9]]  # the last response token predicts nothing and is not fed
+    assert batch.positions.tolist() == [[0, 1, 2, 0]]
+    assert batch.cu_seqlens.tolist() == [0, 3, 4]
+    assert batch.predict_at.tolist() == [1, 2, 3]
+    assert batch.targets.tolist() == [7, 8, 3]
+    assert batch.response_cu_seqlens.tolist() == [0, 2, 3]
+
+
+def test_micro_batches_hold_every_sequence_once_within_the_budget():
+    lengths = [5, 90, 17, 17, 40, 3, 60, 200]
+    packs = micro_batches(lengths, 100)
+    assert sorted(i for p in packs for i in p) == list(range(8))
+    assert all(sum(lengths[i] for i in p) <= 100 or len(p) == 1 for p in packs)
+
+
+def test_scored_tokens_are_the_response_and_nothing_else():
+    """Against a full softmax over each sequence on its own, shifted by hand."""
+    transformer = ours(hf_model("qwen2-tied"))
+    prompts, responses = [[5, 6, 7], [9]], [[8, 4], [3, 3, 4]]
+    logp, entropy = token_logprobs(transformer, pack(prompts, responses))
+    expected, expected_entropy = [], []
+    for prompt, response in zip(prompts, responses, strict=True):
+        log_p = transformer(torch.tensor([prompt + response]))[0].log_softmax(-1)
+        for t, token in enumerate(response):
+            row = log_p[len(prompt) + t - 1]
+            expected.append(row[token])
+            expected_entropy.append(-(row.exp() * row).sum())
+    torch.testing.assert_close(logp, torch.stack(expected), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(entropy, torch.stack(expected_entropy), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_chunked_log_probs_equal_full_ones_in_value_and_gradient(temperature):
+    g = torch.Generator().manual_seed(0)
+    hidden = torch.randn(50, 16, generator=g, requires_grad=True)
+    weight = torch.randn(301, 16, generator=g, requires_grad=True)
+    targets = torch.randint(0, 301, (50,), generator=g)
+    upstream = torch.randn(50, generator=g)
+    full = ((hidden @ weight.T) / temperature).log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+    chunked, _ = chunked_logprobs(hidden, weight, targets, temperature, chunk_tokens=7)
+    torch.testing.assert_close(chunked, full, rtol=1e-6, atol=1e-6)
+    wanted = torch.autograd.grad(full @ upstream, (hidden, weight))
+    got = torch.autograd.grad(chunked @ upstream, (hidden, weight))
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6 * b.abs().max().item())
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the most elements that any operation returned."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for x in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(x, torch.Tensor):
+                self.elements = max(self.elements, x.numel())
+        return out
+
+
+def test_no_tensor_of_tokens_times_vocabulary_is_made(monkeypatch):
+    """4,096 tokens in chunks of 1,024, and more tokens than hidden, so that no weight's transpose is as large."""
+    hf = hf_model("qwen2-tied", vocab_size=3001, num_hidden_layers=1, max_position_embeddings=5000)
+    transformer = ours(hf)
+    tokens = torch.randint(0, 3001, (4096,)).tolist()
+    with LargestTensor() as guard:
+        logp, _ = token_logprobs(transformer, pack([tokens[:1]], [tokens]))
+        logp.sum().backward()
+    assert 1024 * 3001 <= guard.elements < 4096 * 3001 // 2
+    with LargestTensor() as guard:  # the guard can see one
+        transformer(torch.tensor([tokens]))
+    assert guard.elements >= 4096 * 3001
+
+
+@pytest.mark.parametrize("aggregation", ["sequence_mean", "sequence_sum", "token_mean"])
+def test_loss_and_gradient_are_the_same_however_the_step_is_split(aggregation):
+    g = torch.Generator().manual_seed(0)
+    randint = lambda n: torch.randint(0, 101, (n,), generator=g).tolist()  # noqa: E731
+    sequences = [(randint(3 + i % 4), randint(1 + (7 * i) % 11)) for i in range(12)]
+    advantages = torch.randn(12, generator=g)
+    cfg = LossConfig(aggregation=aggregation, kl_coef=0.1)
+    tokens = sum(len(r) for _, r in sequences)
+
+    def step(parts):
+        transformer = ours(hf_model("qwen3"))
+        total = 0.0
+        for part in parts:
+            batch = pack([sequences[i][0] for i in part], [sequences[i][1] for i in part])
+            logp, _ = token_logprobs(transformer, batch)
+            old, ref = logp.detach() - 0.1, logp.detach() - 0.3
+            denominator = loss_denominator(12, tokens, aggregation)
+            loss, _ = grpo_loss(logp, old, ref, advantages[list(part)], batch.response_cu_seqlens, cfg, denominator)
+            loss.backward()
+            total += loss.item()
+        return total, torch.cat([p.grad.flatten() for p in transformer.parameters()])
+
+    whole, gradient = step([range(12)])
+    for parts in ([range(6), range(6, 12)], [[i] for i in range(12)], [[11, 3, 0], [7, 1, 2, 10, 9], [8, 4, 6, 5]]):
+        loss, split_gradient = step(parts)
+        assert loss == pytest.approx(whole, rel=1e-6)
+        assert (split_gradient - gradient).norm() <= 1e-6 * gradient.norm()
+
+
+def test_weight_decay_spares_norms_and_biases():
+    transformer = ours(hf_model("qwen2-untied"))
+    decayed, spared = make_adamw(transformer, 0.1).param_groups
+    names = {p: n for n, p in transformer.named_parameters()}
+    assert {names[p] for p in spared["params"]} == {n for n in names.values() if "norm" in n or n.endswith("bias")}
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+    assert len(decayed["params"]) + len(spared["params"]) == len(names)
+
+
+def test_schedules_at_their_corners():
+    assert warmup_cosine(1, 100, 10, 1.0) == pytest.approx(0.1)
+    assert warmup_cosine(10, 100, 10, 1.0) == pytest.approx(1.0)
+    assert warmup_cosine(55, 100, 10, 1.0) == pytest.approx(0.55)
+    assert warmup_cosine(100, 100, 10, 1.0) == pytest.approx(0.1)
+    assert [warmup_constant(s, 4, 2.0) for s in (1, 4, 9)] == [0.5, 2.0, 2.0]
+    assert warmup_constant(1, 0, 2.0) == 2.0
