@@ -1,8 +1,8 @@
 """Stage 4, evaluation (paper, section 4): accuracy with its interval, for each model of a run or for any model folder.
 
-    python evaluate.py --config configs/demo.yaml                         every stage of a run, then the table
-    python evaluate.py --model DIR evaluate.questions=medqa.jsonl run_dir=runs/mine
-    python evaluate.py --model DIR --question "Which drug treats Wilson disease?"
+python evaluate.py --config configs/demo.yaml                         every stage of a run, then the table
+python evaluate.py --model DIR evaluate.questions=medqa.jsonl run_dir=runs/mine
+python evaluate.py --model DIR --question "Which drug treats Wilson disease?"
 """
 
 import json

@@ -33,9 +33,6 @@ def main(argv: list[str]) -> None:
     folder = Path(cfg.run_dir, "data")
 
     with run_lock(cfg.run_dir, "synth_data.py"):
-        write_manifest("synth", cfg, input_hashes({"synth.graph": source}))
-        save_graph(graph, folder / "graph.jsonl")
-
         # Sample paths rare-first, mask them, pose the questions that can be certified.
         wanted = synth.train_questions + synth.dev_questions + synth.test_questions
         counts = dict.fromkeys((1, 2, 3), wanted // 3)
@@ -45,13 +42,18 @@ def main(argv: list[str]) -> None:
         # Held-out compositions: each fact of a test question occurs in training, the combination does not.
         train, dev, test = split_by_composition(questions, synth.dev_questions, synth.test_questions, cfg.seed)
 
-        # Cold start: a teacher works out part of the training questions; what fails a check is not taught.
+        # Cold start: a teacher works out part of the training questions (what fails a check is not taught), and RL
+        # learns from the others: on those it has been shown, a model remembers instead of reasoning.
         trajectories, failed = teach(train, graph, cfg)
+        taught = {t.question_id for t in trajectories}
+        rest = [q for q in train if q.id not in taught] or train
 
+        write_manifest("synth", cfg, input_hashes({"synth.graph": source}))
+        save_graph(graph, folder / "graph.jsonl")
         write_jsonl(folder / "questions.jsonl", map(to_json, [*train, *dev, *test]))
         write_jsonl(folder / "rejected.jsonl", [*rejected, *failed])
         write_jsonl(folder / "cold_start.jsonl", map(to_json, trajectories))
-        for name, part in (("rl", train), ("dev", dev), ("test", test)):
+        for name, part in (("rl", rest), ("dev", dev), ("test", test)):
             write_jsonl(folder / f"{name}.jsonl", map(to_json, part))
         report = {
             "entities": len(graph.entities),

@@ -73,7 +73,9 @@ def main(argv: list[str]) -> None:
             # Which questions: stage 1 by their grade, stage 2 by the current model's own answers.
             if stage == 2 and turn % rl.curriculum.mine_every == 0:
                 pass_rates = mine(sampler, questions, sampling, cfg, step)
-                curriculum.append({"step": step, "pass_rates": {q.id: r for q, r in zip(questions, pass_rates, strict=True)}})
+                curriculum.append(
+                    {"step": step, "pass_rates": {q.id: r for q, r in zip(questions, pass_rates, strict=True)}}
+                )
                 timer.lap("mine")
             pools, mix = stage_pools(stage, questions, pass_rates, cfg)
             drawn = draw(pools, mix, rl.questions_per_step, turn, cfg.seed)

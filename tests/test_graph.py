@@ -33,7 +33,8 @@ drugs:
      adverse_effects: [iron deficiency]}
   - {name: levodopa, mechanism: [dopamine replacement], contraindicated_in: [narrow-angle glaucoma],
      adverse_effects: [dyskinesia]}
-  - {name: tiopronin, mechanism: [thiol exchange, copper chelation], contraindicated_in: [pregnancy], adverse_effects: [rash]}
+  - {name: tiopronin, mechanism: [thiol exchange, copper chelation], contraindicated_in: [pregnancy],
+     adverse_effects: [rash]}
   - {name: allopurinol, mechanism: [xanthine oxidase inhibition], contraindicated_in: [azathioprine use],
      adverse_effects: [rash, gout flare]}
   - {name: pyridostigmine, mechanism: [cholinesterase inhibition], contraindicated_in: [bowel obstruction],
@@ -57,7 +58,7 @@ def test_import_gives_each_fact_a_type_and_evidence(graph, path):
     assert graph.entities["tremor"] == Entity("tremor", "symptom")
     assert graph.entities["Wilson disease"] == Entity("Wilson disease", "disease", rare=True)
     edge = graph.edges["Wilson disease", "treated_by", "trientine"]
-    assert edge.evidence == {"source": path, "entry": "Wilson disease"}
+    assert edge.evidence == {"source": path.rpartition("/")[2], "entry": "Wilson disease"}
     assert graph.heads("has_symptom", "tremor") == ["Wilson disease", "Parkinson disease", "gout"]
     assert graph.tails("penicillamine", "contraindicated_in") == ["pregnancy", "myasthenia gravis"]
     assert graph.entities["myasthenia gravis"].type == "disease"

@@ -1,6 +1,7 @@
 """GRPO's maths against closed forms in float64, and the identities that make a loss what it claims to be."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_preset_paper_is_equations_1_to_3_to_the_letter():
     rewards = [1.1, 0.0, 0.1]
     k, mean = 3, sum(rewards) / 3  # Eq. 2
     expected = 0.0
-    for i, (begin, end) in enumerate(zip(CU, CU[1:], strict=False)):
+    for i, (begin, end) in enumerate(pairwise(CU.tolist())):
         log_pi_y = logp[begin:end].sum()  # log pi(y_i | x)
         expected = expected - log_pi_y * (rewards[i] - mean) / k  # Eq. 3 in Eq. 1
     advantages = group_advantages(torch.tensor([rewards], dtype=torch.float64), normalize_std=False)[0]
@@ -138,7 +139,13 @@ def test_kl_estimators_have_the_value_and_gradient_that_the_docstring_says():
 def test_a_runaway_log_ratio_is_clamped_and_counted_and_stays_finite():
     logp = torch.tensor([-500.0, -1.0], requires_grad=True)
     loss, metrics = grpo_loss(
-        logp, torch.tensor([-1.0, -1.0]), torch.tensor([-1.0, -1.0]), torch.ones(1), torch.tensor([0, 2]), LossConfig(), 1.0
+        logp,
+        torch.tensor([-1.0, -1.0]),
+        torch.tensor([-1.0, -1.0]),
+        torch.ones(1),
+        torch.tensor([0, 2]),
+        LossConfig(),
+        1.0,
     )
     loss.backward()
     assert metrics["clamped_tokens"] == 1

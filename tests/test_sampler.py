@@ -45,16 +45,20 @@ def test_sampler_and_scorer_agree_on_log_probs(name, temperature):
 def test_in_other_batches_and_orders_tokens_first_differ_only_at_a_boundary_of_the_cdf(transformer):
     params = SamplingParams(n=6, max_new_tokens=60, seed=3)
     tokenizer = PlainTokenizer(101, {4})
-    alone = [Sampler(transformer, tokenizer, 1).generate([p], params, [k])[0] for p, k in zip(PROMPTS, KEYS)]
+    alone = [
+        Sampler(transformer, tokenizer, 1).generate([p], params, [k])[0] for p, k in zip(PROMPTS, KEYS, strict=True)
+    ]
     order = [2, 0, 3, 1]
-    together = Sampler(transformer, tokenizer, 7).generate([PROMPTS[i] for i in order], params, [KEYS[i] for i in order])
+    together = Sampler(transformer, tokenizer, 7).generate(
+        [PROMPTS[i] for i in order], params, [KEYS[i] for i in order]
+    )
     compared = 0
     for place, i in enumerate(order):
         for j, (a, b) in enumerate(zip(alone[i], together[place], strict=True)):
             compared += 1
             if a.token_ids == b.token_ids:
                 continue
-            t = next(t for t, (x, y) in enumerate(zip(a.token_ids, b.token_ids)) if x != y)
+            t = next(t for t, (x, y) in enumerate(zip(a.token_ids, b.token_ids, strict=False)) if x != y)
             context = torch.tensor([PROMPTS[i] + a.token_ids[:t]])
             cdf = transformer(context)[0, -1].double().softmax(-1).cumsum(-1)
             u = sample_noise(params.seed, KEYS[i], j, params.max_new_tokens)[t] * cdf[-1]
@@ -101,7 +105,9 @@ def test_top_k_and_top_p_keep_what_they_say():
 
 
 def test_log_probs_are_of_the_filtered_distribution(transformer):
-    groups = Sampler(transformer, PlainTokenizer(101)).generate([[1, 2, 3]], SamplingParams(n=50, max_new_tokens=1, top_k=2))
+    groups = Sampler(transformer, PlainTokenizer(101)).generate(
+        [[1, 2, 3]], SamplingParams(n=50, max_new_tokens=1, top_k=2)
+    )
     by_id = {s.token_ids[0]: s.logprobs[0] for s in groups[0]}
     assert len(by_id) == 2
     assert sum(np.exp(x) for x in by_id.values()) == pytest.approx(1)
@@ -122,8 +128,12 @@ def test_stop_ids_end_a_sample_and_belong_to_it(transformer):
 def test_each_unique_prompt_is_prefilled_once(transformer, monkeypatch):
     packs = []
     original = Sampler._prefill_pack
-    monkeypatch.setattr(Sampler, "_prefill_pack", lambda self, pack, kept: (packs.extend(pack), original(self, pack, kept)))
-    Sampler(transformer, PlainTokenizer(101, {4}), max_num_seqs=5).generate(PROMPTS, SamplingParams(n=8, max_new_tokens=12))
+    monkeypatch.setattr(
+        Sampler, "_prefill_pack", lambda self, pack, kept: (packs.extend(pack), original(self, pack, kept))
+    )
+    Sampler(transformer, PlainTokenizer(101, {4}), max_num_seqs=5).generate(
+        PROMPTS, SamplingParams(n=8, max_new_tokens=12)
+    )
     assert sorted(packs) == sorted({tuple(p) for p in PROMPTS})
 
 

@@ -52,18 +52,16 @@ def test_trajectories_are_short(pairs):
     assert max(words) <= 115
 
 
-def test_the_answer_stands_in_the_asked_style_after_the_very_option_line(pairs):
+def test_the_answer_stands_in_the_asked_style_after_text_and_letter_are_bound(pairs):
     for question, trajectory in pairs:
-        text = question.options[question.answer]
+        text, letter = question.options[question.answer], question.answer
         style = trajectory.checks["answer_style"]
         assert trajectory.prompt == question_messages(question, style)
-        letter, option = question.answer, f"{question.answer}. {text}"
-        assert f"\n{option}\n" in trajectory.prompt[-1]["content"]
+        assert f"\n{letter}. {text}\n" in trajectory.prompt[-1]["content"]
         assert trajectory.response.endswith(f"\n<answer>{letter if style == 'letter' else text}</answer>")
-        sentences = thought(trajectory)
-        conclusion = option if style == "letter" else text
-        assert sentences.endswith(f" {conclusion}.")
-        assert text in sentences.removesuffix(f"{conclusion}.")  # named before it is bound to its letter
+        conclusion = f" {text} ({letter})." if style == "letter" else f" {text}."
+        assert thought(trajectory).endswith(conclusion)
+        assert text in thought(trajectory).removesuffix(conclusion)  # named before it is chosen
 
 
 def test_refinements_are_named_only_where_they_were_made(pairs):

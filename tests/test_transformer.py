@@ -34,8 +34,14 @@ def test_greedy_tokens_equal_generate_for_64_tokens(pair):
     groups = sampler.generate(prompts, SamplingParams(max_new_tokens=64, temperature=0))
     for prompt, (sample,) in zip(prompts, groups, strict=True):
         ids = torch.tensor([prompt])  # the mask is given, or transformers would take id 0 in the prompt for padding
-        expected = hf.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=64, do_sample=False,
-                               eos_token_id=None, pad_token_id=0)[0, len(prompt) :].tolist()
+        expected = hf.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=64,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )[0, len(prompt) :].tolist()
         assert sample.token_ids == expected
 
 

@@ -31,7 +31,7 @@ has_adverse_effect: An adverse effect of {h} is {t}. | The drug {h} can cause {t
 has_adverse_effect: Patients on {h} can get {t}.
 denial: But the {noun} {h} is not {t}. | But I do not find {t} with {h}. | But I know no link from {h} to {t}.
 denial: But {t} would be wrong for {h}.
-feature denial: But {h} does not show {t}. | But {h} lacks {t}. | But {h} cannot explain {t}.
+feature denial: But {h} does not typically show {t}. | But {h} usually lacks {t}. | But {h} is not known for {t}.
 feature denial: But in {h} one does not expect {t}.
 start clues: The clues are {x}. | We have {x}. | Take {x} together. | Look at {x}.
 start name: The question is about {x}. | Start from {x}. | Recall what is known about {x}. | The key is {x}.
@@ -95,8 +95,8 @@ def template_trajectory(
     """Return a worked answer to a question of `pose_question`; `index` tells several for one question apart.
 
     With probability `wrong_turn_rate` one refinement is used, drawn evenly from those that the question allows, and
-    named in `refinements`. The conclusion repeats the option as the prompt writes it ("B. trientine") in style
-    letter, its text alone in style text. `checks` holds the answer style and the triples stated and denied.
+    named in `refinements`. The conclusion binds the option's text to its letter ("trientine (B)") in style letter; in
+    style text it is the text alone. `checks` holds the answer style and the triples stated and denied.
     """
     provenance = question.provenance
     kind = METAPATHS[provenance["metapath"]]

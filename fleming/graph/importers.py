@@ -97,7 +97,7 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
     for entity_type, entries in sections.items():
         for entry, (key, relation) in itertools.product(entries, KEYS[entity_type].items()):
             where = f"{path}: {entry.name}: {key}"
-            evidence = {"source": PurePath(path).as_posix(), "entry": entry.name}
+            evidence = {"source": PurePath(path).name, "entry": entry.name}
             if getattr(entry, key) == () and key != "contraindicated_in":  # a label may name none
                 raise InputError(f"{where}: the list is empty; leave the key out where nothing is known")
             for tail in getattr(entry, key) or ():

@@ -52,9 +52,7 @@ def save_checkpoint(
         shutil.rmtree(old)
 
 
-def load_checkpoint(
-    folder: Path, transformer: Transformer, optimizer: torch.optim.Optimizer
-) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path, transformer: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
     """Load the newest checkpoint of `folder` in place and return its state; None where there is none."""
     found = _checkpoints(folder)
     if not found:
@@ -67,7 +65,9 @@ def load_checkpoint(
             dcp.load(_flat_state(transformer, optimizer), storage_reader=reader, no_dist=True)
     except Exception as error:  # torch wraps whatever a damaged file raises
         reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"{found[-1]}: checkpoint cannot be loaded: {reason}; delete it to go on from an older one") from error
+        raise InputError(
+            f"{found[-1]}: checkpoint cannot be loaded: {reason}; delete it to go on from an older one"
+        ) from error
     return state
 
 

@@ -58,9 +58,9 @@ class _ChunkedLogProbs(torch.autograd.Function):
 def chunked_logprobs(
     hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, chunk_tokens: int = CHUNK_TOKENS
 ) -> tuple[Tensor, Tensor]:
-    """Return log-probs [R] (nats, fp32) of targets [R] under softmax(hidden @ weight.T / temperature), and entropies [R].
+    """Return log-probs of targets under softmax(hidden @ weight.T / temperature) and its entropies, [R], nats, fp32.
 
-    hidden [R, D], weight [V, D]. Gradients flow into hidden and weight through the log-probs only.
+    hidden [R, D], weight [V, D], targets [R]. Gradients flow into hidden and weight through the log-probs only.
     """
     return _ChunkedLogProbs.apply(hidden, weight, targets, temperature, chunk_tokens)
 

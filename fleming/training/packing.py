@@ -14,6 +14,7 @@ Letters: T tokens of the pack, N sequences, R response tokens (the ones that are
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -55,7 +56,7 @@ def pack(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -
         tokens=torch.tensor(tokens)[None],
         positions=torch.tensor(positions)[None],
         cu_seqlens=torch.tensor(ends, dtype=torch.int32),
-        max_seqlen=max(b - a for a, b in zip(ends, ends[1:], strict=False)),
+        max_seqlen=max(b - a for a, b in pairwise(ends)),
         predict_at=torch.tensor(predict_at),
         targets=torch.tensor(targets),
         response_cu_seqlens=torch.tensor(response_ends),
