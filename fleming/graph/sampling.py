@@ -96,14 +96,22 @@ def facts(question: Question) -> set[tuple[str, str, str]]:
 def combination(question: Question) -> tuple[str, ...]:
     """Return what held-out questions must not share with training.
 
-    For a hidden root it is the set of its clues, whatever is asked about it; else the metapath with the visible name.
-    This is stricter than the composition: no stem of training comes back in a test with another of its answers.
+    For a hidden root it is the set of its clues, whatever is asked about it: stricter than the composition. For a
+    visible root it is the composition itself, since a name cannot be kept from training altogether.
     """
     provenance = question.provenance
     kind = METAPATHS[provenance["metapath"]]
     if not kind.clue_relations:
-        return provenance["metapath"], *provenance["visible"]
+        return provenance["metapath"], *provenance["visible"], provenance["answer"]
     return tuple(sorted(provenance["visible"][: -1 if kind.bridge_relation else None]))
+
+
+def _kept_in_training(question: Question) -> set[tuple[str, ...]]:
+    """Return what training must still hold where the question is held out: its facts, and its answer to such a step.
+
+    Without the second, an option that is never right in training would be known for that, not for the facts.
+    """
+    return facts(question) | {(METAPATHS[question.provenance["metapath"]].chain[-1], question.provenance["answer"])}
 
 
 def split_by_composition(
@@ -112,14 +120,15 @@ def split_by_composition(
     """Return (train, dev, test), each question's `split` set; dev and test hold equal shares of each chain length.
 
     A combination lies in one split. It is held out only where every fact of its questions stays on the path of a
-    training question, so that a test asks for known facts put together anew. Members of a held-out combination that
+    training question, so that a test asks for known facts put together anew, and where its answer stays the answer
+    of one. Members of a held-out combination that
     exceed a share are dropped. InputError where the facts allow no split as large as asked.
     """
     units = defaultdict(list)
     for question in questions:
         units[combination(question)].append(question)
     keys = [list(units)[i] for i in generator(seed, "split").permutation(len(units))]
-    left = Counter(fact for question in questions for fact in facts(question))
+    left = Counter(kept for question in questions for kept in _kept_in_training(question))
     lengths = sorted({q.provenance["hops"] for q in questions})
     held: dict[str, list[Question]] = {}
     for split, total in (("test", test), ("dev", dev)):
@@ -128,8 +137,8 @@ def split_by_composition(
         for key in [key for key in keys if key in units]:
             if not any(room.values()):
                 break
-            lost = Counter(fact for question in units[key] for fact in facts(question))
-            if not any(room[q.provenance["hops"]] for q in units[key]) or any(left[f] == n for f, n in lost.items()):
+            lost = Counter(kept for question in units[key] for kept in _kept_in_training(question))
+            if not any(room[q.provenance["hops"]] for q in units[key]) or any(left[kept] == n for kept, n in lost.items()):
                 continue
             left -= lost
             for question in units.pop(key):
