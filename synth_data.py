@@ -42,18 +42,15 @@ def main(argv: list[str]) -> None:
         # Held-out compositions: each fact of a test question occurs in training, the combination does not.
         train, dev, test = split_by_composition(questions, synth.dev_questions, synth.test_questions, cfg.seed)
 
-        # Cold start: a teacher works out part of the training questions (what fails a check is not taught), and RL
-        # learns from the others: on those it has been shown, a model remembers instead of reasoning.
+        # Cold start: a teacher works out most of the training questions; what fails a check is not taught.
         trajectories, failed = teach(train, graph, cfg)
-        taught = {t.question_id for t in trajectories}
-        rest = [q for q in train if q.id not in taught] or train
 
         write_manifest("synth", cfg, input_hashes({"synth.graph": source}))
         save_graph(graph, folder / "graph.jsonl")
         write_jsonl(folder / "questions.jsonl", map(to_json, [*train, *dev, *test]))
         write_jsonl(folder / "rejected.jsonl", [*rejected, *failed])
         write_jsonl(folder / "cold_start.jsonl", map(to_json, trajectories))
-        for name, part in (("rl", rest), ("dev", dev), ("test", test)):
+        for name, part in (("rl", train), ("dev", dev), ("test", test)):
             write_jsonl(folder / f"{name}.jsonl", map(to_json, part))
         report = {
             "entities": len(graph.entities),

@@ -40,7 +40,7 @@ class SynthConfig:
     degree_exponent: float = 0.5
     """An entity is drawn in proportion to (1 + degree)^-this; higher favours what few edges reach."""
     cold_start_share: float = 0.5
-    """Share of the training questions that get a trajectory; RL draws from the others (from all, where this is 1)."""
+    """Share of the training questions that get a trajectory; RL draws from all of them."""
     wrong_turn_rate: float = 0.25
     """Share of trajectories that take a wrong turn and mend it."""
 

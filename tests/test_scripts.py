@@ -18,7 +18,8 @@ from fleming.settings import Config
 
 SMALL = [
     "threads=1",
-    "synth.train_questions=300",
+    "synth.train_questions=900",
+    "synth.cold_start_share=0.3",
     "synth.dev_questions=15",
     "synth.test_questions=30",
     "base_model.num_layers=2",
@@ -105,7 +106,7 @@ def test_the_rollout_record_is_enough_to_recompute_rewards_and_advantages(finish
     for r in records:
         q = questions[r["question_id"]]
         correct = parse_answer(r["response"], q.options) == q.answer
-        form = format_ok(r["response"], q.options, "letter", r["finish_reason"] == "stop")
+        form = format_ok(r["response"], q.options, "text", r["finish_reason"] == "stop")
         assert r["reward"] == {"correct": correct, "format": form, "total": pytest.approx(correct + 0.1 * form)}
     rewards = torch.tensor([r["reward"]["total"] for r in records], dtype=torch.float64).view(4, 6)
     assert group_advantages(rewards).flatten().tolist() == pytest.approx([r["advantage"] for r in records])

@@ -138,7 +138,9 @@ def split_by_composition(
             if not any(room.values()):
                 break
             lost = Counter(kept for question in units[key] for kept in _kept_in_training(question))
-            if not any(room[q.provenance["hops"]] for q in units[key]) or any(left[kept] == n for kept, n in lost.items()):
+            if not any(room[q.provenance["hops"]] for q in units[key]) or any(
+                left[kept] == n for kept, n in lost.items()
+            ):
                 continue
             left -= lost
             for question in units.pop(key):
