@@ -19,6 +19,7 @@ from fleming.files import run_lock, write_atomic, write_jsonl
 from fleming.settings import Config
 from fleming.training.run import input_hashes, versions
 from model import InputError, Sampler, SamplingParams, load_model
+from model.config import load_config
 
 
 def main(argv: list[str]) -> None:
@@ -29,13 +30,15 @@ def main(argv: list[str]) -> None:
         return ask(options.question, options.model or cfg.model, cfg)
 
     source = Path(cfg.evaluate.questions or Path(cfg.run_dir, "data/test.jsonl"))
-    models = {Path(options.model).name: Path(options.model)} if options.model else configured_models(cfg)
+    models = {name_of(options.model): Path(options.model)} if options.model else configured_models(cfg)
     questions = read_questions(source)[: cfg.evaluate.limit or None]
-    loaded = {name: load_model(folder, chat_format=cfg.chat_format) for name, folder in models.items()}
+    for model_folder in models.values():
+        load_config(model_folder)  # a folder that is missing is said before anything runs
 
     with run_lock(cfg.run_dir, "evaluate.py"):
         answers = {}
-        for name, (transformer, tokenizer) in loaded.items():
+        for name, model_folder in models.items():
+            transformer, tokenizer = load_model(model_folder, chat_format=cfg.chat_format)
             folder = Path(cfg.run_dir, "eval", name)
             began = time.perf_counter()
             sampler = Sampler(transformer, tokenizer, cfg.evaluate.max_num_seqs)
@@ -44,7 +47,7 @@ def main(argv: list[str]) -> None:
                 answers[name] = answer_questions(sampler, questions, cfg, on_finish=bar.update)
             write_jsonl(folder / "answers.jsonl", answers[name])
             results = {
-                "model": str(models[name]),
+                "model": str(model_folder),
                 "questions": str(source),
                 **summarise(answers[name]),
                 "protocol": {
@@ -56,7 +59,7 @@ def main(argv: list[str]) -> None:
                     "parser": "strict, abstentions count as wrong",
                 },
                 "seed": cfg.seed,
-                "sha256": input_hashes({"questions": source, "model": models[name]}),
+                "sha256": input_hashes({"questions": source, "model": model_folder}),
                 "versions": versions(),
                 "time": {"seconds": time.perf_counter() - began},
             }
@@ -80,7 +83,19 @@ def configured_models(cfg: Config) -> dict[str, Path]:
     """The models that the config names, folders relative to run_dir."""
     if not cfg.evaluate.models and not cfg.model:
         raise InputError("nothing to evaluate: give --model DIR, or evaluate.models in the config")
-    return {n: Path(cfg.run_dir, d) for n, d in cfg.evaluate.models.items()} or {Path(cfg.model).name: Path(cfg.model)}
+    named = {name: Path(cfg.run_dir, folder) for name, folder in cfg.evaluate.models.items()}
+    for stage, steps in ((1, cfg.grpo.stage1.max_steps), (2, cfg.grpo.stage2.max_steps)):
+        for name, folder in list(named.items()):
+            if folder == Path(cfg.run_dir, f"grpo/stage{stage}/model") and steps == 0:
+                print(f"{name} is left out: grpo.stage{stage}.max_steps is 0")
+                del named[name]
+    return named or {name_of(cfg.model): Path(cfg.model)}
+
+
+def name_of(folder: str) -> str:
+    """What a model folder's results are filed under; ours are all called "model", so with the folders above it."""
+    path = Path(folder).resolve()
+    return path.name if path.name != "model" else "_".join(path.parts[-3:-1])
 
 
 def ask(question: str, model: str, cfg: Config) -> None:

@@ -19,16 +19,16 @@ from fleming.files import AppendLog, run_lock, write_jsonl
 from fleming.records import Question, to_json
 from fleming.rl.curriculum import Pools, draw, stage1_pools, stage2_pools
 from fleming.rl.grpo import grpo_loss, loss_denominator
-from fleming.rl.reward import load_reward
-from fleming.rl.rollout import describe_group, make_rollouts, sample_and_score
+from fleming.rl.reward import Reward, load_reward
+from fleming.rl.rollout import describe_group, make_rollouts, prompt_ids, sample_and_score
 from fleming.settings import Config
-from fleming.training.checkpoint import load_checkpoint, save_checkpoint
+from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
 from fleming.training.logprobs import token_logprobs
 from fleming.training.metrics import Timer, UpdateSums, rollout_metrics
-from fleming.training.optimizer import make_adamw, set_learning_rate, warmup_constant
+from fleming.training.optimizer import clip_gradients, make_adamw, set_learning_rate, warmup_constant
 from fleming.training.packing import micro_batches, pack
 from fleming.training.run import check_same_run, fingerprint, input_hashes, stop_on_signals, write_manifest
-from model import Sampler, SamplingParams, load_model, save_model
+from model import InputError, Sampler, SamplingParams, load_model, save_model
 
 
 def main(argv: list[str]) -> None:
@@ -39,11 +39,12 @@ def main(argv: list[str]) -> None:
     folder = Path(cfg.run_dir, "grpo")
     source = Path(cfg.data.questions or Path(cfg.run_dir, "data/rl.jsonl"))
     start = starting_model(cfg)
+    print(f"RL starts from {start}")
 
-    questions = [q for q in read_questions(source) if q.split == "train"]
     reward = load_reward(rl.reward)
     policy, tokenizer = load_model(start, chat_format=cfg.chat_format)
     reference = load_model(start, chat_format=cfg.chat_format)[0] if loss_cfg.needs_reference else None
+    questions = usable_questions(source, tokenizer, policy.cfg.max_position_embeddings, cfg)
     sampler = Sampler(policy, tokenizer, rl.max_num_seqs)
     optimizer = make_adamw(policy, rl.weight_decay)
     sampling = SamplingParams(max_new_tokens=rl.max_new_tokens, temperature=rl.temperature, seed=cfg.seed)
@@ -52,15 +53,17 @@ def main(argv: list[str]) -> None:
     identity = fingerprint(cfg, "grpo", hashes)
 
     with run_lock(cfg.run_dir, "train_grpo.py"), stop_on_signals() as stop:
-        state = load_checkpoint(folder / "checkpoints", policy, optimizer)
-        state = state or {"step": 0, "metrics_bytes": 0, "curriculum_bytes": 0, "pass_rates": None}
+        fresh = {"step": 0, "metrics_bytes": 0, "curriculum_bytes": 0, "pass_rates": None}
+        state = newest_checkpoint(folder / "checkpoints") or fresh
         check_same_run(state.get("identity", identity), identity, cfg.run_dir)
+        if state["step"]:
+            load_tensors(folder / "checkpoints", policy, optimizer)
         write_manifest("grpo", cfg, hashes)
         metrics = AppendLog(folder / "metrics.jsonl", keep_bytes=state["metrics_bytes"])
         curriculum = AppendLog(folder / "curriculum.jsonl", keep_bytes=state["curriculum_bytes"])
         forget_rollouts_after(state["step"], folder / "rollouts")
         pass_rates = state["pass_rates"]
-        if state["step"] in (rl.stage1.max_steps, total):
+        if state["step"] and state["step"] in (rl.stage1.max_steps, total):
             export_stage(state["step"], policy, tokenizer, cfg)
         progress = tqdm(total=total, initial=state["step"], desc="RL", unit="step", dynamic_ncols=True)
 
@@ -72,7 +75,7 @@ def main(argv: list[str]) -> None:
 
             # Which questions: stage 1 by their grade, stage 2 by the current model's own answers.
             if stage == 2 and turn % rl.curriculum.mine_every == 0:
-                pass_rates = mine(sampler, questions, sampling, cfg, step)
+                pass_rates = mine(sampler, questions, sampling, reward, cfg, step)
                 curriculum.append(
                     {"step": step, "pass_rates": {q.id: r for q, r in zip(questions, pass_rates, strict=True)}}
                 )
@@ -117,7 +120,7 @@ def main(argv: list[str]) -> None:
                     sums.add({**parts, "tokens": logp.numel(), "entropy_sum": entropy.sum()})
                     if update == 0:
                         sums.compare(sampled_logp, logp)
-                grad_norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), rl.grad_clip).item()
+                grad_norm = clip_gradients(policy, rl.grad_clip, step)
                 optimizer.step()
                 optimizer.zero_grad()
                 sums.updates += 1
@@ -158,8 +161,27 @@ def starting_model(cfg: Config) -> Path:
     """The folder that RL starts from: see grpo.start_from."""
     base, cold_start = Path(cfg.model or Path(cfg.run_dir, "base/model")), Path(cfg.run_dir, "sft/model")
     if cfg.grpo.start_from == "auto":
-        return base if cfg.model else cold_start
+        return cold_start if cold_start.exists() or not cfg.model else base
     return base if cfg.grpo.start_from == "base" else cold_start
+
+
+def usable_questions(source: Path, tokenizer, context: int, cfg: Config) -> list[Question]:
+    """The training questions that leave room for an answer; how many do not is said."""
+    everything = read_questions(source)
+    train = [q for q in everything if q.split == "train"]
+    if not train:
+        raise InputError(f"{source}: no question of {len(everything)} has split train; RL learns from no other")
+    if len(train) < len(everything):
+        print(f"{len(everything) - len(train)} questions of other splits than train are left out")
+    usable = [q for q in train if len(prompt_ids(q, tokenizer, cfg)) + cfg.grpo.max_new_tokens <= context]
+    if not usable:
+        raise InputError(
+            f"{source}: none of {len(train)} training questions leaves room for grpo.max_new_tokens = "
+            f"{cfg.grpo.max_new_tokens} in the model's context of {context}"
+        )
+    if len(usable) < len(train):
+        print(f"{len(train) - len(usable)} questions are too long for the model's context and are left out")
+    return usable
 
 
 def stage_pools(stage: int, questions: list[Question], pass_rates: list[float] | None, cfg: Config):
@@ -174,13 +196,13 @@ def stage_pools(stage: int, questions: list[Question], pass_rates: list[float] |
     return everything, {"ungraded": 1.0}
 
 
-def mine(sampler: Sampler, questions: list[Question], sampling: SamplingParams, cfg: Config, step: int) -> list[float]:
+def mine(
+    sampler: Sampler, questions: list[Question], sampling: SamplingParams, reward: Reward, cfg: Config, step: int
+) -> list[float]:
     """Answer the full training set with the current weights; return each question's pass rate (section 3.3)."""
     params = replace(sampling, n=cfg.grpo.curriculum.mine_samples)
     with tqdm(total=len(questions) * params.n, desc="mining", unit="answer", leave=False, dynamic_ncols=True) as bar:
-        scored = sample_and_score(
-            sampler, questions, params, load_reward(cfg.grpo.reward), cfg, f"mine {step}", on_finish=bar.update
-        )
+        scored = sample_and_score(sampler, questions, params, reward, cfg, f"mine {step}", on_finish=bar.update)
     return [sum(s.reward["correct"] for s in group) / params.n for group in scored]
 
 

@@ -16,11 +16,11 @@ from tqdm import tqdm
 from fleming.config import parse_command_line, run_script
 from fleming.data.readers import read_trajectories
 from fleming.files import AppendLog, run_lock
-from fleming.rl.curriculum import permutation
+from fleming.order import permutation
 from fleming.settings import Config
-from fleming.training.checkpoint import load_checkpoint, save_checkpoint
+from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
 from fleming.training.logprobs import token_logprobs
-from fleming.training.optimizer import make_adamw, set_learning_rate, warmup_cosine
+from fleming.training.optimizer import clip_gradients, make_adamw, set_learning_rate, warmup_cosine
 from fleming.training.packing import micro_batches, pack
 from fleming.training.run import (
     check_same_run,
@@ -29,7 +29,7 @@ from fleming.training.run import (
     stop_on_signals,
     write_manifest,
 )
-from model import load_model, save_model
+from model import InputError, load_model, save_model
 
 
 def main(argv: list[str]) -> None:
@@ -48,6 +48,10 @@ def main(argv: list[str]) -> None:
     usable = [i for i, n in enumerate(lengths) if n <= transformer.cfg.max_position_embeddings]
     if len(usable) < len(lengths):
         print(f"{len(lengths) - len(usable)} trajectories are longer than the model's context and are left out")
+    if not usable:
+        raise InputError(
+            f"{source}: no trajectory fits the model's context of {transformer.cfg.max_position_embeddings}"
+        )
     optimizer = make_adamw(transformer, cfg.sft.weight_decay)
     total = math.ceil(cfg.sft.epochs * len(usable) / cfg.sft.sequences_per_step)
     warmup = math.ceil(cfg.sft.warmup_fraction * total)
@@ -55,8 +59,10 @@ def main(argv: list[str]) -> None:
     identity = fingerprint(cfg, "sft", hashes)
 
     with run_lock(cfg.run_dir, "train_sft.py"), stop_on_signals() as stop:
-        state = load_checkpoint(folder / "checkpoints", transformer, optimizer) or {"step": 0, "metrics_bytes": 0}
+        state = newest_checkpoint(folder / "checkpoints") or {"step": 0, "metrics_bytes": 0}
         check_same_run(state.get("identity", identity), identity, cfg.run_dir)
+        if state["step"]:
+            load_tensors(folder / "checkpoints", transformer, optimizer)
         write_manifest("sft", cfg, hashes)
         metrics = AppendLog(folder / "metrics.jsonl", keep_bytes=state["metrics_bytes"])
         progress = tqdm(total=total, initial=state["step"], desc="cold start", unit="step", dynamic_ncols=True)
@@ -80,7 +86,7 @@ def main(argv: list[str]) -> None:
                 loss += share.item()
                 entropy += entropies.sum().item() / response_tokens
 
-            grad_norm = torch.nn.utils.clip_grad_norm_(transformer.parameters(), cfg.sft.grad_clip).item()
+            grad_norm = clip_gradients(transformer, cfg.sft.grad_clip, step)
             learning_rate = warmup_cosine(step, total, warmup, cfg.sft.learning_rate)
             set_learning_rate(optimizer, learning_rate)
             optimizer.step()

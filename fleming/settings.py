@@ -7,6 +7,7 @@ the demo's dev split. Left out: reading and checking (config.py).
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fleming.records import DIFFICULTIES
 from fleming.rl.grpo import PRESETS, LossConfig, preset
 from model.errors import InputError
 
@@ -84,6 +85,11 @@ class BaseModelConfig:
     max_position_embeddings: int = 1024
     """Longest context."""
 
+    def check(self, where: str) -> None:
+        """Raise InputError for a value out of range."""
+        _check(where, **{name: value > 0 for name, value in vars(self).items() if name != "make"})
+        _check(where, num_kv_heads=self.num_heads % self.num_kv_heads == 0, head_dim=self.head_dim % 2 == 0)
+
 
 @dataclass(frozen=True)
 class SFTConfig:
@@ -114,6 +120,7 @@ class SFTConfig:
             epochs=self.epochs > 0,
             sequences_per_step=self.sequences_per_step > 0,
             micro_batch_tokens=self.micro_batch_tokens > 0,
+            weight_decay=self.weight_decay >= 0,
             warmup_fraction=0 <= self.warmup_fraction <= 1,
             grad_clip=self.grad_clip > 0,
             save_every=self.save_every > 0,
@@ -127,6 +134,10 @@ class StageConfig:
     """Optimiser steps; 0 skips the stage."""
     group_size: int = 8
     """Answers sampled for each question, k of Eq. 1."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError for a value out of range."""
+        _check(where, max_steps=self.max_steps >= 0, group_size=self.group_size > 1)  # one answer has no group
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,8 @@ class CurriculumConfig:
         """Raise InputError for a value out of range."""
         _check(
             where,
+            hard=set(self.hard) <= set(DIFFICULTIES) - set(self.simple),
+            simple=set(self.simple) <= set(DIFFICULTIES),
             stage1_mix=set(self.stage1_mix) == {"hard", "simple"} and sum(self.stage1_mix.values()) > 0,
             stage2_mix=set(self.stage2_mix) == {"wrong", "right"} and sum(self.stage2_mix.values()) > 0,
             mine_every=self.mine_every > 0,
@@ -158,7 +171,8 @@ class CurriculumConfig:
 @dataclass(frozen=True)
 class GRPOConfig:
     start_from: Literal["auto", "base", "cold_start"] = "auto"
-    """cold_start: RUN_DIR/sft/model. base: `model`. auto: `model` where it is given, else the cold start's."""
+    """cold_start: RUN_DIR/sft/model. base: `model`. auto: the cold start where it has
+    been run here, else `model`. The script prints which."""
     preset: str = "grpo"
     """The loss: grpo, or paper (Eq. 1-3 to the letter)."""
     clip_low: float | None = None
@@ -216,8 +230,19 @@ class GRPOConfig:
         """Raise InputError for a value out of range."""
         if self.preset not in PRESETS:
             raise InputError(f"{where}preset is {self.preset!r}, expected one of {', '.join(PRESETS)}")
+        loss = preset(self.preset)
+        if self.kl_coef and loss.kl_estimator == "none":
+            raise InputError(f"{where}kl_coef is {self.kl_coef}, but preset {self.preset} has no KL term")
+        if loss.objective == "log_prob" and (self.clip_low is not None or self.clip_high is not None):
+            raise InputError(f"{where}clip_low and clip_high have no meaning in preset {self.preset}: it has no ratio")
         _check(
             where,
+            clip_low=self.clip_low is None or 0 <= self.clip_low < 1,
+            clip_high=self.clip_high is None or self.clip_high >= 0,
+            kl_coef=self.kl_coef is None or self.kl_coef >= 0,
+            warmup_steps=self.warmup_steps >= 0,
+            weight_decay=self.weight_decay >= 0,
+            show_every=self.show_every >= 0,
             questions_per_step=self.questions_per_step > 0,
             updates_per_rollout=self.updates_per_rollout > 0,
             learning_rate=self.learning_rate > 0,
@@ -247,6 +272,17 @@ class EvaluateConfig:
     """Longest answer."""
     max_num_seqs: int = 256
     """Sequences decoded at once."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError for a value out of range."""
+        _check(
+            where,
+            limit=self.limit >= 0,
+            samples=self.samples > 0,
+            temperature=self.temperature >= 0,
+            max_new_tokens=self.max_new_tokens > 0,
+            max_num_seqs=self.max_num_seqs > 0,
+        )
 
 
 @dataclass(frozen=True)
@@ -279,3 +315,7 @@ class Config:
     """Stage 3: RLVR."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """Stage 4: benchmarks."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError for a value out of range."""
+        _check(where, run_dir=self.run_dir != "", seed=0 <= self.seed < 2**63, threads=self.threads >= 0)

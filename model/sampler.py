@@ -128,7 +128,7 @@ class Sampler:
         Of the tokenizer only `size` and `stop_ids` are used.
         """
         self.transformer, self.tokenizer, self.max_num_seqs = transformer, tokenizer, max_num_seqs
-        self.vocab_limit = min(tokenizer.size, transformer.cfg.vocab_size)
+        self.vocab_limit = min(tokenizer.size, transformer.vocab_limit)
 
     @torch.inference_mode()
     def generate(
@@ -179,6 +179,8 @@ class Sampler:
         return results  # type: ignore[return-value]  # every place has been filled
 
     def _check(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> None:
+        if self.max_num_seqs < 1:
+            raise InputError(f"max_num_seqs is {self.max_num_seqs}, expected at least 1")
         limit = self.transformer.cfg.max_position_embeddings
         for i, prompt in enumerate(prompts):
             if not len(prompt):
@@ -194,8 +196,8 @@ class Sampler:
     def _prefill(self, new: set[tuple[int, ...]], prefilled: dict[tuple[int, ...], PrefilledPrompt]) -> None:
         """Run the prompts in `new` through the model, packed end to end, and keep their caches."""
         pack: list[tuple[int, ...]] = []
-        for prompt in sorted(new):
-            if pack and sum(map(len, pack)) + len(prompt) > PREFILL_TOKENS:
+        for prompt in sorted(new, key=lambda p: (len(p), p)):  # neighbours in length lie side by side with little waste
+            if pack and (len(pack) + 1) * len(prompt) > PREFILL_TOKENS:
                 self._prefill_pack(pack, prefilled)
                 pack = []
             pack.append(prompt)

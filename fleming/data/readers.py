@@ -3,11 +3,12 @@
 A record of another shape is refused with its line, never guessed at. Left out: the other public sets.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 from fleming.files import read_jsonl
-from fleming.records import Question, Trajectory, question_from_json, trajectory_from_json
+from fleming.records import SPLITS, Question, Trajectory, question_from_json, trajectory_from_json
 from model.errors import InputError
 
 
@@ -36,9 +37,10 @@ def _from_medqa(record: dict[str, Any], stem: str, where: str) -> dict[str, Any]
     if missing:
         raise InputError(f"{where}: a MedQA record (it has answer_idx) lacks {missing[0]!r}")
     options, letter = record["options"], record["answer_idx"]
-    if not isinstance(options, dict) or options.get(letter) != record["answer"]:
+    if not isinstance(options, dict) or not isinstance(letter, str) or options.get(letter) != record["answer"]:
         raise InputError(f"{where}: answer {record['answer']!r} is not the text of option {letter!r}")
-    split = next((s for s in ("train", "dev", "test") if s in stem), "train")
+    words = re.split(r"[^a-z]+", stem.lower())  # phrases_no_exclude_test, medqa_dev_1272
+    split = next((s for s in SPLITS if s in words), "train")
     return {
         "id": f"medqa/{stem}/{line}",
         "source": "medqa",

@@ -4,21 +4,15 @@ Every draw is counted noise (Philox keyed by a hash of what it is for). Left out
 """
 
 import dataclasses
-import hashlib
 from collections import Counter, defaultdict
 
 import numpy as np
 
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.graph.questions import METAPATHS, draw_query, pick, pose_question
+from fleming.order import generator
 from fleming.records import Question
 from model.errors import InputError
-
-
-def generator(*key: object) -> np.random.Generator:
-    """Return a Philox generator keyed by a hash of the parts of `key` (numbers, strings, tuples of them)."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest)))
 
 
 def seed_probabilities(graph: KnowledgeGraph, names: list[str], rare_factor: float, alpha: float) -> np.ndarray:

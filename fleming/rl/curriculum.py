@@ -4,12 +4,9 @@ Drawing is counted, not consumed: a pool is a seeded permutation for each pass o
 in it, so a resumed run draws what the uninterrupted one would have. Left out: the switch by plateau.
 """
 
-import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
 
-import numpy as np
-
+from fleming.order import permutation
 from fleming.records import Question
 
 Pools = dict[str, list[int]]  # name -> indices of questions
@@ -34,9 +31,10 @@ def stage2_pools(pass_rates: Sequence[float]) -> Pools:
 def shares(mix: dict[str, float], pools: Pools, count: int) -> dict[str, int]:
     """Return how many of `count` come from each pool: proportional to `mix`, largest remainders rounded up.
 
-    The part of an empty pool goes to the others.
+    The part of an empty pool goes to the others, even to those that were to have none.
     """
     present = {name: part for name, part in mix.items() if pools[name] and part > 0}
+    present = present or {name: 1.0 for name in mix if pools[name]}
     exact = {name: count * part / sum(present.values()) for name, part in present.items()}
     taken = {name: int(x) for name, x in exact.items()}
     for name in sorted(exact, key=lambda n: taken[n] - exact[n])[: count - sum(taken.values())]:
@@ -56,10 +54,3 @@ def _at(pool: list[int], place: int, name: str, seed: int) -> int:
     """The pool's element at `place` of an endless walk, each pass in a fresh order."""
     lap, offset = divmod(place, len(pool))
     return pool[permutation(len(pool), seed, f"{name} {lap}")[offset]]
-
-
-@lru_cache(maxsize=8)
-def permutation(size: int, seed: int, key: str) -> np.ndarray:
-    """Return a permutation of 0 .. size - 1 fixed by (seed, key)."""
-    digest = hashlib.blake2b(repr((seed, key)).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little"))).permutation(size)

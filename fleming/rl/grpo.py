@@ -80,12 +80,14 @@ def _objective(logp: Tensor, old_logp: Tensor, advantages: Tensor, cfg: LossConf
     """Per-token policy loss [T] and the counts that describe it."""
     if cfg.objective == "log_prob":
         return -logp * advantages, {}  # Eq. 1
-    ratio = (logp - old_logp).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+    log_ratio = logp - old_logp
+    ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
     clipped = ratio.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
     loss = -torch.minimum(ratio * advantages, clipped * advantages)  # DeepSeekMath Eq. 3
     return loss, {
         "clipped_tokens": (clipped * advantages < ratio * advantages).sum(),
         "ratio_sum": ratio.detach().sum(),
+        "clamped_tokens": (log_ratio.abs() > LOG_RATIO_LIMIT).sum(),
     }
 
 
@@ -103,7 +105,11 @@ def kl_estimate(logp: Tensor, ref_logp: Tensor, estimator: str) -> Tensor:
 def token_weights(cu_seqlens: Tensor, aggregation: str) -> Tensor:
     """Return each token's weight [T] before the division by the denominator."""
     lengths = cu_seqlens.diff()
-    weights = 1.0 / lengths.clamp(min=1) if aggregation == "sequence_mean" else torch.ones_like(lengths, dtype=float)
+    weights = (
+        1.0 / lengths.clamp(min=1).double()
+        if aggregation == "sequence_mean"
+        else torch.ones_like(lengths, dtype=torch.float64)
+    )
     return torch.repeat_interleave(weights, lengths)
 
 
@@ -144,6 +150,7 @@ def grpo_loss(
         kl = (kl_estimate(logp, ref_logp, cfg.kl_estimator) * weights).sum()
         loss = loss + cfg.kl_coef * kl
         metrics["kl"] = kl.detach()
-        metrics["clamped_tokens"] = ((ref_logp - logp).abs() > LOG_RATIO_LIMIT).sum()
+        too_far = ((ref_logp - logp).abs() > LOG_RATIO_LIMIT).sum()
+        metrics["clamped_tokens"] = metrics.get("clamped_tokens", 0) + too_far
     metrics["loss"] = loss.detach()
     return loss, metrics

@@ -4,6 +4,8 @@ A reward of one's own is a `module:function` with medical_reward's signature, na
 """
 
 import importlib
+import os
+import sys
 from collections.abc import Callable
 
 from fleming.answer import format_ok, parse_answer
@@ -30,9 +32,10 @@ def medical_reward(response: str, finished: bool, question: Question, cfg: Confi
 def load_reward(name: str) -> Reward:
     """Return the function that "module:function" names. Raises InputError where it cannot be found."""
     module, _, function = name.partition(":")
+    sys.path.append(os.getcwd())  # a script looks for modules beside itself, a user has his own where he works
     try:
         reward = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever a module of the user's raises while it is imported
         raise InputError(f"grpo.reward={name}: cannot be imported ({error}); expected module:function") from error
     if not callable(reward):
         raise InputError(f"grpo.reward={name} is not a function")

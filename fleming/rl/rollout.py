@@ -1,5 +1,6 @@
 """Rollouts: sample a group of answers for each question, reward each, compare within the group."""
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -57,13 +58,15 @@ def sample_and_score(
     scored = []
     for question, group in zip(questions, groups, strict=True):
         scored.append([])
-        for sample in group:
+        for i, sample in enumerate(group):
             text = response_text(sample, sampler.tokenizer)
             try:
                 parts = reward(text, sample.finish_reason == "stop", question, cfg)
                 parts = {name: float(parts[name]) for name in ("correct", "format", "total")}
+                if not all(map(math.isfinite, parts.values())):
+                    raise ValueError(f"not finite: {parts}")
             except Exception as error:
-                print(f"reward failed on an answer to {question.id}, counted as 0: {error!r}", file=sys.stderr)
+                print(f"reward failed, counted as 0: {question.id}, sample {i}: {error!r}: {text!r}", file=sys.stderr)
                 parts = {"correct": 0.0, "format": 0.0, "total": 0.0}
             scored[-1].append(Scored(sample, text, parts))
     return scored
@@ -80,6 +83,7 @@ def make_rollouts(
 ) -> list[Rollout]:
     """Sample params.n answers for each question; return them with rewards and advantages, group after group."""
     scored = sample_and_score(sampler, questions, params, reward, cfg, f"step {step}")
+    prompts = [prompt_ids(question, sampler.tokenizer, cfg) for question in questions]
     rewards = torch.tensor([[s.reward["total"] for s in group] for group in scored], dtype=torch.float64)  # [Q, G]
     advantages = group_advantages(rewards, cfg.grpo.loss.normalize_std)
     return [
@@ -90,7 +94,7 @@ def make_rollouts(
             group=g,
             sample=i,
             seed=params.seed,
-            prompt_ids=prompt_ids(question, sampler.tokenizer, cfg),
+            prompt_ids=prompt,
             token_ids=s.sample.token_ids,
             logprobs=s.sample.logprobs,
             finish_reason=s.sample.finish_reason,
@@ -99,7 +103,7 @@ def make_rollouts(
             reward=s.reward,
             advantage=advantages[g, i].item(),
         )
-        for g, (question, group) in enumerate(zip(questions, scored, strict=True))
+        for g, (question, prompt, group) in enumerate(zip(questions, prompts, scored, strict=True))
         for i, s in enumerate(group)
     ]
 

@@ -14,6 +14,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
 
 from fleming.files import read_json, replace_folder
 from model.errors import InputError
@@ -46,31 +47,41 @@ def save_checkpoint(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
             writer = HuggingFaceStorageWriter(str(temporary), save_distributed=True)
-            dcp.save(_flat_state(transformer, optimizer), storage_writer=writer, no_dist=True)
+            try:
+                dcp.save(_flat_state(transformer, optimizer), storage_writer=writer, no_dist=True)
+            except CheckpointException as error:  # a BaseException: nothing else would turn it into a message
+                raise InputError(f"{folder}: checkpoint cannot be written: {_reason(error)}") from error
         (temporary / "state.json").write_text(json.dumps({"step": step, **state}, ensure_ascii=False))
     for old in _checkpoints(folder)[:-keep_last]:
-        shutil.rmtree(old)
+        hidden = old.rename(old.with_name(f".{old.name}.old"))  # what can be seen stays whole, however this is killed
+        shutil.rmtree(hidden)
 
 
-def load_checkpoint(folder: Path, transformer: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Load the newest checkpoint of `folder` in place and return its state; None where there is none."""
+def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Return the state of the newest checkpoint of `folder`, None where there is none. Loads no tensor."""
     found = _checkpoints(folder)
-    if not found:
-        return None
-    state = read_json(found[-1] / "state.json")
+    return read_json(found[-1] / "state.json") if found else None
+
+
+def load_tensors(folder: Path, transformer: Transformer, optimizer: torch.optim.Optimizer) -> None:
+    """Load the newest checkpoint's weights and optimiser state in place. Raises InputError naming it if damaged."""
+    newest = _checkpoints(folder)[-1]
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            reader = HuggingFaceStorageReader(str(found[-1]))
+            reader = HuggingFaceStorageReader(str(newest))
             dcp.load(_flat_state(transformer, optimizer), storage_reader=reader, no_dist=True)
-    except Exception as error:  # torch wraps whatever a damaged file raises
-        reason = str(error).strip().splitlines()[-1]
+    except (Exception, CheckpointException) as error:  # torch wraps whatever a damaged file raises
         raise InputError(
-            f"{found[-1]}: checkpoint cannot be loaded: {reason}; delete it to go on from an older one"
+            f"{newest}: checkpoint cannot be loaded: {_reason(error)}; delete it to go on from an older one"
         ) from error
-    return state
+
+
+def _reason(error: BaseException) -> str:
+    """The last line of torch's report, which names the cause."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """All whole checkpoints, oldest first; what a killed save left behind has another name."""
+    """All whole checkpoints, oldest first; what a killed save or clean-up left behind has another name."""
     return sorted(folder.glob("step_*"))

@@ -54,8 +54,9 @@ class UpdateSums:
     def record(self) -> dict[str, float]:
         """Return the means over the step's updates.
 
-        loss, policy_loss, kl: as optimised. entropy: nats a token, of the scored tokens. clip_fraction: scored
-        tokens whose surrogate was clipped. clamped: tokens whose log-ratio was too large for exp.
+        loss, policy_loss, kl: as optimised. entropy: nats a token, of the scored tokens. clip_fraction: scored tokens
+        whose surrogate was clipped. clamped_tokens: those whose log-ratio, to the sampling policy or to the
+        reference, was too large for exp.
         """
         sums, tokens = self.sums, max(1.0, self.sums.get("tokens", 0.0))
         record = {name: sums[name] / self.updates for name in ("loss", "policy_loss", "kl") if name in sums}

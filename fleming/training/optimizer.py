@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from model.errors import InputError
 from model.transformer import Transformer
 
 
@@ -19,6 +20,17 @@ def make_adamw(transformer: Transformer, weight_decay: float) -> torch.optim.Ada
         {"params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-8, fused=True)
+
+
+def clip_gradients(transformer: Transformer, longest: float, step: int) -> float:
+    """Scale all gradients down to a norm of `longest`; return the norm before. InputError where it is not finite."""
+    norm = torch.nn.utils.clip_grad_norm_(transformer.parameters(), longest).item()
+    if not math.isfinite(norm):
+        raise InputError(
+            f"step {step}: the gradient is {norm}, the weights are left as they were; lower the learning rate and run "
+            "again (with a changed setting: in a new run_dir)"
+        )
+    return norm
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

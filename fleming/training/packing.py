@@ -32,10 +32,6 @@ class PackedBatch:
     targets: Tensor  # [R] int64: the response tokens
     response_cu_seqlens: Tensor  # [N + 1] int64: where each sequence's response tokens begin in [R]
 
-    @property
-    def num_sequences(self) -> int:
-        return self.cu_seqlens.numel() - 1
-
 
 def pack(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> PackedBatch:
     """Pack prompt + response pairs; every response token is a target, no prompt token is.

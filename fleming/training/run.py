@@ -1,4 +1,4 @@
-"""What every run does around its algorithm: manifest, resume, stop signals, progress.
+"""What every run does around its algorithm: manifest, identity, stop signals.
 
 Left out: the folder's lock and atomic files (fleming/files.py), checkpoints (checkpoint.py).
 """
@@ -28,11 +28,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def input_hashes(inputs: Mapping[str, Path]) -> dict[str, str]:
-    """Return name -> sha256 of each input file; of a model folder, of its weights, config and tokenizer."""
+    """Return name -> sha256 of each input file; of a model folder, of each file in it that matters."""
     hashes = {}
     for name, path in inputs.items():
         if path.is_dir():
-            for file in sorted([*path.glob("*.safetensors"), *path.glob("config.json"), *path.glob("tokenizer.json")]):
+            for file in sorted([*path.glob("*.safetensors"), *path.glob("*.json"), *path.glob("*.jinja")]):
                 hashes[f"{name}/{file.name}"] = sha256_file(file)
         else:
             hashes[name] = sha256_file(path)
@@ -76,7 +76,9 @@ NOT_IDENTITY = ("save_every", "keep_last", "show_every")  # may change between t
 def fingerprint(cfg: Config, stage: str, hashes: Mapping[str, str]) -> dict[str, Any]:
     """Return what fixes a stage's result: its settings, dotted, and its inputs' hashes. Kept in its checkpoints."""
     settings = to_dict(cfg)
-    common = {name: settings[name] for name in ("seed", "answer_style", "instruction", "system")}
+    common = {
+        name: settings[name] for name in ("seed", "threads", "chat_format", "answer_style", "instruction", "system")
+    }
     flat = {**common, **_dotted(settings[stage], f"{stage}."), **{f"sha256 of {k}": v for k, v in hashes.items()}}
     flat = {k: v for k, v in flat.items() if k.rpartition(".")[2] not in NOT_IDENTITY}
     return json.loads(json.dumps(flat))  # as it will be read back: tuples are lists
