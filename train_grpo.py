@@ -39,7 +39,6 @@ def main(argv: list[str]) -> None:
     folder = Path(cfg.run_dir, "grpo")
     source = Path(cfg.data.questions or Path(cfg.run_dir, "data/rl.jsonl"))
     start = starting_model(cfg)
-    print(f"RL starts from {start}")
 
     reward = load_reward(rl.reward)
     policy, tokenizer = load_model(start, chat_format=cfg.chat_format)
@@ -59,6 +58,7 @@ def main(argv: list[str]) -> None:
         if state["step"]:
             load_tensors(folder / "checkpoints", policy, optimizer)
         write_manifest("grpo", cfg, hashes)
+        print(f"RL on {len(questions)} questions, starting from {start}")
         metrics = AppendLog(folder / "metrics.jsonl", keep_bytes=state["metrics_bytes"])
         curriculum = AppendLog(folder / "curriculum.jsonl", keep_bytes=state["curriculum_bytes"])
         forget_rollouts_after(state["step"], folder / "rollouts")

@@ -218,9 +218,9 @@ def write(path: Path, text: str) -> Path:
         ("train_grpo.py", ["grpo.reward=nowhere:nothing"], ["grpo.reward", "nowhere"]),
         ("train_grpo.py", ["grpo.preset=ppo"], ["preset", "ppo", "paper"]),
         ("evaluate.py", ["evaluate.questions={tmp}/absent.jsonl"], ["absent.jsonl"]),
-        ("evaluate.py", ["--model", "{tmp}/nowhere"], ["nowhere"]),
+        ("evaluate.py", ["--model", "{tmp}/nowhere", "evaluate.questions={tmp}/good.jsonl"], ["nowhere"]),
         ("synth_data.py", ["synth.graph={tmp}/absent.yaml"], ["absent.yaml"]),
-        ("synth_data.py", ["synth.test_questions=100000"], ["test questions"]),
+        ("synth_data.py", ["synth.train_questions=30", "synth.test_questions=300"], ["300 test questions"]),
     ],
 )
 def test_a_mistake_is_one_line_status_2_and_nothing_written(finished, tmp_path, script, settings, said):
@@ -229,6 +229,7 @@ def test_a_mistake_is_one_line_status_2_and_nothing_written(finished, tmp_path, 
     write(tmp_path / "broken.yaml", "seed: 1\n  run_dir: [\n")
     write(tmp_path / "empty.jsonl", "")
     good = (finished / "data/rl.jsonl").read_text().splitlines()[0]
+    write(tmp_path / "good.jsonl", good)
     write(tmp_path / "bad.jsonl", f'{good if script != "train_sft.py" else ""}\n{{"id": "x", \n')
     write(
         tmp_path / "gold.jsonl",
