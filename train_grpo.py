@@ -16,11 +16,12 @@ from tqdm import tqdm
 from fleming.config import parse_command_line, run_script
 from fleming.data.readers import read_questions
 from fleming.files import AppendLog, run_lock, write_jsonl
+from fleming.prompt import prompt_ids
 from fleming.records import Question, to_json
 from fleming.rl.curriculum import Pools, draw, stage1_pools, stage2_pools
 from fleming.rl.grpo import grpo_loss, loss_denominator
 from fleming.rl.reward import Reward, load_reward
-from fleming.rl.rollout import describe_group, make_rollouts, prompt_ids, sample_and_score
+from fleming.rl.rollout import describe_group, make_rollouts, sample_and_score
 from fleming.settings import Config
 from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
 from fleming.training.logprobs import token_logprobs

@@ -1,6 +1,9 @@
-"""How a question is put to the model: the chat messages, the same for cold start, RL and evaluation (section 4)."""
+"""How a question is put to the model and its answer is read back, the same in every stage (section 4)."""
 
 from fleming.records import Question
+from fleming.settings import Config
+from model.sampler import Sample
+from model.tokenizer import Tokenizer
 
 INSTRUCTIONS = {
     "letter": (
@@ -28,3 +31,14 @@ def question_messages(
     lines += ["", instruction or INSTRUCTIONS[answer_style]]
     messages = [{"role": "system", "content": system}] if system else []
     return [*messages, {"role": "user", "content": "\n".join(lines)}]
+
+
+def prompt_ids(question: Question, tokenizer: Tokenizer, cfg: Config) -> list[int]:
+    """Return the token ids that ask the question, up to where the model is to answer."""
+    return tokenizer.encode_chat(question_messages(question, cfg.answer_style, cfg.instruction, cfg.system))
+
+
+def response_text(sample: Sample, tokenizer: Tokenizer) -> str:
+    """Return the decoded response without its final stop id, other special tokens kept."""
+    ids = sample.token_ids[:-1] if sample.finish_reason == "stop" else sample.token_ids
+    return tokenizer.decode(ids)

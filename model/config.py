@@ -33,7 +33,7 @@ class ModelConfig:
     head_dim: int  # width of one head; need not be hidden_size / num_attention_heads
     rope_theta: float  # base of the rotary wavelengths
     rms_norm_eps: float  # added to the mean square in RMSNorm
-    max_position_embeddings: int  # positions that the model was trained for. Not enforced
+    max_position_embeddings: int  # positions that the model was trained for; sampling and training stay within it
     tie_word_embeddings: bool  # the output matrix is the embedding itself
     attention_bias: bool  # a bias on q, k and v: always in qwen2, never in the others
     qk_norm: bool  # RMSNorm on each head's q and k: always in qwen3, never in the others

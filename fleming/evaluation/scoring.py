@@ -11,7 +11,7 @@ import numpy as np
 
 from fleming.answer import format_ok, parse_answer
 from fleming.evaluation.statistics import paired_difference, wilson_interval
-from fleming.prompt import question_messages
+from fleming.prompt import prompt_ids, question_messages, response_text
 from fleming.records import Question
 from fleming.settings import Config
 from model.sampler import Sampler, SamplingParams
@@ -25,15 +25,14 @@ def answer_questions(
     ev = cfg.evaluate
     params = SamplingParams(n=ev.samples, max_new_tokens=ev.max_new_tokens, temperature=ev.temperature, seed=cfg.seed)
     messages = [question_messages(q, cfg.answer_style, cfg.instruction, cfg.system) for q in questions]
-    prompts = [tokenizer.encode_chat(m) for m in messages]
+    prompts = [prompt_ids(q, tokenizer, cfg) for q in questions]
     keys = [f"evaluate {q.id}" for q in questions]
     answers = []
     for question, prompt, group in zip(
         questions, messages, sampler.generate(prompts, params, keys, on_finish=on_finish), strict=True
     ):
         for i, sample in enumerate(group):
-            finished = sample.finish_reason == "stop"
-            response = tokenizer.decode(sample.token_ids[:-1] if finished else sample.token_ids)
+            response = response_text(sample, tokenizer)
             answer = parse_answer(response, question.options)
             answers.append(
                 {
@@ -44,7 +43,7 @@ def answer_questions(
                     "answer": answer,
                     "gold": question.answer,
                     "correct": answer == question.answer,
-                    "format": format_ok(response, question.options, cfg.answer_style, finished),
+                    "format": format_ok(response, question.options, cfg.answer_style, sample.finish_reason == "stop"),
                     "finish_reason": sample.finish_reason,
                     "tokens": len(sample.token_ids),
                     "difficulty": question.difficulty,

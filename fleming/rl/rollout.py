@@ -8,24 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from fleming.answer import parse_answer
-from fleming.prompt import question_messages
+from fleming.prompt import prompt_ids, response_text
 from fleming.records import Question, Rollout
 from fleming.rl.grpo import group_advantages
 from fleming.rl.reward import Reward
 from fleming.settings import Config
 from model.sampler import Sample, Sampler, SamplingParams
-from model.tokenizer import Tokenizer
-
-
-def prompt_ids(question: Question, tokenizer: Tokenizer, cfg: Config) -> list[int]:
-    """Return the token ids that ask the question, up to where the model is to answer."""
-    return tokenizer.encode_chat(question_messages(question, cfg.answer_style, cfg.instruction, cfg.system))
-
-
-def response_text(sample: Sample, tokenizer: Tokenizer) -> str:
-    """Return the decoded response without its final stop id, other special tokens kept."""
-    ids = sample.token_ids[:-1] if sample.finish_reason == "stop" else sample.token_ids
-    return tokenizer.decode(ids)
 
 
 @dataclass(frozen=True)

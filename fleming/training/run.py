@@ -46,11 +46,11 @@ def versions() -> dict[str, str]:
 
 
 def write_manifest(stage: str, cfg: Config, hashes: Mapping[str, str]) -> None:
-    """Write RUN_DIR/config.yaml, and this stage's entry in RUN_DIR/manifest.json: what it is made from, and by what."""
+    """Write RUN_DIR/config.yaml, and an entry for this start of the stage in RUN_DIR/manifest.json."""
     run_dir = Path(cfg.run_dir)
     path = run_dir / "manifest.json"
     manifest = read_json(path) if path.exists() else {}
-    manifest[stage] = {
+    entry = {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "seed": cfg.seed,
@@ -59,6 +59,7 @@ def write_manifest(stage: str, cfg: Config, hashes: Mapping[str, str]) -> None:
         "inputs": dict(hashes),
         "config": to_dict(cfg),
     }
+    manifest.setdefault(stage, []).append(entry)
     write_atomic(run_dir / "config.yaml", dump_yaml(cfg))
     write_atomic(path, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
 
