@@ -16,7 +16,7 @@ from tqdm import tqdm
 from fleming.config import parse_command_line, run_script
 from fleming.data.readers import read_trajectories
 from fleming.files import AppendLog, run_lock
-from fleming.order import permutation
+from fleming.order import walk
 from fleming.settings import Config
 from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
 from fleming.training.logprobs import token_logprobs
@@ -70,10 +70,8 @@ def main(argv: list[str]) -> None:
         for step in range(state["step"] + 1, total + 1):
             began = time.perf_counter()
             # The step's trajectories: the next ones of an endless walk, each epoch in a fresh order.
-            chosen = []
-            for place in range((step - 1) * cfg.sft.sequences_per_step, step * cfg.sft.sequences_per_step):
-                epoch, offset = divmod(place, len(usable))
-                chosen.append(usable[permutation(len(usable), cfg.seed, f"sft epoch {epoch}")[offset]])
+            places = range((step - 1) * cfg.sft.sequences_per_step, step * cfg.sft.sequences_per_step)
+            chosen = [walk(usable, place, cfg.seed, "sft epoch") for place in places]
 
             # Cross-entropy of the response tokens, one normaliser for the whole step however it is split.
             response_tokens = sum(len(responses[i]) for i in chosen)

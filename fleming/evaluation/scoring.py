@@ -11,7 +11,7 @@ import numpy as np
 
 from fleming.answer import format_ok, parse_answer
 from fleming.evaluation.statistics import paired_difference, wilson_interval
-from fleming.prompt import prompt_ids, question_messages, response_text
+from fleming.prompt import question_messages, response_text
 from fleming.records import Question
 from fleming.settings import Config
 from model.sampler import Sampler, SamplingParams
@@ -25,7 +25,7 @@ def answer_questions(
     ev = cfg.evaluate
     params = SamplingParams(n=ev.samples, max_new_tokens=ev.max_new_tokens, temperature=ev.temperature, seed=cfg.seed)
     messages = [question_messages(q, cfg.answer_style, cfg.instruction, cfg.system) for q in questions]
-    prompts = [prompt_ids(q, tokenizer, cfg) for q in questions]
+    prompts = [tokenizer.encode_chat(m) for m in messages]
     keys = [f"evaluate {q.id}" for q in questions]
     answers = []
     for question, prompt, group in zip(

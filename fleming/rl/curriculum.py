@@ -6,7 +6,7 @@ in it, so a resumed run draws what the uninterrupted one would have. Left out: t
 
 from collections.abc import Sequence
 
-from fleming.order import permutation
+from fleming.order import walk
 from fleming.records import Question
 
 Pools = dict[str, list[int]]  # name -> indices of questions
@@ -46,11 +46,5 @@ def draw(pools: Pools, mix: dict[str, float], count: int, turn: int, seed: int) 
     """Return the `count` question indices of the pools' turn-th draw (from 0), each pool walked without repeats."""
     drawn = []
     for name, n in shares(mix, pools, count).items():
-        drawn += [_at(pools[name], turn * n + i, name, seed) for i in range(n)]
+        drawn += [walk(pools[name], turn * n + i, seed, name) for i in range(n)]
     return drawn
-
-
-def _at(pool: list[int], place: int, name: str, seed: int) -> int:
-    """The pool's element at `place` of an endless walk, each pass in a fresh order."""
-    lap, offset = divmod(place, len(pool))
-    return pool[permutation(len(pool), seed, f"{name} {lap}")[offset]]

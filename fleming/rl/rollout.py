@@ -18,8 +18,9 @@ from model.sampler import Sample, Sampler, SamplingParams
 
 @dataclass(frozen=True)
 class Scored:
-    """A sample with its text and reward parts."""
+    """A sample with its prompt, text and reward parts."""
 
+    prompt_ids: list[int]
     sample: Sample
     response: str
     reward: dict[str, float]
@@ -44,7 +45,7 @@ def sample_and_score(
     keys = [f"{key} {i} {q.id}" for i, q in enumerate(questions)]
     groups = sampler.generate(prompts, params, keys, on_finish=on_finish)
     scored = []
-    for question, group in zip(questions, groups, strict=True):
+    for question, prompt, group in zip(questions, prompts, groups, strict=True):
         scored.append([])
         for i, sample in enumerate(group):
             text = response_text(sample, sampler.tokenizer)
@@ -56,7 +57,7 @@ def sample_and_score(
             except Exception as error:
                 print(f"reward failed, counted as 0: {question.id}, sample {i}: {error!r}: {text!r}", file=sys.stderr)
                 parts = {"correct": 0.0, "format": 0.0, "total": 0.0}
-            scored[-1].append(Scored(sample, text, parts))
+            scored[-1].append(Scored(prompt, sample, text, parts))
     return scored
 
 
@@ -71,7 +72,6 @@ def make_rollouts(
 ) -> list[Rollout]:
     """Sample params.n answers for each question; return them with rewards and advantages, group after group."""
     scored = sample_and_score(sampler, questions, params, reward, cfg, f"step {step}")
-    prompts = [prompt_ids(question, sampler.tokenizer, cfg) for question in questions]
     rewards = torch.tensor([[s.reward["total"] for s in group] for group in scored], dtype=torch.float64)  # [Q, G]
     advantages = group_advantages(rewards, cfg.grpo.loss.normalize_std)
     return [
@@ -82,7 +82,7 @@ def make_rollouts(
             group=g,
             sample=i,
             seed=params.seed,
-            prompt_ids=prompt,
+            prompt_ids=s.prompt_ids,
             token_ids=s.sample.token_ids,
             logprobs=s.sample.logprobs,
             finish_reason=s.sample.finish_reason,
@@ -91,7 +91,7 @@ def make_rollouts(
             reward=s.reward,
             advantage=advantages[g, i].item(),
         )
-        for g, (question, prompt, group) in enumerate(zip(questions, prompts, scored, strict=True))
+        for g, (question, group) in enumerate(zip(questions, scored, strict=True))
         for i, s in enumerate(group)
     ]
 
