@@ -256,5 +256,6 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
         if error.errno != errno.ENOSPC:
             raise
         message, status = f"error: {error}", 2
-    print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of a run's processes one speaks; see training/parallel.py
+        print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)

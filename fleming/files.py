@@ -126,11 +126,16 @@ def write_jsonl(path: str | os.PathLike, records: Iterable[dict[str, Any]]) -> N
     write_atomic(path, map(_json_line, records))
 
 
+def being_written(folder: Path) -> Path:
+    """Return the sibling that `replace_folder` fills; the other processes of a run write there too."""
+    return folder.with_name(f".{folder.name}.tmp")
+
+
 @contextlib.contextmanager
 def replace_folder(folder: str | os.PathLike) -> Iterator[Path]:
     """Yield an empty sibling to fill; at the end it takes the place of `folder`, after an error it is removed."""
     folder = Path(folder)
-    new, old = folder.with_name(f".{folder.name}.tmp"), folder.with_name(f".{folder.name}.old")
+    new, old = being_written(folder), folder.with_name(f".{folder.name}.old")
     with _os_errors(folder, "write"):
         if folder.is_symlink() or folder.is_file():
             raise InputError(f"{folder}: cannot replace: expected a folder")
@@ -156,12 +161,15 @@ def replace_folder(folder: str | os.PathLike) -> Iterator[Path]:
 class AppendLog:
     """An append-only JSON Lines file, cut back to a known length on resume."""
 
-    def __init__(self, path: str | os.PathLike, keep_bytes: int | None = None):
+    def __init__(self, path: str | os.PathLike, keep_bytes: int | None = None, active: bool = True):
         """Open, first cutting the file back to `keep_bytes`, or where None to its last whole line.
 
-        Raises InputError where the file is shorter than `keep_bytes` or no line ends there.
+        Not `active`: touch no file and drop what is appended (of a run's processes one writes). Raises InputError
+        where the file is shorter than `keep_bytes` or no line ends there.
         """
-        self.path = Path(path)
+        self.path, self.active, self.offset = Path(path), active, 0
+        if not active:
+            return
         with _os_errors(path, "append"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(path, "a+b")  # noqa: SIM115 closed by close()
@@ -186,6 +194,8 @@ class AppendLog:
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one line and flush it. Raises InputError where the disk refuses."""
+        if not self.active:
+            return
         line = _json_line(record)
         with _os_errors(self.path, "append"):
             self._file.write(line)
@@ -194,23 +204,27 @@ class AppendLog:
 
     def sync(self) -> int:
         """Put everything on the disk; return `offset`, the length in bytes for the checkpoint to remember."""
-        with _os_errors(self.path, "append"):
-            os.fsync(self._file.fileno())
+        if self.active:
+            with _os_errors(self.path, "append"):
+                os.fsync(self._file.fileno())
         return self.offset
 
     def close(self) -> None:
         """Close the file. All is flushed already: what a full disk still has to say was said by `append`."""
-        with contextlib.suppress(OSError):
-            self._file.close()
+        if self.active:
+            with contextlib.suppress(OSError):
+                self._file.close()
 
 
 @contextlib.contextmanager
-def run_lock(run_dir: str | os.PathLike, name: str) -> Iterator[None]:
+def run_lock(run_dir: str | os.PathLike, name: str, rank: int = 0) -> Iterator[None]:
     """Hold the folder for this process; raise InputError naming the process that holds it already.
 
-    The kernel drops the lock with the process, kill -9 included, and a program started from here does not inherit it.
+    Each rank of a run has a lock of its own: one that outlives the others (kill -9 of the launcher leaves all of them
+    alive) still writes its part. The kernel drops a lock with its process, kill -9 included, and a program started
+    from here does not inherit it.
     """
-    path = Path(run_dir, ".lock")
+    path = Path(run_dir, f".lock.{rank}" if rank else ".lock")
     with _os_errors(path, "lock"):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 closed below; close-on-exec, as PEP 446 has it

@@ -4,7 +4,7 @@ The paper gives no hyperparameters: defaults are peers' values for a 7B model, a
 the demo's dev split. Left out: reading and checking (config.py).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from fleming.records import DIFFICULTIES
@@ -24,6 +24,26 @@ class DataConfig:
     """JSONL of questions to learn from by RL. Empty: RUN_DIR/data/rl.jsonl, which synth_data.py writes."""
     trajectories: str = ""
     """JSONL of worked answers for the cold start. Empty: RUN_DIR/data/cold_start.jsonl."""
+
+
+@dataclass(frozen=True)
+class ParallelConfig:
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: CUDA where there is one. On CUDA matrices are multiplied in bf16, on a CPU in fp32."""
+    shard: Literal["node", "all"] = "node"
+    """With several nodes: shard inside each and replicate across them (less traffic), or shard over all of them."""
+    activation_checkpointing: bool = False
+    """Keep one activation a block and compute the others again in backward: a third more work, far less memory."""
+    compile: bool = False
+    """Compile each block with torch.compile; the first steps take minutes."""
+    offload: bool = False
+    """Keep master weights, gradients and AdamW's moments in host memory and update there; CUDA only."""
+    timeout_minutes: float = 240
+    """How long ranks wait for one another; must exceed the longest rollout phase."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError for a value out of range."""
+        _check(where, timeout_minutes=self.timeout_minutes > 0)
 
 
 @dataclass(frozen=True)
@@ -110,7 +130,9 @@ class SFTConfig:
     save_every: int = 100
     """Steps between checkpoints."""
     keep_last: int = 2
-    """Checkpoints kept."""
+    """Newest checkpoints kept."""
+    keep_best: int = 0
+    """Besides them, so many with the best (lowest) loss since the checkpoint before."""
 
     def check(self, where: str) -> None:
         """Raise InputError for a value out of range."""
@@ -125,6 +147,7 @@ class SFTConfig:
             grad_clip=self.grad_clip > 0,
             save_every=self.save_every > 0,
             keep_last=self.keep_last > 0,
+            keep_best=self.keep_best >= 0,
         )
 
 
@@ -174,13 +197,22 @@ class GRPOConfig:
     """cold_start: RUN_DIR/sft/model. base: `model`. auto: the cold start where it has
     been run here, else `model`. The script prints which."""
     preset: str = "grpo"
-    """The loss: grpo, or paper (Eq. 1-3 to the letter)."""
+    """The loss: grpo, paper (Eq. 1-3 to the letter), dapo or dr_grpo; the keys down to importance_cap, where they are
+    not null, replace what the preset says. See fleming/rl/grpo.py."""
     clip_low: float | None = None
-    """Replaces the preset's."""
+    """The ratio is clipped below at 1 - clip_low."""
     clip_high: float | None = None
-    """Replaces the preset's."""
+    """The ratio is clipped above at 1 + clip_high; higher lets unlikely tokens grow faster."""
     kl_coef: float | None = None
-    """Replaces the preset's; 0 loads no reference model."""
+    """Weight of the KL term; higher keeps the policy nearer the reference, 0 loads no reference model."""
+    kl_estimator: Literal["none", "k1", "k2", "k3"] | None = None
+    """As a loss on one's own samples k1 has no gradient on average, k2 the reverse KL's and k3 the forward KL's."""
+    normalize_std: bool | None = None
+    """Divide advantages by the group's standard deviation."""
+    aggregation: Literal["sequence_mean", "sequence_sum", "token_mean", "constant"] | None = None
+    """How the tokens' losses are added up."""
+    importance_cap: float | None = None
+    """Weigh each token by trainer's over sampler's probability, at most this; 0 does not. Costs one more forward."""
     stage1: StageConfig = field(default_factory=StageConfig)
     """Consolidation."""
     stage2: StageConfig = field(default_factory=lambda: StageConfig(group_size=16))
@@ -218,28 +250,31 @@ class GRPOConfig:
     save_every: int = 20
     """Steps between checkpoints."""
     keep_last: int = 2
-    """Checkpoints kept."""
+    """Newest checkpoints kept."""
+    keep_best: int = 0
+    """Besides them, so many with the best mean reward since the checkpoint before."""
 
     @property
     def loss(self) -> LossConfig:
         """The preset with this run's replacements."""
-        given = {name: getattr(self, name) for name in ("clip_low", "clip_high", "kl_coef")}
+        given = {f.name: getattr(self, f.name) for f in fields(LossConfig) if hasattr(self, f.name)}
         return preset(self.preset, **{k: v for k, v in given.items() if v is not None})
 
     def check(self, where: str) -> None:
         """Raise InputError for a value out of range."""
         if self.preset not in PRESETS:
             raise InputError(f"{where}preset is {self.preset!r}, expected one of {', '.join(PRESETS)}")
-        loss = preset(self.preset)
+        loss = self.loss
         if self.kl_coef and loss.kl_estimator == "none":
-            raise InputError(f"{where}kl_coef is {self.kl_coef}, but preset {self.preset} has no KL term")
+            raise InputError(f"{where}kl_coef is {self.kl_coef}, but there is no KL term: set kl_estimator too")
         if loss.objective == "log_prob" and (self.clip_low is not None or self.clip_high is not None):
             raise InputError(f"{where}clip_low and clip_high have no meaning in preset {self.preset}: it has no ratio")
         _check(
             where,
-            clip_low=self.clip_low is None or 0 <= self.clip_low < 1,
-            clip_high=self.clip_high is None or self.clip_high >= 0,
-            kl_coef=self.kl_coef is None or self.kl_coef >= 0,
+            clip_low=0 <= loss.clip_low < 1,
+            clip_high=loss.clip_high >= 0,
+            kl_coef=loss.kl_coef >= 0,
+            importance_cap=loss.importance_cap >= 0,
             warmup_steps=self.warmup_steps >= 0,
             weight_decay=self.weight_decay >= 0,
             show_every=self.show_every >= 0,
@@ -253,6 +288,7 @@ class GRPOConfig:
             grad_clip=self.grad_clip > 0,
             save_every=self.save_every > 0,
             keep_last=self.keep_last > 0,
+            keep_best=self.keep_best >= 0,
         )
 
 
@@ -292,7 +328,7 @@ class Config:
     seed: int = 0
     """Fixes data, noise and order."""
     threads: int = 0
-    """CPU threads of torch; 0 leaves its default. Bitwise repeatability needs the same number."""
+    """CPU threads of torch in each process; 0 leaves its default. Bitwise repeatability needs the same number."""
     model: str = ""
     """Hugging Face folder to start from. Empty: RUN_DIR/base/model."""
     chat_format: Literal["qwen2.5", "qwen3", "chatml"] | None = None
@@ -305,6 +341,8 @@ class Config:
     """System message; empty: none of ours (the chat format may have its own)."""
     data: DataConfig = field(default_factory=DataConfig)
     """Files to learn from."""
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    """Devices and processes."""
     synth: SynthConfig = field(default_factory=SynthConfig)
     """Stage 1: RODS."""
     base_model: BaseModelConfig = field(default_factory=BaseModelConfig)

@@ -1,13 +1,16 @@
 """ModelConfig: the shape of a model, read from a Hugging Face config.json and written back as one.
 
 - Qwen2 and Qwen2.5 (model_type qwen2), Qwen3 dense and Llama, in the spelling of transformers 4 and of transformers 5
-- whatever would change the numbers and is not implemented is refused by name: scaled rotary positions, active sliding
-  windows, other activations, extra biases, quantised weights
+- YaRN, the long-context setting of Qwen2.5 and Qwen3, with every key that transformers reads
+- arithmetic about the model: parameters, operations of a forward, bytes of the key/value cache
+- whatever would change the numbers and is not implemented is refused by name: other scalings of rotary positions,
+  active sliding windows, other activations, extra biases, quantised weights
 - left out: what changes nothing here (dropout, use_cache, token ids). It is kept in `raw` for the export
 """
 
 import json
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,18 @@ from model.errors import InputError
 
 ARCHITECTURES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
 MAX_JSON_BYTES = 256 << 20  # the largest tokenizer.json in use is about 30 MB
+
+
+@dataclass(frozen=True)
+class Yarn:
+    """YaRN (arXiv 2309.00071): rotary positions stretched beyond the context of pretraining; see transformer.py."""
+
+    factor: float  # s, at least 1: how many times longer the context becomes
+    original_max_position_embeddings: int  # L: the context of pretraining
+    attention_factor: float  # on cos and sin, hence squared on the attention logits; as a rule 0.1 ln s + 1
+    beta_fast: float = 32.0  # a pair that turns more often than this over L positions keeps its frequency
+    beta_slow: float = 1.0  # a pair that turns less often than this is slowed down s times; in between, a ramp
+    truncate: bool = True  # the ends of the ramp are rounded outwards to whole pairs
 
 
 @dataclass(frozen=True)
@@ -33,11 +48,14 @@ class ModelConfig:
     head_dim: int  # width of one head; need not be hidden_size / num_attention_heads
     rope_theta: float  # base of the rotary wavelengths
     rms_norm_eps: float  # added to the mean square in RMSNorm
-    max_position_embeddings: int  # positions that the model was trained for; sampling and training stay within it
+    max_position_embeddings: int
+    """Usable context: sampling and training stay within it. Read from the key of this name; with YaRN at least
+    factor * original_max_position_embeddings, since Qwen's advice is to add rope_scaling and leave this key alone."""
     tie_word_embeddings: bool  # the output matrix is the embedding itself
     attention_bias: bool  # a bias on q, k and v: always in qwen2, never in the others
     qk_norm: bool  # RMSNorm on each head's q and k: always in qwen3, never in the others
     initializer_range: float  # standard deviation of fresh weights
+    yarn: Yarn | None = None  # stretched rotary positions; None: as pretrained
     raw: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)  # the config.json as it was read
 
     @classmethod
@@ -49,7 +67,9 @@ class ModelConfig:
         """
         _refuse_unsupported(raw, where)
         kind = raw["model_type"]
-        positions = 2048 if kind == "llama" else 32768
+        context = _read(raw, "max_position_embeddings", int, where, 2048 if kind == "llama" else 32768)
+        theta, yarn = _rope(raw, where, context)
+        stretched = int(yarn.factor * yarn.original_max_position_embeddings) if yarn else 0
         required = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
         sizes = {key: _read(raw, key, int, where) for key in required}
         heads, hidden = sizes["num_attention_heads"], sizes["hidden_size"]
@@ -61,13 +81,14 @@ class ModelConfig:
             model_type=kind,
             num_key_value_heads=_read(raw, "num_key_value_heads", int, where, kv_heads),
             head_dim=_read(raw, "head_dim", int, where, head_dim),
-            rope_theta=_rope_theta(raw, where),
+            rope_theta=theta,
             rms_norm_eps=_read(raw, "rms_norm_eps", float, where, 1e-6),
-            max_position_embeddings=_read(raw, "max_position_embeddings", int, where, positions),
+            max_position_embeddings=max(context, stretched),
             tie_word_embeddings=_read(raw, "tie_word_embeddings", bool, where, False),
             attention_bias=kind == "qwen2",
             qk_norm=kind == "qwen3",
             initializer_range=_read(raw, "initializer_range", float, where, 0.02),
+            yarn=yarn,
             raw=raw,
         )
         kv_heads, d = config.num_key_value_heads, config.head_dim
@@ -78,12 +99,50 @@ class ModelConfig:
     def to_hf(self, dtype: torch.dtype) -> dict[str, Any]:
         """Return a config.json for weights of this dtype that transformers 4 and 5 read alike."""
         name = str(dtype).removeprefix("torch.")
-        keys = [key for key in self.__dataclass_fields__ if key not in ("attention_bias", "qk_norm", "raw")]
+        keys = [key for key in self.__dataclass_fields__ if key not in ("attention_bias", "qk_norm", "yarn", "raw")]
         fresh = {key: getattr(self, key) for key in keys}
         fresh |= {"hidden_act": "silu", "bos_token_id": None, "eos_token_id": None}
         # 4 looks for rope_theta and torch_dtype, and would fall back to other values without a word.
         common = {"rope_theta": self.rope_theta, "torch_dtype": name, "dtype": name}
+        if self.yarn:  # 4 knows no rope_parameters; before 4.56 its factor was max_position_embeddings / original
+            common["rope_scaling"] = scaling = {"rope_type": "yarn", **asdict(self.yarn)}
+            common["rope_parameters"] = {"rope_theta": self.rope_theta, **scaling}
+            common["max_position_embeddings"] = self.max_position_embeddings
         return (self.raw or fresh) | common | {"architectures": [ARCHITECTURES[self.model_type]]}
+
+    @property
+    def _block_matrices(self) -> int:
+        """Entries of one block's matrices: q and o, k and v, and the three of SwiGLU."""
+        heads = 2 * (self.num_attention_heads + self.num_key_value_heads) * self.head_dim
+        return self.hidden_size * (heads + 3 * self.intermediate_size)
+
+    @property
+    def block_parameters(self) -> int:
+        """Parameters of one block: what a rank gathers at a time, and what activation checkpointing recomputes."""
+        norms = 2 * self.hidden_size + self.qk_norm * 2 * self.head_dim
+        biases = self.attention_bias * (self.num_attention_heads + 2 * self.num_key_value_heads) * self.head_dim
+        return self._block_matrices + norms + biases
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the whole model; a tied output matrix is the embedding itself, so it is counted once."""
+        vocabulary = (1 if self.tie_word_embeddings else 2) * self.vocab_size * self.hidden_size
+        return vocabulary + self.num_hidden_layers * self.block_parameters + self.hidden_size
+
+    def forward_flops(self, tokens: int, attended: int, scored: int) -> int:
+        """Return the operations of a forward's matrix products, a multiply-add counted as 2.
+
+        tokens pass all blocks (an embedding is looked up, not multiplied); attended query-key pairs, T (T + 1) / 2 for
+        a causal sequence, cost 2 d in q k^T and 2 d in the sum over v, per layer and query head; scored rows meet the
+        output matrix. A backward costs twice a forward: each product has a gradient for either factor.
+        """
+        pairs = 4 * self.head_dim * self.num_attention_heads * attended
+        blocks = self.num_hidden_layers * (2 * tokens * self._block_matrices + pairs)
+        return blocks + 2 * scored * self.hidden_size * self.vocab_size
+
+    def kv_bytes_per_token(self, dtype: torch.dtype) -> int:
+        """Return the bytes of a token's keys and values over all layers: what decoding reads again at every step."""
+        return 2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim * dtype.itemsize
 
 
 def load_config(folder: str | Path) -> ModelConfig:
@@ -131,20 +190,53 @@ def _read(raw: dict[str, Any], key: str, kind: type, where: str, default: Any = 
     return kind(value)
 
 
-def _rope_theta(raw: dict[str, Any], where: str) -> float:
-    """Return the base from rope_theta (transformers 4) or rope_parameters (5); refuse every kind of scaling."""
+def _rope(raw: dict[str, Any], where: str, context: int) -> tuple[float, Yarn | None]:
+    """Return base and scaling from rope_theta and rope_scaling (transformers 4) or from rope_parameters (5)."""
     thetas = [_read(raw, "rope_theta", float, where)] if raw.get("rope_theta") is not None else []
+    scalings = set()
     for key in ("rope_scaling", "rope_parameters"):
         rope = {} if raw.get(key) is None else raw[key]
         _expect(isinstance(rope, dict), where, key, rope, "an object or null")
         for name in ("rope_type", "type"):
-            _expect(rope.get(name) in (None, "default"), where, f"{key}.{name}", rope.get(name), '"default"')
+            kind = rope.get(name)
+            _expect(kind in (None, "default", "yarn"), where, f"{key}.{name}", kind, '"default" or "yarn"')
+        kinds = {rope.get("rope_type"), rope.get("type")} - {None}
+        _expect(len(kinds) < 2, where, f"{key}.type", rope.get("type"), "the same as rope_type")  # 4 and 5 disagree
         _expect(rope.get("partial_rotary_factor") in (None, 1), where, key, rope, "no partial rotation")
         _expect(not any(isinstance(v, dict) for v in rope.values()), where, key, rope, "one base for all layers")
         if rope.get("rope_theta") is not None:
             thetas.append(_read(rope, "rope_theta", float, f"{where}: {key}"))
+        if rope:
+            scalings.add(_yarn(rope, f"{where}: {key}", context) if "yarn" in kinds else None)
     _expect(len(set(thetas)) < 2, where, "rope_theta", thetas, "the same base wherever it stands")
-    return thetas[0] if thetas else 10000.0
+    # Beside rope_scaling, transformers 5 would drop rope_parameters, the base in it included.
+    _expect(len(scalings) < 2, where, "rope_scaling", raw.get("rope_scaling"), "the same scaling as in rope_parameters")
+    theta, yarn = (*thetas, 10000.0)[0], (*scalings, None)[0]
+    if yarn:
+        _expect(theta > 1, where, "rope_theta", theta, "more than 1 (YaRN divides by its logarithm)")
+        key, original = "original_max_position_embeddings", yarn.original_max_position_embeddings
+        _expect(raw.get(key) in (None, original), where, key, raw.get(key), f"{original} as in the YaRN settings")
+    return theta, yarn
+
+
+def _yarn(rope: dict[str, Any], where: str, context: int) -> Yarn:
+    """Return the YaRN settings in a rope object; absent keys as in transformers."""
+    known = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "mscale", "mscale_all_dim"}
+    for key, value in rope.items():
+        _expect(key in known | set(Yarn.__dataclass_fields__), where, key, value, "no such key")
+    original = _read(rope, "original_max_position_embeddings", int, where, context)
+    # Files without a factor mean the ratio of the two contexts, which without the original one is nothing.
+    ratio = None if rope.get("original_max_position_embeddings") is None else context / original
+    s = _read(rope, "factor", float, where, ratio)
+    _expect(s >= 1, where, "factor", s, "at least 1")
+    # YaRN Eq. 22, or DeepSeek-V2's quotient of two such lines if both slopes are given; one alone does nothing.
+    slopes = [_read(rope, key, float, where) for key in ("mscale", "mscale_all_dim") if rope.get(key) is not None]
+    above, below = [0.1 * slope * math.log(s) + 1 for slope in (slopes if len(slopes) == 2 else (1, 0))]
+    fast, slow = (_read(rope, key, float, where, value) for key, value in (("beta_fast", 32), ("beta_slow", 1)))
+    _expect(fast >= slow, where, "beta_fast", fast, f"at least beta_slow, {slow}")
+    attention = _read(rope, "attention_factor", float, where, above / below)
+    truncate = _read(rope, "truncate", bool, where, "truncate" not in rope)  # null means false here, as in transformers
+    return Yarn(s, original, attention, fast, slow, truncate)
 
 
 def _refuse_unsupported(raw: dict[str, Any], where: str) -> None:

@@ -11,6 +11,7 @@ Letters: n rows in use, V ids that exist in the tokenizer, T packed prompt token
 """
 
 import hashlib
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -129,6 +130,8 @@ class Sampler:
         """
         self.transformer, self.tokenizer, self.max_num_seqs = transformer, tokenizer, max_num_seqs
         self.vocab_limit = min(tokenizer.size, transformer.vocab_limit)
+        self.decode_seconds, self.decode_bytes = 0.0, 0
+        """Of the last `generate`: time of its decode steps, and the weights and cache that they had to read."""
 
     @torch.inference_mode()
     def generate(
@@ -147,6 +150,7 @@ class Sampler:
         context no room for max_new_tokens; nothing has run then.
         """
         self._check(prompts, params)
+        self.decode_seconds, self.decode_bytes = 0.0, 0
         keys = prompt_keys if prompt_keys is not None else range(len(prompts))
         stop_ids = self.tokenizer.stop_ids | set(params.stop_token_ids)
         weight = self.transformer.lm_head.weight
@@ -174,7 +178,10 @@ class Sampler:
                 self._give_rows(cache, new, first, prompts, prefilled, still_waiting)
                 self._step(logits, rows[first:], params, on_token)
             else:
+                began = time.perf_counter()
                 self._step(self._decode(cache, rows), rows, params, on_token)
+                self.decode_seconds += time.perf_counter() - began  # drawing has waited for the device
+                self.decode_bytes += self._bytes_read(rows)
             self._retire(cache, rows, stop_ids, params, results, on_finish)
         return results  # type: ignore[return-value]  # every place has been filled
 
@@ -244,6 +251,13 @@ class Sampler:
         for row in rows:
             row.length += 1
         return self.transformer(tokens, places[:, None], attends, lambda h, w: F.linear(h[:, 0], w[: self.vocab_limit]))
+
+    def _bytes_read(self, rows: list[_Row]) -> int:
+        """What one decode step cannot help reading: all weights but an embedding of its own, and each row's cache."""
+        cfg, weight = self.transformer.cfg, self.transformer.lm_head.weight
+        looked_up = 0 if cfg.tie_word_embeddings else weight.numel()
+        cached = sum(row.length for row in rows) * cfg.kv_bytes_per_token(weight.dtype)
+        return (cfg.parameters - looked_up) * weight.itemsize + cached
 
     def _step(self, logits: Tensor, rows: list[_Row], params: SamplingParams, on_token) -> None:
         """Draw the next id of each row."""

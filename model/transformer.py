@@ -1,14 +1,15 @@
 """The decoder-only transformer of Qwen2, Qwen2.5, Qwen3 (dense) and Llama, one screen a class.
 
-- pre-norm blocks of grouped-query attention and SwiGLU, RMSNorm, rotary positions
+- pre-norm blocks of grouped-query attention and SwiGLU, RMSNorm, rotary positions, as pretrained or stretched by YaRN
 - Qwen2: bias on q, k, v. Qwen3: RMSNorm on each head's q and k before the rotation
 - parameter names are Hugging Face's without the leading "model.", so the files need no translation table
-- left out: dropout (these models use none), YaRN and sliding windows (refused by ModelConfig), caches and masks
-  (a block is told how to attend; see attention.py)
+- left out: dropout (these models use none), other scalings of rotary positions and sliding windows (refused by
+  ModelConfig), caches and masks (a block is told how to attend; see attention.py)
 
 Letters: B batch, T tokens, D hidden, H query heads, K key/value heads, d head_dim, V vocabulary.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -34,14 +35,39 @@ class RMSNorm(nn.Module):
         return self.weight * x32.to(x.dtype)
 
 
-def rotary(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return cos and sin, [*positions.shape, 1, d/2] each (RoFormer Eq. 34).
+def frequencies(cfg: ModelConfig, device: torch.device | None = None) -> Tensor:
+    """Return the radians by which each pair turns from one position to the next, [d/2] fp32: theta^(-2i/d).
 
-    Angles are fp32 whatever the compute dtype: at position 32,000 a bf16 angle is noise.
+    YaRN (arXiv 2309.00071v2): a pair that turns r times over the L positions of pretraining (Eq. 17) keeps its
+    frequency if r > beta_fast, since it tells neighbours apart, and is slowed down s times if r < beta_slow, since more
+    positions would take it to angles never seen. In between a ramp blends both (Eq. 18): linear in the pair's index i,
+    as in the authors' code and so in every checkpoint, where the paper has it linear in r. The order of the operations
+    is transformers' too, as a rounding made here is multiplied by the position.
     """
-    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
-    angles = positions[..., None, None].float() * (1.0 / theta**exponents)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    d, theta = cfg.head_dim, cfg.rope_theta
+    powers = theta ** (torch.arange(0, d, 2, dtype=torch.float32, device=device) / d)
+    if cfg.yarn is None:
+        return 1.0 / powers
+    yarn, length = cfg.yarn, cfg.yarn.original_max_position_embeddings
+    turns = (yarn.beta_fast, yarn.beta_slow)
+    low, high = (d * math.log(length / (r * 2 * math.pi)) / (2 * math.log(theta)) for r in turns)  # Eq. 17 for i
+    if yarn.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, d - 1)
+    ramp = (torch.arange(d // 2, dtype=torch.float32, device=device) - low) / (high - low or 0.001)
+    gamma = 1 - ramp.clamp(0, 1)
+    return (1 - gamma) * (1.0 / (yarn.factor * powers)) + gamma * (1.0 / powers)  # Eq. 20
+
+
+def rotary(cfg: ModelConfig, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return cos and sin, [*positions.shape, 1, d/2] each (RoFormer Eq. 34), times YaRN's attention factor.
+
+    Angles are fp32 whatever the compute dtype: at position 32,000 a bf16 angle is noise. The factor sqrt(1/t) reaches
+    q and k alike, which divides the attention logits by the temperature t at no cost (YaRN Eq. 21).
+    """
+    angles = positions[..., None, None].float() * frequencies(cfg, positions.device)
+    scale = cfg.yarn.attention_factor if cfg.yarn else 1.0
+    return (angles.cos() * scale).to(dtype), (angles.sin() * scale).to(dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -140,7 +166,7 @@ class Transformer(nn.Module):
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
         attends = attend if isinstance(attend, Sequence) else [attend] * len(self.layers)
         x = self.embed_tokens(tokens)  # [B, T, D]
-        cos, sin = rotary(positions, self.cfg.head_dim, self.cfg.rope_theta, x.dtype)
+        cos, sin = rotary(self.cfg, positions, x.dtype)
         for block, block_attend in zip(self.layers, attends, strict=True):
             x = block(x, cos, sin, block_attend)
         return readout(self.norm(x), self.lm_head.weight)

@@ -2,8 +2,9 @@
 
 - reads model.safetensors, or the shards of model.safetensors.index.json; every name, shape and dtype is checked before
   anything is copied, and a damaged file is reported with the tensor that it damages
+- of a sharded model (DTensor parameters) each rank reads its own rows alone, a piece at a time
 - writes a folder that transformers loads back bit for bit, renamed into place when it is complete
-- left out: pickled weights (never read), quantised and 8-bit dtypes, slices for sharded models
+- left out: pickled weights (never read), quantised and 8-bit dtypes
 """
 
 import itertools
@@ -11,11 +12,13 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from model.config import load_config, read_json
 from model.errors import InputError
@@ -24,25 +27,32 @@ from model.transformer import Transformer
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+PIECE_BYTES = 32 << 20  # read at a time
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 TensorSpec = tuple[str, tuple[int, ...], tuple[int, int]]  # dtype, shape, (first byte, first byte after it)
 
 
 def load_model(
-    folder: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", chat_format: str | None = None
+    folder: str | Path,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    chat_format: str | None = None,
+    prepare: Callable[[Transformer], object] = lambda transformer: None,
 ) -> tuple[Transformer, Tokenizer]:
     """Return the model and the tokenizer of a Hugging Face folder, the weights converted to `dtype` on `device`.
 
-    `chat_format`: see `Tokenizer.from_folder`. Raises InputError naming the file, and the key or tensor in it, for
-    whatever is missing, broken, contradictory or not supported.
+    `chat_format`: see `Tokenizer.from_folder`. `prepare` is called with the model before it has memory: where it is
+    sharded, so that each rank allocates and reads its own rows alone. Raises InputError naming the file, and the key
+    or tensor in it, for whatever is missing, broken, contradictory or not supported.
     """
     cfg = load_config(folder)
     tokenizer = Tokenizer.from_folder(folder, chat_format)
     _check_vocabulary(cfg.vocab_size, tokenizer.size, Path(folder) / "config.json")
     with torch.device("meta"):
         transformer = Transformer(cfg)
-    transformer.to(dtype).to_empty(device=device)
+    prepare(transformer.to(dtype))
+    transformer.to_empty(device=device)
     transformer.tie_weights()  # to_empty gave each of the two a memory of its own
     transformer.vocab_limit = tokenizer.size
     load_weights(transformer, folder)
@@ -51,24 +61,44 @@ def load_model(
 
 def load_weights(transformer: Transformer, folder: str | Path) -> None:
     """Overwrite a model's parameters, in place, with a folder's. Raises InputError as `load_model` does."""
+    parameters = _hf_parameters(transformer)
+    found = find_tensors(transformer, folder)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            for rows, piece in _pieces(parameter, *found[name]):
+                rows.copy_(piece)
+        if transformer.cfg.tie_word_embeddings and "lm_head.weight" in found:
+            path, spec = found["lm_head.weight"]
+            for rows, piece in _pieces(transformer.embed_tokens.weight, path, spec):
+                if not torch.equal(rows, piece.to(rows)):
+                    raise InputError(
+                        f"{path}: tensor lm_head.weight differs from the embedding that config.json ties it to"
+                    )
+
+
+def find_tensors(transformer: Transformer, folder: str | Path) -> dict[str, tuple[Path, TensorSpec]]:
+    """Return Hugging Face name -> (file, spec) of a folder's tensors, which are exactly the model's.
+
+    Reads headers only, and the model may be on the meta device. Raises InputError naming file and tensor for one that is missing, too many or
+    of another shape. Of a tied model the file may hold the output matrix too.
+    """
     folder, parameters = Path(folder), _hf_parameters(transformer)
     source, headers = _read_headers(folder)
     found = {name: (path, spec) for path, header in headers.items() for name, spec in header.items()}
-    twin = found.pop("lm_head.weight", None) if transformer.cfg.tie_word_embeddings else None
-    for name, parameter in parameters.items():
+    tied = {"lm_head.weight": parameters["model.embed_tokens.weight"]} if transformer.cfg.tie_word_embeddings else {}
+    for name, parameter in (parameters | tied).items():
         if name not in found:
+            if name in tied:
+                continue
             raise InputError(f"{source}: tensor {name} is missing, which the model of config.json has")
         path, (_, shape, _) = found[name]
         if shape != tuple(parameter.shape):
             raise InputError(f"{path}: tensor {name} has shape {list(shape)}, expected {list(parameter.shape)}")
     for name, (path, _) in found.items():
-        if name not in parameters and not name.endswith("rotary_emb.inv_freq"):  # old exports keep that constant
+        # Old exports keep a constant of the rotary positions.
+        if name not in parameters | tied and not name.endswith("rotary_emb.inv_freq"):
             raise InputError(f"{path}: tensor {name} is not part of the model that config.json describes")
-    if twin is not None and not torch.equal(_read_tensor(*twin), _read_tensor(*found["model.embed_tokens.weight"])):
-        raise InputError(f"{twin[0]}: tensor lm_head.weight differs from the embedding that config.json ties it to")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(_read_tensor(*found[name]))
+    return found
 
 
 def read_header(path: str | Path) -> dict[str, TensorSpec]:
@@ -107,32 +137,58 @@ def save_model(
     folder: str | Path,
     dtype: torch.dtype | None = None,
     max_shard_bytes: int = 4 << 30,
+    writes: bool = True,
 ) -> None:
     """Write a Hugging Face folder that transformers loads back bit for bit, in `dtype` (default: the model's own).
 
     It is built beside `folder` and renamed when it is complete and on disk, so no reader sees half of it; a model
-    folder that stood there is replaced. Raises InputError where something else stands there.
+    folder that stood there is replaced. Raises InputError where something else stands there or the disk refuses.
+
+    All ranks of a sharded model call this, one of them with `writes`: each tensor in turn is gathered by all (none
+    ever holds more than one) and written by that one.
     """
-    folder = Path(folder).resolve()
+    parameters = _hf_parameters(transformer)
+    dtype = dtype or next(iter(parameters.values())).dtype
+    whole = (_whole(parameter, dtype) for parameter in parameters.values())
+    try:
+        if writes:
+            _save_folder(Path(folder).resolve(), transformer, tokenizer, dtype, max_shard_bytes, whole)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write: {error}") from error
+    finally:
+        for _ in whole:  # gathering takes every rank: one that does not write, or no longer can, still takes part
+            pass
+
+
+def _save_folder(folder: Path, transformer, tokenizer, dtype, max_shard_bytes: int, whole: Iterator[Tensor]) -> None:
     _check_vocabulary(transformer.cfg.vocab_size, tokenizer.size, folder / "config.json")
     if folder.exists() and not (folder / "config.json").exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is no model folder, and is not overwritten with one")
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     shutil.rmtree(new, ignore_errors=True)  # what a killed run left
     new.mkdir(parents=True)
-    parameters = _hf_parameters(transformer)
-    dtype = dtype or next(iter(parameters.values())).dtype
-    _write_weights(new, parameters, dtype, max_shard_bytes)
-    config = {"config.json": _json_bytes(transformer.cfg.to_hf(dtype))}
-    for name, data in (tokenizer.files | config | {"generation_config.json": _generation_config(tokenizer)}).items():
-        _write(new / name, [data])
-    _fsync(new)
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    new.rename(folder)
+    try:
+        shapes = {name: tuple(p.shape) for name, p in _hf_parameters(transformer).items()}
+        _write_weights(new, shapes, whole, dtype, max_shard_bytes)
+        config = {"config.json": _json_bytes(transformer.cfg.to_hf(dtype))}
+        own = config | {"generation_config.json": _generation_config(tokenizer)}
+        for name, data in (tokenizer.files | own).items():
+            _write(new / name, [data])
+        _fsync(new)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     _fsync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _whole(parameter: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the parameter, gathered from all ranks if it is sharded; cast first, so that less travels."""
+    cast = parameter.detach().to(dtype)
+    return cast.full_tensor() if isinstance(cast, DTensor) else cast
 
 
 def _hf_parameters(transformer: Transformer) -> dict[str, torch.nn.Parameter]:
@@ -193,50 +249,66 @@ def _read_entry(entry: object, start: int, where: str) -> TensorSpec:
     return dtype, tuple(shape), (start + offsets[0], start + offsets[1])
 
 
-def _read_tensor(path: Path, spec: TensorSpec) -> Tensor:
-    dtype, shape, (begin, end) = spec
-    data = torch.empty(end - begin, dtype=torch.uint8)
+def _pieces(parameter: Tensor, path: Path, spec: TensorSpec) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield some rows of the parameter (of a sharded one: of this rank's part) and what the file has for them."""
+    dtype, (_, *inner), (begin, _) = spec
+    first, rows = 0, parameter
+    if isinstance(parameter, DTensor):
+        assert all(p.is_replicate() or p.is_shard(0) for p in parameter.placements)
+        _, (first, *_) = compute_local_shape_and_global_offset(
+            parameter.shape, parameter.device_mesh, parameter.placements
+        )
+        rows = parameter.to_local()
+    row_bytes = math.prod(inner) * DTYPES[dtype].itemsize
     with open(path, "rb") as file:
-        file.seek(begin)
-        if file.readinto(data.numpy()) != end - begin:
-            raise InputError(f"{path}: shorter than a moment ago; is it being written?")
-    return data.view(DTYPES[dtype]).view(shape)
+        file.seek(begin + first * row_bytes)
+        for part in rows.split(max(1, PIECE_BYTES // row_bytes)):
+            data = torch.empty(len(part) * row_bytes, dtype=torch.uint8)
+            if file.readinto(data.numpy()) != data.numel():
+                raise InputError(f"{path}: shorter than a moment ago; is it being written?")
+            yield part, data.view(DTYPES[dtype]).view(-1, *inner)
 
 
-def _write_weights(folder: Path, parameters: dict[str, Tensor], dtype: torch.dtype, max_shard_bytes: int) -> None:
-    """Write one safetensors file, or several and their index; no shard but of a single tensor is over the limit."""
-    shards: list[dict[str, Tensor]] = [{}]
+def _write_weights(
+    folder: Path, shapes: dict[str, tuple[int, ...]], tensors: Iterator[Tensor], dtype: torch.dtype, limit: int
+) -> None:
+    """Write one safetensors file, or several and their index; no shard but of a single tensor is over the limit.
+
+    `tensors` are those that `shapes` names, in its order.
+    """
+    sizes = {name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}
+    shards: list[dict[str, tuple[int, ...]]] = [{}]
     filled = 0
-    for name, parameter in parameters.items():
-        size = parameter.numel() * dtype.itemsize
-        if shards[-1] and filled + size > max_shard_bytes:
+    for name, size in sizes.items():
+        if shards[-1] and filled + size > limit:
             shards, filled = [*shards, {}], 0
-        shards[-1][name] = parameter
+        shards[-1][name] = shapes[name]
         filled += size
     if len(shards) == 1:
-        return _write_safetensors(folder / SINGLE, shards[0], dtype)
+        return _write_safetensors(folder / SINGLE, shards[0], tensors, dtype)
     placed = {}
     for i, shard in enumerate(shards, start=1):
         file = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-        _write_safetensors(folder / file, shard, dtype)
+        _write_safetensors(folder / file, shard, tensors, dtype)
         placed |= dict.fromkeys(shard, file)
-    total = sum(parameter.numel() for parameter in parameters.values()) * dtype.itemsize
-    _write(folder / INDEX, [_json_bytes({"metadata": {"total_size": total}, "weight_map": placed})])
+    _write(folder / INDEX, [_json_bytes({"metadata": {"total_size": sum(sizes.values())}, "weight_map": placed})])
 
 
-def _write_safetensors(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> None:
+def _write_safetensors(
+    path: Path, shapes: dict[str, tuple[int, ...]], tensors: Iterator[Tensor], dtype: torch.dtype
+) -> None:
     """Write the format by hand (8 bytes of length, a JSON header, the tensors), so that one tensor at a time is copied.
 
     Source: the format section of the safetensors README.
     """
     header, end = {"__metadata__": {"format": "pt"}}, 0
     kind = next(name for name, known in DTYPES.items() if known == dtype)
-    for name, tensor in tensors.items():
-        begin, end = end, end + tensor.numel() * dtype.itemsize
-        header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    for name, shape in shapes.items():
+        begin, end = end, end + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
-    bodies = (t.detach().to("cpu", dtype).contiguous().view(torch.uint8).numpy() for t in tensors.values())
+    bodies = (tensor.cpu().contiguous().view(torch.uint8).numpy() for tensor in itertools.islice(tensors, len(shapes)))
     _write(path, itertools.chain([len(text).to_bytes(8, "little"), text], bodies))
 
 

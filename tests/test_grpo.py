@@ -1,6 +1,7 @@
 """GRPO's maths against closed forms in float64, and the identities that make a loss what it claims to be."""
 
 import math
+import statistics
 from itertools import pairwise
 
 import pytest
@@ -18,6 +19,9 @@ from fleming.rl.grpo import (
 
 CU = torch.tensor([0, 3, 4, 9])  # three responses of 3, 1 and 5 tokens
 LENGTHS = [3, 1, 5]
+MAX_NEW_TOKENS = 7
+AGGREGATIONS = ("sequence_mean", "sequence_sum", "token_mean", "constant")
+REWARDS = [1.1, 0.0, 0.1]
 
 
 def random_inputs(seed=0):
@@ -51,7 +55,7 @@ def test_preset_paper_is_equations_1_to_3_to_the_letter():
         expected = expected - log_pi_y * (rewards[i] - mean) / k  # Eq. 3 in Eq. 1
     advantages = group_advantages(torch.tensor([rewards], dtype=torch.float64), normalize_std=False)[0]
     cfg = preset("paper")
-    loss, _ = grpo_loss(logp, old, None, advantages, CU, cfg, loss_denominator(3, 9, cfg.aggregation))
+    loss, _ = grpo_loss(logp, old, None, advantages, CU, cfg, loss_denominator(3, 9, cfg.aggregation, MAX_NEW_TOKENS))
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(torch.autograd.grad(loss, logp)[0], torch.autograd.grad(expected, logp)[0])
 
@@ -66,18 +70,59 @@ def test_preset_grpo_is_deepseekmath_equation_3():
             surrogate = min(ratio * advantages[i], ratio.clamp(0.8, 1.2) * advantages[i])
             d = ref[t] - logp[t]
             expected = expected - (surrogate - 0.04 * (torch.exp(d) - d - 1)) / n / 3
-    loss, metrics = grpo_loss(logp, old, ref, advantages, CU, cfg, loss_denominator(3, 9, cfg.aggregation))
+    loss, metrics = grpo_loss(
+        logp, old, ref, advantages, CU, cfg, loss_denominator(3, 9, cfg.aggregation, MAX_NEW_TOKENS)
+    )
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(torch.autograd.grad(loss, logp)[0], torch.autograd.grad(expected, logp)[0])
     assert metrics["loss"] == loss.detach()
 
 
-def test_token_mean_gives_each_token_the_same_weight():
+@pytest.mark.parametrize(
+    ("name", "high", "scale", "weight"),
+    [  # DAPO Eq. 8-12, with its std, clip 0.2 and 0.28, over all 9 tokens; Dr. GRPO 3.2, over 3 answers of at most 7
+        ("dapo", 0.28, statistics.stdev(REWARDS) + 1e-6, 1 / 9),
+        ("dr_grpo", 0.2, 1.0, 1 / (3 * 7)),
+    ],
+)
+def test_presets_dapo_and_dr_grpo_are_their_papers_loops(name, high, scale, weight):
+    logp, old, _, _ = random_inputs(6)
+    expected, clipped = torch.zeros((), dtype=torch.float64), 0
+    for reward, (begin, end) in zip(REWARDS, pairwise(CU.tolist()), strict=True):
+        advantage = (reward - statistics.mean(REWARDS)) / scale
+        for t in range(begin, end):
+            ratio = torch.exp(logp[t] - old[t])
+            plain, bounded = ratio * advantage, ratio.clamp(0.8, 1 + high) * advantage
+            expected = expected - min(plain, bounded) * weight
+            clipped += int(bounded < plain)
+    cfg = preset(name)
+    advantages = group_advantages(torch.tensor([REWARDS], dtype=torch.float64), cfg.normalize_std)[0]
+    denominator = loss_denominator(3, 9, cfg.aggregation, MAX_NEW_TOKENS)
+    loss, metrics = grpo_loss(logp, old, None, advantages, CU, cfg, denominator)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(torch.autograd.grad(loss, logp)[0], torch.autograd.grad(expected, logp)[0])
+    assert metrics["clipped_tokens"] == clipped
+    assert 0 < clipped < 9
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "denominator", "weights"),
+    [
+        ("sequence_mean", 3, [1 / 9, 1 / 3, 1 / 15]),  # 1 / (N * length)
+        ("sequence_sum", 3, [1 / 3, 1 / 3, 1 / 3]),  # 1 / N
+        ("token_mean", 9, [1 / 9, 1 / 9, 1 / 9]),  # 1 / T
+        ("constant", 21, [1 / 21, 1 / 21, 1 / 21]),  # 1 / (N * max_new_tokens)
+    ],
+)
+def test_each_aggregation_has_its_denominator_and_its_gradient(aggregation, denominator, weights):
     logp, old, _, advantages = random_inputs(2)
-    cfg = LossConfig(kl_coef=0.0, clip_low=10, clip_high=1e9, aggregation="token_mean")
-    loss, _ = grpo_loss(logp, old, None, advantages, CU, cfg, loss_denominator(3, 9, cfg.aggregation))
-    spread = torch.repeat_interleave(advantages, torch.tensor(LENGTHS))
-    torch.testing.assert_close(loss, (-(logp - old).exp() * spread).mean())
+    assert loss_denominator(3, 9, aggregation, MAX_NEW_TOKENS) == denominator
+    cfg = LossConfig(kl_coef=0.0, clip_low=1.0, clip_high=1e9, aggregation=aggregation)
+    loss, _ = grpo_loss(logp, old, None, advantages, CU, cfg, denominator)
+    scales = [-w * a for w, a, n in zip(weights, advantages.tolist(), LENGTHS, strict=True) for _ in range(n)]
+    slope = torch.tensor(scales, dtype=torch.float64) * (logp - old).exp().detach()  # d ratio / d log pi = ratio
+    torch.testing.assert_close(loss.detach(), slope.sum())
+    torch.testing.assert_close(torch.autograd.grad(loss, logp)[0], slope)
 
 
 @pytest.mark.parametrize(
@@ -161,12 +206,105 @@ def test_advantages_may_be_given_per_sequence_or_per_token():
     assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("aggregation", ["sequence_mean", "sequence_sum", "token_mean"])
+def sampled_at(ratios, old):
+    """Sampler log-probs whose importance weight, before the cap, is `ratios`."""
+    return old - torch.tensor(ratios, dtype=torch.float64).log()
+
+
+RATIOS = [0.25, 1.0, 1.5, 1.999, 2.001, 5.0, 0.9, 1e3, 1.0]  # three of them above a cap of 2
+
+
+@pytest.mark.parametrize("objective", ["clipped_ratio", "log_prob"])
+def test_importance_correction_multiplies_each_tokens_policy_loss_by_the_capped_ratio(objective):
+    logp, old, ref, advantages = random_inputs(7)
+    cfg = LossConfig(objective=objective, kl_coef=0.0, clip_low=1.0, clip_high=1e9, importance_cap=2.0)
+    loss, metrics = grpo_loss(logp, old, ref, advantages, CU, cfg, 3.0, sampled_logp=sampled_at(RATIOS, old))
+    weight = [min(r, 2.0) for r in RATIOS]
+    expected, slope = 0.0, []
+    for i, (begin, end) in enumerate(pairwise(CU.tolist())):
+        for t in range(begin, end):
+            x = logp[t].item()
+            value, derivative = (x, 1.0) if objective == "log_prob" else (math.exp(x - old[t].item()),) * 2
+            scale = -weight[t] * advantages[i].item() / (end - begin) / 3
+            expected += scale * value
+            slope.append(scale * derivative)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    torch.testing.assert_close(torch.autograd.grad(loss, logp)[0], torch.tensor(slope, dtype=torch.float64))
+    assert metrics["importance_sum"].item() == pytest.approx(sum(weight), rel=1e-12)
+    assert metrics["capped_tokens"] == 3
+    assert metrics["clamped_tokens"] == 0
+
+
+def test_no_gradient_flows_through_the_importance_weight():
+    logp, _, _, advantages = random_inputs(8)
+    sampled = sampled_at(RATIOS, logp.detach()).requires_grad_()
+    cfg = LossConfig(kl_coef=0.0, importance_cap=2.0)
+    # logp stands for old_logp as well: its gradient through the ratio cancels, and any left over is the weight's
+    loss, _ = grpo_loss(logp, logp, None, advantages, CU, cfg, 3.0, sampled_logp=sampled)
+    gradient, to_sampler = torch.autograd.grad(loss, (logp, sampled), allow_unused=True)
+    assert to_sampler is None
+    assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
+def test_importance_correction_leaves_the_kl_term_alone(estimator):
+    logp, old, ref, advantages = random_inputs(9)
+    sampled = sampled_at(RATIOS, old)
+
+    def gradient(kl_coef, cap):
+        cfg = LossConfig(kl_estimator=estimator, kl_coef=kl_coef, importance_cap=cap)
+        loss, metrics = grpo_loss(logp, old, ref, advantages, CU, cfg, 3.0, sampled_logp=sampled)
+        return torch.autograd.grad(loss, logp)[0], metrics
+
+    (plain, _), (plain_kl, off) = gradient(0.0, 0.0), gradient(0.5, 0.0)
+    (corrected, _), (corrected_kl, on) = gradient(0.0, 2.0), gradient(0.5, 2.0)
+    assert not torch.allclose(corrected, plain)
+    torch.testing.assert_close(corrected_kl - corrected, plain_kl - plain)
+    assert on["kl"] == off["kl"]
+    assert on["policy_loss"] != off["policy_loss"]
+
+
+def test_a_sampler_that_agrees_changes_nothing_and_a_missing_one_is_an_error():
+    logp, old, ref, advantages = random_inputs(10)
+    cfg = LossConfig(importance_cap=2.0)
+    off, plain_metrics = grpo_loss(logp, old, ref, advantages, CU, LossConfig(), 3.0)
+    on, metrics = grpo_loss(logp, old, ref, advantages, CU, cfg, 3.0, sampled_logp=old)
+    assert torch.equal(on, off)
+    assert metrics["importance_sum"] == 9
+    assert not {"importance_sum", "capped_tokens"} & set(plain_metrics)
+    with pytest.raises(ValueError, match="sampled_logp"):
+        grpo_loss(logp, old, ref, advantages, CU, cfg, 3.0)
+
+
+def test_a_runaway_importance_ratio_is_clamped_counted_and_stays_finite():
+    logp = torch.tensor([-1.0, -1.0, -900.0, -40.0], requires_grad=True)
+    old = torch.tensor([-1.0, -1.0, -900.0, -1.0])  # of the last the policy's own ratio runs away, e^-39
+    sampled = torch.tensor([-900.0, -1.0, -1.0, -1.0])  # importance ratios e^899, 1, e^-899 and 1
+    cfg = LossConfig(kl_coef=0.0, importance_cap=1e12)  # above e^20: the clamp is what holds
+    loss, metrics = grpo_loss(logp, old, None, torch.ones(1), torch.tensor([0, 4]), cfg, 1.0, sampled_logp=sampled)
+    loss.backward()
+    assert metrics["clamped_tokens"] == 3
+    assert metrics["capped_tokens"] == 0
+    assert metrics["importance_sum"].item() == pytest.approx(math.exp(LOG_RATIO_LIMIT) + 2, rel=1e-6)
+    assert loss.isfinite()
+    assert logp.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_shares_of_micro_batches_add_up_to_the_loss_of_the_whole(aggregation):
     logp, old, ref, advantages = random_inputs(5)
-    cfg = LossConfig(aggregation=aggregation, kl_coef=0.1)
-    denominator = loss_denominator(3, 9, aggregation)
-    whole, _ = grpo_loss(logp, old, ref, advantages, CU, cfg, denominator)
-    first, _ = grpo_loss(logp[:4], old[:4], ref[:4], advantages[:2], CU[:3], cfg, denominator)
-    second, _ = grpo_loss(logp[4:], old[4:], ref[4:], advantages[2:], CU[2:] - 4, cfg, denominator)
-    torch.testing.assert_close(first + second, whole)
+    sampled = sampled_at(RATIOS, old)
+    cfg = LossConfig(aggregation=aggregation, kl_coef=0.1, importance_cap=2.0)
+    denominator = loss_denominator(3, 9, aggregation, MAX_NEW_TOKENS)
+
+    def share(tokens, sequences, cu_seqlens):
+        of = (logp[tokens], old[tokens], ref[tokens], advantages[sequences], cu_seqlens, cfg, denominator)
+        return grpo_loss(*of, sampled_logp=sampled[tokens])
+
+    whole, metrics = share(slice(0, 9), slice(0, 3), CU)
+    parts = [share(slice(0, 4), slice(0, 2), CU[:3]), share(slice(4, 9), slice(2, 3), CU[2:] - 4)]
+    added = sum(loss for loss, _ in parts)
+    torch.testing.assert_close(added, whole)
+    torch.testing.assert_close(torch.autograd.grad(added, logp)[0], torch.autograd.grad(whole, logp)[0])
+    for name, value in metrics.items():
+        torch.testing.assert_close(sum(m[name] for _, m in parts), value)

@@ -23,9 +23,30 @@ def test_the_docstrings_worked_example_of_packing():
 
 def test_micro_batches_hold_every_sequence_once_within_the_budget():
     lengths = [5, 90, 17, 17, 40, 3, 60, 200]
-    packs = micro_batches(lengths, 100)
-    assert sorted(i for p in packs for i in p) == list(range(8))
-    assert all(sum(lengths[i] for i in p) <= 100 or len(p) == 1 for p in packs)
+    for ranks in (1, 2, 3):
+        rounds = micro_batches(lengths, 100, ranks)
+        packs = [p for r in rounds for p in r]
+        assert all(len(r) == ranks for r in rounds)
+        assert sorted(i for p in packs for i in p) == list(range(8))
+        assert all(sum(lengths[i] for i in p) <= 100 or len(p) == 1 for p in packs)
+
+
+def test_the_packs_of_a_round_are_balanced_over_ranks():
+    lengths = [37 + (i * 61) % 200 for i in range(64)]
+    for ranks in (2, 4):
+        for r in micro_batches(lengths, 1200, ranks)[:-1]:  # what is left for the last round may be anything
+            loads = [sum(lengths[i] for i in p) for p in r]
+            assert max(loads) - min(loads) <= max(lengths[i] for p in r for i in p)
+            assert min(loads) > 1200 / 2
+
+
+def test_the_idle_pack_takes_part_with_a_gradient_of_exactly_zero():
+    transformer = ours(hf_model("qwen3"))
+    logp, entropy = token_logprobs(transformer, pack([], []))
+    loss, _ = grpo_loss(logp, logp, logp, torch.tensor([]), pack([], []).response_cu_seqlens, LossConfig(), 3.0)
+    assert (loss.item(), logp.shape, entropy.shape) == (0.0, (0,), (0,))
+    loss.backward()
+    assert all(p.grad is not None and (p.grad == 0).all() for p in transformer.parameters())
 
 
 def test_scored_tokens_are_the_response_and_nothing_else():
@@ -89,7 +110,7 @@ def test_no_tensor_of_tokens_times_vocabulary_is_made(monkeypatch):
     assert guard.elements >= 4096 * 3001
 
 
-@pytest.mark.parametrize("aggregation", ["sequence_mean", "sequence_sum", "token_mean"])
+@pytest.mark.parametrize("aggregation", ["sequence_mean", "sequence_sum", "token_mean", "constant"])
 def test_loss_and_gradient_are_the_same_however_the_step_is_split(aggregation):
     g = torch.Generator().manual_seed(0)
     randint = lambda n: torch.randint(0, 101, (n,), generator=g).tolist()  # noqa: E731
@@ -105,7 +126,7 @@ def test_loss_and_gradient_are_the_same_however_the_step_is_split(aggregation):
             batch = pack([sequences[i][0] for i in part], [sequences[i][1] for i in part])
             logp, _ = token_logprobs(transformer, batch)
             old, ref = logp.detach() - 0.1, logp.detach() - 0.3
-            denominator = loss_denominator(12, tokens, aggregation)
+            denominator = loss_denominator(12, tokens, aggregation, max_new_tokens=16)
             loss, _ = grpo_loss(logp, old, ref, advantages[list(part)], batch.response_cu_seqlens, cfg, denominator)
             loss.backward()
             total += loss.item()

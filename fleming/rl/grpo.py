@@ -1,11 +1,13 @@
 """The maths of GRPO on plain tensors: group advantages and the loss. Knows no model, no text and no process group.
 
 A preset is data: which objective, which baseline, which KL estimator, how tokens are weighted. Left out: old
-log-probs and rollouts (rl/rollout.py), and the optimiser.
+log-probs and rollouts (rl/rollout.py), and the optimiser; of DAPO, what is not its loss: dynamic sampling (its Eq. 11,
+which groups come in) and overlong shaping (its Eq. 13, a reward).
 
 Letters: Q questions, G group size, N sequences (Q * G, or a micro-batch's share), T response tokens of all of them.
-Equations: "Eq. n" is the Fleming-R1 paper's; DeepSeekMath is arXiv 2402.03300; "k1-k3" are the three estimators of
-KL(pi || ref) in Schulman's note "Approximating KL divergence" (2020).
+Equations: "Eq. n" is the Fleming-R1 paper's; DeepSeekMath is arXiv 2402.03300, DAPO 2503.14476, Dr. GRPO 2503.20783;
+"k1-k3" are the three estimators of KL(pi || ref) in Schulman's note "Approximating KL divergence" (2020); TIS is Yao et
+al., "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training" (2025).
 """
 
 import dataclasses
@@ -34,9 +36,14 @@ class LossConfig:
     """Estimator of KL(pi || ref) that is added to the loss. none: no reference model is loaded at all."""
     kl_coef: float = 1e-3
     """Weight of the KL term; higher keeps the policy nearer the reference. At 0 no reference is loaded."""
-    aggregation: Literal["sequence_mean", "sequence_sum", "token_mean"] = "sequence_mean"
-    """sequence_mean: mean over a sequence's tokens, then over sequences. sequence_sum: its sum (log pi of the whole
-    answer, Eq. 1). token_mean: every token counts the same."""
+    aggregation: Literal["sequence_mean", "sequence_sum", "token_mean", "constant"] = "sequence_mean"
+    """How token losses become one number; the denominator is `loss_denominator`'s, of the whole step.
+    sequence_mean: over N, each sequence the mean over its own tokens (DeepSeekMath Eq. 3). sequence_sum: over N, each
+    the sum (log pi of the whole answer, Eq. 1). token_mean: the sum over T, every token counts the same (DAPO Eq. 12,
+    which counts T per question). constant: the sum over N * max_new_tokens, whatever was drawn (Dr. GRPO 3.2)."""
+    importance_cap: float = 0.0
+    """Each token's policy loss is weighted by min(pi_old / pi_sampler, this), which corrects for a sampler whose
+    log-probs are not quite the trainer's (TIS). Higher corrects more of it, with more variance. 0: no correction."""
 
     @property
     def needs_reference(self) -> bool:
@@ -52,6 +59,18 @@ PRESETS: dict[str, dict] = {
         "kl_estimator": "none",
         "kl_coef": 0.0,
         "aggregation": "sequence_sum",
+    },
+    "dapo": {  # DAPO Eq. 8-9: clip-higher (Eq. 10), token mean (Eq. 12), no KL (2.3)
+        "clip_high": 0.28,
+        "kl_estimator": "none",
+        "kl_coef": 0.0,
+        "aggregation": "token_mean",
+    },
+    "dr_grpo": {  # Dr. GRPO 3.2: neither the standard deviation nor the drawn lengths divide; no KL
+        "normalize_std": False,
+        "kl_estimator": "none",
+        "kl_coef": 0.0,
+        "aggregation": "constant",
     },
 }
 
@@ -91,6 +110,18 @@ def _objective(logp: Tensor, old_logp: Tensor, advantages: Tensor, cfg: LossConf
     }
 
 
+def importance_weights(old_logp: Tensor, sampled_logp: Tensor, cap: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return each token's min(pi_old / pi_sampler, cap) [T] (TIS), detached, and the counts that describe it."""
+    log_ratio = (old_logp - sampled_logp).detach()
+    ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+    weights = ratio.clamp(max=cap)
+    return weights, {
+        "importance_sum": weights.sum(),
+        "capped_tokens": (ratio > cap).sum(),
+        "clamped_tokens": (log_ratio.abs() > LOG_RATIO_LIMIT).sum(),
+    }
+
+
 def kl_estimate(logp: Tensor, ref_logp: Tensor, estimator: str) -> Tensor:
     """Return the per-token estimate of KL(pi || ref) [T], nats; tokens drawn from pi.
 
@@ -113,9 +144,22 @@ def token_weights(cu_seqlens: Tensor, aggregation: str) -> Tensor:
     return torch.repeat_interleave(weights, lengths)
 
 
-def loss_denominator(num_sequences: int, num_tokens: int, aggregation: str) -> float:
-    """Return the number that the whole step's loss is divided by, counted over all micro-batches and ranks."""
-    return float(num_tokens if aggregation == "token_mean" else num_sequences)
+def loss_denominator(num_sequences: int, num_tokens: int, aggregation: str, max_new_tokens: int) -> float:
+    """Return the number that the whole step's loss is divided by.
+
+    num_sequences and num_tokens (of responses) are counted over the whole step, all micro-batches of all ranks, before
+    the first backward; sequences of zero advantage count as well. sequence_mean and sequence_sum divide by
+    num_sequences, token_mean by num_tokens, constant by num_sequences * max_new_tokens: there an answer's length only
+    decides how many terms it adds.
+    """
+    return float(
+        {
+            "sequence_mean": num_sequences,
+            "sequence_sum": num_sequences,
+            "token_mean": num_tokens,
+            "constant": num_sequences * max_new_tokens,
+        }[aggregation]
+    )
 
 
 def grpo_loss(
@@ -126,6 +170,7 @@ def grpo_loss(
     cu_seqlens: Tensor,
     cfg: LossConfig,
     denominator: float,
+    sampled_logp: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return this micro-batch's share of the step's loss, and what to log of it.
 
@@ -134,9 +179,13 @@ def grpo_loss(
     spread over tokens. denominator: `loss_denominator` of the *whole* step, so that shares add up to the step's
     loss however it was split; groups of zero variance stay in it.
 
-    Metrics are sums that add over micro-batches the same way: loss, policy_loss and kl are shares; *_tokens are
-    counts. At one update a rollout old_logp is the sampler's own and the ratio is 1 up to rounding, so the clip is
-    inert and the gradient is REINFORCE's; above one it must be the trainer's, recomputed before the first update.
+    At one update a rollout old_logp may be the sampler's own: the ratio is 1 up to rounding, the clip inert and the
+    gradient REINFORCE's. Above one update, or with cfg.importance_cap, it must be the trainer's, recomputed before the
+    first update. sampled_logp [T], the sampler's own, is read with cfg.importance_cap alone; ValueError without it.
+    The correction weighs the policy term, never the KL term.
+
+    Metrics are sums that add over micro-batches the same way: loss, policy_loss (as weighted) and kl are shares;
+    *_tokens are counts; ratio_sum and importance_sum are sums over tokens, the latter of the capped weights.
     """
     if advantages.numel() == cu_seqlens.numel() - 1:
         advantages = torch.repeat_interleave(advantages, cu_seqlens.diff())  # [T]
@@ -144,6 +193,13 @@ def grpo_loss(
     weights = (token_weights(cu_seqlens, cfg.aggregation) / denominator).to(logp.dtype)  # [T]
 
     policy_loss, metrics = _objective(logp, old_logp, advantages, cfg)
+    if cfg.importance_cap:
+        if sampled_logp is None:
+            raise ValueError("importance_cap is on: grpo_loss needs sampled_logp, the sampler's own log-probs")
+        importance, counts = importance_weights(old_logp, sampled_logp, cfg.importance_cap)
+        policy_loss = policy_loss * importance
+        counts["clamped_tokens"] += metrics.get("clamped_tokens", 0)
+        metrics |= counts
     loss = (policy_loss * weights).sum()
     metrics["policy_loss"] = loss.detach()
     if cfg.needs_reference:

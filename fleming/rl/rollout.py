@@ -1,4 +1,4 @@
-"""Rollouts: sample a group of answers for each question, reward each, compare within the group."""
+"""Rollouts: sample a group of answers for each question, reward each, compare within the group, pack for the update."""
 
 import math
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from fleming.answer import parse_answer
 from fleming.prompt import prompt_ids, response_text
@@ -13,6 +14,8 @@ from fleming.records import Question, Rollout
 from fleming.rl.grpo import group_advantages
 from fleming.rl.reward import Reward
 from fleming.settings import Config
+from fleming.training.packing import PackedBatch, micro_batches, pack
+from fleming.training.parallel import World
 from model.sampler import Sample, Sampler, SamplingParams
 
 
@@ -28,37 +31,39 @@ class Scored:
 
 def sample_and_score(
     sampler: Sampler,
-    questions: Sequence[Question],
+    numbered: Sequence[tuple[int, Question]],
     params: SamplingParams,
     reward: Reward,
     cfg: Config,
     key: str,
     on_finish: Callable[[], object] | None = None,
 ) -> list[list[Scored]]:
-    """Return params.n scored answers for each question. `key` sets this call's noise apart from other calls'.
+    """Return params.n scored answers for each question.
 
-    on_finish() is called as each answer ends.
-
-    A reward that raises is reported with its sample and counts as 0: one bad answer must not end a run.
+    A question comes with its place among all of the step's, of which other ranks have the rest: with `key`, which
+    sets this call apart from others, it fixes the noise. on_finish() is called as each answer ends.
     """
-    prompts = [prompt_ids(q, sampler.tokenizer, cfg) for q in questions]
-    keys = [f"{key} {i} {q.id}" for i, q in enumerate(questions)]
+    prompts = [prompt_ids(q, sampler.tokenizer, cfg) for _, q in numbered]
+    keys = [f"{key} {i} {q.id}" for i, q in numbered]
     groups = sampler.generate(prompts, params, keys, on_finish=on_finish)
-    scored = []
-    for question, prompt, group in zip(questions, prompts, groups, strict=True):
-        scored.append([])
-        for i, sample in enumerate(group):
-            text = response_text(sample, sampler.tokenizer)
-            try:
-                parts = reward(text, sample.finish_reason == "stop", question, cfg)
-                parts = {name: float(parts[name]) for name in ("correct", "format", "total")}
-                if not all(map(math.isfinite, parts.values())):
-                    raise ValueError(f"not finite: {parts}")
-            except Exception as error:
-                print(f"reward failed, counted as 0: {question.id}, sample {i}: {error!r}: {text!r}", file=sys.stderr)
-                parts = {"correct": 0.0, "format": 0.0, "total": 0.0}
-            scored[-1].append(Scored(prompt, sample, text, parts))
-    return scored
+    return [
+        [_score(prompt, sample, question, reward, sampler.tokenizer, cfg) for sample in group]
+        for (_, question), prompt, group in zip(numbered, prompts, groups, strict=True)
+    ]
+
+
+def _score(prompt: list[int], sample: Sample, question: Question, reward: Reward, tokenizer, cfg: Config) -> Scored:
+    """A reward that raises is reported with its sample and counts as 0: one bad answer must not end a run."""
+    text = response_text(sample, tokenizer)
+    try:
+        parts = reward(text, sample.finish_reason == "stop", question, cfg)
+        parts = {name: float(parts[name]) for name in ("correct", "format", "total")}
+        if not all(map(math.isfinite, parts.values())):
+            raise ValueError(f"not finite: {parts}")
+    except Exception as error:
+        print(f"reward failed, counted as 0: {question.id}: {error!r}: {text!r}", file=sys.stderr)
+        parts = {"correct": 0.0, "format": 0.0, "total": 0.0}
+    return Scored(prompt, sample, text, parts)
 
 
 def make_rollouts(
@@ -69,9 +74,15 @@ def make_rollouts(
     cfg: Config,
     step: int,
     stage: int,
+    world: World,
 ) -> list[Rollout]:
-    """Sample params.n answers for each question; return them with rewards and advantages, group after group."""
-    scored = sample_and_score(sampler, questions, params, reward, cfg, f"step {step}")
+    """Sample params.n answers for each question; return them with rewards and advantages, group after group.
+
+    Questions are divided over the ranks, a group never is, and every rank returns all of them.
+    """
+    scored = world.divide(
+        list(enumerate(questions)), lambda mine: sample_and_score(sampler, mine, params, reward, cfg, f"step {step}")
+    )
     rewards = torch.tensor([[s.reward["total"] for s in group] for group in scored], dtype=torch.float64)  # [Q, G]
     advantages = group_advantages(rewards, cfg.grpo.loss.normalize_std)
     return [
@@ -94,6 +105,30 @@ def make_rollouts(
         for g, (question, group) in enumerate(zip(questions, scored, strict=True))
         for i, s in enumerate(group)
     ]
+
+
+@dataclass
+class RolloutBatch:
+    """A pack of N rollouts, and what the loss needs of their R response tokens."""
+
+    packed: PackedBatch
+    advantages: Tensor  # [N]
+    sampled_logp: Tensor  # [R]: the sampler's
+    old_logp: Tensor  # [R]: of the policy that the ratio is taken to
+    ref_logp: Tensor | None = None  # [R]
+
+
+def pack_rollouts(rollouts: Sequence[Rollout], max_tokens: int, world: World) -> list[RolloutBatch]:
+    """Return this rank's packs: as many on every rank, the last of them possibly idle."""
+    batches = []
+    lengths = [len(r.prompt_ids) + len(r.token_ids) for r in rollouts]
+    for packs in micro_batches(lengths, max_tokens, world.size):
+        members = [rollouts[i] for i in packs[world.rank]]
+        packed = pack([r.prompt_ids for r in members], [r.token_ids for r in members]).to(world.device)
+        advantages = torch.tensor([r.advantage for r in members], device=world.device)
+        sampled = torch.tensor([x for r in members for x in r.logprobs], device=world.device)
+        batches.append(RolloutBatch(packed, advantages, sampled, sampled))
+    return batches
 
 
 def describe_group(question: Question, group: Sequence[Rollout]) -> str:

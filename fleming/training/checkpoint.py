@@ -1,10 +1,13 @@
 """Checkpoints: weights and optimiser state as safetensors (torch.distributed.checkpoint), the rest as state.json.
 
-A checkpoint is a folder that appears by a rename, so one that can be seen is whole. There is no pickle in it and no
-random-number state: all noise and order is counted from the seed and the step. Left out: other world sizes.
+A checkpoint is a folder that appears by a rename, so one that can be seen is whole. Each rank writes its own shards,
+and any number of ranks loads them. There is no pickle in it and no random-number state: all noise and order is counted
+from the seed and the step. Left out: saving while the next step runs.
 """
 
+import contextlib
 import json
+import math
 import shutil
 import warnings
 from pathlib import Path
@@ -16,7 +19,8 @@ from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
 
-from fleming.files import read_json, replace_folder
+from fleming.files import being_written, read_json, replace_folder, write_atomic
+from fleming.training.parallel import World
 from model.errors import InputError
 from model.transformer import Transformer
 
@@ -28,7 +32,7 @@ def _flat_state(transformer: Transformer, optimizer: torch.optim.Optimizer) -> d
         tensors[f"model.{name}"] = p.data
         state = optimizer.state[p]
         if not state:
-            state["step"] = torch.tensor(0.0)
+            state["step"] = torch.zeros((), device=p.device)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
         tensors |= {f"optimizer.{name}.{key}": value for key, value in state.items()}
     return tensors
@@ -40,19 +44,43 @@ def save_checkpoint(
     transformer: Transformer,
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
+    world: World,
     keep_last: int,
+    keep_best: int = 0,
 ) -> None:
-    """Write folder/step_000123 whole or not at all, then delete all but the newest `keep_last`."""
-    with replace_folder(folder / f"step_{step:06d}") as temporary:
-        with warnings.catch_warnings():
+    """Write folder/step_000123 whole or not at all, then delete old ones.
+
+    Kept are the newest `keep_last`, and the `keep_best` with the highest state["score"]. All ranks call this. Raises
+    InputError where the disk refuses; the older checkpoints are then as they were.
+    """
+    final = folder / f"step_{step:06d}"
+    with contextlib.ExitStack() as writing:
+        with world.together():
+            if world.is_main:
+                writing.enter_context(replace_folder(final))
+        with world.together(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            writer = HuggingFaceStorageWriter(str(temporary), save_distributed=True)
+            writer = HuggingFaceStorageWriter(str(being_written(final)), save_distributed=True)
             try:
-                dcp.save(_flat_state(transformer, optimizer), storage_writer=writer, no_dist=True)
+                dcp.save(_flat_state(transformer, optimizer), storage_writer=writer, no_dist=world.mesh is None)
             except CheckpointException as error:  # a BaseException: nothing else would turn it into a message
                 raise InputError(f"{folder}: checkpoint cannot be written: {_reason(error)}") from error
-        (temporary / "state.json").write_text(json.dumps({"step": step, **state}, ensure_ascii=False))
-    for old in _checkpoints(folder)[:-keep_last]:
+        with world.together():
+            if world.is_main:
+                text = json.dumps({"step": step, **state}, ensure_ascii=False)
+                write_atomic(being_written(final) / "state.json", text)
+                writing.close()
+                _delete_old(folder, keep_last, keep_best)
+
+
+def _delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
+    found = _checkpoints(folder)
+    older = found[:-keep_last]
+    if keep_best:
+        score = {path: read_json(path / "state.json").get("score", -math.inf) for path in found}
+        best = sorted(found, key=score.__getitem__, reverse=True)[:keep_best]
+        older = [path for path in older if path not in best]
+    for old in older:
         hidden = old.rename(old.with_name(f".{old.name}.old"))  # what can be seen stays whole, however this is killed
         shutil.rmtree(hidden)
 
@@ -63,18 +91,21 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     return read_json(found[-1] / "state.json") if found else None
 
 
-def load_tensors(folder: Path, transformer: Transformer, optimizer: torch.optim.Optimizer) -> None:
-    """Load the newest checkpoint's weights and optimiser state in place. Raises InputError naming it if damaged."""
+def load_tensors(folder: Path, transformer: Transformer, optimizer: torch.optim.Optimizer, world: World) -> None:
+    """Load the newest checkpoint's weights and optimiser state in place. All ranks call this.
+
+    Raises InputError naming the checkpoint if it is damaged.
+    """
     newest = _checkpoints(folder)[-1]
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+    with world.together(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        try:
             reader = HuggingFaceStorageReader(str(newest))
-            dcp.load(_flat_state(transformer, optimizer), storage_reader=reader, no_dist=True)
-    except (Exception, CheckpointException) as error:  # torch wraps whatever a damaged file raises
-        raise InputError(
-            f"{newest}: checkpoint cannot be loaded: {_reason(error)}; delete it to go on from an older one"
-        ) from error
+            dcp.load(_flat_state(transformer, optimizer), storage_reader=reader, no_dist=world.mesh is None)
+        except (Exception, CheckpointException) as error:  # torch wraps whatever a damaged file raises
+            raise InputError(
+                f"{newest}: checkpoint cannot be loaded: {_reason(error)}; delete it to go on from an older one"
+            ) from error
 
 
 def _reason(error: BaseException) -> str:

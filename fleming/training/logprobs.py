@@ -14,7 +14,7 @@ from fleming.training.packing import PackedBatch
 from model.attention import PackedCausal
 from model.transformer import Transformer
 
-CHUNK_TOKENS = 1024
+MAX_CHUNK_TOKENS, MAX_CHUNK_LOGITS = 1024, 1 << 26  # 256 MiB of fp32 logits
 
 
 class _ChunkedLogProbs(torch.autograd.Function):
@@ -55,13 +55,19 @@ class _ChunkedLogProbs(torch.autograd.Function):
         return grad_hidden, grad_weight.to(weight.dtype), None, None, None
 
 
+def tokens_per_chunk(vocabulary: int) -> int:
+    """Return how many tokens' logits are held at a time."""
+    return max(1, min(MAX_CHUNK_TOKENS, MAX_CHUNK_LOGITS // vocabulary))
+
+
 def chunked_logprobs(
-    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, chunk_tokens: int = CHUNK_TOKENS
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, chunk_tokens: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return log-probs of targets under softmax(hidden @ weight.T / temperature) and its entropies, [R], nats, fp32.
 
     hidden [R, D], weight [V, D], targets [R]. Gradients flow into hidden and weight through the log-probs only.
     """
+    chunk_tokens = chunk_tokens or tokens_per_chunk(weight.shape[0])
     return _ChunkedLogProbs.apply(hidden, weight, targets, temperature, chunk_tokens)
 
 

@@ -2,25 +2,42 @@
 
 A record of metrics.jsonl holds counted quantities at its top level, the same in every run of the same seed, and
 everything measured by a clock under "time", which is not.
+
+Letters: T tokens fed, R tokens scored.
 """
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from fleming.records import Rollout
+from fleming.training.parallel import World
+from model.config import ModelConfig
+from model.sampler import Sampler
 
 
 class Timer:
-    """Splits a step's wall time into named laps, seconds."""
+    """Splits a step's wall time into named laps, seconds: the main rank's, which waits for the others in each.
 
-    def __init__(self):
+    gather: bringing the sampling copy up to date. mine: answering the training set. rollout: sampling and rewarding.
+    score: packing, and old log-probs where the trainer makes them. reference: the reference's log-probs. update:
+    forwards, backwards and optimiser. checkpoint: the one that was written after the step before.
+    """
+
+    def __init__(self, device: torch.device | None = None):
+        self.device = device
         self.began = self.last = time.perf_counter()
         self.laps: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
         """Add the time since the last lap to `name`."""
+        if self.device is not None and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         now = time.perf_counter()
         self.laps[name] = self.laps.get(name, 0.0) + now - self.last
         self.last = now
@@ -35,7 +52,7 @@ class UpdateSums:
 
     def __init__(self):
         self.sums: dict[str, float] = {}
-        self.updates = 0
+        self.updates = self.skipped = 0
         self.difference_max = self.difference_sum = 0.0
         self.difference_tokens = 0
 
@@ -46,30 +63,117 @@ class UpdateSums:
 
     def compare(self, sampled: Tensor, scored: Tensor) -> None:
         """Note how far the sampler's log-probs [R] lie from the scorer's, before the first update."""
+        if not scored.numel():
+            return
         difference = (sampled - scored.detach()).abs()
         self.difference_max = max(self.difference_max, difference.max().item())
         self.difference_sum += difference.sum().item()
         self.difference_tokens += difference.numel()
 
-    def record(self) -> dict[str, float]:
-        """Return the means over the step's updates.
+    def record(self, world: World) -> dict[str, float]:
+        """Return the means over the step's updates, of all ranks.
 
         loss, policy_loss, kl: as optimised. entropy: nats a token, of the scored tokens. clip_fraction: scored tokens
-        whose surrogate was clipped. clamped_tokens: those whose log-ratio, to the sampling policy or to the
+        whose surrogate was clipped. importance_mean, capped_fraction: of the truncated importance weights. clamped_tokens: those whose log-ratio, to the sampling policy or to the
         reference, was too large for exp.
         """
-        sums, tokens = self.sums, max(1.0, self.sums.get("tokens", 0.0))
+        self.sums |= {"difference_sum": self.difference_sum, "difference_tokens": float(self.difference_tokens)}
+        sums = world.sum(self.sums)
+        tokens = max(1.0, sums["tokens"])
         record = {name: sums[name] / self.updates for name in ("loss", "policy_loss", "kl") if name in sums}
         record["entropy"] = sums["entropy_sum"] / tokens
         if "ratio_sum" in sums:
             record["ratio_mean"] = sums["ratio_sum"] / tokens
             record["clip_fraction"] = sums["clipped_tokens"] / tokens
+        if "importance_sum" in sums:
+            record["importance_mean"] = sums["importance_sum"] / tokens
+            record["capped_fraction"] = sums["capped_tokens"] / tokens
         if "clamped_tokens" in sums:
             record["clamped_tokens"] = sums["clamped_tokens"]
+        record["skipped_updates"] = self.skipped
         record["scored_tokens"] = sums["tokens"] / self.updates
-        record["sampler_scorer_max"] = self.difference_max
-        record["sampler_scorer_mean"] = self.difference_sum / max(1, self.difference_tokens)
+        record["sampler_scorer_max"] = max(world.gather(self.difference_max))
+        record["sampler_scorer_mean"] = sums["difference_sum"] / max(1.0, sums["difference_tokens"])
         return record
+
+
+def finite(record: dict) -> dict:
+    """Return the record with null for every number that JSON does not know: those of a step that was skipped."""
+    bad = [name for name, value in record.items() if isinstance(value, float) and not math.isfinite(value)]
+    return {**record, **dict.fromkeys(bad)}
+
+
+@dataclass(frozen=True)
+class DeviceSpeed:
+    """What this device reaches, so that a share of it means the same on every machine."""
+
+    flops: float  # floating-point operations a second of a large square matrix product in the compute dtype
+    bandwidth: float  # bytes a second read and written by a large copy
+
+    @classmethod
+    def measure(cls, device: torch.device, dtype: torch.dtype) -> "DeviceSpeed":
+        """Take the best of a few repetitions: a fraction of a second."""
+        cuda = device.type == "cuda"
+        n, size = (8192, 1 << 30) if cuda else (1024, 1 << 26)
+        a = torch.ones(n, n, dtype=dtype, device=device)
+        source = torch.ones(size, dtype=torch.uint8, device=device)
+        target = torch.empty_like(source)
+
+        def best(work: Callable[[], object]) -> float:
+            seconds = []
+            for _ in range(4):  # the first one warms up
+                timer = Timer(device)
+                work()
+                timer.lap("work")
+                seconds.append(timer.laps["work"])
+            return min(seconds)
+
+        return cls(2 * n**3 / best(lambda: a @ a), 2 * size / best(lambda: target.copy_(source)))
+
+
+def training_flops(cfg: ModelConfig, sequences: Iterable[tuple[int, int]]) -> int:
+    """Return the operations of one forward and backward over sequences (T, R); a backward costs two forwards.
+
+    What checkpointing computes again is no progress and not counted.
+    """
+    return sum(3 * cfg.forward_flops(t, t * (t + 1) // 2, r) for t, r in sequences)
+
+
+def rates(
+    timer: Timer, flops: int, speed: DeviceSpeed, world: World, sampler: Sampler | None = None, sampled_tokens: int = 0
+) -> dict[str, float]:
+    """Return what a step's work comes to per second.
+
+    mfu: `flops` (training_flops of the step) over the update's time, as a share of what all devices reach in a large
+    matrix product. sampled_tokens_per_second: new tokens of all ranks over the rollout's time. decode_bandwidth: the
+    bytes that decoding had to read over its time, as a share of what a copy reaches; the mean over ranks.
+    """
+    found = {"mfu": flops / (timer.laps["update"] * speed.flops * world.size)}
+    if sampler:
+        share = sampler.decode_bytes / max(1e-9, sampler.decode_seconds) / speed.bandwidth
+        found["sampled_tokens_per_second"] = sampled_tokens / timer.laps["rollout"]
+        found["decode_bandwidth"] = world.sum({"share": share})["share"] / world.size
+    return found
+
+
+def describe_times(times: dict[str, float]) -> dict[str, str]:
+    """Return a step's times and rates as the console shows them: its three longest laps in percent, and the shares."""
+    no_lap = ("step", "checkpoint", "mfu", "decode_bandwidth", "tokens_per_second", "sampled_tokens_per_second")
+    laps = sorted(((v, k) for k, v in times.items() if k not in no_lap), reverse=True)[:3]
+    shown = {"time": "+".join(f"{name} {100 * seconds / times['step']:.0f}%" for seconds, name in laps)}
+    for name, short in (("tokens_per_second", "tok_s"), ("sampled_tokens_per_second", "tok_s")):
+        if name in times:
+            shown[short] = f"{times[name]:.0f}"
+    for name, short in (("mfu", "mfu"), ("decode_bandwidth", "bw")):
+        if name in times:
+            shown[short] = f"{100 * times[name]:.0f}%"
+    return shown
+
+
+def progress_bar(total: int, initial: int, name: str, world: World, unit: str = "step", leave: bool = True) -> tqdm:
+    """Return the main rank's progress bar; the others' show nothing."""
+    silent = not world.is_main
+    return tqdm(total=total, initial=initial, desc=name, unit=unit, leave=leave, dynamic_ncols=True, disable=silent)
 
 
 def rollout_metrics(rollouts: Sequence[Rollout], group_size: int) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""AdamW's parameter groups and the learning-rate schedules."""
+"""AdamW's parameter groups, its step, and the learning-rate schedules."""
 
 import math
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from model.errors import InputError
 from model.transformer import Transformer
@@ -22,15 +23,33 @@ def make_adamw(transformer: Transformer, weight_decay: float) -> torch.optim.Ada
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-8, fused=True)
 
 
-def clip_gradients(transformer: Transformer, longest: float, step: int) -> float:
-    """Scale all gradients down to a norm of `longest`; return the norm before. InputError where it is not finite."""
-    norm = torch.nn.utils.clip_grad_norm_(transformer.parameters(), longest).item()
-    if not math.isfinite(norm):
-        raise InputError(
-            f"step {step}: the gradient is {norm}, the weights are left as they were; lower the learning rate and run "
-            "again (with a changed setting: in a new run_dir)"
-        )
-    return norm
+class GuardedStep:
+    """The optimiser's step: gradients clipped, and a step whose gradient is not finite left out."""
+
+    MOST_IN_A_ROW = 3
+
+    def __init__(self, skipped_in_a_row: int = 0):
+        self.skipped_in_a_row = skipped_in_a_row  # checkpoint state
+
+    def __call__(self, transformer: Transformer, optimizer: torch.optim.Optimizer, longest: float) -> float:
+        """Scale all gradients down to a norm of `longest` and take the step; return the norm before.
+
+        Where it is not finite, weights and moments stay as they were. Raises InputError at the third such in a row.
+        """
+        norm = torch.nn.utils.clip_grad_norm_(transformer.parameters(), longest)
+        norm = (norm.full_tensor() if isinstance(norm, DTensor) else norm).item()  # the same on every rank
+        if math.isfinite(norm):
+            optimizer.step()
+            self.skipped_in_a_row = 0
+        else:
+            self.skipped_in_a_row += 1
+        optimizer.zero_grad()
+        if self.skipped_in_a_row == self.MOST_IN_A_ROW:
+            raise InputError(
+                f"the gradient was not finite {self.MOST_IN_A_ROW} times in a row ({norm}); the weights are as they "
+                "were before; lower the learning rate and start in a new run_dir"
+            )
+        return norm
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

@@ -12,6 +12,7 @@ Targets are shifted here and nowhere else. Worked example, two sequences with pr
 Letters: T tokens of the pack, N sequences, R response tokens (the ones that are scored).
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,12 +33,20 @@ class PackedBatch:
     targets: Tensor  # [R] int64: the response tokens
     response_cu_seqlens: Tensor  # [N + 1] int64: where each sequence's response tokens begin in [R]
 
+    def to(self, device: torch.device) -> "PackedBatch":
+        """Return the batch with its tensors on `device`."""
+        moved = {name: x.to(device, non_blocking=True) for name, x in vars(self).items() if isinstance(x, Tensor)}
+        return dataclasses.replace(self, **moved)
+
 
 def pack(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> PackedBatch:
     """Pack prompt + response pairs; every response token is a target, no prompt token is.
 
     The last response token (the stop id) is a target but predicts nothing, so it need not be fed: it is left out of
     `tokens`. Every prompt must have at least one token, every response too.
+
+    Of no pairs at all, the idle pack: two tokens are fed and none is scored. A rank that has run out of sequences
+    takes part in the same collectives with it, and its gradient is exactly zero.
     """
     tokens, positions, predict_at, targets, ends, response_ends = [], [], [], [], [0], [0]
     for prompt, response in zip(prompts, responses, strict=True):
@@ -48,30 +57,34 @@ def pack(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -
         targets += response
         ends.append(len(tokens))
         response_ends.append(len(targets))
+    if not prompts:
+        tokens, positions, ends = [0, 0], [0, 1], [0, 2]
     return PackedBatch(
         tokens=torch.tensor(tokens)[None],
         positions=torch.tensor(positions)[None],
         cu_seqlens=torch.tensor(ends, dtype=torch.int32),
         max_seqlen=max(b - a for a, b in pairwise(ends)),
-        predict_at=torch.tensor(predict_at),
-        targets=torch.tensor(targets),
+        predict_at=torch.tensor(predict_at, dtype=torch.int64),
+        targets=torch.tensor(targets, dtype=torch.int64),
         response_cu_seqlens=torch.tensor(response_ends),
     )
 
 
-def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Split sequences of the given lengths into packs of at most `max_tokens`; return their indices.
+def micro_batches(lengths: Sequence[int], max_tokens: int, ranks: int = 1) -> list[list[list[int]]]:
+    """Split sequences of the given lengths into rounds of one pack a rank; return the indices in each.
 
-    Longest first, so that a pack holds neighbours in length and laying them side by side wastes little. A sequence
-    longer than max_tokens gets a pack of its own.
+    A pack holds at most `max_tokens`, or a single longer sequence. Every rank runs the same number of packs, and those
+    of a round, which wait for one another, are balanced: longest first, each sequence goes to the emptiest pack. So a
+    pack also holds neighbours in length, and laying them side by side wastes little. In the last round some packs may
+    be empty.
     """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    packs: list[list[int]] = []
-    room = 0
-    for i in order:
-        if not packs or lengths[i] > room:
-            packs.append([])
-            room = max_tokens
-        packs[-1].append(i)
-        room -= lengths[i]
-    return packs
+    rounds: list[list[list[int]]] = []
+    filled: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        emptiest = min(range(ranks), key=filled.__getitem__) if rounds else 0
+        if not rounds or (filled[emptiest] and filled[emptiest] + lengths[i] > max_tokens):
+            rounds.append([[] for _ in range(ranks)])
+            filled, emptiest = [0] * ranks, 0
+        rounds[-1][emptiest].append(i)
+        filled[emptiest] += lengths[i]
+    return rounds

@@ -1,6 +1,6 @@
-"""What every run does around its algorithm: manifest, identity, stop signals.
+"""What every run does around its algorithm: the folder's lock, manifest, identity, stop signals.
 
-Left out: the folder's lock and atomic files (fleming/files.py), checkpoints (checkpoint.py).
+Left out: atomic files (fleming/files.py), checkpoints (checkpoint.py), ranks (parallel.py).
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy
 import safetensors
@@ -20,8 +20,9 @@ import tokenizers
 import torch
 
 from fleming.config import dump_yaml, to_dict
-from fleming.files import read_json, sha256_file, write_atomic
+from fleming.files import read_json, run_lock, sha256_file, write_atomic
 from fleming.settings import Config
+from fleming.training.parallel import World
 from model.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,7 +46,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages}
 
 
-def write_manifest(stage: str, cfg: Config, hashes: Mapping[str, str]) -> None:
+def write_manifest(stage: str, cfg: Config, hashes: Mapping[str, str], world: World | None = None) -> None:
     """Write RUN_DIR/config.yaml, and an entry for this start of the stage in RUN_DIR/manifest.json."""
     run_dir = Path(cfg.run_dir)
     path = run_dir / "manifest.json"
@@ -54,6 +55,8 @@ def write_manifest(stage: str, cfg: Config, hashes: Mapping[str, str]) -> None:
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "seed": cfg.seed,
+        "processes": world.size if world else 1,
+        "device": str(world.device) if world else "cpu",
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "inputs": dict(hashes),
@@ -71,15 +74,14 @@ def _commit() -> str | None:
     return None
 
 
-NOT_IDENTITY = ("save_every", "keep_last", "show_every")  # may change between two halves of a run
+# May change between two halves of a run: what is kept and shown, and what only moves work or memory about.
+NOT_IDENTITY = ("save_every", "keep_last", "keep_best", "show_every", "micro_batch_tokens", "max_num_seqs")
 
 
 def fingerprint(cfg: Config, stage: str, hashes: Mapping[str, str]) -> dict[str, Any]:
     """Return what fixes a stage's result: its settings, dotted, and its inputs' hashes. Kept in its checkpoints."""
     settings = to_dict(cfg)
-    common = {
-        name: settings[name] for name in ("seed", "threads", "chat_format", "answer_style", "instruction", "system")
-    }
+    common = {name: settings[name] for name in ("seed", "chat_format", "answer_style", "instruction", "system")}
     flat = {**common, **_dotted(settings[stage], f"{stage}."), **{f"sha256 of {k}": v for k, v in hashes.items()}}
     flat = {k: v for k, v in flat.items() if k.rpartition(".")[2] not in NOT_IDENTITY}
     return json.loads(json.dumps(flat))  # as it will be read back: tuples are lists
@@ -111,27 +113,27 @@ class StopRequest:
     def __bool__(self) -> bool:
         return self.signal is not None
 
-    def exit_if_requested(self) -> None:
+    def exit(self) -> NoReturn:
         """Leave with the shell's status for the signal (143 or 130), so that a Makefile stops too."""
-        if self.signal is not None:
-            print("stopped as asked, saved; the same command goes on from here", file=sys.stderr)
-            sys.exit(128 + self.signal)
+        print("stopped as asked, saved; the same command goes on from here", file=sys.stderr)
+        sys.exit(128 + (self.signal or signal.SIGTERM))  # or only another rank was asked
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGTERM and SIGINT into a StopRequest while a loop runs."""
+def hold(cfg: Config, world: World, script: str) -> Iterator[StopRequest]:
+    """Hold the run's folder on every rank, and turn SIGTERM and SIGINT into a StopRequest, while a loop runs."""
     request = StopRequest()
 
     def handle(number: int, _frame: Any) -> None:
         if request:
             raise KeyboardInterrupt
         request.signal = number
-        print("\nstopping after this step (again to stop at once)", file=sys.stderr)
+        if world.is_main:
+            print("\nstopping after this step (again to stop at once)", file=sys.stderr)
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with contextlib.ExitStack() as stack:
+        with world.together():
+            stack.enter_context(run_lock(cfg.run_dir, script, world.rank))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stack.callback(signal.signal, number, signal.signal(number, handle))
         yield request
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

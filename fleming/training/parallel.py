@@ -1,0 +1,222 @@
+"""Several processes under torchrun: who takes part, what they share, and how a model is sharded over them (FSDP2).
+
+- one process on a CPU without torchrun is plain PyTorch: no process group and nothing sharded
+- everywhere else each block, and the rest of the model as one more group, is sharded over all processes; with several
+  nodes it may be sharded inside each node and replicated across them (HSDP)
+- every rank reads the same records and takes its own share of the work, so results do not depend on who did what
+- an InputError on one rank is everybody's: all stop with the same status and one of them says why
+- left out: tensor and pipeline parallelism, elastic restarts (the same command goes on from the last checkpoint)
+"""
+
+import contextlib
+import datetime
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.utils.checkpoint import checkpoint
+
+from fleming.settings import Config, ParallelConfig
+from model.errors import InputError
+from model.tokenizer import Tokenizer
+from model.transformer import Transformer
+from model.weights import load_model
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class AgreedError(InputError):
+    """An InputError that every rank raises, since one of them met it."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of this run, as one of them sees them."""
+
+    rank: int
+    size: int
+    device: torch.device
+    mesh: DeviceMesh | None  # None: one process, nothing sharded
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the rank that writes and prints."""
+        return self.rank == 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What matrices are multiplied in: bf16 on CUDA, fp32 on a CPU, where bf16 is slower by orders of magnitude."""
+        return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+
+    def gather(self, item: T) -> list[T]:
+        """Return every rank's item, in order of rank, on every rank."""
+        if self.size == 1:
+            return [item]
+        items: list[Any] = [None] * self.size
+        dist.all_gather_object(items, item)
+        return items
+
+    def divide(self, items: Sequence[T], work: Callable[[list[T]], list[R]]) -> list[R]:
+        """Return work(items), an item's result at its place, each rank having done every size-th item."""
+        parts = self.gather(work(list(items[self.rank :: self.size])))
+        return [parts[i % self.size][i // self.size] for i in range(len(items))]
+
+    def sum(self, numbers: dict[str, float]) -> dict[str, float]:
+        """Return the sums over ranks of numbers that every rank has under the same names."""
+        if self.size == 1:
+            return dict(numbers)
+        total = torch.tensor(list(numbers.values()), dtype=torch.float64)
+        dist.all_reduce(total)
+        return dict(zip(numbers, total.tolist(), strict=True))
+
+    def any(self, flag: object) -> bool:
+        """Whether the flag is set on any rank."""
+        return self.sum({"flag": float(bool(flag))})["flag"] > 0
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Run the block on all ranks; what stops one with an InputError stops all, so that none waits for it."""
+        error = None
+        try:
+            yield
+        except InputError as raised:
+            error = raised
+        if found := [message for message in self.gather(error and str(error)) if message]:
+            raise AgreedError(found[0]) from error
+
+    def from_main(self, action: Callable[..., T], *arguments: Any) -> T:
+        """Return action(*arguments) of rank 0, which alone calls it, on every rank."""
+        result = None
+        with self.together():
+            if self.is_main:
+                result = action(*arguments)
+        return self.gather(result)[0]
+
+    def print(self, text: str) -> None:
+        """Print once."""
+        if self.is_main:
+            print(text, flush=True)
+
+
+@contextlib.contextmanager
+def join_world(settings: ParallelConfig) -> Iterator[World]:
+    """Take this process's place among those that torchrun started, or be the only one.
+
+    Raises InputError where the device asked for is missing.
+    """
+    rank, size, local = (int(os.environ.get(name, "01"[name == "WORLD_SIZE"])) for name in _RANK_VARIABLES)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("parallel.device=cuda: torch finds no CUDA device here")
+    cuda = settings.device != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    if not cuda and "RANK" not in os.environ:
+        yield World(0, 1, device, None)
+        return
+    alone = {} if "RANK" in os.environ else {"store": dist.HashStore(), "rank": 0, "world_size": 1}
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if cuda else "gloo",
+        timeout=datetime.timedelta(minutes=settings.timeout_minutes),
+        **alone,
+    )
+    world = World(rank, size, device, _mesh(device.type, size, settings.shard))
+    try:
+        yield world
+    except InputError as error:
+        if not (world.is_main or isinstance(error, AgreedError)):
+            print(f"rank {rank}: {error}", file=sys.stderr)  # rank 0's are printed by run_script
+        raise
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and not any(name in str(error) for name in ("gloo", "NCCL")):
+            raise
+        print(f"rank {rank}: another process of this run is gone: {str(error).splitlines()[0]}", file=sys.stderr)
+        os._exit(1)  # the others' collectives would hold an orderly exit up
+    else:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+_RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+
+
+def _mesh(device: str, size: int, shard: str) -> DeviceMesh:
+    """One dimension over all processes, or nodes x processes of a node: replicate over the first, shard the second."""
+    inside = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    if shard == "all" or inside == size:
+        return init_device_mesh(device, (size,), mesh_dim_names=("shard",))
+    return init_device_mesh(device, (size // inside, inside), mesh_dim_names=("replicate", "shard"))
+
+
+def load_sharded(folder: Path, cfg: Config, world: World, trainable: bool = True) -> tuple[Transformer, Tokenizer]:
+    """Return the model of a folder, each rank holding and reading its own shards alone.
+
+    Trainable: fp32 master weights. Else frozen and in the compute dtype. Raises InputError as `load_model`.
+    """
+    dtype = torch.float32 if trainable else world.dtype
+    spread = partial(parallelize, settings=cfg.parallel, world=world, trainable=trainable)
+    return load_model(folder, dtype, world.device, cfg.chat_format, spread)
+
+
+def parallelize(transformer: Transformer, settings: ParallelConfig, world: World, trainable: bool = True) -> None:
+    """Apply checkpointing, compilation and sharding, in this order, to a model that knows nothing of them.
+
+    The embedding, the last norm and the output matrix form one group, tied or not: `forward` uses the output matrix
+    itself, so it must be whole when the model's own hook has run.
+    """
+    transformer.requires_grad_(trainable)
+    for block in transformer.layers:
+        if settings.activation_checkpointing and trainable:  # nothing here draws random numbers
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+        if settings.compile:
+            block.forward = torch.compile(block.forward, dynamic=True)
+    if world.mesh is None:
+        return
+    half = world.dtype if world.dtype != torch.float32 else None
+    shard = partial(
+        fully_shard,
+        mesh=world.mesh,
+        reshard_after_forward=True,
+        mp_policy=MixedPrecisionPolicy(half, torch.float32, cast_forward_inputs=False),  # sums of gradients in fp32
+        offload_policy=CPUOffloadPolicy(world.device.type == "cuda")
+        if settings.offload and trainable
+        else OffloadPolicy(),
+    )
+    for block in transformer.layers:
+        shard(block)
+    shard(transformer)
+
+
+def sampling_copy(policy: Transformer, world: World) -> Transformer:
+    """Return the model to sample with: the policy itself in one plain process, else a whole second one to be filled.
+
+    Its tensors keep their addresses; `gather_weights` overwrites them.
+    """
+    if world.mesh is None:
+        return policy
+    with torch.device("meta"):
+        copy = Transformer(policy.cfg)
+    copy.to(world.dtype).to_empty(device=world.device)
+    copy.tie_weights()
+    copy.vocab_limit = policy.vocab_limit
+    return copy.requires_grad_(False)
+
+
+@torch.no_grad()
+def gather_weights(policy: Transformer, copy: Transformer) -> None:
+    """Bring the sampling copy up to date, one tensor at a time: cast first, so that half as much travels."""
+    if copy is policy:
+        return
+    for mine, whole in zip(policy.parameters(), copy.parameters(), strict=True):
+        cast = mine.to(whole.device, whole.dtype)
+        whole.copy_(cast.full_tensor() if isinstance(cast, DTensor) else cast)
