@@ -6,6 +6,8 @@ Masks come from lengths and positions only, never from a token's value.
 Letters: B batch, T tokens, N sequences, S longest sequence, H query heads, K key/value heads, d head_dim.
 """
 
+import inspect
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +16,7 @@ try:  # flash attention over packed sequences: CUDA and half precision only
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:
     varlen_attn = None
+VARLEN_ARGUMENTS = set(inspect.signature(varlen_attn).parameters) if varlen_attn else set()  # versions differ
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
@@ -25,6 +28,16 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: b
 def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attend within each row of a plain [B, T] batch."""
     return _sdpa(q, k, v, causal=True)
+
+
+def _varlen_causal(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: int) -> Tensor:
+    """[T, H, d] x [T, K, d] -> [T, H, d], by the flash kernel."""
+    settings = {"window_size": (-1, 0)} if "window_size" in VARLEN_ARGUMENTS else {"is_causal": True}
+    if "enable_gqa" in VARLEN_ARGUMENTS:
+        settings["enable_gqa"] = q.shape[1] != k.shape[1]
+    else:
+        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
+    return varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest, **settings)
 
 
 class PackedCausal:
@@ -48,9 +61,7 @@ class PackedCausal:
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [1, T, H, d], k and v [1, T, K, d] -> [1, T, H, d]."""
         if varlen_attn is not None and q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
-            cu, longest = self.cu_seqlens, self.max_seqlen
-            gqa = {"enable_gqa": True} if q.shape[2] != k.shape[2] else {}
-            return varlen_attn(q[0], k[0], v[0], cu, cu, longest, longest, window_size=(-1, 0), **gqa)[None]
+            return _varlen_causal(q[0], k[0], v[0], self.cu_seqlens, self.max_seqlen)[None]
         if self.num_sequences == 1:
             return causal(q, k, v)
         out = causal(self._side_by_side(q), self._side_by_side(k), self._side_by_side(v))  # [N, S, H, d]

@@ -79,8 +79,8 @@ def load_weights(transformer: Transformer, folder: str | Path) -> None:
 def find_tensors(transformer: Transformer, folder: str | Path) -> dict[str, tuple[Path, TensorSpec]]:
     """Return Hugging Face name -> (file, spec) of a folder's tensors, which are exactly the model's.
 
-    Reads headers only, and the model may be on the meta device. Raises InputError naming file and tensor for one that is missing, too many or
-    of another shape. Of a tied model the file may hold the output matrix too.
+    Reads headers only, and the model may be on the meta device. Raises InputError naming file and tensor for one that
+    is missing, too many or of another shape. Of a tied model the file may hold the output matrix too.
     """
     folder, parameters = Path(folder), _hf_parameters(transformer)
     source, headers = _read_headers(folder)

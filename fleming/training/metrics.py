@@ -74,8 +74,9 @@ class UpdateSums:
         """Return the means over the step's updates, of all ranks.
 
         loss, policy_loss, kl: as optimised. entropy: nats a token, of the scored tokens. clip_fraction: scored tokens
-        whose surrogate was clipped. importance_mean, capped_fraction: of the truncated importance weights. clamped_tokens: those whose log-ratio, to the sampling policy or to the
-        reference, was too large for exp.
+        whose surrogate was clipped. importance_mean, capped_fraction: of the truncated importance weights.
+        clamped_tokens: those whose log-ratio, to the sampling policy or to the reference, was too large for exp.
+        skipped_updates: those left out since their gradient was not finite.
         """
         self.sums |= {"difference_sum": self.difference_sum, "difference_tokens": float(self.difference_tokens)}
         sums = world.sum(self.sums)
