@@ -25,6 +25,9 @@ from model.errors import InputError
 from model.transformer import Transformer
 
 
+FILE_BYTES = 128 << 20  # of a file of one rank, unless a single tensor is larger
+
+
 def _flat_state(transformer: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Name every tensor of model and optimiser; AdamW's moments are made (as zeros) where no step was taken yet."""
     tensors: dict[str, Tensor] = {}
@@ -36,6 +39,17 @@ def _flat_state(transformer: Transformer, optimizer: torch.optim.Optimizer) -> d
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
         tensors |= {f"optimizer.{name}.{key}": value for key, value in state.items()}
     return tensors
+
+
+def _file_of_each(tensors: dict[str, Tensor], limit: int) -> dict[str, int]:
+    """Number the files that the tensors go to, from 1: torch makes each file in memory before it writes it."""
+    files, number, filled = {}, 1, 0
+    for name, tensor in tensors.items():
+        if filled and filled + tensor.nbytes > limit:
+            number, filled = number + 1, 0
+        files[name] = number
+        filled += tensor.nbytes
+    return files
 
 
 def save_checkpoint(
@@ -60,9 +74,11 @@ def save_checkpoint(
                 writing.enter_context(replace_folder(final))
         with world.together(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            writer = HuggingFaceStorageWriter(str(being_written(final)), save_distributed=True)
+            tensors = _flat_state(transformer, optimizer)
+            files = _file_of_each(tensors, FILE_BYTES * world.size)
+            writer = HuggingFaceStorageWriter(str(being_written(final)), files, save_distributed=True)
             try:
-                dcp.save(_flat_state(transformer, optimizer), storage_writer=writer, no_dist=world.mesh is None)
+                dcp.save(tensors, storage_writer=writer, no_dist=world.mesh is None)
             except CheckpointException as error:  # a BaseException: nothing else would turn it into a message
                 raise InputError(f"{folder}: checkpoint cannot be written: {_reason(error)}") from error
         with world.together():

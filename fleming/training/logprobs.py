@@ -14,7 +14,7 @@ from fleming.training.packing import PackedBatch
 from model.attention import PackedCausal
 from model.transformer import Transformer
 
-MAX_CHUNK_TOKENS, MAX_CHUNK_LOGITS = 1024, 1 << 26  # 256 MiB of fp32 logits
+MAX_CHUNK_TOKENS, MAX_CHUNK_LOGITS = 1024, 1 << 25  # 128 MiB of fp32 logits
 
 
 class _ChunkedLogProbs(torch.autograd.Function):

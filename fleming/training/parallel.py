@@ -164,8 +164,9 @@ def load_sharded(folder: Path, cfg: Config, world: World, trainable: bool = True
     Trainable: fp32 master weights. Else frozen and in the compute dtype. Raises InputError as `load_model`.
     """
     dtype = torch.float32 if trainable else world.dtype
+    device = "cpu" if trainable and cfg.parallel.offload else world.device
     spread = partial(parallelize, settings=cfg.parallel, world=world, trainable=trainable)
-    return load_model(folder, dtype, world.device, cfg.chat_format, spread)
+    return load_model(folder, dtype, device, cfg.chat_format, spread)
 
 
 def parallelize(transformer: Transformer, settings: ParallelConfig, world: World, trainable: bool = True) -> None:
