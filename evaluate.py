@@ -17,6 +17,7 @@ from fleming.data.readers import read_questions
 from fleming.evaluation.scoring import answer_questions, compare, stage_table, summarise
 from fleming.files import run_lock, write_atomic, write_jsonl
 from fleming.settings import Config
+from fleming.training.parallel import compute_dtype, pick_device
 from fleming.training.run import input_hashes, versions
 from model import InputError, Sampler, SamplingParams, load_model
 from model.config import load_config
@@ -32,13 +33,14 @@ def main(argv: list[str]) -> None:
     source = Path(cfg.evaluate.questions or Path(cfg.run_dir, "data/test.jsonl"))
     models = {name_of(options.model): Path(options.model)} if options.model else configured_models(cfg)
     questions = read_questions(source)[: cfg.evaluate.limit or None]
+    device = pick_device(cfg.parallel)
     for model_folder in models.values():
         load_config(model_folder)  # a folder that is missing is said before anything runs
 
     with run_lock(cfg.run_dir, "evaluate.py"):
         answers = {}
         for name, model_folder in models.items():
-            transformer, tokenizer = load_model(model_folder, chat_format=cfg.chat_format)
+            transformer, tokenizer = load_model(model_folder, compute_dtype(device), device, cfg.chat_format)
             folder = Path(cfg.run_dir, "eval", name)
             began = time.perf_counter()
             sampler = Sampler(transformer, tokenizer, cfg.evaluate.max_num_seqs)
@@ -58,6 +60,7 @@ def main(argv: list[str]) -> None:
                     "max_new_tokens": cfg.evaluate.max_new_tokens,
                     "parser": "strict, abstentions count as wrong",
                 },
+                "device": str(device),
                 "seed": cfg.seed,
                 "sha256": input_hashes({"questions": source, "model": model_folder}),
                 "versions": versions(),
@@ -100,7 +103,8 @@ def name_of(folder: str) -> str:
 
 def ask(question: str, model: str, cfg: Config) -> None:
     """Stream the model's reasoning and answer to one question, greedily."""
-    transformer, tokenizer = load_model(model or Path(cfg.run_dir, "grpo/stage2/model"), chat_format=cfg.chat_format)
+    folder, device = model or Path(cfg.run_dir, "grpo/stage2/model"), pick_device(cfg.parallel)
+    transformer, tokenizer = load_model(folder, compute_dtype(device), device, cfg.chat_format)
     messages = [{"role": "system", "content": cfg.system}] if cfg.system else []
     prompt = tokenizer.encode_chat([*messages, {"role": "user", "content": question}])
     room = transformer.cfg.max_position_embeddings - len(prompt)

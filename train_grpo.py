@@ -75,7 +75,8 @@ def train(cfg: Config, world: World) -> None:
     with hold(cfg, world, "train_grpo.py") as stop:
         fresh = {"step": 0, "metrics_bytes": 0, "curriculum_bytes": 0, "pass_rates": None, "skipped_in_a_row": 0}
         state = world.from_main(newest_checkpoint, folder / "checkpoints") or fresh
-        check_same_run(state.get("identity", identity), identity, cfg.run_dir)
+        with world.together():
+            check_same_run(state.get("identity", identity), identity, cfg.run_dir)
         if state["step"]:
             load_tensors(folder / "checkpoints", policy, optimizer, world)
         with world.together():

@@ -64,7 +64,8 @@ def train(cfg: Config, world: World) -> None:
     with hold(cfg, world, "train_sft.py") as stop:
         fresh = {"step": 0, "metrics_bytes": 0, "skipped_in_a_row": 0}
         state = world.from_main(newest_checkpoint, folder / "checkpoints") or fresh
-        check_same_run(state.get("identity", identity), identity, cfg.run_dir)
+        with world.together():
+            check_same_run(state.get("identity", identity), identity, cfg.run_dir)
         if state["step"]:
             load_tensors(folder / "checkpoints", transformer, optimizer, world)
         world.from_main(write_manifest, "sft", cfg, hashes, world)

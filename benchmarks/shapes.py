@@ -152,7 +152,7 @@ def run(shape: str, processes: int, overrides: list[str], scratch: Path) -> dict
         "seconds": round(time.perf_counter() - began, 1),
         "peak_gib_together": round(together / 2**30, 2),
         "peak_anonymous_gib_a_process": round(max(each.values()) / 2**30, 2),
-        "peak_device_gib": records[-1]["time"].get("peak_device_gib"),
+        "peak_gib": max(r["time"]["peak_gib"] for r in records),
         "grad_norms": [r["grad_norm"] for r in records],
         "sampler_scorer_max": max(r["sampler_scorer_max"] for r in records),
         "mfu": records[-1]["time"]["mfu"],

@@ -249,3 +249,26 @@ def test_metrics_split_a_step_into_its_parts(runs):
         assert times["sampled_tokens_per_second"] == pytest.approx(record["response_tokens"] / times["rollout"])
         assert record["sampler_scorer_max"] < 1e-5
     assert "checkpoint" in records(runs / "two/grpo/metrics.jsonl")[2]["time"]  # after the save of step 2
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_recorded_and_three_in_a_row_stop_all_ranks(runs, tmp_path):
+    """Rewards of 1e300 are finite, their advantages in fp32 are not; each rank rewards 8 answers a step."""
+    (tmp_path / "huge.py").write_text(
+        "import itertools\n"
+        "calls = itertools.count()\n"
+        "def now_and_then(response, finished, question, cfg):\n"
+        "    n = next(calls)\n"
+        "    huge = n // 8 in (1, 3, 4, 5)\n"
+        "    return {'correct': 0.0, 'format': 0.0, 'total': 1e300 * (n % 2) if huge else n % 2}\n"
+    )
+    settings = [*SMALL, "grpo.reward=huge:now_and_then", "grpo.preset=paper", "grpo.kl_coef=0", "grpo.clip_high=null"]
+    settings += [f"data.questions={runs / 'one/data/rl.jsonl'}", f"model={runs / 'one/sft/model'}"]
+    settings += ["grpo.stage1.max_steps=8", f"run_dir={tmp_path / 'run'}"]
+    config = ["--config", str(ROOT / "configs/demo.yaml")]
+    result = torchrun(ROOT / "train_grpo.py", *config, *settings, env={"PYTHONPATH": f"{ROOT}:{tmp_path}"})
+    assert result.returncode != 0
+    assert result.stderr.count("3 times in a row") == 1
+    assert result.stderr.count("Traceback") == result.stderr.count("ChildFailedError:") == 1  # torchrun's own report
+    steps = records(tmp_path / "run/grpo/metrics.jsonl")
+    assert [r["skipped_updates"] for r in steps] == [0, 1, 0, 1, 1]
+    assert [r["grad_norm"] is None for r in steps] == [False, True, False, True, True]

@@ -7,8 +7,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fleming.rl.grpo import LossConfig, grpo_loss, loss_denominator
 from fleming.training.logprobs import chunked_logprobs, token_logprobs
-from fleming.training.optimizer import make_adamw, warmup_constant, warmup_cosine
+from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant, warmup_cosine
 from fleming.training.packing import micro_batches, pack
+from model import InputError
 
 
 def test_the_docstrings_worked_example_of_packing():
@@ -155,3 +156,22 @@ def test_schedules_at_their_corners():
     assert warmup_cosine(100, 100, 10, 1.0) == pytest.approx(0.1)
     assert [warmup_constant(s, 4, 2.0) for s in (1, 4, 9)] == [0.5, 2.0, 2.0]
     assert warmup_constant(1, 0, 2.0) == 2.0
+
+
+def test_a_gradient_that_is_not_finite_is_left_out_and_the_third_in_a_row_stops():
+    transformer = ours(hf_model("qwen3"))
+    optimizer, step = make_adamw(transformer, 0.1), GuardedStep()
+    set_learning_rate(optimizer, 1e-2)
+
+    def take(value):
+        before = [p.detach().clone() for p in transformer.parameters()]
+        for p in transformer.parameters():
+            p.grad = torch.full_like(p, value)
+        step(transformer, optimizer, 1.0)
+        assert all(p.grad is None for p in transformer.parameters())
+        return any(not torch.equal(p, q) for p, q in zip(transformer.parameters(), before, strict=True))
+
+    nan, inf = float("nan"), float("inf")
+    assert [take(v) for v in (1.0, nan, inf, 1.0, nan, -inf)] == [True, False, False, True, False, False]
+    with pytest.raises(InputError, match="3 times in a row"):
+        take(float("nan"))

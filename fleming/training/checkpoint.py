@@ -24,7 +24,6 @@ from fleming.training.parallel import World
 from model.errors import InputError
 from model.transformer import Transformer
 
-
 FILE_BYTES = 128 << 20  # of a file of one rank, unless a single tensor is larger
 
 

@@ -7,6 +7,7 @@ Letters: T tokens fed, R tokens scored.
 """
 
 import math
+import resource
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from fleming.records import Rollout
 from fleming.training.parallel import World
 from model.config import ModelConfig
 from model.sampler import Sampler
+
+LAPS = ("mine", "rollout", "score", "reference", "update", "gather")
 
 
 class Timer:
@@ -147,9 +150,13 @@ def rates(
 
     mfu: `flops` (training_flops of the step) over the update's time, as a share of what all devices reach in a large
     matrix product. sampled_tokens_per_second: new tokens of all ranks over the rollout's time. decode_bandwidth: the
-    bytes that decoding had to read over its time, as a share of what a copy reaches; the mean over ranks.
+    bytes that decoding had to read over its time, as a share of what a copy reaches; the mean over ranks. peak_gib: on
+    CUDA what torch had allocated at most during the step, on a CPU the process's largest size so far; the worst rank's.
     """
-    found = {"mfu": flops / (timer.laps["update"] * speed.flops * world.size)}
+    found = {
+        "mfu": flops / (timer.laps["update"] * speed.flops * world.size),
+        "peak_gib": max(world.gather(_peak_bytes(world.device))) / 2**30,
+    }
     if sampler:
         share = sampler.decode_bytes / max(1e-9, sampler.decode_seconds) / speed.bandwidth
         found["sampled_tokens_per_second"] = sampled_tokens / timer.laps["rollout"]
@@ -157,10 +164,17 @@ def rates(
     return found
 
 
+def _peak_bytes(device: torch.device) -> int:
+    if device.type != "cuda":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    peak = torch.cuda.max_memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return peak
+
+
 def describe_times(times: dict[str, float]) -> dict[str, str]:
     """Return a step's times and rates as the console shows them: its three longest laps in percent, and the shares."""
-    no_lap = ("step", "checkpoint", "mfu", "decode_bandwidth", "tokens_per_second", "sampled_tokens_per_second")
-    laps = sorted(((v, k) for k, v in times.items() if k not in no_lap), reverse=True)[:3]
+    laps = sorted(((v, k) for k, v in times.items() if k in LAPS), reverse=True)[:3]
     shown = {"time": "+".join(f"{name} {100 * seconds / times['step']:.0f}%" for seconds, name in laps)}
     for name, short in (("tokens_per_second", "tok_s"), ("sampled_tokens_per_second", "tok_s")):
         if name in times:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch.distributed.tensor import DTensor
 
-from model.errors import InputError
+from fleming.training.parallel import AgreedError
 from model.transformer import Transformer
 
 
@@ -34,7 +34,7 @@ class GuardedStep:
     def __call__(self, transformer: Transformer, optimizer: torch.optim.Optimizer, longest: float) -> float:
         """Scale all gradients down to a norm of `longest` and take the step; return the norm before.
 
-        Where it is not finite, weights and moments stay as they were. Raises InputError at the third such in a row.
+        Where it is not finite, weights and moments stay as they were. Raises AgreedError at the third such in a row.
         """
         norm = torch.nn.utils.clip_grad_norm_(transformer.parameters(), longest)
         norm = (norm.full_tensor() if isinstance(norm, DTensor) else norm).item()  # the same on every rank
@@ -45,7 +45,7 @@ class GuardedStep:
             self.skipped_in_a_row += 1
         optimizer.zero_grad()
         if self.skipped_in_a_row == self.MOST_IN_A_ROW:
-            raise InputError(
+            raise AgreedError(
                 f"the gradient was not finite {self.MOST_IN_A_ROW} times in a row ({norm}); the weights are as they "
                 "were before; lower the learning rate and start in a new run_dir"
             )

@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
@@ -55,8 +56,8 @@ class World:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What matrices are multiplied in: bf16 on CUDA, fp32 on a CPU, where bf16 is slower by orders of magnitude."""
-        return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        """What matrices are multiplied in."""
+        return compute_dtype(self.device)
 
     def gather(self, item: T) -> list[T]:
         """Return every rank's item, in order of rank, on every rank."""
@@ -114,27 +115,24 @@ def join_world(settings: ParallelConfig) -> Iterator[World]:
 
     Raises InputError where the device asked for is missing.
     """
-    rank, size, local = (int(os.environ.get(name, "01"[name == "WORLD_SIZE"])) for name in _RANK_VARIABLES)
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("parallel.device=cuda: torch finds no CUDA device here")
-    cuda = settings.device != "cpu" and torch.cuda.is_available()
-    device = torch.device("cuda", local) if cuda else torch.device("cpu")
-    if cuda:
-        torch.cuda.set_device(device)
-    if not cuda and "RANK" not in os.environ:
+    device, launched = pick_device(settings), "RANK" in os.environ
+    if device.type == "cpu" and not launched:
         yield World(0, 1, device, None)
         return
-    alone = {} if "RANK" in os.environ else {"store": dist.HashStore(), "rank": 0, "world_size": 1}
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if cuda else "gloo",
-        timeout=datetime.timedelta(minutes=settings.timeout_minutes),
-        **alone,
-    )
-    world = World(rank, size, device, _mesh(device.type, size, settings.shard))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    rank, timeout = os.environ.get("RANK", "0"), datetime.timedelta(minutes=settings.timeout_minutes)
     try:
-        yield world
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            timeout=timeout,
+            **(_meet(timeout) if launched else {"store": dist.HashStore(), "rank": 0, "world_size": 1}),
+        )
+        size = dist.get_world_size()
+        yield World(dist.get_rank(), size, device, _mesh(device.type, size, settings.shard))
+        dist.barrier()
     except InputError as error:
-        if not (world.is_main or isinstance(error, AgreedError)):
+        if not (rank == "0" or isinstance(error, AgreedError)):
             print(f"rank {rank}: {error}", file=sys.stderr)  # rank 0's are printed by run_script
         raise
     except RuntimeError as error:
@@ -142,12 +140,28 @@ def join_world(settings: ParallelConfig) -> Iterator[World]:
             raise
         print(f"rank {rank}: another process of this run is gone: {str(error).splitlines()[0]}", file=sys.stderr)
         os._exit(1)  # the others' collectives would hold an orderly exit up
-    else:
-        dist.barrier()
-        dist.destroy_process_group()
+    dist.destroy_process_group()
 
 
-_RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+def _meet(timeout: datetime.timedelta) -> dict[str, Any]:
+    """Connect to the launcher's store, which is there already unless it was killed: then nobody will ever answer."""
+    store, rank, size = next(rendezvous("env://", timeout=min(timeout, datetime.timedelta(minutes=5))))
+    store.set_timeout(timeout)
+    return {"store": store, "rank": rank, "world_size": size}
+
+
+def pick_device(settings: ParallelConfig) -> torch.device:
+    """Return this process's device. Raises InputError where CUDA is asked for and missing."""
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("parallel.device=cuda: torch finds no CUDA device here")
+    if settings.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """Return what matrices are multiplied in: bf16 on CUDA, fp32 on a CPU, where bf16 may be 100 times slower."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 def _mesh(device: str, size: int, shard: str) -> DeviceMesh:
