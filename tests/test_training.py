@@ -6,9 +6,11 @@ from conftest import hf_model, ours
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fleming.rl.grpo import LossConfig, grpo_loss, loss_denominator
+from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
 from fleming.training.logprobs import chunked_logprobs, token_logprobs
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant, warmup_cosine
 from fleming.training.packing import micro_batches, pack
+from fleming.training.parallel import World
 from model import InputError
 
 
@@ -175,3 +177,27 @@ def test_a_gradient_that_is_not_finite_is_left_out_and_the_third_in_a_row_stops(
     assert [take(v) for v in (1.0, nan, inf, 1.0, nan, -inf)] == [True, False, False, True, False, False]
     with pytest.raises(InputError, match="3 times in a row"):
         take(float("nan"))
+
+
+def test_kept_are_the_newest_checkpoints_and_the_best(tmp_path):
+    alone = World(0, 1, torch.device("cpu"), None)
+    transformer = ours(hf_model("qwen3"))
+    optimizer = make_adamw(transformer, 0.1)
+    for step, score in enumerate([0.1, 0.9, 0.3, 0.5, 0.2, 0.4], start=1):
+        save_checkpoint(tmp_path, step, transformer, optimizer, {"score": score}, alone, keep_last=2, keep_best=1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step_000002", "step_000005", "step_000006"]
+    assert newest_checkpoint(tmp_path)["step"] == 6
+
+
+def test_a_large_checkpoint_is_split_into_files_and_loads_as_before(tmp_path, monkeypatch):
+    monkeypatch.setattr("fleming.training.checkpoint.FILE_BYTES", 1 << 16)
+    alone = World(0, 1, torch.device("cpu"), None)
+    transformer = ours(hf_model("qwen3"))
+    optimizer = make_adamw(transformer, 0.1)
+    save_checkpoint(tmp_path, 1, transformer, optimizer, {}, alone, keep_last=1)
+    files = list(tmp_path.glob("step_000001/*.safetensors"))
+    assert len(files) > 5
+    assert max(f.stat().st_size for f in files) < 2 << 16
+    other = ours(hf_model("qwen3", seed=1))
+    load_tensors(tmp_path, other, make_adamw(other, 0.1), alone)
+    assert all(torch.equal(p, q) for p, q in zip(transformer.parameters(), other.parameters(), strict=True))
