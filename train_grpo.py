@@ -10,6 +10,7 @@ again and draws the model's own failures, with more answers a question.
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -50,7 +51,8 @@ def main(argv: list[str]) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
-        return dry_run("grpo", cfg, options.gpus)
+        check = partial(load_reward, cfg.grpo.reward)
+        return dry_run("grpo", cfg, options, starting_model(cfg), question_file(cfg), read_questions, check)
     with join_world(cfg.parallel) as world:
         train(cfg, world)
 

@@ -33,16 +33,14 @@ def main(argv: list[str]) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
-        return dry_run("sft", cfg, options.gpus)
+        return dry_run("sft", cfg, options, starting_model(cfg), trajectory_file(cfg), read_trajectories)
     with join_world(cfg.parallel) as world:
         train(cfg, world)
 
 
 def train(cfg: Config, world: World) -> None:
     folder = Path(cfg.run_dir, "sft")
-    source = Path(cfg.data.trajectories or Path(cfg.run_dir, "data/cold_start.jsonl"))
-    start = Path(cfg.model or Path(cfg.run_dir, "base/model"))
-
+    source, start = trajectory_file(cfg), starting_model(cfg)
     with world.together():
         trajectories = read_trajectories(source)
         transformer, tokenizer = load_sharded(start, cfg, world)
@@ -142,6 +140,16 @@ def train(cfg: Config, world: World) -> None:
         with world.together():
             save_model(transformer, tokenizer, folder / "model", world.dtype, writes=world.is_main)
         world.print(f"cold start: {total} steps done, model in {folder / 'model'}")
+
+
+def starting_model(cfg: Config) -> Path:
+    """The folder that the cold start begins from."""
+    return Path(cfg.model or Path(cfg.run_dir, "base/model"))
+
+
+def trajectory_file(cfg: Config) -> Path:
+    """The worked answers to learn from."""
+    return Path(cfg.data.trajectories or Path(cfg.run_dir, "data/cold_start.jsonl"))
 
 
 if __name__ == "__main__":
