@@ -21,7 +21,11 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
 
+from fleming.config import load_config  # noqa: E402
+from fleming.settings import Config  # noqa: E402
 from fleming.training.base_model import CHATML  # noqa: E402
+from fleming.training.estimate_memory import estimate  # noqa: E402
+from fleming.training.parallel import pick_device  # noqa: E402
 from model.config import ModelConfig  # noqa: E402
 from model.tokenizer import Tokenizer as OurTokenizer  # noqa: E402
 from model.transformer import Transformer  # noqa: E402
@@ -55,8 +59,8 @@ def write_tokenizer(folder: Path, ids: int) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
-def write_model(folder: Path, shape: str) -> int:
-    """Write a model folder with random bf16 weights; return its number of parameters."""
+def write_model(folder: Path, shape: str) -> ModelConfig:
+    """Write a model folder with random bf16 weights; return its config."""
     kind, hidden, inner, layers, heads, kv_heads, head_dim, rows, ids = SHAPES[shape]
     cfg = ModelConfig(
         model_type=kind,
@@ -81,7 +85,7 @@ def write_model(folder: Path, shape: str) -> int:
     transformer = Transformer(cfg)
     transformer.init_weights(torch.Generator().manual_seed(0))
     save_model(transformer, tokenizer, folder, torch.bfloat16)
-    return cfg.parameters
+    return cfg
 
 
 def descendants(pid: int) -> list[int]:
@@ -106,8 +110,15 @@ def status(pid: int, key: str) -> int:
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith(f"{key}:")), 0)
 
 
+def anonymous_of_imports() -> int:
+    """What a process holds that has only imported torch and us; on a CPU the rest is the run's own."""
+    code = "import train_grpo; print(open('/proc/self/status').read())"
+    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    return next(int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("RssAnon:"))
+
+
 def run(shape: str, processes: int, overrides: list[str], scratch: Path) -> dict:
-    parameters = write_model(scratch / "model", shape)
+    model = write_model(scratch / "model", shape)
     questions = [
         {"id": f"q{i}", "question": f"Which number is number {i}? " + "Think well. " * (i % 5), "answer": "A"}
         | {"options": {"A": str(i), "B": str(i + 1)}}
@@ -146,13 +157,22 @@ def run(shape: str, processes: int, overrides: list[str], scratch: Path) -> dict
         if process.returncode:
             raise SystemExit(f"{shape}: status {process.returncode}\n{log.read()[-3000:]}")
     records = [json.loads(line) for line in (scratch / "run/grpo/metrics.jsonl").read_text().splitlines()]
+    first = [json.loads(line) for line in (scratch / "run/grpo/rollouts/step_000001.jsonl").read_text().splitlines()]
+    cfg = load_config(Config, None, settings)
+    device = pick_device(cfg.parallel).type
+    prompt = max(len(r["prompt_ids"]) for r in first)
+    estimated = estimate(model, cfg, "grpo", processes, device, prompt=prompt).peak
+    measured = max(each.values()) - anonymous_of_imports()
+    if device == "cuda":
+        measured = max(r["time"]["peak_gib"] for r in records) * 2**30
     return {
         "shape": shape,
-        "parameters": parameters,
+        "parameters": model.parameters,
+        "estimated_peak_gib": round(estimated / 2**30, 2),
+        "measured_peak_gib": round(measured / 2**30, 2),
+        "measured_to_estimated": round(measured / estimated, 3),
         "seconds": round(time.perf_counter() - began, 1),
         "peak_gib_together": round(together / 2**30, 2),
-        "peak_anonymous_gib_a_process": round(max(each.values()) / 2**30, 2),
-        "peak_gib": max(r["time"]["peak_gib"] for r in records),
         "grad_norms": [r["grad_norm"] for r in records],
         "sampler_scorer_max": max(r["sampler_scorer_max"] for r in records),
         "mfu": records[-1]["time"]["mfu"],

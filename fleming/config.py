@@ -7,6 +7,7 @@ and another dataclass. Left out: environment variables, includes, interpolation,
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 import difflib
 import errno
@@ -241,21 +242,29 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
     Wrong input and a full disk are one line on stderr and status 2, Ctrl-C is one line and 130, and a reader of our
     output that went away (`| head`) is no news. Any other exception is a bug of ours and keeps its stack trace.
     """
+    message = ""
     try:
         status = main(sys.argv[1:]) or 0
         sys.stdout.flush()
-        sys.exit(status)
+    except SystemExit as leaving:  # --help, or stopped as asked
+        status = leaving.code or 0
     except InputError as error:
         message, status = f"error: {error}", 2
     except KeyboardInterrupt:
         message, status = "interrupted", 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its exit
-        sys.exit(141)  # as the shell has it: 128 + SIGPIPE
+        status = 141  # as the shell has it: 128 + SIGPIPE
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         message, status = f"error: {error}", 2
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # of a run's processes one speaks; see training/parallel.py
+    if message and os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes one speaks: training/parallel.py
         print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
+    if "LOCAL_RANK" in os.environ:
+        # Of several processes each has threads (gloo's) that may still be freeing tensors of the last collective; where
+        # the interpreter is on its way out by then, they abort the process in place of its status (pytorch#179291).
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)
     sys.exit(status)

@@ -172,7 +172,7 @@ class AppendLog:
             return
         with _os_errors(path, "append"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "a+b")  # noqa: SIM115 closed by close()
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 closed by close()
             found = self._file.seek(0, os.SEEK_END)
             self.offset = self._end_of_last_line(min(found, keep_bytes if keep_bytes is not None else found))
             if keep_bytes not in (None, self.offset):
@@ -193,13 +193,13 @@ class AppendLog:
         return 0
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write one line and flush it. Raises InputError where the disk refuses."""
+        """Write one line, unbuffered. Raises InputError where the disk refuses: no rest of it is written later."""
         if not self.active:
             return
-        line = _json_line(record)
+        line = rest = _json_line(record)
         with _os_errors(self.path, "append"):
-            self._file.write(line)
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
         self.offset += len(line)
 
     def sync(self) -> int:
@@ -210,10 +210,9 @@ class AppendLog:
         return self.offset
 
     def close(self) -> None:
-        """Close the file. All is flushed already: what a full disk still has to say was said by `append`."""
+        """Close the file."""
         if self.active:
-            with contextlib.suppress(OSError):
-                self._file.close()
+            self._file.close()
 
 
 @contextlib.contextmanager
@@ -238,5 +237,6 @@ def run_lock(run_dir: str | os.PathLike, name: str, rank: int = 0) -> Iterator[N
                 raise InputError(f"{run_dir}: in use by {holder}; one run a folder") from None
             started = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
             file.truncate(0)
-            print(f"process {os.getpid()}, {name}, on {socket.gethostname()} since {started}", file=file, flush=True)
+            line = f"process {os.getpid()}, {name}, on {socket.gethostname()} since {started}\n"
+            os.write(file.fileno(), line.encode())  # unbuffered: closing must not meet a full disk again
         yield

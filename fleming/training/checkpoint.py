@@ -96,7 +96,8 @@ def _delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
         best = sorted(found, key=score.__getitem__, reverse=True)[:keep_best]
         older = [path for path in older if path not in best]
     for old in older:
-        hidden = old.rename(old.with_name(f".{old.name}.old"))  # what can be seen stays whole, however this is killed
+        old.rename(old.with_name(f".{old.name}.old"))  # what can be seen stays whole, however this is killed
+    for hidden in folder.glob(".step_*"):  # these, and what a killed run has left
         shutil.rmtree(hidden)
 
 

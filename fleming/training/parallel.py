@@ -138,7 +138,8 @@ def join_world(settings: ParallelConfig) -> Iterator[World]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not any(name in str(error) for name in ("gloo", "NCCL")):
             raise
-        print(f"rank {rank}: another process of this run is gone: {str(error).splitlines()[0]}", file=sys.stderr)
+        reason = str(error).splitlines()[0].partition(". This is typically")[0]
+        print(f"rank {rank}: another process of this run is gone: {reason}", file=sys.stderr)
         os._exit(1)  # the others' collectives would hold an orderly exit up
     dist.destroy_process_group()
 

@@ -107,28 +107,30 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], run_dir: st
 class StopRequest:
     """Set by SIGTERM or SIGINT: the loop finishes its step, saves and leaves. A second signal ends at once."""
 
-    def __init__(self):
+    def __init__(self, world: World):
         self.signal: int | None = None
+        self.world = world
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
     def exit(self) -> NoReturn:
         """Leave with the shell's status for the signal (143 or 130), so that a Makefile stops too."""
-        print("stopped as asked, saved; the same command goes on from here", file=sys.stderr)
+        if self.world.is_main:
+            print("\nstopped as asked, saved; the same command goes on from here", file=sys.stderr)
         sys.exit(128 + (self.signal or signal.SIGTERM))  # or only another rank was asked
 
 
 @contextlib.contextmanager
 def hold(cfg: Config, world: World, script: str) -> Iterator[StopRequest]:
     """Hold the run's folder on every rank, and turn SIGTERM and SIGINT into a StopRequest, while a loop runs."""
-    request = StopRequest()
+    request = StopRequest(world)
 
     def handle(number: int, _frame: Any) -> None:
         if request:
             raise KeyboardInterrupt
         request.signal = number
-        if world.is_main:
+        if world.size == 1:  # torchrun says it itself, and sends this also when another process has died
             print("\nstopping after this step (again to stop at once)", file=sys.stderr)
 
     with contextlib.ExitStack() as stack:
