@@ -279,9 +279,9 @@ def test_sigterm_or_kill_9_of_a_worker_the_launcher_or_all_and_the_same_command_
 
     while True:
         run, began = start(), time.monotonic()
-        if len(done) < len(kinds):
+        saved = max((int(c.name[5:]) for c in checkpoints(run_dir)), default=0)
+        if len(done) < len(kinds) and saved < total:
             kind = kinds[len(done)]
-            saved = max((int(c.name[5:]) for c in checkpoints(run_dir)), default=0)
             farthest = saved + math.ceil(2 * (total - saved) / (len(kinds) - len(done) + 1))  # spread over the run
             after, moment = (2, 0) if kind == "stop" else (rng.randint(saved, farthest), rng.uniform(0, 0.2))
             held = kind == "stop" or (kind == "launcher" and not any("refused" in what for what in done))

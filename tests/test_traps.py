@@ -1,7 +1,6 @@
 """Known mistakes of hand-written GRPO code that no other test keeps out; docs/traps.md lists them all.
 
-The last part runs the training scripts in this process, with the calls that matter written down: one step of SFT, a
-few of GRPO, sharded over a process group of this process alone.
+The last part runs the training scripts, sharded over this process alone, with the calls that matter written down.
 """
 
 import inspect
@@ -36,6 +35,7 @@ from fleming.files import write_jsonl
 from fleming.prompt import prompt_ids, question_messages
 from fleming.records import Question, Trajectory, to_json
 from fleming.rl.grpo import LOG_RATIO_LIMIT, LossConfig, group_advantages, grpo_loss
+from fleming.rl.reward import medical_reward
 from fleming.rl.rollout import make_rollouts, pack_rollouts
 from fleming.settings import Config, ParallelConfig
 from fleming.training import parallel
@@ -127,8 +127,7 @@ def test_a_policy_that_ran_away_from_the_old_one_is_clamped_and_counted_in_both_
     cfg = LossConfig(kl_coef=0.0)
     loss, metrics = grpo_loss(logp, old, None, torch.tensor([advantage]), torch.tensor([0, 3]), cfg, 1.0)
     loss.backward()
-    assert loss.isfinite()
-    assert logp.grad.isfinite().all()
+    assert all(x.isfinite() for x in (loss, *logp.grad))
     assert metrics["clamped_tokens"] == 2
     assert metrics["ratio_sum"].item() == pytest.approx(math.exp(LOG_RATIO_LIMIT) + 1, rel=1e-6)
 
@@ -162,8 +161,14 @@ def question(name, split="train"):
 
 
 def rollouts_of(sampler, names, reward, step=1):
-    params = SamplingParams(n=len(sampler.groups[0]))
-    return make_rollouts(sampler, [question(n) for n in names], params, reward, Config(), step, 1, ALONE)
+    return make_rollouts(sampler, [*map(question, names)], SamplingParams(), reward, Config(), step, 1, ALONE)
+
+
+def test_format_adds_little_to_correctness_and_a_cut_answer_has_none():
+    right, wrong = (f"<think>r</think><answer>{letter}</answer>" for letter in "AB")
+    cases = [(right, True, 1.1), (right, False, 1.0), ("<answer>A</answer>", True, 1.0), (wrong, True, 0.1)]
+    for response, finished, total in cases:
+        assert medical_reward(response, finished, question("q"), Config())["total"] == pytest.approx(total)
 
 
 def fragile(response, finished, question, cfg):
@@ -202,8 +207,8 @@ def test_what_was_sampled_is_what_is_trained_on_with_its_own_log_probs_and_advan
     batches, found = pack_rollouts(rollouts, 25, ALONE), {}
     for batch in batches:
         for i, (begin, end) in enumerate(pairwise(batch.packed.response_cu_seqlens)):
-            ids, logp = batch.packed.targets[begin:end], batch.sampled_logp[begin:end]
-            found[tuple(ids.tolist())] = [*logp.tolist(), batch.advantages[i].item()]
+            ids, logp = (x[begin:end].tolist() for x in (batch.packed.targets, batch.sampled_logp))
+            found[tuple(ids)] = [*logp, batch.advantages[i].item()]
     assert len(batches) > 1
     assert found == {tuple(r.token_ids): pytest.approx([*r.logprobs, r.advantage]) for r in rollouts}
 
@@ -344,7 +349,6 @@ def test_what_samples_is_a_plain_model_and_draws_from_the_whole_distribution(grp
 
 def test_rl_draws_and_mines_training_questions_alone(grpo):
     files = sorted(grpo[1].glob("grpo/rollouts/*.jsonl"))
-    assert [len(records(path)) for path in files] == [5 * 4] * 4
     assert {r["question_id"] for path in files for r in records(path)} == {"same", "b", "c", "d"}
     (mined,) = records(grpo[1] / "grpo/curriculum.jsonl")
     assert mined["pass_rates"].keys() == {"same", "b", "c", "d"}
@@ -396,4 +400,3 @@ def test_cold_start_teaches_answer_and_end_of_turn_after_the_prompt_of_rl(folder
     ((prompts, responses),) = packed
     assert sorted(prompts) == sorted(prompt_ids(q, tokenizer, cfg) for q in asked)
     assert responses == [[*tokenizer.encode(answer), tokenizer.end_of_turn]] * 2  # not the template's newline after it
-    assert all(tokenizer.decode(prompt).endswith("<|im_start|>assistant\n") for prompt in prompts)
