@@ -8,6 +8,7 @@ again and draws the model's own failures, with more answers a question.
     torchrun --nproc_per_node 8 train_grpo.py --config configs/fleming_r1_7b.yaml [--dry-run]
 """
 
+import contextlib
 import math
 from dataclasses import replace
 from functools import partial
@@ -74,7 +75,7 @@ def train(cfg: Config, world: World) -> None:
     hashes = world.from_main(input_hashes, {"data.questions": source, "model": start})
     identity = fingerprint(cfg, "grpo", hashes)
 
-    with hold(cfg, world, "train_grpo.py") as stop:
+    with hold(cfg, world, "train_grpo.py") as stop, contextlib.ExitStack() as bars:
         fresh = {"step": 0, "metrics_bytes": 0, "curriculum_bytes": 0, "pass_rates": None, "skipped_in_a_row": 0}
         state = world.from_main(newest_checkpoint, folder / "checkpoints") or fresh
         with world.together():
@@ -94,7 +95,7 @@ def train(cfg: Config, world: World) -> None:
         speed = DeviceSpeed.measure(world.device, world.dtype)
         gather_weights(policy, actor)
         saving: dict[str, float] = {}
-        progress = progress_bar(total, state["step"], "RL", world)
+        progress = bars.enter_context(progress_bar(total, state["step"], "RL", world))
 
         for step in range(state["step"] + 1, total + 1):
             timer = Timer(world.device)
@@ -204,7 +205,6 @@ def train(cfg: Config, world: World) -> None:
                 saving = timer.laps
                 if stopping:
                     stop.exit()
-        progress.close()
 
 
 def question_file(cfg: Config) -> Path:

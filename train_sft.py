@@ -7,6 +7,7 @@ Supervised fine-tuning on trajectories <think> ... </think> <answer> ... </answe
     torchrun --nproc_per_node 8 train_sft.py --config configs/fleming_r1_7b.yaml [--dry-run]
 """
 
+import contextlib
 import math
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def train(cfg: Config, world: World) -> None:
     hashes = world.from_main(input_hashes, {"data.trajectories": source, "model": start})
     identity = fingerprint(cfg, "sft", hashes)
 
-    with hold(cfg, world, "train_sft.py") as stop:
+    with hold(cfg, world, "train_sft.py") as stop, contextlib.ExitStack() as bars:
         fresh = {"step": 0, "metrics_bytes": 0, "skipped_in_a_row": 0}
         state = world.from_main(newest_checkpoint, folder / "checkpoints") or fresh
         with world.together():
@@ -73,7 +74,7 @@ def train(cfg: Config, world: World) -> None:
         speed = DeviceSpeed.measure(world.device, world.dtype)
         losses: list[float] = []
         saving: dict[str, float] = {}
-        progress = progress_bar(total, state["step"], "cold start", world)
+        progress = bars.enter_context(progress_bar(total, state["step"], "cold start", world))
 
         for step in range(state["step"] + 1, total + 1):
             timer = Timer(world.device)

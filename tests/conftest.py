@@ -72,3 +72,31 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the real data in ../shared")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory) -> Path:
+    """Data and a base model for both scripts, and a reward that random answers earn: what they have of the letter e."""
+    import runs
+
+    import synth_data
+
+    folder = tmp_path_factory.mktemp("inputs")
+    assert runs.run_here(synth_data, runs.arguments(folder, folder)) == (0, [])
+    questions = (folder / "data/rl.jsonl").read_text().splitlines(keepends=True)
+    (folder / "questions.jsonl").write_text("".join(questions[::15]))
+    (folder / "letters.py").write_text(
+        "def many_e(response, finished, question, cfg):\n"
+        "    count = response.count('e')\n"
+        "    return {'correct': float(count > 16), 'format': 0.0, 'total': float(count)}\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def in_process(inputs, monkeypatch):
+    """Run a script in this process with the data and the reward of `inputs`."""
+    import runs
+
+    monkeypatch.syspath_prepend(str(inputs))
+    return lambda module, run_dir, *settings: runs.run_here(module, runs.arguments(inputs, run_dir, *settings))

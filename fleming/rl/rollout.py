@@ -45,7 +45,8 @@ def sample_and_score(
     """
     prompts = [prompt_ids(q, sampler.tokenizer, cfg) for _, q in numbered]
     keys = [f"{key} {i} {q.id}" for i, q in numbered]
-    groups = sampler.generate(prompts, params, keys, on_finish=on_finish)
+    with torch.compiler.set_stance("force_eager"):  # one plain process samples with the policy, compiled or not
+        groups = sampler.generate(prompts, params, keys, on_finish=on_finish)
     return [
         [_score(prompt, sample, question, reward, sampler.tokenizer, cfg) for sample in group]
         for (_, question), prompt, group in zip(numbered, prompts, groups, strict=True)
