@@ -119,6 +119,7 @@ def test_the_small_run_on_cuda(tmp_path):
     import subprocess
 
     config = ["--config", str(ROOT / "configs/demo.yaml"), *SMALL, f"run_dir={tmp_path}", "base_model.head_dim=32"]
+    config += ["parallel.device=cuda"]
     subprocess.run([sys.executable, str(ROOT / "synth_data.py"), *config], check=True, cwd=ROOT)
     for script in ("train_sft.py", "train_grpo.py"):
         result = torchrun(ROOT / script, *config, processes=torch.cuda.device_count())
