@@ -75,8 +75,6 @@ def write_model(folder: Path, shape: str) -> ModelConfig:
         rms_norm_eps=1e-6,
         max_position_embeddings=32768,
         tie_word_embeddings=True,
-        attention_bias=kind == "qwen2",
-        qk_norm=kind == "qwen3",
         initializer_range=0.02,
     )
     with tempfile.TemporaryDirectory() as files:

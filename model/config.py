@@ -52,11 +52,19 @@ class ModelConfig:
     """Usable context: sampling and training stay within it. Read from the key of this name; with YaRN at least
     factor * original_max_position_embeddings, since Qwen's advice is to add rope_scaling and leave this key alone."""
     tie_word_embeddings: bool  # the output matrix is the embedding itself
-    attention_bias: bool  # a bias on q, k and v: always in qwen2, never in the others
-    qk_norm: bool  # RMSNorm on each head's q and k: always in qwen3, never in the others
     initializer_range: float  # standard deviation of fresh weights
     yarn: Yarn | None = None  # stretched rotary positions; None: as pretrained
     raw: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)  # the config.json as it was read
+
+    @property
+    def attention_bias(self) -> bool:
+        """A bias on q, k and v: always in qwen2, never in the others."""
+        return self.model_type == "qwen2"
+
+    @property
+    def qk_norm(self) -> bool:
+        """RMSNorm on each head's q and k: always in qwen3, never in the others."""
+        return self.model_type == "qwen3"
 
     @classmethod
     def from_hf(cls, raw: dict[str, Any], where: str) -> "ModelConfig":
@@ -85,8 +93,6 @@ class ModelConfig:
             rms_norm_eps=_read(raw, "rms_norm_eps", float, where, 1e-6),
             max_position_embeddings=max(context, stretched),
             tie_word_embeddings=_read(raw, "tie_word_embeddings", bool, where, False),
-            attention_bias=kind == "qwen2",
-            qk_norm=kind == "qwen3",
             initializer_range=_read(raw, "initializer_range", float, where, 0.02),
             yarn=yarn,
             raw=raw,
@@ -99,7 +105,7 @@ class ModelConfig:
     def to_hf(self, dtype: torch.dtype) -> dict[str, Any]:
         """Return a config.json for weights of this dtype that transformers 4 and 5 read alike."""
         name = str(dtype).removeprefix("torch.")
-        keys = [key for key in self.__dataclass_fields__ if key not in ("attention_bias", "qk_norm", "yarn", "raw")]
+        keys = [key for key in self.__dataclass_fields__ if key not in ("yarn", "raw")]
         fresh = {key: getattr(self, key) for key in keys}
         fresh |= {"hidden_act": "silu", "bos_token_id": None, "eos_token_id": None}
         # 4 looks for rope_theta and torch_dtype, and would fall back to other values without a word.

@@ -131,6 +131,11 @@ class Transformer(nn.Module):
         self.lm_head = nn.Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
         self.tie_weights()
 
+    def allocate(self, device: torch.device | str) -> None:
+        """Give a model on the meta device memory, uninitialised."""
+        self.to_empty(device=device)
+        self.tie_weights()  # to_empty gave each of the two a memory of its own
+
     def tie_weights(self) -> None:
         """Make the output matrix the embedding itself where the config says so. Needed again after `to_empty`."""
         if self.cfg.tie_word_embeddings:

@@ -46,16 +46,21 @@ def load_model(
     sharded, so that each rank allocates and reads its own rows alone. Raises InputError naming the file, and the key
     or tensor in it, for whatever is missing, broken, contradictory or not supported.
     """
+    transformer, tokenizer = open_model(folder, chat_format)
+    prepare(transformer.to(dtype))
+    transformer.allocate(device)
+    load_weights(transformer, folder)
+    return transformer, tokenizer
+
+
+def open_model(folder: str | Path, chat_format: str | None = None) -> tuple[Transformer, Tokenizer]:
+    """Return a folder's model on the meta device, which takes no memory, and its tokenizer. Raises as `load_model`."""
     cfg = load_config(folder)
     tokenizer = Tokenizer.from_folder(folder, chat_format)
     _check_vocabulary(cfg.vocab_size, tokenizer.size, Path(folder) / "config.json")
     with torch.device("meta"):
         transformer = Transformer(cfg)
-    prepare(transformer.to(dtype))
-    transformer.to_empty(device=device)
-    transformer.tie_weights()  # to_empty gave each of the two a memory of its own
     transformer.vocab_limit = tokenizer.size
-    load_weights(transformer, folder)
     return transformer, tokenizer
 
 
@@ -269,6 +274,17 @@ def _pieces(parameter: Tensor, path: Path, spec: TensorSpec) -> Iterator[tuple[T
             yield part, data.view(DTYPES[dtype]).view(-1, *inner)
 
 
+def shards_of(sizes: dict[str, int], limit: int) -> list[list[str]]:
+    """Split the names, in order, into runs of at most `limit` bytes together, or of a single larger tensor."""
+    shards, filled = [[]], 0
+    for name, size in sizes.items():
+        if shards[-1] and filled + size > limit:
+            shards, filled = [*shards, []], 0
+        shards[-1].append(name)
+        filled += size
+    return shards
+
+
 def _write_weights(
     folder: Path, shapes: dict[str, tuple[int, ...]], tensors: Iterator[Tensor], dtype: torch.dtype, limit: int
 ) -> None:
@@ -277,19 +293,13 @@ def _write_weights(
     `tensors` are those that `shapes` names, in its order.
     """
     sizes = {name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}
-    shards: list[dict[str, tuple[int, ...]]] = [{}]
-    filled = 0
-    for name, size in sizes.items():
-        if shards[-1] and filled + size > limit:
-            shards, filled = [*shards, {}], 0
-        shards[-1][name] = shapes[name]
-        filled += size
+    shards = shards_of(sizes, limit)
     if len(shards) == 1:
-        return _write_safetensors(folder / SINGLE, shards[0], tensors, dtype)
+        return _write_safetensors(folder / SINGLE, shapes, tensors, dtype)
     placed = {}
     for i, shard in enumerate(shards, start=1):
         file = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-        _write_safetensors(folder / file, shard, tensors, dtype)
+        _write_safetensors(folder / file, {name: shapes[name] for name in shard}, tensors, dtype)
         placed |= dict.fromkeys(shard, file)
     _write(folder / INDEX, [_json_bytes({"metadata": {"total_size": sum(sizes.values())}, "weight_map": placed})])
 

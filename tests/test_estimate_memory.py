@@ -45,8 +45,6 @@ def shape(kind, vocabulary, hidden, inner, layers, heads, kv_heads, head_dim, ti
         rms_norm_eps=1e-6,
         max_position_embeddings=40960,
         tie_word_embeddings=tied,
-        attention_bias=kind == "qwen2",
-        qk_norm=kind == "qwen3",
         initializer_range=0.02,
     )
 

@@ -80,8 +80,6 @@ def make_base_model(cfg: BaseModelConfig, texts: Iterable[str], names: Sequence[
             rms_norm_eps=1e-6,
             max_position_embeddings=cfg.max_position_embeddings,
             tie_word_embeddings=True,
-            attention_bias=False,
-            qk_norm=True,
             initializer_range=cfg.initializer_range,
         )
     )

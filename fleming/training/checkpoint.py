@@ -23,8 +23,10 @@ from fleming.files import being_written, read_json, replace_folder, write_atomic
 from fleming.training.parallel import World
 from model.errors import InputError
 from model.transformer import Transformer
+from model.weights import shards_of
 
-FILE_BYTES = 128 << 20  # of a file of one rank, unless a single tensor is larger
+# Of a file of one rank, unless a single tensor is larger: torch makes each file in memory before it writes it.
+FILE_BYTES = 128 << 20
 
 
 def _flat_state(transformer: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -38,17 +40,6 @@ def _flat_state(transformer: Transformer, optimizer: torch.optim.Optimizer) -> d
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
         tensors |= {f"optimizer.{name}.{key}": value for key, value in state.items()}
     return tensors
-
-
-def _file_of_each(tensors: dict[str, Tensor], limit: int) -> dict[str, int]:
-    """Number the files that the tensors go to, from 1: torch makes each file in memory before it writes it."""
-    files, number, filled = {}, 1, 0
-    for name, tensor in tensors.items():
-        if filled and filled + tensor.nbytes > limit:
-            number, filled = number + 1, 0
-        files[name] = number
-        filled += tensor.nbytes
-    return files
 
 
 def save_checkpoint(
@@ -74,7 +65,8 @@ def save_checkpoint(
         with world.together(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
             tensors = _flat_state(transformer, optimizer)
-            files = _file_of_each(tensors, FILE_BYTES * world.size)
+            shards = shards_of({name: t.nbytes for name, t in tensors.items()}, FILE_BYTES * world.size)
+            files = {name: number for number, shard in enumerate(shards, start=1) for name in shard}
             writer = HuggingFaceStorageWriter(str(being_written(final)), files, save_distributed=True)
             try:
                 dcp.save(tensors, storage_writer=writer, no_dist=world.mesh is None)

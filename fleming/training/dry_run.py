@@ -18,11 +18,8 @@ from fleming.training.checkpoint import newest_checkpoint
 from fleming.training.estimate_memory import GB, report
 from fleming.training.parallel import pick_device
 from fleming.training.run import check_same_run, fingerprint
-from model.config import load_config
 from model.errors import InputError
-from model.tokenizer import Tokenizer
-from model.transformer import Transformer
-from model.weights import find_tensors
+from model.weights import find_tensors, open_model
 
 LOOKED_AT = 100  # of the first records, and of the longest, are tokenised
 
@@ -52,12 +49,8 @@ def dry_run(
         return
     device, ranks, nodes, memory = _machine(cfg, options)
     check()
-    model = load_config(model_folder)
-    tokenizer = Tokenizer.from_folder(model_folder, cfg.chat_format)
-    if tokenizer.size > model.vocab_size:
-        raise InputError(f"{model_folder}: config.json has {model.vocab_size} ids, the tokenizer {tokenizer.size}")
-    with torch.device("meta"):
-        tensors = find_tensors(Transformer(model), model_folder)
+    transformer, tokenizer = open_model(model_folder, cfg.chat_format)
+    tensors, model = find_tensors(transformer, model_folder), transformer.cfg
     print(f"model: {model_folder}, {model.parameters:,} parameters in {len(tensors)} tensors, all there")
     print(f"chat format: {tokenizer.chat_format.name}")
 

@@ -222,8 +222,7 @@ def sampling_copy(policy: Transformer, world: World) -> Transformer:
         return policy
     with torch.device("meta"):
         copy = Transformer(policy.cfg)
-    copy.to(world.dtype).to_empty(device=world.device)
-    copy.tie_weights()
+    copy.to(world.dtype).allocate(world.device)
     copy.vocab_limit = policy.vocab_limit
     return copy.requires_grad_(False)
 

@@ -31,8 +31,6 @@ MODEL = ModelConfig(
     rms_norm_eps=1e-6,
     max_position_embeddings=2048,
     tie_word_embeddings=False,
-    attention_bias=False,
-    qk_norm=True,
     initializer_range=0.02,
 )
 
