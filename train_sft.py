@@ -100,7 +100,7 @@ def train(cfg: Config, world: World) -> None:
             timer.lap("update")
 
             sums = world.sum(sums)
-            losses.append(sums["loss"])
+            losses += [sums["loss"]] if math.isfinite(sums["loss"]) else []
             tokens = sum(lengths[i] for i in chosen)
             flops = training_flops(transformer.cfg, [(lengths[i] - 1, len(responses[i])) for i in chosen])
             times = {**timer.times(), **saving, **rates(timer, flops, speed, world)}
@@ -126,8 +126,8 @@ def train(cfg: Config, world: World) -> None:
                     state = {
                         "metrics_bytes": metrics.sync(),
                         "skipped_in_a_row": take_step.skipped_in_a_row,
-                        "score": -sum(losses) / len(losses),
                         "identity": identity,
+                        **({"score": -sum(losses) / len(losses)} if losses else {}),
                     }
                 keep = cfg.sft.keep_last, cfg.sft.keep_best
                 save_checkpoint(folder / "checkpoints", step, transformer, optimizer, state, world, *keep)

@@ -1,11 +1,19 @@
 """Packing, chunked log-probs and the one normaliser: the step does not depend on how it was split."""
 
+import json
+import math
+
 import pytest
 import torch
 from conftest import hf_model, ours
+from test_weights import hf_folder
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import train_sft
+from fleming.config import load_config
+from fleming.files import write_jsonl
 from fleming.rl.grpo import LossConfig, grpo_loss, loss_denominator
+from fleming.settings import Config
 from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
 from fleming.training.logprobs import chunked_logprobs, token_logprobs
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant, warmup_cosine
@@ -201,3 +209,18 @@ def test_a_large_checkpoint_is_split_into_files_and_loads_as_before(tmp_path, mo
     other = ours(hf_model("qwen3", seed=1))
     load_tensors(tmp_path, other, make_adamw(other, 0.1), alone)
     assert all(torch.equal(p, q) for p, q in zip(transformer.parameters(), other.parameters(), strict=True))
+
+
+def test_a_checkpoint_after_a_loss_that_was_not_finite_can_be_read(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    hf_folder(tmp_path / "model")
+    answer = {"prompt": [{"role": "user", "content": "2 + 2?"}], "response": "<think>\n4\n</think>\n<answer>B</answer>"}
+    write_jsonl(tmp_path / "t.jsonl", [{"id": "t", "question_id": "q", **answer}])
+    given = [f"run_dir={tmp_path}", f"model={tmp_path / 'model'}", f"data.trajectories={tmp_path / 't.jsonl'}"]
+    given += ["sft.epochs=2", "sft.sequences_per_step=1", "chat_format=chatml", "parallel.device=cpu"]
+    monkeypatch.setattr(train_sft, "token_logprobs", lambda *a: tuple(x * math.nan for x in token_logprobs(*a)))
+    train_sft.train(load_config(Config, None, given), World(0, 1, torch.device("cpu"), None))
+    state = newest_checkpoint(tmp_path / "sft/checkpoints")
+    assert (state["step"], state["skipped_in_a_row"], "score" in state) == (2, 2, False)
+    steps = [json.loads(line) for line in (tmp_path / "sft/metrics.jsonl").read_text().splitlines()]
+    assert [(r["loss"], r["grad_norm"], r["skipped_updates"]) for r in steps] == [(None, None, 1)] * 2
