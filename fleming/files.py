@@ -4,24 +4,29 @@
 - The sibling's name is fixed, so that what a killed run left is overwritten, not heaped up: one writer a path.
 - A log only grows; on resume it is cut back to the length that the checkpoint remembers.
 
-Left out: compression, and other encodings than UTF-8.
+- What is read may be compressed (.gz, .xz), what is written is not.
+
+Left out: other encodings than UTF-8 (data/tables.py reads those).
 """
 
 import codecs
 import contextlib
 import datetime
 import fcntl
+import gzip
 import hashlib
 import json
+import lzma
 import math
 import os
 import shutil
 import socket
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from model.errors import InputError
 
@@ -34,6 +39,16 @@ def _os_errors(path: str | os.PathLike, doing: str) -> Iterator[None]:
         yield
     except OSError as error:  # missing, no permission, disk full: the user can mend it
         raise InputError(f"{path}: cannot {doing}: {error}") from error
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise InputError(f"{path}: cannot {doing}: broken compression: {error}") from error
+
+
+@contextlib.contextmanager
+def open_bytes(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Yield the file's bytes, decompressed as its name says (.gz, .xz). Raises InputError for what cannot be read."""
+    opener = {".gz": gzip.open, ".xz": lzma.open}.get(Path(path).suffix.lower(), open)
+    with _os_errors(path, "read"), opener(path, "rb") as file:
+        yield file
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -49,12 +64,22 @@ def _finite(number: str) -> float:
     return value
 
 
-def _parse(data: bytes, where: str) -> Any:
+def _nan_is_null(constant: str) -> None:
+    if constant != "NaN":
+        raise ValueError(f"{constant} is not a finite number")
+
+
+def parse_json(data: bytes, where: str, nan_is_null: bool = False) -> Any:
+    """Return the JSON value, or raise InputError beginning with `where`: strict UTF-8, no key twice, finite numbers.
+
+    nan_is_null: a bare NaN, which others' tools write for a missing value, is read as null.
+    """
     if len(data) > MAX_BYTES:
         raise InputError(f"{where}: one JSON value of over {MAX_BYTES >> 20} MiB; expected one record a line")
     try:
         text = data.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite)
+        constant = _nan_is_null if nan_is_null else _finite
+        value = json.loads(text, object_pairs_hook=_object, parse_float=_finite, parse_constant=constant)
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair could not be written again
     except (ValueError, RecursionError) as error:
@@ -62,27 +87,27 @@ def _parse(data: bytes, where: str) -> Any:
     return value
 
 
-def read_jsonl(path: str | os.PathLike) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_jsonl(path: str | os.PathLike, nan_is_null: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
     r"""Yield ("FILE:LINE", record) for each line, one line in memory at a time; blank lines are skipped.
 
     `\n` alone ends a record (U+2028 does not); a byte-order mark and a trailing `\r` are dropped. Raises InputError
-    for a file that cannot be read and for a line that is not one strict JSON object: no NaN, no key twice.
+    for a file that cannot be read and for a line that is not one JSON object as strict as `parse_json` asks.
     """
-    with _os_errors(path, "read"), open(path, "rb") as file:
+    with open_bytes(path) as file:
         for number, line in enumerate(iter(partial(file.readline, MAX_BYTES + 8), b""), start=1):
             line = line.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").removesuffix(b"\n").removesuffix(b"\r")
             if not line.strip():
                 continue
-            record = _parse(line, f"{path}:{number}")
+            record = parse_json(line, f"{path}:{number}", nan_is_null)
             if not isinstance(record, dict):
                 raise InputError(f"{path}:{number}: expected a JSON object, found {type(record).__name__}")
             yield f"{path}:{number}", record
 
 
-def read_json(path: str | os.PathLike) -> Any:
+def read_json(path: str | os.PathLike, nan_is_null: bool = False) -> Any:
     """Return the one JSON value in the file, as strictly as `read_jsonl`."""
-    with _os_errors(path, "read"), open(path, "rb") as file:
-        return _parse(file.read(MAX_BYTES + 8).removeprefix(codecs.BOM_UTF8), str(path))
+    with open_bytes(path) as file:
+        return parse_json(file.read(MAX_BYTES + 8).removeprefix(codecs.BOM_UTF8), str(path), nan_is_null)
 
 
 def sha256_file(path: str | os.PathLike) -> str:

@@ -1,11 +1,25 @@
-"""fleming/evaluation/statistics.py against scipy, closed forms and a bootstrap written the plain way."""
+"""fleming/evaluation/statistics.py against scipy, closed forms, brute force and a bootstrap written the plain way."""
 
 import math
+from collections import Counter
+from fractions import Fraction
+from itertools import combinations
 
 import numpy
 import pytest
 
-from fleming.evaluation.statistics import mcnemar_p, paired_difference, wilson_interval
+from fleming.evaluation.statistics import (
+    calibration,
+    macro_average,
+    macro_difference,
+    maj_at_k,
+    mcnemar_p,
+    mean_interval,
+    paired_difference,
+    pass_at_k,
+    stderr_of_mean,
+    wilson_interval,
+)
 
 
 def test_wilson_interval_is_where_the_score_test_just_rejects():
@@ -100,3 +114,260 @@ def test_unpaired_scores_are_refused():
     for a, b in [([], []), ([1, 0], [1]), ([[1]], [[1]])]:
         with pytest.raises(ValueError, match="equally long"):
             paired_difference(a, b)
+
+
+def test_a_seed_always_draws_the_same_resamples():
+    rng = numpy.random.default_rng(3)
+    a, b, strata = rng.integers(0, 2, 300), rng.integers(0, 2, 300), rng.integers(0, 3, 300)
+    stream, totals = numpy.random.Generator(numpy.random.Philox(7)), 0
+    for s in range(3):  # the stream: strata in order, in each how often -1, 0 and 1 are drawn
+        counts = numpy.array([((b - a)[strata == s] == gain).sum() for gain in (-1, 0, 1)])
+        totals = totals + stream.multinomial(counts.sum(), counts / counts.sum(), size=500) @ [-1.0, 0.0, 1.0]
+    result = paired_difference(a, b, seed=7, resamples=500, strata=strata)
+    assert (result.low, result.high) == tuple(numpy.quantile(totals / 300, [(1 - 0.95) / 2, (1 + 0.95) / 2]))
+
+
+def plain_bootstrap(groups, resamples):
+    """Return the ends of the 95 % interval of the mean of the groups' means, resampled by index."""
+    rng = numpy.random.default_rng(5)
+    groups = [numpy.asarray(g, dtype=float) for g in groups]
+    means = [numpy.mean([rng.choice(g, len(g)).mean() for g in groups]) for _ in range(resamples)]
+    return numpy.quantile(means, [0.025, 0.975])
+
+
+def normal_width(groups):
+    """Return the width of the 95 % normal interval of the mean of the groups' means."""
+    return 2 * 1.96 * math.sqrt(sum(numpy.var(g) / len(g) for g in groups)) / len(groups)
+
+
+def test_mean_interval_is_a_bootstrap_over_questions():
+    shares = numpy.random.default_rng(4).beta(0.5, 0.3, 400).round(1)
+    ours = mean_interval(shares, resamples=40_000)
+    width = normal_width([shares])
+    assert ours.value == pytest.approx(shares.mean(), rel=1e-12)
+    assert (ours.low, ours.high) == pytest.approx(plain_bootstrap([shares], 20_000), abs=0.02 * width)
+    assert ours.high - ours.low == pytest.approx(width, rel=0.02)
+    assert mean_interval(shares, confidence=0.5).high < ours.high - 0.2 * width
+
+
+def test_mean_interval_covers_the_true_mean_though_samples_of_a_question_depend_on_each_other():
+    rng = numpy.random.default_rng(6)
+    covered = independent = 0
+    for trial in range(300):
+        right = rng.binomial(8, rng.beta(0.5, 0.5, 150))  # of 8 samples; questions are mostly easy or hard; mean 0.5
+        result = mean_interval(right / 8, seed=trial, resamples=1000)
+        covered += result.low <= 0.5 <= result.high
+        low, high = wilson_interval(int(right.sum()), 8 * 150)
+        independent += low <= 0.5 <= high
+    assert 0.91 <= covered / 300 <= 0.98
+    assert independent / 300 < 0.8
+
+
+def test_macro_average_weighs_benchmarks_alike_and_resamples_within_them():
+    rng = numpy.random.default_rng(7)
+    groups = [rng.random(600) < 0.8, rng.random(60) < 0.4, rng.integers(0, 5, 200) / 4]
+    ours = macro_average(groups, resamples=40_000)
+    width = normal_width(groups)
+    assert ours.value == pytest.approx(sum(numpy.mean(g) for g in groups) / 3, rel=1e-12)
+    assert (ours.low, ours.high) == pytest.approx(plain_bootstrap(groups, 20_000), abs=0.02 * width)
+    assert ours.high - ours.low == pytest.approx(width, rel=0.02)
+    uneven = macro_average([[1, 1, 1, 1], [0]])  # what differs between benchmarks is not chance
+    assert (uneven.low, uneven.value, uneven.high) == (0.5, 0.5, 0.5)
+
+
+def test_macro_difference_is_paired_within_each_benchmark():
+    rng = numpy.random.default_rng(8)
+    pairs = []
+    for n, p in [(500, 0.7), (80, 0.3)]:
+        a = rng.random(n) < p
+        pairs.append((a, a ^ (rng.random(n) < 0.15)))
+    ours = macro_difference(pairs, resamples=40_000)
+    gains = [b.astype(float) - a for a, b in pairs]
+    width = normal_width(gains)
+    assert ours.value == pytest.approx(sum(g.mean() for g in gains) / 2, rel=1e-12)
+    assert (ours.low, ours.high) == pytest.approx(plain_bootstrap(gains, 20_000), abs=0.025 * width)
+    assert ours.high - ours.low == pytest.approx(width, rel=0.02)
+    unpaired = 2 * normal_width([scores for pair in pairs for scores in pair])  # of a sum of four means, over two
+    assert ours.high - ours.low < 0.65 * unpaired
+    mirrored = macro_difference([(b, a) for a, b in pairs], seed=1, resamples=40_000)
+    ends = (-mirrored.high, -mirrored.value, -mirrored.low)
+    assert ends == pytest.approx((ours.low, ours.value, ours.high), abs=0.025 * width)
+
+
+def test_one_benchmark_has_the_interval_of_its_own_comparison():
+    rng = numpy.random.default_rng(9)
+    a, b = rng.integers(0, 2, 100), rng.integers(0, 2, 100)
+    alone, macro = paired_difference(a, b, seed=5), macro_difference([(a, b)], seed=5)
+    assert (macro.low, macro.value, macro.high) == pytest.approx((alone.low, alone.difference, alone.high), abs=1e-15)
+    assert mean_interval(b, seed=5) == macro_average([b], seed=5) == macro_difference([(0 * a, b)], seed=5)
+    assert mean_interval(b, seed=5) != mean_interval(b, seed=6)
+
+
+def test_equal_scores_have_an_interval_of_no_width():
+    for share in (0.0, 0.1, 1 / 3, 1.0):  # to the last bit: an error bar must not be negative
+        for n in (1, 3, 10, 49):
+            result = macro_average([[share] * n, [share] * 7])
+            assert result.low == result.value == result.high == pytest.approx(share, rel=1e-15)
+
+
+def test_scores_that_are_no_shares_are_refused():
+    for scores in ([], [[0, 1]], [0.5, math.nan], [0.5, math.inf]):
+        with pytest.raises(ValueError, match="non-empty list of finite scores"):
+            mean_interval(scores)
+        with pytest.raises(ValueError, match="non-empty list of finite scores"):
+            stderr_of_mean(scores)
+    with pytest.raises(ValueError, match=r"group 1: expected scores in \[0, 1\], found 55.0 to 61.0"):
+        macro_average([[0, 1], [55, 61]])
+    with pytest.raises(ValueError, match=r"group 0: .* found -0.1 to 1.0"):
+        mean_interval([-0.1, 1])
+    for of_nothing in (macro_average, macro_difference):
+        with pytest.raises(ValueError, match="at least one group"):
+            of_nothing([])
+    with pytest.raises(ValueError, match="equally long"):
+        macro_difference([([0, 1], [1, 1]), ([1], [1, 0])])
+    with pytest.raises(ValueError, match="finite"):
+        paired_difference([0, math.nan], [1, 1])
+
+
+def test_stderr_is_that_of_the_harness():
+    metrics = pytest.importorskip("lm_eval.api.metrics")
+    rng = numpy.random.default_rng(10)
+    for n in (2, 3, 100, 1273):
+        for scores in (rng.integers(0, 2, n).tolist(), rng.random(n).tolist()):
+            assert stderr_of_mean(scores) == pytest.approx(metrics.mean_stderr(scores), rel=1e-12, abs=1e-15)
+
+
+def test_stderr_by_hand():
+    assert stderr_of_mean([1, 0, 0, 1, 1]) == pytest.approx(math.sqrt(0.6 * 0.4 / 4), rel=1e-12)  # p (1 - p) / (n - 1)
+    assert math.isnan(stderr_of_mean([1]))
+
+
+def test_pass_at_k_is_the_share_of_subsets_with_a_right_sample():
+    for n in range(1, 8):
+        for c in range(n + 1):
+            for k in range(1, n + 1):
+                hits = [any(i < c for i in subset) for subset in combinations(range(n), k)]
+                assert pass_at_k(n, c, k) == sum(hits) / len(hits)
+
+
+def test_pass_at_k_equals_the_product_of_its_paper_and_holds_for_any_n():
+    for n, c, k in [(64, 5, 8), (200, 1, 100), (1000, 30, 10)]:
+        product = 1 - numpy.prod(1 - k / numpy.arange(n - c + 1, n + 1))  # Chen et al., Fig. 3
+        assert pass_at_k(n, c, k) == pytest.approx(product, rel=1e-9)
+    assert pass_at_k(20_000, 1, 7_000) == 0.35  # its binomials have more than 5000 digits
+    assert pass_at_k(10**9, 1, 1) == 1e-9  # where 1 - (1 - 1e-9) has lost half its digits
+    for n, c, k in [(5, 6, 1), (5, -1, 1), (5, 2, 0), (5, 2, 6), (0, 0, 1)]:
+        with pytest.raises(ValueError, match="expected 0 <= c <= n and 1 <= k <= n"):
+            pass_at_k(n, c, k)
+
+
+def plain_majority(ballots, gold):
+    """Return 1 / m where gold is one of the m options with most votes, 0 where it is not or nobody votes."""
+    tally = Counter(b for b in ballots if b is not None)
+    winners = [option for option, v in tally.items() if v == max(tally.values())]
+    return Fraction(gold in winners, max(len(winners), 1))
+
+
+def test_maj_at_k_is_the_mean_vote_of_all_subsets():
+    rng = numpy.random.default_rng(11)
+    for _ in range(60):
+        options = ["A", "B", "C", "D", "E", None][6 - rng.integers(2, 7) :]
+        ballots = [options[i] for i in rng.integers(0, len(options), rng.integers(1, 9))]
+        gold = str(rng.choice(["C", "D", "E"]))
+        for k in range(1, len(ballots) + 1):
+            subsets = [plain_majority(subset, gold) for subset in combinations(ballots, k)]
+            assert maj_at_k(Counter(ballots), gold, k) == float(sum(subsets) / len(subsets))
+
+
+def test_maj_at_k_of_one_is_the_share_and_of_all_is_the_vote():
+    votes = {"A": 20, "B": 20, "C": 15, "D": 0, None: 9}
+    assert [maj_at_k(votes, option, 1) for option in "ABCDE"] == [20 / 64, 20 / 64, 15 / 64, 0, 0]
+    assert [maj_at_k(votes, option, 64) for option in "ABCDE"] == [0.5, 0.5, 0, 0, 0]
+    assert maj_at_k({None: 4}, "A", 4) == 0.0
+    assert maj_at_k({None: 40, "A": 1}, "A", 41) == 1.0  # abstentions do not outvote
+
+
+def test_maj_at_k_of_two_options_is_hypergeometric():
+    stats = pytest.importorskip("scipy.stats")
+    for c, k in [(40, 9), (31, 16), (33, 64), (5, 10)]:
+        drawn = stats.hypergeom(64, c, k)
+        expected = drawn.sf(k // 2) + (0.5 * drawn.pmf(k // 2) if k % 2 == 0 else 0)
+        assert maj_at_k({"yes": c, "no": 64 - c}, "yes", k) == pytest.approx(expected, rel=1e-9)
+
+
+def test_options_share_every_vote_that_is_cast():
+    rng = numpy.random.default_rng(12)
+    letters = "ABCDEFGHIJKLMNOPQRSTU"
+    for weights in (numpy.ones(21), 0.7 ** numpy.arange(21)):
+        votes = dict(zip(letters, map(int, rng.multinomial(56, weights / weights.sum())), strict=True)) | {None: 8}
+        for k in (1, 2, 7, 8, 32, 64):
+            nobody = math.comb(8, k) / math.comb(64, k)
+            assert math.fsum(maj_at_k(votes, o, k) for o in letters) == pytest.approx(1 - nobody, rel=1e-13)
+
+
+def test_votes_that_cannot_be_drawn_are_refused():
+    for votes, k in [({"A": 3}, 0), ({"A": 3}, 4), ({}, 1), ({"A": 3, "B": -1}, 1)]:
+        with pytest.raises(ValueError, match="expected 1 <= k <= samples"):
+            maj_at_k(votes, "A", k)
+
+
+def test_calibration_by_hand():
+    result = calibration([[0.9, 0.1], [0.85, 0.15], [0.2, 0.5, 0.3], [0.4, 0.3, 0.2]], [0, 1, 1, 2])
+    assert [count for count, _, _ in result.bins] == [1, 1, 2]
+    confidences_and_accuracies = [x for _, *pair in result.bins for x in pair]
+    assert confidences_and_accuracies == pytest.approx([0.4, 0, 0.5, 1, 0.875, 0.5])
+    assert result.ece == pytest.approx((0.4 + 0.5 + 2 * 0.375) / 4)
+    # The last row abstains with 0.1, which is no class.
+    assert result.brier == pytest.approx((0.02 + 1.445 + 0.38 + 0.89) / 4)
+
+
+def test_calibration_of_the_certain_and_of_the_clueless():
+    right, wrong = calibration([[1, 0]] * 3, [0, 0, 0]), calibration([[1, 0]] * 3, [1, 1, 1])
+    assert (right.ece, right.brier, wrong.ece, wrong.brier) == (0, 0, 1, 2)
+    uniform = calibration([[0.25] * 4] * 4, [0, 1, 2, 3])  # the first of equals is the answer: one of four is right
+    assert (uniform.ece, uniform.brier, uniform.bins) == (0, 0.75, [(4, 0.25, 0.25)])
+    silent = calibration([[0.0, 0.0]], [0])  # an abstention is wrong, though its first largest probability is gold's
+    assert (silent.ece, silent.brier, silent.bins) == (0, 1, [(1, 0, 0)])
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
+    for bins in (5, 10, 15, 20):
+        for i in range(1, bins + 1):  # n samples give shares: edges are hit all the time
+            on, above = i / bins, min(1.0, math.nextafter(i / bins, 1))
+            # A bin below holds nothing else, so that two bins are two and one is one.
+            assert len(calibration([[on], [(i - 0.5) / bins]], [0, 0], bins).bins) == 1
+            assert len(calibration([[above], [(i - 0.5) / bins]], [0, 0], bins).bins) == (1 if i == bins else 2)
+    assert len(calibration([[0.0], [0.1]], [0, 0]).bins) == 1
+
+
+def test_calibration_equals_one_written_the_plain_way():
+    rng = numpy.random.default_rng(13)
+    rows, gold = [], []
+    for _ in range(500):
+        m = rng.integers(2, 8)
+        rows.append(rng.multinomial(20, rng.dirichlet(numpy.full(m + 1, 0.5)))[:m] / 20)  # the last one abstains
+        gold.append(int(rng.integers(0, m)))
+    confidence = numpy.array([row.max() for row in rows])
+    right = numpy.array([row.max() > 0 and row.argmax() == y for row, y in zip(rows, gold, strict=True)])
+    ece, twentieths = 0.0, (confidence * 20).round().astype(int)
+    for i in range(10):  # integers, so that edges are exact: (2 i, 2 i + 2]
+        inside = (twentieths > 2 * i) & (twentieths <= 2 * i + 2) | ((i == 0) & (twentieths == 0))
+        if inside.any():
+            ece += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    brier = numpy.mean([((row - numpy.eye(len(row))[y]) ** 2).sum() for row, y in zip(rows, gold, strict=True)])
+    result = calibration(rows, gold)
+    assert (result.ece, result.brier) == pytest.approx((ece, brier), rel=1e-9)
+    assert sum(count for count, _, _ in result.bins) == 500
+    assert sum(count * accuracy for count, _, accuracy in result.bins) == pytest.approx(right.sum())
+
+
+def test_probabilities_that_are_none_are_refused():
+    for rows, gold, bins in [([], [], 10), ([[1.0]], [0, 0], 10), ([[1.0]], [0], 0)]:
+        with pytest.raises(ValueError, match="expected a gold a row"):
+            calibration(rows, gold, bins)
+    for row, y in [([], 0), ([0.5, 0.5], 2), ([0.5, 0.5], -1), ([1.1, 0], 0), ([-0.1, 1], 0), ([0.6, 0.6], 0)]:
+        with pytest.raises(ValueError, match="question 1: expected probabilities"):
+            calibration([[1.0], row], [0, y])
+    with pytest.raises(ValueError, match="question 0"):
+        calibration([[math.nan, 0.5]], [1])
+    calibration(numpy.float32([[0.1] * 10]), [0])  # whose sum is above 1 by 1e-8

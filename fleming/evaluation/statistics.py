@@ -1,15 +1,21 @@
-"""Intervals and tests for accuracies: Wilson's interval, the paired bootstrap, McNemar's exact test.
+"""What an accuracy is worth: intervals, tests, averages over benchmarks, pass@k, maj@k, calibration.
 
-Two models answer the same questions, so their scores are compared question by question: what is hard for both says
-nothing about their difference. Left out: correction for many comparisons.
+- Two models answer the same questions, so their scores are compared question by question: what is hard for both says
+  nothing about their difference.
+- The unit is the question: samples of one question are not independent, so they enter as one share.
+- pass@k and maj@k are expectations over all subsets of the samples, in integers; only intervals are drawn.
+
+Left out: correction for many comparisons.
 """
 
 import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 def wilson_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -35,6 +41,27 @@ def mcnemar_p(wins: int, losses: int) -> float:
         term = term * i // (n - i + 1)
         total += term
     return min(1.0, 2 * total / (1 << n))  # Python divides integers of any size correctly rounded
+
+
+def stderr_of_mean(scores: ArrayLike) -> float:
+    """Return the standard error of the mean of scores [n], as lm-evaluation-harness reports it: s / sqrt(n), ddof 1.
+
+    NaN for one score, where the harness divides by zero. Raises ValueError for no scores.
+    """
+    scores = _scores(scores)
+    return float(scores.std(ddof=1) / math.sqrt(len(scores))) if len(scores) > 1 else math.nan
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its bootstrap interval."""
+
+    value: float
+    """The estimate from the scores as they are."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +95,164 @@ def paired_difference(
     Several seeds are pooled by concatenation, with `strata` [n] naming the seed of each pair: each stratum is then
     resampled within itself. The same seed gives the same interval. Raises ValueError for empty or unpaired scores.
     """
+    gains = _gains(a, b)
+    _, stratum = numpy.unique(numpy.zeros(len(gains)) if strata is None else strata, return_inverse=True)
+    groups = [gains[stratum == s] for s in range(stratum.max() + 1)]
+    interval = _bootstrap(groups, seed, resamples, confidence, pooled=True)
+    wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
+    return PairedResult(float(gains.mean()), interval.low, interval.high, wins, losses, mcnemar_p(wins, losses))
+
+
+def mean_interval(scores: ArrayLike, seed: int = 0, resamples: int = 10_000, confidence: float = 0.95) -> Interval:
+    """Return the mean of scores [n], one in [0, 1] a question, with a percentile bootstrap over questions.
+
+    A question sampled several times enters once, as the share of its samples that are right. Raises ValueError for
+    no scores and for scores outside [0, 1].
+    """
+    return macro_average([scores], seed, resamples, confidence)
+
+
+def macro_average(
+    groups: Sequence[ArrayLike], seed: int = 0, resamples: int = 10_000, confidence: float = 0.95
+) -> Interval:
+    """Return the unweighted mean of the benchmarks' means, with a percentile bootstrap within each benchmark.
+
+    groups holds a benchmark's scores [n] each, one in [0, 1] a question. The interval speaks of other questions for
+    these benchmarks, not of other benchmarks. Raises ValueError for none, an empty one and scores outside [0, 1].
+    """
+    groups = [_scores(group) for group in groups]
+    for i, group in enumerate(groups):
+        if group.min() < 0 or group.max() > 1:
+            raise ValueError(f"group {i}: expected scores in [0, 1], found {group.min()} to {group.max()}")
+    return _bootstrap(groups, seed, resamples, confidence, pooled=False)
+
+
+def macro_difference(
+    pairs: Sequence[tuple[ArrayLike, ArrayLike]], seed: int = 0, resamples: int = 10_000, confidence: float = 0.95
+) -> Interval:
+    """Return the unweighted mean over benchmarks of mean(b) - mean(a), bootstrapped as in `macro_average`.
+
+    pairs holds (a, b) for each benchmark: the scores [n] of the same questions in the same order. Raises ValueError
+    for no pairs and for empty or unpaired scores.
+    """
+    return _bootstrap([_gains(a, b) for a, b in pairs], seed, resamples, confidence, pooled=False)
+
+
+def _scores(scores: ArrayLike) -> NDArray[numpy.float64]:
+    """Return scores as [n]; raise ValueError unless they are one non-empty list of finite numbers."""
+    scores = numpy.asarray(scores, dtype=numpy.float64)
+    if scores.ndim != 1 or len(scores) == 0 or not numpy.isfinite(scores).all():
+        raise ValueError(f"expected a non-empty list of finite scores, found shape {scores.shape}: {scores}")
+    return scores
+
+
+def _gains(a: ArrayLike, b: ArrayLike) -> NDArray[numpy.float64]:
+    """Return b - a [n]; raise ValueError unless they are equally long, non-empty lists of finite scores."""
     a, b = numpy.asarray(a, dtype=numpy.float64), numpy.asarray(b, dtype=numpy.float64)
     if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
         raise ValueError(f"expected two equally long, non-empty lists of scores, found shapes {a.shape} and {b.shape}")
-    gains = b - a
-    _, stratum = numpy.unique(numpy.zeros(len(a)) if strata is None else strata, return_inverse=True)
+    return _scores(b) - _scores(a)
+
+
+def _bootstrap(
+    groups: Sequence[NDArray[numpy.float64]], seed: int, resamples: int, confidence: float, pooled: bool
+) -> Interval:
+    """Return the mean of all scores (pooled) or of the groups' means; each group is resampled within itself."""
+    if not groups:
+        raise ValueError("expected at least one group of scores, found none")
     rng = numpy.random.Generator(numpy.random.Philox(seed))
-    totals = numpy.zeros(resamples)
-    for s in range(stratum.max() + 1):
-        # A resample is known by how often it draws each distinct gain (-1, 0, 1 for right and wrong): [resamples,
-        # values] numbers in place of [resamples, n].
-        values, counts = numpy.unique(gains[stratum == s], return_counts=True)
-        totals += rng.multinomial(counts.sum(), counts / counts.sum(), size=resamples) @ values
-    low, high = numpy.quantile(totals / len(a), [(1 - confidence) / 2, (1 + confidence) / 2])
-    wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
-    return PairedResult(float(gains.mean()), float(low), float(high), wins, losses, mcnemar_p(wins, losses))
+    value, totals = 0.0, numpy.zeros(resamples)
+    for group in groups:
+        # A resample is known by how often it draws each distinct score (-1, 0, 1 for gains of right and wrong):
+        # [resamples, values] numbers in place of [resamples, n].
+        values, counts = numpy.unique(group, return_counts=True)
+        draws = rng.multinomial(len(group), counts / len(group), size=resamples)
+        unit = 1 if pooled else len(group)
+        # From counts, as the resamples are: where all scores are equal, low, value and high are the same float.
+        value += counts @ values / unit
+        totals += draws @ values / unit
+    n = sum(map(len, groups)) if pooled else len(groups)
+    low, high = numpy.quantile(totals / n, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(value / n), float(low), float(high))
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Return the chance that k of n samples, c of them right, hold a right one: Chen et al., arXiv 2107.03374, Eq. 1.
+
+    Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
+    """
+    if not (0 <= c <= n and 1 <= k <= n):
+        raise ValueError(f"expected 0 <= c <= n and 1 <= k <= n, found n {n}, c {c}, k {k}")
+    return (math.comb(n, k) - math.comb(n - c, k)) / math.comb(n, k)  # integers to the end: exact for any n
+
+
+def maj_at_k(votes: Mapping[str | None, int], gold: str, k: int) -> float:
+    """Return the exact expected correctness of a majority vote among k of the samples, drawn without replacement.
+
+    votes counts the samples that chose each option; None counts abstentions, which cast no vote. A tie of m options
+    with gold among them counts 1 / m; no votes at all count 0. Raises ValueError unless 1 <= k <= samples.
+    """
+    n, c = sum(votes.values()), votes.get(gold, 0)
+    if not 1 <= k <= n or min(votes.values()) < 0:
+        raise ValueError(f"expected 1 <= k <= samples and counts of 0 or more, found k {k}, votes {dict(votes)}")
+    scale = math.lcm(*range(1, len(votes) + 1))  # makes every 1 / m an integer
+    right = 0
+    for g in range(1, min(c, k) + 1):  # gold is drawn g times; it wins or ties if no other option is drawn more often
+        # Options with fewer than g votes and abstentions cannot matter: they fill the draw, from one pool.
+        rivals = [v for option, v in votes.items() if option not in (gold, None) and v >= g]
+        pool = n - c - sum(rivals)
+        ways = {(0, 1): 1}  # (samples drawn from the rivals so far, options with g of them) -> number of ways
+        for v in rivals:
+            wider: dict[tuple[int, int], int] = {}
+            for (drawn, m), number in ways.items():
+                for j in range(min(g, k - g - drawn) + 1):
+                    state = drawn + j, m + (j == g)
+                    wider[state] = wider.get(state, 0) + number * math.comb(v, j)
+            ways = wider
+        for (drawn, m), number in ways.items():
+            right += math.comb(c, g) * number * math.comb(pool, k - g - drawn) * (scale // m)
+    return right / (scale * math.comb(n, k))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far confidences are from accuracies."""
+
+    ece: float
+    """Expected calibration error in [0, 1]: mean |accuracy - confidence| of the bins, weighted by their questions."""
+    brier: float
+    """Mean squared error of the probabilities, summed over a question's options: 0 is best, 2 is worst."""
+    bins: list[tuple[int, float, float]]
+    """(questions, mean confidence, accuracy) of each bin that holds a question, from low to high confidence."""
+
+
+def calibration(probabilities: Sequence[Sequence[float]], gold: Sequence[int], bins: int = 10) -> Calibration:
+    """Return ECE (Guo et al. 2017, Eq. 3), Brier score (Brier 1950) and the bins behind the ECE.
+
+    probabilities holds a row a question over its options; gold, the index of the right one. The confidence is the
+    largest probability, the answer its first option; a row of zeros has confidence 0 and is wrong. A row may sum to
+    less than 1: the rest is an abstention's share, which is not a class and adds nothing to the Brier score.
+    Bins are equal in width and hold confidences in (lower, upper]; 0 is in the first. Raises ValueError for empty or
+    unequally long input, a probability outside [0, 1], a row that sums to more than 1 and gold outside its row.
+    """
+    if len(probabilities) != len(gold) or len(gold) == 0 or bins < 1:
+        raise ValueError(f"expected a gold a row, some rows and bins, found {len(probabilities)}, {len(gold)}, {bins}")
+    # Quotients, not multiples of 1 / bins: a share such as 3 / 10 must equal its edge to the last bit.
+    edges = [(i + 1) / bins for i in range(bins)]
+    binned: list[list[tuple[float, bool]]] = [[] for _ in edges]
+    errors = []
+    for i, (row, right) in enumerate(zip(probabilities, gold, strict=True)):
+        row = [float(p) for p in row]  # of any number type; sums of single-precision softmaxes miss 1 by about 1e-7
+        if not (0 <= right < len(row) and all(0 <= p <= 1 for p in row) and math.fsum(row) <= 1 + 1e-6):
+            raise ValueError(f"question {i}: expected probabilities that include gold {right}'s, found {row}")
+        confidence = max(row)
+        correct = confidence > 0 and row.index(confidence) == right  # index finds the first of equals
+        binned[bisect_left(edges, confidence)].append((confidence, correct))
+        errors.append(math.fsum((p - (j == right)) ** 2 for j, p in enumerate(row)))
+    full = [
+        (len(members), math.fsum(p for p, _ in members) / len(members), sum(r for _, r in members) / len(members))
+        for members in binned
+        if members
+    ]
+    ece = math.fsum(count * abs(accuracy - confidence) for count, confidence, accuracy in full) / len(gold)
+    return Calibration(ece, math.fsum(errors) / len(gold), full)
