@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from fleming.config import parse_command_line, run_script
+from fleming.data.public_sets import read_set
 from fleming.data.readers import read_questions
 from fleming.files import AppendLog, write_jsonl
 from fleming.prompt import prompt_ids
@@ -222,7 +223,10 @@ def starting_model(cfg: Config) -> Path:
 
 def usable_questions(source: Path, tokenizer, context: int, cfg: Config, world: World) -> list[Question]:
     """The training questions that leave room for an answer; how many do not is said."""
-    everything = read_questions(source)
+    found = read_set(source)
+    everything = found.questions
+    if found.set_aside:
+        world.print(f"{source}: {found.describe_set_aside()}")
     train = [q for q in everything if q.split == "train"]
     if not train:
         raise InputError(f"{source}: no question of {len(everything)} has split train; RL learns from no other")
@@ -265,7 +269,9 @@ def mine(
 
     def pass_rates(mine: list[tuple[int, Question]]) -> list[float]:
         with progress_bar(len(mine) * params.n, 0, "mining", world, unit="answer", leave=False) as bar:
-            scored = sample_and_score(sampler, mine, params, reward, cfg, f"mine {step}", on_finish=bar.update)
+            scored = sample_and_score(
+                sampler, mine, params, reward, cfg, f"mine {step}", on_finish=lambda *_: bar.update()
+            )
         return [sum(s.reward["correct"] for s in group) / params.n for group in scored]
 
     return world.divide(list(enumerate(questions)), pass_rates)

@@ -295,13 +295,21 @@ class GRPOConfig:
 @dataclass(frozen=True)
 class EvaluateConfig:
     questions: str = ""
-    """JSONL of questions (or MedQA's own file). Empty: RUN_DIR/data/test.jsonl."""
+    """File of questions, ours or a public set's, where no benchmarks are named. Empty: RUN_DIR/data/test.jsonl."""
+    benchmarks: dict[str, str] = field(default_factory=dict)
+    """name -> its file, or a folder that holds it under a usual name; see fleming/evaluation/benchmarks.py."""
+    benchmark_folder: str = ""
+    """Where the benchmarks that --benchmarks names are looked for, those apart that have a file of their own above."""
+    protocols: tuple[Literal["cot", "loglikelihood"], ...] = ("cot",)
+    """cot: the model reasons and answers. loglikelihood: its likeliest option, by lm-evaluation-harness's rules."""
     models: dict[str, str] = field(default_factory=dict)
     """name -> model folder, relative to RUN_DIR; evaluated in this order. --model evaluates one folder instead."""
     limit: int = 0
-    """Only the first so many questions; 0 is all."""
+    """Only the first so many questions of each benchmark; 0 is all."""
     samples: int = 1
-    """Answers a question; the score is their mean."""
+    """Answers a question by cot; the score is their mean, and pass@k, maj@k and calibration are reported."""
+    reshuffles: int = 0
+    """Ask each question in so many other orders of its options too; higher costs as many times more."""
     temperature: float = 0.0
     """0 is greedy."""
     max_new_tokens: int = 4096
@@ -311,9 +319,13 @@ class EvaluateConfig:
 
     def check(self, where: str) -> None:
         """Raise InputError for a value out of range."""
+        if self.samples > 1 and self.temperature == 0:
+            raise InputError(f"{where}samples is {self.samples}, but at temperature 0 all would be the same")
         _check(
             where,
             limit=self.limit >= 0,
+            protocols=len(set(self.protocols)) == len(self.protocols) > 0,
+            reshuffles=self.reshuffles >= 0,
             samples=self.samples > 0,
             temperature=self.temperature >= 0,
             max_new_tokens=self.max_new_tokens > 0,

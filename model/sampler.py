@@ -75,6 +75,7 @@ class _Row:
     sample: int
     length: int  # tokens in the cache
     noise: np.ndarray  # [max_new_tokens] float64 in [0, 1)
+    began: float  # by time.perf_counter
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
 
@@ -122,6 +123,10 @@ def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor,
     return ids, logprobs
 
 
+OnFinish = Callable[[int, int, Sample, float], object]
+"""Called with the prompt's place in the list, the sample's index, the sample, and the seconds that it was decoded."""
+
+
 class Sampler:
     def __init__(self, transformer: Transformer, tokenizer, max_num_seqs: int = 64):
         """Samples with the transformer's own tensors, at most `max_num_seqs` sequences at once.
@@ -140,12 +145,12 @@ class Sampler:
         params: SamplingParams,
         prompt_keys: Sequence[int | str] | None = None,
         on_token: Callable[[int], None] | None = None,
-        on_finish: Callable[[], object] | None = None,
+        on_finish: OnFinish | None = None,
     ) -> list[list[Sample]]:
         """Return params.n samples for each prompt, in the order given.
 
         prompts: token ids. prompt_keys: one a prompt, seeds its noise (default: its position in the list).
-        on_token(id) is called for each new token as it comes, on_finish() as each sample ends.
+        on_token(id) is called for each new token as it comes, on_finish as each sample ends.
         Raises InputError for an empty prompt, an id outside the vocabulary, or a prompt that leaves the model's
         context no room for max_new_tokens; nothing has run then.
         """
@@ -173,7 +178,7 @@ class Sampler:
                 first = len(rows)
                 for p, s in new:
                     noise = sample_noise(params.seed, keys[p], s, params.max_new_tokens)
-                    rows.append(_Row(p, s, len(prompts[p]), noise))
+                    rows.append(_Row(p, s, len(prompts[p]), noise, time.perf_counter()))
                 logits = torch.stack([prefilled[tuple(prompts[p])].logits for p, _ in new])  # [new, V]
                 self._give_rows(cache, new, first, prompts, prefilled, still_waiting)
                 self._step(logits, rows[first:], params, on_token)
@@ -276,9 +281,10 @@ class Sampler:
             stopped = row.token_ids[-1] in stop_ids
             if not stopped and len(row.token_ids) < params.max_new_tokens:
                 continue
-            results[row.prompt][row.sample] = Sample(row.token_ids, row.logprobs, "stop" if stopped else "length")
+            sample = Sample(row.token_ids, row.logprobs, "stop" if stopped else "length")
+            results[row.prompt][row.sample] = sample
             if on_finish:
-                on_finish()
+                on_finish(row.prompt, row.sample, sample, time.perf_counter() - row.began)
             last = rows.pop()
             if last is not row:
                 cache.move(len(rows), i, last.length)

@@ -2,7 +2,7 @@
 
 - only the tokens written here between turns are control tokens; the same characters inside a message are plain text
 - the folder's files are kept byte for byte, so that an exported model has the tokenizer it was trained with
-- left out: BOS, padding, truncation, tools, tokenizers that are not a tokenizer.json
+- left out: BOS in conversations, padding, truncation, tools, tokenizers that are not a tokenizer.json
 """
 
 from collections.abc import Iterable
@@ -50,9 +50,12 @@ class Tokenizer:
         folder = Path(folder)
         return cls(folder, {n: read_bytes(folder / n) for n in FILES if (folder / n).exists()}, chat_format)
 
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of a plain text: no BOS, and a special token written in it is ordinary characters."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
+        """Return the ids of a plain text, in which a written special token is ordinary characters.
+
+        add_special_tokens: with those that the tokenizer puts around every text, which is a BOS or nothing.
+        """
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids, special tokens included."""

@@ -365,7 +365,7 @@ def test_probabilities_that_are_none_are_refused():
     for rows, gold, bins in [([], [], 10), ([[1.0]], [0, 0], 10), ([[1.0]], [0], 0)]:
         with pytest.raises(ValueError, match="expected a gold a row"):
             calibration(rows, gold, bins)
-    for row, y in [([], 0), ([0.5, 0.5], 2), ([0.5, 0.5], -1), ([1.1, 0], 0), ([-0.1, 1], 0), ([0.6, 0.6], 0)]:
+    for row, y in [([], 0), ([0.5, 0.5], 2), ([0.5, 0.5], -1), ([1 + 1e-7, 0], 0), ([-0.1, 1], 0), ([0.6, 0.6], 0)]:
         with pytest.raises(ValueError, match="question 1: expected probabilities"):
             calibration([[1.0], row], [0, y])
     with pytest.raises(ValueError, match="question 0"):

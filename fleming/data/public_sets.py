@@ -281,9 +281,8 @@ def _mmlu_pro(row: Row, where: str) -> dict[str, Any]:
 def _medxpertqa(row: Row, where: str) -> dict[str, Any]:
     options = _options(row["options"], where)
     stem, found, choices = _text(row, "question", where).rpartition("Answer Choices:")
-    if found:
-        if choices.split() != " ".join(f"({letter}) {text}" for letter, text in options).split():
-            raise InputError(f"{where}: the choices at the end of the question are not its options")
+    if found and choices.split() != " ".join(f"({letter}) {text}" for letter, text in options).split():
+        raise InputError(f"{where}: the choices at the end of the question are not its options")
     question = stem.rstrip() if found else row["question"]
     label = row["label"]
     if isinstance(label, list):

@@ -8,7 +8,9 @@ their level-1 rule (the first search alone).
 import codecs
 import random
 import re
+from collections import deque
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from string import ascii_uppercase as LETTERS
 from typing import Any
@@ -26,18 +28,12 @@ def _official(text: str) -> tuple[str, str | None]:
     """Return (the search that decided, letter)."""
     if match := _ANSWER_IS.search(text):
         return "answer is", match[1]
-    letter, end = None, 0
-    for match in _ANSWER.finditer(text):  # `.*` is greedy and stops at \n: the last one in the first line with any
-        if letter is None:
-            end = text.find("\n", match.start()) % (len(text) + 1)  # -1, no line after it, becomes the end
-        if match.start() > end:
-            break
-        letter = match[1]
-    if letter is not None:
-        return "answer:", letter
-    for match in _LETTER.finditer(text):
-        letter = match[0]
-    return ("last letter", letter) if letter else ("nothing", None)
+    if first := _ANSWER.search(text):  # `.*` is greedy and stops at \n: the last one in the first line with any
+        end = text.find("\n", first.start()) % (len(text) + 1)  # -1, no line after it, becomes the end
+        in_line = takewhile(lambda match: match.start() < end, _ANSWER.finditer(text, first.start()))
+        return "answer:", deque(in_line, maxlen=1)[0][1]
+    last = deque(_LETTER.finditer(text), maxlen=1)
+    return ("last letter", last[0][0]) if last else ("nothing", None)
 
 
 def official_answer(text: str) -> str | None:
@@ -48,9 +44,8 @@ def official_answer(text: str) -> str | None:
 def official_guess(letters: int = 10) -> str:
     """Return the letter that the official scorer takes where the rule finds none: the first draw after seed 12345.
 
-    It seeds before each draw, so the letter is always the same. compute_accuracy.py draws from ten, G, even where a
-    question has four options; evaluate_from_local.py from the question's own `letters`. Since February 2025 both
-    seed once a run instead, and a guess depends on those before it.
+    Seeded before each draw, it is always the same: compute_accuracy.py draws from ten, G, even for four options;
+    evaluate_from_local.py from the question's own `letters`. Since February 2025 both seed once a run instead.
     """
     return random.Random(12345).choice(LETTERS[:letters])
 
@@ -59,44 +54,35 @@ def compare_outputs(path: str | Path) -> dict[str, Any]:
     """Return how the official rule and our strict parser read a file of stored outputs, a JSON list or JSON lines.
 
     A record has options (2 to 26 strings, lettered A, B, ...), answer (a letter), generated_text and perhaps pred.
-    Returned: n; `right`, the accuracies as shares of n (no answer is wrong; "official_with_guess" is official_guess);
-    `branches`: search -> [records it decided, of them right]; `pred`: how many agree with the rule, how many with its
-    guess, and the records that do neither; strict_abstained; `differ`, the records in which each rule reads a letter,
-    but not the same. Records count from 1. Raises InputError naming file and record.
+    Returned: n; `accuracy` of each rule, a share of n (no answer is wrong; "official_with_guess" uses official_guess);
+    `branches`: search -> [records it decided, of them right]; `pred`: how many agree with the rule, only with its
+    guess, with neither; pred_differ, these last; strict_abstained; rules_differ, the records in which both rules read
+    a letter, but not the same. Records count from 1. Raises InputError naming file and record.
     """
-    right = dict.fromkeys(("official", "official_with_guess", "strict"), 0)
+    n, abstained, right = 0, 0, dict.fromkeys(("official", "official_with_guess", "strict"), 0)
     branches = {branch: [0, 0] for branch in ("answer is", "answer:", "last letter", "nothing")}
-    n, abstained, differ, pred = 0, 0, [], {"n": 0, "agree": 0, "agree_by_guess": 0, "differ": []}
-    for n, options, record in _records(path):  # noqa: B007 the last n is the count
-        branch, official = _official(record["generated_text"])
-        strict, gold, guess = parse_answer(record["generated_text"], options), record["answer"], official_guess()
+    pred, lists = {"agree": 0, "agree_by_guess": 0, "differ": 0}, {"pred_differ": [], "rules_differ": []}
+    for n, options, text, gold, record in _records(path):
+        (branch, official), strict = _official(text), parse_answer(text, options)
+        guess = official or official_guess()
         branches[branch] = [branches[branch][0] + 1, branches[branch][1] + (official == gold)]
-        for rule, letter in zip(right, (official, official or guess, strict), strict=True):
-            right[rule] += letter == gold
+        right = {rule: right[rule] + (x == gold) for rule, x in zip(right, (official, guess, strict), strict=True)}
         abstained += strict is None
+        read = {"record": n, "official": official, "strict": strict, "answer": gold}
         if None not in (official, strict) and official != strict:
-            differ.append({"record": n, "official": official, "strict": strict, "answer": gold})
-        if "pred" in record:
-            pred["n"] += 1
-            if record["pred"] in (official, official or guess):  # a file may keep null where the scorer guessed
-                pred["agree" if record["pred"] == official else "agree_by_guess"] += 1
-            else:
-                pred["differ"].append({"record": n, "official": official, "pred": record["pred"]})
+            lists["rules_differ"].append(read)
+        if "pred" in record:  # null where the scorer kept its guess to itself
+            kind = {guess: "agree_by_guess", official: "agree"}.get(record["pred"], "differ")
+            pred[kind] += 1
+            lists["pred_differ"] += [read | {"pred": record["pred"]}] if kind == "differ" else []
     if n == 0:
         raise InputError(f"{path}: no records; expected a JSON list or JSON lines of stored outputs")
     accuracy = {rule: count / n for rule, count in right.items()}
-    return {
-        "n": n,
-        "right": accuracy,
-        "branches": branches,
-        "pred": pred,
-        "strict_abstained": abstained,
-        "differ": differ,
-    }
+    return {"n": n, "accuracy": accuracy, "branches": branches, "strict_abstained": abstained, "pred": pred, **lists}
 
 
-def _records(path: str | Path) -> Iterator[tuple[int, dict[str, str], dict[str, Any]]]:
-    """Yield (number, lettered options, record), checked."""
+def _records(path: str | Path) -> Iterator[tuple[int, dict[str, str], str, str, dict[str, Any]]]:
+    """Yield (number, lettered options, generated_text, answer, record), checked."""
     with open_bytes(path) as file:
         is_list = file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
     rows = ((path, row) for row in read_json(path)) if is_list else read_jsonl(path)
@@ -109,4 +95,4 @@ def _records(path: str | Path) -> Iterator[tuple[int, dict[str, str], dict[str, 
             raise InputError(f"{where}: record {number}: expected answer, a letter from A to {max(lettered)}")
         if not isinstance(row.get("generated_text"), str) or not isinstance(row.get("pred"), str | None):
             raise InputError(f"{where}: record {number}: expected generated_text, and pred if any, to be strings")
-        yield number, lettered, row
+        yield number, lettered, row["generated_text"], row["answer"], row

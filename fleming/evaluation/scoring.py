@@ -1,115 +1,228 @@
-"""Scoring a model on multiple-choice questions, and the table of a run's stages (the paper's Table 4).
+"""From answers to scores: accuracy with its interval, votes, calibration, robustness to order, and breakdowns.
 
-Protocol: chat prompt asking for <think> and <answer>, greedy unless said otherwise, strict parser; an answer that
-cannot be read counts as wrong. Left out: other benchmarks' protocols, and log-likelihood scoring.
+Every accuracy stands beside its chance level and its number of questions. Left out: the formulas (statistics.py), and
+how answers come about (generation.py, loglikelihood.py).
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from fleming.answer import format_ok, parse_answer
-from fleming.evaluation.statistics import paired_difference, wilson_interval
-from fleming.prompt import question_messages, response_text
+from fleming.evaluation.benchmarks import PAPER_NINE, LoadedBenchmark, defects, gold_letters
+from fleming.evaluation.items import can_reorder
+from fleming.evaluation.statistics import (
+    Interval,
+    calibration,
+    macro_average,
+    maj_at_k,
+    mean_interval,
+    pass_at_k,
+    stderr_of_mean,
+    wilson_interval,
+)
 from fleming.records import Question
-from fleming.settings import Config
-from model.sampler import Sampler, SamplingParams
+
+Records = Sequence[Mapping[str, Any]]
 
 
-def answer_questions(
-    sampler: Sampler, questions: Sequence[Question], cfg: Config, on_finish: Callable[[], object] | None = None
-) -> list[dict[str, Any]]:
-    """Return one record for each sampled answer: prompt, response, parsed answer, gold, whether right, tokens."""
-    tokenizer = sampler.tokenizer
-    ev = cfg.evaluate
-    params = SamplingParams(n=ev.samples, max_new_tokens=ev.max_new_tokens, temperature=ev.temperature, seed=cfg.seed)
-    messages = [question_messages(q, cfg.answer_style, cfg.instruction, cfg.system) for q in questions]
-    prompts = [tokenizer.encode_chat(m) for m in messages]
-    keys = [f"evaluate {q.id}" for q in questions]
-    answers = []
-    for question, prompt, group in zip(
-        questions, messages, sampler.generate(prompts, params, keys, on_finish=on_finish), strict=True
-    ):
-        for i, sample in enumerate(group):
-            response = response_text(sample, tokenizer)
-            answer = parse_answer(response, question.options)
-            answers.append(
-                {
-                    "id": question.id,
-                    "sample": i,
-                    "prompt": prompt,
-                    "response": response,
-                    "answer": answer,
-                    "gold": question.answer,
-                    "correct": answer == question.answer,
-                    "format": format_ok(response, question.options, cfg.answer_style, sample.finish_reason == "stop"),
-                    "finish_reason": sample.finish_reason,
-                    "tokens": len(sample.token_ids),
-                    "difficulty": question.difficulty,
-                    "chance": 1 / len(question.options),
-                }
-            )
-    return answers
+def question_scores(records: Records) -> dict[str, float]:
+    """Return question id -> share of its answers that are right, options in the published order."""
+    answers: dict[str, list[bool]] = defaultdict(list)
+    for record in records:
+        if record["order"] == 0:
+            answers[record["id"]].append(record["correct"])
+    return {name: sum(right) / len(right) for name, right in answers.items()}
 
 
-def summarise(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return n, accuracy with its 95 % Wilson interval, chance level, abstentions, format rate, mean length.
+def accuracy(scores: Sequence[float], samples: int) -> Interval:
+    """Return the mean score with its 95 % interval.
 
-    With several samples a question the interval treats answers as independent and is too narrow; use one sample.
+    One answer a question: Wilson. Several: they are not independent, so the questions are resampled (bootstrap); but
+    resampled all-equal scores would show no doubt at all, so where all are 0 or all 1 it is Wilson too.
     """
-    n = len(answers)
-    right = sum(a["correct"] for a in answers)
-    low, high = wilson_interval(right, n)
-    by_difficulty = {}
-    for grade in sorted({a["difficulty"] for a in answers if a["difficulty"]}):
-        of_grade = [a["correct"] for a in answers if a["difficulty"] == grade]
-        by_difficulty[grade] = {"n": len(of_grade), "accuracy": sum(of_grade) / len(of_grade)}
+    if samples > 1 and set(scores) not in ({0}, {1}):
+        return mean_interval(scores)
+    right = round(sum(scores))
+    return Interval(right / len(scores), *wilson_interval(right, len(scores)))
+
+
+def summarise(loaded: LoadedBenchmark, records: Records) -> dict[str, Any]:
+    """Return the scores of one benchmark by one protocol. records: its answers of all orders and samples."""
+    scores, questions = question_scores(records), loaded.questions
+    shown = [r for r in records if r["order"] == 0]
+    samples, by_id = len(shown) // len(questions), _by_question(shown)
+    headline = loaded.headline
+    result = {
+        **_scored(headline, scores, samples),
+        "samples": samples,
+        "stderr": stderr_of_mean([scores[q.id] for q in headline]),
+        "abstained": _share(r["answer"] is None for r in shown),
+        "mean_tokens": sum(r["tokens"] for r in shown) / len(shown),
+    }
+    if len(headline) < len(questions):
+        result["all_rows"] = _scored(questions, scores, samples)
+    if "finish_reason" in shown[0]:
+        result |= {
+            "format": _share(r["format"] for r in shown),
+            "cut": _share(r["finish_reason"] == "length" for r in shown),
+        }
+    else:
+        result |= {
+            "accuracy_by_length": _share(r["correct_by_length"] for r in shown),
+            "documents_cut_left": sum(r["cut_left"] for r in shown),
+        }
+    if samples > 1:
+        votes = {q.id: Counter(r["choice"] for r in by_id[q.id]) for q in headline}
+        result |= _at_k(headline, votes, samples)
+    result["calibration"] = _calibration(headline, by_id)
+    result["option_order"] = _option_order(questions, records)
+    flaws = defects(questions)
+    result["breakdown"] = _breakdown(headline, scores, samples, {i for ids in flaws.values() for i in ids})
+    letters, warning = gold_letters(questions)
+    result["data"] = {
+        "files": [str(path) for path in loaded.files],
+        "published_size": loaded.known.size if loaded.known else None,
+        "questions": len(questions),
+        "set_aside": loaded.set_aside,
+        "defects": {flaw: {"count": len(ids), "ids": ids} for flaw, ids in flaws.items()},
+        "gold_letters": letters,
+    }
+    result["warnings"] = [*loaded.warnings, *([warning] if warning else [])]
+    return result
+
+
+def summarise_all(
+    benchmarks: Sequence[LoadedBenchmark], answers: Records
+) -> tuple[dict[str, Any], dict[tuple[str, str], dict[str, float]]]:
+    """Return the scores of all benchmarks by all protocols with their means, and each question's score.
+
+    The first is {"benchmarks": {name: {protocol: summary}}, "macro": {protocol: unweighted mean of the benchmarks}}.
+    """
+    given: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for record in answers:
+        given[record["benchmark"], record["protocol"]].append(record)
+    scores = {name: question_scores(records) for name, records in given.items()}
+    protocols = list(dict.fromkeys(protocol for _, protocol in given))
+    found = {b.name: {p: summarise(b, given[b.name, p]) for p in protocols} for b in benchmarks}
+    means = {}
+    for protocol in protocols if len(benchmarks) > 1 else ():
+        mean = macro_average([[scores[b.name, protocol][q.id] for q in b.headline] for b in benchmarks])
+        means[protocol] = {
+            "of": [b.name for b in benchmarks],
+            "papers_nine": {b.name for b in benchmarks} == set(PAPER_NINE),
+            "n": sum(len(b.headline) for b in benchmarks),
+            "accuracy": mean.value,
+            "accuracy_low": mean.low,
+            "accuracy_high": mean.high,
+            "chance": sum(found[b.name][protocol]["chance"] for b in benchmarks) / len(benchmarks),
+        }
+    return {"benchmarks": found, "macro": means}, scores
+
+
+def _share(flags: Iterable[bool]) -> float:
+    counted = list(flags)
+    return sum(counted) / len(counted)
+
+
+def _by_question(records: Records) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for record in records:
+        found[record["id"]].append(record)
+    return found
+
+
+def _scored(questions: Sequence[Question], scores: Mapping[str, float], samples: int) -> dict[str, Any]:
+    found = accuracy([scores[q.id] for q in questions], samples)
     return {
-        "n": n,
-        "accuracy": right / n,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "chance": sum(a["chance"] for a in answers) / n,
-        "abstained": sum(a["answer"] is None for a in answers) / n,
-        "format": sum(a["format"] for a in answers) / n,
-        "cut": sum(a["finish_reason"] == "length" for a in answers) / n,
-        "mean_tokens": sum(a["tokens"] for a in answers) / n,
-        "by_difficulty": by_difficulty,
+        "n": len(questions),
+        "accuracy": found.value,
+        "accuracy_low": found.low,
+        "accuracy_high": found.high,
+        "chance": sum(1 / len(q.options) for q in questions) / len(questions),
     }
 
 
-def compare(before: Sequence[Sequence[dict]], after: Sequence[Sequence[dict]]) -> Any:
-    """Return the paired difference in accuracy, after minus before, pooled over runs (one list of answers a run).
+def _at_k(questions: Sequence[Question], votes: Mapping[str, Counter], samples: int) -> dict[str, Any]:
+    """pass@k and maj@k for k = 1, 2, 4, ... and all samples: means over questions, from the published letters."""
+    sizes = sorted({2**i for i in range(samples.bit_length())} | {samples})
+    mean = {
+        "pass_at_k": {k: sum(pass_at_k(samples, votes[q.id][q.answer], k) for q in questions) for k in sizes},
+        "maj_at_k": {k: sum(maj_at_k(votes[q.id], q.answer, k) for q in questions) for k in sizes},
+    }
+    return {name: {str(k): v / len(questions) for k, v in by_k.items()} for name, by_k in mean.items()}
 
-    Each run's two lists must answer the same questions in the same order.
+
+def _calibration(questions: Sequence[Question], by_id: Mapping[str, Records]) -> dict[str, Any] | None:
+    """ECE and Brier score, of the options' likelihoods or of the shares of votes; None for one answer a question."""
+    rows = []
+    for q in questions:
+        records = by_id[q.id]
+        if "loglikelihoods" in records[0]:
+            best = max(records[0]["loglikelihoods"].values())
+            weights = [math.exp(value - best) for value in records[0]["loglikelihoods"].values()]
+            rows.append([w / sum(weights) for w in weights])
+        elif len(records) > 1:
+            rows.append([sum(r["choice"] == letter for r in records) / len(records) for letter in q.options])
+        else:
+            return None
+    found = calibration(rows, [list(q.options).index(q.answer) for q in questions])
+    of = "likelihoods of the options" if "loglikelihoods" in by_id[questions[0].id][0] else "shares of votes"
+    return {"of": of, "ece": found.ece, "brier": found.brier, "bins": [list(b) for b in found.bins]}
+
+
+def _option_order(questions: Sequence[Question], records: Records) -> dict[str, Any] | None:
+    """How much the order of the options matters, over the questions that were asked in all orders.
+
+    consistency: share of questions whose first sample chooses the same option in every order. spread: largest less
+    smallest accuracy of an order.
     """
-    for a, b in zip(before, after, strict=True):
-        assert [(x["id"], x["sample"]) for x in a] == [(x["id"], x["sample"]) for x in b], "not the same items"
-    flat = [np.array([x["correct"] for run in runs for x in run], dtype=float) for runs in (before, after)]
-    strata = np.repeat(np.arange(len(before)), [len(run) for run in before])
-    return paired_difference(flat[0], flat[1], strata=strata)
+    first: dict[int, dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    for record in records:
+        if record["sample"] == 0:
+            first[record["order"]][record["id"]] = record
+    if len(first) < 2:
+        return None
+    asked = [q.id for q in questions if all(q.id in answers for answers in first.values())]
+    if not asked:
+        return None
+    choices = [{answers[i]["choice"] for answers in first.values()} for i in asked]
+    accuracies = [_share(first[order][i]["correct"] for i in asked) for order in sorted(first)]
+    return {
+        "orders": len(first),
+        "questions": len(asked),
+        "left_out": sum(not can_reorder(q) for q in questions),
+        "accuracies": accuracies,
+        "spread": max(accuracies) - min(accuracies),
+        "consistency": _share(len(chosen) == 1 and None not in chosen for chosen in choices),
+    }
 
 
-def stage_table(summaries: dict[str, dict[str, Any]]) -> str:
-    """Return the table of stages: a row a model, percentages with one decimal."""
-    grades = sorted({g for s in summaries.values() for g in s["by_difficulty"]}, key=_grade_order)
-    head = ["model", "accuracy [95 % interval]", "chance", *grades, "format", "mean tokens"]
-    rows = [head]
-    for name, s in summaries.items():
-        interval = f"{_percent(s['accuracy'])} [{_percent(s['accuracy_low'])}, {_percent(s['accuracy_high'])}]"
-        by_grade = [_percent(s["by_difficulty"][g]["accuracy"]) for g in grades]
-        rows.append(
-            [name, interval, _percent(s["chance"]), *by_grade, _percent(s["format"]), f"{s['mean_tokens']:.1f}"]
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
+def _groups(question: Question, flawed: set[str]) -> dict[str, str]:
+    """Return dimension -> the group that the question belongs to, of what its record says."""
+    provenance = question.provenance or {}
+    found = {
+        "source": question.source,
+        "language": question.language,
+        "difficulty": question.difficulty,
+        "rare_entity": provenance.get("rare"),
+        "hops": provenance.get("hops"),
+        "flawed": question.id in flawed,
+        **(groups if isinstance(groups := provenance.get("groups"), dict) else {}),
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
-def _grade_order(grade: str) -> int:
-    return ("easy", "moderate", "difficult").index(grade)
+def _breakdown(
+    questions: Sequence[Question], scores: Mapping[str, float], samples: int, flawed: set[str]
+) -> dict[str, dict[str, Any]]:
+    """Return dimension -> group -> scores, for the dimensions that divide the questions."""
+    members: dict[str, dict[str, list[Question]]] = defaultdict(lambda: defaultdict(list))
+    for q in questions:
+        for dimension, group in _groups(q, flawed).items():
+            members[dimension][group].append(q)
+    return {
+        dimension: {group: _scored(those, scores, samples) for group, those in sorted(groups.items())}
+        for dimension, groups in members.items()
+        if len(groups) > 1
+    }

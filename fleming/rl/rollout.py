@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from fleming.rl.reward import Reward
 from fleming.settings import Config
 from fleming.training.packing import PackedBatch, micro_batches, pack
 from fleming.training.parallel import World
-from model.sampler import Sample, Sampler, SamplingParams
+from model.sampler import OnFinish, Sample, Sampler, SamplingParams
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ def sample_and_score(
     reward: Reward,
     cfg: Config,
     key: str,
-    on_finish: Callable[[], object] | None = None,
+    on_finish: OnFinish | None = None,
 ) -> list[list[Scored]]:
     """Return params.n scored answers for each question.
 
     A question comes with its place among all of the step's, of which other ranks have the rest: with `key`, which
-    sets this call apart from others, it fixes the noise. on_finish() is called as each answer ends.
+    sets this call apart from others, it fixes the noise. on_finish is called as each answer ends.
     """
     prompts = [prompt_ids(q, sampler.tokenizer, cfg) for _, q in numbered]
     keys = [f"{key} {i} {q.id}" for i, q in numbered]

@@ -1,0 +1,76 @@
+"""Results as a reader sees them: tables in which each score stands beside its protocol, interval and chance level.
+
+Left out: computing them (scoring.py, comparison.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fleming.records import DIFFICULTIES
+
+Summary = Mapping[str, Any]
+
+
+def percent(share: float | None) -> str:
+    """Return "57.1" for 0.571, "" for None."""
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def with_interval(scored: Summary) -> str:
+    """Return "57.1 [55.0, 59.2]"."""
+    return f"{percent(scored['accuracy'])} [{percent(scored['accuracy_low'])}, {percent(scored['accuracy_high'])}]"
+
+
+def results_table(rows: Sequence[tuple[str, str, Summary]]) -> str:
+    """Return a table of (benchmark, model, summary): in percent; columns that say nothing are left out."""
+    columns: dict[str, list[str]] = {
+        "benchmark": [name for name, _, _ in rows],
+        "model": [model for _, model, _ in rows],
+        "questions": [f"{s['n']:,}" for _, _, s in rows],
+        "accuracy [95 % interval]": [with_interval(s) for _, _, s in rows],
+        "chance": [percent(s["chance"]) for _, _, s in rows],
+    }
+    by_grade = [s.get("breakdown", {}).get("difficulty", {}) for _, _, s in rows]
+    for grade in DIFFICULTIES:
+        columns[grade] = [percent(grades[grade]["accuracy"]) if grade in grades else "" for grades in by_grade]
+    for head, name in (("abstained", "abstained"), ("format", "format"), ("cut", "cut")):
+        columns[head] = [percent(s.get(name)) for _, _, s in rows]
+    columns["tokens"] = [f"{s['mean_tokens']:.1f}" if "format" in s else "" for _, _, s in rows]
+    return table({head: cells for head, cells in columns.items() if any(cells)})
+
+
+def table(columns: Mapping[str, Sequence[str]]) -> str:
+    """Return a Markdown table of head -> cells."""
+    widths = [max(map(len, (head, *cells))) for head, cells in columns.items()]
+    lines = [list(columns), ["-" * width for width in widths], *map(list, zip(*columns.values(), strict=True))]
+    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
+
+
+def about_data(benchmark: str, summary: Summary) -> list[str]:
+    """Return what there is to say of a benchmark's data, a line each."""
+    lines = [f"WARNING, {benchmark}: {warning}" for warning in summary["warnings"]]
+    counted = [f"{flaw} {found['count']}" for flaw, found in summary["data"]["defects"].items()]
+    counted += [f"set aside {len(aside)}"] if (aside := summary["data"]["set_aside"]) else []
+    if counted:
+        lines.append(f"{benchmark}, flaws of the data: {', '.join(counted)} (which: results.json)")
+    return lines
+
+
+def about_model(name: str, summary: Summary) -> list[str]:
+    """Return what there is to say of a model on a benchmark beside the table, a line each."""
+    lines = []
+    if rows := summary.get("all_rows"):
+        lines.append(f"{name}: repeated stems count once in the table; all {rows['n']} records: {with_interval(rows)}")
+    for kind in ("pass_at_k", "maj_at_k"):
+        if kind in summary:
+            values = ", ".join(f"{percent(value)} for k = {k}" for k, value in summary[kind].items())
+            lines.append(f"{name}: {kind.replace('_at_', '@')} of {summary['samples']} answers: {values}")
+    if found := summary["calibration"]:
+        lines.append(f"{name}: ECE {found['ece']:.3f}, Brier score {found['brier']:.3f}, by {found['of']}")
+    if found := summary["option_order"]:
+        lines.append(
+            f"{name}: {found['orders']} orders of the options on {found['questions']} questions: "
+            f"accuracies {', '.join(map(percent, found['accuracies']))} (spread {percent(found['spread'])}), "
+            f"the same option in all orders {percent(found['consistency'])} %"
+        )
+    return lines

@@ -1,0 +1,293 @@
+"""fleming/evaluation/mmlu_pro_rule.py: equal to the published regular expressions, linear, and to the stored scores."""
+
+import json
+import random
+import re
+import time
+
+import pytest
+
+from fleming.evaluation.mmlu_pro_rule import compare_outputs, official_answer, official_guess
+from model.errors import InputError
+
+
+def published(text):
+    """Return (which of the three expressions decided, letter), by the expressions as TIGER-Lab wrote them."""
+    if match := re.search(r"answer is \(?([A-J])\)?", text):
+        return "answer is", match[1]
+    if match := re.search(r".*[aA]nswer:\s*([A-J])", text):
+        return "answer:", match[1]
+    if match := re.search(r"\b[A-J]\b(?!.*\b[A-J]\b)", text, re.DOTALL):
+        return "last letter", match[0]
+    return "nothing", None
+
+
+FRAGMENTS = [
+    *(
+        "answer is ",
+        "answer is",
+        "Answer is ",
+        "answer",
+        "Answer",
+        "nswer:",
+        "answer:",
+        "Answer:",
+        "ANSWER:",
+        "answer :",
+    ),
+    *(
+        "A",
+        "B",
+        "C",
+        "J",
+        "K",
+        "a",
+        "j",
+        "(",
+        "(D)",
+        ")",
+        "E.",
+        "x",
+        "_",
+        "1",
+        "*",
+        "-",
+        "'",
+        "é",
+        "Ａ",
+        "А",
+        "你",
+        "\u0301",
+    ),
+    *(
+        " ",
+        "\n",
+        "\r",
+        "\r\n",
+        "\t",
+        "\v",
+        "\f",
+        "\x1c",
+        "\x1f",
+        "\x85",
+        "\xa0",
+        "\u2028",
+        "\u2029",
+        "\u3000",
+        "\u200b",
+    ),
+    *("\x00", "\ud800", "\U0001f600"),
+]
+
+
+def test_a_hundred_thousand_random_strings_are_read_as_the_published_expressions_read_them():
+    rng = random.Random(0)
+    decided = dict.fromkeys(("answer is", "answer:", "last letter", "nothing"), 0)
+    for _ in range(100_000):
+        few = rng.sample(FRAGMENTS, 6)  # of few kinds, so that they meet again
+        text = "".join(rng.choices(few, k=rng.randrange(14)))
+        branch, letter = published(text)
+        assert official_answer(text) == letter, repr(text)
+        decided[branch] += 1
+    assert min(decided.values()) > 1000
+
+
+def test_the_second_search_in_strings_made_for_it():
+    rng = random.Random(1)
+    found = 0
+    for _ in range(50_000):
+        text = "".join(
+            rng.choices(["answer:", "Answer:", "A", "B", "K", " ", "\n", "\r", "\u2028"], k=rng.randrange(12))
+        )
+        branch, letter = published(text)
+        assert official_answer(text) == letter, repr(text)
+        found += branch == "answer:"
+    assert found > 10_000
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("The answer is (C).", "C"),
+        ("The answer is C", "C"),
+        ("The answer is (C. The answer is (D).", "C"),  # the first
+        ("The answer is not A. Answer: B", "B"),
+        ("The answer is Aspirin", "A"),
+        ("The Answer is (C). So D", "D"),
+        ("Answer: A, or answer: B\nAnswer: C", "B"),  # the last of the first line
+        ("answer: Answer: B", "B"),
+        ("answer: Answer:", "A"),
+        ("answer:\n\n\tC D", "C"),
+        ("answer: K\nanswer: C", "C"),
+        ("Answer: Both", "B"),
+        ("A cell divides.", "A"),
+        ("it is A, B or C; not D", "D"),
+        ("vitamin_B B12 K", None),
+        ("", None),
+    ],
+)
+def test_what_is_read(text, letter):
+    assert official_answer(text) == letter == published(text)[1]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("x", " ", "\n", "A ", "A", "answer is ", "answer is (", "answer:", "answer: ", "answer:\n", "answer: K", "a"),
+        *("Answer: A", "answer: A\n", "A\n", "\u2028A", "answer:\u3000\x85"),
+    ],
+)
+def test_time_is_linear_in_the_length_of_the_worst_strings(unit):
+    def seconds(length):
+        texts = [head + unit * (length // len(unit)) + tail for head in ("", "answer:") for tail in ("", "K", "\nA ")]
+        best = float("inf")
+        for _ in range(3):
+            started = time.perf_counter()
+            for text in texts:
+                official_answer(text)
+            best = min(best, time.perf_counter() - started)
+        return best
+
+    short, long = seconds(100_000), seconds(1_000_000)
+    assert long < 25 * short + 0.05  # quadratic would be 100 times as long
+
+
+def test_the_guess_is_always_the_first_draw_after_the_seed():
+    state = random.getstate()
+    assert [official_guess(n) for n in range(2, 11)] == list("BBDDDDGGG")
+    assert official_guess() == "G"
+    assert random.getstate() == state  # nobody else's draws are touched
+    for n in range(2, 11):
+        random.seed(12345)
+        assert official_guess(n) == "ABCDEFGHIJ"[random.randint(0, n - 1)]
+    random.setstate(state)
+
+
+# Files of our own
+
+
+def record(text, answer="B", options=("one", "two", "three", "four"), **more):
+    return {"options": list(options), "answer": answer, "generated_text": text, **more}
+
+
+RECORDS = [
+    record("The answer is (B).", pred="B"),
+    record("Answer: C", pred="C"),
+    record("so it is D", pred="A"),  # not what the rule reads
+    record("no idea", pred="G"),  # the guess, of ten letters though there are four
+    record("no idea", pred=None),  # the guess was kept out of the file
+    record("no idea", pred="D"),  # the guess of four letters
+    record("A cell divides. <answer>B</answer>"),  # the last letter is the block's too
+    record("<think>not D</think><answer>B. two</answer> or C"),
+    record("<answer>two</answer>"),
+    record("", "G", "abcdefgh"),
+]
+
+
+def as_list(records):
+    return json.dumps(records)
+
+
+def as_lines(records):
+    return "".join(json.dumps(r) + "\n\n" for r in records)
+
+
+@pytest.mark.parametrize("form", [as_list, as_lines, lambda records: "\ufeff \n" + as_list(records)])
+def test_both_rules_are_counted_and_compared(tmp_path, form):
+    path = tmp_path / "outputs.json"
+    path.write_text(form(RECORDS), encoding="utf-8")
+    report = compare_outputs(path)
+    assert report == {
+        "n": 10,
+        "accuracy": {"official": 0.2, "official_with_guess": 0.3, "strict": 0.3},
+        "branches": {"answer is": [1, 1], "answer:": [1, 0], "last letter": [3, 1], "nothing": [5, 0]},
+        "strict_abstained": 7,
+        "pred": {"agree": 3, "agree_by_guess": 1, "differ": 2},
+        "pred_differ": [
+            {"record": 3, "official": "D", "strict": None, "answer": "B", "pred": "A"},
+            {"record": 6, "official": None, "strict": None, "answer": "B", "pred": "D"},
+        ],
+        "rules_differ": [{"record": 8, "official": "C", "strict": "B", "answer": "B"}],
+    }
+    assert json.loads(json.dumps(report)) == report
+
+
+GOOD = record("x")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no records"),
+        ("[]", "no records"),
+        ("{", "not strict JSON"),
+        ("[1]", "record 1: expected an object with options"),
+        ("[[]]", "record 1: expected an object with options"),
+        (as_list([GOOD, {}]), "record 2: expected an object with options"),
+        (as_list([GOOD, GOOD | {"options": ["one"]}]), "record 2: expected an object with options"),
+        (as_list([GOOD | {"options": ["x"] * 27}]), "record 1: expected an object with options"),
+        (as_list([GOOD | {"options": ["x", 2]}]), "record 1: expected an object with options"),
+        (as_list([GOOD | {"options": {"A": "x", "B": "y"}}]), "record 1: expected an object with options"),
+        (as_list([GOOD, GOOD | {"answer": "E"}]), "record 2: expected answer, a letter from A to D"),
+        (as_list([GOOD | {"answer": "b"}]), "record 1: expected answer"),
+        (as_list([GOOD | {"answer": ""}]), "record 1: expected answer"),
+        (as_list([GOOD | {"answer": ["B"]}]), "record 1: expected answer"),
+        (as_list([GOOD | {"generated_text": None}]), "record 1: expected generated_text"),
+        (as_list([GOOD | {"pred": 1}]), "record 1: expected generated_text, and pred"),
+        (as_list([GOOD | {"pred": ["B"]}]), "record 1: expected generated_text, and pred"),
+        (as_lines([GOOD, GOOD, GOOD | {"answer": "E"}]), ":5: record 3: expected answer"),
+        (as_lines([GOOD]) + "3\n", ":3: expected a JSON object, found int"),
+        (as_lines([GOOD]) + '{"answer": NaN}\n', ":3: not strict JSON"),
+        (as_lines([GOOD]) + '{"answer": "A", "answer": "B"}\n', "twice"),
+        (b"[\xff]", "not strict JSON"),
+        (as_list([GOOD]).encode("utf-16"), "not strict JSON"),
+        ('{"data": [1]}', "record 1: expected an object with options"),
+    ],
+)
+def test_a_file_that_holds_no_such_outputs_is_refused_by_name_and_record(tmp_path, text, says):
+    path = tmp_path / "outputs.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
+    with pytest.raises(InputError, match=re.escape(says)) as error:
+        compare_outputs(path)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(InputError, match="cannot read"):
+        compare_outputs(tmp_path / "none.json")
+
+
+# The stored outputs of Llama 3.1 8B
+
+
+@pytest.fixture
+def stored(shared):
+    return shared / "data" / "model_outputs" / "mmlu_pro_biology_llama3.1_8b.json"
+
+
+def test_every_stored_pred_is_the_rules_answer_or_where_it_has_none_the_guess(stored):
+    records = json.loads(stored.read_text(encoding="utf-8"))
+    assert len(records) == 717
+    for r in records:
+        assert r["pred"] == (official_answer(r["generated_text"]) or official_guess())
+        end = r["generated_text"][-2000:]  # the whole texts would take the published expressions 20 seconds
+        assert official_answer(end) == published(end)[1]
+    guessed = [r for r in records if official_answer(r["generated_text"]) is None]
+    assert len(guessed) == 38
+    assert {r["pred"] for r in guessed} == {"G"}
+    assert min(len(r["options"]) for r in guessed) == 4  # whose options end at D: the draw was of ten letters
+    assert sum(r["answer"] == "G" for r in guessed) == 2
+
+
+def test_the_figures_of_the_stored_outputs(stored):
+    report = compare_outputs(stored)
+    assert report == {
+        "n": 717,
+        "accuracy": {"official": 450 / 717, "official_with_guess": 452 / 717, "strict": 0.0},
+        "branches": {"answer is": [664, 450], "answer:": [0, 0], "last letter": [15, 0], "nothing": [38, 0]},
+        "strict_abstained": 717,  # it was asked for no <answer>
+        "pred": {"agree": 679, "agree_by_guess": 38, "differ": 0},
+        "pred_differ": [],
+        "rules_differ": [],
+    }
