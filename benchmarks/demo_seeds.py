@@ -12,40 +12,45 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fleming.evaluation.scoring import compare, summarise
+from fleming.evaluation.comparison import describe_difference
+from fleming.evaluation.report import percent
+from fleming.evaluation.scoring import accuracy
+from fleming.evaluation.statistics import paired_difference
 from fleming.files import read_json, read_jsonl
 
+NAMES = ("base", "cold_start", "rl_stage1", "rl_stage2")
 PAIRS = (("cold_start", "base"), ("rl_stage1", "cold_start"), ("rl_stage2", "rl_stage1"), ("rl_stage2", "cold_start"))
 
 
 def main(run_dirs: list[str]) -> None:
-    names = ["base", "cold_start", "rl_stage1", "rl_stage2"]
-    answers = {n: [[r for _, r in read_jsonl(f"{d}/eval/{n}/answers.jsonl")] for d in run_dirs] for n in names}
-    print(f"| run (seed) | questions | {' | '.join(names)} |\n|{'---|' * (len(names) + 2)}")
+    answers = {n: [[r for _, r in read_jsonl(f"{d}/eval/{n}/answers.jsonl")] for d in run_dirs] for n in NAMES}
+    pooled = {n: [a for run in answers[n] for a in run] for n in NAMES}
+    print(f"| run (seed) | questions | {' | '.join(NAMES)} |\n|{'---|' * (len(NAMES) + 2)}")
     for i, run_dir in enumerate(run_dirs):
         seed = read_json(f"{run_dir}/eval/base/results.json")["seed"]
-        cells = [_interval(summarise(answers[n][i])) for n in names]
+        cells = [_interval(answers[n][i]) for n in NAMES]
         print(f"| {Path(run_dir).name} ({seed}) | {len(answers['base'][i])} | {' | '.join(cells)} |")
-    pooled = {n: summarise([a for run in answers[n] for a in run]) for n in names}
-    print(f"| pooled | {pooled['base']['n']} | {' | '.join(_interval(pooled[n]) for n in names)} |\n")
-    print("| difference, paired | points [95 % interval] | McNemar p |\n|---|---|---|")
-    record = {"runs": run_dirs, "accuracy": {n: pooled[n]["accuracy"] for n in names}}
+    print(f"| pooled | {len(pooled['base'])} | {' | '.join(_interval(pooled[n]) for n in NAMES)} |\n")
+    strata = [i for i, run in enumerate(answers["base"]) for _ in run]
+    record = {"runs": run_dirs, "accuracy": {n: sum(_right(pooled[n])) / len(pooled[n]) for n in NAMES}}
     for after, before in PAIRS:
-        result = compare(answers[before], answers[after])
-        print(
-            f"| {after} minus {before} | {100 * result.difference:+.1f} "
-            f"[{100 * result.low:+.1f}, {100 * result.high:+.1f}] | {result.p_mcnemar:.1e} |"
-        )
+        result = paired_difference(_right(pooled[before]), _right(pooled[after]), strata=strata)
+        print(f"{after} minus {before}, paired: {describe_difference(vars(result))}")
         record[f"{after} - {before}"] = [result.difference, result.low, result.high]
     print("\n| pooled | format | mean tokens |\n|---|---|---|")
-    for n in names:
-        print(f"| {n} | {100 * pooled[n]['format']:.1f} % | {pooled[n]['mean_tokens']:.1f} |")
+    for n in NAMES:
+        form, tokens = (sum(a[field] for a in pooled[n]) / len(pooled[n]) for field in ("format", "tokens"))
+        print(f"| {n} | {percent(form)} % | {tokens:.1f} |")
     print(json.dumps(record))
 
 
-def _interval(summary: dict) -> str:
-    low, high = 100 * summary["accuracy_low"], 100 * summary["accuracy_high"]
-    return f"{100 * summary['accuracy']:.1f} [{low:.1f}, {high:.1f}]"
+def _right(answers: list[dict]) -> list[float]:
+    return [float(a["correct"]) for a in answers]
+
+
+def _interval(answers: list[dict]) -> str:
+    found = accuracy(_right(answers), samples=1)
+    return f"{percent(found.value)} [{percent(found.low)}, {percent(found.high)}]"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Our log-likelihood protocol against lm-evaluation-harness itself, on the same real files and the same weights.
 
 The harness runs its own task definitions (documents, choices, targets, metrics) with its own model class on top of
-transformers; only where the records come from is replaced. 200 records of each file.
+transformers; only where the records come from is replaced.
 """
 
 import json
@@ -19,7 +19,6 @@ from fleming.evaluation.loglikelihood import loglikelihood
 from fleming.evaluation.statistics import stderr_of_mean
 
 lm_eval = pytest.importorskip("lm_eval")
-LIMIT = 200
 
 
 def _rows(path: Path) -> list[dict]:
@@ -64,7 +63,7 @@ TASKS = {  # our benchmark -> the harness's definition, and its records
 }
 
 
-def _task(name: str, folder: Path):
+def _task(name: str, folder: Path, limit: int):
     """The harness's task with its records replaced."""
     import datasets
     from lm_eval.api.task import ConfigurableTask
@@ -72,28 +71,28 @@ def _task(name: str, folder: Path):
 
     definition, records = TASKS[name]
     config = load_yaml(Path(lm_eval.__file__).parent / "tasks" / definition)
-    config["custom_dataset"] = lambda **_: {"test": datasets.Dataset.from_list(records(folder)[:LIMIT])}
+    config["custom_dataset"] = lambda **_: {"test": datasets.Dataset.from_list(records(folder)[:limit])}
     config |= {"num_fewshot": 0, "test_split": "test", "dataset_path": "json", "dataset_name": None}
     for split in ("training_split", "validation_split", "fewshot_split", "fewshot_config"):
         config.pop(split, None)
     return ConfigurableTask(config=config)
 
 
-def _compare(folder: Path, model_folder: Path, names: list[str]) -> None:
-    from lm_eval import simple_evaluate
+def _compare(folder: Path, model_folder: Path, dtype: torch.dtype, limit: int = 200) -> None:
+    from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
 
     from model import load_model
 
-    theirs = HFLM(pretrained=str(model_folder), dtype="float32", device="cpu", batch_size=8)
-    transformer, tokenizer = load_model(model_folder, torch.float32, "cpu", "chatml")
-    for name in names:
-        task = _task(name, folder)
-        expected = simple_evaluate(theirs, tasks=[task], log_samples=True, bootstrap_iters=1)
+    theirs = HFLM(pretrained=str(model_folder), dtype=dtype, device="cpu", batch_size=8)
+    transformer, tokenizer = load_model(model_folder, dtype, "cpu", "chatml")
+    for name in TASKS:
+        task = _task(name, folder, limit)
         task_name = task.config.task
+        expected = evaluate(theirs, {task_name: task}, log_samples=True, bootstrap_iters=1)
         samples = sorted(expected["samples"][task_name], key=lambda s: s["doc_id"])
         loaded = load_benchmark(name, folder)
-        questions = loaded.questions[:LIMIT]
+        questions = loaded.questions[:limit]
         records: dict[str, dict] = {}
         loglikelihood(
             transformer,
@@ -102,7 +101,7 @@ def _compare(folder: Path, model_folder: Path, names: list[str]) -> None:
             loaded.document,
             lambda record, records=records: records.__setitem__(record["id"], record),
         )
-        assert len(samples) == len(records) == LIMIT
+        assert len(samples) == len(records) == limit
         worst = 0.0
         for sample, question in zip(samples, questions, strict=True):
             record = records[question.id]
@@ -135,7 +134,9 @@ def random_qwen2(tmp_path_factory, data) -> Path:
     trainer = trainers.BpeTrainer(
         vocab_size=1000, special_tokens=special, initial_alphabet=sorted(alphabet), show_progress=False
     )
-    small.train_from_iterator([r["question"] for r in _rows(data / "medqa/phrases_no_exclude_test.jsonl")[:300]], trainer)
+    small.train_from_iterator(
+        [r["question"] for r in _rows(data / "medqa/phrases_no_exclude_test.jsonl")[:300]], trainer
+    )
     small.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
@@ -152,11 +153,12 @@ def data() -> Path:
 
 
 def test_a_random_qwen2_scores_each_document_as_the_harness_does(data, random_qwen2):
-    _compare(data, random_qwen2, list(TASKS))
+    _compare(data, random_qwen2, torch.float32)
 
 
 @pytest.mark.slow
 def test_a_real_model_scores_each_document_as_the_harness_does(data):
     if not (folder := os.environ.get("REAL_MODEL")):
         pytest.skip("needs a pretrained model folder: set REAL_MODEL=DIR")
-    _compare(data, Path(folder), list(TASKS))
+    # In fp32 the harness itself is off by 3e-5 here, and by 2e-5 between batches of 1 and 8 (docs/benchmarks.md).
+    _compare(data, Path(folder), torch.float64, int(os.environ.get("HARNESS_DOCUMENTS", "20")))

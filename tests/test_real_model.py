@@ -52,7 +52,8 @@ def test_twenty_medqa_questions_are_evaluated(folder, shared, tmp_path):
     limits = ["evaluate.limit=20", "evaluate.max_new_tokens=64", "evaluate.max_num_seqs=20"]
     run("evaluate.py", "--model", folder, f"evaluate.questions={questions}", f"run_dir={tmp_path}", *limits)
     (results,) = tmp_path.glob("eval/*/results.json")
-    assert json.loads(results.read_text())["n"] == 20
+    (scored,) = json.loads(results.read_text())["benchmarks"].values()
+    assert scored["cot"]["n"] == 20
     answers = [json.loads(line) for line in (results.parent / "answers.jsonl").read_text().splitlines()]
     assert [a["id"] for a in answers] == [f"medqa/{questions.stem}/{i}" for i in range(1, 21)]
     assert all(a["response"] and a["gold"] in "ABCD" for a in answers)

@@ -81,7 +81,8 @@ def result_of(run_dir: Path) -> dict[str, object]:
 def test_every_stage_writes_what_the_next_one_and_the_reader_need(finished):
     results = {p.parent.name: json.loads(p.read_text()) for p in finished.glob("eval/*/results.json")}
     assert set(results) == {"base", "cold_start", "rl_stage1", "rl_stage2"}
-    assert all(r["n"] == 30 and r["chance"] == 0.25 for r in results.values())
+    scored = [r["benchmarks"]["test"]["cot"] for r in results.values()]
+    assert all(s["n"] == 30 and s["chance"] == 0.25 for s in scored)
     assert len((finished / "grpo/metrics.jsonl").read_text().splitlines()) == 9
     manifest = json.loads((finished / "manifest.json").read_text())
     assert set(manifest) == {"synth", "sft", "grpo"}
