@@ -16,6 +16,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,14 @@ from fleming.evaluation.answers import Answers
 from fleming.evaluation.benchmarks import BENCHMARKS, LoadedBenchmark, known_sizes, load_benchmark
 from fleming.evaluation.comparison import compare_runs, describe_comparison, describe_difference
 from fleming.evaluation.generation import cot, cot_length, describe_cot
-from fleming.evaluation.items import Item, Key, all_work
-from fleming.evaluation.loglikelihood import describe_loglikelihood, loglikelihood
+from fleming.evaluation.items import Asked, all_asked
+from fleming.evaluation.loglikelihood import characters, describe_loglikelihood, loglikelihood
 from fleming.evaluation.mmlu_pro_rule import compare_outputs
 from fleming.evaluation.report import about_data, about_model, results_table
 from fleming.evaluation.scoring import summarise_all
 from fleming.evaluation.statistics import paired_difference
 from fleming.evaluation.table_check import check_table, describe
-from fleming.files import write_atomic
+from fleming.files import read_json, write_atomic
 from fleming.prompt import question_messages
 from fleming.records import LETTERS, Question
 from fleming.settings import Config
@@ -80,22 +81,17 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
             with world.together():
                 transformer, tokenizer = load_model(model_folder, world.dtype, world.device, cfg.chat_format)
             sampler = Sampler(transformer, tokenizer, cfg.evaluate.max_num_seqs)
+            with world.together():
+                plans = [(b, p, plan(b, p, sampler, cfg)) for b in benchmarks for p in cfg.evaluate.protocols]
             folder = Path(cfg.run_dir, "eval", name)
             answers = Answers(folder, settings(cfg, hashes, world), world)
 
-            order: list[Key] = []
-            for benchmark, protocol in itertools.product(benchmarks, cfg.evaluate.protocols):
-                samples = cfg.evaluate.samples if protocol == "cot" else 1
-                reshuffles = cfg.evaluate.reshuffles if shows_options(benchmark, protocol) else 0
-                work = all_work(benchmark.name, benchmark.questions, protocol, samples, reshuffles, cfg.seed)
-                order += work
-                # What is not answered yet, neighbours in length together; every rank takes each world.size-th.
-                with world.together():
-                    lengths = {key: length(work[key][0], protocol, sampler, cfg) for key in work.keys() - answers.done}
-                todo = [work[key] for key in sorted(lengths, key=lambda key: (-lengths[key], key))]
+            for benchmark, protocol, wanted in plans:
+                todo = [asked for asked in wanted if asked.key not in answers.done]
+                todo.sort(key=lambda asked: -asked.length)  # neighbours in length are decoded together
                 mine = todo[world.rank :: world.size]
                 title = f"{name}, {benchmark.name}, {protocol}"
-                with progress_bar(len(work), len(work) - len(todo), title, world, "answer") as bar:
+                with progress_bar(len(wanted), len(wanted) - len(todo), title, world, "answer") as bar:
 
                     def keep(record: dict[str, Any], answers=answers, bar=bar) -> None:
                         answers.keep(record)
@@ -106,29 +102,39 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                     if protocol == "cot":
                         cot(sampler, mine, cfg, keep)
                     else:
-                        loglikelihood(transformer, tokenizer, [item for item, _ in mine], benchmark.document, keep)
+                        loglikelihood(transformer, tokenizer, [asked.item for asked in mine], benchmark.document, keep)
 
-            given = answers.collect(order)
+            given = answers.collect([asked.key for _, _, wanted in plans for asked in wanted])
             if world.is_main:
                 results[name], scores[name] = summarise_all(benchmarks, given)
-                about = {"model": str(model_folder), "seed": cfg.seed, "limit": cfg.evaluate.limit, "sha256": hashes}
                 machine = {"device": str(world.device), "processes": world.size, "versions": versions()}
+                about = {"model": str(model_folder), "seed": cfg.seed, **machine, "sha256": hashes}
                 protocols = {p: PROTOCOLS[p](cfg) for p in cfg.evaluate.protocols}
-                seconds = {"time": {"seconds": time.perf_counter() - began}}
-                record = {**about, "protocols": protocols, **results[name], **machine, **seconds}
-                write_atomic(folder / "results.json", json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+                seconds = {"seconds": time.perf_counter() - began}
+                write_results(folder, {**about, "protocols": protocols, **results[name], "time": seconds})
         if world.is_main:
             print_results(results, scores, cfg)
 
 
-def shows_options(benchmark: LoadedBenchmark, protocol: str) -> bool:
-    """Whether the model sees the options, so that their order can matter."""
-    return protocol == "cot" or benchmark.document != "abstract"
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """Write results.json; what an earlier command found by other protocols or on other benchmarks stays in it."""
+    path = folder / "results.json"
+    before = read_json(path) if path.exists() else {}
+    for name in ("sha256", "protocols", "macro"):
+        results[name] = before.get(name, {}) | results[name]
+    kept = before.get("benchmarks", {})
+    results["benchmarks"] = kept | {b: kept.get(b, {}) | found for b, found in results["benchmarks"].items()}
+    write_atomic(path, json.dumps(results, ensure_ascii=False, indent=1) + "\n")
 
 
-def length(item: Item, protocol: str, sampler: Sampler, cfg: Config) -> int:
-    """Return a measure of an item's length to sort by. Raises InputError where it is too long to be asked."""
-    return cot_length(item, sampler, cfg) if protocol == "cot" else len(item.question.question)
+def plan(benchmark: LoadedBenchmark, protocol: str, sampler: Sampler, cfg: Config) -> list[Asked]:
+    """Return the answers that are wanted. Raises InputError for a question that is too long for the model."""
+    if protocol == "cot":
+        samples, reshuffles, measure = cfg.evaluate.samples, cfg.evaluate.reshuffles, partial(cot_length, sampler, cfg)
+    else:
+        shows_options = benchmark.document != "abstract"  # else their order cannot matter
+        samples, reshuffles, measure = 1, cfg.evaluate.reshuffles * shows_options, characters
+    return all_asked(benchmark.name, benchmark.questions, protocol, samples, reshuffles, cfg.seed, measure)
 
 
 def settings(cfg: Config, hashes: Mapping[str, str], world: World) -> dict[str, Any]:
@@ -259,7 +265,7 @@ def size_range(text: str) -> tuple[int, int]:
     """Return (250, 330) for "250..330"."""
     low, _, high = text.partition("..")
     if not (low.isdecimal() and high.isdecimal()):
-        raise InputError(f"--sizes {text}: expected LOW..HIGH, as in 250..330")
+        raise argparse.ArgumentTypeError(f"expected LOW..HIGH, as in 250..330, found {text!r}")
     return int(low), int(high)
 
 

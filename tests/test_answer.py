@@ -11,6 +11,7 @@ from fleming.answer import format_ok, parse_answer
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CASES = SHARED / "cases" / "parser_cases.jsonl"
+OUTPUTS = Path(__file__).parent / "cases" / "parser_outputs.jsonl"
 MEDQA = SHARED / "data" / "benchmarks" / "medqa" / "phrases_no_exclude_test.jsonl"
 
 DRUGS = {"A": "Ceftriaxone", "B": "Azithromycin", "C": "Vitamin C", "D": "Hepatitis B vaccine"}
@@ -139,6 +140,15 @@ def test_the_shared_cases_are_all_right():
     wrong = {c["id"]: found for c in cases if (found := parse_answer(c["output"], c["options"])) != c["answer"]}
     assert len(cases) >= 28
     assert wrong == {}
+
+
+def test_real_outputs_are_read_as_a_person_reads_them():
+    """Outputs of SmolLM2-135M-Instruct to questions of ours: asked plainly, shown two answers, or made to begin with
+    <think> ... </think> <answer>. The answers were read by eye, by the rule that only a closed answer block counts."""
+    cases = [json.loads(line) for line in OUTPUTS.read_text(encoding="utf-8").split("\n") if line]
+    wrong = {c["id"]: found for c in cases if (found := parse_answer(c["output"], c["options"])) != c["answer"]}
+    assert wrong == {}
+    assert (len(cases), sum(c["answer"] is not None for c in cases)) == (69, 16)
 
 
 def test_every_way_to_name_an_option_of_a_real_question_names_it_and_no_other():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fleming.answer import format_ok, parse_answer
-from fleming.evaluation.items import Item
+from fleming.evaluation.items import Asked, Item
 from fleming.prompt import prompt_ids, question_messages, response_text
 from fleming.settings import Config
 from model.errors import InputError
@@ -26,7 +26,7 @@ def describe_cot(cfg: Config) -> str:
     )
 
 
-def cot_length(item: Item, sampler: Sampler, cfg: Config) -> int:
+def cot_length(sampler: Sampler, cfg: Config, item: Item) -> int:
     """Return the prompt's tokens, to sort by. Raises InputError where the context leaves no room for an answer."""
     length = len(prompt_ids(item.question, sampler.tokenizer, cfg))
     context = sampler.transformer.cfg.max_position_embeddings
@@ -38,22 +38,19 @@ def cot_length(item: Item, sampler: Sampler, cfg: Config) -> int:
     return length
 
 
-def cot(
-    sampler: Sampler, work: Sequence[tuple[Item, int]], cfg: Config, keep: Callable[[dict[str, Any]], object]
-) -> None:
-    """Let the model answer each (item, sample index) of `work`; keep(record) gets each answer as it ends, in any order.
+def cot(sampler: Sampler, asked: Sequence[Asked], cfg: Config, keep: Callable[[dict[str, Any]], object]) -> None:
+    """Let the model answer; keep(record) gets each answer as it ends, in any order.
 
     Its noise is fixed by the seed, the item and the sample index, whatever is sampled beside it.
     """
     params = SamplingParams(
         max_new_tokens=cfg.evaluate.max_new_tokens, temperature=cfg.evaluate.temperature, seed=cfg.seed
     )
-    prompts = [prompt_ids(item.question, sampler.tokenizer, cfg) for item, _ in work]
-    keys = [f"evaluate {item.question.id} {item.order} {sample}" for item, sample in work]
+    prompts = [prompt_ids(a.item.question, sampler.tokenizer, cfg) for a in asked]
+    keys = [f"evaluate {a.item.question.id} {a.item.order} {a.sample}" for a in asked]
 
     def finish(place: int, _: int, sample: Sample, seconds: float) -> None:
-        item, number = work[place]
-        keep(_record(item, number, sample, seconds, sampler, cfg))
+        keep(_record(asked[place].item, asked[place].sample, sample, seconds, sampler, cfg))
 
     sampler.generate(prompts, params, keys, on_finish=finish)
 

@@ -6,9 +6,9 @@ Left out: how an item is asked and read (generation.py, loglikelihood.py).
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleming.order import generator
 from fleming.records import Question
@@ -70,20 +70,38 @@ def reshuffle(question: Question, order: int, seed: int) -> tuple[Question, dict
     return dataclasses.replace(question, options=options, answer=shown[question.answer]), published
 
 
-def all_work(
-    benchmark: str, questions: Sequence[Question], protocol: str, samples: int, reshuffles: int, seed: int
-) -> dict[Key, tuple[Item, int]]:
-    """Return every (item, sample index) that is to be answered, by its key.
+class Asked(NamedTuple):
+    """One answer that is wanted."""
 
-    Each question as published, then those whose options can be reordered in `reshuffles` other orders.
+    key: Key
+    item: Item
+    sample: int
+    length: int
+    """Of its prompt, in whatever unit: answers of like length are best given together."""
+
+
+def all_asked(
+    benchmark: str,
+    questions: Sequence[Question],
+    protocol: str,
+    samples: int,
+    reshuffles: int,
+    seed: int,
+    measure: Callable[[Item], int],
+) -> list[Asked]:
+    """Return every answer that is wanted of a benchmark, in the order of its questions.
+
+    Each question as published, then those whose options can be reordered in `reshuffles` other orders. measure(item)
+    is its length.
     """
     items = [Item(benchmark, question) for question in questions]
     for order in range(1, reshuffles + 1):
         for question in filter(can_reorder, questions):
             shown, published = reshuffle(question, order, seed)
             items.append(Item(benchmark, shown, order, published))
-    return {
-        (benchmark, protocol, item.question.id, item.order, sample): (item, sample)
-        for item in items
-        for sample in range(samples)
-    }
+    asked = []
+    for item in items:
+        length = measure(item)
+        for sample in range(samples):
+            asked.append(Asked((benchmark, protocol, item.question.id, item.order, sample), item, sample, length))
+    return asked

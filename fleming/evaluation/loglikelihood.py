@@ -49,6 +49,12 @@ DOCUMENTS: dict[str, Callable[[Question], str]] = {
 }
 
 
+def characters(item: Item) -> int:
+    """Return the document's length but for its fixed words."""
+    q = item.question
+    return len(q.context or "") + len(q.question) + sum(map(len, q.options.values()))
+
+
 def choices_of(question: Question, document: str) -> dict[str, str]:
     """Return letter -> what the document may go on with: the letter, or PubMedQA's words."""
     return {letter: text if document == "abstract" else letter for letter, text in question.options.items()}
