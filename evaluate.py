@@ -2,7 +2,7 @@
 
 python evaluate.py --config configs/demo.yaml                         every stage of a run, then the table
 python evaluate.py --model DIR evaluate.questions=medqa.jsonl run_dir=runs/mine
-torchrun --nproc_per_node 8 evaluate.py --model DIR --benchmarks medqa,pubmedqa evaluate.benchmark_folder=benchmarks
+torchrun --nproc_per_node 8 evaluate.py --model DIR --benchmarks medqa,pubmedqa evaluate.benchmark_folder=DIR2
 python evaluate.py --model DIR --question "Which drug treats Wilson disease?"
 python evaluate.py --compare runs/a/eval/cold_start runs/a/eval/rl_stage2
 python evaluate.py --check-table table.csv                            can each printed percentage be true?
@@ -25,7 +25,7 @@ import torch
 from fleming.answer import parse_answer
 from fleming.config import parse_command_line, run_script
 from fleming.evaluation.answers import Answers
-from fleming.evaluation.benchmarks import BENCHMARKS, LoadedBenchmark, known_sizes, load_benchmark
+from fleming.evaluation.benchmarks import BENCHMARKS, PAPER_NINE, LoadedBenchmark, known_sizes, load_benchmark
 from fleming.evaluation.comparison import compare_runs, describe_comparison, describe_difference
 from fleming.evaluation.generation import cot, cot_length, describe_cot
 from fleming.evaluation.items import Asked, all_asked
@@ -153,6 +153,7 @@ def load_benchmarks(cfg: Config, chosen: str) -> list[LoadedBenchmark]:
     """Return the benchmarks named by --benchmarks, else those of the config, else the run's own test questions."""
     ev = cfg.evaluate
     names = [name.strip() for name in chosen.split(",") if name.strip()] or list(ev.benchmarks)
+    names = list(PAPER_NINE) if names == ["paper"] else names
     if len(set(names)) < len(names):
         raise InputError(f"--benchmarks {chosen}: a name stands twice")
     if names:
@@ -272,7 +273,9 @@ def size_range(text: str) -> tuple[int, int]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options beside the config's keys."""
     parser.add_argument("--model", metavar="DIR", default="", help="evaluate this model folder")
-    parser.add_argument("--benchmarks", metavar="NAMES", default="", help=f"of {', '.join(BENCHMARKS)}, by commas")
+    parser.add_argument(
+        "--benchmarks", metavar="NAMES", default="", help=f"of {', '.join(BENCHMARKS)}; or paper: its nine"
+    )
     parser.add_argument("--question", metavar="TEXT", help="ask the model one question and stream its answer")
     parser.add_argument("--compare", metavar="RUN", nargs=2, help="two folders RUN_DIR/eval/NAME, question by question")
     parser.add_argument("--check-table", metavar="CSV", help="a printed table: model, a column a benchmark, average")

@@ -97,7 +97,8 @@ def _reader(name: str, path: Path) -> Callable[[Row, str], Question]:
     public = SETS[name]
     base = cop_base(path) if name == "medmcqa" else 1
     stem = re.sub(r"(\.(jsonl?|csv|tsv|parquet|gz|xz))+$", "", path.name, flags=re.IGNORECASE)
-    split = next((s for s in SPLITS if s in re.split(r"[^a-z]+", stem.lower())), "train")  # phrases_no_exclude_test
+    words = ("dev" if w.startswith("val") else w for w in re.split(r"[^a-z]+", stem.lower()))  # phrases_no_exclude_test
+    split = next((word for word in words if word in SPLITS), "train")
 
     def read(row: Row, where: str) -> Question:
         if missing := public.missing(row):
@@ -105,8 +106,11 @@ def _reader(name: str, path: Path) -> Callable[[Row, str], Question]:
         if name in ("careqa", "medmcqa"):
             row = {**row, "cop": _cop(row, base, where)}
         fields = public.read(row, where)
-        key = fields.pop("key", None)
-        key = re.split(r"[: ]", where)[-1] if key is None else key  # else the record's number
+        key = fields.pop("key", row.get(ID))
+        if key in (None, ""):
+            key = re.split(r"[: ]", where)[-1]  # the record's number
+        if (key := _plain(key)) is None:
+            raise InputError(f"{where}: its id must be a text or a number")
         return question_from_json({"id": f"{name}/{stem}/{key}", "source": name, "split": split, **fields}, where)
 
     return read
@@ -115,23 +119,22 @@ def _reader(name: str, path: Path) -> Callable[[Row, str], Question]:
 def _fields(
     where: str,
     question: str,
-    options: Iterable[tuple[str, Any]],
+    options: Iterable[tuple[str, str | None]],
     answer: Any,
     groups: dict[str, Any] | None = None,
     **others: Any,
 ) -> dict[str, Any]:
     """Return a Question's fields; options whose text is missing are left out and the others lettered anew."""
-    present = [(letter, text) for letter, text in options if text is not None and str(text).strip()]
+    present = [(letter, text) for letter, text in options if text is not None and text.strip()]
     if not isinstance(answer, str) or answer not in dict(present):
-        raise InputError(f"{where}: the right option is {answer!r}, the options are {', '.join(dict(present))}")
-    new = {letter: LETTERS[i] for i, (letter, _) in enumerate(present[: len(LETTERS)])}
-    plain = {name: value for name, value in (groups or {}).items() if isinstance(value, str | int | float)}
-    provenance: dict[str, Any] = {
-        "groups": {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in plain.items()}
-    }
+        letters = ", ".join(dict(present))
+        raise InputError(f"{where}: the right option is {str(answer)[:80]!r}, the options are {letters}")
+    new = {letter: LETTERS[i] for i, (letter, _) in enumerate(present)}
+    plain = {name: _plain(value) for name, value in (groups or {}).items()}
+    provenance: dict[str, Any] = {"groups": {name: value for name, value in plain.items() if value is not None}}
     if any(old != letter for old, letter in new.items()):
         provenance["letters"] = {letter: old for old, letter in new.items()}  # those of the file
-    texts = {new.get(letter, letter): str(text) for letter, text in present}
+    texts = {new[letter]: text for letter, text in present}
     return {"question": question, "options": texts, "answer": new[answer], "provenance": provenance, **others}
 
 
@@ -142,14 +145,21 @@ def _text(row: Row, column: str, where: str) -> str:
     return value
 
 
-def _letters_of(columns: Iterable[str], row: Row) -> list[tuple[str, Any]]:
-    return [(LETTERS[i], row.get(column)) for i, column in enumerate(columns) if column in row]
+def _plain(value: Any) -> str | None:
+    """An id or a group as text: 2804 also where a table tool has made 2804.0 of it; None for other types."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return re.sub(r"^([0-9]+)\.0$", r"\1", str(value))
 
 
-def _options(value: Any, where: str) -> list[tuple[str, Any]]:
+def _letters_of(columns: Iterable[str], row: Row, where: str) -> list[tuple[str, str | None]]:
+    return _options({LETTERS[i]: row[column] for i, column in enumerate(columns) if column in row}, where)
+
+
+def _options(value: Any, where: str) -> list[tuple[str, str | None]]:
     """Options as (letter, text): from {"A": text}, [text] or [{"letter" or "key": .., "content" or "value": ..}]."""
     if isinstance(value, dict):
-        pairs = sorted(value.items())
+        pairs = list(value.items())
     elif isinstance(value, list) and all(isinstance(o, dict) for o in value):
         pairs = [(o.get("letter", o.get("key")), o.get("content", o.get("value"))) for o in value]
     elif isinstance(value, list):
@@ -159,27 +169,32 @@ def _options(value: Any, where: str) -> list[tuple[str, Any]]:
     letters = [letter for letter, _ in pairs]
     if not pairs or any(letter not in list(LETTERS) for letter in letters) or len(set(letters)) < len(letters):
         raise InputError(f"{where}: options must be up to 26 texts by letter or in a list, found {str(value)[:80]!r}")
-    return pairs
+    if wrong := [letter for letter, text in pairs if not isinstance(text, str | None)]:
+        raise InputError(f"{where}: option {wrong[0]} must be a text, found {str(dict(pairs)[wrong[0]])[:80]!r}")
+    return sorted(pairs) if isinstance(value, dict) else pairs
 
 
 def _literal(value: Any, where: str) -> Any:
     """A value, read once more where it is a text that holds a Python list or dict."""
-    if not (isinstance(value, str) and value[:1] in "{[" and len(value) < 100_000):
+    if not (isinstance(value, str) and value[:1] in ("{", "[") and len(value) < 100_000):
         return value
     try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        tree = ast.parse(value, mode="eval").body
+        found = ast.literal_eval(tree)
+        str(found).encode()  # half a surrogate pair could not be written again
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise InputError(f"{where}: not a Python literal: {value[:80]!r}") from error
+    if isinstance(tree, ast.Dict) and len(found) < len(tree.keys):
+        raise InputError(f"{where}: a key twice in {value[:80]!r}")
+    return found
 
 
 def _whole(value: Any, column: str, where: str) -> int:
-    try:
-        number = float(value)
-        if number == int(number):
-            return int(number)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise InputError(f"{where}: {column} must be a whole number, found {str(value)[:80]!r}")
+    """A whole number, also as the float or text that table tools make of it: 2.0, "2", "2.0"."""
+    text = _plain(value)
+    if text is None or not re.fullmatch(r"-?[0-9]{1,9}", text.strip()):
+        raise InputError(f"{where}: {column} must be a whole number, found {str(value)[:80]!r}")
+    return int(text)
 
 
 def _cop(row: Row, base: int, where: str) -> str:
@@ -198,7 +213,8 @@ def cop_base(path: Path) -> int:
     """Return whether a MedMCQA file counts its right options `cop` from 0 or from 1.
 
     A 0 or a 4 decides. Where there is neither, the explanations that begin with "Ans. b" do, if at least three do and
-    nine in ten agree. Raises InputError where both a 0 and a 4 occur, and where nothing decides.
+    nine in ten agree. Raises InputError where both a 0 and a 4 occur, where the explanations speak against what they
+    say, and where nothing decides.
     """
     numbers: Counter[int] = Counter()
     agree: Counter[int] = Counter()
@@ -207,39 +223,37 @@ def cop_base(path: Path) -> int:
             continue
         number = _whole(row["cop"], "cop", where)
         numbers[number] += 1
-        if explained := _EXPLAINED.match(str(row.get("exp") or "")):
+        text = row.get("exp")
+        if number >= 0 and isinstance(text, str) and (explained := _EXPLAINED.match(text)):
             agree[number - LETTERS.index(explained[1].upper())] += 1
-    if numbers[0] and numbers[4]:
-        raise InputError(f"{path}: cop is 0 in {numbers[0]} records and 4 in {numbers[4]}: counted from 0 or from 1?")
-    if numbers[0] or numbers[4]:
-        return 0 if numbers[0] else 1
-    if not sum(numbers[n] for n in (1, 2, 3)):
+    if not sum(numbers[n] for n in range(5)):
         return 0  # no record has a label
-    (best, votes), other = agree.most_common(1)[0] if agree else (None, 0), agree.total()
-    if best in (0, 1) and votes >= 3 and votes >= 0.9 * other:
-        return best
+    votes = {base for base in (0, 1) if agree[base] >= 3 and agree[base] >= 0.9 * agree.total()}
+    found = {base for base, number in ((0, 0), (1, 4)) if numbers[number]} or votes
+    if len(found | votes) == 1:
+        return found.pop()
     raise InputError(
-        f"{path}: cop is never 0 or 4 in {numbers.total()} records, and their explanations do not say whether it is "
-        "counted from 0 (the hub's form) or from 1 (the authors'): give a larger part of the file"
+        f"{path}: is cop counted from 0, as on the hub, or from 1? It is 0 in {numbers[0]} records and 4 in {numbers[4]}; "
+        f"explanations count from 0 in {agree[0]}, from 1 in {agree[1]}. A larger part of the file may tell"
     )
 
 
 def _careqa(row: Row, where: str) -> dict[str, Any]:
-    options = _letters_of(("op1", "op2", "op3", "op4"), row)
+    options = _letters_of(("op1", "op2", "op3", "op4"), row, where)
     groups = {"category": row.get("category"), "year": row.get("year")}
     return _fields(where, _text(row, "question", where), options, row["cop"], groups, key=row.get("unique_id"))
 
 
 def _medmcqa(row: Row, where: str) -> dict[str, Any]:
-    options = _letters_of(("opa", "opb", "opc", "opd"), row)
+    options = _letters_of(("opa", "opb", "opc", "opd"), row, where)
     groups = {"subject": row.get("subject_name"), "choice_type": row.get("choice_type")}
     return _fields(where, _text(row, "question", where), options, row["cop"], groups, key=row.get("id"))
 
 
 def _medbullets(row: Row, where: str) -> dict[str, Any]:
     columns = [f"op{x}" for x in "abcde"] if "opa" in row else [f"choices{x}" for x in "ABCDE"]
-    options = _letters_of(columns, row)
-    _same_text(row, dict(options), where)
+    options = _letters_of(columns, row, where)
+    _same_text(row["answer_idx"], row.get("answer"), dict(options), where)
     return _fields(where, _text(row, "question", where), options, row["answer_idx"])
 
 
@@ -249,36 +263,41 @@ def _medqa(row: Row, where: str) -> dict[str, Any]:
         if not isinstance(data, dict) or {"Question", "Options", "Correct Option"} - data.keys():
             raise InputError(f"{where}: data must hold Question, Options and Correct Option")
         options = _options(data["Options"], where)
+        _same_text(data["Correct Option"], data.get("Correct Answer"), dict(options), where)
         return _fields(where, _text(data, "Question", where), options, data["Correct Option"])
     if "sent1" in row:
-        options = _letters_of((f"ending{i}" for i in range(5)), row)
+        options = _letters_of((f"ending{i}" for i in range(5)), row, where)
         number = _whole(row["label"], "label", where)
         letter = LETTERS[number] if 0 <= number < len(options) else None
         return _fields(where, _text(row, "sent1", where), options, letter)
     options = _options(row["options"], where)
-    _same_text(row, dict(options), where)
-    groups = {"step": row.get("meta_info") if str(row.get("meta_info")).startswith("step") else None}
+    _same_text(row["answer_idx"], row.get("answer"), dict(options), where)
+    step = row.get("meta_info")
+    groups = {"step": step if isinstance(step, str) and step.startswith("step") else None}
     return _fields(where, _text(row, "question", where), options, row["answer_idx"], groups)
 
 
-def _same_text(row: Row, options: dict[str, Any], where: str) -> None:
-    letter = row["answer_idx"]
+def _same_text(letter: Any, answer: Any, options: dict[str, str | None], where: str) -> None:
+    """Refuse an answer given as a text too that is not that of its letter; blanks at the ends do not count."""
     text = options.get(letter) if isinstance(letter, str) else None
-    if row.get("answer") is not None and text != row["answer"]:
-        raise InputError(f"{where}: answer {str(row['answer'])[:80]!r} is not the text of option {letter!r}")
+    if answer is not None and (not isinstance(answer, str) or (text or "").strip() != answer.strip()):
+        raise InputError(f"{where}: answer {str(answer)[:80]!r} is not the text of option {str(letter)[:80]!r}")
 
 
 def _mmlu_pro(row: Row, where: str) -> dict[str, Any]:
     options = [(letter, text) for letter, text in _options(row["options"], where) if text != "N/A"]
     number = _whole(row["answer_index"], "answer_index", where)
-    if not 0 <= number < len(LETTERS) or row.get("answer") not in (None, LETTERS[number]):
-        raise InputError(f"{where}: answer {row.get('answer')!r} is not option number {number}")
+    answer = row.get("answer")
+    if not 0 <= number < len(LETTERS) or answer not in (None, LETTERS[number]):
+        raise InputError(f"{where}: answer {str(answer)[:80]!r} is not option number {number}")
     groups = {"category": row.get("category"), "src": row.get("src")}
     question = _text(row, "question", where)
     return _fields(where, question, options, LETTERS[number], groups, key=row["question_id"])
 
 
 def _medxpertqa(row: Row, where: str) -> dict[str, Any]:
+    if row.get("images"):
+        raise InputError(f"{where}: it has images: this is not MedXpertQA's text part")
     options = _options(row["options"], where)
     stem, found, choices = _text(row, "question", where).rpartition("Answer Choices:")
     if found and choices.split() != " ".join(f"({letter}) {text}" for letter, text in options).split():
@@ -311,18 +330,24 @@ def _pubmedqa(row: Row, where: str) -> dict[str, Any]:
     return _fields(where, question, options, DECISIONS[decision], key=key, context="\n".join(contexts))
 
 
+_BREAK = r"(?:\r?\n|\\n)"  # some copies write a line break as the two characters \n
+_HEAD = rf"[A-Z](?:[.．、:：][ \u3000]*|[ \u3000]+|(?={_BREAK}|$))"  # what follows is the option's text, ".5 mg" too
+
+
 def _cmexam(row: Row, where: str) -> dict[str, Any]:
     if row["Answer"] is None:
         raise _SetAsideError("no_label")
-    answer = _text(row, "Answer", where).strip()
+    answer = re.sub(r"[\s,，、;；]", "", _text(row, "Answer", where)).upper()
     if len(answer) > 1 and set(answer) <= set(LETTERS):
         raise _SetAsideError("several_answers")
-    # Some copies write a line break as the two characters \n.
-    lines = re.split(r"(?:\r?\n|\\n)[ \u3000]*(?=[A-Z][ .．、:：\u3000])", _text(row, "Options", where).strip())
-    options = [(line[:1], line[1:].lstrip(" .．、:：\u3000")) for line in lines]
-    letters = [letter for letter, _ in options]
-    if letters != sorted(set(letters)) or not set(letters) <= set(LETTERS):
-        raise InputError(f"{where}: Options must be lines that begin with rising letters, found {letters}")
+    if isinstance(row["Options"], str):
+        lines = re.split(rf"{_BREAK}[ \u3000]*(?={_HEAD})", _text(row, "Options", where).strip())
+        options = [(head[0][0], line[head.end() :]) for line in lines if (head := re.match(_HEAD, line))]
+        letters = [letter for letter, _ in options]
+        if len(options) < len(lines) or letters != sorted(set(letters)):
+            raise InputError(f"{where}: Options must be lines that begin with rising letters, found {letters}")
+    else:
+        options = _options(row["Options"], where)
     return _fields(where, _text(row, "Question", where), options, answer, language="zh")
 
 

@@ -1,16 +1,18 @@
 r"""Rows of a table file, whatever its form: JSON Lines, JSON, CSV, TSV or parquet, as it is or in .gz or .xz.
 
 - the form is decided by what stands in the file: an array in a .jsonl and lines in a .json are both common
-- JSON documents may be a list of rows, rows by id, or columns ({column: {"0": ...}} or {column: [...]})
+- JSON documents may be a list of rows, rows by id, columns ({column: {"0": ...}} or {column: [...]}), or one row
 - a bare NaN and an empty CSV cell are None, as is an absent one
-- CSV is UTF-8, or GB 18030 where it is not UTF-8; nothing else is guessed
+- CSV is UTF-8, or GB 18030 where it is not UTF-8 and reads as Chinese; nothing else is guessed
 - left out: what the columns mean (public_sets.py)
 """
 
 import codecs
+import contextlib
 import csv
 import io
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from model.errors import InputError
 
 Row = dict[str, Any]
 ID = "@id"  # the column that holds the id of a document of rows by id
-CSV_LIMIT = 1 << 20  # characters in one CSV cell
+CSV_LIMIT = 1 << 20  # characters in one CSV record: memory stays bounded
+PARQUET_BATCH = 256  # rows in memory at a time
 
 
 def table_suffix(path: Path) -> str:
@@ -53,19 +56,18 @@ def _is_lines(path: Path, suffix: str) -> bool:
         rest = any(line.strip() for line in iter(lambda: file.readline(1 << 16), b""))
     if first.lstrip()[:1] == b"[":
         return False
-    if suffix != ".json":
-        return True
     try:
-        value = parse_json(first, "")
-    except InputError:  # the first line of an indented document
-        return b"}" in first and rest
-    return rest or not (isinstance(value, dict) and all(isinstance(v, dict | list) for v in value.values()))
+        value = parse_json(first, "", nan_is_null=True)
+    except InputError:  # a broken record, or the first line of an indented document
+        return first.rstrip().endswith(b"}") or (suffix != ".json" and not rest)
+    one_document = isinstance(value, dict) and all(isinstance(v, dict | list) for v in value.values())
+    return rest or suffix != ".json" or not one_document
 
 
 def _document_rows(path: Path) -> Iterator[tuple[str, Row]]:
     value = read_json(path, nan_is_null=True)
     for number, row in enumerate(_rows_of(value, path), start=1):
-        where = f"{path}: record {repr(row[ID]) if isinstance(row, dict) and ID in row else number}"
+        where = f"{path}: record {repr(row[ID])[:80] if isinstance(row, dict) and ID in row else number}"
         if not isinstance(row, dict):
             raise InputError(f"{where}: expected a JSON object, found {type(row).__name__}")
         yield where, row
@@ -85,54 +87,77 @@ def _rows_of(value: Any, path: Path) -> list[Any]:
             if odd := [name for name, column in value.items() if column.keys() != numbers]:
                 raise InputError(f"{path}: column {odd[0]!r} has other row numbers than the first")
             return [{name: column[n] for name, column in value.items()} for n in numbers]
-        return [{ID: key, **row} for key, row in value.items()]
+        return [{**row, ID: key} for key, row in value.items()]
+    if not all(isinstance(column, dict | list) for column in columns):
+        return [value]
     raise InputError(f"{path}: expected rows: a list of objects, objects by id, or columns of equal length")
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
-    encoding = _encoding(path)
+    encoding, number, size = _encoding(path), 0, 0
     with open_bytes(path) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+
+        def lines() -> Iterator[str]:
+            nonlocal size
+            for line in iter(partial(text.readline, CSV_LIMIT), ""):
+                size += len(line)
+                if size >= CSV_LIMIT:
+                    raise InputError(f"{path}: record {number}: over {CSV_LIMIT:,} characters; is a quote missing?")
+                yield line
+
         csv.field_size_limit(CSV_LIMIT)
-        reader = csv.DictReader(text, delimiter=delimiter, strict=True)
+        reader = csv.reader(lines(), delimiter=delimiter, strict=True)
         try:
-            names = reader.fieldnames or []
+            names = next(reader, [])
             if len(set(names)) < len(names) or len(names) < 2:
-                raise InputError(f"{path}: expected a header of two or more different column names, found {names}")
-            for number, row in enumerate(reader, start=1):
-                if None in row:
-                    raise InputError(f"{path}: record {number}: more cells than the header's {len(names)}")
-                yield f"{path}: record {number}", {name: cell or None for name, cell in row.items()}
+                raise InputError(f"{path}: expected two or more different column names, found {str(names)[:200]}")
+            number, size = 1, 0
+            for cells in reader:
+                size = 0
+                if not cells:  # a blank line
+                    continue
+                if len(cells) != len(names):
+                    raise InputError(f"{path}: record {number}: {len(cells)} cells, the header has {len(names)}")
+                yield f"{path}: record {number}", {n: cell or None for n, cell in zip(names, cells, strict=True)}
+                number += 1
         except csv.Error as error:
-            raise InputError(f"{path}: line {reader.line_num}: not CSV: {error}") from error
+            raise InputError(f"{path}: record {number}, line {reader.line_num}: not CSV: {error}") from error
 
 
 def _encoding(path: Path) -> str:
-    decoders = {name: codecs.getincrementaldecoder(name)() for name in ("utf-8-sig", "gb18030")}
-    with open_bytes(path) as file:
-        while decoders:
-            block = file.read(1 << 20)
-            for name, decoder in list(decoders.items()):
-                try:
-                    decoder.decode(block, final=not block)
-                except UnicodeDecodeError:
-                    del decoders[name]
-            if not block:
-                break
-    if not decoders:
-        raise InputError(f"{path}: neither UTF-8 nor GB 18030")
-    return next(iter(decoders))
+    with contextlib.suppress(UnicodeDecodeError):
+        for _ in _blocks(path, "utf-8-sig"):
+            pass
+        return "utf-8-sig"
+    # Windows-1252 and torn UTF-8 may be read as GB 18030 too, but then as rare characters.
+    common = rare = 0
+    with contextlib.suppress(UnicodeDecodeError):
+        for text in _blocks(path, "gb18030"):
+            plain, daily = (len(text.encode(code, "ignore")) for code in ("ascii", "gb2312"))
+            common += (daily - plain) // 2
+            rare += len(text) - plain - (daily - plain) // 2
+        if 2 * rare <= common:
+            return "gb18030"
+    raise InputError(f"{path}: neither UTF-8 nor Chinese text in GB 18030: save it as UTF-8")
+
+
+def _blocks(path: Path, encoding: str) -> Iterator[str]:
+    with open_bytes(path) as file, io.TextIOWrapper(file, encoding=encoding) as text:
+        yield from iter(partial(text.read, 1 << 20), "")
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import parquet
     except ImportError:
         raise InputError(f"{path}: reading parquet needs pyarrow: pip install pyarrow") from None
+    number = 0
     with open_bytes(path) as file:
         try:
-            batches = parquet.ParquetFile(file).iter_batches()
-            rows = (row for batch in batches for row in batch.to_pylist())
-            for number, row in enumerate(rows, start=1):
-                yield f"{path}: record {number}", {k: None if v != v else v for k, v in row.items()}
-        except ArrowException as error:
-            raise InputError(f"{path}: not parquet: {' '.join(str(error).split())[:200]}") from error
+            for batch in parquet.ParquetFile(file).iter_batches(PARQUET_BATCH):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}: record {number}", {k: None if v != v else v for k, v in row.items()}
+        except Exception as error:  # a damaged file makes pyarrow raise nearly any
+            what = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: record {number + 1}: not parquet, or damaged: {what}") from error
