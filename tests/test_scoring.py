@@ -228,7 +228,20 @@ def test_the_mean_of_benchmarks_is_unweighted():
     assert found["macro"]["cot"]["of"] == ["one", "two"]
     assert not found["macro"]["cot"]["papers_nine"]
     assert scores["one", "cot"] == {"x": 1.0}
-    json.dumps(found, allow_nan=True)
+    low, high = (found["macro"]["cot"][end] for end in ("accuracy_low", "accuracy_high"))
+    each = [wilson_interval(1, 1), wilson_interval(0, 9)]  # no score varies, which is no proof of certainty
+    assert (low, high) == ((each[0][0] + each[1][0]) / 2, (each[0][1] + each[1][1]) / 2)
+    records[-1]["correct"] = True
+    found, _ = summarise_all([loaded(few, "one"), loaded(many, "two")], records)
+    assert found["macro"]["cot"]["accuracy"] == pytest.approx((1 + 1 / 9) / 2)
+    assert found["macro"]["cot"]["accuracy_high"] < 0.7
+
+
+def test_the_commonest_letter_is_a_level_to_beat():
+    questions = [question(str(i), "AABAC"[i]) for i in range(5)]
+    found = summarise(loaded(questions), [answer(q, "B") for q in questions])
+    assert found["commonest_letter"] == 0.6
+    assert "60.0" in results_table([("mine", "model", found)])
 
 
 # Comparisons

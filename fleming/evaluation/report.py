@@ -29,6 +29,7 @@ def results_table(rows: Sequence[tuple[str, str, Summary]]) -> str:
         "questions": [f"{s['n']:,}" for _, _, s in rows],
         "accuracy [95 % interval]": [with_interval(s) for _, _, s in rows],
         "chance": [percent(s["chance"]) for _, _, s in rows],
+        "commonest letter": [percent(s.get("commonest_letter")) for _, _, s in rows],
     }
     by_grade = [s.get("breakdown", {}).get("difficulty", {}) for _, _, s in rows]
     for grade in DIFFICULTIES:

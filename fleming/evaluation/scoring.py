@@ -107,7 +107,7 @@ def summarise_all(
     found = {b.name: {p: summarise(b, given[b.name, p]) for p in protocols} for b in benchmarks}
     means = {}
     for protocol in protocols if len(benchmarks) > 1 else ():
-        mean = macro_average([[scores[b.name, protocol][q.id] for q in b.headline] for b in benchmarks])
+        mean = _macro([[scores[b.name, protocol][q.id] for q in b.headline] for b in benchmarks])
         means[protocol] = {
             "of": [b.name for b in benchmarks],
             "papers_nine": {b.name for b in benchmarks} == set(PAPER_NINE),
@@ -118,6 +118,14 @@ def summarise_all(
             "chance": sum(found[b.name][protocol]["chance"] for b in benchmarks) / len(benchmarks),
         }
     return {"benchmarks": found, "macro": means}, scores
+
+
+def _macro(groups: Sequence[Sequence[float]]) -> Interval:
+    """Return macro_average; where no benchmark has a spread to resample, the mean of Wilson's bounds, which is wide."""
+    if any(set(group) not in ({0.0}, {1.0}) for group in groups):
+        return macro_average(groups)
+    each = [accuracy(group, 1) for group in groups]
+    return Interval(*(sum(getattr(i, end) for i in each) / len(each) for end in ("value", "low", "high")))
 
 
 def _share(flags: Iterable[bool]) -> float:
@@ -140,6 +148,7 @@ def _scored(questions: Sequence[Question], scores: Mapping[str, float], samples:
         "accuracy_low": found.low,
         "accuracy_high": found.high,
         "chance": sum(1 / len(q.options) for q in questions) / len(questions),
+        "commonest_letter": max(Counter(q.answer for q in questions).values()) / len(questions),
     }
 
 
