@@ -18,6 +18,7 @@ is refused with its place. Left out: which file is which benchmark (evaluation/b
 """
 
 import ast
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -30,6 +31,7 @@ from fleming.records import LETTERS, SPLITS, Question, question_from_json
 from model.errors import InputError
 
 OWN = "own"
+NEVER_TRAINED_ON = ("careqa", "jmed", "medbullets", "medxpertqa", "mmlu_pro")  # published as benchmarks alone
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def read_set(path: str | Path, name: str | None = None) -> QuestionSet:
             set_aside.append({"record": where, "code": str(reason)})
             continue
         if question.id in seen:
-            raise InputError(f"{where}: id {question.id!r} occurs twice")
+            raise InputError(f"{where}: id {question.id[:200]!r} occurs twice")
         seen.add(question.id)
         questions.append(question)
     if not questions:
@@ -97,8 +99,8 @@ def _reader(name: str, path: Path) -> Callable[[Row, str], Question]:
     public = SETS[name]
     base = cop_base(path) if name == "medmcqa" else 1
     stem = re.sub(r"(\.(jsonl?|csv|tsv|parquet|gz|xz))+$", "", path.name, flags=re.IGNORECASE)
-    words = ("dev" if w.startswith("val") else w for w in re.split(r"[^a-z]+", stem.lower()))  # phrases_no_exclude_test
-    split = next((word for word in words if word in SPLITS), "train")
+    words = re.split(r"[^a-z]+", stem.lower().replace("validation", "dev"))  # phrases_no_exclude_test
+    split = next((word for word in words if word in SPLITS), "test" if name in NEVER_TRAINED_ON else "train")
 
     def read(row: Row, where: str) -> Question:
         if missing := public.missing(row):
@@ -106,8 +108,8 @@ def _reader(name: str, path: Path) -> Callable[[Row, str], Question]:
         if name in ("careqa", "medmcqa"):
             row = {**row, "cop": _cop(row, base, where)}
         fields = public.read(row, where)
-        key = fields.pop("key", row.get(ID))
-        if key in (None, ""):
+        key = fields.pop("key", None)
+        if key in (None, "") and (key := row.get(ID)) is None:
             key = re.split(r"[: ]", where)[-1]  # the record's number
         if (key := _plain(key)) is None:
             raise InputError(f"{where}: its id must be a text or a number")
@@ -149,7 +151,7 @@ def _plain(value: Any) -> str | None:
     """An id or a group as text: 2804 also where a table tool has made 2804.0 of it; None for other types."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    return re.sub(r"^([0-9]+)\.0$", r"\1", str(value))
+    return re.sub(r"\A(-?[0-9]+)\.0\Z", r"\1", str(value))
 
 
 def _letters_of(columns: Iterable[str], row: Row, where: str) -> list[tuple[str, str | None]]:
@@ -181,7 +183,7 @@ def _literal(value: Any, where: str) -> Any:
     try:
         tree = ast.parse(value, mode="eval").body
         found = ast.literal_eval(tree)
-        str(found).encode()  # half a surrogate pair could not be written again
+        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise InputError(f"{where}: not a Python literal: {value[:80]!r}") from error
     if isinstance(tree, ast.Dict) and len(found) < len(tree.keys):
@@ -233,8 +235,8 @@ def cop_base(path: Path) -> int:
     if len(found | votes) == 1:
         return found.pop()
     raise InputError(
-        f"{path}: is cop counted from 0, as on the hub, or from 1? It is 0 in {numbers[0]} records and 4 in {numbers[4]}; "
-        f"explanations count from 0 in {agree[0]}, from 1 in {agree[1]}. A larger part of the file may tell"
+        f"{path}: is cop counted from 0 (the hub) or from 1 (the authors)? It is 0 {numbers[0]} times and 4 "
+        f"{numbers[4]} times; explanations count from 0 {agree[0]} times, from 1 {agree[1]}. Give more of the file"
     )
 
 

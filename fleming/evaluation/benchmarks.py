@@ -32,7 +32,7 @@ class Benchmark:
     document: str
     """What the log-likelihood protocol completes, a key of loglikelihood.DOCUMENTS."""
     options: int | None = None
-    """Options of (nearly) all its questions, where two forms differ in it."""
+    """Options of each of its questions; None where they differ among them."""
     category: str | None = None
     """Of several in its file."""
     official_split: bool = False
@@ -46,14 +46,14 @@ class Benchmark:
 MEDBULLETS = {"set": "medbullets", "size": 308, "document": "letters"}
 MMLU_PRO = {"set": "mmlu_pro", "document": "letters"}
 BENCHMARKS = {
-    "careqa": Benchmark("careqa", 5621, ("careqa_en*", "careqa*", "care_qa*"), "choices"),
+    "careqa": Benchmark("careqa", 5621, ("careqa_en*", "careqa*", "care_qa*"), "choices", 4),
     "jmed": Benchmark("jmed", 1000, ("jmed*",), "letters"),
     "medbullets": Benchmark(**MEDBULLETS, files=("medbullets_op4*", "medbullets*"), options=4, distinct=True),
     "medbullets_op5": Benchmark(**MEDBULLETS, files=("medbullets_op5*",), options=5, distinct=True, in_paper=False),
-    "medmcqa": Benchmark("medmcqa", 4183, ("medmcqa*dev*", "medmcqa*validation*", "dev", "validation*"), "choices"),
+    "medmcqa": Benchmark("medmcqa", 4183, ("medmcqa*dev*", "medmcqa*validation*", "dev", "validation*"), "choices", 4),
     "medqa": Benchmark("medqa", 1273, ("phrases_no_exclude_test*", "medqa*4*test*", "medqa*test*"), "question", 4),
     "medqa_op5": Benchmark("medqa", 1273, ("medqa*5*test*", "test"), "question", 5, in_paper=False),
-    "medxpertqa": Benchmark("medxpertqa", 2450, ("medxpertqa*text*", "*text*test*", "medxpertqa*"), "letters"),
+    "medxpertqa": Benchmark("medxpertqa", 2450, ("medxpertqa*text*", "*text*test*", "medxpertqa*"), "letters", 10),
     "pubmedqa": Benchmark("pubmedqa", 500, ("ori_pqal", "pubmedqa*", "pqa_labeled*"), "abstract", official_split=True),
     "pubmedqa_1000": Benchmark("pubmedqa", 1000, ("ori_pqal", "pubmedqa*", "pqa_labeled*"), "abstract", in_paper=False),
     "mmlu_pro_biology": Benchmark(**MMLU_PRO, size=717, files=("mmlu*pro*biology*", "mmlu*pro*"), category="biology"),
@@ -90,7 +90,10 @@ class LoadedBenchmark:
     @property
     def distinct(self) -> list[Question]:
         """The questions less those whose stem (with its context) an earlier one has."""
-        return list({stem(q): q for q in reversed(self.questions)}.values())[::-1]
+        first: dict[str, Question] = {}
+        for q in self.questions:
+            first.setdefault(stem(q), q)
+        return list(first.values())
 
 
 def load_benchmark(name: str, path: Path) -> LoadedBenchmark:
@@ -118,6 +121,8 @@ def load_benchmark(name: str, path: Path) -> LoadedBenchmark:
         if usual != known.options:
             other = next((n for n, b in BENCHMARKS.items() if b.set == known.set and b.options == usual), "another")
             raise InputError(f"{path}: its questions have {usual} options, {name} has {known.options}: is it {other}?")
+        if odd := sum(len(q.options) != usual for q in questions):
+            warnings.append(f"{path}: {odd:,} of {len(questions):,} questions have not {usual} options")
     count = len(questions) + len(found.set_aside)
     if count != known.size:
         warnings.append(f"{path} has {count:,} records, {name} as published has {known.size:,}: not the same set")
@@ -132,15 +137,19 @@ def find_file(name: str, folder: Path) -> Path:
     known = BENCHMARKS.get(name)
     if known is None:
         raise InputError(f"{folder}: is a folder, and {name!r} is none of the benchmarks {', '.join(BENCHMARKS)}")
-    plain = {p.name.lower().replace("-", "_"): p for p in folder.iterdir() if p.is_dir()} if folder.is_dir() else {}
-    inside = [plain[n] for n in (name, known.set) if n in plain]
-    for place in (*inside, folder):
-        files = sorted(p for p in place.iterdir() if p.is_file() and table_suffix(p)) if place.is_dir() else []
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    inside = [
+        [p for d in entries if d.is_dir() and d.name.lower().replace("-", "_") == n for p in sorted(d.iterdir())]
+        for n in dict.fromkeys((name, known.set))
+    ]
+    for files in (*inside, entries):
+        tables = [p for p in files if p.is_file() and table_suffix(p)]
         for pattern in known.files:
-            matches = [p for p in files if fnmatch.fnmatch(p.name.lower().partition(".")[0].replace("-", "_"), pattern)]
+            named = (p.name.lower().partition(".")[0].replace("-", "_") for p in tables)
+            matches = [p for p, plain in zip(tables, named, strict=True) if fnmatch.fnmatch(plain, pattern)]
             if len(matches) > 1:
-                listed = ", ".join(p.name for p in matches)
-                raise InputError(f"{place}: {listed} may be {name}: name one by evaluate.benchmarks.{name}=FILE")
+                listed = ", ".join(str(p.relative_to(folder)) for p in matches)
+                raise InputError(f"{folder}: {listed} may be {name}: name one by evaluate.benchmarks.{name}=FILE")
             if matches:
                 return matches[0]
     raise InputError(f"{folder}: no file of {name} in it, looked for {' and '.join(known.files)} there or in {name}/")
@@ -155,7 +164,8 @@ def _official_split(found: QuestionSet, path: Path) -> tuple[list[Question], Pat
             f"{path.name}, or evaluate all of them as pubmedqa_1000"
         )
     truth = read_json(truth_file)
-    if not isinstance(truth, dict) or not all(isinstance(d, str) and d in DECISIONS for d in truth.values()):
+    decisions = list(truth.values()) if isinstance(truth, dict) else []
+    if not decisions or not all(isinstance(d, str) and d in DECISIONS for d in decisions):
         raise InputError(f"{truth_file}: expected an object of PMID -> yes, no or maybe")
     questions = [q for q in found.questions if q.id.rpartition("/")[2] in truth]
     if len(questions) < len(truth):
@@ -171,13 +181,20 @@ def stem(question: Question) -> str:
     return " ".join(f"{question.context or ''} {question.question}".casefold().split())
 
 
-_FIGURE = r"(?:figure|image|photograph|photo|picture|diagram|graph|exhibit|illustration)s?"
-_STUDY = r"(?:ecg|ekg|electrocardiogram|radiograph|x-?ray|scan|mri|smear|tracing|biopsy|micrograph|ultrasound)s?"
+_FIGURE = r"(?:figure|fig|image|photograph|photo|picture|diagram|graph|exhibit|illustration)s?"
+_STUDY = (
+    r"(?:photograph|(?:photo)?micrograph|graph|diagram|ecg|ekg|electrocardiogram|cardiotocograph|radiograph"
+    r"|x[- ‑]?ray|cxr|ct|cect|scan|mri|ultrasound|smear|tracing|biopsy|specimen)s?"
+)
+_WHOSE = r"(?: (?:of|from)(?: (?!(?:is|are|was|were|and|which)\b)[\w'’-]+){1,12})?"  # "of the patient's left hand"
 _MENTIONS_FIGURE = re.compile(
     rf"\b(?:(?:shown|seen|depicted|given|marked|labell?ed) (?:here |below )?in (?:the |this )?(?:\w+ )?{_FIGURE}"
     rf"|{_FIGURE} (?:is |are )?(?:shown|below|above|attached|given|provided)|(?:see|refer to) (?:the |this )?{_FIGURE}"
-    rf"|(?:the |this )?(?:following|attached|accompanying|given) {_FIGURE}"
-    rf"|{_STUDY} (?:is|are|was) (?:shown|given|attached|provided|depicted))\b|如图|下图|附图|见图|图示|图中",
+    rf"|(?:figure|fig|image)s? (?-i:[A-J]|[1-9])|(?<!clinical )(?:figure|fig|image|picture|graph)s? (?:shows|depicts)"
+    rf"|(?:(?<!of the )following|attached|accompanying|given) {_FIGURE}"
+    rf"|{_STUDY}{_WHOSE} (?:is|are|was|were) (?:(?:done|performed|obtained|taken) )?(?:and |as )?(?:is )?"
+    rf"(?:shown|given|attached|provided|depicted)|by (?:the |an )?(?:\w+ )?arrows?)\b"
+    r"|如图|下图|附图|见图|(?<![\u4e00-\u9fff])图[中示]",  # not the "shows" of "心电图示", an ECG shows
     re.IGNORECASE,
 )
 
@@ -221,15 +238,16 @@ def defects(questions: Sequence[Question]) -> dict[str, list[str]]:
 def gold_letters(questions: Sequence[Question]) -> tuple[dict[str, float], str | None]:
     """Return the share of each letter among the right answers, and a warning where one is far too frequent.
 
-    Far: three times its chance in 50 questions or more; a model that likes that letter is rewarded for it.
+    Far: three times its chance, or over half the way from chance to always, in 50 questions or more; a model that likes
+    that letter is rewarded for it.
     """
     counts = Counter(q.answer for q in questions)
     letter, most = counts.most_common(1)[0]
     chance = sum(1 / len(q.options) for q in questions if letter in q.options) / len(questions)
-    share = most / len(questions)
+    share, far = most / len(questions), min(3 * chance, (1 + chance) / 2)
     warning = f"the right answer is {letter} in {100 * share:.0f} % of the questions, by chance {100 * chance:.0f} %"
     shares = {name: counts[name] / len(questions) for name in sorted(counts)}
-    return shares, warning if len(questions) >= 50 and share > 3 * chance else None
+    return shares, warning if len(questions) >= 50 and share > far else None
 
 
 def known_sizes() -> dict[str, tuple[int, ...]]:

@@ -5,18 +5,17 @@ Source: TIGER-Lab's evaluate_from_local.py and compute_accuracy.py, from 14 July
 their level-1 rule (the first search alone).
 """
 
-import codecs
 import random
 import re
 from collections import deque
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
-from string import ascii_uppercase as LETTERS
 from typing import Any
 
 from fleming.answer import parse_answer
-from fleming.files import open_bytes, read_json, read_jsonl
+from fleming.data.tables import read_rows
+from fleming.records import LETTERS
 from model.errors import InputError
 
 _ANSWER_IS = re.compile(r"answer is \(?([A-J])\)?")
@@ -51,7 +50,7 @@ def official_guess(letters: int = 10) -> str:
 
 
 def compare_outputs(path: str | Path) -> dict[str, Any]:
-    """Return how the official rule and our strict parser read a file of stored outputs, a JSON list or JSON lines.
+    """Return how the official rule and our strict parser read a file of stored outputs; see `read_rows`.
 
     A record has options (2 to 26 strings, lettered A, B, ...), answer (a letter), generated_text and perhaps pred.
     Returned: n; `accuracy` of each rule, a share of n (no answer is wrong; "official_with_guess" uses official_guess);
@@ -76,23 +75,20 @@ def compare_outputs(path: str | Path) -> dict[str, Any]:
             pred[kind] += 1
             lists["pred_differ"] += [read | {"pred": record["pred"]}] if kind == "differ" else []
     if n == 0:
-        raise InputError(f"{path}: no records; expected a JSON list or JSON lines of stored outputs")
+        raise InputError(f"{path}: no records; expected stored outputs")
     accuracy = {rule: count / n for rule, count in right.items()}
     return {"n": n, "accuracy": accuracy, "branches": branches, "strict_abstained": abstained, "pred": pred, **lists}
 
 
 def _records(path: str | Path) -> Iterator[tuple[int, dict[str, str], str, str, dict[str, Any]]]:
     """Yield (number, lettered options, generated_text, answer, record), checked."""
-    with open_bytes(path) as file:
-        is_list = file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
-    rows = ((path, row) for row in read_json(path)) if is_list else read_jsonl(path)
-    for number, (where, row) in enumerate(rows, start=1):
-        options = row.get("options") if isinstance(row, dict) else None
+    for number, (where, row) in enumerate(read_rows(path), start=1):
+        options = row.get("options")
         if not isinstance(options, list) or not 2 <= len(options) <= 26 or not all(isinstance(o, str) for o in options):
-            raise InputError(f"{where}: record {number}: expected an object with options, a list of 2 to 26 strings")
+            raise InputError(f"{where}: expected an object with options, a list of 2 to 26 strings")
         lettered = dict(zip(LETTERS, options, strict=False))
         if not isinstance(row.get("answer"), str) or row["answer"] not in lettered:
-            raise InputError(f"{where}: record {number}: expected answer, a letter from A to {max(lettered)}")
+            raise InputError(f"{where}: expected answer, a letter from A to {max(lettered)}")
         if not isinstance(row.get("generated_text"), str) or not isinstance(row.get("pred"), str | None):
-            raise InputError(f"{where}: record {number}: expected generated_text, and pred if any, to be strings")
+            raise InputError(f"{where}: expected generated_text, and pred if any, to be strings")
         yield number, lettered, row["generated_text"], row["answer"], row
