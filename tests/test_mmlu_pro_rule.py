@@ -218,7 +218,7 @@ GOOD = record("x")
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "no records"),
+        ("", "not strict JSON"),
         ("[]", "no records"),
         ("{", "not strict JSON"),
         ("[1]", "record 1: expected a JSON object"),

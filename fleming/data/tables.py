@@ -54,8 +54,6 @@ def _is_lines(path: Path, suffix: str) -> bool:
         while first and not first.strip():
             first = file.readline(MAX_BYTES + 8).removeprefix(codecs.BOM_UTF8)
         rest = any(line.strip() for line in iter(lambda: file.readline(1 << 16), b""))
-    if not first:
-        return True  # of an empty file
     if first.lstrip()[:1] == b"[":
         return False
     try:
