@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import itertools
 import json
-import re
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -25,19 +24,17 @@ import torch
 from fleming.answer import parse_answer
 from fleming.config import parse_command_line, run_script
 from fleming.evaluation.answers import Answers
-from fleming.evaluation.benchmarks import BENCHMARKS, PAPER_NINE, LoadedBenchmark, known_sizes, load_benchmark
-from fleming.evaluation.comparison import compare_runs, describe_comparison, describe_difference
+from fleming.evaluation.benchmarks import BENCHMARKS, PAPER_NINE, LoadedBenchmark, known_sizes, load_benchmark, load_own
+from fleming.evaluation.comparison import compare_runs, describe_comparison, describe_difference, difference
 from fleming.evaluation.generation import cot, cot_length, describe_cot
-from fleming.evaluation.items import Asked, all_asked
-from fleming.evaluation.loglikelihood import characters, describe_loglikelihood, loglikelihood
+from fleming.evaluation.items import Asked, Item, all_asked
+from fleming.evaluation.loglikelihood import describe_loglikelihood, encode_item, fed_tokens, loglikelihood
 from fleming.evaluation.mmlu_pro_rule import compare_outputs
 from fleming.evaluation.report import about_data, about_model, results_table
 from fleming.evaluation.scoring import summarise_all
-from fleming.evaluation.statistics import paired_difference
 from fleming.evaluation.table_check import check_table, describe
 from fleming.files import read_json, write_atomic
-from fleming.prompt import question_messages
-from fleming.records import LETTERS, Question
+from fleming.prompt import question_messages, with_options
 from fleming.settings import Config
 from fleming.training.metrics import progress_bar
 from fleming.training.parallel import World, compute_dtype, join_world, pick_device
@@ -78,12 +75,13 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
             began = time.perf_counter()
             files = {f"{b.name}.{i}": path for b in benchmarks for i, path in enumerate(b.files)}
             hashes = world.from_main(input_hashes, {"model": model_folder, **files})
+            folder = Path(cfg.run_dir, "eval", name)
+            before = world.from_main(read_results, folder)
             with world.together():
                 transformer, tokenizer = load_model(model_folder, world.dtype, world.device, cfg.chat_format)
             sampler = Sampler(transformer, tokenizer, cfg.evaluate.max_num_seqs)
             with world.together():
                 plans = [(b, p, plan(b, p, sampler, cfg)) for b in benchmarks for p in cfg.evaluate.protocols]
-            folder = Path(cfg.run_dir, "eval", name)
             answers = Answers(folder, settings(cfg, hashes, world), world)
 
             for benchmark, protocol, wanted in plans:
@@ -107,34 +105,52 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
             given = answers.collect([asked.key for _, _, wanted in plans for asked in wanted])
             if world.is_main:
                 results[name], scores[name] = summarise_all(benchmarks, given)
-                machine = {"device": str(world.device), "processes": world.size, "versions": versions()}
-                about = {"model": str(model_folder), "seed": cfg.seed, **machine, "sha256": hashes}
+                command = {"device": str(world.device), "processes": world.size, "versions": versions()}
+                command |= {"limit": cfg.evaluate.limit, "seconds": time.perf_counter() - began}
+                about = {"model": str(model_folder), "seed": cfg.seed, "last_command": command, "sha256": hashes}
                 protocols = {p: PROTOCOLS[p](cfg) for p in cfg.evaluate.protocols}
-                seconds = {"seconds": time.perf_counter() - began}
-                write_results(folder, {**about, "protocols": protocols, **results[name], "time": seconds})
+                write_results(folder, before, {**about, **results[name]}, protocols)
         if world.is_main:
             print_results(results, scores, cfg)
 
 
-def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """Write results.json; what an earlier command found by other protocols or on other benchmarks stays in it."""
+def read_results(folder: Path) -> dict[str, Any]:
+    """Return results.json of an earlier command, or nothing. Raises InputError for a file that is none."""
     path = folder / "results.json"
-    before = read_json(path) if path.exists() else {}
-    for name in ("sha256", "protocols", "macro"):
-        results[name] = before.get(name, {}) | results[name]
-    kept = before.get("benchmarks", {})
-    results["benchmarks"] = kept | {b: kept.get(b, {}) | found for b, found in results["benchmarks"].items()}
-    write_atomic(path, json.dumps(results, ensure_ascii=False, indent=1) + "\n")
+    found = read_json(path) if path.exists() else {}
+    parts = [found.get(name, {}) for name in ("benchmarks", "sha256")] if isinstance(found, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts) or not all(isinstance(b, dict) for b in parts[0].values()):
+        raise InputError(f"{path}: not the results of an evaluation; move it away")
+    return found
+
+
+def write_results(
+    folder: Path, before: Mapping[str, Any], results: dict[str, Any], protocols: Mapping[str, str]
+) -> None:
+    """Write results.json: what this command found, and what earlier ones did by other protocols or on other benchmarks.
+
+    Each score carries its own protocol. The means are of this command's benchmarks alone.
+    """
+    benchmarks = dict(before.get("benchmarks", {}))
+    for name, by_protocol in results["benchmarks"].items():
+        scored = {p: {"protocol": protocols[p], **summary} for p, summary in by_protocol.items()}
+        benchmarks[name] = benchmarks.get(name, {}) | scored
+    results = {**results, "sha256": before.get("sha256", {}) | results["sha256"], "benchmarks": benchmarks}
+    text = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
+    write_atomic(folder / "results.json", text + "\n")
 
 
 def plan(benchmark: LoadedBenchmark, protocol: str, sampler: Sampler, cfg: Config) -> list[Asked]:
-    """Return the answers that are wanted. Raises InputError for a question that is too long for the model."""
+    """Return the answers that are wanted. Raises InputError for a question that this model cannot be asked."""
+    ev = cfg.evaluate
     if protocol == "cot":
-        samples, reshuffles, measure = cfg.evaluate.samples, cfg.evaluate.reshuffles, partial(cot_length, sampler, cfg)
-    else:
-        shows_options = benchmark.document != "abstract"  # else their order cannot matter
-        samples, reshuffles, measure = 1, cfg.evaluate.reshuffles * shows_options, characters
-    return all_asked(benchmark.name, benchmark.questions, protocol, samples, reshuffles, cfg.seed, measure)
+        return all_asked(benchmark, protocol, ev.samples, ev.reshuffles, cfg.seed, partial(cot_length, sampler, cfg))
+
+    def length(item: Item) -> int:
+        return fed_tokens(encode_item(sampler.tokenizer, benchmark.document, item))
+
+    shows_options = benchmark.document != "abstract"  # else their order cannot matter
+    return all_asked(benchmark, protocol, 1, ev.reshuffles * shows_options, cfg.seed, length)
 
 
 def settings(cfg: Config, hashes: Mapping[str, str], world: World) -> dict[str, Any]:
@@ -165,8 +181,19 @@ def load_benchmarks(cfg: Config, chosen: str) -> list[LoadedBenchmark]:
         loaded = [load_benchmark(name, Path(ev.benchmarks.get(name, ev.benchmark_folder))) for name in names]
     else:
         source = Path(ev.questions or Path(cfg.run_dir, "data/test.jsonl"))
-        loaded = [load_benchmark(source.stem, source)]
-    return [dataclasses.replace(b, questions=b.questions[: ev.limit or None]) for b in loaded]
+        loaded = [load_own(source, source.name.partition(".")[0])]
+    return [limited(benchmark, ev.limit) for benchmark in loaded]
+
+
+def limited(benchmark: LoadedBenchmark, limit: int) -> LoadedBenchmark:
+    """Return the benchmark with its first questions alone, and a warning that says so; 0 is no limit."""
+    total = len(benchmark.questions)
+    if not limit or limit >= total:
+        return benchmark
+    warning = f"only the first {limit:,} of {total:,} questions (evaluate.limit)"
+    return dataclasses.replace(
+        benchmark, questions=benchmark.questions[:limit], warnings=[*benchmark.warnings, warning]
+    )
 
 
 def print_results(
@@ -174,7 +201,9 @@ def print_results(
 ) -> None:
     """Print for each protocol the table, what else there is to say, and the stages' paired differences."""
     models = list(results)
-    pairs = [*itertools.pairwise(models), *([(models[1], models[3])] if len(models) == 4 else [])]
+    pairs = list(itertools.pairwise(models))
+    if len(models) == 4:  # base, cold start, stage 1, stage 2: what RL did as a whole
+        pairs.append((models[1], models[3]))
     benchmarks = results[models[0]]["benchmarks"]
     print()
     for benchmark, by_protocol in benchmarks.items():
@@ -189,8 +218,8 @@ def print_results(
             print(line)
         for benchmark, (before, after) in itertools.product(benchmarks, pairs):
             a, b = scores[before][benchmark, protocol], scores[after][benchmark, protocol]
-            found = paired_difference(list(a.values()), [b[i] for i in a])
-            print(f"{benchmark}: {after} minus {before}, same questions: {describe_difference(vars(found))}")
+            said = describe_difference(difference(list(a.values()), [b[i] for i in a]))
+            print(f"{benchmark}: {after} minus {before}, same questions: {said}")
 
 
 def configured_models(cfg: Config, world: World) -> dict[str, Path]:
@@ -208,8 +237,8 @@ def configured_models(cfg: Config, world: World) -> dict[str, Path]:
 
 def name_of(folder: str) -> str:
     """What a model folder's results are filed under; ours are all called "model", so with the folders above it."""
-    path = Path(folder).resolve()
-    return path.name if path.name != "model" else "_".join(path.parts[-3:-1])
+    *above, last = Path(folder).resolve().parts[1:] or ("root",)
+    return "_".join(above[-2:]) if last == "model" and above else last
 
 
 def ask(text: str, model: str, cfg: Config) -> None:
@@ -221,14 +250,10 @@ def ask(text: str, model: str, cfg: Config) -> None:
     folder, device = model or Path(cfg.run_dir, "grpo/stage2/model"), pick_device(cfg.parallel)
     transformer, tokenizer = load_model(folder, compute_dtype(device), device, cfg.chat_format)
     question = with_options(text)
-    if question:
-        messages = question_messages(question, cfg.answer_style, cfg.instruction, cfg.system)
-    else:
-        messages = [
-            *([{"role": "system", "content": cfg.system}] if cfg.system else []),
-            {"role": "user", "content": text},
-        ]
-    prompt = tokenizer.encode_chat(messages)
+    plain = [{"role": "user", "content": text}]
+    messages = question_messages(question, cfg.answer_style, cfg.instruction) if question else plain
+    system = [{"role": "system", "content": cfg.system}] if cfg.system else []
+    prompt = tokenizer.encode_chat([*system, *messages])
     room = transformer.cfg.max_position_embeddings - len(prompt)
     params = SamplingParams(temperature=0, max_new_tokens=max(1, min(cfg.evaluate.max_new_tokens, room)))
     ids: list[int] = []
@@ -248,18 +273,6 @@ def ask(text: str, model: str, cfg: Config) -> None:
     if question:
         answer = parse_answer(tokenizer.decode(ids), question.options)
         print(f"\nanswer read: {answer}. {question.options[answer]}" if answer else "\nno answer could be read")
-
-
-def with_options(text: str) -> Question | None:
-    """Return the question that the text is, with options if its last lines are "A. ...", "B. ..." and so on."""
-    lines = text.strip().splitlines()
-    options: dict[str, str] = {}
-    while lines and (found := re.fullmatch(r"\s*([A-Z])[.):、．]\s*(\S.*)", lines[-1])):
-        options = {found[1]: found[2], **options}
-        lines.pop()
-    if len(options) < 2 or list(options) != list(LETTERS[: len(options)]) or not "".join(lines).strip():
-        return None
-    return Question(id="question", question="\n".join(lines).strip(), options=options, answer="A")
 
 
 def size_range(text: str) -> tuple[int, int]:

@@ -18,8 +18,7 @@ import torch
 from tqdm import tqdm
 
 from fleming.config import parse_command_line, run_script
-from fleming.data.public_sets import read_set
-from fleming.data.readers import read_questions
+from fleming.data.readers import read_questions, read_set
 from fleming.files import AppendLog, write_jsonl
 from fleming.prompt import prompt_ids
 from fleming.records import Question, to_json

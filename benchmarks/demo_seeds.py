@@ -35,7 +35,7 @@ def main(run_dirs: list[str]) -> None:
     record = {"runs": run_dirs, "accuracy": {n: sum(_right(pooled[n])) / len(pooled[n]) for n in NAMES}}
     for after, before in PAIRS:
         result = paired_difference(_right(pooled[before]), _right(pooled[after]), strata=strata)
-        print(f"{after} minus {before}, paired: {describe_difference(vars(result))}")
+        print(f"{after} minus {before}, paired: {describe_difference({**vars(result), 'test': 'McNemar'})}")
         record[f"{after} - {before}"] = [result.difference, result.low, result.high]
     print("\n| pooled | format | mean tokens |\n|---|---|---|")
     for n in NAMES:

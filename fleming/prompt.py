@@ -1,6 +1,8 @@
 """How a question is put to the model and its answer is read back, the same in every stage (section 4)."""
 
-from fleming.records import Question
+import re
+
+from fleming.records import LETTERS, Question
 from fleming.settings import Config
 from model.sampler import Sample
 from model.tokenizer import Tokenizer
@@ -31,6 +33,18 @@ def question_messages(
     lines += ["", instruction or INSTRUCTIONS[answer_style]]
     messages = [{"role": "system", "content": system}] if system else []
     return [*messages, {"role": "user", "content": "\n".join(lines)}]
+
+
+def with_options(text: str) -> Question | None:
+    """Return the question that a text is whose last lines are options, "A. ...", "B. ..." and so on, else None."""
+    lines = text.strip().splitlines()
+    options: dict[str, str] = {}
+    while lines and (found := re.fullmatch(r"\s*([A-Z])[.):、．]\s*(\S.*)", lines[-1])):
+        options = {found[1]: found[2], **options}
+        lines.pop()
+    if len(options) < 2 or list(options) != list(LETTERS[: len(options)]) or not "".join(lines).strip():
+        return None
+    return Question(id="question", question="\n".join(lines).strip(), options=options, answer="A")
 
 
 def prompt_ids(question: Question, tokenizer: Tokenizer, cfg: Config) -> list[int]:

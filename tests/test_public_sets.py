@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from forms import DATA, FORMS, MANY, OPTIONS, PAIRS, ROWS, STEM, TEXTS, Rows, lines, name_of, parquet, table
 
-from fleming.data.public_sets import cop_base, read_set
-from fleming.data.readers import read_questions, read_trajectories
+from fleming.data.readers import cop_base, read_questions, read_set, read_trajectories
 from fleming.records import LETTERS, Question, question_from_json, to_json
 from model.errors import InputError
 
@@ -139,8 +138,10 @@ def test_records_that_are_no_question_are_set_aside_and_counted_by_reason(tmp_pa
         ("medxpertqa printed", "label", [], "no_label"),
         ("jmed literals", "answer", "['A', 'B']", "several_answers"),
         ("pubmedqa", "final_decision", None, "no_label"),
+        ("careqa", "question", None, "incomplete"),
+        ("careqa", "cop", None, "no_label"),
     ]:
-        rows = [ROWS[form], {**ROWS[form], "id": "z", "pubid": 9, field: value}]
+        rows = [ROWS[form], {**ROWS[form], "id": "z", "pubid": 9, "unique_id": "z", field: value}]
         found = read_set(lines(tmp_path / "c.jsonl", rows), name_of(form))
         assert [record["code"] for record in found.set_aside] == [code]
 
@@ -201,7 +202,7 @@ BROKEN = [  # form, what is changed in its record, what is said
     ("careqa", {"op3": None}, "the right option is 'C', the options are A, B, D"),
     ("careqa", {"op1": 5}, "option A must be a text, found '5'"),
     ("careqa", {"op1": ["iron"]}, "option A must be a text"),
-    ("careqa", {"question": None}, "question must be a text"),
+    ("careqa", {"question": 7}, "question must be a text"),
     ("careqa", {"unique_id": {"a": 1}}, "its id must be a text or a number"),
     ("medbullets", {"answer": "iron"}, "answer 'iron' is not the text of option 'C'"),
     ("medbullets", {"answer_idx": "c"}, "is not the text of option 'c'"),
@@ -213,8 +214,8 @@ BROKEN = [  # form, what is changed in its record, what is said
     ("medqa", {"options": "A"}, "options must be up to 26 texts"),
     ("medqa pairs", {"options": [{"key": "A", "value": "x"}] * 2}, "options must be up to 26 texts"),
     ("medqa pairs", {"options": [{"key": ["A"], "value": "x"}]}, "options must be up to 26 texts"),
-    ("medqa endings", {"label": 4}, "the right option is 'None'"),
-    ("medqa endings", {"label": -1}, "the right option is 'None'"),
+    ("medqa endings", {"label": 4}, "the right option is 'number 4'"),
+    ("medqa endings", {"label": -1}, "the right option is 'number -1'"),
     ("medqa data", {"data": []}, "data must hold Question, Options and Correct Option"),
     (
         "medqa data",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from forms import Rows, lines, parquet, table
 
-from fleming.data.public_sets import cop_base, read_set
+from fleming.data.readers import cop_base, read_set
 from fleming.data.tables import read_rows
 from fleming.evaluation.benchmarks import defects, gold_letters, load_benchmark
 from fleming.records import to_json

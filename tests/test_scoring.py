@@ -34,6 +34,8 @@ def answer(q: Question, choice: str | None, order: int = 0, sample: int = 0, nam
         "id": q.id,
         "order": order,
         "sample": sample,
+        "counts": True,
+        "options": len(q.options),
         "answer": choice,
         "choice": choice,
         "gold": q.answer,
@@ -80,6 +82,14 @@ def test_a_reshuffle_moves_options_with_their_texts_and_never_gives_the_publishe
         ("以上均非", False),
         ("出血部位", True),
         ("B cells", True),
+        ("Both (A) & (C)", False),
+        ("a, b are true & c, d are false", False),
+        ("Both A and B are correct", False),
+        ("Option A and C", False),
+        ("option b", False),
+        ("A和B", False),
+        ("A、B均正确", False),
+        ("都不对", False),
         ("Hepatitis A or B", True),
         ("A", True),
         ("None", True),
@@ -93,9 +103,9 @@ def test_options_that_speak_of_others_stay_where_they_are(text, moves):
 def test_every_sample_of_every_order_is_asked_once():
     fixed = Question(id="z", question="?", options={"A": "one", "B": "all of the above"}, answer="A")
     questions = [question("x"), question("y"), fixed]
-    asked = all_asked("mine", questions, "cot", 3, 2, 0, lambda item: len(item.question.id))
+    asked = all_asked(loaded(questions), "cot", 3, 2, 0, lambda item: len(item.question.id))
     keys = [a.key for a in asked]
-    assert len(set(keys)) == len(keys) == (3 + 2 * 2) * 3
+    assert len(set(keys)) == len(keys) == 3 * 3 + 2 * 2  # other orders are asked once
     assert {key[2:] for key in keys if key[2] == "z"} == {("z", 0, 0), ("z", 0, 1), ("z", 0, 2)}
     assert [a.item.published_letter("A") for a in asked if a.item.order == 0] == ["A"] * 9
 
@@ -110,6 +120,7 @@ def test_one_answer_a_question_has_wilsons_interval_and_several_have_questions_r
     assert several.high - several.low == pytest.approx(2 * 1.96 * math.sqrt(0.078125 / 100), rel=0.05)
     # nothing but equal scores shows no spread, and is no proof of certainty
     assert (lambda i: (i.low, i.high))(accuracy([0.0] * 9, 4)) == wilson_interval(0, 9)
+    assert (lambda i: (i.low, i.high))(accuracy([0.5] * 9, 4)) == wilson_interval(4.5, 9)
 
 
 def test_abstentions_are_wrong_answers_and_are_reported():
@@ -138,7 +149,7 @@ def test_votes_give_pass_at_k_maj_at_k_and_calibration():
     assert found["maj_at_k"] == {"1": 0.5, "2": pytest.approx(votes), "4": 1.0}
     assert found["calibration"]["ece"] == pytest.approx(0.5)  # half the votes, and right
     assert found["calibration"]["brier"] == pytest.approx(0.5**2 + 0.25**2)
-    assert "pass@k of 4 answers: 50.0 for k = 1" in "\n".join(about_model("x", found))
+    assert "pass@k of 4 answers: 50.0 (chance 25.0) for k = 1" in "\n".join(about_model("x", found))
 
 
 def test_likelihoods_give_calibration():
@@ -176,7 +187,11 @@ def test_repeated_stems_count_once_where_the_paper_counts_so():
     plain = summarise(loaded(twins), records)
     assert (plain["n"], plain["accuracy"]) == (4, 0.5)
     assert "all_rows" not in plain
-    counted = summarise(loaded(twins, "medbullets"), [{**r, "benchmark": "medbullets"} for r in records])
+    medbullets = loaded(twins, "medbullets")
+    counts = {a.key[2]: a.item.counts for a in all_asked(medbullets, "cot", 1, 0, 0, lambda item: 0)}
+    assert counts == {"0": True, "1": False, "2": True, "3": True}
+    counted = summarise(medbullets, [{**r, "benchmark": "medbullets", "counts": counts[r["id"]]} for r in records])
+    assert counted["abstained"] == 0
     assert (counted["n"], counted["accuracy"]) == (3, pytest.approx(1 / 3))
     assert (counted["all_rows"]["n"], counted["all_rows"]["accuracy"]) == (4, 0.5)
     assert "all 4 records: 50.0" in "\n".join(about_model("medbullets", counted))
@@ -229,12 +244,16 @@ def test_the_mean_of_benchmarks_is_unweighted():
     assert not found["macro"]["cot"]["papers_nine"]
     assert scores["one", "cot"] == {"x": 1.0}
     low, high = (found["macro"]["cot"][end] for end in ("accuracy_low", "accuracy_high"))
-    each = [wilson_interval(1, 1), wilson_interval(0, 9)]  # no score varies, which is no proof of certainty
-    assert (low, high) == ((each[0][0] + each[1][0]) / 2, (each[0][1] + each[1][1]) / 2)
-    records[-1]["correct"] = True
-    found, _ = summarise_all([loaded(few, "one"), loaded(many, "two")], records)
-    assert found["macro"]["cot"]["accuracy"] == pytest.approx((1 + 1 / 9) / 2)
-    assert found["macro"]["cot"]["accuracy_high"] < 0.7
+    one, nine = wilson_interval(1, 1), wilson_interval(0, 9)  # no score varies, which is no proof of certainty
+    assert low == pytest.approx(0.5 - (1 - one[0]) / 2)
+    assert high == pytest.approx(0.5 + nine[1] / 2)
+    several = [question(f"z{i}") for i in range(40)]
+    records += [answer(q, "A" if i % 2 else "B", name="three") for i, q in enumerate(several)]
+    parts = [loaded(few, "one"), loaded(many, "two"), loaded(several, "three")]
+    mean = summarise_all(parts, records)[0]["macro"]["cot"]  # two that never vary and one that does
+    half = [(1 - one[0], 0), (0, nine[1]), (0.5 - wilson_interval(20, 40)[0], wilson_interval(20, 40)[1] - 0.5)]
+    assert mean["accuracy_low"] == pytest.approx(0.5 - math.hypot(*(h[0] for h in half)) / 3)
+    assert mean["accuracy_high"] == pytest.approx(0.5 + math.hypot(*(h[1] for h in half)) / 3)
 
 
 def test_the_commonest_letter_is_a_level_to_beat():
@@ -263,7 +282,7 @@ def test_a_winner_is_named_only_where_the_interval_excludes_zero(tmp_path):
     for x, y in ((a, b), (b, a), (a, c), (a, a)):
         (row,) = compare_runs(x, y)["benchmarks"]
         said[x.name + y.name] = row["verdict"]
-        assert (row["low"] > 0 or row["high"] < 0) == ("better" in row["verdict"])
+        assert (row["low"] > 0 or row["high"] < 0) >= ("better" in row["verdict"])
         assert ("better" in describe_comparison(compare_runs(x, y))) == ("better" in row["verdict"])
     assert said == {
         "ab": "b is better",
@@ -273,7 +292,13 @@ def test_a_winner_is_named_only_where_the_interval_excludes_zero(tmp_path):
     }
     (row,) = compare_runs(a, c)["benchmarks"]
     assert (row["wins"], row["losses"], row["n"], row["difference"]) == (3, 1, 100, pytest.approx(0.02))
-    assert verdict(0.0, 0.1) == verdict(-0.1, 0.0) == "no difference shown"
+    assert verdict(0.0, 0.1, 5, 0.01) == verdict(-0.1, 0.0, -5, 0.01) == "no difference shown"
+    # one common question, or four won and none lost: the bootstrap's interval excludes 0, the exact test knows better
+    for won in (1, 4):
+        one = run_of(tmp_path / f"few{won}", {n: i < won for i, n in enumerate(names)})
+        none = run_of(tmp_path / "none", dict.fromkeys(names, False))
+        (row,) = compare_runs(none, one)["benchmarks"]
+        assert row["verdict"] == "no difference shown"
 
 
 def test_only_common_questions_count_and_their_gold_must_agree(tmp_path):
@@ -300,3 +325,4 @@ def test_several_answers_a_question_are_one_score_and_other_orders_are_left_out(
     (row,) = compare_runs(folder, folder)["benchmarks"]
     assert row["n"] == 1
     assert row["accuracy_a"] == pytest.approx(2 / 3)
+    assert row["test"] == "sign test"

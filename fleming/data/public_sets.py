@@ -3,7 +3,7 @@ r"""Public question sets in the forms in which their authors and the hubs publis
 | set | forms |
 |---|---|
 | careqa | `op1 .. op4`, `cop` from 1 |
-| medmcqa | `opa .. opd`, `cop`: from 1 in the authors' files, from 0 on the hub; see `cop_base` |
+| medmcqa | `opa .. opd`, `cop`: from 1 in the authors' files, from 0 on the hub; see readers.py |
 | medbullets | `opa .. opd` or `ope` (or `choicesA ..`), `answer_idx` |
 | medqa | `options`, `answer_idx`; `sent1`, `ending0 ..`, `label`; `data: {Question, Options, Correct Option}` |
 | mmlu_pro | `options` a list, `answer`, `answer_index` |
@@ -14,108 +14,23 @@ r"""Public question sets in the forms in which their authors and the hubs publis
 
 Texts stay as they are, blanks included: a log-likelihood depends on each character. A record that can never be a
 question with one right option (blank, several right options, no label) is set aside and counted; one that is broken
-is refused with its place. Left out: which file is which benchmark (evaluation/benchmarks.py).
+is refused with its place. Left out: files (readers.py), and which file is which benchmark (evaluation/benchmarks.py).
 """
 
 import ast
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from fleming.data.tables import ID, Row, read_rows
-from fleming.records import LETTERS, SPLITS, Question, question_from_json
+from fleming.data.tables import ID, Row
+from fleming.records import LETTERS
 from model.errors import InputError
 
-OWN = "own"
-NEVER_TRAINED_ON = ("careqa", "jmed", "medbullets", "medxpertqa", "mmlu_pro")  # published as benchmarks alone
 
-
-@dataclass(frozen=True)
-class QuestionSet:
-    """What a file holds."""
-
-    name: str
-    """The set whose form its records have, or "own"."""
-    rows: int
-    """Records read."""
-    questions: list[Question]
-    """The questions, in the file's order, ids unique."""
-    set_aside: list[dict[str, str]] = field(default_factory=list)
-    """The other records: {"record": where it stands, "code": blank | several_answers | no_label}."""
-
-    def describe_set_aside(self) -> str:
-        """Return "3 of 5,000 records set aside (several_answers 2, blank 1)", or "" where there are none."""
-        codes = Counter(record["code"] for record in self.set_aside).most_common()
-        listed = ", ".join(f"{code} {count}" for code, count in codes)
-        return f"{len(self.set_aside)} of {self.rows:,} records set aside ({listed})" if listed else ""
-
-
-class _SetAsideError(Exception):
-    """Its argument is the code."""
-
-
-def read_set(path: str | Path, name: str | None = None) -> QuestionSet:
-    """Read a file of questions: our own records, or those of one of SETS, recognised by the first record's columns.
-
-    name: read as this set and refuse another form. Raises InputError naming file and record for a record that is
-    broken, for an id that occurs twice, and for a file in which there is no question.
-    """
-    path, rows, questions, set_aside, seen = Path(path), 0, [], [], set()
-    read = None
-    for where, row in read_rows(path):
-        rows += 1
-        if all(value is None for value in row.values()):
-            set_aside.append({"record": where, "code": "blank"})
-            continue
-        if read is None:
-            name = name or recognise(row)
-            read = _reader(name, path)
-        try:
-            question = read(row, where)
-        except _SetAsideError as reason:
-            set_aside.append({"record": where, "code": str(reason)})
-            continue
-        if question.id in seen:
-            raise InputError(f"{where}: id {question.id[:200]!r} occurs twice")
-        seen.add(question.id)
-        questions.append(question)
-    if not questions:
-        raise InputError(f"{path}: no questions in it" + (f" ({set_aside[0]['code']})" if set_aside else ""))
-    return QuestionSet(name or OWN, rows, questions, set_aside)
-
-
-def recognise(row: Row) -> str:
-    """Return the name of the set whose columns the row has, "own" where there is none."""
-    return next((n for n, s in SETS.items() if not s.by_name_only and s.missing(row) is None), OWN)
-
-
-def _reader(name: str, path: Path) -> Callable[[Row, str], Question]:
-    if name == OWN:
-        return question_from_json
-    public = SETS[name]
-    base = cop_base(path) if name == "medmcqa" else 1
-    stem = re.sub(r"(\.(jsonl?|csv|tsv|parquet|gz|xz))+$", "", path.name, flags=re.IGNORECASE)
-    words = re.split(r"[^a-z]+", stem.lower().replace("validation", "dev"))  # phrases_no_exclude_test
-    split = next((word for word in words if word in SPLITS), "test" if name in NEVER_TRAINED_ON else "train")
-
-    def read(row: Row, where: str) -> Question:
-        if missing := public.missing(row):
-            raise InputError(f"{where}: not a record of {name}: it lacks {missing!r}")
-        if name in ("careqa", "medmcqa"):
-            row = {**row, "cop": _cop(row, base, where)}
-        fields = public.read(row, where)
-        key = fields.pop("key", None)
-        if key in (None, "") and (key := row.get(ID)) is None:
-            key = re.split(r"[: ]", where)[-1]  # the record's number
-        if (key := _plain(key)) is None:
-            raise InputError(f"{where}: its id must be a text or a number")
-        return question_from_json({"id": f"{name}/{stem}/{key}", "source": name, "split": split, **fields}, where)
-
-    return read
+class SetAsideError(Exception):
+    """The record can be no question with one right option; its argument is the code."""
 
 
 def _fields(
@@ -128,11 +43,13 @@ def _fields(
 ) -> dict[str, Any]:
     """Return a Question's fields; options whose text is missing are left out and the others lettered anew."""
     present = [(letter, text) for letter, text in options if text is not None and text.strip()]
+    if answer is None:
+        raise SetAsideError("no_label")
     if not isinstance(answer, str) or answer not in dict(present):
         letters = ", ".join(dict(present))
         raise InputError(f"{where}: the right option is {str(answer)[:80]!r}, the options are {letters}")
     new = {letter: LETTERS[i] for i, (letter, _) in enumerate(present)}
-    plain = {name: _plain(value) for name, value in (groups or {}).items()}
+    plain = {name: plain_text(value) for name, value in (groups or {}).items()}
     provenance: dict[str, Any] = {"groups": {name: value for name, value in plain.items() if value is not None}}
     if any(old != letter for old, letter in new.items()):
         provenance["letters"] = {letter: old for old, letter in new.items()}  # those of the file
@@ -142,12 +59,14 @@ def _fields(
 
 def _text(row: Row, column: str, where: str) -> str:
     value = row.get(column)
+    if value is None:
+        raise SetAsideError("incomplete")
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{where}: {column} must be a text, found {str(value)[:80]!r}")
     return value
 
 
-def _plain(value: Any) -> str | None:
+def plain_text(value: Any) -> str | None:
     """An id or a group as text: 2804 also where a table tool has made 2804.0 of it; None for other types."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
@@ -191,53 +110,21 @@ def _literal(value: Any, where: str) -> Any:
     return found
 
 
-def _whole(value: Any, column: str, where: str) -> int:
+def whole_number(value: Any, column: str, where: str) -> int:
     """A whole number, also as the float or text that table tools make of it: 2.0, "2", "2.0"."""
-    text = _plain(value)
+    text = plain_text(value)
     if text is None or not re.fullmatch(r"-?[0-9]{1,9}", text.strip()):
         raise InputError(f"{where}: {column} must be a whole number, found {str(value)[:80]!r}")
     return int(text)
 
 
-def _cop(row: Row, base: int, where: str) -> str:
+def cop_letter(row: Row, base: int, where: str) -> str:
     """The letter of the right option by its number, counted from `base`."""
-    if row["cop"] is None or (number := _whole(row["cop"], "cop", where)) == -1:  # -1: the hub's hidden labels
-        raise _SetAsideError("no_label")
+    if row["cop"] is None or (number := whole_number(row["cop"], "cop", where)) == -1:  # -1: the hub's hidden labels
+        raise SetAsideError("no_label")
     if not 0 <= number - base < 4:
         raise InputError(f"{where}: cop is {number}, counted from {base}: no option has this number")
     return LETTERS[number - base]
-
-
-_EXPLAINED = re.compile(r"\W{0,4}ans(?:wer)?\b[ .:\-]{0,4}(?:is )?[ ('\"]{0,4}([a-d])\b", re.IGNORECASE)
-
-
-def cop_base(path: Path) -> int:
-    """Return whether a MedMCQA file counts its right options `cop` from 0 or from 1.
-
-    A 0 or a 4 decides. Where there is neither, the explanations that begin with "Ans. b" do, if at least three do and
-    nine in ten agree. Raises InputError where both a 0 and a 4 occur, where the explanations speak against what they
-    say, and where nothing decides.
-    """
-    numbers: Counter[int] = Counter()
-    agree: Counter[int] = Counter()
-    for where, row in read_rows(path):
-        if row.get("cop") is None:
-            continue
-        number = _whole(row["cop"], "cop", where)
-        numbers[number] += 1
-        text = row.get("exp")
-        if number >= 0 and isinstance(text, str) and (explained := _EXPLAINED.match(text)):
-            agree[number - LETTERS.index(explained[1].upper())] += 1
-    if not sum(numbers[n] for n in range(5)):
-        return 0  # no record has a label
-    votes = {base for base in (0, 1) if agree[base] >= 3 and agree[base] >= 0.9 * agree.total()}
-    found = {base for base, number in ((0, 0), (1, 4)) if numbers[number]} or votes
-    if len(found | votes) == 1:
-        return found.pop()
-    raise InputError(
-        f"{path}: is cop counted from 0 (the hub) or from 1 (the authors)? It is 0 {numbers[0]} times and 4 "
-        f"{numbers[4]} times; explanations count from 0 {agree[0]} times, from 1 {agree[1]}. Give more of the file"
-    )
 
 
 def _careqa(row: Row, where: str) -> dict[str, Any]:
@@ -269,8 +156,8 @@ def _medqa(row: Row, where: str) -> dict[str, Any]:
         return _fields(where, _text(data, "Question", where), options, data["Correct Option"])
     if "sent1" in row:
         options = _letters_of((f"ending{i}" for i in range(5)), row, where)
-        number = _whole(row["label"], "label", where)
-        letter = LETTERS[number] if 0 <= number < len(options) else None
+        number = whole_number(row["label"], "label", where)
+        letter = LETTERS[number] if 0 <= number < len(options) else f"number {number}"
         return _fields(where, _text(row, "sent1", where), options, letter)
     options = _options(row["options"], where)
     _same_text(row["answer_idx"], row.get("answer"), dict(options), where)
@@ -288,7 +175,7 @@ def _same_text(letter: Any, answer: Any, options: dict[str, str | None], where: 
 
 def _mmlu_pro(row: Row, where: str) -> dict[str, Any]:
     options = [(letter, text) for letter, text in _options(row["options"], where) if text != "N/A"]
-    number = _whole(row["answer_index"], "answer_index", where)
+    number = whole_number(row["answer_index"], "answer_index", where)
     answer = row.get("answer")
     if not 0 <= number < len(LETTERS) or answer not in (None, LETTERS[number]):
         raise InputError(f"{where}: answer {str(answer)[:80]!r} is not option number {number}")
@@ -308,7 +195,7 @@ def _medxpertqa(row: Row, where: str) -> dict[str, Any]:
     label = row["label"]
     if isinstance(label, list):
         if len(label) != 1:
-            raise _SetAsideError("several_answers" if label else "no_label")
+            raise SetAsideError("several_answers" if label else "no_label")
         label = label[0]
     groups = {name: row.get(name) for name in ("medical_task", "body_system", "question_type")}
     return _fields(where, question, options, label, groups, key=row.get("id"))
@@ -323,7 +210,7 @@ def _pubmedqa(row: Row, where: str) -> dict[str, Any]:
     if not isinstance(contexts, list) or not contexts or not all(isinstance(c, str) for c in contexts):
         raise InputError(f"{where}: the contexts must be a list of texts, found {str(contexts)[:80]!r}")
     if (decision := row.get("final_decision")) is None:
-        raise _SetAsideError("no_label")
+        raise SetAsideError("no_label")
     if not isinstance(decision, str) or decision not in DECISIONS:
         raise InputError(f"{where}: final_decision must be yes, no or maybe, found {str(decision)[:80]!r}")
     question = _text(row, "QUESTION" if "QUESTION" in row else "question", where)
@@ -338,10 +225,10 @@ _HEAD = rf"[A-Z](?:[.．、:：][ \u3000]*|[ \u3000]+|(?={_BREAK}|$))"  # what f
 
 def _cmexam(row: Row, where: str) -> dict[str, Any]:
     if row["Answer"] is None:
-        raise _SetAsideError("no_label")
+        raise SetAsideError("no_label")
     answer = re.sub(r"[\s,，、;；]", "", _text(row, "Answer", where)).upper()
     if len(answer) > 1 and set(answer) <= set(LETTERS):
-        raise _SetAsideError("several_answers")
+        raise SetAsideError("several_answers")
     if isinstance(row["Options"], str):
         lines = re.split(rf"{_BREAK}[ \u3000]*(?={_HEAD})", _text(row, "Options", where).strip())
         options = [(head[0][0], line[head.end() :]) for line in lines if (head := re.match(_HEAD, line))]
@@ -358,7 +245,7 @@ def _jmed(row: Row, where: str) -> dict[str, Any]:
     answer = _literal(row["answer"], where)
     if isinstance(answer, list):
         if len(answer) != 1:
-            raise _SetAsideError("several_answers" if answer else "no_label")
+            raise SetAsideError("several_answers" if answer else "no_label")
         answer = answer[0]
     return _fields(where, _text(row, "question", where), options, answer, key=row.get("id"), language="zh")
 

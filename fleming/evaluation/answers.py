@@ -38,11 +38,10 @@ class Answers:
 
         answers.jsonl keeps whatever else was answered before, behind them.
         """
-        self.part.sync()
-        self.part.close()
         records: list[dict[str, Any]] = []
-        with self.world.together():
-            pass  # all parts are whole
+        with self.world.together():  # then all parts are whole
+            self.part.sync()
+            self.part.close()
         with self.world.together():
             if self.world.is_main:
                 records = self._join(order)
@@ -69,6 +68,8 @@ def _prepare(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / "settings.json"
     settings = json.loads(json.dumps(settings))  # as they will be read back
     saved = read_json(path) if path.exists() else {}
+    if not isinstance(saved, dict):
+        raise InputError(f"{path}: not the settings of an evaluation; move it away")
     both = saved.keys() & settings.keys()
     check_same_run({k: saved[k] for k in sorted(both)}, {k: settings[k] for k in sorted(both)}, str(folder))
     for part in _parts(folder):
@@ -82,11 +83,26 @@ def _read(folder: Path) -> Iterator[dict[str, Any]]:
             yield from read_answers(path)
 
 
+FIELDS = {
+    **dict.fromkeys(("benchmark", "protocol", "id", "gold"), str),
+    **dict.fromkeys(("order", "sample", "options", "tokens"), int),
+    **dict.fromkeys(("counts", "correct"), bool),
+    **{"answer": str | None, "choice": str | None, "time": dict},
+}
+OF_PROTOCOL = {
+    "cot": {"format": bool, "finish_reason": str},
+    "loglikelihood": {"loglikelihoods": dict, "correct_by_length": bool, "cut_left": bool},
+}
+
+
 def read_answers(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the records of an answers file. Raises InputError with its line for one that is no answer's."""
-    kinds = {"benchmark": str, "protocol": str, "id": str, "order": int, "sample": int, "gold": str, "correct": bool}
     for where, record in read_jsonl(path):
-        for name, kind in kinds.items():
-            if type(record.get(name)) is not kind:
-                raise InputError(f"{where}: not an answer: {name} must be {kind.__name__}, found {record.get(name)!r}")
+        fields = FIELDS | OF_PROTOCOL.get(str(record.get("protocol")), {})
+        for name, kind in fields.items():
+            value = record.get(name)
+            if name not in record or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+                raise InputError(f"{where}: not an answer: {name} is {str(value)[:80]!r}")
+        if record["protocol"] not in OF_PROTOCOL or record["options"] < 1:
+            raise InputError(f"{where}: not an answer: protocol {record['protocol']!r}, {record['options']} options")
         yield record

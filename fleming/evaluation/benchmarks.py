@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleming.data.public_sets import DECISIONS, QuestionSet, read_set
+from fleming.data.public_sets import DECISIONS
+from fleming.data.readers import QuestionSet, read_set
 from fleming.data.tables import table_suffix
 from fleming.files import read_json
 from fleming.records import Question
@@ -28,7 +29,7 @@ class Benchmark:
     size: int
     """Records as published."""
     files: tuple[str, ...]
-    """Patterns of its file's name, lower case, without suffix; the first that matches counts."""
+    """Patterns of its file's name, lower case, without suffix; the first that matches counts. "!": never these."""
     document: str
     """What the log-likelihood protocol completes, a key of loglikelihood.DOCUMENTS."""
     options: int | None = None
@@ -46,7 +47,7 @@ class Benchmark:
 MEDBULLETS = {"set": "medbullets", "size": 308, "document": "letters"}
 MMLU_PRO = {"set": "mmlu_pro", "document": "letters"}
 BENCHMARKS = {
-    "careqa": Benchmark("careqa", 5621, ("careqa_en*", "careqa*", "care_qa*"), "choices", 4),
+    "careqa": Benchmark("careqa", 5621, ("!*_es*", "!*open*", "careqa_en*", "careqa*", "care_qa*"), "choices", 4),
     "jmed": Benchmark("jmed", 1000, ("jmed*",), "letters"),
     "medbullets": Benchmark(**MEDBULLETS, files=("medbullets_op4*", "medbullets*"), options=4, distinct=True),
     "medbullets_op5": Benchmark(**MEDBULLETS, files=("medbullets_op5*",), options=5, distinct=True, in_paper=False),
@@ -90,10 +91,13 @@ class LoadedBenchmark:
     @property
     def distinct(self) -> list[Question]:
         """The questions less those whose stem (with its context) an earlier one has."""
-        first: dict[str, Question] = {}
-        for q in self.questions:
-            first.setdefault(stem(q), q)
-        return list(first.values())
+        return [q for q, first in with_first(self.questions) if q is first]
+
+
+def load_own(path: Path, name: str) -> LoadedBenchmark:
+    """Read a file of questions of any form that is no published benchmark, or is not to be taken for one."""
+    found = read_set(path)
+    return LoadedBenchmark(name, found.questions, [path], None, found.set_aside)
 
 
 def load_benchmark(name: str, path: Path) -> LoadedBenchmark:
@@ -105,9 +109,9 @@ def load_benchmark(name: str, path: Path) -> LoadedBenchmark:
     known = BENCHMARKS.get(name)
     if path.is_dir():
         path = find_file(name, path)
-    found = read_set(path, known.set if known else None)
     if known is None:
-        return LoadedBenchmark(name, found.questions, [path], None, found.set_aside)
+        return load_own(path, name)
+    found = read_set(path, known.set)
     questions, files, warnings = found.questions, [path], []
     if known.category:
         questions = [q for q in questions if q.provenance["groups"].get("category") == known.category]
@@ -143,10 +147,13 @@ def find_file(name: str, folder: Path) -> Path:
         for n in dict.fromkeys((name, known.set))
     ]
     for files in (*inside, entries):
-        tables = [p for p in files if p.is_file() and table_suffix(p)]
+        tables = {
+            p: p.name.lower().partition(".")[0].replace("-", "_") for p in files if p.is_file() and table_suffix(p)
+        }
+        never = [pattern[1:] for pattern in known.files if pattern.startswith("!")]
+        tables = {p: plain for p, plain in tables.items() if not any(fnmatch.fnmatch(plain, n) for n in never)}
         for pattern in known.files:
-            named = (p.name.lower().partition(".")[0].replace("-", "_") for p in tables)
-            matches = [p for p, plain in zip(tables, named, strict=True) if fnmatch.fnmatch(plain, pattern)]
+            matches = [p for p, plain in tables.items() if fnmatch.fnmatch(plain, pattern)]
             if len(matches) > 1:
                 listed = ", ".join(str(p.relative_to(folder)) for p in matches)
                 raise InputError(f"{folder}: {listed} may be {name}: name one by evaluate.benchmarks.{name}=FILE")
@@ -205,6 +212,12 @@ def _duplicate_options(question: Question) -> list[str]:
     return [text for text, count in counts.items() if count > 1]
 
 
+def with_first(questions: Sequence[Question]) -> list[tuple[Question, Question]]:
+    """Return each question with the first one that has the same stem, which may be itself."""
+    first: dict[str, Question] = {}
+    return [(q, first.setdefault(stem(q), q)) for q in questions]
+
+
 def _gold_text(question: Question) -> str:
     return " ".join(question.options[question.answer].split())
 
@@ -217,10 +230,8 @@ def defects(questions: Sequence[Question]) -> dict[str, list[str]]:
     mentions_figure: the stem speaks of a picture that is not here (found by its wording). relettered: the file skips
     letters.
     """
-    first: dict[str, Question] = {}
     found: dict[str, list[str]] = {}
-    for q in questions:
-        earlier = first.setdefault(stem(q), q)
+    for q, earlier in with_first(questions):
         twice = _duplicate_options(q)
         flaws = {
             "duplicate_stem": earlier is not q,

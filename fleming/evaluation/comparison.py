@@ -1,13 +1,14 @@
 """Two runs on the same questions: how far apart, and whether that is more than chance.
 
 What is hard for both says nothing about their difference, so they are compared question by question. "better" is said
-only where the interval of the difference excludes 0. Left out: correction for many comparisons.
+only where the bootstrap interval of the difference excludes 0 and the exact test's p is below 0.05 as well: with a few
+discordant questions the interval alone is too sure. Left out: correction for many comparisons.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleming.evaluation.answers import read_answers
 from fleming.evaluation.scoring import question_scores
@@ -23,52 +24,59 @@ def compare_runs(a: Path, b: Path) -> dict[str, Any]:
     runs without a common question, and a question whose right answer differs between them.
     """
     runs = [_load(_answers_file(path)) for path in (a, b)]
-    common = sorted(runs[0].keys() & runs[1].keys())
-    report: dict[str, Any] = {"a": str(a), "b": str(b), "settings_differ": _settings_differ(a, b), "benchmarks": []}
-    scores: dict[str, list[tuple[list[float], list[float]]]] = defaultdict(list)
-    for benchmark, protocol in common:
-        first, second = (run[benchmark, protocol] for run in runs)
+    report: dict[str, Any] = {"a": str(a), "b": str(b), "benchmarks": [], "macro": {}}
+    by_protocol: dict[str, list[tuple[list[float], list[float]]]] = defaultdict(list)
+    for benchmark, protocol in sorted(runs[0].keys() & runs[1].keys()):
+        first, second = (_by_question(run[benchmark, protocol]) for run in runs)
         ids = [name for name in first if name in second]
         for name in ids:
-            if first[name][1] != second[name][1]:
-                raise InputError(f"{b}: {name} has the right answer {second[name][1]}, in {a} it is {first[name][1]}")
+            if first[name].gold != second[name].gold:
+                raise InputError(
+                    f"{b}: {name} has the right answer {second[name].gold}, in {a} it is {first[name].gold}"
+                )
         if not ids:
             continue
-        x, y = ([run[name][0] for name in ids] for run in (first, second))
-        scores[protocol].append((x, y))
-        found = paired_difference(x, y)
+        x, y = ([run[name].score for name in ids] for run in (first, second))
+        by_protocol[protocol].append((x, y))
         report["benchmarks"].append(
             {
                 "benchmark": benchmark,
                 "protocol": protocol,
                 "n": len(ids),
+                "chance": sum(1 / first[name].options for name in ids) / len(ids),
                 "only_a": len(first) - len(ids),
                 "only_b": len(second) - len(ids),
                 "accuracy_a": sum(x) / len(x),
                 "accuracy_b": sum(y) / len(y),
-                **vars(found),
-                "verdict": verdict(found.low, found.high),
+                **difference(x, y),
             }
         )
     if not report["benchmarks"]:
         raise InputError(f"{a} and {b} have no question of one benchmark and protocol in common")
-    report["macro"] = {}
-    for protocol, pairs in scores.items():
+    for protocol, pairs in by_protocol.items():
         if len(pairs) > 1:
             mean = macro_difference(pairs)
-            report["macro"][protocol] = {
-                "benchmarks": len(pairs),
-                "difference": mean.value,
-                "low": mean.low,
-                "high": mean.high,
-                "verdict": verdict(mean.low, mean.high),
-            }
-    return report
+            pooled = paired_difference(*([score for pair in pairs for score in pair[i]] for i in (0, 1)))
+            interval = {"difference": mean.value, "low": mean.low, "high": mean.high}
+            said = verdict(mean.low, mean.high, pooled.wins - pooled.losses, pooled.p_mcnemar)
+            report["macro"][protocol] = {"benchmarks": len(pairs), **interval, "verdict": said}
+    compared = {(row["benchmark"], row["protocol"]) for row in report["benchmarks"]}
+    return {**report, "settings_differ": _settings_differ(a, b, compared)}
 
 
-def verdict(low: float, high: float) -> str:
-    """Return which run is better, if the interval of b minus a excludes 0."""
-    return "b is better" if low > 0 else "a is better" if high < 0 else "no difference shown"
+def difference(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
+    """Return paired_difference of two runs' scores with its verdict; "test" names what p is of."""
+    found = paired_difference(a, b)
+    test = "McNemar" if {*a, *b} <= {0.0, 1.0} else "sign test"  # shares of several samples: larger or smaller
+    said = verdict(found.low, found.high, found.wins - found.losses, found.p_mcnemar)
+    return {**vars(found), "test": test, "verdict": said}
+
+
+def verdict(low: float, high: float, balance: int, p: float) -> str:
+    """Return which run is better, where interval and exact test (wins less losses, p) both say so."""
+    if p < 0.05 and low > 0 and balance > 0:
+        return "b is better"
+    return "a is better" if p < 0.05 and high < 0 and balance < 0 else "no difference shown"
 
 
 def _answers_file(path: Path) -> Path:
@@ -80,31 +88,44 @@ def _answers_file(path: Path) -> Path:
     raise InputError(f"{file}: there is no such file{hint}")
 
 
-def _load(path: Path) -> dict[tuple[str, str], dict[str, tuple[float, str]]]:
-    """Return (benchmark, protocol) -> question id -> (score, right answer)."""
+class _Score(NamedTuple):
+    score: float
+    gold: str
+    options: int
+
+
+def _load(path: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return (benchmark, protocol) -> the answers that count, options in the published order."""
     records: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for record in read_answers(path):
-        if record["order"] == 0:
-            kept = {name: record[name] for name in ("id", "order", "correct", "gold")}
+        if record["order"] == 0 and record["counts"]:
+            kept = {name: record[name] for name in ("id", "order", "counts", "correct", "gold", "options")}
             records[record["benchmark"], record["protocol"]].append(kept)
-    found = {}
-    for name, answers in records.items():
-        gold = {r["id"]: r["gold"] for r in answers}
-        found[name] = {i: (score, gold[i]) for i, score in question_scores(answers).items()}
-    return found
+    return records
 
 
-def _settings_differ(a: Path, b: Path) -> list[str]:
-    """Return what was set differently, hashes of models apart: the protocols may not be the same."""
+def _by_question(records: list[dict[str, Any]]) -> dict[str, _Score]:
+    scores = question_scores(records)
+    return {r["id"]: _Score(scores[r["id"]], r["gold"], r["options"]) for r in records}
+
+
+def _settings_differ(a: Path, b: Path, compared: set[tuple[str, str]]) -> list[str]:
+    """Return what was set differently for what is compared; the models' hashes may differ."""
     files = [(path if path.is_dir() else path.parent) / "settings.json" for path in (a, b)]
     if not all(file.exists() for file in files):
         return ["unknown: settings.json is missing"]
-    first, second = map(read_json, files)
+    first, second = ({k: v for k, v in read_json(file).items() if _bears_on(k, compared)} for file in files)
     return [
         f"{name}: {first.get(name)!r} against {second.get(name)!r}"
         for name in sorted(first.keys() | second.keys())
-        if first.get(name) != second.get(name) and not name.startswith("sha256 of model")
+        if first.get(name) != second.get(name)
     ]
+
+
+def _bears_on(setting: str, compared: set[tuple[str, str]]) -> bool:
+    if setting.startswith("sha256 of "):  # "sha256 of BENCHMARK.NUMBER", or "sha256 of model/FILE"
+        return setting.removeprefix("sha256 of ").rpartition(".")[0] in {benchmark for benchmark, _ in compared}
+    return not setting.startswith("cot.") or any(protocol == "cot" for _, protocol in compared)
 
 
 def describe_comparison(report: dict[str, Any]) -> str:
@@ -113,8 +134,9 @@ def describe_comparison(report: dict[str, Any]) -> str:
     lines += [f"NOT THE SAME SETTINGS: {what}" for what in report["settings_differ"]]
     for row in report["benchmarks"]:
         lines.append(
-            f"{row['benchmark']}, {row['protocol']}, {row['n']} questions: a {100 * row['accuracy_a']:.1f}, b "
-            f"{100 * row['accuracy_b']:.1f}; b minus a {describe_difference(row)}: {row['verdict']}"
+            f"{row['benchmark']}, {row['protocol']}, {row['n']} questions, chance {100 * row['chance']:.1f}: "
+            f"a {100 * row['accuracy_a']:.1f}, b {100 * row['accuracy_b']:.1f}; "
+            f"b minus a {describe_difference(row)}: {row['verdict']}"
         )
         if row["only_a"] or row["only_b"]:
             lines.append(f"  left out: {row['only_a']} that only a answered, {row['only_b']} that only b answered")
@@ -129,4 +151,4 @@ def describe_difference(row: Mapping[str, Any]) -> str:
     line = f"{100 * row['difference']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
     if "p_mcnemar" not in row:
         return line
-    return f"{line}, {row['wins']} won, {row['losses']} lost, McNemar p = {row['p_mcnemar']:.2g}"
+    return f"{line}, {row['wins']} won, {row['losses']} lost, {row['test']} p = {row['p_mcnemar']:.2g}"

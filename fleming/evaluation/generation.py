@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fleming.answer import format_ok, parse_answer
-from fleming.evaluation.items import Asked, Item
+from fleming.evaluation.items import Asked, Item, record_of
 from fleming.prompt import prompt_ids, question_messages, response_text
 from fleming.settings import Config
 from model.errors import InputError
@@ -59,17 +59,9 @@ def _record(item: Item, number: int, sample: Sample, seconds: float, sampler: Sa
     question, response = item.question, response_text(sample, sampler.tokenizer)
     answer = parse_answer(response, question.options)
     return {
-        "benchmark": item.benchmark,
-        "protocol": "cot",
-        "id": question.id,
-        "order": item.order,
-        "sample": number,
+        **record_of(item, "cot", number, answer),
         "prompt": question_messages(question, cfg.answer_style, cfg.instruction, cfg.system),
         "response": response,
-        "answer": answer,
-        "gold": question.answer,
-        "correct": answer == question.answer,
-        "choice": item.published_letter(answer),
         "format": format_ok(response, question.options, cfg.answer_style, sample.finish_reason == "stop"),
         "finish_reason": sample.finish_reason,
         "tokens": len(sample.token_ids),

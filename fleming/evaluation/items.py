@@ -6,19 +6,21 @@ Left out: how an item is asked and read (generation.py, loglikelihood.py).
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from fleming.evaluation.benchmarks import LoadedBenchmark
 from fleming.order import generator
 from fleming.records import Question
 
-# Options that speak of others by place or letter: moved, they would be false.
+# Options that speak of others by place or letter: moved, they would be false. Better one too many than one too few.
+_LIST = r"[(]?[a-j][)]?(?: ?(?:,|and|or|nor|&|\+|/|、|和|或|与|及) ?[(]?[a-j][)]?)+"
 _REFERS = re.compile(
-    r"\b(?:all|none|both|any|either|neither) (?:of )?(?:the )?(?:above|these|those|them|other|others|options)\b"
-    r"|\b(?:above|below)\b"
-    r"|^\W*(?:both |either |neither )?[a-j]\W*(?:,|and|or|nor|&|\+|/)\W*[a-j]\b(?:\W|and|or|[a-j]\b)*$"
-    r"|以上|上述|均是|均非|都是|都对|皆",
+    r"\b(?:all|none|both|any|either|neither) (?:of )?(?:the )?(?:above|below|these|those|them|others?|options)\b"
+    rf"|\b(?:above|below)\b|^\W*(?:both |either |neither |only |options? |选项 ?)*{_LIST}"
+    r"(?:\W|$|均|都|皆| (?:are|is|only|both|but|not)\b)|^\W*(?:options? |选项 ?|only )+[(]?[a-j]\b"
+    r"|以上|上述|都不|均不|均是|均非|都是|都对|都错|皆",
     re.IGNORECASE,
 )
 
@@ -34,6 +36,8 @@ class Item:
     """0: as published; 1, 2, ...: reshuffles."""
     published: dict[str, str] | None = None
     """Shown letter -> published letter; None where they are the same."""
+    counts: bool = True
+    """Whether it is part of the score, which a repeated stem may not be."""
 
     def published_letter(self, letter: str | None) -> str | None:
         """Return the published letter of a shown one."""
@@ -81,8 +85,7 @@ class Asked(NamedTuple):
 
 
 def all_asked(
-    benchmark: str,
-    questions: Sequence[Question],
+    benchmark: LoadedBenchmark,
     protocol: str,
     samples: int,
     reshuffles: int,
@@ -91,17 +94,36 @@ def all_asked(
 ) -> list[Asked]:
     """Return every answer that is wanted of a benchmark, in the order of its questions.
 
-    Each question as published, then those whose options can be reordered in `reshuffles` other orders. measure(item)
-    is its length.
+    `samples` answers to each question as published, then one in each of `reshuffles` other orders of its options where
+    they can be reordered. measure(item) is its length.
     """
-    items = [Item(benchmark, question) for question in questions]
-    for order in range(1, reshuffles + 1):
-        for question in filter(can_reorder, questions):
-            shown, published = reshuffle(question, order, seed)
-            items.append(Item(benchmark, shown, order, published))
+    counted = {question.id for question in benchmark.headline}
     asked = []
-    for item in items:
-        length = measure(item)
-        for sample in range(samples):
-            asked.append(Asked((benchmark, protocol, item.question.id, item.order, sample), item, sample, length))
+    for order in range(reshuffles + 1):
+        for question in benchmark.questions:
+            if order and not can_reorder(question):
+                continue
+            shown, published = reshuffle(question, order, seed) if order else (question, None)
+            item = Item(benchmark.name, shown, order, published, question.id in counted)
+            length = measure(item)
+            for sample in range(1 if order else samples):
+                asked.append(Asked((benchmark.name, protocol, question.id, order, sample), item, sample, length))
     return asked
+
+
+def record_of(item: Item, protocol: str, sample: int, answer: str | None) -> dict[str, Any]:
+    """Return what an answer's record says in every protocol."""
+    question = item.question
+    return {
+        "benchmark": item.benchmark,
+        "protocol": protocol,
+        "id": question.id,
+        "order": item.order,
+        "sample": sample,
+        "counts": item.counts,
+        "options": len(question.options),
+        "answer": answer,
+        "gold": question.answer,
+        "correct": answer == question.answer,
+        "choice": item.published_letter(answer),
+    }

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fleming.evaluation.items import Item
+from fleming.evaluation.items import Item, record_of
 from fleming.records import Question
 from fleming.settings import Config
 from fleming.training.logprobs import chunked_logprobs
@@ -49,12 +49,6 @@ DOCUMENTS: dict[str, Callable[[Question], str]] = {
 }
 
 
-def characters(item: Item) -> int:
-    """Return the document's length but for its fixed words."""
-    q = item.question
-    return len(q.context or "") + len(q.question) + sum(map(len, q.options.values()))
-
-
 def choices_of(question: Question, document: str) -> dict[str, str]:
     """Return letter -> what the document may go on with: the letter, or PubMedQA's words."""
     return {letter: text if document == "abstract" else letter for letter, text in question.options.items()}
@@ -67,6 +61,23 @@ def encode_pair(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[
     whole = tokenizer.encode(context + continuation, add_special_tokens=True)
     head = tokenizer.encode(context, add_special_tokens=True)
     return head, whole[len(head) :]
+
+
+def encode_item(tokenizer: Tokenizer, document: str, item: Item) -> list[tuple[list[int], list[int]]]:
+    """Return (context, continuation) in ids for each option; document is a key of DOCUMENTS.
+
+    Raises InputError where an option adds no token of its own, so that nothing could be scored.
+    """
+    text, choices = DOCUMENTS[document](item.question), choices_of(item.question, document)
+    pairs = [encode_pair(tokenizer, text, f" {choice}") for choice in choices.values()]
+    if not all(tail for _, tail in pairs):
+        raise InputError(f"{item.question.id}: an option adds no token to its document; the tokenizer merges them")
+    return pairs
+
+
+def fed_tokens(pairs: Sequence[tuple[list[int], list[int]]]) -> int:
+    """Return how many tokens the model is fed for them: documents that differ in nothing fed are fed once."""
+    return sum(map(len, {(*head, *tail[:-1]) for head, tail in pairs}))
 
 
 @torch.inference_mode()
@@ -116,11 +127,8 @@ def loglikelihood(
     batch: list[tuple[Item, list[tuple[list[int], list[int]]]]] = []
     size = 0
     for item in items:
-        text, choices = DOCUMENTS[document](item.question), choices_of(item.question, document)
-        pairs = [encode_pair(tokenizer, text, f" {choice}") for choice in choices.values()]
-        if any(not tail for _, tail in pairs):
-            raise InputError(f"{item.question.id}: an option adds no token to its document; the tokenizer merges them")
-        length = sum(map(len, {(*head, *tail[:-1]) for head, tail in pairs}))
+        pairs = encode_item(tokenizer, document, item)
+        length = fed_tokens(pairs)
         if batch and size + length > BATCH_TOKENS:
             _score(transformer, batch, document, keep)
             batch, size = [], 0
@@ -141,22 +149,13 @@ def _score(transformer: Transformer, batch: list, document: str, keep: Callable[
         lengths = np.array([len(choice) for choice in choices_of(item.question, document).values()], dtype=float)
         letters = list(found)
         answer, by_length = letters[int(values.argmax())], letters[int((values / lengths).argmax())]
-        gold = item.question.answer
         keep(
             {
-                "benchmark": item.benchmark,
-                "protocol": "loglikelihood",
-                "id": item.question.id,
-                "order": item.order,
-                "sample": 0,
+                **record_of(item, "loglikelihood", 0, answer),
                 "prompt": DOCUMENTS[document](item.question),
                 "response": None,
                 "loglikelihoods": found,
-                "answer": answer,
-                "gold": gold,
-                "correct": answer == gold,
-                "correct_by_length": by_length == gold,
-                "choice": item.published_letter(answer),
+                "correct_by_length": by_length == item.question.answer,
                 "cut_left": any(len(head) + len(tail) > longest + 1 for head, tail in pairs),
                 "tokens": sum(len(tail) for _, tail in pairs),
                 "time": {"seconds": round(seconds, 4)},

@@ -59,19 +59,22 @@ def about_data(benchmark: str, summary: Summary) -> list[str]:
 
 def about_model(name: str, summary: Summary) -> list[str]:
     """Return what there is to say of a model on a benchmark beside the table, a line each."""
-    lines = []
+    lines, chance = [], f"chance {percent(summary['chance'])}"
     if rows := summary.get("all_rows"):
-        lines.append(f"{name}: repeated stems count once in the table; all {rows['n']} records: {with_interval(rows)}")
-    for kind in ("pass_at_k", "maj_at_k"):
-        if kind in summary:
-            values = ", ".join(f"{percent(value)} for k = {k}" for k, value in summary[kind].items())
-            lines.append(f"{name}: {kind.replace('_at_', '@')} of {summary['samples']} answers: {values}")
+        repeats = f"repeated stems count once in the table; all {rows['n']} records: {with_interval(rows)}"
+        lines.append(f"{name}: {repeats}, chance {percent(rows['chance'])}")
+    if "pass_at_k" in summary:
+        guessed = summary["pass_at_k_by_chance"]
+        passes = [f"{percent(v)} (chance {percent(guessed[k])}) for k = {k}" for k, v in summary["pass_at_k"].items()]
+        votes = [f"{percent(v)} for k = {k}" for k, v in summary["maj_at_k"].items()]
+        lines.append(f"{name}: pass@k of {summary['samples']} answers: {', '.join(passes)}")
+        lines.append(f"{name}: maj@k of {summary['samples']} answers: {', '.join(votes)}; {chance}")
     if found := summary["calibration"]:
         lines.append(f"{name}: ECE {found['ece']:.3f}, Brier score {found['brier']:.3f}, by {found['of']}")
     if found := summary["option_order"]:
         lines.append(
-            f"{name}: {found['orders']} orders of the options on {found['questions']} questions: "
-            f"accuracies {', '.join(map(percent, found['accuracies']))} (spread {percent(found['spread'])}), "
-            f"the same option in all orders {percent(found['consistency'])} %"
+            f"{name}: {found['orders']} orders of the options on {found['questions']} questions: accuracies "
+            f"{', '.join(map(percent, found['accuracies']))} (spread {percent(found['spread'])}, chance "
+            f"{percent(found['chance'])}), the same option in all orders {percent(found['consistency'])} %"
         )
     return lines

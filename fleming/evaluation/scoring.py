@@ -27,11 +27,14 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def question_scores(records: Records) -> dict[str, float]:
-    """Return question id -> share of its answers that are right, options in the published order."""
+    """Return question id -> share of its answers that are right, of what counts, options in the published order."""
+    return _scores([r for r in records if r["order"] == 0 and r["counts"]])
+
+
+def _scores(records: Records) -> dict[str, float]:
     answers: dict[str, list[bool]] = defaultdict(list)
     for record in records:
-        if record["order"] == 0:
-            answers[record["id"]].append(record["correct"])
+        answers[record["id"]].append(record["correct"])
     return {name: sum(right) / len(right) for name, right in answers.items()}
 
 
@@ -39,29 +42,29 @@ def accuracy(scores: Sequence[float], samples: int) -> Interval:
     """Return the mean score with its 95 % interval.
 
     One answer a question: Wilson. Several: they are not independent, so the questions are resampled (bootstrap); but
-    resampled all-equal scores would show no doubt at all, so where all are 0 or all 1 it is Wilson too.
+    equal scores, resampled, would show no doubt at all, so where they are equal it is Wilson too.
     """
-    if samples > 1 and set(scores) not in ({0}, {1}):
+    if samples > 1 and len(set(scores)) > 1:
         return mean_interval(scores)
-    right = round(sum(scores))
+    right = sum(scores)
     return Interval(right / len(scores), *wilson_interval(right, len(scores)))
 
 
 def summarise(loaded: LoadedBenchmark, records: Records) -> dict[str, Any]:
     """Return the scores of one benchmark by one protocol. records: its answers of all orders and samples."""
-    scores, questions = question_scores(records), loaded.questions
-    shown = [r for r in records if r["order"] == 0]
-    samples, by_id = len(shown) // len(questions), _by_question(shown)
-    headline = loaded.headline
+    asked = [r for r in records if r["order"] == 0]
+    shown, everything, headline = [r for r in asked if r["counts"]], _scores(asked), loaded.headline
+    scores, by_id = _scores(shown), _by_question(shown)
+    samples = len(asked) // len(loaded.questions)
     result = {
         **_scored(headline, scores, samples),
         "samples": samples,
-        "stderr": stderr_of_mean([scores[q.id] for q in headline]),
+        "stderr": stderr_of_mean(list(scores.values())) if len(scores) > 1 else None,
         "abstained": _share(r["answer"] is None for r in shown),
         "mean_tokens": sum(r["tokens"] for r in shown) / len(shown),
     }
-    if len(headline) < len(questions):
-        result["all_rows"] = _scored(questions, scores, samples)
+    if len(headline) < len(loaded.questions):
+        result["all_rows"] = _scored(loaded.questions, everything, samples)
     if "finish_reason" in shown[0]:
         result |= {
             "format": _share(r["format"] for r in shown),
@@ -76,14 +79,14 @@ def summarise(loaded: LoadedBenchmark, records: Records) -> dict[str, Any]:
         votes = {q.id: Counter(r["choice"] for r in by_id[q.id]) for q in headline}
         result |= _at_k(headline, votes, samples)
     result["calibration"] = _calibration(headline, by_id)
-    result["option_order"] = _option_order(questions, records)
-    flaws = defects(questions)
+    result["option_order"] = _option_order(headline, [r for r in records if r["counts"]])
+    flaws = defects(loaded.questions)
     result["breakdown"] = _breakdown(headline, scores, samples, {i for ids in flaws.values() for i in ids})
-    letters, warning = gold_letters(questions)
+    letters, warning = gold_letters(loaded.questions)
     result["data"] = {
         "files": [str(path) for path in loaded.files],
         "published_size": loaded.known.size if loaded.known else None,
-        "questions": len(questions),
+        "questions": len(loaded.questions),
         "set_aside": loaded.set_aside,
         "defects": {flaw: {"count": len(ids), "ids": ids} for flaw, ids in flaws.items()},
         "gold_letters": letters,
@@ -107,10 +110,11 @@ def summarise_all(
     found = {b.name: {p: summarise(b, given[b.name, p]) for p in protocols} for b in benchmarks}
     means = {}
     for protocol in protocols if len(benchmarks) > 1 else ():
-        mean = _macro([[scores[b.name, protocol][q.id] for q in b.headline] for b in benchmarks])
+        groups = [[scores[b.name, protocol][q.id] for q in b.headline] for b in benchmarks]
+        mean = _macro(groups, [found[b.name][protocol]["samples"] for b in benchmarks])
         means[protocol] = {
             "of": [b.name for b in benchmarks],
-            "papers_nine": {b.name for b in benchmarks} == set(PAPER_NINE),
+            "papers_nine": {b.name for b in benchmarks} == set(PAPER_NINE) and not any(b.warnings for b in benchmarks),
             "n": sum(len(b.headline) for b in benchmarks),
             "accuracy": mean.value,
             "accuracy_low": mean.low,
@@ -120,12 +124,19 @@ def summarise_all(
     return {"benchmarks": found, "macro": means}, scores
 
 
-def _macro(groups: Sequence[Sequence[float]]) -> Interval:
-    """Return macro_average; where no benchmark has a spread to resample, the mean of Wilson's bounds, which is wide."""
-    if any(set(group) not in ({0.0}, {1.0}) for group in groups):
+def _macro(groups: Sequence[Sequence[float]], samples: Sequence[int]) -> Interval:
+    """Return the mean of the benchmarks' means: macro_average, a bootstrap within each benchmark.
+
+    Where a benchmark's scores are all equal there is nothing to resample in it; then the benchmarks' own intervals are
+    added in quadrature, each side for itself (Zou & Donner, Stat. Med. 27 (2008) 1693: MOVER for a sum).
+    """
+    if all(len(set(group)) > 1 for group in groups):
         return macro_average(groups)
-    each = [accuracy(group, 1) for group in groups]
-    return Interval(*(sum(getattr(i, end) for i in each) / len(each) for end in ("value", "low", "high")))
+    each = [accuracy(group, n) for group, n in zip(groups, samples, strict=True)]
+    value = sum(i.value for i in each) / len(each)
+    below = math.sqrt(sum((i.value - i.low) ** 2 for i in each)) / len(each)
+    above = math.sqrt(sum((i.high - i.value) ** 2 for i in each)) / len(each)
+    return Interval(value, max(0.0, value - below), min(1.0, value + above))
 
 
 def _share(flags: Iterable[bool]) -> float:
@@ -157,6 +168,7 @@ def _at_k(questions: Sequence[Question], votes: Mapping[str, Counter], samples: 
     sizes = sorted({2**i for i in range(samples.bit_length())} | {samples})
     mean = {
         "pass_at_k": {k: sum(pass_at_k(samples, votes[q.id][q.answer], k) for q in questions) for k in sizes},
+        "pass_at_k_by_chance": {k: sum(1 - (1 - 1 / len(q.options)) ** k for q in questions) for k in sizes},
         "maj_at_k": {k: sum(maj_at_k(votes[q.id], q.answer, k) for q in questions) for k in sizes},
     }
     return {name: {str(k): v / len(questions) for k, v in by_k.items()} for name, by_k in mean.items()}
@@ -195,15 +207,16 @@ def _option_order(questions: Sequence[Question], records: Records) -> dict[str, 
     asked = [q.id for q in questions if all(q.id in answers for answers in first.values())]
     if not asked:
         return None
-    choices = [{answers[i]["choice"] for answers in first.values()} for i in asked]
+    choices = {i: {answers[i]["choice"] for answers in first.values()} for i in asked}
     accuracies = [_share(first[order][i]["correct"] for i in asked) for order in sorted(first)]
     return {
         "orders": len(first),
         "questions": len(asked),
         "left_out": sum(not can_reorder(q) for q in questions),
+        "chance": sum(1 / len(q.options) for q in questions if q.id in choices) / len(asked),
         "accuracies": accuracies,
         "spread": max(accuracies) - min(accuracies),
-        "consistency": _share(len(chosen) == 1 and None not in chosen for chosen in choices),
+        "consistency": _share(len(chosen) == 1 and None not in chosen for chosen in choices.values()),
     }
 
 
