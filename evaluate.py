@@ -11,6 +11,7 @@ python evaluate.py --check-outputs outputs.json                       stored out
 
 import argparse
 import dataclasses
+import hashlib
 import itertools
 import json
 import time
@@ -42,11 +43,15 @@ from fleming.training.run import hold, input_hashes, versions
 from model import InputError, Sampler, SamplingParams, load_model
 from model.config import load_config
 
+MODES = ("question", "compare", "check_table", "check_outputs")
 PROTOCOLS: dict[str, Callable[[Config], str]] = {"cot": describe_cot, "loglikelihood": describe_loglikelihood}
 
 
 def main(argv: list[str]) -> None:
     cfg, options = parse_command_line(Config, __doc__, argv, add_arguments)
+    asked_for = [f"--{m.replace('_', '-')}" for m in MODES if getattr(options, m) is not None]
+    if len(asked_for) > 1 or (options.sizes and asked_for != ["--check-table"]):
+        raise InputError(f"{' and '.join(asked_for) or '--sizes'}: one at a time, and --sizes with --check-table")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.question is not None:
@@ -78,7 +83,9 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
             folder = Path(cfg.run_dir, "eval", name)
             before = world.from_main(read_results, folder)
             with world.together():
-                transformer, tokenizer = load_model(model_folder, world.dtype, world.device, cfg.chat_format)
+                # Log-likelihoods need no chat format: a base model without a template may take any.
+                chat_format = cfg.chat_format or (None if "cot" in cfg.evaluate.protocols else "chatml")
+                transformer, tokenizer = load_model(model_folder, world.dtype, world.device, chat_format)
             sampler = Sampler(transformer, tokenizer, cfg.evaluate.max_num_seqs)
             with world.together():
                 plans = [(b, p, plan(b, p, sampler, cfg)) for b in benchmarks for p in cfg.evaluate.protocols]
@@ -135,7 +142,8 @@ def write_results(
     for name, by_protocol in results["benchmarks"].items():
         scored = {p: {"protocol": protocols[p], **summary} for p, summary in by_protocol.items()}
         benchmarks[name] = benchmarks.get(name, {}) | scored
-    results = {**results, "sha256": before.get("sha256", {}) | results["sha256"], "benchmarks": benchmarks}
+    others = {name: value for name, value in before.get("sha256", {}).items() if not name.startswith("model/")}
+    results = {**results, "sha256": others | results["sha256"], "benchmarks": benchmarks}
     text = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
     write_atomic(folder / "results.json", text + "\n")
 
@@ -155,7 +163,9 @@ def plan(benchmark: LoadedBenchmark, protocol: str, sampler: Sampler, cfg: Confi
 
 def settings(cfg: Config, hashes: Mapping[str, str], world: World) -> dict[str, Any]:
     """Return what fixes an answer; only what the protocols of this run depend on."""
-    fixed: dict[str, Any] = {f"sha256 of {name}": value for name, value in hashes.items()}
+    fixed: dict[str, Any] = {f"sha256 of {k}": v for k, v in hashes.items() if not k.startswith("model/")}
+    whole = sorted((k, v) for k, v in hashes.items() if k.startswith("model/"))  # one more file is another model
+    fixed["sha256 of model"] = hashlib.sha256(json.dumps(whole).encode()).hexdigest()
     fixed |= {"seed": cfg.seed, "dtype": str(world.dtype)}
     if "cot" in cfg.evaluate.protocols:
         fixed |= {
@@ -168,16 +178,21 @@ def settings(cfg: Config, hashes: Mapping[str, str], world: World) -> dict[str, 
 def load_benchmarks(cfg: Config, chosen: str) -> list[LoadedBenchmark]:
     """Return the benchmarks named by --benchmarks, else those of the config, else the run's own test questions."""
     ev = cfg.evaluate
-    names = [name.strip() for name in chosen.split(",") if name.strip()] or list(ev.benchmarks)
+    names = [name.strip() for name in chosen.split(",")] if chosen else list(ev.benchmarks)
     names = list(PAPER_NINE) if names == ["paper"] else names
-    if len(set(names)) < len(names):
-        raise InputError(f"--benchmarks {chosen}: a name stands twice")
     if names:
         for name in names:
+            if name not in ev.benchmarks and name not in BENCHMARKS:
+                raise InputError(
+                    f"unknown benchmark {name!r}: give evaluate.benchmarks.{name or 'NAME'}=FILE, or take one of "
+                    f"{', '.join(BENCHMARKS)}"
+                )
             if name not in ev.benchmarks and not ev.benchmark_folder:
                 raise InputError(
                     f"where is {name}? set evaluate.benchmarks.{name}=FILE or evaluate.benchmark_folder=DIR"
                 )
+        if len(set(names)) < len(names):
+            raise InputError(f"--benchmarks {chosen}: a name stands twice")
         loaded = [load_benchmark(name, Path(ev.benchmarks.get(name, ev.benchmark_folder))) for name in names]
     else:
         source = Path(ev.questions or Path(cfg.run_dir, "data/test.jsonl"))

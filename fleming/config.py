@@ -226,7 +226,8 @@ def parse_command_line(
         def format_help(self) -> str:
             return super().format_help() + "\n".join(["\nkeys, with their defaults:", *_help_lines(cls()), ""])
 
-    parser = Parser(description=description, allow_abbrev=False)
+    layout = argparse.RawDescriptionHelpFormatter  # descriptions hold example commands, a line each
+    parser = Parser(description=description, allow_abbrev=False, formatter_class=layout)
     parser.add_argument("--config", metavar="PATH", help="YAML file of settings")
     parser.add_argument(
         "overrides", nargs="*", metavar="key.path=value", help="replaces one setting; the value is YAML"

@@ -17,6 +17,8 @@ from fleming.evaluation.benchmarks import (
     gold_letters,
     known_sizes,
     load_benchmark,
+    load_own,
+    skewed,
 )
 from fleming.evaluation.loglikelihood import DOCUMENTS
 from fleming.records import LETTERS, Question, to_json
@@ -119,7 +121,7 @@ def test_a_file_of_another_benchmark_is_refused(tmp_path):
 
 
 def test_a_count_that_is_not_the_published_one_is_a_warning(tmp_path):
-    rows = numbered("careqa", 5620)
+    rows = [{**row, "cop": 1 + i % 4} for i, row in enumerate(numbered("careqa", 5620))]
     blank = dict.fromkeys(rows[0])
     loaded = load_benchmark("careqa", lines(tmp_path / "a.jsonl", [*rows, blank]))
     assert (len(loaded.questions), len(loaded.set_aside), loaded.warnings) == (5620, 1, [])
@@ -259,14 +261,28 @@ def test_a_letter_that_is_right_far_too_often_is_a_warning():
     many = {letter: f"disease {letter}" for letter in LETTERS[:21]}
 
     def of(golds: str, options: dict[str, str]) -> str | None:
-        return gold_letters([question(i, options=options, answer=g) for i, g in enumerate(golds)])[1]
+        return next(iter(skewed([question(i, options=options, answer=g) for i, g in enumerate(golds)])), None)
 
-    assert "right answer is A in 85 % of the questions, by chance 5 %" in of("A" * 85 + "BCDEF" * 3, many)
+    assert of("A" * 85 + "BCDEF" * 3, many) == "the right answer is A in 85 % of the questions, by chance 5 %"
     assert "is A in 18 %" in of("A" * 13 + LETTERS[:21] * 4, many)
     assert of("A" * 8 + LETTERS[:21] * 4, many) is None  # 13 %, below three times its chance
     assert "is B in 70 %" in of("B" * 70 + "ACD" * 10, OPTIONS)
     assert of("B" * 50 + "ACD" * 16 + "AC", OPTIONS) is None
     assert of("A" * 552 + "B" * 338 + "C" * 110, {"A": "yes", "B": "no", "C": "maybe"}) is None  # PubMedQA
     assert of("A" * 49, OPTIONS) is None  # too few to tell
-    shares, _ = gold_letters([question(i, answer=g) for i, g in enumerate("AABC")])
+    shares = gold_letters([question(i, answer=g) for i, g in enumerate("AABC")])
     assert shares == {"A": 0.5, "B": 0.25, "C": 0.25}
+
+
+def test_a_skewed_file_is_warned_of_where_it_is_loaded_whatever_part_of_it_is_asked(tmp_path):
+    rows = [{**row, "cop": 1} for row in numbered("careqa", 60)]
+    assert "is A in 100 %" in load_benchmark("careqa", lines(tmp_path / "a.jsonl", rows)).warnings[-1]
+    assert "is A in 100 %" in load_own(tmp_path / "a.jsonl", "mine").warnings[-1]
+
+
+def test_a_users_own_file_of_a_public_form_is_asked_as_that_set_is(tmp_path):
+    path = lines(tmp_path / "pubmedqa.jsonl", numbered("pubmedqa", 2))
+    loaded = load_own(path, "pubmedqa")
+    assert (loaded.document, loaded.known, loaded.warnings) == ("abstract", None, [])
+    (tmp_path / "own.jsonl").write_text('{"id": "1", "question": "?", "options": {"A": "a", "B": "b"}, "answer": "B"}')
+    assert load_own(tmp_path / "own.jsonl", "pubmedqa").document == "letters"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import runs
+import torch
 from conftest import ROOT
 
 import evaluate
@@ -257,6 +259,9 @@ def test_a_question_with_options_is_asked_as_the_benchmarks_ask_and_its_answer_i
         (["--check-table", "{files}/absent.csv"], "absent.csv"),
         (["--check-outputs", "{files}/absent.json"], "absent.json"),
         (["--sizes", "many"], "LOW..HIGH"),
+        (["--sizes", "250..330"], "--sizes with --check-table"),
+        (["--compare", "a", "b", "--question", "x"], "--question and --compare: one at a time"),
+        (["--benchmarks", ","], "unknown benchmark ''"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(files, tmp_path, more, said):
@@ -273,6 +278,7 @@ def test_a_damaged_run_folder_is_one_line_before_anything_is_asked(files, tmp_pa
     for name, text in (
         ("answers.jsonl", '{"benchmark": "mine"}\n'),
         ("answers.jsonl", (folder / "answers.jsonl").read_text().replace('"options": ', '"options": -')),
+        ("answers.jsonl", (folder / "answers.jsonl").read_text().replace('"correct": false', '"correct": true')),
         ("answers.jsonl", "rubbish\n"),
         ("settings.json", "[1]"),
         ("results.json", '{"benchmarks": 3}'),
@@ -287,7 +293,44 @@ def test_a_damaged_run_folder_is_one_line_before_anything_is_asked(files, tmp_pa
         assert (status, len(lines)) == (2, 1), (name, text[:40], lines)
         assert str(path) in lines[0]
         assert len((folder / "answers.jsonl").read_text().splitlines()) == 2
-    assert run(files, tmp_path)[0] == 0
+    (folder / "settings.json").unlink()
+    status, (line,) = run(files, tmp_path)
+    assert (status, "settings.json: missing" in line) == (2, True)
+
+
+def test_one_more_file_in_the_models_folder_is_another_model(files, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(files / "model", model)
+    one = arguments(files, tmp_path / "run", "--model", str(model), "evaluate.limit=2")
+    assert runs.run_here(evaluate, one)[0] == 0
+    (model / "special_tokens_map.json").write_text("{}")
+    status, (line,) = runs.run_here(evaluate, one)
+    assert (status, "sha256 of model" in line) == (2, True)
+
+
+def test_log_likelihoods_need_no_chat_template(files, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(files / "model", model)
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    del settings["chat_template"]
+    (model / "tokenizer_config.json").write_text(json.dumps(settings))
+    own = ["--model", str(model), "evaluate.limit=2"]
+    status, (line,) = run(files, tmp_path / "run", *own)
+    assert (status, "no chat template" in line) == (2, True)
+    assert run(files, tmp_path / "run", *own, "evaluate.protocols=[loglikelihood]")[0] == 0
+
+
+def test_a_model_whose_numbers_are_not_finite_is_an_error_and_no_score(files, tmp_path):
+    from model import load_model, save_model
+
+    transformer, tokenizer = load_model(files / "model")
+    with torch.no_grad():
+        transformer.norm.weight.fill_(float("nan"))
+    save_model(transformer, tokenizer, tmp_path / "nan")
+    for protocol in ("cot", "loglikelihood"):
+        own = ["--model", str(tmp_path / "nan"), f"evaluate.protocols=[{protocol}]"]
+        status, (*_bar, line) = run(files, tmp_path / protocol, *own)
+        assert (status, "not finite" in line) == (2, True)
 
 
 def test_a_models_results_stay_inside_the_run_folder():

@@ -12,7 +12,7 @@ from forms import Rows, lines, parquet, table
 
 from fleming.data.readers import cop_base, read_set
 from fleming.data.tables import read_rows
-from fleming.evaluation.benchmarks import defects, gold_letters, load_benchmark
+from fleming.evaluation.benchmarks import defects, load_benchmark
 from fleming.records import to_json
 from model.errors import InputError
 
@@ -27,11 +27,11 @@ from model.errors import InputError
         ("pubmedqa_1000", 1000, 1000, {3: 1000}, {}, False),
         (
             *("mmlu_pro_biology", 717, 634, {10: 617, 9: 33, 8: 13, 7: 5, 6: 6, 5: 2, 4: 40, 3: 1}),
-            *({"duplicate_stem": 83, "other_gold": 83}, False),
+            *({"duplicate_stem": 83}, False),
         ),
         (
             *("careqa", 2798, 2785, {4: 2798}),  # the first part of 5,621
-            *({"duplicate_stem": 13, "other_gold": 10, "duplicate_options": 5, "gold_among_duplicates": 3}, True),
+            *({"duplicate_stem": 13, "duplicate_options": 5, "gold_among_duplicates": 3}, True),
         ),
         ("medxpertqa", 244, 244, {10: 244}, {}, True),  # sampled of 2,450
     ],
@@ -44,7 +44,6 @@ def test_the_real_files_have_the_published_counts(shared, name, questions, stems
     found = {flaw: len(ids) for flaw, ids in defects(loaded.questions).items() if flaw != "mentions_figure"}
     assert found == flaws
     assert len(loaded.warnings) == warned
-    assert gold_letters(loaded.questions)[1] is None
 
 
 def test_what_is_known_of_the_real_files_records(shared):

@@ -264,7 +264,8 @@ class PublicSet:
     def missing(self, row: Row) -> str | None:
         """Return the first column that the row lacks of its nearest form, None where it has all of one."""
         lacking = [[column for column in form if column not in row] for form in self.forms]
-        return next(iter(min(lacking, key=len)), None)
+        shares = [len(columns) / len(form) for columns, form in zip(lacking, self.forms, strict=True)]
+        return next(iter(lacking[shares.index(min(shares))]), None)
 
 
 SETS = {

@@ -67,6 +67,8 @@ def _parts(folder: Path) -> list[Path]:
 def _prepare(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / "settings.json"
     settings = json.loads(json.dumps(settings))  # as they will be read back
+    if not path.exists() and ((folder / "answers.jsonl").exists() or _parts(folder)):
+        raise InputError(f"{path}: missing, so nobody knows under what settings the answers beside it were given")
     saved = read_json(path) if path.exists() else {}
     if not isinstance(saved, dict):
         raise InputError(f"{path}: not the settings of an evaluation; move it away")
@@ -105,4 +107,6 @@ def read_answers(path: Path) -> Iterator[dict[str, Any]]:
                 raise InputError(f"{where}: not an answer: {name} is {str(value)[:80]!r}")
         if record["protocol"] not in OF_PROTOCOL or record["options"] < 1:
             raise InputError(f"{where}: not an answer: protocol {record['protocol']!r}, {record['options']} options")
+        if record["correct"] != (record["answer"] == record["gold"]):
+            raise InputError(f"{where}: correct is {record['correct']}, the answer {record['answer']!r}, edited?")
         yield record

@@ -77,11 +77,13 @@ class LoadedBenchmark:
     set_aside: list[dict[str, str]]
     """Records that are no question; see QuestionSet."""
     warnings: list[str] = field(default_factory=list)
+    set: str = "own"
+    """Whose form its records have."""
 
     @property
     def document(self) -> str:
-        """What the log-likelihood protocol completes."""
-        return self.known.document if self.known else "letters"
+        """What the log-likelihood protocol completes: its set's document, also where it is the user's own file."""
+        return next((known.document for known in BENCHMARKS.values() if known.set == self.set), "letters")
 
     @property
     def headline(self) -> list[Question]:
@@ -97,7 +99,8 @@ class LoadedBenchmark:
 def load_own(path: Path, name: str) -> LoadedBenchmark:
     """Read a file of questions of any form that is no published benchmark, or is not to be taken for one."""
     found = read_set(path)
-    return LoadedBenchmark(name, found.questions, [path], None, found.set_aside)
+    warnings = skewed(found.questions)
+    return LoadedBenchmark(name, found.questions, [path], None, found.set_aside, warnings, found.name)
 
 
 def load_benchmark(name: str, path: Path) -> LoadedBenchmark:
@@ -130,7 +133,8 @@ def load_benchmark(name: str, path: Path) -> LoadedBenchmark:
     count = len(questions) + len(found.set_aside)
     if count != known.size:
         warnings.append(f"{path} has {count:,} records, {name} as published has {known.size:,}: not the same set")
-    return LoadedBenchmark(name, questions, files, known, found.set_aside, warnings)
+    warnings += skewed(questions)
+    return LoadedBenchmark(name, questions, files, known, found.set_aside, warnings, known.set)
 
 
 def find_file(name: str, folder: Path) -> Path:
@@ -218,6 +222,10 @@ def with_first(questions: Sequence[Question]) -> list[tuple[Question, Question]]
     return [(q, first.setdefault(stem(q), q)) for q in questions]
 
 
+def _texts(question: Question) -> list[str]:
+    return sorted(" ".join(text.split()) for text in question.options.values())
+
+
 def _gold_text(question: Question) -> str:
     return " ".join(question.options[question.answer].split())
 
@@ -225,7 +233,8 @@ def _gold_text(question: Question) -> str:
 def defects(questions: Sequence[Question]) -> dict[str, list[str]]:
     """Return flaw -> ids of the questions that have it.
 
-    duplicate_stem: an earlier question has the same stem. other_gold: and another right text. duplicate_options: two
+    duplicate_stem: an earlier question has the same stem. other_gold: and the same options, of which another is right.
+    duplicate_options: two
     options are the same. gold_among_duplicates: the right one is among them, so that its letter is arbitrary.
     mentions_figure: the stem speaks of a picture that is not here (found by its wording). relettered: the file skips
     letters.
@@ -235,7 +244,7 @@ def defects(questions: Sequence[Question]) -> dict[str, list[str]]:
         twice = _duplicate_options(q)
         flaws = {
             "duplicate_stem": earlier is not q,
-            "other_gold": _gold_text(earlier) != _gold_text(q),
+            "other_gold": _texts(earlier) == _texts(q) and _gold_text(earlier) != _gold_text(q),
             "duplicate_options": bool(twice),
             "gold_among_duplicates": _gold_text(q) in twice,
             "mentions_figure": bool(_MENTIONS_FIGURE.search(q.question)),
@@ -246,19 +255,23 @@ def defects(questions: Sequence[Question]) -> dict[str, list[str]]:
     return found
 
 
-def gold_letters(questions: Sequence[Question]) -> tuple[dict[str, float], str | None]:
-    """Return the share of each letter among the right answers, and a warning where one is far too frequent.
-
-    Far: three times its chance, or over half the way from chance to always, in 50 questions or more; a model that likes
-    that letter is rewarded for it.
-    """
+def gold_letters(questions: Sequence[Question]) -> dict[str, float]:
+    """Return the share of each letter among the right answers."""
     counts = Counter(q.answer for q in questions)
-    letter, most = counts.most_common(1)[0]
+    return {letter: counts[letter] / len(questions) for letter in sorted(counts)}
+
+
+def skewed(questions: Sequence[Question]) -> list[str]:
+    """Return a warning where one letter is right far too often; a model that likes that letter is rewarded for it.
+
+    Far: three times its chance, or over half the way from chance to always, in 50 questions or more.
+    """
+    shares = gold_letters(questions)
+    letter, share = max(shares.items(), key=lambda item: item[1])
     chance = sum(1 / len(q.options) for q in questions if letter in q.options) / len(questions)
-    share, far = most / len(questions), min(3 * chance, (1 + chance) / 2)
-    warning = f"the right answer is {letter} in {100 * share:.0f} % of the questions, by chance {100 * chance:.0f} %"
-    shares = {name: counts[name] / len(questions) for name in sorted(counts)}
-    return shares, warning if len(questions) >= 50 and share > far else None
+    if len(questions) < 50 or share <= min(3 * chance, (1 + chance) / 2):
+        return []
+    return [f"the right answer is {letter} in {100 * share:.0f} % of the questions, by chance {100 * chance:.0f} %"]
 
 
 def known_sizes() -> dict[str, tuple[int, ...]]:

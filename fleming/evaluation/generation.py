@@ -4,6 +4,7 @@ Greedy or sampled. An answer that cannot be read counts as wrong and is reported
 prompts, and reading answers that do not have the form that was asked for.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ from model.sampler import Sample, Sampler, SamplingParams
 def describe_cot(cfg: Config) -> str:
     """Return the protocol in one line, to stand beside the score."""
     ev = cfg.evaluate
-    drawn = "greedy" if ev.temperature == 0 else f"{ev.samples} answers a question at temperature {ev.temperature:g}"
+    answers = "one answer" if ev.samples == 1 else f"{ev.samples} answers"
+    drawn = "greedy" if ev.temperature == 0 else f"{answers} a question at temperature {ev.temperature:g}"
     asked = "own instruction" if cfg.instruction else f"the option's {cfg.answer_style}"
     return (
         f"zero-shot chat prompt, <think> and <answer> ({asked}), {drawn}, at most {ev.max_new_tokens} new tokens, "
@@ -56,6 +58,8 @@ def cot(sampler: Sampler, asked: Sequence[Asked], cfg: Config, keep: Callable[[d
 
 
 def _record(item: Item, number: int, sample: Sample, seconds: float, sampler: Sampler, cfg: Config) -> dict[str, Any]:
+    if not all(map(math.isfinite, sample.logprobs)):
+        raise InputError(f"{item.question.id}: the model's log-probabilities are not finite; are its weights broken?")
     question, response = item.question, response_text(sample, sampler.tokenizer)
     answer = parse_answer(response, question.options)
     return {

@@ -146,6 +146,10 @@ def _score(transformer: Transformer, batch: list, document: str, keep: Callable[
     for item, pairs in batch:
         found = {letter: next(scores) for letter in item.question.options}
         values = np.array(list(found.values()))
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"{item.question.id}: the model's log-probabilities are not finite; are its weights broken?"
+            )
         lengths = np.array([len(choice) for choice in choices_of(item.question, document).values()], dtype=float)
         letters = list(found)
         answer, by_length = letters[int(values.argmax())], letters[int((values / lengths).argmax())]

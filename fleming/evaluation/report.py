@@ -34,8 +34,8 @@ def results_table(rows: Sequence[tuple[str, str, Summary]]) -> str:
     by_grade = [s.get("breakdown", {}).get("difficulty", {}) for _, _, s in rows]
     for grade in DIFFICULTIES:
         columns[grade] = [percent(grades[grade]["accuracy"]) if grade in grades else "" for grades in by_grade]
-    for head, name in (("abstained", "abstained"), ("format", "format"), ("cut", "cut")):
-        columns[head] = [percent(s.get(name)) for _, _, s in rows]
+    for name in ("abstained", "format", "cut"):  # log-likelihoods have none of them
+        columns[name] = [percent(s[name]) if "format" in s else "" for _, _, s in rows]
     columns["tokens"] = [f"{s['mean_tokens']:.1f}" if "format" in s else "" for _, _, s in rows]
     return table({head: cells for head, cells in columns.items() if any(cells)})
 
@@ -69,11 +69,18 @@ def about_model(name: str, summary: Summary) -> list[str]:
         votes = [f"{percent(v)} for k = {k}" for k, v in summary["maj_at_k"].items()]
         lines.append(f"{name}: pass@k of {summary['samples']} answers: {', '.join(passes)}")
         lines.append(f"{name}: maj@k of {summary['samples']} answers: {', '.join(votes)}; {chance}")
+    if letters := summary["answered_letters"]:
+        letter, share = max(letters.items(), key=lambda item: item[1])
+        right = summary["data"]["gold_letters"].get(letter, 0)
+        lines.append(f"{name}: answers {letter} in {percent(share)} % of cases; it is right in {percent(right)} %")
+    if cut := summary.get("documents_cut_left"):
+        lines.append(f"WARNING, {name}: {cut} documents are longer than the model's context and were cut on the left")
     if found := summary["calibration"]:
-        lines.append(f"{name}: ECE {found['ece']:.3f}, Brier score {found['brier']:.3f}, by {found['of']}")
+        silent = f", {percent(summary['abstained'])} % abstained" if summary["abstained"] else ""
+        lines.append(f"{name}: ECE {found['ece']:.3f}, Brier score {found['brier']:.3f}, by {found['of']}{silent}")
     if found := summary["option_order"]:
         lines.append(
-            f"{name}: {found['orders']} orders of the options on {found['questions']} questions: accuracies "
+            f"{name}: {found['orders']} orders of the options on {found['questions']} questions, first answers: right "
             f"{', '.join(map(percent, found['accuracies']))} (spread {percent(found['spread'])}, chance "
             f"{percent(found['chance'])}), the same option in all orders {percent(found['consistency'])} %"
         )

@@ -61,6 +61,7 @@ def summarise(loaded: LoadedBenchmark, records: Records) -> dict[str, Any]:
         "samples": samples,
         "stderr": stderr_of_mean(list(scores.values())) if len(scores) > 1 else None,
         "abstained": _share(r["answer"] is None for r in shown),
+        "answered_letters": _letters(shown),
         "mean_tokens": sum(r["tokens"] for r in shown) / len(shown),
     }
     if len(headline) < len(loaded.questions):
@@ -73,6 +74,7 @@ def summarise(loaded: LoadedBenchmark, records: Records) -> dict[str, Any]:
     else:
         result |= {
             "accuracy_by_length": _share(r["correct_by_length"] for r in shown),
+            "document": loaded.document,
             "documents_cut_left": sum(r["cut_left"] for r in shown),
         }
     if samples > 1:
@@ -81,17 +83,18 @@ def summarise(loaded: LoadedBenchmark, records: Records) -> dict[str, Any]:
     result["calibration"] = _calibration(headline, by_id)
     result["option_order"] = _option_order(headline, [r for r in records if r["counts"]])
     flaws = defects(loaded.questions)
-    result["breakdown"] = _breakdown(headline, scores, samples, {i for ids in flaws.values() for i in ids})
-    letters, warning = gold_letters(loaded.questions)
+    result["breakdown"] = _breakdown(
+        headline, scores, samples, {i for flaw, ids in flaws.items() for i in ids if flaw != "duplicate_stem"}
+    )
     result["data"] = {
         "files": [str(path) for path in loaded.files],
         "published_size": loaded.known.size if loaded.known else None,
         "questions": len(loaded.questions),
         "set_aside": loaded.set_aside,
         "defects": {flaw: {"count": len(ids), "ids": ids} for flaw, ids in flaws.items()},
-        "gold_letters": letters,
+        "gold_letters": gold_letters(headline),
     }
-    result["warnings"] = [*loaded.warnings, *([warning] if warning else [])]
+    result["warnings"] = loaded.warnings
     return result
 
 
@@ -119,7 +122,10 @@ def summarise_all(
             "accuracy": mean.value,
             "accuracy_low": mean.low,
             "accuracy_high": mean.high,
-            "chance": sum(found[b.name][protocol]["chance"] for b in benchmarks) / len(benchmarks),
+            **{
+                level: sum(found[b.name][protocol][level] for b in benchmarks) / len(benchmarks)
+                for level in ("chance", "commonest_letter")
+            },
         }
     return {"benchmarks": found, "macro": means}, scores
 
@@ -142,6 +148,12 @@ def _macro(groups: Sequence[Sequence[float]], samples: Sequence[int]) -> Interva
 def _share(flags: Iterable[bool]) -> float:
     counted = list(flags)
     return sum(counted) / len(counted)
+
+
+def _letters(records: Records) -> dict[str, float]:
+    """Return letter -> share of the answers; what is missing to 1 are abstentions."""
+    counts = Counter(r["answer"] for r in records if r["answer"] is not None)
+    return {letter: counts[letter] / len(records) for letter in sorted(counts)}
 
 
 def _by_question(records: Records) -> dict[str, list[Mapping[str, Any]]]:
