@@ -336,7 +336,7 @@ def test_a_model_whose_numbers_are_not_finite_is_an_error_and_no_score(files, tm
 def test_a_models_results_stay_inside_the_run_folder():
     for folder, name in (
         ("/models/Qwen2.5-7B", "Qwen2.5-7B"),
-        ("/work/runs/demo/grpo/stage2/model", "grpo_stage2"),
+        ("/srv/runs/demo/grpo/stage2/model", "grpo_stage2"),
         ("/data/model", "data"),
         ("/model", "model"),
         ("/", "root"),
