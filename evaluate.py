@@ -31,10 +31,9 @@ from fleming.evaluation.generation import cot, cot_length, describe_cot
 from fleming.evaluation.items import Asked, Item, all_asked
 from fleming.evaluation.loglikelihood import describe_loglikelihood, encode_item, fed_tokens, loglikelihood
 from fleming.evaluation.mmlu_pro_rule import compare_outputs
-from fleming.evaluation.report import about_data, about_model, results_table
+from fleming.evaluation.report import about_data, about_model, read_results, results_table, write_results
 from fleming.evaluation.scoring import summarise_all
 from fleming.evaluation.table_check import check_table, describe
-from fleming.files import read_json, write_atomic
 from fleming.prompt import question_messages, with_options
 from fleming.settings import Config
 from fleming.training.metrics import progress_bar
@@ -119,33 +118,6 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                 write_results(folder, before, {**about, **results[name]}, protocols)
         if world.is_main:
             print_results(results, scores, cfg)
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """Return results.json of an earlier command, or nothing. Raises InputError for a file that is none."""
-    path = folder / "results.json"
-    found = read_json(path) if path.exists() else {}
-    parts = [found.get(name, {}) for name in ("benchmarks", "sha256")] if isinstance(found, dict) else [None]
-    if not all(isinstance(part, dict) for part in parts) or not all(isinstance(b, dict) for b in parts[0].values()):
-        raise InputError(f"{path}: not the results of an evaluation; move it away")
-    return found
-
-
-def write_results(
-    folder: Path, before: Mapping[str, Any], results: dict[str, Any], protocols: Mapping[str, str]
-) -> None:
-    """Write results.json: what this command found, and what earlier ones did by other protocols or on other benchmarks.
-
-    Each score carries its own protocol. The means are of this command's benchmarks alone.
-    """
-    benchmarks = dict(before.get("benchmarks", {}))
-    for name, by_protocol in results["benchmarks"].items():
-        scored = {p: {"protocol": protocols[p], **summary} for p, summary in by_protocol.items()}
-        benchmarks[name] = benchmarks.get(name, {}) | scored
-    others = {name: value for name, value in before.get("sha256", {}).items() if not name.startswith("model/")}
-    results = {**results, "sha256": others | results["sha256"], "benchmarks": benchmarks}
-    text = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
-    write_atomic(folder / "results.json", text + "\n")
 
 
 def plan(benchmark: LoadedBenchmark, protocol: str, sampler: Sampler, cfg: Config) -> list[Asked]:

@@ -1,12 +1,16 @@
-"""Results as a reader sees them: tables in which each score stands beside its protocol, interval and chance level.
+"""Results as a reader sees them: results.json, and tables in which each score has its interval and chance level.
 
 Left out: computing them (scoring.py, comparison.py).
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from fleming.files import read_json, write_atomic
 from fleming.records import DIFFICULTIES
+from model.errors import InputError
 
 Summary = Mapping[str, Any]
 
@@ -85,3 +89,30 @@ def about_model(name: str, summary: Summary) -> list[str]:
             f"{percent(found['chance'])}), the same option in all orders {percent(found['consistency'])} %"
         )
     return lines
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Return results.json of an earlier command, or nothing. Raises InputError for a file that is none."""
+    path = folder / "results.json"
+    found = read_json(path) if path.exists() else {}
+    parts = [found.get(name, {}) for name in ("benchmarks", "sha256")] if isinstance(found, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts) or not all(isinstance(b, dict) for b in parts[0].values()):
+        raise InputError(f"{path}: not the results of an evaluation; move it away")
+    return found
+
+
+def write_results(
+    folder: Path, before: Mapping[str, Any], results: dict[str, Any], protocols: Mapping[str, str]
+) -> None:
+    """Write results.json: what this command found, and what earlier ones did by other protocols or on other benchmarks.
+
+    Each score carries its own protocol. The means are of this command's benchmarks alone.
+    """
+    benchmarks = dict(before.get("benchmarks", {}))
+    for name, by_protocol in results["benchmarks"].items():
+        scored = {p: {"protocol": protocols[p], **summary} for p, summary in by_protocol.items()}
+        benchmarks[name] = benchmarks.get(name, {}) | scored
+    others = {name: value for name, value in before.get("sha256", {}).items() if not name.startswith("model/")}
+    results = {**results, "sha256": others | results["sha256"], "benchmarks": benchmarks}
+    text = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
+    write_atomic(folder / "results.json", text + "\n")
