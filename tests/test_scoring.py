@@ -261,6 +261,7 @@ def test_the_commonest_letter_is_a_level_to_beat():
     found = summarise(loaded(questions), [answer(q, "B") for q in questions])
     assert found["commonest_letter"] == 0.6
     assert "60.0" in results_table([("mine", "model", found)])
+    assert about_model("x", found)[0] == "x: answers B in 100.0 % of cases; it is right in 20.0 %"
 
 
 # Comparisons

@@ -73,8 +73,8 @@ def about_model(name: str, summary: Summary) -> list[str]:
         votes = [f"{percent(v)} for k = {k}" for k, v in summary["maj_at_k"].items()]
         lines.append(f"{name}: pass@k of {summary['samples']} answers: {', '.join(passes)}")
         lines.append(f"{name}: maj@k of {summary['samples']} answers: {', '.join(votes)}; {chance}")
-    if letters := summary["answered_letters"]:
-        letter, share = max(letters.items(), key=lambda item: item[1])
+    letter, share = max(summary["answered_letters"].items(), key=lambda item: item[1], default=("", 0))
+    if share > 0.5:
         right = summary["data"]["gold_letters"].get(letter, 0)
         lines.append(f"{name}: answers {letter} in {percent(share)} % of cases; it is right in {percent(right)} %")
     if cut := summary.get("documents_cut_left"):
