@@ -62,6 +62,19 @@ def test_the_split_is_read_from_the_files_name(tmp_path, file, split):
     assert question.id == f"medqa/{file.removesuffix('.jsonl')}/1"
 
 
+@pytest.mark.parametrize(
+    ("form", "split"),
+    [
+        *(("careqa", "test"), ("medbullets", "test"), ("mmlu_pro", "test"), ("pubmedqa", "test")),
+        *(("medqa", "train"), ("cmexam", "train")),
+    ],
+)
+def test_files_of_benchmarks_are_for_testing_unless_their_name_says_train(tmp_path, form, split):
+    for name, expected in (("data", split), ("train_data", "train")):
+        (question,) = read_questions(lines(tmp_path / f"{name}.jsonl", [ROWS[form]]))
+        assert question.split == expected
+
+
 def test_ids_do_not_depend_on_folder_form_or_the_tool_that_wrote_the_file(tmp_path):
     row = ROWS["mmlu_pro"]
     (tmp_path / "sub").mkdir()
