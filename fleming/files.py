@@ -3,7 +3,6 @@
 - A whole file or folder is written to a hidden sibling, fsynced and renamed: a reader sees the old or the new one.
 - The sibling's name is fixed, so that what a killed run left is overwritten, not heaped up: one writer a path.
 - A log only grows; on resume it is cut back to the length that the checkpoint remembers.
-
 - What is read may be compressed (.gz, .xz), what is written is not.
 
 Left out: other encodings than UTF-8 (data/tables.py reads those).

@@ -67,16 +67,24 @@ def _parts(folder: Path) -> list[Path]:
 def _prepare(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / "settings.json"
     settings = json.loads(json.dumps(settings))  # as they will be read back
-    if not path.exists() and ((folder / "answers.jsonl").exists() or _parts(folder)):
+    saved = read_settings(folder)
+    if saved is None and ((folder / "answers.jsonl").exists() or _parts(folder)):
         raise InputError(f"{path}: missing, so nobody knows under what settings the answers beside it were given")
-    saved = read_json(path) if path.exists() else {}
-    if not isinstance(saved, dict):
-        raise InputError(f"{path}: not the settings of an evaluation; move it away")
+    saved = saved or {}
     both = saved.keys() & settings.keys()
     check_same_run({k: saved[k] for k in sorted(both)}, {k: settings[k] for k in sorted(both)}, str(folder))
     for part in _parts(folder):
         AppendLog(part).close()  # cuts off the line in which a run was killed
     write_atomic(path, json.dumps(saved | settings, ensure_ascii=False, indent=1) + "\n")
+
+
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """Return under what settings a folder's answers were given, None where the file is missing."""
+    path = folder / "settings.json"
+    saved = read_json(path) if path.exists() else None
+    if not isinstance(saved, dict | None) or (path.exists() and saved is None):
+        raise InputError(f"{path}: not the settings of an evaluation; move it away")
+    return saved
 
 
 def _read(folder: Path) -> Iterator[dict[str, Any]]:

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fleming.evaluation.answers import read_answers
+from fleming.evaluation.answers import read_answers, read_settings
+from fleming.evaluation.report import percent
 from fleming.evaluation.scoring import question_scores
 from fleming.evaluation.statistics import macro_difference, paired_difference
-from fleming.files import read_json
 from model.errors import InputError
 
 
@@ -111,10 +111,10 @@ def _by_question(records: list[dict[str, Any]]) -> dict[str, _Score]:
 
 def _settings_differ(a: Path, b: Path, compared: set[tuple[str, str]]) -> list[str]:
     """Return what was set differently for what is compared; the models' hashes may differ."""
-    files = [(path if path.is_dir() else path.parent) / "settings.json" for path in (a, b)]
-    if not all(file.exists() for file in files):
+    found = [read_settings(path if path.is_dir() else path.parent) for path in (a, b)]
+    if None in found:
         return ["unknown: settings.json is missing"]
-    first, second = ({k: v for k, v in read_json(file).items() if _bears_on(k, compared)} for file in files)
+    first, second = ({k: v for k, v in saved.items() if _bears_on(k, compared)} for saved in found)
     return [
         f"{name}: {first.get(name)!r} against {second.get(name)!r}"
         for name in sorted(first.keys() | second.keys())
@@ -123,7 +123,7 @@ def _settings_differ(a: Path, b: Path, compared: set[tuple[str, str]]) -> list[s
 
 
 def _bears_on(setting: str, compared: set[tuple[str, str]]) -> bool:
-    if setting.startswith("sha256 of "):  # "sha256 of BENCHMARK.NUMBER", or "sha256 of model/FILE"
+    if setting.startswith("sha256 of "):  # "sha256 of BENCHMARK.NUMBER", or "sha256 of model"
         return setting.removeprefix("sha256 of ").rpartition(".")[0] in {benchmark for benchmark, _ in compared}
     return not setting.startswith("cot.") or any(protocol == "cot" for _, protocol in compared)
 
@@ -134,8 +134,8 @@ def describe_comparison(report: dict[str, Any]) -> str:
     lines += [f"NOT THE SAME SETTINGS: {what}" for what in report["settings_differ"]]
     for row in report["benchmarks"]:
         lines.append(
-            f"{row['benchmark']}, {row['protocol']}, {row['n']} questions, chance {100 * row['chance']:.1f}: "
-            f"a {100 * row['accuracy_a']:.1f}, b {100 * row['accuracy_b']:.1f}; "
+            f"{row['benchmark']}, {row['protocol']}, {row['n']} questions, chance {percent(row['chance'])}: "
+            f"a {percent(row['accuracy_a'])}, b {percent(row['accuracy_b'])}; "
             f"b minus a {describe_difference(row)}: {row['verdict']}"
         )
         if row["only_a"] or row["only_b"]:

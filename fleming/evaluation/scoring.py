@@ -32,10 +32,7 @@ def question_scores(records: Records) -> dict[str, float]:
 
 
 def _scores(records: Records) -> dict[str, float]:
-    answers: dict[str, list[bool]] = defaultdict(list)
-    for record in records:
-        answers[record["id"]].append(record["correct"])
-    return {name: sum(right) / len(right) for name, right in answers.items()}
+    return {name: _share(r["correct"] for r in answers) for name, answers in _by_question(records).items()}
 
 
 def accuracy(scores: Sequence[float], samples: int) -> Interval:
