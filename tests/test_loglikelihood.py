@@ -8,7 +8,7 @@ import torch
 from conftest import hf_model, ours
 
 from fleming.evaluation.items import Item
-from fleming.evaluation.loglikelihood import DOCUMENTS, choices_of, continuation_logprobs, encode_pair, loglikelihood
+from fleming.evaluation.loglikelihood import DOCUMENTS, choices_of, continuation_logprobs, encode_pairs, loglikelihood
 from fleming.records import Question
 from model.errors import InputError
 
@@ -62,10 +62,10 @@ def test_a_document_too_long_is_cut_on_the_left():
 
 
 def test_blanks_at_the_documents_end_belong_to_the_choice():
-    head, tail = encode_pair(Characters(), "Answer:", " B")
+    ((head, tail),) = encode_pairs(Characters(), "Answer:", [" B"])
     assert (head, tail) == (Characters().encode("Answer:", True), [50 + ord("B") % 50])
-    assert encode_pair(Characters(), "Answer: ", "B") == (head, tail)
-    assert encode_pair(Characters(), "Answer:\n ", "B") == (head, Characters().encode("\n B"))
+    assert encode_pairs(Characters(), "Answer: ", ["B"]) == [(head, tail)]
+    assert encode_pairs(Characters(), "Answer:\n ", ["B"]) == [(head, Characters().encode("\n B"))]
 
 
 def test_the_first_of_equal_options_is_chosen_and_lengths_are_those_of_the_choices():

@@ -9,7 +9,7 @@ Left out: few-shot examples, chat templates, other normalisations than by charac
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,13 +54,14 @@ def choices_of(question: Question, document: str) -> dict[str, str]:
     return {letter: text if document == "abstract" else letter for letter, text in question.options.items()}
 
 
-def encode_pair(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[list[int], list[int]]:
-    """Return the ids of both; blanks at the context's end belong to the continuation, as in the model's own tokens."""
-    if blanks := len(context) - len(context.rstrip()):
-        context, continuation = context[:-blanks], context[-blanks:] + continuation
-    whole = tokenizer.encode(context + continuation, add_special_tokens=True)
-    head = tokenizer.encode(context, add_special_tokens=True)
-    return head, whole[len(head) :]
+def encode_pairs(tokenizer: Tokenizer, context: str, continuations: Iterable[str]) -> list[tuple[list[int], list[int]]]:
+    """Return (context, continuation) in ids for each continuation.
+
+    Blanks at the context's end belong to the continuation, as in the model's own tokens.
+    """
+    head = tokenizer.encode(context.rstrip(), add_special_tokens=True)
+    wholes = (tokenizer.encode(context + rest, add_special_tokens=True) for rest in continuations)
+    return [(head, whole[len(head) :]) for whole in wholes]
 
 
 def encode_item(tokenizer: Tokenizer, document: str, item: Item) -> list[tuple[list[int], list[int]]]:
@@ -69,7 +70,7 @@ def encode_item(tokenizer: Tokenizer, document: str, item: Item) -> list[tuple[l
     Raises InputError where an option adds no token of its own, so that nothing could be scored.
     """
     text, choices = DOCUMENTS[document](item.question), choices_of(item.question, document)
-    pairs = [encode_pair(tokenizer, text, f" {choice}") for choice in choices.values()]
+    pairs = encode_pairs(tokenizer, text, [f" {choice}" for choice in choices.values()])
     if not all(tail for _, tail in pairs):
         raise InputError(f"{item.question.id}: an option adds no token to its document; the tokenizer merges them")
     return pairs
