@@ -4,7 +4,8 @@ Knows nothing of medicine, rewards or training.
 """
 
 from model.errors import InputError
-from model.sampler import Sample, Sampler, SamplingParams
+from model.drawing import SamplingParams
+from model.sampler import Sample, Sampler
 from model.weights import load_model, save_model
 
 __all__ = ["InputError", "Sample", "Sampler", "SamplingParams", "load_model", "save_model"]

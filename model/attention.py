@@ -85,19 +85,58 @@ class PrefillInto:
         return self.packed(q, k, v)
 
 
+class NewestTokens:
+    """Where the newest token of each of B rows goes in a cache [R, K, S, d], and how far it sees.
+
+    Made once a step and shared by all blocks. Each row and key head is a sequence of its own, B * K of them, which
+    the g = H / K query heads that read it attend to together.
+    """
+
+    def __init__(self, places: Tensor, key_heads: int, capacity: int, span: int, dtype: torch.dtype):
+        """places [B]: the token's place, the last one that it sees. span: places read at all, above the largest."""
+        count = places.shape[0] * key_heads
+        each = places.repeat_interleave(key_heads)  # [B * K]
+        begins = torch.arange(count + 1, device=places.device) * capacity
+        self.slots = begins[:-1] + each  # [B * K]: in the flat [R * K * S]
+        if self.flash_reads(dtype, places.is_cuda):
+            self.seqused = (each + 1).int()
+            self.cu_queries = torch.arange(count + 1, device=places.device, dtype=torch.int32)
+            self.cu_keys = begins.int()
+        else:
+            hidden = torch.arange(span, device=places.device) > each[:, None]  # [B * K, span]
+            self.mask = torch.zeros_like(hidden, dtype=dtype).masked_fill_(hidden, float("-inf"))[:, None]
+
+    @staticmethod
+    def flash_reads(dtype: torch.dtype, is_cuda: bool) -> bool:
+        """Whether the flash kernel can read a cache of this dtype as it lies."""
+        return is_cuda and dtype in (torch.bfloat16, torch.float16) and "seqused_k" in VARLEN_ARGUMENTS
+
+
 class Cached:
     """One new token a row: write its key and value to the row's next place, then attend over the row so far."""
 
-    def __init__(self, keys: Tensor, values: Tensor, places: Tensor, mask: Tensor):
-        """keys, values [B, S, K, d]: views of this block's cache. places [B]: where the new token goes.
-
-        mask [B, 1, 1, S] bool: True where a place is filled, the new token's own included.
-        """
-        self.keys, self.values, self.places, self.mask = keys, values, places, mask
-        self.rows = torch.arange(keys.shape[0], device=keys.device)
+    def __init__(self, keys: Tensor, values: Tensor, newest: NewestTokens):
+        """keys, values [R, K, S, d]: this block's cache, of which the first B rows are in use."""
+        self.keys, self.values, self.newest = keys, values, newest
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [B, 1, H, d], k and v [B, 1, K, d] -> [B, 1, H, d]."""
-        self.keys[self.rows, self.places] = k[:, 0]
-        self.values[self.rows, self.places] = v[:, 0]
-        return _sdpa(q, self.keys, self.values, self.mask)
+        new, d = self.newest, q.shape[-1]
+        self.keys.view(-1, d).index_copy_(0, new.slots, k.flatten(0, 2))
+        self.values.view(-1, d).index_copy_(0, new.slots, v.flatten(0, 2))
+        queries = q.reshape(new.slots.shape[0], -1, d)  # [B * K, g, d]
+        if new.flash_reads(q.dtype, q.is_cuda):
+            keys, values = self.keys.view(-1, 1, d), self.values.view(-1, 1, d)  # [R * K * S, 1, d]
+            out = varlen_attn(
+                queries, keys, values, new.cu_queries, new.cu_keys, 1, self.keys.shape[2],
+                enable_gqa=True, seqused_k=new.seqused,
+            )  # fmt: skip
+            return out.view_as(q)
+        count, span = new.mask.shape[0], new.mask.shape[-1]
+        keys, values = (x.flatten(0, 1)[:count, :span] for x in (self.keys, self.values))  # [B * K, span, d]
+        if q.is_cuda:
+            out = F.scaled_dot_product_attention(queries[:, None], keys[:, None], values[:, None], new.mask[:, None])
+            return out.reshape(q.shape)
+        # SDPA's kernel for the CPU works on large tiles; two products of the small sizes here take half its time.
+        scores = torch.bmm(queries * d**-0.5, keys.mT).add_(new.mask)  # [B * K, g, span]
+        return torch.bmm(scores.softmax(-1), values).view_as(q)

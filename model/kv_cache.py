@@ -1,41 +1,80 @@
 """The key/value cache of the sampler: one dense slab, a row for each sequence being decoded.
 
-Rows in use are kept together at the front, so that a decode step works on a view and pays nothing for rows that
-have finished. Left out: paging (a row owns `capacity` places from start to end).
+Rows in use are kept together at the front, and a row's key heads lie side by side: the first n rows are n * K
+sequences one behind the other, of which a decode step reads views and copies nothing. Left out: paging (a row owns
+its places from start to end).
 
-Letters: L layers, R rows, S capacity, K key/value heads, d head_dim, T a prompt's tokens.
+Letters: L layers, R rows, K key/value heads, S places, d head_dim, T a prompt's tokens.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from model.config import ModelConfig
+from model.errors import InputError
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How large a cache is: chosen once in a run and kept, since the last bits of a sample depend on it."""
+
+    rows: int
+    """Sequences decoded at once."""
+    places: int
+    """Tokens of each, prompt included."""
 
 
 @dataclass
 class PrefilledPrompt:
     """What is kept of a prompt until its whole group has been given rows."""
 
-    keys: Tensor  # [L, T, K, d]
-    values: Tensor  # [L, T, K, d]
+    keys: Tensor  # [L, K, T, d]
+    values: Tensor  # [L, K, T, d]
     logits: Tensor  # [vocab_limit]: for the first new token of each sample
 
 
 class KVCache:
-    def __init__(self, cfg: ModelConfig, rows: int, capacity: int, dtype: torch.dtype, device: torch.device):
-        shape = (cfg.num_hidden_layers, rows, capacity, cfg.num_key_value_heads, cfg.head_dim)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)  # [L, R, S, K, d]
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+    def __init__(self, cfg: ModelConfig, capacity: Capacity, dtype: torch.dtype, device: torch.device):
+        shape = (capacity.rows, cfg.num_key_value_heads, capacity.places, cfg.head_dim)
+        self.capacity = capacity
+        self.keys = torch.zeros(cfg.num_hidden_layers, *shape, dtype=dtype, device=device)  # [L, R, K, S, d]
+        self.values = torch.zeros_like(self.keys)
 
     def fill(self, rows: list[int], prompt: PrefilledPrompt) -> None:
         """Give each of `rows` a copy of the prompt's keys and values."""
-        length = prompt.keys.shape[1]
-        self.keys[:, rows, :length] = prompt.keys[:, None]
-        self.values[:, rows, :length] = prompt.values[:, None]
+        length = prompt.keys.shape[2]
+        for row in rows:
+            self.keys[:, row, :, :length] = prompt.keys
+            self.values[:, row, :, :length] = prompt.values
 
     def move(self, source: int, target: int, length: int) -> None:
         """Move a row of `length` tokens into another's place."""
-        self.keys[:, target, :length] = self.keys[:, source, :length]
-        self.values[:, target, :length] = self.values[:, source, :length]
+        self.keys[:, target, :, :length] = self.keys[:, source, :, :length]
+        self.values[:, target, :, :length] = self.values[:, source, :, :length]
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that can still be allocated on the device: on a CPU what the system calls available."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+
+
+def choose_capacity(cfg: ModelConfig, dtype: torch.dtype, places: int, most: int, memory: float) -> Capacity:
+    """Return a cache of as many rows of `places` tokens as `memory` bytes hold, at most `most`.
+
+    Raises InputError where not even one fits.
+    """
+    row = places * cfg.kv_bytes_per_token(dtype)
+    rows = min(most, int(memory // row))
+    if rows < 1:
+        raise InputError(
+            f"the cache of one sequence of {places} tokens takes {row / 2**30:.2f} GiB and {max(0, memory) / 2**30:.2f} "
+            "are free: lower max_new_tokens, shorten the prompts or use more GPUs"
+        )
+    return Capacity(rows, places)

@@ -1,16 +1,13 @@
-"""Batched sampling with a KV cache.
+"""Batched sampling with a KV cache: which sample is decoded when, and when it ends.
 
 - each unique prompt is prefilled once, and its cache given to all samples of its group
-- a finished row leaves at once and a waiting sample takes its place
-- noise is counted, not consumed: a sample's uniforms depend on (seed, prompt key, sample index) alone, so its text
-  does not depend on the batch, the order or the rank it was drawn in (up to rounding of the logits)
-- the log-prob returned is that of the distribution sampled from
+- a finished row leaves and a waiting sample takes its place: at once on a CPU, at the end of a round on CUDA
+- what is drawn is drawing.py's, the steps decoding.py's
 - left out: beam search, penalties, prefix sharing between different prompts
 
 Letters: n rows in use, V ids that exist in the tokenizer, T packed prompt tokens, K key/value heads, d head_dim.
 """
 
-import hashlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -22,41 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.attention import Cached, PackedCausal, PrefillInto
+from model.attention import PackedCausal, PrefillInto
+from model.decoding import Decoder
+from model.drawing import SamplingParams, sample_noise
 from model.errors import InputError
-from model.kv_cache import KVCache, PrefilledPrompt
+from model.kv_cache import Capacity, KVCache, PrefilledPrompt
 from model.transformer import Transformer
 
 PREFILL_TOKENS = 16384  # prompts packed into one forward: bounds the prefill's activations
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    n: int = 1
-    """Samples a prompt."""
-    max_new_tokens: int = 256
-    """A sample is cut after this many tokens (finish_reason "length")."""
-    temperature: float = 1.0
-    """Logits are divided by it. 0 is greedy, with log-probs at temperature 1."""
-    top_p: float = 1.0
-    """Keep the smallest set of likeliest ids whose probability reaches this."""
-    top_k: int = 0
-    """Keep this many likeliest ids; 0 keeps all. Applied before top_p."""
-    seed: int = 0
-    """With prompt key and sample index it fixes a sample's noise."""
-    stop_token_ids: tuple[int, ...] = ()
-    """Ids that end a sample, besides the tokenizer's own stop ids."""
-
-    def __post_init__(self):
-        for name, ok in {
-            "n": self.n >= 1,
-            "max_new_tokens": self.max_new_tokens >= 1,
-            "temperature": 0 <= self.temperature < float("inf"),
-            "top_p": 0 < self.top_p <= 1,
-            "top_k": self.top_k >= 0,
-        }.items():
-            if not ok:
-                raise InputError(f"SamplingParams.{name} is {getattr(self, name)}, out of its range")
 
 
 @dataclass(frozen=True)
@@ -73,54 +43,16 @@ class Sample:
 class _Row:
     prompt: int
     sample: int
-    length: int  # tokens in the cache
+    prompt_length: int
     noise: np.ndarray  # [max_new_tokens] float64 in [0, 1)
     began: float  # by time.perf_counter
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
 
-
-def sample_noise(seed: int, prompt_key: int | str, sample: int, count: int) -> np.ndarray:
-    """Return `count` uniforms in [0, 1), float64, fixed by (seed, prompt key, sample index) and prefix-stable."""
-    digest = hashlib.blake2b(repr((seed, prompt_key, sample)).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little"))).random(count)
-
-
-def filtered_logits(logits: Tensor, params: SamplingParams) -> Tensor:
-    """Return the float64 logits [n, V] of the distribution to sample from, excluded ids at -inf."""
-    logits = logits.double() / (params.temperature or 1.0)
-    if params.top_k and params.top_k < logits.shape[-1]:
-        kth = logits.topk(params.top_k).values[:, -1:]
-        logits = logits.masked_fill(logits < kth, float("-inf"))
-    if params.top_p < 1:
-        ordered, ids = logits.sort(dim=-1, descending=True, stable=True)
-        p = ordered.softmax(-1)
-        mass_before = p.cumsum(-1) - p
-        excluded = torch.zeros_like(mass_before, dtype=torch.bool).scatter(-1, ids, mass_before >= params.top_p)
-        logits = logits.masked_fill(excluded, float("-inf"))
-    return logits
-
-
-def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
-    """Draw one id for each row by inverting the CDF. logits [n, V], noise [n] in [0, 1) -> ids, log-probs [n].
-
-    float64 throughout: in fp32 a cumulative sum over 150,000 ids leaves unlikely ids unreachable and lets rounding
-    of 1e-6 flip 1 % of the tokens.
-    """
-    logits = filtered_logits(logits, params)
-    if params.temperature == 0:
-        ids = logits.argmax(-1)
-    else:
-        p = logits.softmax(-1)
-        cdf = p.cumsum(-1)  # [n, V]
-        u = noise * cdf[:, -1]
-        ids = torch.searchsorted(cdf, u[:, None], right=True)[:, 0]  # the first id with cdf > u has p > 0
-        past_end = ids >= logits.shape[-1]  # u rounded up to the total
-        if past_end.any():
-            last = logits.shape[-1] - 1 - (p > 0).flip(-1).int().argmax(-1)
-            ids = torch.where(past_end, last, ids)
-    logprobs = logits.gather(-1, ids[:, None])[:, 0] - logits.logsumexp(-1)
-    return ids, logprobs
+    @property
+    def place(self) -> int:
+        """Where in the cache the newest token goes, or will once it is drawn; as many lie before it."""
+        return self.prompt_length + max(0, len(self.token_ids) - 1)
 
 
 OnFinish = Callable[[int, int, Sample, float], object]
@@ -128,15 +60,26 @@ OnFinish = Callable[[int, int, Sample, float], object]
 
 
 class Sampler:
-    def __init__(self, transformer: Transformer, tokenizer, max_num_seqs: int = 64):
+    def __init__(
+        self,
+        transformer: Transformer,
+        tokenizer,
+        max_num_seqs: int = 64,
+        capacity: Capacity | None = None,
+        fixed_shapes: bool | None = None,
+    ):
         """Samples with the transformer's own tensors, at most `max_num_seqs` sequences at once.
 
-        Of the tokenizer only `size` and `stop_ids` are used.
+        Of the tokenizer only `size` and `stop_ids` are used. capacity: the cache's size, instead of what each
+        `generate` needs. fixed_shapes: how decoding.py works, on CUDA by default and on a CPU to test the same.
         """
-        self.transformer, self.tokenizer, self.max_num_seqs = transformer, tokenizer, max_num_seqs
+        self.transformer, self.tokenizer = transformer, tokenizer
+        self.max_num_seqs, self.capacity = max_num_seqs, capacity
+        self.fixed_shapes = transformer.lm_head.weight.is_cuda if fixed_shapes is None else fixed_shapes
         self.vocab_limit = min(tokenizer.size, transformer.vocab_limit)
         self.decode_seconds, self.decode_bytes = 0.0, 0
-        """Of the last `generate`: time of its decode steps, and the weights and cache that they had to read."""
+        """Of the last `generate`: time of its rounds of decode steps, and the weights and cache that they had to
+        read; rounds that also prefill are left out."""
 
     @torch.inference_mode()
     def generate(
@@ -152,16 +95,18 @@ class Sampler:
         prompts: token ids. prompt_keys: one a prompt, seeds its noise (default: its position in the list).
         on_token(id) is called for each new token as it comes, on_finish as each sample ends.
         Raises InputError for an empty prompt, an id outside the vocabulary, or a prompt that leaves the model's
-        context no room for max_new_tokens; nothing has run then.
+        context or the cache no room for max_new_tokens; nothing has run then.
         """
         self._check(prompts, params)
         self.decode_seconds, self.decode_bytes = 0.0, 0
         keys = prompt_keys if prompt_keys is not None else range(len(prompts))
         stop_ids = self.tokenizer.stop_ids | set(params.stop_token_ids)
         weight = self.transformer.lm_head.weight
-        num_rows = min(self.max_num_seqs, len(prompts) * params.n)
-        capacity = max(map(len, prompts), default=0) + params.max_new_tokens
-        cache = KVCache(self.transformer.cfg, num_rows, capacity, weight.dtype, weight.device)
+        needed = Capacity(self.max_num_seqs, max(map(len, prompts), default=0) + params.max_new_tokens)
+        size = self.capacity or needed
+        num_rows = min(size.rows, len(prompts) * params.n)
+        cache = KVCache(self.transformer.cfg, Capacity(num_rows, size.places), weight.dtype, weight.device)
+        decoder = Decoder(self.transformer, cache, params, self.vocab_limit, self.fixed_shapes)
 
         results: list[list[Sample | None]] = [[None] * params.n for _ in prompts]
         waiting = deque((p, s) for p in range(len(prompts)) for s in range(params.n))
@@ -171,7 +116,7 @@ class Sampler:
 
         while waiting or rows:
             # Refilling an eighth of the rows at a time lets several prompts share one prefill.
-            free = num_rows - len(rows)
+            free, logits = num_rows - len(rows), None
             if waiting and (not rows or free >= max(1, num_rows // 8)):
                 new = [waiting.popleft() for _ in range(min(free, len(waiting)))]
                 self._prefill({tuple(prompts[p]) for p, _ in new} - prefilled.keys(), prefilled)
@@ -181,19 +126,41 @@ class Sampler:
                     rows.append(_Row(p, s, len(prompts[p]), noise, time.perf_counter()))
                 logits = torch.stack([prefilled[tuple(prompts[p])].logits for p, _ in new])  # [new, V]
                 self._give_rows(cache, new, first, prompts, prefilled, still_waiting)
-                self._step(logits, rows[first:], params, on_token)
-            else:
-                began = time.perf_counter()
-                self._step(self._decode(cache, rows), rows, params, on_token)
-                self.decode_seconds += time.perf_counter() - began  # drawing has waited for the device
-                self.decode_bytes += self._bytes_read(rows)
+            self._round(decoder, rows, params, stop_ids, logits, on_token)
             self._retire(cache, rows, stop_ids, params, results, on_finish)
         return results  # type: ignore[return-value]  # every place has been filled
+
+    def _round(self, decoder: Decoder, rows: list[_Row], params, stop_ids, first: Tensor | None, on_token) -> None:
+        """Draw up to a round of tokens for each row; new rows, at the end, have logits [new, V] for their first one."""
+        new = 0 if first is None else first.shape[0]
+        begins = [bool(new)] * (len(rows) - new) + [0] * new  # an old row draws nothing while new ones draw their first
+        wanted = [params.max_new_tokens - len(row.token_ids) for row in rows]
+        tokens = min(decoder.round_tokens, max(b + w for b, w in zip(begins, wanted, strict=True)))
+        noise = np.zeros((tokens, len(rows)))
+        for i, (row, begin) in enumerate(zip(rows, begins, strict=True)):
+            ahead = row.noise[len(row.token_ids) :][: tokens - begin]
+            noise[begin : begin + len(ahead), i] = ahead
+        state = np.array([[row.token_ids[-1] if row.token_ids else 0 for row in rows], [row.place for row in rows]])
+
+        began, steps = time.perf_counter(), tokens - bool(new)
+        ids, logprobs = decoder.round(state, noise, steps, first).transpose(0, 2, 1).tolist()  # [n, tokens] each
+        if not new:
+            self.decode_seconds += time.perf_counter() - began
+            self.decode_bytes += self._bytes_read(rows, steps)
+        for row, begin, its_ids, its_logprobs in zip(rows, begins, ids, logprobs, strict=True):
+            for token, logprob in zip(its_ids[begin:], its_logprobs[begin:], strict=True):
+                row.token_ids.append(int(token))
+                row.logprobs.append(logprob)
+                if on_token:
+                    on_token(int(token))
+                if token in stop_ids or len(row.token_ids) == params.max_new_tokens:
+                    break
 
     def _check(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> None:
         if self.max_num_seqs < 1:
             raise InputError(f"max_num_seqs is {self.max_num_seqs}, expected at least 1")
         limit = self.transformer.cfg.max_position_embeddings
+        places = self.capacity.places if self.capacity else limit
         for i, prompt in enumerate(prompts):
             if not len(prompt):
                 raise InputError(f"prompt {i} is empty")
@@ -203,6 +170,11 @@ class Sampler:
                 raise InputError(
                     f"prompt {i} has {len(prompt)} tokens: with max_new_tokens {params.max_new_tokens} it exceeds the "
                     f"model's context of {limit}; shorten the prompt or lower max_new_tokens"
+                )
+            if len(prompt) + params.max_new_tokens > places:
+                raise InputError(
+                    f"prompt {i} has {len(prompt)} tokens: with max_new_tokens {params.max_new_tokens} it exceeds the "
+                    f"{places} places that each sequence has in the cache"
                 )
 
     def _prefill(self, new: set[tuple[int, ...]], prefilled: dict[tuple[int, ...], PrefilledPrompt]) -> None:
@@ -229,9 +201,9 @@ class Sampler:
         logits = self.transformer(
             tokens, positions, attends, lambda h, w: F.linear(h[0, last], w[: self.vocab_limit])
         )  # [prompts, V]
-        keys, values = torch.stack([k for k, _ in stored]), torch.stack([v for _, v in stored])  # [L, T, K, d]
+        keys, values = (torch.stack(x).transpose(1, 2) for x in zip(*stored, strict=True))  # [L, K, T, d]
         for i, (begin, end) in enumerate(pairwise(ends)):
-            prefilled[pack[i]] = PrefilledPrompt(keys[:, begin:end], values[:, begin:end], logits[i])
+            prefilled[pack[i]] = PrefilledPrompt(keys[:, :, begin:end], values[:, :, begin:end], logits[i])
 
     def _give_rows(self, cache, new, first, prompts, prefilled, still_waiting) -> None:
         """Copy prompts' caches into the new samples' rows; forget a prompt that no sample waits for."""
@@ -244,35 +216,12 @@ class Sampler:
             if not still_waiting[prompt]:
                 del prefilled[prompt]
 
-    def _decode(self, cache: KVCache, rows: list[_Row]) -> Tensor:
-        """Feed each row's newest token; return logits [n, V]."""
-        device = cache.keys.device
-        tokens = torch.tensor([[row.token_ids[-1]] for row in rows], device=device)  # [n, 1]
-        places = torch.tensor([row.length for row in rows], device=device)  # [n]
-        longest = max(row.length for row in rows) + 1
-        mask = (torch.arange(longest, device=device) <= places[:, None])[:, None, None]  # [n, 1, 1, longest]
-        view = slice(0, len(rows)), slice(0, longest)
-        attends = [Cached(k[view], v[view], places, mask) for k, v in zip(cache.keys, cache.values, strict=True)]
-        for row in rows:
-            row.length += 1
-        return self.transformer(tokens, places[:, None], attends, lambda h, w: F.linear(h[:, 0], w[: self.vocab_limit]))
-
-    def _bytes_read(self, rows: list[_Row]) -> int:
-        """What one decode step cannot help reading: all weights but an embedding of its own, and each row's cache."""
+    def _bytes_read(self, rows: list[_Row], steps: int) -> int:
+        """What the steps could not help reading: all weights but an embedding of its own, and each row's cache."""
         cfg, weight = self.transformer.cfg, self.transformer.lm_head.weight
         looked_up = 0 if cfg.tie_word_embeddings else weight.numel()
-        cached = sum(row.length for row in rows) * cfg.kv_bytes_per_token(weight.dtype)
-        return (cfg.parameters - looked_up) * weight.itemsize + cached
-
-    def _step(self, logits: Tensor, rows: list[_Row], params: SamplingParams, on_token) -> None:
-        """Draw the next id of each row."""
-        noise = torch.tensor([row.noise[len(row.token_ids)] for row in rows], dtype=torch.float64)
-        ids, logprobs = draw(logits, noise.to(logits.device), params)
-        for row, token, logprob in zip(rows, ids.tolist(), logprobs.tolist(), strict=True):
-            row.token_ids.append(token)
-            row.logprobs.append(logprob)
-            if on_token:
-                on_token(token)
+        cached = sum(row.place + (steps + 1) / 2 for row in rows) * cfg.kv_bytes_per_token(weight.dtype)
+        return round(steps * ((cfg.parameters - looked_up) * weight.itemsize + cached))
 
     def _retire(self, cache: KVCache, rows: list[_Row], stop_ids, params: SamplingParams, results, on_finish) -> None:
         """Hand over finished rows; the last row in use moves into each gap."""
@@ -287,5 +236,5 @@ class Sampler:
                 on_finish(row.prompt, row.sample, sample, time.perf_counter() - row.began)
             last = rows.pop()
             if last is not row:
-                cache.move(len(rows), i, last.length)
+                cache.move(len(rows), i, last.place)
                 rows[i] = last

@@ -60,20 +60,24 @@ def frequencies(cfg: ModelConfig, device: torch.device | None = None) -> Tensor:
 
 
 def rotary(cfg: ModelConfig, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return cos and sin, [*positions.shape, 1, d/2] each (RoFormer Eq. 34), times YaRN's attention factor.
+    """Return cos and sin, [*positions.shape, 1, d] each (RoFormer Eq. 34), times YaRN's attention factor.
 
+    The angle of pair i stands at i and at i + d/2, its sine with a minus at i, as `rotate` wants them.
     Angles are fp32 whatever the compute dtype: at position 32,000 a bf16 angle is noise. The factor sqrt(1/t) reaches
     q and k alike, which divides the attention logits by the temperature t at no cost (YaRN Eq. 21).
     """
     angles = positions[..., None, None].float() * frequencies(cfg, positions.device)
     scale = cfg.yarn.attention_factor if cfg.yarn else 1.0
-    return (angles.cos() * scale).to(dtype), (angles.sin() * scale).to(dtype)
+    cos, sin = (angles.cos() * scale).to(dtype), (angles.sin() * scale).to(dtype)
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate x [B, T, heads, d]: element i of the first half pairs with element i of the second half."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    """Rotate x [B, T, heads, d]: element i of the first half pairs with element i of the second half.
+
+    The roll swaps the halves: the first becomes first * cos - second * sin, the second second * cos + first * sin.
+    """
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 class Attention(nn.Module):

@@ -8,10 +8,14 @@ from conftest import PlainTokenizer, hf_model, ours
 from fleming.training.logprobs import token_logprobs
 from fleming.training.packing import pack
 from model.errors import InputError
-from model.sampler import Sampler, SamplingParams, draw, filtered_logits, sample_noise
+from model.kv_cache import Capacity, choose_capacity, free_memory
+from model.decoding import ROUND_TOKENS, Decoder
+from model.drawing import SamplingParams, draw, filtered_logits, sample_noise
+from model.sampler import Sampler
 
 PROMPTS = [[3, 14, 15], [9, 2, 6, 5, 3, 5, 8, 9], [3, 14, 15], [7]]
 KEYS = ["a", "b", "c", "d"]
+SHAPES = pytest.mark.parametrize("fixed_shapes", [False, True], ids=["exact", "fixed"])  # a CPU's way, CUDA's way
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +29,13 @@ def test_the_same_call_twice_gives_the_same_samples(transformer):
     assert sampler.generate(PROMPTS, params, KEYS) == sampler.generate(PROMPTS, params, KEYS)
 
 
+@SHAPES
 @pytest.mark.parametrize("name", ["qwen2-tied", "qwen2-untied", "qwen3", "llama"])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_sampler_and_scorer_agree_on_log_probs(name, temperature):
+def test_sampler_and_scorer_agree_on_log_probs(name, temperature, fixed_shapes):
     transformer = ours(hf_model(name))
     transformer.vocab_limit = 90  # eleven ids do not exist in the tokenizer
-    sampler = Sampler(transformer, PlainTokenizer(90, {4}), max_num_seqs=6)
+    sampler = Sampler(transformer, PlainTokenizer(90, {4}), max_num_seqs=6, fixed_shapes=fixed_shapes)
     params = SamplingParams(n=5, max_new_tokens=40, temperature=temperature)
     groups = sampler.generate(PROMPTS, params, KEYS)
     flat = [(p, s) for p, group in zip(PROMPTS, groups, strict=True) for s in group]
@@ -41,15 +46,16 @@ def test_sampler_and_scorer_agree_on_log_probs(name, temperature):
     torch.testing.assert_close((scored - sampled).exp(), torch.ones_like(sampled), atol=1e-5, rtol=0)  # the first ratio
 
 
+@SHAPES
 @torch.no_grad()
-def test_in_other_batches_and_orders_tokens_first_differ_only_at_a_boundary_of_the_cdf(transformer):
+def test_in_other_batches_and_orders_tokens_first_differ_only_at_a_boundary_of_the_cdf(transformer, fixed_shapes):
     params = SamplingParams(n=6, max_new_tokens=60, seed=3)
     tokenizer = PlainTokenizer(101, {4})
     alone = [
         Sampler(transformer, tokenizer, 1).generate([p], params, [k])[0] for p, k in zip(PROMPTS, KEYS, strict=True)
     ]
     order = [2, 0, 3, 1]
-    together = Sampler(transformer, tokenizer, 7).generate(
+    together = Sampler(transformer, tokenizer, 7, fixed_shapes=fixed_shapes).generate(
         [PROMPTS[i] for i in order], params, [KEYS[i] for i in order]
     )
     compared = 0
@@ -113,8 +119,9 @@ def test_log_probs_are_of_the_filtered_distribution(transformer):
     assert sum(np.exp(x) for x in by_id.values()) == pytest.approx(1)
 
 
-def test_stop_ids_end_a_sample_and_belong_to_it(transformer):
-    sampler = Sampler(transformer, PlainTokenizer(101, {4}), max_num_seqs=4)
+@SHAPES
+def test_stop_ids_end_a_sample_and_belong_to_it(transformer, fixed_shapes):
+    sampler = Sampler(transformer, PlainTokenizer(101, {4}), max_num_seqs=4, fixed_shapes=fixed_shapes)
     params = SamplingParams(n=8, max_new_tokens=30, stop_token_ids=(5, 6))
     for sample in (s for group in sampler.generate(PROMPTS, params) for s in group):
         stops = [i for i, t in enumerate(sample.token_ids) if t in (4, 5, 6)]
@@ -149,6 +156,53 @@ def test_bad_input_is_refused_before_anything_runs(transformer):
             sampler.generate(prompts, SamplingParams(max_new_tokens=20))
     with pytest.raises(InputError, match="top_p"):
         SamplingParams(top_p=0)
+
+
+def test_fixed_shapes_come_from_a_short_list_and_the_host_hears_once_in_sixteen_tokens(transformer, monkeypatch):
+    rounds, shapes = [], set()
+    original, step = Decoder.round, Decoder._step
+    monkeypatch.setattr(
+        Decoder, "round", lambda self, state, *rest: (rounds.append(state.shape[1]), original(self, state, *rest))[1]
+    )
+    monkeypatch.setattr(Decoder, "_step", lambda self, *shape: (shapes.add(shape), step(self, *shape)))
+    sampler = Sampler(transformer, PlainTokenizer(101, {4}), max_num_seqs=64, fixed_shapes=True)
+    groups = sampler.generate(PROMPTS, SamplingParams(n=16, max_new_tokens=100), KEYS)
+    longest = max(len(s.token_ids) for group in groups for s in group)
+    assert len(rounds) == -(-longest // ROUND_TOKENS)
+    assert rounds[0] == 64
+    assert min(rounds) < 32  # rows left
+    assert {rows for rows, _ in shapes} <= {64, 32, 16, 8}
+    assert len({span for _, span in shapes}) == 1
+
+
+def test_on_token_hears_every_token_of_a_sample_and_none_behind_its_end(transformer):
+    for fixed_shapes in (False, True):
+        heard = []
+        sampler = Sampler(transformer, PlainTokenizer(101, {4}), fixed_shapes=fixed_shapes)
+        ((sample,),) = sampler.generate([[5, 6]], SamplingParams(max_new_tokens=70), on_token=heard.append)
+        assert heard == sample.token_ids
+
+
+@SHAPES
+def test_a_cache_of_its_own_size_changes_no_token_and_refuses_what_it_has_no_room_for(transformer, fixed_shapes):
+    params = SamplingParams(n=5, max_new_tokens=30, seed=2)
+    settings = {"max_num_seqs": 20, "fixed_shapes": fixed_shapes}
+    plain = Sampler(transformer, PlainTokenizer(101, {4}), **settings).generate(PROMPTS, params, KEYS)
+    sized = Sampler(transformer, PlainTokenizer(101, {4}), capacity=Capacity(20, 38), **settings)
+    assert sized.generate(PROMPTS, params, KEYS) == plain
+    with pytest.raises(InputError, match="38 places"):
+        sized.generate([[1], [1] * 9], params)
+
+
+def test_the_cache_takes_as_many_rows_as_the_memory_holds(transformer):
+    cfg = transformer.cfg
+    row = 100 * cfg.kv_bytes_per_token(torch.float32)
+    assert choose_capacity(cfg, torch.float32, 100, most=64, memory=1e12) == Capacity(64, 100)
+    assert choose_capacity(cfg, torch.float32, 100, most=64, memory=7.5 * row) == Capacity(7, 100)
+    assert choose_capacity(cfg, torch.bfloat16, 100, most=64, memory=7.5 * row) == Capacity(15, 100)
+    with pytest.raises(InputError, match="100 tokens"):
+        choose_capacity(cfg, torch.float32, 100, most=64, memory=0.5 * row)
+    assert 0 < free_memory(torch.device("cpu")) < 1 << 50
 
 
 def test_no_prompts_give_no_samples(transformer):

@@ -7,10 +7,12 @@ from conftest import PlainTokenizer, hf_model, ours
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from model import decoding
 from model.attention import PackedCausal
 from model.config import ModelConfig
-from model.kv_cache import KVCache
-from model.sampler import Sampler, SamplingParams
+from model.drawing import SamplingParams, draw
+from model.kv_cache import Capacity, KVCache
+from model.sampler import Sampler
 from model.transformer import frequencies, rotary
 
 YARNS = {
@@ -99,10 +101,11 @@ def test_yarn_frequencies_are_bitwise_those_of_transformers(head_dim, theta, ori
     assert cfg.yarn.attention_factor == attention_factor
     positions = torch.tensor([[0, 1, 31, 32767, 32768, 131071]])
     for dtype in (torch.float32, torch.bfloat16):
-        for found, both_halves in zip(
-            rotary(cfg, positions, dtype), embedding(torch.zeros(1, dtype=dtype), positions), strict=True
-        ):
-            assert torch.equal(found[..., 0, :], both_halves[..., : head_dim // 2])
+        cos, sin = (x[..., 0, :] for x in rotary(cfg, positions, dtype))
+        expected_cos, expected_sin = embedding(torch.zeros(1, dtype=dtype), positions)
+        assert torch.equal(cos, expected_cos)
+        assert torch.equal(sin[..., head_dim // 2 :], expected_sin[..., head_dim // 2 :])
+        assert torch.equal(sin[..., : head_dim // 2], -expected_sin[..., : head_dim // 2])
 
 
 def test_yarn_keeps_the_fast_pairs_and_slows_the_slow_ones_down():
@@ -116,23 +119,25 @@ def test_yarn_keeps_the_fast_pairs_and_slows_the_slow_ones_down():
     assert (ratio[23:40].diff() < 0).all()
 
 
+@pytest.mark.parametrize("fixed_shapes", [False, True], ids=["exact", "fixed"])
 @torch.no_grad()
-def test_logits_through_the_cache_equal_transformers(pair, monkeypatch):
+def test_logits_through_the_cache_equal_transformers(pair, monkeypatch, fixed_shapes):
     """Prefill and 30 decode steps, fed the same tokens: each step's logits against one full forward."""
-    compare_decoding_with_a_full_forward(*pair, monkeypatch)
+    compare_decoding_with_a_full_forward(*pair, monkeypatch, fixed_shapes)
 
 
+@pytest.mark.parametrize("fixed_shapes", [False, True], ids=["exact", "fixed"])
 @torch.no_grad()
-def test_yarn_logits_through_the_cache_equal_transformers_beyond_the_context_of_pretraining(monkeypatch):
-    compare_decoding_with_a_full_forward(*yarn_pair("qwen3", original=16, factor=4.0), monkeypatch)
+def test_yarn_logits_through_the_cache_equal_transformers_beyond_the_context_of_pretraining(monkeypatch, fixed_shapes):
+    compare_decoding_with_a_full_forward(*yarn_pair("qwen3", original=16, factor=4.0), monkeypatch, fixed_shapes)
 
 
-def compare_decoding_with_a_full_forward(transformer, hf, monkeypatch):
+def compare_decoding_with_a_full_forward(transformer, hf, monkeypatch, fixed_shapes):
     seen = []
-    step = Sampler._step
-    monkeypatch.setattr(Sampler, "_step", lambda self, logits, *rest: (seen.append(logits), step(self, logits, *rest)))
+    monkeypatch.setattr(decoding, "draw", lambda logits, *rest: (seen.append(logits.clone()), draw(logits, *rest))[1])
     prompt = torch.randint(0, 101, (9,)).tolist()
-    ((sample,),) = Sampler(transformer, PlainTokenizer(101)).generate([prompt], SamplingParams(max_new_tokens=30))
+    sampler = Sampler(transformer, PlainTokenizer(101), fixed_shapes=fixed_shapes)
+    ((sample,),) = sampler.generate([prompt], SamplingParams(max_new_tokens=30))
     expected = hf(torch.tensor([prompt + sample.token_ids])).logits[0, len(prompt) - 1 : -1]
     torch.testing.assert_close(torch.cat(seen), expected, atol=1e-5, rtol=0)
 
@@ -179,5 +184,5 @@ def test_counted_operations_of_a_packed_sequence_add_up_token_by_token(pair):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_counted_bytes_of_a_token_are_those_of_the_cache(pair, dtype):
     cfg = pair[0].cfg
-    cache = KVCache(cfg, rows=3, capacity=7, dtype=dtype, device=torch.device("cpu"))
+    cache = KVCache(cfg, Capacity(rows=3, places=7), dtype, torch.device("cpu"))
     assert 3 * 7 * cfg.kv_bytes_per_token(dtype) == cache.keys.nbytes + cache.values.nbytes

@@ -1,0 +1,106 @@
+"""Drawing the next token: which distribution, with whose noise.
+
+- noise is counted, not consumed: a sample's uniforms depend on (seed, prompt key, sample index) alone, so its text
+  does not depend on the batch, the order or the rank it was drawn in (up to rounding of the logits)
+- the log-prob returned is that of the distribution drawn from
+- nothing here waits for the device, so a CUDA graph can hold it
+
+Letters: n rows, V ids that exist in the tokenizer, C chunks of them.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.errors import InputError
+
+CHUNK = 512  # ids whose weights are first added up together
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    n: int = 1
+    """Samples a prompt."""
+    max_new_tokens: int = 256
+    """A sample is cut after this many tokens (finish_reason "length")."""
+    temperature: float = 1.0
+    """Logits are divided by it. 0 is greedy, with log-probs at temperature 1."""
+    top_p: float = 1.0
+    """Keep the smallest set of likeliest ids whose probability reaches this."""
+    top_k: int = 0
+    """Keep this many likeliest ids; 0 keeps all. Applied before top_p."""
+    seed: int = 0
+    """With prompt key and sample index it fixes a sample's noise."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Ids that end a sample, besides the tokenizer's own stop ids."""
+
+    def __post_init__(self):
+        for name, ok in {
+            "n": self.n >= 1,
+            "max_new_tokens": self.max_new_tokens >= 1,
+            "temperature": 0 <= self.temperature < float("inf"),
+            "top_p": 0 < self.top_p <= 1,
+            "top_k": self.top_k >= 0,
+        }.items():
+            if not ok:
+                raise InputError(f"SamplingParams.{name} is {getattr(self, name)}, out of its range")
+
+
+def sample_noise(seed: int, prompt_key: int | str, sample: int, count: int) -> np.ndarray:
+    """Return `count` uniforms in [0, 1), float64, fixed by (seed, prompt key, sample index) and prefix-stable."""
+    digest = hashlib.blake2b(repr((seed, prompt_key, sample)).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little"))).random(count)
+
+
+def filtered_logits(logits: Tensor, params: SamplingParams) -> Tensor:
+    """Return the float64 logits [n, V] of the distribution to sample from, excluded ids at -inf."""
+    logits = logits.double()
+    if params.temperature not in (0, 1):
+        logits = logits / params.temperature
+    if params.top_k and params.top_k < logits.shape[-1]:
+        kth = logits.topk(params.top_k).values[:, -1:]
+        logits = logits.masked_fill(logits < kth, float("-inf"))
+    if params.top_p < 1:
+        ordered, ids = logits.sort(dim=-1, descending=True, stable=True)
+        p = ordered.softmax(-1)
+        mass_before = p.cumsum(-1) - p
+        excluded = torch.zeros_like(mass_before, dtype=torch.bool).scatter(-1, ids, mass_before >= params.top_p)
+        logits = logits.masked_fill(excluded, float("-inf"))
+    return logits
+
+
+def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
+    """Draw one id for each row by inverting the CDF. logits [n, V], noise [n] in [0, 1) -> ids, log-probs [n].
+
+    float64 throughout: in fp32 a cumulative sum over 150,000 ids leaves unlikely ids unreachable and lets rounding
+    of 1e-6 flip 1 % of the tokens. The CDF is inverted twice, over chunks of ids and inside one chunk, so that a
+    cumulative sum runs over a few hundred numbers and not over the vocabulary.
+    """
+    logits = filtered_logits(logits, params)
+    peak, likeliest = logits.max(-1, keepdim=True)
+    vocabulary = logits.shape[-1]
+    weights = logits.new_zeros(logits.shape[0], vocabulary + -vocabulary % CHUNK)
+    torch.exp(logits - peak, out=weights[:, :vocabulary])  # softmax's numerators
+    chunks = weights.unflatten(-1, (-1, CHUNK))  # [n, C, CHUNK]
+    cdf = chunks.sum(-1).cumsum(-1)  # [n, C]
+    total = cdf[:, -1:]
+    ids = likeliest
+    if params.temperature > 0:
+        chunk, rest = _invert(cdf, noise[:, None] * total)
+        inside = chunks.gather(1, chunk[:, :, None].expand(-1, -1, CHUNK))[:, 0].cumsum(-1)  # [n, CHUNK]
+        ids = chunk * CHUNK + _invert(inside, rest)[0]
+        # A sum made in parallel may fall by rounding where nothing is added: an id of no weight is never drawn.
+        ids = torch.where(weights.gather(-1, ids) > 0, ids, likeliest)
+    return ids[:, 0], (weights.gather(-1, ids) / total).log()[:, 0]
+
+
+def _invert(cdf: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first place whose cdf [n, m] exceeds u [n, 1], and how far u lies above the place before."""
+    last = cdf[:, -1:]
+    u = torch.minimum(u, torch.nextafter(last, torch.zeros_like(last)))  # rounding may have brought it to the total
+    place = torch.searchsorted(cdf, u, right=True).clamp_(max=cdf.shape[-1] - 1)
+    before = torch.where(place > 0, cdf.gather(-1, (place - 1).clamp_(min=0)), 0.0)
+    return place, (u - before).clamp_(min=0)
