@@ -36,6 +36,7 @@ SHAPES = {  # name -> (model_type, hidden, intermediate, layers, heads, kv heads
     "qwen2.5-0.5b": ("qwen2", 896, 4864, 24, 14, 2, 64, 151936, 151665),
     "qwen3-0.6b": ("qwen3", 1024, 3072, 28, 16, 8, 128, 151936, 151669),
     "qwen2.5-1.5b": ("qwen2", 1536, 8960, 28, 12, 2, 128, 151936, 151665),
+    "qwen2.5-7b": ("qwen2", 3584, 18944, 28, 28, 4, 128, 152064, 151665),  # output matrix of its own
 }
 REWARD = """
 def length(response, finished, question, cfg):
@@ -59,10 +60,10 @@ def write_tokenizer(folder: Path, ids: int) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
-def write_model(folder: Path, shape: str) -> ModelConfig:
-    """Write a model folder with random bf16 weights; return its config."""
-    kind, hidden, inner, layers, heads, kv_heads, head_dim, rows, ids = SHAPES[shape]
-    cfg = ModelConfig(
+def config_of(shape: tuple) -> ModelConfig:
+    """Return the config of one of SHAPES."""
+    kind, hidden, inner, layers, heads, kv_heads, head_dim, rows, _ = shape
+    return ModelConfig(
         model_type=kind,
         vocab_size=rows,
         hidden_size=hidden,
@@ -74,9 +75,14 @@ def write_model(folder: Path, shape: str) -> ModelConfig:
         rope_theta=1e6,
         rms_norm_eps=1e-6,
         max_position_embeddings=32768,
-        tie_word_embeddings=True,
+        tie_word_embeddings=rows != 152064,
         initializer_range=0.02,
     )
+
+
+def write_model(folder: Path, shape: str) -> ModelConfig:
+    """Write a model folder with random bf16 weights; return its config."""
+    cfg, ids = config_of(SHAPES[shape]), SHAPES[shape][-1]
     with tempfile.TemporaryDirectory() as files:
         write_tokenizer(Path(files), ids)
         tokenizer = OurTokenizer.from_folder(files)

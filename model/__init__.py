@@ -3,8 +3,8 @@
 Knows nothing of medicine, rewards or training.
 """
 
-from model.errors import InputError
 from model.drawing import SamplingParams
+from model.errors import InputError
 from model.sampler import Sample, Sampler
 from model.weights import load_model, save_model
 

@@ -81,17 +81,18 @@ def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor,
     """
     logits = filtered_logits(logits, params)
     peak, likeliest = logits.max(-1, keepdim=True)
-    vocabulary = logits.shape[-1]
-    weights = logits.new_zeros(logits.shape[0], vocabulary + -vocabulary % CHUNK)
-    torch.exp(logits - peak, out=weights[:, :vocabulary])  # softmax's numerators
-    chunks = weights.unflatten(-1, (-1, CHUNK))  # [n, C, CHUNK]
-    cdf = chunks.sum(-1).cumsum(-1)  # [n, C]
+    weights = (logits - peak).exp()  # softmax's numerators
+    whole = weights.shape[-1] // CHUNK * CHUNK
+    sums = weights[:, :whole].unflatten(-1, (-1, CHUNK)).sum(-1)
+    cdf = torch.cat((sums, weights[:, whole:].sum(-1, keepdim=True)), dim=-1).cumsum(-1)  # [n, C]
     total = cdf[:, -1:]
     ids = likeliest
     if params.temperature > 0:
         chunk, rest = _invert(cdf, noise[:, None] * total)
-        inside = chunks.gather(1, chunk[:, :, None].expand(-1, -1, CHUNK))[:, 0].cumsum(-1)  # [n, CHUNK]
-        ids = chunk * CHUNK + _invert(inside, rest)[0]
+        members = chunk * CHUNK + torch.arange(CHUNK, device=chunk.device)  # [n, CHUNK]
+        beyond, members = members >= weights.shape[-1], members.clamp(max=weights.shape[-1] - 1)
+        inside = weights.gather(-1, members).masked_fill(beyond, 0.0).cumsum(-1)
+        ids = members.gather(-1, _invert(inside, rest)[0])
         # A sum made in parallel may fall by rounding where nothing is added: an id of no weight is never drawn.
         ids = torch.where(weights.gather(-1, ids) > 0, ids, likeliest)
     return ids[:, 0], (weights.gather(-1, ids) / total).log()[:, 0]
@@ -101,6 +102,6 @@ def _invert(cdf: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first place whose cdf [n, m] exceeds u [n, 1], and how far u lies above the place before."""
     last = cdf[:, -1:]
     u = torch.minimum(u, torch.nextafter(last, torch.zeros_like(last)))  # rounding may have brought it to the total
-    place = torch.searchsorted(cdf, u, right=True).clamp_(max=cdf.shape[-1] - 1)
-    before = torch.where(place > 0, cdf.gather(-1, (place - 1).clamp_(min=0)), 0.0)
-    return place, (u - before).clamp_(min=0)
+    place = torch.searchsorted(cdf, u, right=True).clamp(max=cdf.shape[-1] - 1)
+    before = torch.where(place > 0, cdf.gather(-1, (place - 1).clamp(min=0)), 0.0)
+    return place, (u - before).clamp(min=0)

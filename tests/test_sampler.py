@@ -7,10 +7,10 @@ from conftest import PlainTokenizer, hf_model, ours
 
 from fleming.training.logprobs import token_logprobs
 from fleming.training.packing import pack
-from model.errors import InputError
-from model.kv_cache import Capacity, choose_capacity, free_memory
 from model.decoding import ROUND_TOKENS, Decoder
 from model.drawing import SamplingParams, draw, filtered_logits, sample_noise
+from model.errors import InputError
+from model.kv_cache import Capacity, choose_capacity, free_memory
 from model.sampler import Sampler
 
 PROMPTS = [[3, 14, 15], [9, 2, 6, 5, 3, 5, 8, 9], [3, 14, 15], [7]]

@@ -39,7 +39,8 @@ def backward(transformer, data, world, max_tokens=40):
     loss = 0.0
     for packs in micro_batches([len(p) + len(r) for p, r in data], max_tokens, world.size):
         members = [data[i] for i in packs[world.rank]]
-        logp, _ = token_logprobs(transformer, pack([p for p, _ in members], [r for _, r in members]))
+        batch = pack([p for p, _ in members], [r for _, r in members]).to(world.device)
+        logp, _ = token_logprobs(transformer, batch)
         share = -logp.sum() / total
         (share * world.size).backward()
         loss += share.item()
