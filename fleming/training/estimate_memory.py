@@ -139,9 +139,10 @@ def estimate(
     top = tokens * ((4 + 2 * c) * hidden + c * model.head_dim) + c * scored * hidden
     # The MLP's product in backward: gradients of it and its two factors, less what is freed; and the residual's.
     backward = {"a block's backward": block_kept * again + c * tokens * 2 * (inner + hidden)}
-    # A chunk has fp32 logits and their gradient, and that once more in the compute dtype. The output matrix's gradient
-    # is added up in fp32, a product in the compute dtype at a time.
-    chunks = max((8 if c == 4 else 10) * chunk, (4 + c) * chunk + max(8 * next_chunk, c * matrix))
+    # A chunk has fp32 logits, overwritten by their gradient, and that once more in a compute dtype of its own. The
+    # output matrix's gradient is added up in fp32: in place, or from products in the compute dtype.
+    half = c * (c < 4)
+    chunks = (4 + half) * chunk + max(4 * next_chunk, half * matrix)
     head = {"logits, output matrix's gradient": chunks + 4 * matrix + c * scored * hidden}
     # Gradients of earlier packs are there from the start; those of one pack come as activations go. The output matrix's
     # waits for the embedding's where both are one parameter or one group, a block's for the reduce-scatter before it.
