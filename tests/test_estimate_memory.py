@@ -115,6 +115,7 @@ def grpo(model, cfg, pack_size, prompt):
         batches = []
         for i in range(0, len(answers), pack_size):
             asked, given, logprobs = zip(*answers[i : i + pack_size], strict=True)
+            asked = [[j, *prompt[1:]] for j, prompt in enumerate(asked)]  # the worst case: no two share one
             batches.append((pack(asked, given), torch.tensor([x for row in logprobs for x in row])))
         with record_function("phase score"), torch.no_grad():
             reference_logp = [token_logprobs(reference, batch)[0] for batch, _ in batches]

@@ -4,7 +4,7 @@
 
 - says line by line what is there at all times and what each phase of a step adds at its worst moment, and whether that
   fits; where it does not, which settings would make it fit
-- assumes the worst that the settings allow: full packs, and every sequence as long as the longest
+- assumes the worst that the settings allow: full packs, every sequence as long as the longest, no prompt shared
 - left out: CUDA's context, NCCL's buffers and what the allocator wastes, for which a tenth of the memory is kept free;
   workspace inside kernels (decoding must read its cache in place); what parallel.compile saves
 

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fleming.training.packing import PackedBatch
-from model.attention import PackedCausal
+from fleming.training.packing import PackedBatch, SharedPrompts
 from model.transformer import Transformer
 
 MAX_CHUNK_TOKENS, MAX_CHUNK_LOGITS = 1024, 1 << 25  # 128 MiB of fp32 logits
@@ -94,10 +93,10 @@ def token_logprobs(transformer: Transformer, batch: PackedBatch, temperature: fl
 
     The softmax runs over the ids that exist in the tokenizer, as the sampler's does.
     """
-    attend = PackedCausal(batch.cu_seqlens, batch.max_seqlen)
+    attend = SharedPrompts(batch)
 
     def readout(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        scored = hidden[0].index_select(0, batch.predict_at)  # [R, D]
+        scored = hidden[0][batch.predict_at]  # [R, D]
         return chunked_logprobs(scored, weight, batch.targets, temperature, vocab_limit=transformer.vocab_limit)
 
     return transformer(batch.tokens, batch.positions, attend, readout)

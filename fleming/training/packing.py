@@ -1,15 +1,20 @@
 """Packing without padding: sequences of any length lie end to end in one row of tokens.
 
-Targets are shifted here and nowhere else. Worked example, two sequences with prompt | response:
+A prompt that several sequences of a pack share is fed once: in a causal model its activations do not depend on what
+follows, so a group of answers to one question costs one prompt. Attention alone sees every sequence whole.
 
-    sequence      [5 6 | 7 8]           [9 | 3]
-    tokens         5 6 7 8               9 3
-    positions      0 1 2 3               0 1
-    predict_at       1 2  (the places whose logits predict 7 and 8)      4  (predicts 3)
-    targets          7 8                 3
-    cu_seqlens     0       4     6      response_cu_seqlens  0 2 3
+Targets are shifted here and nowhere else. Worked example, three sequences with prompt | response:
 
-Letters: T tokens of the pack, N sequences, R response tokens (the ones that are scored).
+    sequence      [5 6 | 7 8]    [9 | 3]    [5 6 | 4 2]
+    tokens         5 6   7        9               4           a last response token predicts nothing and is not fed
+    positions      0 1   2        0               2
+    predict_at       1   2        3             1 4           the places whose logits predict the targets
+    targets          7   8        3             4 2
+    gather         0 1   2        3          0 1  4           each sequence whole, by places in `tokens`
+    cu_seqlens     0              3          4      7         cuts of `gather`
+    keep           0 1   2        3               6           where in `gather` each token stands first
+
+Letters: T tokens of the pack, E entries of its sequences laid whole, N sequences, R response tokens (those scored).
 """
 
 import dataclasses
@@ -20,6 +25,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from model.attention import PackedCausal
+
 
 @dataclass(frozen=True)
 class PackedBatch:
@@ -27,7 +34,9 @@ class PackedBatch:
 
     tokens: Tensor  # [1, T] int64
     positions: Tensor  # [1, T] int64, from 0 in each sequence
-    cu_seqlens: Tensor  # [N + 1] int32
+    gather: Tensor  # [E] int64: the tokens of the sequences, whole and end to end, as places in the pack
+    keep: Tensor  # [T] int64: the first entry of `gather` that is this token
+    cu_seqlens: Tensor  # [N + 1] int32: where each sequence begins in [E]
     max_seqlen: int
     predict_at: Tensor  # [R] int64: the place in the pack whose logits predict the response token
     targets: Tensor  # [R] int64: the response tokens
@@ -43,31 +52,61 @@ def pack(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -
     """Pack prompt + response pairs; every response token is a target, no prompt token is.
 
     The last response token (the stop id) is a target but predicts nothing, so it need not be fed: it is left out of
-    `tokens`. Every prompt must have at least one token, every response too.
+    `tokens`. Every prompt must have at least one token, every response too. Equal prompts are fed once.
 
     Of no pairs at all, the idle pack: two tokens are fed and none is scored. A rank that has run out of sequences
     takes part in the same collectives with it, and its gradient is exactly zero.
     """
-    tokens, positions, predict_at, targets, ends, response_ends = [], [], [], [], [0], [0]
+    tokens, positions, gather, keep, predict_at, targets = [], [], [], [], [], []
+    ends, response_ends, begins = [0], [0], {}
+
+    def feed(ids: Sequence[int], first: int) -> range:
+        places = range(len(tokens), len(tokens) + len(ids))
+        tokens.extend(ids)
+        positions.extend(range(first, first + len(ids)))
+        keep.extend(range(len(gather), len(gather) + len(ids)))
+        gather.extend(places)
+        return places
+
     for prompt, response in zip(prompts, responses, strict=True):
-        fed = [*prompt, *response[:-1]]
-        predict_at += range(len(tokens) + len(prompt) - 1, len(tokens) + len(fed))
-        tokens += fed
-        positions += range(len(fed))
+        if (key := tuple(prompt)) in begins:
+            gather += begins[key]
+        else:
+            begins[key] = feed(prompt, 0)
+        predict_at += [begins[key][-1], *feed(response[:-1], len(prompt))]
         targets += response
-        ends.append(len(tokens))
+        ends.append(len(gather))
         response_ends.append(len(targets))
     if not prompts:
-        tokens, positions, ends = [0, 0], [0, 1], [0, 2]
+        feed([0, 0], 0)
+        ends = [0, 2]
     return PackedBatch(
         tokens=torch.tensor(tokens)[None],
         positions=torch.tensor(positions)[None],
+        gather=torch.tensor(gather),
+        keep=torch.tensor(keep),
         cu_seqlens=torch.tensor(ends, dtype=torch.int32),
         max_seqlen=max(b - a for a, b in pairwise(ends)),
         predict_at=torch.tensor(predict_at, dtype=torch.int64),
         targets=torch.tensor(targets, dtype=torch.int64),
         response_cu_seqlens=torch.tensor(response_ends),
     )
+
+
+class SharedPrompts:
+    """Packed causal attention for a pack in which sequences share prompts: it sees every sequence whole."""
+
+    def __init__(self, batch: PackedBatch):
+        self.whole = PackedCausal(batch.cu_seqlens, batch.max_seqlen)
+        self.gather, self.keep = batch.gather, batch.keep
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q [1, T, H, d], k and v [1, T, K, d] -> [1, T, H, d]."""
+        if self.gather.numel() == self.keep.numel():
+            return self.whole(q, k, v)
+        # Indexed, not index_select: on CUDA its backward adds up in an order of its own, the same in every run.
+        q, k, v = (x[:, self.gather] for x in (q, k, v))  # [1, E, heads, d]
+        return self.whole(q, k, v)[:, self.keep]
 
 
 def micro_batches(lengths: Sequence[int], max_tokens: int, ranks: int = 1) -> list[list[list[int]]]:
