@@ -25,7 +25,7 @@ from fleming.records import Question, to_json
 from fleming.rl.curriculum import Pools, draw, stage1_pools, stage2_pools
 from fleming.rl.grpo import grpo_loss, loss_denominator
 from fleming.rl.reward import Reward, load_reward
-from fleming.rl.rollout import describe_group, make_rollouts, pack_rollouts, sample_and_score
+from fleming.rl.rollout import choose_cache, describe_group, make_rollouts, pack_rollouts, sample_and_score
 from fleming.settings import Config
 from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
 from fleming.training.dry_run import add_dry_run, dry_run
@@ -67,8 +67,9 @@ def train(cfg: Config, world: World) -> None:
         policy, tokenizer = load_sharded(start, cfg, world)
         reference = load_sharded(start, cfg, world, trainable=False)[0] if loss_cfg.needs_reference else None
         questions = usable_questions(source, tokenizer, policy.cfg.max_position_embeddings, cfg, world)
-    actor = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
-    sampler = Sampler(actor, tokenizer, rl.max_num_seqs)
+        longest = max(len(prompt_ids(q, tokenizer, cfg)) for q in questions) + rl.max_new_tokens
+    actor = sampling_copy(policy, world, cfg.parallel.compile)  # what answers; the policy itself where that can sample
+    sampler = Sampler(actor, tokenizer, rl.max_num_seqs, compiled=cfg.parallel.compile and actor is not policy)
     optimizer = make_adamw(policy, rl.weight_decay)
     sampling = SamplingParams(max_new_tokens=rl.max_new_tokens, temperature=rl.temperature, seed=cfg.seed)
     total = rl.stage1.max_steps + rl.stage2.max_steps
@@ -90,6 +91,9 @@ def train(cfg: Config, world: World) -> None:
         world.print(f"RL on {len(questions)} questions, starting from {start}")
         if state["step"] and state["step"] in (rl.stage1.max_steps, total):
             export_stage(state["step"], policy, tokenizer, cfg, world)
+        with world.together():
+            cache = choose_cache(policy, actor, longest, rl.max_num_seqs, state, world)
+        sampler.capacity = cache
         pass_rates, scores = state["pass_rates"], []
         take_step = GuardedStep(state["skipped_in_a_row"])
         speed = DeviceSpeed.measure(world.device, world.dtype)
@@ -165,8 +169,7 @@ def train(cfg: Config, world: World) -> None:
 
             described = rollout_metrics(rollouts, group_size)
             scores.append(described["reward"])
-            fed = [(len(r.prompt_ids) + len(r.token_ids) - 1, len(r.token_ids)) for r in live]
-            flops = rl.updates_per_rollout * training_flops(policy.cfg, fed)
+            flops = rl.updates_per_rollout * training_flops(policy.cfg, [b.packed for b in batches])
             record = {
                 "step": step,
                 "stage": stage,
@@ -192,6 +195,7 @@ def train(cfg: Config, world: World) -> None:
                         "metrics_bytes": metrics.sync(),
                         "curriculum_bytes": curriculum.sync(),
                         "pass_rates": pass_rates,
+                        "cache": [cache.rows, cache.places, rl.max_num_seqs],
                         "skipped_in_a_row": take_step.skipped_in_a_row,
                         "score": sum(scores) / len(scores),
                         "identity": identity,

@@ -84,10 +84,11 @@ def train(cfg: Config, world: World) -> None:
 
             # Cross-entropy of the response tokens, one normaliser for the whole step however it is split.
             response_tokens = sum(len(responses[i]) for i in chosen)
-            sums = {"loss": 0.0, "entropy": 0.0}
+            sums, batches = {"loss": 0.0, "entropy": 0.0}, []
             for packs in micro_batches([lengths[i] for i in chosen], cfg.sft.micro_batch_tokens, world.size):
                 members = [chosen[i] for i in packs[world.rank]]
                 batch = pack([prompts[i] for i in members], [responses[i] for i in members]).to(world.device)
+                batches.append(batch)
                 logp, entropies = token_logprobs(transformer, batch)
                 share = -logp.sum() / response_tokens
                 (share * world.size).backward()  # FSDP averages gradients over ranks, the loss is their sum
@@ -102,7 +103,7 @@ def train(cfg: Config, world: World) -> None:
             sums = world.sum(sums)
             losses += [sums["loss"]] if math.isfinite(sums["loss"]) else []
             tokens = sum(lengths[i] for i in chosen)
-            flops = training_flops(transformer.cfg, [(lengths[i] - 1, len(responses[i])) for i in chosen])
+            flops = training_flops(transformer.cfg, batches)
             times = {**timer.times(), **saving, **rates(timer, flops, speed, world)}
             record = {
                 "step": step,

@@ -1,6 +1,6 @@
-"""What one GPU reaches: decoding against its memory's speed, sampling against transformers, the update against its peak.
+"""What one GPU reaches: decoding, sampling against transformers, the update.
 
-    python benchmarks/gpu.py [--case decode,generate,update] [--compile] [--device cpu --tiny]
+    python benchmarks/gpu.py [--case decode,generate,update] [--device cpu --tiny]
 
 - decode: Qwen2.5-7B's shape, random bf16 weights, 64 rows at a context of about 1,024: bytes that must be read over the
   time, as a share of what a large copy reaches
@@ -133,7 +133,7 @@ def update(cfg: ModelConfig, world: World, speed: DeviceSpeed, tiny: bool, compi
     packs = [
         pack([drawn(prompt) for _ in range(4)], [drawn(response) for _ in range(4)]).to(world.device) for _ in range(4)
     ]
-    flops = training_flops(cfg, [(prompt + response - 1, response)] * 16)
+    flops = training_flops(cfg, packs)
     seconds = []
     if world.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -159,7 +159,8 @@ def main() -> None:
         speed = DeviceSpeed.measure(world.device, world.dtype)
         card = torch.cuda.get_device_name() if world.device.type == "cuda" else "CPU"
         print(
-            f"torch {torch.__version__}, {card}: copy {speed.bandwidth / 1e9:.0f} GB/s, product {speed.flops / 1e12:.1f} TFLOP/s"
+            f"torch {torch.__version__}, {card}: copy {speed.bandwidth / 1e9:.0f} GB/s, "
+            f"product {speed.flops / 1e12:.1f} TFLOP/s"
         )
         shape = lambda name: replace(  # noqa: E731
             config_of(SHAPES[name]), **({"num_hidden_layers": 2, "vocab_size": 2048} if options.tiny else {})

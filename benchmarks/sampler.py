@@ -59,7 +59,7 @@ def models(name: str) -> tuple[Transformer, transformers.PreTrainedModel]:
 
 
 def stop_ids_for(mean: float, longest: int, vocabulary: int) -> list[int]:
-    """Return so many stop ids that sequences of at most `longest` tokens have this mean length, all ids equally likely."""
+    """Return so many stop ids that sequences of at most `longest` tokens have this mean length."""
     low, high = 1e-9, 1.0
     for _ in range(100):
         h = (low + high) / 2

@@ -119,6 +119,7 @@ class Cached:
         """keys, values [R, K, S, d]: this block's cache, of which the first B rows are in use."""
         self.keys, self.values, self.newest = keys, values, newest
 
+    @torch.compiler.disable  # compiled, a write to the cache copies all of it
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [B, 1, H, d], k and v [B, 1, K, d] -> [B, 1, H, d]."""
         new, d = self.newest, q.shape[-1]

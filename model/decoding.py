@@ -25,7 +25,13 @@ FEWEST_ROWS, SPAN_STEP = 8, 256  # the short lists: R, R/2, R/4 ... rows; multip
 
 class Decoder:
     def __init__(
-        self, transformer: Transformer, cache: KVCache, params: SamplingParams, vocab_limit: int, fixed_shapes: bool
+        self,
+        transformer: Transformer,
+        cache: KVCache,
+        params: SamplingParams,
+        vocab_limit: int,
+        fixed_shapes: bool,
+        compiled: bool = False,
     ):
         rows, device = cache.capacity.rows, cache.keys.device
         self.transformer, self.cache, self.params, self.vocab_limit = transformer, cache, params, vocab_limit
@@ -34,6 +40,8 @@ class Decoder:
         self.noise = torch.zeros(self.round_tokens, rows, dtype=torch.float64, device=device)  # [J, R]
         self.drawn = torch.zeros(2, self.round_tokens, rows, dtype=torch.float64, device=device)  # ids, log-probs
         self.turn = torch.zeros(1, dtype=torch.int64, device=device)  # of the round: 0 .. J-1
+        self.stance = "default" if compiled else "force_eager"
+        self.draw = torch.compile(draw, dynamic=True) if compiled else draw
         self.graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
         self.pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
@@ -54,9 +62,10 @@ class Decoder:
         self.turn.fill_(0 if first is None else 1)
         if steps:
             shape = self._shape(n, int(state[1].max()) + steps)
-            step = self._graph(*shape).replay if self.pool else lambda: self._step(*shape)
-            for _ in range(steps):
-                step()
+            with torch.compiler.set_stance(self.stance):
+                step = self._graph(*shape).replay if self.pool else lambda: self._step(*shape)
+                for _ in range(steps):
+                    step()
         return self.drawn[:, :tokens, :n].cpu().numpy()
 
     def _shape(self, n: int, span: int) -> tuple[int, int]:
@@ -77,7 +86,7 @@ class Decoder:
         logits = self.transformer(
             tokens[:, None], places[:, None], attends, lambda h, w: F.linear(h[:, 0], w[: self.vocab_limit])
         )  # [B, V]
-        ids, logprobs = draw(logits, self.noise.index_select(0, self.turn)[0, :rows], self.params)
+        ids, logprobs = self.draw(logits, self.noise.index_select(0, self.turn)[0, :rows], self.params)
         self.drawn[:, :, :rows].index_copy_(1, self.turn, torch.stack((ids.double(), logprobs))[:, None])
         tokens.copy_(ids)
         places.add_(1).clamp_(max=capacity - 1)  # a row behind its last token may run on until the round ends

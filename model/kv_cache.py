@@ -7,6 +7,7 @@ its places from start to end).
 Letters: L layers, R rows, K key/value heads, S places, d head_dim, T a prompt's tokens.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,13 +57,18 @@ class KVCache:
         self.values[:, target, :, :length] = self.values[:, source, :, :length]
 
 
+CACHE_SHARE = 0.75  # of the free memory; the rest is for prefill and drawing
+
+
 def free_memory(device: torch.device) -> int:
     """Return the bytes that can still be allocated on the device: on a CPU what the system calls available."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    report = Path("/proc/meminfo")
+    if not report.exists():  # no Linux: what the machine has
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return next(int(x.split()[1]) << 10 for x in report.read_text().splitlines() if x.startswith("MemAvailable:"))
 
 
 def choose_capacity(cfg: ModelConfig, dtype: torch.dtype, places: int, most: int, memory: float) -> Capacity:
@@ -74,7 +80,7 @@ def choose_capacity(cfg: ModelConfig, dtype: torch.dtype, places: int, most: int
     rows = min(most, int(memory // row))
     if rows < 1:
         raise InputError(
-            f"the cache of one sequence of {places} tokens takes {row / 2**30:.2f} GiB and {max(0, memory) / 2**30:.2f} "
-            "are free: lower max_new_tokens, shorten the prompts or use more GPUs"
+            f"the cache of one sequence of {places} tokens takes {row / 2**30:.2f} GiB, and there are "
+            f"{max(0, memory) / 2**30:.2f} for it: lower max_new_tokens, shorten the prompts or use more GPUs"
         )
     return Capacity(rows, places)

@@ -23,10 +23,10 @@ from model.attention import PackedCausal, PrefillInto
 from model.decoding import Decoder
 from model.drawing import SamplingParams, sample_noise
 from model.errors import InputError
-from model.kv_cache import Capacity, KVCache, PrefilledPrompt
+from model.kv_cache import CACHE_SHARE, Capacity, KVCache, PrefilledPrompt, choose_capacity, free_memory
 from model.transformer import Transformer
 
-PREFILL_TOKENS = 16384  # prompts packed into one forward: bounds the prefill's activations
+PREFILL_TOKENS = {"cpu": 2048, "cuda": 16384}  # prompts packed into one forward: as many as a CPU's cache likes
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,19 @@ class Sampler:
         max_num_seqs: int = 64,
         capacity: Capacity | None = None,
         fixed_shapes: bool | None = None,
+        compiled: bool = False,
     ):
         """Samples with the transformer's own tensors, at most `max_num_seqs` sequences at once.
 
         Of the tokenizer only `size` and `stop_ids` are used. capacity: the cache's size, instead of what each
-        `generate` needs. fixed_shapes: how decoding.py works, on CUDA by default and on a CPU to test the same.
+        `generate` needs and the free memory holds. fixed_shapes: how decoding.py works, on CUDA by default and on a
+        CPU to test the same.
+        compiled: decode with the blocks' compiled forwards, if they have any; all else runs as it is written.
         """
         self.transformer, self.tokenizer = transformer, tokenizer
         self.max_num_seqs, self.capacity = max_num_seqs, capacity
         self.fixed_shapes = transformer.lm_head.weight.is_cuda if fixed_shapes is None else fixed_shapes
+        self.compiled = compiled
         self.vocab_limit = min(tokenizer.size, transformer.vocab_limit)
         self.decode_seconds, self.decode_bytes = 0.0, 0
         """Of the last `generate`: time of its rounds of decode steps, and the weights and cache that they had to
@@ -102,11 +106,12 @@ class Sampler:
         keys = prompt_keys if prompt_keys is not None else range(len(prompts))
         stop_ids = self.tokenizer.stop_ids | set(params.stop_token_ids)
         weight = self.transformer.lm_head.weight
-        needed = Capacity(self.max_num_seqs, max(map(len, prompts), default=0) + params.max_new_tokens)
-        size = self.capacity or needed
+        cfg, places = self.transformer.cfg, max(map(len, prompts), default=0) + params.max_new_tokens
+        memory = CACHE_SHARE * free_memory(weight.device)
+        size = self.capacity or choose_capacity(cfg, weight.dtype, places, self.max_num_seqs, memory)
         num_rows = min(size.rows, len(prompts) * params.n)
-        cache = KVCache(self.transformer.cfg, Capacity(num_rows, size.places), weight.dtype, weight.device)
-        decoder = Decoder(self.transformer, cache, params, self.vocab_limit, self.fixed_shapes)
+        cache = KVCache(cfg, Capacity(num_rows, size.places), weight.dtype, weight.device)
+        decoder = Decoder(self.transformer, cache, params, self.vocab_limit, self.fixed_shapes, self.compiled)
 
         results: list[list[Sample | None]] = [[None] * params.n for _ in prompts]
         waiting = deque((p, s) for p in range(len(prompts)) for s in range(params.n))
@@ -180,8 +185,9 @@ class Sampler:
     def _prefill(self, new: set[tuple[int, ...]], prefilled: dict[tuple[int, ...], PrefilledPrompt]) -> None:
         """Run the prompts in `new` through the model, packed end to end, and keep their caches."""
         pack: list[tuple[int, ...]] = []
+        most = PREFILL_TOKENS[self.transformer.lm_head.weight.device.type]
         for prompt in sorted(new, key=lambda p: (len(p), p)):  # neighbours in length lie side by side with little waste
-            if pack and (len(pack) + 1) * len(prompt) > PREFILL_TOKENS:
+            if pack and (len(pack) + 1) * len(prompt) > most:
                 self._prefill_pack(pack, prefilled)
                 pack = []
             pack.append(prompt)
@@ -198,9 +204,10 @@ class Sampler:
         stored: list[tuple[Tensor, Tensor]] = []  # a (keys, values) [T, K, d] for each layer
         attends = [PrefillInto(packed, lambda k, v: stored.append((k, v)))] * len(self.transformer.layers)
         last = torch.tensor(ends[1:], device=device) - 1
-        logits = self.transformer(
-            tokens, positions, attends, lambda h, w: F.linear(h[0, last], w[: self.vocab_limit])
-        )  # [prompts, V]
+        with torch.compiler.set_stance("force_eager"):
+            logits = self.transformer(
+                tokens, positions, attends, lambda h, w: F.linear(h[0, last], w[: self.vocab_limit])
+            )  # [prompts, V]
         keys, values = (torch.stack(x).transpose(1, 2) for x in zip(*stored, strict=True))  # [L, K, T, d]
         for i, (begin, end) in enumerate(pairwise(ends)):
             prefilled[pack[i]] = PrefilledPrompt(keys[:, :, begin:end], values[:, :, begin:end], logits[i])

@@ -44,7 +44,8 @@ from fleming.training.logprobs import chunked_logprobs, token_logprobs
 from fleming.training.packing import pack
 from model import InputError, Sampler, SamplingParams, load_model, save_model
 from model.attention import PackedCausal
-from model.sampler import Sample, draw
+from model.drawing import draw
+from model.sampler import Sample
 
 
 def test_every_test_that_the_list_names_exists():

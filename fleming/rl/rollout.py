@@ -2,11 +2,13 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from fleming.answer import parse_answer
 from fleming.prompt import prompt_ids, response_text
@@ -16,7 +18,31 @@ from fleming.rl.reward import Reward
 from fleming.settings import Config
 from fleming.training.packing import PackedBatch, micro_batches, pack
 from fleming.training.parallel import World
-from model.sampler import OnFinish, Sample, Sampler, SamplingParams
+from model.drawing import SamplingParams
+from model.kv_cache import CACHE_SHARE, Capacity, choose_capacity, free_memory
+from model.sampler import OnFinish, Sample, Sampler
+from model.transformer import Transformer
+
+
+def choose_cache(
+    policy: Transformer, actor: Transformer, longest: int, most: int, state: Mapping[str, Any], world: World
+) -> Capacity:
+    """Return how large the sampler's cache is: at most `most` rows of the `longest` sequence's tokens.
+
+    As many as fit into most of the free memory, once AdamW has its moments. Measured once a run: a resumed one finds
+    it in its checkpoint's state and keeps it, unless `most` is another now.
+    Raises InputError where the memory holds not one.
+    """
+    if state.get("cache", [None])[-1] == most and state["cache"][1] >= longest:
+        return Capacity(*state["cache"][:2])
+    moments = sum(8 * (p.to_local() if isinstance(p, DTensor) else p).numel() for p in policy.parameters())
+    free = free_memory(world.device) / (1 if world.device.type == "cuda" else world.size)
+    memory = CACHE_SHARE * (free - moments * (not state["step"]))
+    mine = choose_capacity(actor.cfg, actor.lm_head.weight.dtype, longest, most, memory)
+    rows = min(world.gather(mine.rows))
+    if rows < most:
+        world.print(f"the memory holds {rows} sequences of {longest} tokens at once, not grpo.max_num_seqs = {most}")
+    return Capacity(rows, longest)
 
 
 @dataclass(frozen=True)
@@ -45,8 +71,7 @@ def sample_and_score(
     """
     prompts = [prompt_ids(q, sampler.tokenizer, cfg) for _, q in numbered]
     keys = [f"{key} {i} {q.id}" for i, q in numbered]
-    with torch.compiler.set_stance("force_eager"):  # one plain process samples with the policy, compiled or not
-        groups = sampler.generate(prompts, params, keys, on_finish=on_finish)
+    groups = sampler.generate(prompts, params, keys, on_finish=on_finish)
     return [
         [_score(prompt, sample, question, reward, sampler.tokenizer, cfg) for sample in group]
         for (_, question), prompt, group in zip(numbered, prompts, groups, strict=True)
@@ -120,16 +145,35 @@ class RolloutBatch:
 
 
 def pack_rollouts(rollouts: Sequence[Rollout], max_tokens: int, world: World) -> list[RolloutBatch]:
-    """Return this rank's packs: as many on every rank, the last of them possibly idle."""
-    batches = []
-    lengths = [len(r.prompt_ids) + len(r.token_ids) for r in rollouts]
-    for packs in micro_batches(lengths, max_tokens, world.size):
-        members = [rollouts[i] for i in packs[world.rank]]
+    """Return this rank's packs: as many on every rank, the last of them possibly idle.
+
+    A group stays together as far as a pack holds it, since a pack feeds a prompt once.
+    """
+    batches, bundles = [], _bundles(rollouts, max_tokens)
+    for packs in micro_batches([sum(map(_length, b)) for b in bundles], max_tokens, world.size):
+        members = [r for i in packs[world.rank] for r in bundles[i]]
         packed = pack([r.prompt_ids for r in members], [r.token_ids for r in members]).to(world.device)
         advantages = torch.tensor([r.advantage for r in members], device=world.device)
         sampled = torch.tensor([x for r in members for x in r.logprobs], device=world.device)
         batches.append(RolloutBatch(packed, advantages, sampled, sampled))
     return batches
+
+
+def _length(rollout: Rollout) -> int:
+    return len(rollout.prompt_ids) + len(rollout.token_ids)
+
+
+def _bundles(rollouts: Sequence[Rollout], max_tokens: int) -> list[list[Rollout]]:
+    """Cut the rollouts, group after group, into runs of one prompt that a pack holds."""
+    bundles: list[list[Rollout]] = []
+    tokens = 0  # of the last one
+    for r in rollouts:
+        tokens += _length(r)
+        if not bundles or bundles[-1][0].prompt_ids != r.prompt_ids or tokens > max_tokens:
+            bundles.append([])
+            tokens = _length(r)
+        bundles[-1].append(r)
+    return bundles
 
 
 def describe_group(question: Question, group: Sequence[Rollout]) -> str:

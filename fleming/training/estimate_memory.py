@@ -122,7 +122,7 @@ def estimate(
     next_chunk = min(chunk, scored * model.vocab_size - chunk)  # made while the one before is still there
     phases: dict[str, Lines] = {}
     if stage == "grpo":
-        phases["rollout"] = _rollout(model, cfg, world_size, prompt, length, c)
+        phases["rollout"] = _rollout(model, cfg, world_size, device, prompt, length, c)
         moments = [
             {"gathered: embedding, output matrix": 2 * c * root * sharded},  # and the buffer that they came in
             {"a block's activations": c * tokens * (2 * hidden + 3 * inner), **gathered},
@@ -167,19 +167,19 @@ def _sum(lines: Lines) -> float:
     return sum(lines.values())
 
 
-def _rollout(model: ModelConfig, cfg: Config, world_size: int, prompt: int, length: int, c: int) -> Lines:
+def _rollout(model: ModelConfig, cfg: Config, world_size: int, device: str, prompt: int, length: int, c: int) -> Lines:
     """Return what sampling needs with all rows in use."""
     rl, mined = cfg.grpo, cfg.grpo.stage2.max_steps > 0  # mining answers the whole training set
     rows = math.ceil(rl.questions_per_step / world_size) * rl.stage1.group_size
     rows = rl.max_num_seqs if mined else min(rl.max_num_seqs, rows)
     # The first rows' prompts are all prefilled, a pack at a time, before the cache is filled from them.
     prompts = math.ceil(rows / (rl.curriculum.mine_samples if mined else rl.stage1.group_size))
-    pack = min(prompts, max(1, PREFILL_TOKENS // prompt)) * prompt
+    pack = min(prompts, max(1, PREFILL_TOKENS[device] // prompt)) * prompt
     a_token = model.kv_bytes_per_token(torch.float32) // 4 * c
     activations = c * pack * (2 * model.hidden_size + 3 * model.intermediate_size)
     prefill = prompts * (prompt * a_token + c * model.vocab_size) + max(pack * a_token, activations)
-    # Drawing has the logits, and in float64 the logits, p, its cumulative sum and what logsumexp makes.
-    draw = rows * model.vocab_size * (c + 4 * 8)
+    # Drawing has the logits, and in float64 the logits, their differences from the largest, and the exponentials.
+    draw = rows * model.vocab_size * (c + 3 * 8)
     cache = {f"KV cache, {rows} x {length} tokens": rows * length * a_token}
     return cache | ({"prefill": prefill} if prefill > draw else {"drawing": draw})
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fleming.records import Rollout
+from fleming.training.packing import PackedBatch
 from fleming.training.parallel import World
 from model.config import ModelConfig
 from model.sampler import Sampler
@@ -135,12 +136,17 @@ class DeviceSpeed:
         return cls(2 * n**3 / best(lambda: a @ a), 2 * size / best(lambda: target.copy_(source)))
 
 
-def training_flops(cfg: ModelConfig, sequences: Iterable[tuple[int, int]]) -> int:
-    """Return the operations of one forward and backward over sequences (T, R); a backward costs two forwards.
+def training_flops(cfg: ModelConfig, batches: Iterable[PackedBatch]) -> int:
+    """Return the operations of one forward and backward over the packs; a backward costs two forwards.
 
-    What checkpointing computes again is no progress and not counted.
+    What checkpointing computes again is no progress and not counted, and a shared prompt only once.
     """
-    return sum(3 * cfg.forward_flops(t, t * (t + 1) // 2, r) for t, r in sequences)
+    flops = 0
+    for batch in batches:
+        lengths = batch.cu_seqlens.diff().long()
+        attended = (lengths * (lengths + 1) // 2).sum().item()
+        flops += 3 * cfg.forward_flops(batch.tokens.numel(), attended, batch.targets.numel())
+    return flops
 
 
 def rates(
@@ -148,13 +154,14 @@ def rates(
 ) -> dict[str, float]:
     """Return what a step's work comes to per second.
 
-    mfu: `flops` (training_flops of the step) over the update's time, as a share of what all devices reach in a large
-    matrix product. sampled_tokens_per_second: new tokens of all ranks over the rollout's time. decode_bandwidth: the
-    bytes that decoding had to read over its time, as a share of what a copy reaches; the mean over ranks. peak_gib: on
-    CUDA what torch had allocated at most during the step, on a CPU the process's largest size so far; the worst rank's.
+    mfu: `flops` (training_flops of this rank's step) over the update's time, as a share of what the device reaches in
+    a large matrix product; the mean over ranks. sampled_tokens_per_second: new tokens of all ranks over the rollout's
+    time. decode_bandwidth: the bytes that decoding had to read over its time, as a share of what a copy reaches; the
+    mean over ranks. peak_gib: on CUDA what torch had allocated at most during the step, on a CPU the process's largest
+    size so far; the worst rank's.
     """
     found = {
-        "mfu": flops / (timer.laps["update"] * speed.flops * world.size),
+        "mfu": world.sum({"flops": flops})["flops"] / (timer.laps["update"] * speed.flops * world.size),
         "peak_gib": max(world.gather(_peak_bytes(world.device))) / 2**30,
     }
     if sampler:
