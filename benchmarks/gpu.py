@@ -4,7 +4,7 @@
 
 - decode: Qwen2.5-7B's shape, random bf16 weights, 64 rows at a context of about 1,024: bytes that must be read over the
   time, as a share of what a large copy reaches
-- generate: the same weights, 32 prompts x 8 samples, long-tailed lengths, against transformers' `generate`
+- generate: the same weights, blocks compiled, 32 prompts x 8 samples, long-tailed, against transformers' `generate`
 - update: Qwen2.5-1.5B's shape, fp32 masters, bf16 compute, packs of 4,096 tokens: floating-point operations of forward
   and backward over the time of the whole update, as a share of what a large matrix product reaches
 
@@ -53,11 +53,11 @@ def synchronized() -> float:
     return time.perf_counter()
 
 
-def decode(transformer: Transformer, speed: DeviceSpeed, tiny: bool) -> dict:
+def decode(transformer: Transformer, speed: DeviceSpeed, tiny: bool, compiled: bool) -> dict:
     vocabulary = transformer.cfg.vocab_size
     length, new = (30, 20) if tiny else (960, 128)
     prompts = torch.randint(0, vocabulary, (8, length), generator=torch.Generator().manual_seed(1)).tolist()
-    sampler = Sampler(transformer, Ids(vocabulary, []), max_num_seqs=64)
+    sampler = Sampler(transformer, Ids(vocabulary, []), max_num_seqs=64, compiled=compiled)
     shares, steps = [], []
     for seed in range(4):
         sampler.generate(prompts, SamplingParams(n=8, max_new_tokens=new, seed=seed))
@@ -88,7 +88,7 @@ def generate(transformer: Transformer, shape: str, tiny: bool) -> dict:
     count, n, length, new = (4, 2, 20, 24) if tiny else (32, 8, 256, 512)
     stops = stop_ids_for(new / 3, new, cfg.vocab_size)
     prompts = torch.randint(len(stops), cfg.vocab_size, (count, length), generator=torch.Generator().manual_seed(1))
-    sampler = Sampler(transformer, Ids(cfg.vocab_size, stops), max_num_seqs=count * n)
+    sampler = Sampler(transformer, Ids(cfg.vocab_size, stops), max_num_seqs=count * n, compiled=True)
     on_device = prompts.to(transformer.lm_head.weight.device)
 
     def ours(new: int, seed: int) -> int:
@@ -170,8 +170,13 @@ def main() -> None:
         if {"decode", "generate"} & set(cases):
             transformer = random_model(shape("qwen2.5-7b"), world.dtype, world.device).requires_grad_(False)
             if "decode" in cases:
-                found["decode"] = decode(transformer, speed, options.tiny)
+                found["decode"] = decode(transformer, speed, options.tiny, compiled=False)
                 print("decode", found["decode"], flush=True)
+            for block in transformer.layers:
+                block.forward = torch.compile(block.forward, dynamic=True)
+            if "decode" in cases:
+                found["decode, compiled"] = decode(transformer, speed, options.tiny, compiled=True)
+                print("decode, compiled", found["decode, compiled"], flush=True)
             if "generate" in cases:
                 found["generate"] = generate(transformer, "qwen2.5-7b", options.tiny)
                 print("generate", found["generate"], flush=True)

@@ -175,6 +175,25 @@ def test_fixed_shapes_come_from_a_short_list_and_the_host_hears_once_in_sixteen_
     assert len({span for _, span in shapes}) == 1
 
 
+def test_compiled_blocks_decode_the_same(transformer):
+    params = SamplingParams(n=4, max_new_tokens=20, seed=5)
+    tokenizer = PlainTokenizer(101, {4})
+    plain = Sampler(transformer, tokenizer, 8, fixed_shapes=True).generate(PROMPTS, params, KEYS)
+    compiled = ours(hf_model("qwen3"))
+    compiled.load_state_dict(transformer.state_dict())
+    forwards = []
+    for block in compiled.layers:
+        forward = torch.compile(block.forward, dynamic=True)
+        block.forward = lambda *x, f=forward: (forwards.append(torch.compiler.is_compiling()), f(*x))[1]
+    sampler = Sampler(compiled, tokenizer, 8, fixed_shapes=True, compiled=True)
+    found = sampler.generate(PROMPTS, params, KEYS)
+    assert forwards
+    for group, its in zip(plain, found, strict=True):
+        assert [s.token_ids for s in group] == [s.token_ids for s in its]
+        for a, b in zip(group, its, strict=True):
+            assert a.logprobs == pytest.approx(b.logprobs, abs=1e-5)
+
+
 def test_on_token_hears_every_token_of_a_sample_and_none_behind_its_end(transformer):
     for fixed_shapes in (False, True):
         heard = []
