@@ -68,8 +68,8 @@ def train(cfg: Config, world: World) -> None:
         reference = load_sharded(start, cfg, world, trainable=False)[0] if loss_cfg.needs_reference else None
         questions = usable_questions(source, tokenizer, policy.cfg.max_position_embeddings, cfg, world)
         longest = max(len(prompt_ids(q, tokenizer, cfg)) for q in questions) + rl.max_new_tokens
-    actor = sampling_copy(policy, world, cfg.parallel.compile)  # what answers; the policy itself where that can sample
-    sampler = Sampler(actor, tokenizer, rl.max_num_seqs, compiled=cfg.parallel.compile and actor is not policy)
+    actor = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
+    sampler = Sampler(actor, tokenizer, rl.max_num_seqs)
     optimizer = make_adamw(policy, rl.weight_decay)
     sampling = SamplingParams(max_new_tokens=rl.max_new_tokens, temperature=rl.temperature, seed=cfg.seed)
     total = rl.stage1.max_steps + rl.stage2.max_steps

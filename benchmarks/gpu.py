@@ -31,7 +31,7 @@ from fleming.training.logprobs import token_logprobs
 from fleming.training.metrics import DeviceSpeed, training_flops
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate
 from fleming.training.packing import pack
-from fleming.training.parallel import World, join_world, parallelize
+from fleming.training.parallel import World, compile_blocks, join_world, parallelize
 from model import Sampler, SamplingParams
 from model.config import ModelConfig
 from model.transformer import Transformer
@@ -53,11 +53,11 @@ def synchronized() -> float:
     return time.perf_counter()
 
 
-def decode(transformer: Transformer, speed: DeviceSpeed, tiny: bool, compiled: bool) -> dict:
+def decode(transformer: Transformer, speed: DeviceSpeed, tiny: bool) -> dict:
     vocabulary = transformer.cfg.vocab_size
     length, new = (30, 20) if tiny else (960, 128)
     prompts = torch.randint(0, vocabulary, (8, length), generator=torch.Generator().manual_seed(1)).tolist()
-    sampler = Sampler(transformer, Ids(vocabulary, []), max_num_seqs=64, compiled=compiled)
+    sampler = Sampler(transformer, Ids(vocabulary, []), max_num_seqs=64)
     shares, steps = [], []
     for seed in range(4):
         sampler.generate(prompts, SamplingParams(n=8, max_new_tokens=new, seed=seed))
@@ -85,10 +85,10 @@ def generate(transformer: Transformer, shape: str, tiny: bool) -> dict:
     state = {("" if name.startswith("lm_head") else "model.") + name: p for name, p in transformer.state_dict().items()}
     theirs.load_state_dict(state, assign=True)
     theirs.model.rotary_emb = type(theirs.model.rotary_emb)(theirs_cfg).to(transformer.lm_head.weight.device)
-    count, n, length, new = (4, 2, 20, 24) if tiny else (32, 8, 256, 512)
+    count, n, length, new = (4, 2, 20, 24) if tiny else (32, 8, 256, 1024)
     stops = stop_ids_for(new / 3, new, cfg.vocab_size)
     prompts = torch.randint(len(stops), cfg.vocab_size, (count, length), generator=torch.Generator().manual_seed(1))
-    sampler = Sampler(transformer, Ids(cfg.vocab_size, stops), max_num_seqs=count * n, compiled=True)
+    sampler = Sampler(transformer, Ids(cfg.vocab_size, stops), max_num_seqs=count * n)
     on_device = prompts.to(transformer.lm_head.weight.device)
 
     def ours(new: int, seed: int) -> int:
@@ -137,14 +137,22 @@ def update(cfg: ModelConfig, world: World, speed: DeviceSpeed, tiny: bool, compi
     seconds = []
     if world.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    for _ in range(5):
-        began = synchronized()
+
+    def one_update() -> None:
         for batch in packs:
             logp, _ = token_logprobs(transformer, batch)
             (-logp.mean() / len(packs)).backward()
         take_step(transformer, optimizer, 1.0)
+
+    for _ in range(5):
+        began = synchronized()
+        one_update()
         seconds.append(synchronized() - began)
     best = statistics.median(seconds[2:])
+    if world.device.type == "cuda":
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            one_update()
+        print(profile.key_averages().table(sort_by="self_cuda_time_total", row_limit=16, max_name_column_width=80))
     peak = torch.cuda.max_memory_allocated() / 2**30 if world.device.type == "cuda" else 0.0
     return {"mfu": flops / best / speed.flops, "seconds": best, "first": seconds[0], "peak_gib": peak}
 
@@ -170,12 +178,11 @@ def main() -> None:
         if {"decode", "generate"} & set(cases):
             transformer = random_model(shape("qwen2.5-7b"), world.dtype, world.device).requires_grad_(False)
             if "decode" in cases:
-                found["decode"] = decode(transformer, speed, options.tiny, compiled=False)
+                found["decode"] = decode(transformer, speed, options.tiny)
                 print("decode", found["decode"], flush=True)
-            for block in transformer.layers:
-                block.forward = torch.compile(block.forward, dynamic=True)
+            compile_blocks(transformer)
             if "decode" in cases:
-                found["decode, compiled"] = decode(transformer, speed, options.tiny, compiled=True)
+                found["decode, compiled"] = decode(transformer, speed, options.tiny)
                 print("decode, compiled", found["decode, compiled"], flush=True)
             if "generate" in cases:
                 found["generate"] = generate(transformer, "qwen2.5-7b", options.tiny)

@@ -17,6 +17,9 @@ try:  # flash attention over packed sequences: CUDA and half precision only
 except ImportError:
     varlen_attn = None
 VARLEN_ARGUMENTS = set(inspect.signature(varlen_attn).parameters) if varlen_attn else set()  # versions differ
+# The kernel behind it could read a part of each sequence before the function (2.11) let its callers say so.
+FLASH = torch.ops.aten._flash_attention_forward.default
+FLASH_ARGUMENTS = {argument.name for argument in FLASH._schema.arguments}
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
@@ -38,6 +41,14 @@ def _varlen_causal(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest:
     else:
         k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
     return varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest, **settings)
+
+
+def _flash_cached(q: Tensor, keys: Tensor, values: Tensor, newest: "NewestTokens", places: int) -> Tensor:
+    """[N, g, d] x [R * K * S, 1, d] -> [N, g, d]: each sequence's one token over what its S places hold so far."""
+    cuts = newest.cu_queries, newest.cu_keys
+    if "seqused_k" in VARLEN_ARGUMENTS:
+        return varlen_attn(q, keys, values, *cuts, 1, places, enable_gqa=True, seqused_k=newest.seqused)
+    return FLASH(q, keys, values, *cuts, 1, places, 0.0, False, False, seqused_k=newest.seqused)[0]
 
 
 class PackedCausal:
@@ -109,7 +120,9 @@ class NewestTokens:
     @staticmethod
     def flash_reads(dtype: torch.dtype, is_cuda: bool) -> bool:
         """Whether the flash kernel can read a cache of this dtype as it lies."""
-        return is_cuda and dtype in (torch.bfloat16, torch.float16) and "seqused_k" in VARLEN_ARGUMENTS
+        return (
+            is_cuda and dtype in (torch.bfloat16, torch.float16) and "seqused_k" in VARLEN_ARGUMENTS | FLASH_ARGUMENTS
+        )
 
 
 class Cached:
@@ -128,11 +141,7 @@ class Cached:
         queries = q.reshape(new.slots.shape[0], -1, d)  # [B * K, g, d]
         if new.flash_reads(q.dtype, q.is_cuda):
             keys, values = self.keys.view(-1, 1, d), self.values.view(-1, 1, d)  # [R * K * S, 1, d]
-            out = varlen_attn(
-                queries, keys, values, new.cu_queries, new.cu_keys, 1, self.keys.shape[2],
-                enable_gqa=True, seqused_k=new.seqused,
-            )  # fmt: skip
-            return out.view_as(q)
+            return _flash_cached(queries, keys, values, new, self.keys.shape[2]).view_as(q)
         count, span = new.mask.shape[0], new.mask.shape[-1]
         keys, values = (x.flatten(0, 1)[:count, :span] for x in (self.keys, self.values))  # [B * K, span, d]
         if q.is_cuda:

@@ -9,6 +9,8 @@
 Letters: R rows of the cache, n in use, B computed, V ids that exist in the tokenizer, J tokens a round at most.
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,21 +19,20 @@ from torch import Tensor
 from model.attention import Cached, NewestTokens
 from model.drawing import SamplingParams, draw
 from model.kv_cache import KVCache
-from model.transformer import Transformer
+from model.transformer import Transformer, rows_to_multiply
 
 ROUND_TOKENS = 16
-FEWEST_ROWS, SPAN_STEP = 8, 256  # the short lists: R, R/2, R/4 ... rows; multiples of SPAN_STEP places
+ROWS_STEP, SPAN_STEP = 8, 256  # the short lists: multiples of R/8 or of 8 rows, and of 256 places
+
+
+def next_logits(vocab_limit: int, hidden: Tensor, weight: Tensor) -> Tensor:
+    """Return the logits [n, V] of hidden [n, 1, D] for the ids below vocab_limit."""
+    return F.linear(hidden[:, 0], weight[: rows_to_multiply(weight, vocab_limit)])[:, :vocab_limit]
 
 
 class Decoder:
     def __init__(
-        self,
-        transformer: Transformer,
-        cache: KVCache,
-        params: SamplingParams,
-        vocab_limit: int,
-        fixed_shapes: bool,
-        compiled: bool = False,
+        self, transformer: Transformer, cache: KVCache, params: SamplingParams, vocab_limit: int, fixed_shapes: bool
     ):
         rows, device = cache.capacity.rows, cache.keys.device
         self.transformer, self.cache, self.params, self.vocab_limit = transformer, cache, params, vocab_limit
@@ -40,10 +41,12 @@ class Decoder:
         self.noise = torch.zeros(self.round_tokens, rows, dtype=torch.float64, device=device)  # [J, R]
         self.drawn = torch.zeros(2, self.round_tokens, rows, dtype=torch.float64, device=device)  # ids, log-probs
         self.turn = torch.zeros(1, dtype=torch.int64, device=device)  # of the round: 0 .. J-1
+        compiled = transformer.compiled and fixed_shapes  # where shapes never repeat it does not pay
         self.stance = "default" if compiled else "force_eager"
         self.draw = torch.compile(draw, dynamic=True) if compiled else draw
         self.graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
         self.pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+        self.side = torch.cuda.Stream() if device.type == "cuda" else None
 
     def round(self, state: np.ndarray, noise: np.ndarray, steps: int, first: Tensor | None = None) -> np.ndarray:
         """Run `steps` decode steps; return what they drew for each row, ids and log-probs [2, tokens, n] float64.
@@ -72,10 +75,11 @@ class Decoder:
         """Return how many rows to compute and how many places to read."""
         if not self.fixed_shapes:
             return n, span
-        rows = self.cache.capacity.rows
-        while rows // 2 >= max(n, FEWEST_ROWS):
-            rows //= 2
-        return rows, min(-(-span // SPAN_STEP) * SPAN_STEP, self.cache.capacity.places)
+        rows, places = self.cache.capacity.rows, self.cache.capacity.places
+        step = max(ROWS_STEP, -(-rows // 8))
+        if NewestTokens.flash_reads(self.cache.keys.dtype, self.cache.keys.is_cuda):
+            span = places  # the kernel reads what each row has, whatever is said here
+        return min(-(-n // step) * step, rows), min(-(-span // SPAN_STEP) * SPAN_STEP, places)
 
     def _step(self, rows: int, span: int) -> None:
         """Feed the first `rows` rows' newest tokens and draw the next ones."""
@@ -84,7 +88,7 @@ class Decoder:
         newest = NewestTokens(places, heads, capacity, span, self.cache.keys.dtype)
         attends = [Cached(k, v, newest) for k, v in zip(self.cache.keys, self.cache.values, strict=True)]
         logits = self.transformer(
-            tokens[:, None], places[:, None], attends, lambda h, w: F.linear(h[:, 0], w[: self.vocab_limit])
+            tokens[:, None], places[:, None], attends, partial(next_logits, self.vocab_limit)
         )  # [B, V]
         ids, logprobs = self.draw(logits, self.noise.index_select(0, self.turn)[0, :rows], self.params)
         self.drawn[:, :, :rows].index_copy_(1, self.turn, torch.stack((ids.double(), logprobs))[:, None])
@@ -95,17 +99,16 @@ class Decoder:
     def _graph(self, rows: int, span: int) -> torch.cuda.CUDAGraph:
         """Return the step of this shape, captured."""
         if (rows, span) not in self.graphs:
-            # A first run outside the capture lets libraries prepare. It writes what the replay will write again.
-            state, turn = self.state.clone(), self.turn.clone()
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
+            state, turn, graph = self.state.clone(), self.turn.clone(), torch.cuda.CUDAGraph()
+            self.side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.side):
+                self._step(rows, span)  # lets libraries prepare, and writes what the replay will write again
+                self.state.copy_(state)
+                self.turn.copy_(turn)
+                # torch.cuda.graph would collect garbage and empty the allocator's cache first, which takes longer.
+                graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")  # NCCL has threads too
                 self._step(rows, span)
-            torch.cuda.current_stream().wait_stream(side)
-            self.state.copy_(state)
-            self.turn.copy_(turn)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):  # NCCL has threads too
-                self._step(rows, span)
+                graph.capture_end()
+            torch.cuda.current_stream().wait_stream(self.side)
             self.graphs[rows, span] = graph
         return self.graphs[rows, span]

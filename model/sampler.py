@@ -16,11 +16,10 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.attention import PackedCausal, PrefillInto
-from model.decoding import Decoder
+from model.decoding import Decoder, next_logits
 from model.drawing import SamplingParams, sample_noise
 from model.errors import InputError
 from model.kv_cache import CACHE_SHARE, Capacity, KVCache, PrefilledPrompt, choose_capacity, free_memory
@@ -67,19 +66,16 @@ class Sampler:
         max_num_seqs: int = 64,
         capacity: Capacity | None = None,
         fixed_shapes: bool | None = None,
-        compiled: bool = False,
     ):
         """Samples with the transformer's own tensors, at most `max_num_seqs` sequences at once.
 
         Of the tokenizer only `size` and `stop_ids` are used. capacity: the cache's size, instead of what each
         `generate` needs and the free memory holds. fixed_shapes: how decoding.py works, on CUDA by default and on a
         CPU to test the same.
-        compiled: decode with the blocks' compiled forwards, if they have any; all else runs as it is written.
         """
         self.transformer, self.tokenizer = transformer, tokenizer
         self.max_num_seqs, self.capacity = max_num_seqs, capacity
         self.fixed_shapes = transformer.lm_head.weight.is_cuda if fixed_shapes is None else fixed_shapes
-        self.compiled = compiled
         self.vocab_limit = min(tokenizer.size, transformer.vocab_limit)
         self.decode_seconds, self.decode_bytes = 0.0, 0
         """Of the last `generate`: time of its rounds of decode steps, and the weights and cache that they had to
@@ -111,7 +107,7 @@ class Sampler:
         size = self.capacity or choose_capacity(cfg, weight.dtype, places, self.max_num_seqs, memory)
         num_rows = min(size.rows, len(prompts) * params.n)
         cache = KVCache(cfg, Capacity(num_rows, size.places), weight.dtype, weight.device)
-        decoder = Decoder(self.transformer, cache, params, self.vocab_limit, self.fixed_shapes, self.compiled)
+        decoder = Decoder(self.transformer, cache, params, self.vocab_limit, self.fixed_shapes)
 
         results: list[list[Sample | None]] = [[None] * params.n for _ in prompts]
         waiting = deque((p, s) for p in range(len(prompts)) for s in range(params.n))
@@ -206,7 +202,7 @@ class Sampler:
         last = torch.tensor(ends[1:], device=device) - 1
         with torch.compiler.set_stance("force_eager"):
             logits = self.transformer(
-                tokens, positions, attends, lambda h, w: F.linear(h[0, last], w[: self.vocab_limit])
+                tokens, positions, attends, lambda h, w: next_logits(self.vocab_limit, h[0, last][:, None], w)
             )  # [prompts, V]
         keys, values = (torch.stack(x).transpose(1, 2) for x in zip(*stored, strict=True))  # [L, K, T, d]
         for i, (begin, end) in enumerate(pairwise(ends)):

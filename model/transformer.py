@@ -121,12 +121,19 @@ class Block(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
+def rows_to_multiply(weight: Tensor, limit: int) -> int:
+    """Return how many rows of the output matrix [V, D] to use for `limit` ids: odd sizes are slow on CUDA."""
+    return min(weight.shape[0], -(-limit // 64) * 64)
+
+
 class Transformer(nn.Module):
     def __init__(self, cfg: ModelConfig):
         super().__init__()
         self.cfg = cfg
         self.vocab_limit = cfg.vocab_size
         """Ids below this exist in the tokenizer; sampler and scorer leave the others out of their softmax."""
+        self.compiled = False
+        """Whether the blocks' forwards are compiled ones."""
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(Block(cfg) for _ in range(cfg.num_hidden_layers))
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)

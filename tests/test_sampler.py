@@ -7,6 +7,7 @@ from conftest import PlainTokenizer, hf_model, ours
 
 from fleming.training.logprobs import token_logprobs
 from fleming.training.packing import pack
+from fleming.training.parallel import compile_blocks
 from model.decoding import ROUND_TOKENS, Decoder
 from model.drawing import SamplingParams, draw, filtered_logits, sample_noise
 from model.errors import InputError
@@ -171,7 +172,7 @@ def test_fixed_shapes_come_from_a_short_list_and_the_host_hears_once_in_sixteen_
     assert len(rounds) == -(-longest // ROUND_TOKENS)
     assert rounds[0] == 64
     assert min(rounds) < 32  # rows left
-    assert {rows for rows, _ in shapes} <= {64, 32, 16, 8}
+    assert {rows for rows, _ in shapes} <= set(range(8, 65, 8))
     assert len({span for _, span in shapes}) == 1
 
 
@@ -181,13 +182,9 @@ def test_compiled_blocks_decode_the_same(transformer):
     plain = Sampler(transformer, tokenizer, 8, fixed_shapes=True).generate(PROMPTS, params, KEYS)
     compiled = ours(hf_model("qwen3"))
     compiled.load_state_dict(transformer.state_dict())
-    forwards = []
-    for block in compiled.layers:
-        forward = torch.compile(block.forward, dynamic=True)
-        block.forward = lambda *x, f=forward: (forwards.append(torch.compiler.is_compiling()), f(*x))[1]
-    sampler = Sampler(compiled, tokenizer, 8, fixed_shapes=True, compiled=True)
-    found = sampler.generate(PROMPTS, params, KEYS)
-    assert forwards
+    compile_blocks(compiled)
+    found = Sampler(compiled, tokenizer, 8, fixed_shapes=True).generate(PROMPTS, params, KEYS)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 1
     for group, its in zip(plain, found, strict=True):
         assert [s.token_ids for s in group] == [s.token_ids for s in its]
         for a, b in zip(group, its, strict=True):

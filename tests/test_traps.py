@@ -408,4 +408,5 @@ def test_a_compiled_policy_samples_uncompiled(folder, tmp_path, monkeypatch):
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     train(settings(folder, tmp_path, "grpo.stage2.max_steps=0", "grpo.kl_coef=0.01", "parallel.compile=true"), ALONE)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 3
+    # A block with gradients and without, and what is done to a chunk's logits in forward and in backward.
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 4

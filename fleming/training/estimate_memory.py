@@ -118,7 +118,7 @@ def estimate(
     tokens = max(length, min(getattr(cfg, stage).micro_batch_tokens, of_rank))
     several_packs = of_rank > tokens
     scored = tokens * (length - prompt) // length
-    chunk = min(scored, tokens_per_chunk(model.vocab_size)) * model.vocab_size
+    chunk = min(scored, tokens_per_chunk(model.vocab_size, device)) * model.vocab_size
     next_chunk = min(chunk, scored * model.vocab_size - chunk)  # made while the one before is still there
     phases: dict[str, Lines] = {}
     if stage == "grpo":

@@ -11,9 +11,38 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fleming.training.packing import PackedBatch, SharedPrompts
-from model.transformer import Transformer
+from model.transformer import Transformer, rows_to_multiply
 
-MAX_CHUNK_TOKENS, MAX_CHUNK_LOGITS = 1024, 1 << 25  # 128 MiB of fp32 logits
+MAX_CHUNK_TOKENS = 1024
+MAX_CHUNK_LOGITS = {"cpu": 1 << 25, "cuda": 1 << 27}  # 128 and 512 MiB of fp32 logits
+ABSENT = -1e30  # logit of an id that does not exist: its p is 0, and so is p * logit
+
+
+def _scaled(logits: Tensor, temperature: float, limit: int) -> Tensor:
+    """logits [C, V] in the compute dtype -> fp32, divided by the temperature, ids from `limit` on absent."""
+    logits = logits.float()
+    if temperature != 1:
+        logits = logits.div_(temperature)
+    logits[:, limit:] = ABSENT
+    return logits
+
+
+def _describe(logits: Tensor, targets: Tensor, temperature: float, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log-probs of targets, entropies and logsumexps, [C] fp32."""
+    logits = _scaled(logits, temperature, limit)
+    lse = logits.logsumexp(-1)
+    logp = logits.gather(-1, targets[:, None])[:, 0] - lse
+    p = (logits - lse[:, None]).exp_()
+    return logp, lse - p.mul_(logits).sum(-1), lse  # H = lse - sum_i p_i * logit_i
+
+
+def _gradient(
+    logits: Tensor, targets: Tensor, lse: Tensor, grad_logp: Tensor, temperature: float, limit: int
+) -> Tensor:
+    """Return the gradient of the logits as they came, [C, V]: d logp / d logits = onehot(target) - softmax(logits)."""
+    dtype, scale = logits.dtype, grad_logp[:, None] / temperature
+    grad = _scaled(logits, temperature, limit).sub_(lse[:, None]).exp_().mul_(-scale)
+    return grad.scatter_add_(-1, targets[:, None], scale).to(dtype)
 
 
 class _ChunkedLogProbs(torch.autograd.Function):
@@ -23,52 +52,44 @@ class _ChunkedLogProbs(torch.autograd.Function):
     """
 
     @staticmethod
-    def _logits(hidden, weight, temperature):
-        logits = F.linear(hidden, weight).float()  # [C, V]
-        return logits.div_(temperature) if temperature != 1 else logits
-
-    @staticmethod
-    def forward(ctx, hidden, weight, targets, temperature, chunk_tokens, limit):
+    def forward(ctx, hidden, weight, targets, temperature, chunk_tokens, limit, compiled):
         logp = hidden.new_empty(hidden.shape[0], dtype=torch.float32)
         entropy, lse = torch.empty_like(logp), torch.empty_like(logp)
+        used = weight[: rows_to_multiply(weight, limit)]
+        describe = torch.compile(_describe, dynamic=True) if compiled else _describe
         for begin in range(0, hidden.shape[0], chunk_tokens):
             rows = slice(begin, begin + chunk_tokens)
-            logits = _ChunkedLogProbs._logits(hidden[rows], weight[:limit], temperature)
-            lse[rows] = logits.logsumexp(-1)
-            logp[rows] = logits.gather(-1, targets[rows, None])[:, 0] - lse[rows]
-            # H = lse - sum_i p_i * logit_i
-            p = (logits - lse[rows, None]).exp_()
-            entropy[rows] = lse[rows] - p.mul_(logits).sum(-1)
+            logits = F.linear(hidden[rows], used)  # [C, V]
+            logp[rows], entropy[rows], lse[rows] = describe(logits, targets[rows], temperature, limit)
         ctx.save_for_backward(hidden, weight, targets, lse)
-        ctx.temperature, ctx.chunk_tokens, ctx.limit = temperature, chunk_tokens, limit
+        ctx.settings = temperature, chunk_tokens, limit, compiled
         ctx.mark_non_differentiable(entropy)
         return logp, entropy
 
     @staticmethod
     def backward(ctx, grad_logp, _):
         hidden, weight, targets, lse = ctx.saved_tensors
+        temperature, chunk_tokens, limit, compiled = ctx.settings
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
-        used, grad_used = weight[: ctx.limit], grad_weight[: ctx.limit]
-        for begin in range(0, hidden.shape[0], ctx.chunk_tokens):
-            rows = slice(begin, begin + ctx.chunk_tokens)
-            logits = _ChunkedLogProbs._logits(hidden[rows], used, ctx.temperature)
-            scale = grad_logp[rows, None] / ctx.temperature  # [C, 1]
-            # d logp / d logits = onehot(target) - softmax(logits)
-            grad = logits.sub_(lse[rows, None]).exp_().mul_(-scale)  # [C, V]
-            grad.scatter_add_(-1, targets[rows, None], scale)
-            grad = grad.to(hidden.dtype)
+        count = rows_to_multiply(weight, limit)
+        used, grad_used = weight[:count], grad_weight[:count]
+        gradient = torch.compile(_gradient, dynamic=True) if compiled else _gradient
+        for begin in range(0, hidden.shape[0], chunk_tokens):
+            rows = slice(begin, begin + chunk_tokens)
+            logits = F.linear(hidden[rows], used)
+            grad = gradient(logits, targets[rows], lse[rows], grad_logp[rows], temperature, limit)  # [C, V]
             grad_hidden[rows] = grad @ used
             if grad.dtype == torch.float32:  # in place: a second [V, D] would be as large as the gradient itself
                 grad_used.addmm_(grad.T, hidden[rows])
             else:
                 grad_used += grad.T @ hidden[rows]
-        return grad_hidden, grad_weight.to(weight.dtype), None, None, None, None
+        return grad_hidden, grad_weight.to(weight.dtype), None, None, None, None, None
 
 
-def tokens_per_chunk(vocabulary: int) -> int:
-    """Return how many tokens' logits are held at a time."""
-    return max(1, min(MAX_CHUNK_TOKENS, MAX_CHUNK_LOGITS // vocabulary))
+def tokens_per_chunk(vocabulary: int, device: str) -> int:
+    """Return how many tokens' logits are held at a time on a "cpu" or "cuda" device."""
+    return max(1, min(MAX_CHUNK_TOKENS, MAX_CHUNK_LOGITS[device] // vocabulary))
 
 
 def chunked_logprobs(
@@ -78,14 +99,17 @@ def chunked_logprobs(
     temperature: float = 1.0,
     chunk_tokens: int | None = None,
     vocab_limit: int | None = None,
+    compiled: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return log-probs of targets under softmax(hidden @ weight.T / temperature) and its entropies, [R], nats, fp32.
 
     hidden [R, D], weight [V, D], targets [R]. Gradients flow into hidden and weight through the log-probs only.
     vocab_limit: leave the rows of weight from this one on out. (A slice of it would cost another [V, D] in backward.)
+    compiled: what is done to a chunk's logits is compiled to a few passes over them.
     """
-    chunk_tokens = chunk_tokens or tokens_per_chunk(weight.shape[0])
-    return _ChunkedLogProbs.apply(hidden, weight, targets, temperature, chunk_tokens, vocab_limit)
+    chunk_tokens = chunk_tokens or tokens_per_chunk(weight.shape[0], hidden.device.type)
+    limit = weight.shape[0] if vocab_limit is None else vocab_limit
+    return _ChunkedLogProbs.apply(hidden, weight, targets, temperature, chunk_tokens, limit, compiled)
 
 
 def token_logprobs(transformer: Transformer, batch: PackedBatch, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -97,6 +121,7 @@ def token_logprobs(transformer: Transformer, batch: PackedBatch, temperature: fl
 
     def readout(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         scored = hidden[0][batch.predict_at]  # [R, D]
-        return chunked_logprobs(scored, weight, batch.targets, temperature, vocab_limit=transformer.vocab_limit)
+        limit, compiled = transformer.vocab_limit, transformer.compiled
+        return chunked_logprobs(scored, weight, batch.targets, temperature, vocab_limit=limit, compiled=compiled)
 
     return transformer(batch.tokens, batch.positions, attend, readout)

@@ -210,8 +210,8 @@ def parallelize(transformer: Transformer, settings: ParallelConfig, world: World
     for block in transformer.layers:
         if settings.activation_checkpointing and trainable:  # nothing here draws random numbers
             block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
-        if settings.compile:
-            block.forward = torch.compile(block.forward, dynamic=True)
+    if settings.compile:
+        compile_blocks(transformer)
     if world.mesh is None:
         return
     half = world.dtype if world.dtype != torch.float32 else None
@@ -229,10 +229,17 @@ def parallelize(transformer: Transformer, settings: ParallelConfig, world: World
     shard(transformer)
 
 
-def sampling_copy(policy: Transformer, world: World, compiled: bool = False) -> Transformer:
+def compile_blocks(transformer: Transformer) -> None:
+    """Compile each block, for any number of tokens; to call them so or as they are written stays open."""
+    for block in transformer.layers:
+        block.forward = torch.compile(block.forward, dynamic=True)
+    transformer.compiled = True
+
+
+def sampling_copy(policy: Transformer, world: World) -> Transformer:
     """Return the model to sample with: the policy itself in one plain process, else a whole second one to be filled.
 
-    compiled: compile the second one's blocks. Its tensors keep their addresses; `gather_weights` overwrites them.
+    Its blocks are compiled where the policy's are. Its tensors keep their addresses; `gather_weights` overwrites them.
     """
     if world.mesh is None:
         return policy
@@ -240,9 +247,8 @@ def sampling_copy(policy: Transformer, world: World, compiled: bool = False) -> 
         copy = Transformer(policy.cfg)
     copy.to(world.dtype).allocate(world.device)
     copy.vocab_limit = policy.vocab_limit
-    if compiled:
-        for block in copy.layers:
-            block.forward = torch.compile(block.forward, dynamic=True)
+    if policy.compiled:
+        compile_blocks(copy)
     return copy.requires_grad_(False)
 
 
