@@ -5,7 +5,7 @@
 - decode: Qwen2.5-7B's shape, random bf16 weights, 64 rows at a context of about 1,024: bytes that must be read over the
   time, as a share of what a large copy reaches
 - generate: the same weights, blocks compiled, 32 prompts x 8 samples, long-tailed, against transformers' `generate`
-- update: Qwen2.5-1.5B's shape, fp32 masters, bf16 compute, packs of 4,096 tokens: floating-point operations of forward
+- update: Qwen2.5-1.5B's shape, fp32 masters, bf16 compute, packs of 4,096 or 16,384 tokens: floating-point operations of forward
   and backward over the time of the whole update, as a share of what a large matrix product reaches
 
 The last line is JSON.
@@ -13,6 +13,7 @@ The last line is JSON.
 
 import argparse
 import gc
+import itertools
 import json
 import statistics
 import sys
@@ -122,7 +123,7 @@ def generate(transformer: Transformer, shape: str, tiny: bool) -> dict:
     return {**best, "ratio": best["ours"] / best["transformers"], "each": speeds}
 
 
-def update(cfg: ModelConfig, world: World, speed: DeviceSpeed, tiny: bool, compiled: bool) -> dict:
+def update(cfg: ModelConfig, world: World, speed: DeviceSpeed, tiny: bool, compiled: bool, tokens: int) -> dict:
     transformer = random_model(cfg, torch.float32, world.device)
     parallelize(transformer, ParallelConfig(compile=compiled), world)
     optimizer, take_step = make_adamw(transformer, 0.1), GuardedStep()
@@ -130,8 +131,10 @@ def update(cfg: ModelConfig, world: World, speed: DeviceSpeed, tiny: bool, compi
     prompt, response = (8, 24) if tiny else (256, 769)
     generator = torch.Generator().manual_seed(2)
     drawn = lambda count: torch.randint(0, cfg.vocab_size, (count,), generator=generator).tolist()  # noqa: E731
+    n = tokens // 1024
     packs = [
-        pack([drawn(prompt) for _ in range(4)], [drawn(response) for _ in range(4)]).to(world.device) for _ in range(4)
+        pack([drawn(prompt) for _ in range(n)], [drawn(response) for _ in range(n)]).to(world.device)
+        for _ in range(16 // n)
     ]
     flops = training_flops(cfg, packs)
     seconds = []
@@ -149,10 +152,6 @@ def update(cfg: ModelConfig, world: World, speed: DeviceSpeed, tiny: bool, compi
         one_update()
         seconds.append(synchronized() - began)
     best = statistics.median(seconds[2:])
-    if world.device.type == "cuda":
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-            one_update()
-        print(profile.key_averages().table(sort_by="self_cuda_time_total", row_limit=16, max_name_column_width=80))
     peak = torch.cuda.max_memory_allocated() / 2**30 if world.device.type == "cuda" else 0.0
     return {"mfu": flops / best / speed.flops, "seconds": best, "first": seconds[0], "peak_gib": peak}
 
@@ -189,10 +188,10 @@ def main() -> None:
                 print("generate", found["generate"], flush=True)
             del transformer
             gc.collect()
-        for compiled in (False, True):
-            name = "update, compiled" if compiled else "update"
-            if name.split(",")[0] in cases:
-                found[name] = update(shape("qwen2.5-1.5b"), world, speed, options.tiny, compiled)
+        for compiled, tokens in itertools.product((False, True), (4096, 16384)):
+            name = f"update, packs of {tokens}" + ", compiled" * compiled
+            if "update" in cases:
+                found[name] = update(shape("qwen2.5-1.5b"), world, speed, options.tiny, compiled, tokens)
                 print(name, found[name], flush=True)
     print(json.dumps({"benchmark": "gpu", "torch": torch.__version__, "card": card, **found}))
 

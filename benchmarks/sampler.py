@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 import transformers
 
+from fleming.training.parallel import keep_freed_memory
 from model import Sampler, SamplingParams
 from model.config import ModelConfig
 from model.transformer import Transformer
@@ -125,6 +126,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as our scripts do; theirs gain as much
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {options.threads} threads, fp32, CPU\n")
     print("| case | what | transformers, tokens/s | ours, tokens/s | ratio |\n|---|---|---|---|---|")
     found = {case: run(case, options.repeats) for case in options.case.split(",")}

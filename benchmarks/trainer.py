@@ -49,7 +49,7 @@ from fleming.rl.grpo import grpo_loss, preset  # noqa: E402
 from fleming.settings import Config, ParallelConfig  # noqa: E402
 from fleming.training.logprobs import token_logprobs  # noqa: E402
 from fleming.training.packing import micro_batches, pack  # noqa: E402
-from fleming.training.parallel import World, join_world, parallelize  # noqa: E402
+from fleming.training.parallel import World, join_world, keep_freed_memory, parallelize  # noqa: E402
 from model.config import ModelConfig  # noqa: E402
 from model.transformer import Transformer  # noqa: E402
 
@@ -61,8 +61,7 @@ QWEN = {  # Qwen2.5-0.5B but for its depth
     **{"vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 2},
     **{"num_attention_heads": 14, "num_key_value_heads": 2, "tie_word_embeddings": True},
 }
-PACK = 4096  # tokens of a micro-batch, as in configs/demo.yaml
-STEP_PACK = 8192  # of a GRPO step's: the more answers of a group share a pack, the fewer prompts are fed twice
+PACK, STEP_PACK = 2048, 4096  # tokens of a micro-batch; of a GRPO step's a shared prompt is fed once
 PROMPTS, ANSWERS, NEW = 16, 8, 128
 KL = 1e-3
 BATCHES = (8, 16, 32, 64, 128)  # sequences a forward that TRL may choose from
@@ -379,6 +378,8 @@ def main() -> None:
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # one side of `memory`, in a process of its own
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if not options.measure:
+        keep_freed_memory()  # as our scripts do; theirs gain as much
     warnings.simplefilter("ignore")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
