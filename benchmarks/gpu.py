@@ -5,8 +5,8 @@
 - decode: Qwen2.5-7B's shape, random bf16 weights, 64 rows at a context of about 1,024: bytes that must be read over the
   time, as a share of what a large copy reaches
 - generate: the same weights, blocks compiled, 32 prompts x 8 samples, long-tailed, against transformers' `generate`
-- update: Qwen2.5-1.5B's shape, fp32 masters, bf16 compute, packs of 4,096 or 16,384 tokens: floating-point operations of forward
-  and backward over the time of the whole update, as a share of what a large matrix product reaches
+- update: Qwen2.5-1.5B's shape, fp32 masters, bf16 compute, packs of 4,096 or 16,384 tokens: operations of forward and
+  backward over the time of the whole update, as a share of what a large matrix product reaches
 
 The last line is JSON.
 """
