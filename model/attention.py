@@ -55,33 +55,60 @@ class PackedCausal:
     """Attend causally within each of N sequences that lie end to end in one row of T tokens.
 
     On CUDA in half precision the flash kernel reads the packed row as it is. Elsewhere the sequences are laid side
-    by side, [N, S], for SDPA: that padding exists inside this class alone. Right padding needs no mask, since a
-    causal query never looks to its right and the padded queries are dropped.
+    by side for SDPA, on a CPU those of like lengths together, since a row costs the square of the longest: that
+    padding exists inside this class alone. Right padding needs no mask, since a causal query never looks to its
+    right and the padded queries are dropped.
     """
 
+    LIKE = 0.75  # lengths that lie side by side: down to this share of the longest
+
     def __init__(self, cu_seqlens: Tensor, max_seqlen: int):
-        """cu_seqlens [N + 1] int32: where each sequence begins, and T. max_seqlen: the longest, S."""
+        """cu_seqlens [N + 1] int32: where each sequence begins, and T. max_seqlen: the longest."""
         self.cu_seqlens, self.max_seqlen = cu_seqlens, max_seqlen
-        lengths = cu_seqlens.diff()
-        self.num_sequences = lengths.numel()
-        rows = torch.repeat_interleave(torch.arange(self.num_sequences, device=lengths.device), lengths)
-        starts = torch.repeat_interleave(cu_seqlens[:-1], lengths)
-        offsets = torch.arange(rows.numel(), device=lengths.device) - starts
-        self.slots = rows * max_seqlen + offsets  # [T]: a packed token's place in the flat [N * S]
+        self.groups: list[tuple[Tensor, Tensor, int, int]] = []  # tokens' places in the pack, in n rows of S; n, S
+        lengths, begins = cu_seqlens.diff(), cu_seqlens[:-1]
+        order, longest = lengths.argsort(descending=True, stable=True), [max_seqlen]
+        sizes = [lengths.numel()]
+        if not cu_seqlens.is_cuda:  # there it would have to be asked for them
+            longest, sizes = _runs_of_like(lengths[order].tolist(), self.LIKE)
+        for members, width in zip(order.split(sizes), longest, strict=True):
+            rows = torch.repeat_interleave(torch.arange(len(members), device=order.device), lengths[members])
+            before = lengths[members].cumsum(0) - lengths[members]
+            offsets = torch.arange(rows.numel(), device=order.device) - before[rows]  # [t]: within the sequence
+            self.groups.append((begins[members][rows] + offsets, rows * width + offsets, len(members), width))
+        self.inverse = torch.cat([tokens for tokens, *_ in self.groups]).argsort()  # [T]
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [1, T, H, d], k and v [1, T, K, d] -> [1, T, H, d]."""
         if varlen_attn is not None and q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
             return _varlen_causal(q[0], k[0], v[0], self.cu_seqlens, self.max_seqlen)[None]
-        if self.num_sequences == 1:
+        if len(self.cu_seqlens) == 2:
             return causal(q, k, v)
-        out = causal(self._side_by_side(q), self._side_by_side(k), self._side_by_side(v))  # [N, S, H, d]
-        return out.flatten(0, 1).index_select(0, self.slots)[None]
+        return self._side_by_side(q[0], k[0], v[0])[None]
 
-    def _side_by_side(self, x: Tensor) -> Tensor:
-        """[1, T, heads, d] -> [N, S, heads, d]."""
-        padded = x.new_zeros(self.num_sequences * self.max_seqlen, *x.shape[2:])
-        return padded.index_copy(0, self.slots, x[0]).unflatten(0, (self.num_sequences, self.max_seqlen))
+    @torch.compiler.disable  # as many pieces as there happen to be
+    def _side_by_side(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """[T, H, d] x [T, K, d] -> [T, H, d]."""
+        found = []
+        for tokens, slots, n, width in self.groups:
+            laid = (
+                x.new_zeros(n * width, *x.shape[1:]).index_copy(0, slots, x.index_select(0, tokens)) for x in (q, k, v)
+            )
+            out = causal(*(x.unflatten(0, (n, width)) for x in laid))  # [n, S, H, d]
+            found.append(out.flatten(0, 1).index_select(0, slots))
+        return torch.cat(found).index_select(0, self.inverse)
+
+
+def _runs_of_like(lengths: list[int], like: float) -> tuple[list[int], list[int]]:
+    """Cut falling lengths into runs of like ones; return each run's longest and how many it has."""
+    longest: list[int] = []
+    sizes: list[int] = []
+    for length in lengths:
+        if not longest or length < like * longest[-1]:
+            longest.append(length)
+            sizes.append(0)
+        sizes[-1] += 1
+    return longest, sizes
 
 
 class PrefillInto:

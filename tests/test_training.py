@@ -23,13 +23,38 @@ from model import InputError
 
 
 def test_the_docstrings_worked_example_of_packing():
-    batch = pack([[5, 6], [9]], [[7, 8], [3]])
-    assert batch.tokens.tolist() == [[5, 6, 7, 9]]  # the last response token predicts nothing and is not fed
-    assert batch.positions.tolist() == [[0, 1, 2, 0]]
-    assert batch.cu_seqlens.tolist() == [0, 3, 4]
-    assert batch.predict_at.tolist() == [1, 2, 3]
-    assert batch.targets.tolist() == [7, 8, 3]
-    assert batch.response_cu_seqlens.tolist() == [0, 2, 3]
+    batch = pack([[5, 6], [9], [5, 6]], [[7, 8], [3], [4, 2]])
+    assert batch.tokens.tolist() == [[5, 6, 7, 9, 4]]  # a shared prompt is fed once, a last response token never
+    assert batch.positions.tolist() == [[0, 1, 2, 0, 2]]
+    assert batch.gather.tolist() == [0, 1, 2, 3, 0, 1, 4]
+    assert batch.cu_seqlens.tolist() == [0, 3, 4, 7]
+    assert batch.keep.tolist() == [0, 1, 2, 3, 6]
+    assert batch.predict_at.tolist() == [1, 2, 3, 1, 4]
+    assert batch.targets.tolist() == [7, 8, 3, 4, 2]
+    assert batch.response_cu_seqlens.tolist() == [0, 2, 3, 5]
+
+
+@pytest.mark.parametrize("name", ["qwen2-tied", "qwen3"])
+def test_a_prompt_fed_once_gives_the_log_probs_and_gradients_of_one_fed_with_each_answer(name):
+    transformer = ours(hf_model(name))
+    g = torch.Generator().manual_seed(3)
+    ids = lambda n: torch.randint(0, 101, (n,), generator=g).tolist()  # noqa: E731
+    shared = [ids(9), ids(4)]
+    prompts = [shared[i] for i in (0, 1, 0, 0, 1)]
+    responses = [ids(n) for n in (6, 1, 11, 2, 5)]  # one of a single token, which feeds nothing of its own
+    upstream = torch.randn(25, generator=g)
+
+    def run(packs):
+        transformer.zero_grad()
+        logp = [token_logprobs(transformer, pack([prompts[i] for i in p], [responses[i] for i in p]))[0] for p in packs]
+        (torch.cat(logp) @ upstream).backward()
+        return torch.cat(logp).detach(), [p.grad.clone() for p in transformer.parameters()]
+
+    (logp, gradient), (alone, expected) = run([range(5)]), run([[i] for i in range(5)])
+    assert pack(prompts, responses).tokens.numel() == 9 + 4 + sum(map(len, responses)) - 5
+    torch.testing.assert_close(logp, alone, atol=1e-6, rtol=1e-6)
+    for a, b in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5 * b.abs().max().item(), rtol=1e-5)
 
 
 def test_micro_batches_hold_every_sequence_once_within_the_budget():
@@ -105,6 +130,21 @@ class LargestTensor(TorchDispatchMode):
             if isinstance(x, torch.Tensor):
                 self.elements = max(self.elements, x.numel())
         return out
+
+
+@pytest.mark.parametrize("limit", [64, 90, 128, 150, 200])
+def test_rows_of_the_output_matrix_that_belong_to_no_id_take_no_part(limit):
+    """Whether they are multiplied, to round the size of the product up, or not."""
+    g = torch.Generator().manual_seed(1)
+    hidden, weight = (torch.randn(n, 16, generator=g, requires_grad=True) for n in (30, 200))
+    targets = torch.randint(0, limit, (30,), generator=g)
+    logp, entropy = chunked_logprobs(hidden, weight, targets, 0.8, chunk_tokens=7, vocab_limit=limit)
+    expected, expected_entropy = chunked_logprobs(hidden, weight[:limit], targets, 0.8, chunk_tokens=30)
+    torch.testing.assert_close((logp, entropy), (expected, expected_entropy), atol=1e-5, rtol=1e-6)
+    upstream = torch.randn(30, generator=g)
+    found, wanted = (torch.autograd.grad(x @ upstream, (hidden, weight)) for x in (logp, expected))
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    assert (found[1][limit:] == 0).all()
 
 
 def test_no_tensor_of_tokens_times_vocabulary_is_made(monkeypatch):

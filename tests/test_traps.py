@@ -26,6 +26,7 @@ from test_weights import hf_folder
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
+import fleming.rl.rollout as rollout_room
 import model.attention
 import model.weights
 import train_grpo
@@ -45,6 +46,7 @@ from fleming.training.packing import pack
 from model import InputError, Sampler, SamplingParams, load_model, save_model
 from model.attention import PackedCausal
 from model.drawing import draw
+from model.kv_cache import Capacity
 from model.sampler import Sample
 
 
@@ -376,6 +378,39 @@ def test_groups_of_equal_reward_stay_in_the_denominator_and_without_kl_no_refere
         assert 0 < equal <= sum(lengths) - logp.numel()  # and no forward is spent on them
 
 
+def test_a_group_stays_in_one_pack_where_it_fits():
+    """So that its prompt is fed once; a group that is too long is cut, and nothing is lost or doubled."""
+
+    def rollout(group, n):
+        return SimpleNamespace(prompt_ids=[group] * 4, token_ids=[9] * n, logprobs=[0.0] * n, advantage=1.0)
+
+    groups = [[3, 5, 2], [10, 10, 10], [1, 1, 1], [4, 4]]
+    rollouts = [rollout(g, n) for g, lengths in enumerate(groups) for n in lengths]
+    packs = [b.packed for b in pack_rollouts(rollouts, 30, ALONE)]
+    fed = sorted(p.tokens.numel() for p in packs)
+    assert sum(p.targets.numel() for p in packs) == sum(map(sum, groups))
+    assert all(p.cu_seqlens[-1] <= 30 for p in packs)
+    whole = sum(4 + sum(lengths) - len(lengths) for lengths in groups)
+    assert sum(fed) == whole + 4  # the second group alone, 42 tokens, was cut, and its prompt fed twice
+
+
+def test_a_cache_is_measured_once_and_kept_by_the_checkpoint(monkeypatch):
+    transformer = ours(hf_model("qwen3"))
+    monkeypatch.setattr(rollout_room, "free_memory", lambda device: free)
+    row, moments = 50 * transformer.cfg.kv_bytes_per_token(torch.float32), 8 * transformer.cfg.parameters
+    free = int(moments + 10.5 * row / rollout_room.CACHE_SHARE)
+    choose = functools.partial(rollout_room.choose_cache, transformer, transformer)
+    assert choose(50, 64, {"step": 0}, ALONE) == Capacity(10, 50)  # AdamW's moments will want memory too
+    assert choose(50, 8, {"step": 0}, ALONE) == Capacity(8, 50)
+    kept = {"step": 5, "cache": [10, 50, 64]}
+    free = int(3.5 * row / rollout_room.CACHE_SHARE)
+    assert choose(50, 64, kept, ALONE) == Capacity(10, 50)
+    assert choose(50, 32, kept, ALONE) == Capacity(3, 50)  # asked for something else
+    free = row // 2
+    with pytest.raises(InputError, match="one sequence of 50 tokens"):
+        choose(50, 64, {"step": 5}, ALONE)
+
+
 def test_a_step_in_which_no_group_teaches_changes_no_weight(folder, one_rank, tmp_path):
     cfg = settings(folder, tmp_path, "grpo.kl_coef=0", "grpo.stage1.max_steps=1", "grpo.stage2.max_steps=0")
     train(cfg, one_rank, lambda *_: dict.fromkeys(("correct", "format", "total"), 0.1))
@@ -407,6 +442,17 @@ def test_a_compiled_policy_samples_uncompiled(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    train(settings(folder, tmp_path, "grpo.stage2.max_steps=0", "grpo.kl_coef=0.01", "parallel.compile=true"), ALONE)
-    # A block with gradients and without, and what is done to a chunk's logits in forward and in backward.
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 4
+    train(
+        settings(
+            folder,
+            tmp_path,
+            "grpo.stage2.max_steps=0",
+            "grpo.kl_coef=0.01",
+            "parallel.compile=true",
+            "grpo.stage1={max_steps: 5, group_size: 4}",
+        ),
+        ALONE,
+    )
+    # A block's pieces around an attention that is not compiled, a chunk's logits and their gradient: as many after five
+    # steps as after one.
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 18
