@@ -7,6 +7,7 @@ Letters: B batch, T tokens, N sequences, S longest sequence, H query heads, K ke
 """
 
 import inspect
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -65,38 +66,42 @@ class PackedCausal:
     def __init__(self, cu_seqlens: Tensor, max_seqlen: int):
         """cu_seqlens [N + 1] int32: where each sequence begins, and T. max_seqlen: the longest."""
         self.cu_seqlens, self.max_seqlen = cu_seqlens, max_seqlen
-        self.groups: list[tuple[Tensor, Tensor, int, int]] = []  # tokens' places in the pack, in n rows of S; n, S
         lengths, begins = cu_seqlens.diff(), cu_seqlens[:-1]
-        order, longest = lengths.argsort(descending=True, stable=True), [max_seqlen]
-        sizes = [lengths.numel()]
-        if not cu_seqlens.is_cuda:  # there it would have to be asked for them
-            longest, sizes = _runs_of_like(lengths[order].tolist(), self.LIKE)
+        self.num_sequences, device = lengths.numel(), lengths.device
+        rows = torch.repeat_interleave(torch.arange(self.num_sequences, device=device), lengths)  # [T]
+        offsets = torch.arange(rows.numel(), device=device) - begins[rows]
+        self.slots = rows * max_seqlen + offsets  # [T]: a packed token's place in the flat [N * S]
+        self.groups: list[tuple[Tensor, Tensor, int, int]] = []  # tokens [t] of n like sequences, their slots, n, S
+        if cu_seqlens.is_cuda:  # it would have to be asked for the lengths
+            return
+        order = lengths.argsort(descending=True, stable=True)
+        longest, sizes = _runs_of_like(lengths[order].tolist(), self.LIKE)
+        row = torch.empty_like(order)
         for members, width in zip(order.split(sizes), longest, strict=True):
-            rows = torch.repeat_interleave(torch.arange(len(members), device=order.device), lengths[members])
-            before = lengths[members].cumsum(0) - lengths[members]
-            offsets = torch.arange(rows.numel(), device=order.device) - before[rows]  # [t]: within the sequence
-            self.groups.append((begins[members][rows] + offsets, rows * width + offsets, len(members), width))
+            row[members] = torch.arange(len(members))
+            tokens = torch.isin(rows, members).nonzero()[:, 0]
+            self.groups.append((tokens, row[rows[tokens]] * width + offsets[tokens], len(members), width))
         self.inverse = torch.cat([tokens for tokens, *_ in self.groups]).argsort()  # [T]
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [1, T, H, d], k and v [1, T, K, d] -> [1, T, H, d]."""
         if varlen_attn is not None and q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
             return _varlen_causal(q[0], k[0], v[0], self.cu_seqlens, self.max_seqlen)[None]
-        if len(self.cu_seqlens) == 2:
+        if self.num_sequences == 1:
             return causal(q, k, v)
-        return self._side_by_side(q[0], k[0], v[0])[None]
+        if q.is_cuda or torch.compiler.is_compiling():  # compiled anew for each number of groups
+            return _side_by_side((q[0], k[0], v[0]), self.slots, self.num_sequences, self.max_seqlen)[None]
+        found = [
+            _side_by_side([x[0].index_select(0, tokens) for x in (q, k, v)], slots, n, width)
+            for tokens, slots, n, width in self.groups
+        ]
+        return torch.cat(found).index_select(0, self.inverse)[None]
 
-    @torch.compiler.disable  # as many pieces as there happen to be
-    def _side_by_side(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """[T, H, d] x [T, K, d] -> [T, H, d]."""
-        found = []
-        for tokens, slots, n, width in self.groups:
-            laid = (
-                x.new_zeros(n * width, *x.shape[1:]).index_copy(0, slots, x.index_select(0, tokens)) for x in (q, k, v)
-            )
-            out = causal(*(x.unflatten(0, (n, width)) for x in laid))  # [n, S, H, d]
-            found.append(out.flatten(0, 1).index_select(0, slots))
-        return torch.cat(found).index_select(0, self.inverse)
+
+def _side_by_side(qkv: Sequence[Tensor], slots: Tensor, n: int, width: int) -> Tensor:
+    """Attend in n rows of `width` places: q [t, H, d], k and v [t, K, d], of which `slots` [t] says where they lie."""
+    laid = (x.new_zeros(n * width, *x.shape[1:]).index_copy(0, slots, x).unflatten(0, (n, width)) for x in qkv)
+    return causal(*laid).flatten(0, 1).index_select(0, slots)
 
 
 def _runs_of_like(lengths: list[int], like: float) -> tuple[list[int], list[int]]:

@@ -139,7 +139,9 @@ def test_what_is_kept_of_a_block_is_what_autograd_saves_to_the_byte(kind, sequen
     attend = PackedCausal(batch.cu_seqlens, batch.max_seqlen)
     cos, sin = rotary(model, batch.positions, dtype)
     x = torch.randn(1, batch.tokens.numel(), model.hidden_size, dtype=dtype, requires_grad=True)
-    shared = {t.untyped_storage().data_ptr() for t in (*transformer.parameters(), cos, sin, attend.inverse)}
+    shared = {
+        t.untyped_storage().data_ptr() for t in (*transformer.parameters(), cos, sin, attend.inverse, attend.slots)
+    }
     shared |= {t.untyped_storage().data_ptr() for group in attend.groups for t in group[:2]}
     saved = {}
 

@@ -155,7 +155,8 @@ def test_compiled_blocks_give_the_same_and_do_not_compile_again_for_each_shape(m
             logp, _ = token_logprobs(model, batch)
             logp.mean().backward()
         assert relative(sharded.gradient(compiled), sharded.gradient(plain)) <= 1e-5
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 3
+    # Of the block, and of what is done to a chunk's logits: for one sequence or token, and for any number of them.
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 6
 
 
 def test_activation_checkpointing_keeps_a_fraction_of_the_activations():

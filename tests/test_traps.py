@@ -453,6 +453,5 @@ def test_a_compiled_policy_samples_uncompiled(folder, tmp_path, monkeypatch):
         ),
         ALONE,
     )
-    # A block's pieces around an attention that is not compiled, a chunk's logits and their gradient: as many after five
-    # steps as after one.
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 18
+    # A block with gradients and without, and what is done to a chunk's logits in forward and in backward.
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 4
