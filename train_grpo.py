@@ -66,8 +66,7 @@ def train(cfg: Config, world: World) -> None:
         reward = load_reward(rl.reward)
         policy, tokenizer = load_sharded(start, cfg, world)
         reference = load_sharded(start, cfg, world, trainable=False)[0] if loss_cfg.needs_reference else None
-        questions = usable_questions(source, tokenizer, policy.cfg.max_position_embeddings, cfg, world)
-        longest = max(len(prompt_ids(q, tokenizer, cfg)) for q in questions) + rl.max_new_tokens
+        questions, longest = usable_questions(source, tokenizer, policy.cfg.max_position_embeddings, cfg, world)
     actor = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
     sampler = Sampler(actor, tokenizer, rl.max_num_seqs)
     optimizer = make_adamw(policy, rl.weight_decay)
@@ -224,8 +223,8 @@ def starting_model(cfg: Config) -> Path:
     return base if cfg.grpo.start_from == "base" else cold_start
 
 
-def usable_questions(source: Path, tokenizer, context: int, cfg: Config, world: World) -> list[Question]:
-    """The training questions that leave room for an answer; how many do not is said."""
+def usable_questions(source: Path, tokenizer, context: int, cfg: Config, world: World) -> tuple[list[Question], int]:
+    """The training questions that leave room for an answer, and the tokens of the longest with it."""
     found = read_set(source)
     everything = found.questions
     if found.set_aside:
@@ -235,7 +234,8 @@ def usable_questions(source: Path, tokenizer, context: int, cfg: Config, world: 
         raise InputError(f"{source}: no question of {len(everything)} has split train; RL learns from no other")
     if len(train) < len(everything):
         world.print(f"{len(everything) - len(train)} questions of other splits than train are left out")
-    usable = [q for q in train if len(prompt_ids(q, tokenizer, cfg)) + cfg.grpo.max_new_tokens <= context]
+    lengths = [len(prompt_ids(q, tokenizer, cfg)) + cfg.grpo.max_new_tokens for q in train]
+    usable = [q for q, length in zip(train, lengths, strict=True) if length <= context]
     if not usable:
         raise InputError(
             f"{source}: none of {len(train)} training questions leaves room for grpo.max_new_tokens = "
@@ -243,7 +243,7 @@ def usable_questions(source: Path, tokenizer, context: int, cfg: Config, world: 
         )
     if len(usable) < len(train):
         world.print(f"{len(train) - len(usable)} questions are too long for the model's context and are left out")
-    return usable
+    return usable, max(length for length in lengths if length <= context)
 
 
 def stage_pools(stage: int, questions: list[Question], pass_rates: list[float] | None, cfg: Config):

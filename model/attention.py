@@ -23,15 +23,10 @@ FLASH = torch.ops.aten._flash_attention_forward.default
 FLASH_ARGUMENTS = {argument.name for argument in FLASH._schema.arguments}
 
 
-def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-    """[B, T, H, d] x [B, S, K, d] -> [B, T, H, d]; query head h reads key head h // (H / K)."""
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=True).transpose(1, 2)
-
-
 def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend within each row of a plain [B, T] batch."""
-    return _sdpa(q, k, v, causal=True)
+    """[B, T, H, d] x [B, T, K, d] -> [B, T, H, d], within each row; query head h reads key head h // (H / K)."""
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True).transpose(1, 2)
 
 
 def _varlen_causal(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: int) -> Tensor:
@@ -89,7 +84,8 @@ class PackedCausal:
             return _varlen_causal(q[0], k[0], v[0], self.cu_seqlens, self.max_seqlen)[None]
         if self.num_sequences == 1:
             return causal(q, k, v)
-        if q.is_cuda or torch.compiler.is_compiling():  # compiled anew for each number of groups
+        # Compiled, it would be compiled anew for each number of groups.
+        if q.is_cuda or torch.compiler.is_compiling() or len(self.groups) == 1:
             return _side_by_side((q[0], k[0], v[0]), self.slots, self.num_sequences, self.max_seqlen)[None]
         found = [
             _side_by_side([x[0].index_select(0, tokens) for x in (q, k, v)], slots, n, width)

@@ -9,8 +9,6 @@
 Letters: R rows of the cache, n in use, B computed, V ids that exist in the tokenizer, J tokens a round at most.
 """
 
-from functools import partial
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -25,9 +23,9 @@ ROUND_TOKENS = 16
 ROWS_STEP, SPAN_STEP = 8, 256  # the short lists: multiples of R/8 or of 8 rows, and of 256 places
 
 
-def next_logits(vocab_limit: int, hidden: Tensor, weight: Tensor) -> Tensor:
-    """Return the logits [n, V] of hidden [n, 1, D] for the ids below vocab_limit."""
-    return F.linear(hidden[:, 0], weight[: rows_to_multiply(weight, vocab_limit)])[:, :vocab_limit]
+def next_logits(hidden: Tensor, weight: Tensor, vocab_limit: int) -> Tensor:
+    """Return the logits [n, V] of hidden [n, D] for the ids below vocab_limit."""
+    return F.linear(hidden, weight[: rows_to_multiply(weight, vocab_limit)])[:, :vocab_limit]
 
 
 class Decoder:
@@ -88,7 +86,7 @@ class Decoder:
         newest = NewestTokens(places, heads, capacity, span, self.cache.keys.dtype)
         attends = [Cached(k, v, newest) for k, v in zip(self.cache.keys, self.cache.values, strict=True)]
         logits = self.transformer(
-            tokens[:, None], places[:, None], attends, partial(next_logits, self.vocab_limit)
+            tokens[:, None], places[:, None], attends, lambda h, w: next_logits(h[:, 0], w, self.vocab_limit)
         )  # [B, V]
         ids, logprobs = self.draw(logits, self.noise.index_select(0, self.turn)[0, :rows], self.params)
         self.drawn[:, :, :rows].index_copy_(1, self.turn, torch.stack((ids.double(), logprobs))[:, None])

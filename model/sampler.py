@@ -102,9 +102,10 @@ class Sampler:
         keys = prompt_keys if prompt_keys is not None else range(len(prompts))
         stop_ids = self.tokenizer.stop_ids | set(params.stop_token_ids)
         weight = self.transformer.lm_head.weight
-        cfg, places = self.transformer.cfg, max(map(len, prompts), default=0) + params.max_new_tokens
-        memory = CACHE_SHARE * free_memory(weight.device)
-        size = self.capacity or choose_capacity(cfg, weight.dtype, places, self.max_num_seqs, memory)
+        cfg, size = self.transformer.cfg, self.capacity
+        if size is None:
+            places, memory = max(map(len, prompts), default=0) + params.max_new_tokens, free_memory(weight.device)
+            size = choose_capacity(cfg, weight.dtype, places, self.max_num_seqs, CACHE_SHARE * memory)
         num_rows = min(size.rows, len(prompts) * params.n)
         cache = KVCache(cfg, Capacity(num_rows, size.places), weight.dtype, weight.device)
         decoder = Decoder(self.transformer, cache, params, self.vocab_limit, self.fixed_shapes)
@@ -202,7 +203,7 @@ class Sampler:
         last = torch.tensor(ends[1:], device=device) - 1
         with torch.compiler.set_stance("force_eager"):
             logits = self.transformer(
-                tokens, positions, attends, lambda h, w: next_logits(self.vocab_limit, h[0, last][:, None], w)
+                tokens, positions, attends, lambda h, w: next_logits(h[0, last], w, self.vocab_limit)
             )  # [prompts, V]
         keys, values = (torch.stack(x).transpose(1, 2) for x in zip(*stored, strict=True))  # [L, K, T, d]
         for i, (begin, end) in enumerate(pairwise(ends)):
