@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from sampler import Ids, stop_ids_for
+from sampler import Ids, stop_ids_for, their_tokens
 from shapes import SHAPES, config_of
 
 from fleming.settings import ParallelConfig
@@ -68,7 +68,7 @@ def decode(transformer: Transformer, speed: DeviceSpeed, tiny: bool) -> dict:
     return {"bandwidth_share": statistics.median(shares), "ms_a_step": statistics.median(steps)}
 
 
-def generate(transformer: Transformer, shape: str, tiny: bool) -> dict:
+def generate(transformer: Transformer, tiny: bool) -> dict:
     import transformers
 
     cfg = transformer.cfg
@@ -96,20 +96,8 @@ def generate(transformer: Transformer, shape: str, tiny: bool) -> dict:
         groups = sampler.generate(prompts.tolist(), SamplingParams(n=n, max_new_tokens=new, seed=seed))
         return sum(len(s.token_ids) for group in groups for s in group)
 
-    @torch.inference_mode()
     def reference(new: int, seed: int) -> int:
-        torch.manual_seed(seed)
-        out = theirs.generate(
-            on_device,
-            attention_mask=torch.ones_like(on_device),
-            do_sample=True,
-            top_k=0,
-            max_new_tokens=new,
-            num_return_sequences=n,
-            eos_token_id=stops,
-            pad_token_id=0,
-        )[:, length:]
-        return int(((out < len(stops)).int().cumsum(1).cumsum(1) <= 1).sum())  # up to and with the first stop id
+        return their_tokens(theirs, on_device, n, new, stops, seed)
 
     speeds: dict[str, list[float]] = {"transformers": [], "ours": []}
     for run in (reference, ours):
@@ -184,7 +172,7 @@ def main() -> None:
                 found["decode, compiled"] = decode(transformer, speed, options.tiny)
                 print("decode, compiled", found["decode, compiled"], flush=True)
             if "generate" in cases:
-                found["generate"] = generate(transformer, "qwen2.5-7b", options.tiny)
+                found["generate"] = generate(transformer, options.tiny)
                 print("generate", found["generate"], flush=True)
             del transformer
             gc.collect()

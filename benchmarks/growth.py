@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from sampler import CONFIGS, Ids, stop_ids_for
+from shapes import status
 
 from fleming.settings import ParallelConfig
 from fleming.training.logprobs import token_logprobs
@@ -70,11 +71,6 @@ def decoded(transformer: Transformer, rows: int, context: int) -> dict:
     return {"tokens_per_second": max(rates), "ms_a_step": 1e3 * rows / max(rates), "cache_mib": cache / 2**20}
 
 
-def resident(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{key}:"))
-
-
 def updated(transformer: Transformer, context: int, sequences: int = 8) -> dict:
     """Forward and backward of sequences of `context` tokens, one a pack."""
     rows = random_ids(sequences, context + 1)
@@ -84,10 +80,13 @@ def updated(transformer: Transformer, context: int, sequences: int = 8) -> dict:
             (-token_logprobs(transformer, pack([row[:16]], [row[16:]]))[0].mean()).backward()
         transformer.zero_grad()
 
-    before = resident("VmRSS")
+    before = status(os.getpid(), "VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     seconds = fastest(work, 2)
-    return {"tokens_per_second": sequences * context / seconds, "peak_mib": (resident("VmHWM") - before) / 2**20}
+    return {
+        "tokens_per_second": sequences * context / seconds,
+        "peak_mib": (status(os.getpid(), "VmHWM") - before) / 2**20,
+    }
 
 
 def one_step(world: World) -> dict:

@@ -68,6 +68,23 @@ def stop_ids_for(mean: float, longest: int, vocabulary: int) -> list[int]:
     return list(range(max(1, round(h * vocabulary))))
 
 
+@torch.inference_mode()
+def their_tokens(theirs, prompts: torch.Tensor, n: int, new: int, stops: list[int], seed: int) -> int:
+    """Let transformers' model answer [prompts, length]; return how many tokens come up to and with a stop id."""
+    torch.manual_seed(seed)
+    out = theirs.generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        do_sample=True,
+        top_k=0,
+        max_new_tokens=new,
+        num_return_sequences=n,
+        eos_token_id=stops or None,
+        pad_token_id=0,
+    )[:, prompts.shape[1] :]
+    return int(((out < len(stops)).int().cumsum(1).cumsum(1) <= 1).sum())
+
+
 def run(case: str, repeats: int) -> dict[str, float]:
     """Return both medians, tokens a second, and their ratio."""
     config, count, length, n, new, long_tailed = CASES[case]
@@ -83,21 +100,7 @@ def run(case: str, repeats: int) -> dict[str, float]:
         return sum(len(s.token_ids) for group in sampler.generate(prompts.tolist(), params) for s in group)
 
     def with_theirs(seed: int) -> int:
-        torch.manual_seed(seed)
-        out = theirs.generate(
-            prompts,
-            attention_mask=torch.ones_like(prompts),
-            do_sample=True,
-            top_k=0,
-            max_new_tokens=new,
-            num_return_sequences=n,
-            eos_token_id=stops or None,
-            pad_token_id=0,
-        )[:, length:]
-        if not stops:
-            return out.numel()
-        ended = (out < len(stops)).int().cumsum(1).cumsum(1) <= 1  # up to and with the first stop id
-        return int(ended.sum())
+        return their_tokens(theirs, prompts, n, new, stops, seed)
 
     speeds: dict[str, list[float]] = {"ours": [], "theirs": []}
     tokens: dict[str, int] = {"ours": 0, "theirs": 0}
