@@ -1,0 +1,49 @@
+"""Text as it is compared: one folding for stems, one for options, one for names; Latin, Greek and Chinese alike.
+
+Case, width, white space, quotes and dashes never make two texts differ. Punctuation is ignored in stems but kept in
+options, where a sign or a comparator is the difference ("-2" and "2", "<5" and ">5", "10²" and "102"). Left out:
+reading a model's answer (answer.py).
+"""
+
+import re
+import unicodedata
+
+# Superscripts would vanish in NFKC: 10² would read as 102.
+_RAISED = {ord(raised): f"^{plain}" for raised, plain in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-", strict=True)}
+_LIKE = {ord(char): plain for plain, chars in {"-": "‐‑‒–—―−", "'": "‘’‛´`ʼ", '"': "“”„‟"}.items() for char in chars}
+_GREEK = {ord(char): f" {unicodedata.name(char).split()[-1].lower()} " for char in "αβγδεζηθικλμνξοπρστυφχψω"}
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"  # scripts without spaces, and Hangul
+_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
+_POSSESSIVE = re.compile(r"'s\b")
+
+
+def fold(text: str) -> str:
+    """Return the text in NFKC (superscripts as ^2), one form of dashes and quotes, case folded, blanks single."""
+    text = unicodedata.normalize("NFKC", text.translate(_RAISED)).translate(_LIKE)
+    text = "".join(char for char in text if unicodedata.category(char) != "Cf")  # zero-width and direction marks
+    return " ".join(text.casefold().split())
+
+
+def words(text: str) -> list[str]:
+    """Return the runs of letters and digits of the folded text; each Chinese character is a word of its own."""
+    return _WORD.findall(fold(text))
+
+
+def stem_key(text: str) -> str:
+    """Return what two stems that differ in nothing but punctuation, case, width and white space have in common."""
+    return " ".join(words(text))
+
+
+def option_key(text: str) -> str:
+    """Return the folded option, signs, comparators and Greek letters kept, without a closing full stop."""
+    return fold(text).rstrip(".。 ")
+
+
+def name_key(name: str) -> str:
+    """Return what two spellings of an entity's name share: no accents, possessives or punctuation, Greek spelled out.
+
+    "Sjögren's syndrome" and "Sjogren syndrome", "β-thalassemia" and "Beta thalassemia" have one key each.
+    """
+    text = unicodedata.normalize("NFD", _POSSESSIVE.sub("", fold(name)))
+    text = "".join(char for char in text if not unicodedata.combining(char)).translate(_GREEK)
+    return " ".join(_WORD.findall(text))
