@@ -16,8 +16,9 @@ from fleming.cold_start.checks import check_trajectory
 from fleming.cold_start.template_teacher import template_trajectory
 from fleming.config import parse_command_line, run_script
 from fleming.files import run_lock, write_atomic, write_jsonl
+from fleming.graph.graph_files import save_graph
 from fleming.graph.importers import import_yaml
-from fleming.graph.knowledge_graph import KnowledgeGraph, save_graph
+from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.graph.sampling import generator, sample_questions, split_by_composition
 from fleming.records import Question, Trajectory, to_json
 from fleming.settings import Config
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> None:
             write_jsonl(folder / f"{name}.jsonl", map(to_json, part))
         report = {
             "entities": len(graph.entities),
-            "edges": len(graph.edges),
+            "edges": len(graph),
             "sampling": sampling,
             "splits": {"train": by_hops(train), "dev": by_hops(dev), "test": by_hops(test)},
             "trajectories": {
@@ -69,7 +70,7 @@ def main(argv: list[str]) -> None:
             turns = [(t.prompt[-1]["content"], t.response) for t in trajectories]
             texts = [f"user\n{prompt}\nassistant\n{response}" for prompt, response in turns]
             make_base_model(cfg.base_model, texts, list(graph.entities), cfg.seed, Path(cfg.run_dir, "base/model"))
-    print(f"{len(graph.entities)} entities, {len(graph.edges)} edges; questions by hops: {report['splits']}")
+    print(f"{len(graph.entities)} entities, {len(graph)} edges; questions by hops: {report['splits']}")
     print(f"{len(trajectories)} trajectories, {report['trajectories']['with_refinement']} with a refinement")
     print(f"rare share of roots: {sampling['rare_even']:.2f} drawn evenly, {sampling['rare_drawn']:.2f} rare-first")
 

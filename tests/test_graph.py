@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from fleming.graph.certificates import bindings, solutions
+from fleming.graph.graph_files import load_graph, save_graph
 from fleming.graph.importers import import_yaml
-from fleming.graph.knowledge_graph import Edge, Entity, KnowledgeGraph, load_graph, save_graph
-from fleming.graph.questions import METAPATHS, WORDING, Query, draw_query, pose_question
-from fleming.graph.sampling import generator, sample_questions, seed_probabilities, split_by_composition
+from fleming.graph.knowledge_graph import Edge, Entity, KnowledgeGraph
+from fleming.graph.metapaths import METAPATHS
+from fleming.graph.questions import Query, draw_query, pose_question
+from fleming.graph.sampling import sample_questions, seeds, split_by_composition
+from fleming.graph.wording import WORDING
+from fleming.order import generator
 from model.errors import InputError
 
 SAMPLE = """
@@ -57,8 +61,9 @@ def graph(path):
 def test_import_gives_each_fact_a_type_and_evidence(graph, path):
     assert graph.entities["tremor"] == Entity("tremor", "symptom")
     assert graph.entities["Wilson disease"] == Entity("Wilson disease", "disease", rare=True)
-    edge = graph.edges["Wilson disease", "treated_by", "trientine"]
-    assert edge.evidence == {"source": path.rpartition("/")[2], "entry": "Wilson disease"}
+    (evidence,) = graph.edge("Wilson disease", "treated_by", "trientine").evidence
+    assert evidence.origin.file == path.rpartition("/")[2]
+    assert (evidence.record, evidence.note) == (1, "Wilson disease")
     assert graph.heads("has_symptom", "tremor") == ["Wilson disease", "Parkinson disease", "gout"]
     assert graph.tails("penicillamine", "contraindicated_in") == ["pregnancy", "myasthenia gravis"]
     assert graph.entities["myasthenia gravis"].type == "disease"
@@ -124,27 +129,37 @@ def test_saved_graph_loads_back_in_the_same_order(graph, tmp_path):
     save_graph(graph, tmp_path / "graph.jsonl")
     again = load_graph(tmp_path / "graph.jsonl")
     assert list(again.entities.values()) == list(graph.entities.values())
-    assert list(again.edges) == list(graph.edges)
-    assert [edge.evidence for edge in again.edges.values()] == [edge.evidence for edge in graph.edges.values()]
+    assert list(again.edges()) == list(graph.edges())
+    assert [edge.evidence for edge in again.edges()] == [edge.evidence for edge in graph.edges()]
+    assert all(edge.evidence for edge in again.edges())
+    save_graph(again, tmp_path / "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "graph.jsonl").read_bytes()
+
+
+ENTITY = {"kind": "entity", "name": "tremor", "type": "symptom", "rare": False, "synonyms": [], "ids": []}
+EDGE = {"kind": "edge", "head": "tremor", "relation": "r", "tail": "tremor", "negated": False, "evidence": []}
 
 
 @pytest.mark.parametrize(
     "record",
     [
-        {"kind": "node", "name": "a", "type": "drug", "rare": False},
-        {"kind": "entity", "name": "a", "type": "drug"},
-        {"kind": "edge", "name": "a", "type": "drug", "rare": False},
-        {"kind": "entity", "head": "tremor", "relation": "r", "tail": "tremor", "evidence": {}},
-        {"kind": "entity", "name": "a", "type": 3, "rare": False},
-        {"kind": "entity", "name": "tremor", "type": "drug", "rare": False},
-        {"kind": "edge", "head": "tremor", "relation": "r", "tail": "nobody", "evidence": {}},
-        {"kind": "edge", "head": "tremor", "relation": "r", "tail": "tremor", "evidence": "a book"},
-        {"kind": ["entity"]},
+        {**ENTITY, "kind": "node"},
+        {**ENTITY, "kind": ["entity"]},
+        {**ENTITY, "kind": "edge"},
+        {**EDGE, "kind": "entity"},
+        {**ENTITY, "name": "a", "type": 3},
+        {**ENTITY, "type": "drug"},
+        {**ENTITY, "name": "a", "synonyms": [1]},
+        {key: value for key, value in ENTITY.items() if key != "rare"},
+        {**EDGE, "tail": "nobody"},
+        {**EDGE, "evidence": "a book"},
+        {**EDGE, "evidence": [[0, 1, -1, 1.0, ""]]},  # there is no origin 0
+        {**EDGE, "negated": 0},
+        {"kind": "origin", "number": 1, "source": "s", "file": "f", "version": "", "extractor": ""},
     ],
 )
 def test_a_bad_graph_record_is_refused_with_its_line(tmp_path, record):
-    good = {"kind": "entity", "name": "tremor", "type": "symptom", "rare": False}
-    (tmp_path / "graph.jsonl").write_text(f"{json.dumps(good)}\n{json.dumps(record)}\n")
+    (tmp_path / "graph.jsonl").write_text(f"{json.dumps(ENTITY)}\n{json.dumps(record)}\n")
     with pytest.raises(InputError, match=r"graph\.jsonl:2: "):
         load_graph(tmp_path / "graph.jsonl")
 
@@ -162,7 +177,7 @@ def test_bindings_are_the_joins_of_the_pattern(graph):
 
 def clues(graph, disease, *names):
     relation = {"symptom": "has_symptom", "finding": "has_finding"}
-    return tuple(graph.edges[disease, relation[graph.entities[name].type], name] for name in names)
+    return tuple((0, (disease, relation[graph.entities[name].type], name)) for name in names)
 
 
 def test_a_question_whose_clues_fit_two_diseases_is_not_posed(graph):
@@ -182,7 +197,7 @@ def test_an_action_that_another_disease_shares_tells_two_drugs_of_one_disease_ap
     assert "bridge_evident" in drawn  # the action of trientine names it without the disease
     query = next(query for query in drawn if not isinstance(query, str))
     question = pose_question(graph, query, generator(1))
-    assert query.bridge_clue.tail == "copper chelation"
+    assert query.clues_of(1) == [("penicillamine", "has_mechanism", "copper chelation")]
     assert "copper chelation" in question.question
     assert question.provenance["hidden"] == ["Wilson disease", "penicillamine"]
     assert question.provenance["hops"] == 3
@@ -207,6 +222,7 @@ def test_the_nearest_competitor_comes_first_and_says_what_it_lacks(graph):
         "option": "viral antibody",
         "shares": [["hepatitis A", "has_symptom", "jaundice"], ["hepatitis A", "diagnosed_by", "viral antibody"]],
         "violates": [["hepatitis A", "has_symptom", "tremor"], ["Wilson disease", "diagnosed_by", "viral antibody"]],
+        "ground": "absent",
     }
 
 
@@ -225,16 +241,20 @@ def test_a_type_with_too_few_entities_gives_no_question():
 
 
 def test_each_metapath_has_six_surface_forms_or_more():
-    assert {kind.hops for kind in METAPATHS.values()} == {1, 2, 3}
+    assert {kind.hops for kind in METAPATHS.values() if not kind.scenario} == {1, 2, 3}
+    assert {kind.hops for kind in METAPATHS.values() if kind.scenario} == {2, 3, 4}
     for kind in METAPATHS.values():
         assert len(set(WORDING[kind.chain[-1]])) >= 6
 
 
-def test_seed_probabilities_are_the_formula(graph):
+def test_seeds_are_drawn_by_the_formula(graph):
     names = ["Wilson disease", "gout"]  # degrees 8 and 7
-    p = seed_probabilities(graph, names, rare_factor=4.0, alpha=0.5)
+    pool = seeds(graph, names, rare_factor=4.0, alpha=0.5)
     assert [graph.degree(name) for name in names] == [8, 7]
-    assert np.allclose(p, np.array([4 / 9**0.5, 1 / 8**0.5]) / (4 / 9**0.5 + 1 / 8**0.5))
+    weights = np.array([4 / 9**0.5, 1 / 8**0.5])
+    assert np.allclose(pool.cumulative, (weights / weights.sum()).cumsum())
+    rng = generator(0)
+    assert np.mean([pool.draw(rng) == 0 for _ in range(4000)]) == pytest.approx(pool.cumulative[0], abs=0.03)
 
 
 def test_sampling_favours_the_rare_and_repeats_itself(graph):

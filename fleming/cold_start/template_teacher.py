@@ -7,8 +7,8 @@ stated and denied goes into the trajectory's checks. Some trajectories take a wr
 
 import numpy as np
 
-from fleming.graph.knowledge_graph import KnowledgeGraph
-from fleming.graph.questions import FEATURES, METAPATHS, pick, surface_forms
+from fleming.graph.knowledge_graph import FEATURES, KnowledgeGraph
+from fleming.graph.wording import pick, surface_forms
 from fleming.prompt import question_messages
 from fleming.records import Question, Trajectory
 
@@ -99,9 +99,8 @@ def template_trajectory(
     style text it is the text alone. `checks` holds the answer style and the triples stated and denied.
     """
     provenance = question.provenance
-    kind = METAPATHS[provenance["metapath"]]
     path = [(edge["head"], edge["relation"], edge["tail"]) for edge in provenance["path"]]
-    first = len(path) - len(kind.chain) - bool(kind.bridge_relation)
+    first, asked = provenance["chain"][0], provenance["chain"][-1]
     clues = [path[i] for i in rng.permutation(first)]
     rivals = [(rival, clue) for clue in clues for rival in graph.heads(*clue[1:]) if rival != clue[0]]
     kinds = ["self_correction"] + ["path_exploration"] * bool(rivals or not clues) + ["backtracking"] * bool(rivals)
@@ -111,11 +110,11 @@ def template_trajectory(
         _find_root(draft, graph, clues, rivals, refinement)
     else:
         draft.say("start name", x=provenance["visible"][0])
-    for triple in path[first:-1]:
+    for triple in path[first:asked] + path[asked + 1 :]:
         draft.tell(*triple)
     if refinement == "self_correction" or (refinement and not clues):
         _reject_option(draft, provenance, refinement)
-    draft.tell(*path[-1])
+    draft.tell(*path[asked])
     text = question.options[question.answer]
     draft.say("conclude", x=f"{text} ({question.answer})" if answer_style == "letter" else text)
     answer = question.answer if answer_style == "letter" else text

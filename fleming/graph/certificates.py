@@ -5,15 +5,20 @@ numbered along the path. Everything is proved within the graph alone (closed wor
 counts as false, so a certificate is as good as the graph is complete.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from fleming.graph.knowledge_graph import Edge, KnowledgeGraph
+from fleming.graph.knowledge_graph import KnowledgeGraph
+from fleming.text import name_key
 
 Term = str | int
 Triple = tuple[Term, str, Term]
+NEAREST = 200  # competitors looked at, those that share the most
+PATHS = 64  # of each, so many paths
+ONE_VALUE = ("inherited_as", "associated_gene")  # a disease mostly has one
 
 
 def bindings(graph: KnowledgeGraph, pattern: Sequence[Triple], bound: dict[int, str]) -> Iterator[dict[int, str]]:
@@ -44,25 +49,32 @@ def solutions(graph: KnowledgeGraph, pattern: Sequence[Triple], node: int) -> li
     return sorted({bound[node] for bound in bindings(graph, known, {})})
 
 
-def look_alikes(graph: KnowledgeGraph, name: str, through: Iterable[Edge]) -> dict[str, list[Edge]]:
-    """Return who shares an edge of `name` (its other end and relation), each with its own copies of those edges."""
-    shared: dict[str, list[Edge]] = defaultdict(list)
-    for edge in through:
-        if edge.head == name:
-            for rival in graph.heads(edge.relation, edge.tail):
-                shared[rival].append(graph.edges[rival, edge.relation, edge.tail])
+def look_alikes(graph: KnowledgeGraph, name: str, through: Iterable[Triple]) -> dict[str, list[Triple]]:
+    """Return who shares an edge of `name` (its other end and relation), each with its own copies of those edges.
+
+    Of more than NEAREST only those are kept that share the most, the earliest first where equally many.
+    """
+    shared: dict[str, list[Triple]] = defaultdict(list)
+    for head, relation, tail in through:
+        if head == name:
+            for rival in graph.heads(relation, tail):
+                shared[rival].append((rival, relation, tail))
         else:
-            for rival in graph.tails(edge.head, edge.relation):
-                shared[rival].append(graph.edges[edge.head, edge.relation, rival])
+            for rival in graph.tails(head, relation):
+                shared[rival].append((head, relation, rival))
+    if len(shared) > NEAREST:
+        kept = set(sorted(shared, key=lambda rival: -len(shared[rival]))[:NEAREST])
+        return {rival: edges for rival, edges in shared.items() if rival in kept}
     return dict(shared)
 
 
-def walks(graph: KnowledgeGraph, start: str, chain: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return every path that the steps of `chain` lead along from `start`, start included."""
-    paths = [(start,)]
-    for step in chain:
-        paths = [(*path, name) for path in paths for name in graph.follow(path[-1], step)]
-    return paths
+def walks(graph: KnowledgeGraph, start: str, chain: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield every path that the steps of `chain` lead along from `start`, start included."""
+    if not chain:
+        yield (start,)
+    for name in graph.follow(start, chain[0]) if chain else ():
+        for rest in walks(graph, name, chain[1:]):
+            yield start, *rest
 
 
 def chain_triple(a: Term, step: str, b: Term) -> Triple:
@@ -83,27 +95,37 @@ def certified_distractors(
     pattern: Sequence[Triple],
     nodes: Sequence[str],
     chain: Sequence[str],
-    clues: Sequence[Edge],
+    clues: Sequence[Triple],
     rng: np.random.Generator,
     owed: Mapping[str, float],
     count: int = 3,
+    min_shared: int = 0,
+    exclude_open: bool = False,
+    apart: bool = False,
 ) -> list[dict]:
     """Return up to `count` certificates of wrong options, the nearest competitors first.
 
     `nodes` is the true path (root .. answer), `chain` its steps, `clues` the visible edges that stand for a hidden
     root. A competitor is another path of the same chain. It begins at an entity that shares a clue (or where the
-    root is visible, any edge) with the root, or at the root itself. What competitors leave open is filled with
-    entities of the answer's type, first those that share an edge with the answer. Ties go to the option with the
-    largest `owed`, then to chance.
+    root is visible, any edge) with the root, or at the root itself; at least `min_shared` of the question's visible
+    edges must hold on it. With min_shared 0, what competitors leave open is filled with entities of the answer's type,
+    first those that share an edge with the answer. Ties go to the option with the largest `owed`, then to chance.
 
     Each certificate is {"option", "shares": triples that competitor and truth have in common or that lead from the
-    competitor to the option, all in the graph, "violates": triples that the option would need and the graph lacks}.
-    The last violated one, from the unique true path to the option, is a proof by itself. Needs unique hidden nodes.
+    competitor to the option, all in the graph, "violates": triples that the option would need and the graph lacks,
+    "ground"}. The last violated one, from the unique true path to the option, is a proof by itself, and `ground` says
+    how sure: "contradicted", a source says that it does not hold; "other_value", of a relation that rarely has two
+    values the graph has another; "absent", the graph just lacks it, which `exclude_open` refuses. `apart` also
+    refuses options that are a form of the answer or of one another. Needs unique hidden nodes.
     """
     answer = nodes[-1]
     answer_type = graph.entities[answer].type
     stated = {end for triple in pattern for end in (triple[0], triple[2]) if isinstance(end, str)}
-    used = {*solutions(graph, pattern, len(nodes) - 1), *nodes, *stated}
+    right = solutions(graph, pattern, len(nodes) - 1)
+    used = {*right, *nodes, *stated}
+    if apart:
+        used |= {kin for name in right for kin in graph.ancestors(name) | graph.descendants(name)}
+    seen = [_bare(answer)]
 
     def turn(option: str) -> tuple[float, float]:
         return -owed.get(option, 0.0), rng.random()
@@ -111,35 +133,75 @@ def certified_distractors(
     rivals = look_alikes(graph, nodes[0], clues or graph.incident(nodes[0]))
     candidates = []
     for rival, shared in rivals.items():
-        paths = walks(graph, rival, chain)
+        paths = list(itertools.islice(walks(graph, rival, chain), PATHS))
         order = sorted(range(len(paths)), key=lambda i: turn(paths[i][-1]))
         # A competitor's second option comes after every other competitor's first.
         candidates += [(place, -len(shared), turn(paths[i][-1]), paths[i], shared) for place, i in enumerate(order)]
 
-    def proposals() -> Iterator[tuple[str, list[Triple]]]:
+    def proposals() -> Iterator[tuple[str, list[Triple], int]]:
+        """Yield (option, triples that bear on it, how many visible edges its path has)."""
         for *_, path, shared in sorted(candidates, key=lambda c: c[:3]):
             steps = [chain_triple(*step) for step in zip(path, chain, path[1:], strict=False)]
-            yield path[-1], [*(edge.triple for edge in shared), *steps, *instantiate(pattern, path)]
+            needed = instantiate(pattern, path)
+            visible = sum(is_visible(part) and graph.has(*t) for part, t in zip(pattern, needed, strict=True))
+            yield path[-1], [*shared, *steps, *needed], visible
+        if min_shared:
+            return
         similar = look_alikes(graph, answer, graph.incident(answer))
         for option, shared in sorted(similar.items(), key=lambda item: (-len(item[1]), turn(item[0]))):
-            yield option, [edge.triple for edge in shared]
+            yield option, shared, 0
         for option in sorted(graph.of_type(answer_type), key=turn):
-            yield option, []
+            yield option, [], 0
 
     certificates = []
-    for option, triples in proposals():
-        if option in used or graph.entities[option].type != answer_type:
+    for option, triples, visible in proposals():
+        if option in used or graph.entities[option].type != answer_type or visible < min_shared:
             continue
-        proof = chain_triple(nodes[-2], chain[-1], option)
-        triples = dict.fromkeys([*(t for t in triples if t != proof), proof])
+        if apart and _bare(option) in seen:
+            continue
+        # The option in the answer's place on the true path: one of these is what it lacks.
+        proof = [t for part, t in zip(pattern, instantiate(pattern, [*nodes[:-1], option]), strict=True)
+                 if len(nodes) - 1 in (part[0], part[2])]  # fmt: skip
+        proof = [t for t in proof if graph.has(*t)] + sorted(
+            (t for t in proof if not graph.has(*t)), key=lambda t: GROUNDS.index(ground(graph, t)), reverse=True
+        )
+        grounds = ground(graph, proof[-1])
+        if grounds is None or (exclude_open and grounds == "absent"):
+            continue
+        triples = dict.fromkeys([*(t for t in triples if t not in proof), *proof])
         certificates.append(
             {
                 "option": option,
                 "shares": [list(t) for t in triples if graph.has(*t)],
-                "violates": [list(t) for t in triples if not graph.has(*t)],
+                "violates": [list(t) for t in triples if ground(graph, t)],
+                "ground": grounds,
             }
         )
         used.add(option)
+        seen.append(_bare(option))
         if len(certificates) == count:
             break
     return certificates
+
+
+def is_visible(part: Triple) -> bool:
+    """Whether the reader sees one end of this triple of a pattern."""
+    return isinstance(part[0], str) or isinstance(part[2], str)
+
+
+GROUNDS = ("contradicted", "other_value", "absent", None)
+
+
+def ground(graph: KnowledgeGraph, triple: tuple[str, str, str]) -> str | None:
+    """Return why the fact is taken for false (see `certified_distractors`), None where it holds or may well hold."""
+    if graph.denied(*triple):
+        return "contradicted"
+    if graph.possible(*triple):
+        return None
+    head, relation, _ = triple
+    return "other_value" if relation in ONE_VALUE and graph.tails(head, relation) else "absent"
+
+
+def _bare(name: str) -> str:
+    """A name without what tells one numbered form from another: "type 2", "IIIb", "14"."""
+    return " ".join(word for word in name_key(name).split() if len(word) > 3 and word != "type") or name_key(name)

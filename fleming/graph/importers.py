@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from fleming.config import load_config
-from fleming.graph.knowledge_graph import RELATIONS, Edge, Entity, KnowledgeGraph
+from fleming.graph.knowledge_graph import RELATIONS, Edge, Entity, Evidence, KnowledgeGraph
+from fleming.graph.sources.records import Origin
 from model.errors import InputError
 
 Names = tuple[str, ...] | None
@@ -77,6 +78,7 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
     rare |= {drug for drug, of_rare in uses.items() if of_rare and all(of_rare)}
 
     graph = KnowledgeGraph()
+    origin = Origin(PurePath(path).name, PurePath(path).name, extractor="hand-written")
     spelling: dict[str, str] = {}
 
     def add(name: str, entity_type: str, where: str) -> None:
@@ -95,9 +97,9 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
                 raise InputError(f"{path}: {entity_type} {number}: an entry named {entry.name!r} stands before it")
             add(entry.name, entity_type, f"{path}: {entity_type} {number}")
     for entity_type, entries in sections.items():
-        for entry, (key, relation) in itertools.product(entries, KEYS[entity_type].items()):
+        for (number, entry), (key, relation) in itertools.product(enumerate(entries, 1), KEYS[entity_type].items()):
             where = f"{path}: {entry.name}: {key}"
-            evidence = {"source": PurePath(path).name, "entry": entry.name}
+            evidence = (Evidence(origin, number, note=entry.name),)
             if getattr(entry, key) == () and key != "contraindicated_in":  # a label may name none
                 raise InputError(f"{where}: the list is empty; leave the key out where nothing is known")
             for tail in getattr(entry, key) or ():

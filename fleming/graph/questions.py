@@ -1,120 +1,41 @@
-"""From a path of the graph to a question: the kinds of path (metapaths), what is masked, and the words.
+"""From a path of the graph to a question: what is masked (paper, Fig. 3), the proofs that it needs, the four options.
 
-A metapath is data: a chain of steps from the root to the answer, and whether the root is visible or only its clues
-are. Wording puts an opening, a noun phrase and an ask together, so that each metapath has dozens of surface forms.
-Left out: which paths are drawn (sampling.py) and the proofs (certificates.py).
+Left out: which paths are drawn (sampling.py), how facts are proved (certificates.py), the words (wording.py).
 """
 
-import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fleming.graph.certificates import Triple, certified_distractors, chain_triple, instantiate, solutions
-from fleming.graph.knowledge_graph import RELATIONS, Edge, KnowledgeGraph
+from fleming.graph.knowledge_graph import KnowledgeGraph
+from fleming.graph.metapaths import CLUES, METAPATHS
+from fleming.graph.wording import LISTED, REGISTERS, pick, word_basic, word_scenario
 from fleming.records import DIFFICULTIES, LETTERS, Question
+from fleming.text import name_key
+
+SINGLING_OUT = 2  # at most so many clues beside a bridge or the answer
+LOOKED_AT = 60  # of a hub's edges, so many are considered as clues, drawn at random
+GIVEAWAY = 5  # letters from which on a word that stem and right option alone share gives the answer away
 
 
 @dataclass(frozen=True)
-class Metapath:
-    """One kind of question."""
+class Rules:
+    """What a scenario must satisfy. Basic questions have min_shared 0 and are otherwise as their metapaths say."""
 
-    root: str
-    """Entity type at which the chain begins."""
-    chain: tuple[str, ...]
-    """Steps from the root to the answer; every node between is hidden."""
-    clue_relations: tuple[str, ...] = ()
-    """The root is hidden behind two or three tails of these relations; empty: the root itself is visible."""
-    bridge_relation: str | None = None
-    """One visible tail of this relation singles out the node before the answer, where a step leads to several."""
-
-    @property
-    def hops(self) -> int:
-        return len(self.chain) + bool(self.clue_relations)
+    min_shared: int = 0
+    """Visible edges that each wrong option's own path has in common with the right one."""
+    max_clues: int = 5
+    """Visible edges of the hidden root."""
+    min_confidence: float = 0.0
+    """Edges of less confidence are not used: neither on the path nor as a clue."""
+    exclude_open: bool = False
+    """Refuse wrong options of which the graph only does not say that they are right."""
 
 
-FEATURES = ("has_symptom", "has_finding")
-METAPATHS: dict[str, Metapath] = {}
-for _fact, (_head, _tail) in RELATIONS.items():
-    METAPATHS[f"{_head} > {_fact}"] = Metapath(_head, (_fact,))
-    METAPATHS[f"{_tail} > ^{_fact}"] = Metapath(_tail, ("^" + _fact,))
-    if _head == "disease" and _fact not in FEATURES:
-        METAPATHS[f"features > disease > {_fact}"] = Metapath("disease", (_fact,), FEATURES)
-    if _head == "drug":
-        _chain = ("treated_by", _fact)
-        METAPATHS[f"disease > drug > {_fact}"] = Metapath("disease", _chain)
-        METAPATHS[f"features > disease > drug > {_fact}"] = Metapath("disease", _chain, FEATURES)
-        if _fact != "has_mechanism":
-            _by_action = Metapath("disease", _chain, FEATURES, "has_mechanism")
-            METAPATHS[f"features > disease > drug by action > {_fact}"] = _by_action
-
-
-def surface_forms(table: str) -> dict[str, list[str]]:
-    """Read lines of the form "key: form | form | ..."; several lines of one key add up."""
-    forms: dict[str, list[str]] = {}
-    for line in table.strip().splitlines():
-        key, alternatives = line.split(": ", 1)
-        forms.setdefault(key, []).extend(alternatives.split(" | "))
-    return forms
-
-
-# Every template keeps {x} inside the sentence or governed by a verb that does not show number: names come as the
-# graph has them, singular or plural, with no capital at the start of a sentence.
-WORDING = surface_forms("""
-opening: A patient has {clues}. | A patient presents with {clues}. | Someone comes to the clinic with {clues}.
-opening: The doctor notes {clues}. | The chart lists {clues}. | My mother was found to have {clues}.
-opening: A man is seen for {clues}.
-hidden root: the underlying disease | this disease | the likely disease | the disease behind this
-bridge: the drug for {x} | the drug that treats {x} | the drug used in {x} | the medicine for {x}
-bridge by: the drug that treats {x} by {clue} | the drug acting by {clue} in {x}
-bridge by: the drug for {x} that works by {clue} | the medicine that helps in {x} by {clue}
-treated_by: Which drug treats {x}? | Which drug is used for {x}? | Which medicine helps against {x}?
-treated_by: What would a doctor prescribe for {x}? | What is given to treat {x}? | Which of these drugs fits {x}?
-diagnosed_by: Which test confirms {x}? | Which test is used to diagnose {x}?
-diagnosed_by: Which test should be ordered to prove {x}? | How would a doctor confirm {x}?
-diagnosed_by: What is done to diagnose {x}? | Which of these tests detects {x}?
-caused_by: What causes {x}? | Which mechanism underlies {x}? | What is the cause of {x}? | Which process leads to {x}?
-caused_by: What goes wrong in {x}? | Which of these mechanisms explains {x}?
-has_symptom: Which symptom can {x} cause? | Which symptom fits {x}? | What might a patient with {x} complain of?
-has_symptom: What can people with {x} feel? | Which complaint belongs to {x}? | Which of these symptoms occurs in {x}?
-has_finding: Which finding fits {x}? | What can be found in a patient with {x}? | What would a doctor look for in {x}?
-has_finding: Which sign speaks for {x}? | Which finding belongs to {x}? | Which of these findings occurs in {x}?
-has_mechanism: How does {x} act? | How does {x} work? | What is the mechanism of {x}? | By which action does {x} help?
-has_mechanism: What does {x} do in the body? | Which of these actions explains {x}?
-contraindicated_in: In which condition must one avoid {x}? | When is {x} contraindicated?
-contraindicated_in: Which condition rules out {x}? | Which condition speaks against {x}?
-contraindicated_in: Which condition makes one avoid {x}? | Which condition must be excluded before giving {x}?
-has_adverse_effect: Which adverse effect comes from {x}? | Which side effect belongs to {x}?
-has_adverse_effect: Which harm can come from {x}? | Which side effect is known for {x}?
-has_adverse_effect: What should one watch for with {x}? | Which of these problems can follow {x}?
-^treated_by: Which disease does {x} treat? | Which disease is treated with {x}? | For which disease is {x} used?
-^treated_by: A patient takes {x}. Which disease is this drug for? | Which illness does {x} help against?
-^treated_by: A doctor prescribes {x}. Which disease fits?
-^diagnosed_by: Which disease can {x} confirm? | Which disease is diagnosed by {x}? | For which disease is {x} ordered?
-^diagnosed_by: A doctor orders {x}. Which disease is suspected? | Which illness can {x} detect?
-^diagnosed_by: Which diagnosis rests on {x}?
-^caused_by: Which disease is caused by {x}? | Which disease comes from {x}? | Which disease is explained by {x}?
-^caused_by: Which illness has {x} as its cause? | Which disease results from {x}?
-^caused_by: Think of {x}. Which disease can follow?
-^has_symptom: Which disease can cause {x}? | Which disease fits {x}?
-^has_symptom: A patient complains of {x}. Which disease can explain it?
-^has_symptom: I have {x}. Which of these diseases could it be? | Which illness is known for {x}?
-^has_symptom: Which disease has {x} as a symptom?
-^has_finding: Which disease can show {x}? | Which disease fits {x}? | A doctor finds {x}. Which disease can explain it?
-^has_finding: They found {x}. Which of these diseases could it be? | Which illness is known for {x}?
-^has_finding: Which disease has {x} as a finding?
-^has_mechanism: Which drug acts by {x}? | Which drug works through {x}? | Which medicine helps by {x}?
-^has_mechanism: A drug is wanted that acts by {x}. Which one? | Which of these drugs has {x} as its action?
-^has_mechanism: Which drug is known for {x}?
-^contraindicated_in: Which drug must be avoided in {x}? | Which drug is contraindicated in {x}?
-^contraindicated_in: Which medicine is unsafe with {x}? | A patient has {x}. Which drug must not be given?
-^contraindicated_in: I have {x}. Which of these drugs should I not take? | Which drug cannot be given in {x}?
-^has_adverse_effect: Which drug can cause {x}? | Which drug has {x} as an adverse effect?
-^has_adverse_effect: Which medicine is known for {x}? | A patient on treatment gets {x}. Which drug can be the reason?
-^has_adverse_effect: I got {x} from a medicine. Which one could it be? | Which of these drugs has {x} as a side effect?
-""")
+BASIC = Rules()
 
 
 @dataclass(frozen=True)
@@ -124,43 +45,45 @@ class Query:
     metapath: str
     nodes: tuple[str, ...]
     """Root .. answer."""
-    clues: tuple[Edge, ...] = ()
-    """Visible edges of a hidden root."""
-    bridge_clue: Edge | None = None
-    """Visible edge of the node before the answer."""
+    clues: tuple[tuple[int, Triple], ...] = ()
+    """(place of a node on the path, one of its visible edges): a root that has some is hidden behind them."""
+
+    def clues_of(self, place: int) -> list[Triple]:
+        return [edge for at, edge in self.clues if at == place]
+
+    @property
+    def parts(self) -> list[tuple[bool, Triple]]:
+        """The query's triples (is it a step of the chain?, triple), integers for what is hidden or asked for."""
+        chain = METAPATHS[self.metapath].chain
+        hidden_root = bool(self.clues_of(0))
+        terms = [i if i or hidden_root else self.nodes[0] for i in range(len(self.nodes))]
+        parts = [(False, (0, relation, tail)) for _, relation, tail in self.clues_of(0)]
+        for i, step in enumerate(chain, 1):
+            parts.append((True, chain_triple(terms[i - 1], step, terms[i])))
+            parts += [(False, (i, relation, tail)) for _, relation, tail in self.clues_of(i)]
+        return parts
 
     @property
     def pattern(self) -> list[Triple]:
-        """The query: integers for hidden nodes and the answer, in path order."""
-        chain = METAPATHS[self.metapath].chain
-        terms = [i if i or self.clues else self.nodes[0] for i in range(len(self.nodes))]
-        triples = [(0, edge.relation, edge.tail) for edge in self.clues]
-        triples += [chain_triple(terms[i], step, terms[i + 1]) for i, step in enumerate(chain)]
-        if self.bridge_clue:
-            triples.insert(-1, (len(chain) - 1, self.bridge_clue.relation, self.bridge_clue.tail))
-        return triples
+        return [triple for _, triple in self.parts]
 
     @property
     def visible(self) -> list[str]:
-        bridge = [self.bridge_clue.tail] if self.bridge_clue else []
-        return ([edge.tail for edge in self.clues] or [self.nodes[0]]) + bridge
+        root = [] if self.clues_of(0) else [self.nodes[0]]
+        return root + [tail for _, (_, _, tail) in self.clues]
 
     @property
     def hidden(self) -> list[str]:
-        return list(self.nodes[0 if self.clues else 1 : -1])
+        return list(self.nodes[0 if self.clues_of(0) else 1 : -1])
 
     @property
     def composition(self) -> tuple[tuple[str, ...], str, str]:
-        """What makes two questions the same: (sorted visible names, metapath, answer)."""
+        """What makes two questions the same, whatever their order: (sorted visible names, metapath, answer)."""
         return tuple(sorted(self.visible)), self.metapath, self.nodes[-1]
 
 
-def pick(rng: np.random.Generator, items):
-    return items[int(rng.integers(len(items)))]
-
-
 def draw_query(graph: KnowledgeGraph, metapath: str, root: str, rng: np.random.Generator) -> Query | str:
-    """Draw one path of the metapath from `root` and mask it; return why not (a rejection code) where there is none.
+    """Draw one basic path of the metapath from `root` and mask it; return why not (a rejection code) where none is.
 
     Codes: `no_path`; `root_ambiguous`, no two clues, nor three of which each is needed, belong to the root alone;
     `bridge_evident`, a clue should single out one of several bridges, but there is one, or the clue alone names it.
@@ -171,92 +94,194 @@ def draw_query(graph: KnowledgeGraph, metapath: str, root: str, rng: np.random.G
         if not (onward := graph.follow(nodes[-1], step)):
             return "no_path"
         nodes.append(pick(rng, onward))
-    if (clues := _draw_clues(graph, root, kind.clue_relations, rng)) is None:
+    if (clues := _fewest_clues(graph, root, kind.clue_relations, rng)) is None:
         return "root_ambiguous"
-    bridge_clue = None
+    clues = [(0, clue) for clue in clues]
     if relation := kind.bridge_relation:
         telling = [tail for tail in graph.tails(nodes[-2], relation) if len(graph.heads(relation, tail)) > 1]
         if not telling or len(graph.follow(nodes[-3], kind.chain[-2])) == 1:
             return "bridge_evident"
-        bridge_clue = graph.edges[nodes[-2], relation, pick(rng, telling)]
-    return Query(metapath, tuple(nodes), clues, bridge_clue)
+        clues.append((len(nodes) - 2, (nodes[-2], relation, pick(rng, telling))))
+    return Query(metapath, tuple(nodes), tuple(clues))
 
 
-def _draw_clues(
-    graph: KnowledgeGraph, root: str, relations: tuple[str, ...], rng: np.random.Generator
-) -> tuple[Edge, ...] | None:
+def _fewest_clues(
+    graph: KnowledgeGraph, root: str, relations: Sequence[str], rng: np.random.Generator
+) -> list[Triple] | None:
     """Return two edges that only the root has together, else three of which each is needed, else None; by name.
 
     At least one is shared with another entity where the root has such a one: a competitor for the reader to rule out.
     """
     if not relations:
-        return ()
-    edges = [graph.edges[root, relation, tail] for relation in relations for tail in graph.tails(root, relation)]
+        return []
+    edges = [(root, relation, tail) for relation in relations for tail in graph.tails(root, relation)]
     if len(edges) < 2:
         return None
     edges = [edges[i] for i in rng.permutation(len(edges))]
-    edges.insert(0, edges.pop(next((i for i, e in enumerate(edges) if graph.degree(e.tail) > 1), 0)))
-    owners = [set(graph.heads(edge.relation, edge.tail)) for edge in edges]
+    edges.insert(0, edges.pop(next((i for i, (_, _, tail) in enumerate(edges) if graph.degree(tail) > 1), 0)))
+    owners = [set(graph.heads(relation, tail)) for _, relation, tail in edges]
     both = owners[0] & owners[1]
     chosen = edges[:2] if both == {root} else None
     for edge, own in zip(edges[2:], owners[2:], strict=True):
         if not chosen and both & own == {root} and owners[0] & own != {root} != owners[1] & own:
             chosen = [*edges[:2], edge]
-    return chosen and tuple(sorted(chosen, key=lambda edge: edge.tail))
+    return chosen and sorted(chosen, key=lambda edge: edge[2])
+
+
+def draw_scenario(
+    graph: KnowledgeGraph, metapath: str, root: str, rng: np.random.Generator, rules: Rules
+) -> Query | str:
+    """Draw one path from `root` with as many visible neighbours as make each node on it, the answer too, unique.
+
+    Unique even if every fact that the graph leaves open held. Codes: `no_path`; `root_ambiguous`, `bridge_ambiguous`,
+    `answer_ambiguous`: no clues tell the node from its rivals.
+    """
+    kind = METAPATHS[metapath]
+    if (clues := _root_clues(graph, root, metapath, rng, rules)) is None:
+        return "root_ambiguous"
+    nodes, chosen = [root], [(0, clue) for clue in clues]
+    for place, step in enumerate(kind.chain, 1):
+        onward = graph.follow(nodes[-1], step)
+        taken = {*nodes, *(tail for _, (_, _, tail) in chosen)}
+        fit = [n for n in onward if n not in taken and _usable(graph, chain_triple(nodes[-1], step, n), rules)]
+        if not fit:
+            return "no_path"
+        node = pick(rng, fit)
+        last = place == len(kind.chain)
+        following = "" if last else kind.chain[place]
+        relations = [r for r in CLUES.get(graph.entities[node].type, ()) if r not in (following, step.strip("^"))]
+        edges = [(node, r, t) for r in relations for t in graph.tails(node, r) if t not in taken]
+        telling = _telling(graph, edges, set(onward) - {node}, rng, rules)
+        if telling is None:
+            return "answer_ambiguous" if last else "bridge_ambiguous"
+        chosen += [(place, clue) for clue in telling]
+        nodes.append(node)
+    return Query(metapath, tuple(nodes), tuple(chosen))
+
+
+def _usable(graph: KnowledgeGraph, triple: Triple, rules: Rules) -> bool:
+    return graph.trust(*triple) >= max(rules.min_confidence, 1e-9) and not graph.disputed(*triple)
+
+
+def _root_clues(
+    graph: KnowledgeGraph, root: str, metapath: str, rng: np.random.Generator, rules: Rules
+) -> list[Triple] | None:
+    """Return 2 to max_clues edges that only the root can have together, at least two of them findings; else None."""
+    kind = METAPATHS[metapath]
+    edges = [(root, relation, tail) for relation in kind.clue_relations for tail in graph.tails(root, relation)]
+    edges = [edges[i] for i in rng.permutation(len(edges))[:LOOKED_AT]]
+    edges = [edge for edge in edges if _usable(graph, edge, rules)]
+    findings = [edge for edge in edges if edge[1] in LISTED[kind.root]]
+    edges = findings[:2] + [edge for edge in edges if edge not in findings[:2]]
+    chosen: list[Triple] = []
+    owners: np.ndarray | None = None
+    for edge in edges if len(findings) > 1 else []:
+        _, relation, tail = edge
+        kin = graph.ancestors(tail) | graph.descendants(tail)
+        if any(t in kin for _, _, t in chosen) or (
+            relation not in LISTED[kind.root] and relation in [r for _, r, _ in chosen]
+        ):
+            continue
+        holders = graph.holders(relation, tail, possibly=True)
+        chosen.append(edge)
+        owners = holders if owners is None else np.intersect1d(owners, holders, assume_unique=True)
+        if len(chosen) == rules.max_clues or (len(owners) == 1 and len(chosen) > 2):
+            break
+    if owners is None or len(owners) != 1 or sum(edge in findings for edge in chosen) < 2:
+        return None
+    return sorted(chosen, key=lambda edge: (len(graph.holders(edge[1], edge[2])), edge[2]))
+
+
+def _telling(
+    graph: KnowledgeGraph, edges: list[Triple], rivals: set[str], rng: np.random.Generator, rules: Rules
+) -> list[Triple] | None:
+    """Return as few edges as tell their head from every rival, none where there is no rival; None where none do."""
+    chosen: list[Triple] = []
+    edges = [edges[i] for i in rng.permutation(len(edges))[:LOOKED_AT]] if rivals else []
+    edges = [edge for edge in edges if _usable(graph, edge, rules)]
+    while rivals and edges and len(chosen) < SINGLING_OUT:
+        left = [{rival for rival in rivals if graph.possible(rival, *edge[1:])} for edge in edges]
+        best = min(range(len(edges)), key=lambda i: len(left[i]))
+        if len(left[best]) == len(rivals):
+            return None
+        rivals = left[best]
+        chosen.append(edges.pop(best))
+    return None if rivals else chosen
 
 
 def pose_question(
-    graph: KnowledgeGraph, query: Query, rng: np.random.Generator, owed: Mapping[str, float] | None = None
+    graph: KnowledgeGraph,
+    query: Query,
+    rng: np.random.Generator,
+    owed: Mapping[str, float] | None = None,
+    rules: Rules = BASIC,
 ) -> Question | str:
     """Prove, word and letter a drawn path; return a rejection code where it cannot be proved or masked.
 
-    Codes: `root_ambiguous`, `bridge_ambiguous`: a hidden node is not the only solution; `few_distractors`: fewer than
-    three options are proved wrong; `leak`: the stem contains a hidden name or the answer.
+    Codes: `root_ambiguous`, `bridge_ambiguous`, and for a scenario `answer_ambiguous`: the node is not the only
+    solution; `few_distractors`: fewer than three options are proved wrong; `leak`: the stem contains a hidden name or
+    the answer, under any of their names; `giveaway`: a word that only the right option has stands in a scenario's stem.
     """
     kind = METAPATHS[query.metapath]
     pattern = query.pattern
-    for node in range(0 if query.clues else 1, len(kind.chain)):
+    for node in range(0 if query.clues_of(0) else 1, len(kind.chain) + kind.scenario):
         if solutions(graph, pattern, node) != [query.nodes[node]]:
-            return "bridge_ambiguous" if node else "root_ambiguous"
-    distractors = certified_distractors(graph, pattern, query.nodes, kind.chain, query.clues, rng, owed or {})
+            place = "root" if node == 0 else "answer" if node == len(kind.chain) else "bridge"
+            return f"{place}_ambiguous"
+    distractors = certified_distractors(
+        graph, pattern, query.nodes, kind.chain, query.clues_of(0), rng, owed or {}, 3, rules.min_shared,
+        rules.exclude_open, kind.scenario,
+    )  # fmt: skip
     if len(distractors) < 3:
         return "few_distractors"
-    stem = _word(query, rng)
-    if any(name.casefold() in stem.casefold() for name in (*query.hidden, query.nodes[-1])):
-        return "leak"
+    if kind.scenario:
+        register = pick(rng, REGISTERS)
+        by_place = {place: query.clues_of(place) for place in range(len(query.nodes))}
+        stem = word_scenario(kind, by_place, register, rng)
+    else:
+        bridge_clue = next((edge for place, edge in query.clues if place), None)
+        register, stem = None, word_basic(kind, query.nodes[0], query.clues_of(0), bridge_clue, rng)
     texts = [certificate["option"] for certificate in distractors]
+    if _leaks(graph, stem, [*query.hidden, query.nodes[-1]]):
+        return "leak"
+    if kind.scenario and _gives_away(stem, query.nodes[-1], texts):
+        return "giveaway"
     right = int(rng.integers(4))
     texts.insert(right, query.nodes[-1])
-    edges = [graph.edges[triple] for triple in instantiate(pattern, query.nodes)]
+    edges = [graph.edge(*triple) for triple in instantiate(pattern, query.nodes)]
     return Question(
         id="graph/" + hashlib.blake2b(repr(query.composition).encode(), digest_size=8).hexdigest(),
         question=stem,
         options=dict(zip(LETTERS, texts, strict=False)),
         answer=LETTERS[right],
         source="graph",
-        difficulty=DIFFICULTIES[kind.hops - 1],
+        difficulty=DIFFICULTIES[min(kind.hops, 3) - 1],
         provenance={
             "metapath": query.metapath,
             "hops": kind.hops,
-            "path": [dataclasses.asdict(edge) for edge in edges],
+            "path": [edge.to_json() for edge in edges],
+            "chain": [i for i, (step, _) in enumerate(query.parts) if step],
             "visible": query.visible,
             "hidden": query.hidden,
             "answer": query.nodes[-1],
             "rare": any(graph.entities[name].rare for edge in edges for name in (edge.head, edge.tail)),
             "certificate": {"solutions": solutions(graph, pattern, len(kind.chain)), "distractors": distractors},
-        },
+        }
+        | ({"register": register} if register else {}),
     )
 
 
-def _word(query: Query, rng: np.random.Generator) -> str:
-    kind = METAPATHS[query.metapath]
-    opening, subject = "", query.nodes[0]
-    if query.clues:
-        names = [query.clues[i].tail for i in rng.permutation(len(query.clues))]
-        opening = pick(rng, WORDING["opening"]).format(clues=", ".join(names[:-1]) + " and " + names[-1]) + " "
-        subject = pick(rng, WORDING["hidden root"])
-    if query.bridge_clue:
-        subject = pick(rng, WORDING["bridge by"]).format(x=subject, clue=query.bridge_clue.tail)
-    elif len(kind.chain) > 1:
-        subject = pick(rng, WORDING["bridge"]).format(x=subject)
-    return opening + pick(rng, WORDING[kind.chain[-1]]).format(x=subject)
+def _leaks(graph: KnowledgeGraph, stem: str, names: Sequence[str]) -> bool:
+    """Whether the stem has one of the names in it, or as whole words one of their synonyms."""
+    if any(name.casefold() in stem.casefold() for name in names):
+        return True
+    text = f" {name_key(stem)} "
+    synonyms = (synonym for name in names for synonym in graph.entities[name].synonyms)
+    return any(key and f" {key} " in text for key in map(name_key, synonyms))
+
+
+def _gives_away(stem: str, answer: str, others: Sequence[str]) -> bool:
+    """Whether a longer word of the answer stands in the stem and in none of the other options."""
+    said = set(name_key(stem).split())
+    elsewhere = {word for other in others for word in name_key(other).split()}
+    return any(len(word) >= GIVEAWAY and word in said - elsewhere for word in name_key(answer).split())

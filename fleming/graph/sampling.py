@@ -5,22 +5,49 @@ Every draw is counted noise (Philox keyed by a hash of what it is for). Left out
 
 import dataclasses
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 
 from fleming.graph.knowledge_graph import KnowledgeGraph
-from fleming.graph.questions import METAPATHS, draw_query, pick, pose_question
+from fleming.graph.metapaths import METAPATHS
+from fleming.graph.questions import BASIC, Rules, draw_query, draw_scenario, pose_question
+from fleming.graph.wording import LISTED, pick
 from fleming.order import generator
 from fleming.records import Question
 from model.errors import InputError
 
 
-def seed_probabilities(graph: KnowledgeGraph, names: list[str], rare_factor: float, alpha: float) -> np.ndarray:
-    """Return p [len(names)], proportional to (rare_factor where rare, else 1) * (1 + degree) ** -alpha."""
-    weights = np.array(
-        [(rare_factor if graph.entities[name].rare else 1.0) * (1.0 + graph.degree(name)) ** -alpha for name in names]
-    )
-    return weights / weights.sum()
+@dataclass(frozen=True)
+class Seeds:
+    """The entities at which a metapath may begin, to be drawn in proportion to `seed_weights`."""
+
+    names: list[str]
+    rare: np.ndarray
+    """bool [names]"""
+    cumulative: np.ndarray
+    """[names]"""
+
+    def draw(self, rng: np.random.Generator) -> int:
+        return int(np.searchsorted(self.cumulative[:-1], rng.random(), side="right"))
+
+
+def seeds(graph: KnowledgeGraph, names: list[str], rare_factor: float, alpha: float) -> Seeds:
+    """Return the seeds with p proportional to (rare_factor where rare, else 1) * (1 + degree) ** -alpha."""
+    rare = np.array([graph.entities[name].rare for name in names], dtype=bool)
+    degree = graph.degrees()[graph.numbers(names)] if names else np.zeros(0)
+    weights = np.where(rare, rare_factor, 1.0) * (1.0 + degree) ** -alpha
+    return Seeds(names, rare, (weights / weights.sum()).cumsum() if names else weights)
+
+
+def supported(graph: KnowledgeGraph, metapath: str) -> list[str]:
+    """Return the entities from which the metapath's chain leads somewhere and that have two findings as clues."""
+    kind = METAPATHS[metapath]
+    names = graph.of_type(kind.root)
+    leads = graph.starts(kind.chain)[graph.numbers(names)] if names else []
+    clued = [name for name, ok in zip(names, leads, strict=True) if ok]
+    return [n for n in clued if sum(len(graph.tails(n, relation)) for relation in LISTED[kind.root]) > 1]
 
 
 def sample_questions(
@@ -30,53 +57,74 @@ def sample_questions(
     rare_factor: float = 3.0,
     alpha: float = 0.5,
     patience: int = 3000,
+    scenario: bool = False,
+    rules: Rules = BASIC,
 ) -> tuple[list[Question], list[dict], dict]:
-    """Draw `counts[hops]` questions of each chain length, no composition twice.
+    """Draw `counts[hops]` questions of each chain length, no composition twice: basic ones, or scenarios.
 
-    Each draw picks a metapath evenly and a root by `seed_probabilities`. A chain length ends early after `patience`
-    draws in a row without a new question. Of equally near competitors the one that is owed most comes first: three
-    times wrong for each time right, so that the options alone do not tell the answer.
+    Each draw picks a metapath evenly and a root from `seeds`, for a scenario from those that are `supported`. A chain
+    length ends early after `patience` draws in a row without a new question; a scenario's metapath does after a tenth
+    of it. Of equally near competitors the one that is owed most comes first: three times wrong for each time right, so
+    that the options alone do not tell the answer.
 
     Returns the questions, the rejected draws (a record with a `code` for each distinct one), and a report: questions
     and rejections by kind, and the share of rare roots that an even draw would give (`rare_even`), that was drawn
-    (`rare_drawn`), and of questions with a rare entity (`rare_questions`).
+    (`rare_drawn`), and of questions with a rare root (`rare_roots`) or any rare entity (`rare_questions`).
     """
     questions: dict[tuple, Question] = {}
     rejected: dict[tuple, dict] = {}
-    roots = {root: graph.of_type(root) for root in {kind.root for kind in METAPATHS.values()}}
-    cumulative = {t: seed_probabilities(graph, names, rare_factor, alpha).cumsum() for t, names in roots.items()}
-    rare = {t: np.array([graph.entities[name].rare for name in names]) for t, names in roots.items()}
-    even, drawn = [], []
+    by_type: dict[str, Seeds] = {}
+    even, drawn, roots = [], [], []
+    progress = tqdm(total=sum(counts.values()), desc="questions", unit="question", dynamic_ncols=True)
     for hops, count in counts.items():
         rng = generator(seed, "draw", hops)
         owed: dict[str, Counter] = defaultdict(Counter)
-        metapaths = [name for name, kind in METAPATHS.items() if kind.hops == hops and roots[kind.root]]
-        wanted, idle = len(questions) + count, 0
+        pools: dict[str, Seeds] = {}
+        for name, kind in METAPATHS.items():
+            if kind.hops == hops and kind.scenario == scenario:
+                if scenario:
+                    pools[name] = seeds(graph, supported(graph, name), rare_factor, alpha)
+                elif kind.root not in by_type:
+                    by_type[kind.root] = seeds(graph, graph.of_type(kind.root), rare_factor, alpha)
+                pools[name] = pools[name] if scenario else by_type[kind.root]
+        metapaths = [name for name, pool in pools.items() if pool.names]
+        wanted, idle, vain = len(questions) + count, 0, Counter()
         while metapaths and len(questions) < wanted and idle < patience:
             idle += 1
             metapath = pick(rng, metapaths)
-            root_type = METAPATHS[metapath].root
-            i = int(np.searchsorted(cumulative[root_type][:-1], rng.random(), side="right"))
-            even.append(rare[root_type].mean())
-            drawn.append(rare[root_type][i])
-            query = draw_query(graph, metapath, roots[root_type][i], rng)
+            pool = pools[metapath]
+            i = pool.draw(rng)
+            even.append(pool.rare.mean())
+            drawn.append(pool.rare[i])
+            if scenario:
+                vain[metapath] += 1
+                if vain[metapath] > patience // 10:
+                    metapaths.remove(metapath)
+                query = draw_scenario(graph, metapath, pool.names[i], rng, rules)
+            else:
+                query = draw_query(graph, metapath, pool.names[i], rng)
             if isinstance(query, str):
-                rejected[metapath, i, query] = {"code": query, "metapath": metapath, "nodes": [roots[root_type][i]]}
+                rejected[metapath, i, query] = {"code": query, "metapath": metapath, "nodes": [pool.names[i]]}
             elif (key := query.composition) not in questions and key not in rejected:
                 due = owed[METAPATHS[metapath].chain[-1]]
-                question = pose_question(graph, query, generator(seed, key), due)
+                question = pose_question(graph, query, generator(seed, key), due, rules)
                 if isinstance(question, str):
                     rejected[key] = {"code": question, "metapath": metapath, "nodes": list(query.nodes)}
                 else:
                     questions[key], idle = question, 0
+                    vain[metapath] = 0
+                    roots.append(pool.rare[i])
                     due.update(dict.fromkeys(question.options.values(), -1))
                     due[query.nodes[-1]] += 4
+                    progress.update()
+    progress.close()
     posed = list(questions.values())
     report = {
         "questions": dict(Counter(q.provenance["metapath"] for q in posed)),
         "rejected": dict(Counter(record["code"] for record in rejected.values())),
         "rare_even": float(np.mean(even or [0])),
         "rare_drawn": float(np.mean(drawn or [0])),
+        "rare_roots": float(np.mean(roots or [0])),
         "rare_questions": float(np.mean([q.provenance["rare"] for q in posed] or [0])),
     }
     return posed, list(rejected.values()), report
@@ -94,10 +142,9 @@ def combination(question: Question) -> tuple[str, ...]:
     visible root it is the composition itself, since a name cannot be kept from training altogether.
     """
     provenance = question.provenance
-    kind = METAPATHS[provenance["metapath"]]
-    if not kind.clue_relations:
+    if not (clues := provenance["path"][: provenance["chain"][0]]):
         return provenance["metapath"], *provenance["visible"], provenance["answer"]
-    return tuple(sorted(provenance["visible"][: -1 if kind.bridge_relation else None]))
+    return tuple(sorted(edge["tail"] for edge in clues))
 
 
 def _kept_in_training(question: Question) -> set[tuple[str, ...]]:

@@ -1,0 +1,202 @@
+"""The words of a question: a small grammar of openings, noun phrases and asks, in a lay and a clinical register.
+
+Every template keeps {x} inside the sentence or governed by a verb that does not show number: names come as the
+graph has them, singular or plural, with no capital at the start of a sentence. Left out: rewriting by a teacher.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fleming.graph.knowledge_graph import FEATURES, Triple
+from fleming.graph.metapaths import Metapath
+
+REGISTERS = ("clinical", "lay")
+
+
+def surface_forms(table: str) -> dict[str, list[str]]:
+    """Read lines of the form "key: form | form | ..."; several lines of one key add up."""
+    forms: dict[str, list[str]] = {}
+    for line in table.strip().splitlines():
+        key, alternatives = line.split(": ", 1)
+        forms.setdefault(key, []).extend(alternatives.split(" | "))
+    return forms
+
+
+def pick(rng: np.random.Generator, items):
+    return items[int(rng.integers(len(items)))]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return "a", "a and b" or "a, b and c"."""
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+
+
+WORDING = surface_forms("""
+opening: A patient has {clues}. | A patient presents with {clues}. | Someone comes to the clinic with {clues}.
+opening: The doctor notes {clues}. | The chart lists {clues}. | My mother was found to have {clues}.
+opening: A man is seen for {clues}.
+hidden root: the underlying disease | this disease | the likely disease | the disease behind this
+bridge: the drug for {x} | the drug that treats {x} | the drug used in {x} | the medicine for {x}
+bridge by: the drug that treats {x} by {clue} | the drug acting by {clue} in {x}
+bridge by: the drug for {x} that works by {clue} | the medicine that helps in {x} by {clue}
+treated_by: Which drug treats {x}? | Which drug is used for {x}? | Which medicine helps against {x}?
+treated_by: What would a doctor prescribe for {x}? | What is given to treat {x}? | Which of these drugs fits {x}?
+diagnosed_by: Which test confirms {x}? | Which test is used to diagnose {x}?
+diagnosed_by: Which test should be ordered to prove {x}? | How would a doctor confirm {x}?
+diagnosed_by: What is done to diagnose {x}? | Which of these tests detects {x}?
+caused_by: What causes {x}? | Which mechanism underlies {x}? | What is the cause of {x}? | Which process leads to {x}?
+caused_by: What goes wrong in {x}? | Which of these mechanisms explains {x}?
+has_symptom: Which symptom can {x} cause? | Which symptom fits {x}? | What might a patient with {x} complain of?
+has_symptom: What can people with {x} feel? | Which complaint belongs to {x}? | Which of these symptoms occurs in {x}?
+has_finding: Which finding fits {x}? | What can be found in a patient with {x}? | What would a doctor look for in {x}?
+has_finding: Which sign speaks for {x}? | Which finding belongs to {x}? | Which of these findings occurs in {x}?
+has_mechanism: How does {x} act? | How does {x} work? | What is the mechanism of {x}? | By which action does {x} help?
+has_mechanism: What does {x} do in the body? | Which of these actions explains {x}?
+contraindicated_in: In which condition must one avoid {x}? | When is {x} contraindicated?
+contraindicated_in: Which condition rules out {x}? | Which condition speaks against {x}?
+contraindicated_in: Which condition makes one avoid {x}? | Which condition must be excluded before giving {x}?
+has_adverse_effect: Which adverse effect comes from {x}? | Which side effect belongs to {x}?
+has_adverse_effect: Which harm can come from {x}? | Which side effect is known for {x}?
+has_adverse_effect: What should one watch for with {x}? | Which of these problems can follow {x}?
+^treated_by: Which disease does {x} treat? | Which disease is treated with {x}? | For which disease is {x} used?
+^treated_by: A patient takes {x}. Which disease is this drug for? | Which illness does {x} help against?
+^treated_by: A doctor prescribes {x}. Which disease fits?
+^diagnosed_by: Which disease can {x} confirm? | Which disease is diagnosed by {x}? | For which disease is {x} ordered?
+^diagnosed_by: A doctor orders {x}. Which disease is suspected? | Which illness can {x} detect?
+^diagnosed_by: Which diagnosis rests on {x}?
+^caused_by: Which disease is caused by {x}? | Which disease comes from {x}? | Which disease is explained by {x}?
+^caused_by: Which illness has {x} as its cause? | Which disease results from {x}?
+^caused_by: Think of {x}. Which disease can follow?
+^has_symptom: Which disease can cause {x}? | Which disease fits {x}?
+^has_symptom: A patient complains of {x}. Which disease can explain it?
+^has_symptom: I have {x}. Which of these diseases could it be? | Which illness is known for {x}?
+^has_symptom: Which disease has {x} as a symptom?
+^has_finding: Which disease can show {x}? | Which disease fits {x}? | A doctor finds {x}. Which disease can explain it?
+^has_finding: They found {x}. Which of these diseases could it be? | Which illness is known for {x}?
+^has_finding: Which disease has {x} as a finding?
+^has_mechanism: Which drug acts by {x}? | Which drug works through {x}? | Which medicine helps by {x}?
+^has_mechanism: A drug is wanted that acts by {x}. Which one? | Which of these drugs has {x} as its action?
+^has_mechanism: Which drug is known for {x}?
+^contraindicated_in: Which drug must be avoided in {x}? | Which drug is contraindicated in {x}?
+^contraindicated_in: Which medicine is unsafe with {x}? | A patient has {x}. Which drug must not be given?
+^contraindicated_in: I have {x}. Which of these drugs should I not take? | Which drug cannot be given in {x}?
+^has_adverse_effect: Which drug can cause {x}? | Which drug has {x} as an adverse effect?
+^has_adverse_effect: Which medicine is known for {x}? | A patient on treatment gets {x}. Which drug can be the reason?
+^has_adverse_effect: I got {x} from a medicine. Which one could it be? | Which of these drugs has {x} as a side effect?
+associated_gene: Which gene is associated with {x}? | Variants in which gene are linked to {x}?
+associated_gene: Sequencing of which gene is most likely to explain {x}? | Which of these genes is altered in {x}?
+associated_gene: Which gene would a geneticist look at first for {x}? | In which gene is the fault behind {x} found?
+inherited_as: How is {x} inherited? | What is the mode of inheritance of {x}? | Which mode of inheritance fits {x}?
+inherited_as: In what way does {x} run in a family? | How is {x} passed on to children?
+inherited_as: A family asks how {x} is passed on. What applies?
+located_in: Which part of the body does {x} affect? | Where in the body does {x} lie? | Which organ or site fits {x}?
+located_in: Which structure is involved in {x}? | At which site is {x} found? | Where does {x} do its harm?
+subtype_of: To which class of drugs does {x} belong? | Which class of drugs includes {x}?
+subtype_of: What kind of drug is {x}? | Which drug class fits {x}? | Under which class is {x} listed?
+subtype_of: Into which pharmacologic class does {x} fall?
+targets: On which gene's product does {x} act? | Which of these is a molecular target of {x}?
+targets: The product of which gene is bound by {x}? | Which target does {x} have?
+targets: What does {x} bind to? Name the gene of the target. | Which gene encodes a target of {x}?
+^targets: Which drug acts on the product of {x}? | Which of these drugs has {x} as a target?
+^targets: Which drug binds the product of {x}? | Which medicine works on what {x} encodes?
+^targets: The product of {x} is a target of which drug? | Which drug is directed at the product of {x}?
+participates_in: In which process does {x} take part? | Which of these processes involves {x}?
+participates_in: Which process would suffer first from a fault in {x}? | To which process does {x} belong?
+participates_in: What is {x} needed for in the cell or the body? | Which biological process fits {x}?
+interacts_with: With which drug does {x} interact? | Which drug should not be added to {x} without thought?
+interacts_with: Which of these drugs interacts with {x}? | Beside {x}, which drug calls for caution?
+interacts_with: Which drug changes the effect of {x}? | Which combination with {x} is a known interaction?
+^associated_gene: Which other disease is linked to {x}? | Variants in {x} can also cause which disease?
+^associated_gene: Which of these diseases shares {x} as its gene? | Which other disorder goes back to {x}?
+^associated_gene: Which further disease should come to mind with {x}? | What else can a fault in {x} lead to?
+hidden drug: this drug | the medicine in question | the drug that was given | the likely drug
+noun treated_by: the drug for {x} | the drug that treats {x} | the drug used in {x} | the medicine for {x}
+noun ^treated_by: the disease that {x} treats | the disease for which {x} is used | the illness helped by {x}
+noun associated_gene: the gene linked to {x} | the gene behind {x} | the gene that is altered in {x}
+noun ^associated_gene: another disease linked to {x} | a different disorder that goes back to {x}
+noun targets: the target of {x} | the gene whose product {x} acts on
+clause has_mechanism: acting by {x} | working through {x}
+clause targets: acting on {x} | directed at {x}
+clause subtype_of: from the class of {x} | listed under {x}
+clause has_adverse_effect: known to cause {x} | with {x} among its adverse effects
+clause contraindicated_in: to be avoided in {x} | contraindicated in {x}
+clause participates_in: involved in {x} | with a part in {x}
+clause has_symptom: marked by {x} | with {x} among its symptoms
+clause has_finding: marked by {x} | with {x} among its findings
+clause has_lab: with {x} in the laboratory | marked by {x}
+clause inherited_as: with {x} | following {x}
+clause has_onset: with {x} | of {x}
+which: Choose the one {clauses}. | The one in question is {clauses}. | Look for the one {clauses}.
+which: Of several, the one {clauses} is meant.
+opening disease clinical: A patient presents with {clues}. | Examination and history reveal {clues}.
+opening disease clinical: The chart of a newly referred patient lists {clues}. | A work-up documents {clues}.
+opening disease clinical: The referral letter mentions {clues}. | On the ward round a patient is discussed with {clues}.
+opening disease lay: My doctor told me that I have {clues}. | Someone in our family has {clues}.
+opening disease lay: A friend of mine was found to have {clues}. | A relative of ours lives with {clues}.
+opening disease lay: We were told about {clues} after the tests. | The report that we got names {clues}.
+opening drug clinical: Among the reported adverse effects of a patient's medication are {clues}.
+opening drug clinical: A drug's label warns of {clues}. | A drug chart is reviewed because of {clues}.
+opening drug clinical: Pharmacovigilance links a drug to {clues}. | After a new prescription a patient develops {clues}.
+opening drug clinical: A drug is stopped because of {clues}.
+opening drug lay: The leaflet in the box warns of {clues}. | My medicine can give people {clues}.
+opening drug lay: I was warned that my tablets may cause {clues}. | Since the new medicine I have noticed {clues}.
+opening drug lay: People who take a certain drug report {clues}. | The pharmacist told me to watch for {clues}.
+clue inherited_as clinical: The pedigree fits {x}. | Family history points to {x}.
+clue inherited_as lay: The family was told that it shows {x}. | The way it runs in the family was called {x}.
+clue has_onset clinical: The course is one of {x}. | The notes record {x}.
+clue has_onset lay: The letter speaks of {x}. | The doctors call the start {x}.
+clue has_mechanism clinical: It acts by {x}. | Its action is {x}.
+clue has_mechanism lay: It is said to work by {x}. | The leaflet explains that it works by {x}.
+clue targets clinical: It acts on {x}. | One of its targets is {x}.
+clue targets lay: It is said to act on {x}. | The leaflet says that it acts on {x}.
+clue subtype_of clinical: It belongs to {x}. | It is listed under {x}.
+clue subtype_of lay: The leaflet lists it under {x}. | It is said to be one of {x}.
+clue contraindicated_in clinical: It must not be given in {x}. | It is contraindicated in {x}.
+clue contraindicated_in lay: People with {x} must not take it. | It is not for people with {x}.
+""")
+LISTED = {"disease": FEATURES, "drug": ("has_adverse_effect",)}  # clues that the opening names; others get a sentence
+
+
+def word_basic(
+    kind: Metapath, root: str, root_clues: Sequence[Triple], bridge_clue: Triple | None, rng: np.random.Generator
+) -> str:
+    """Return the stem of a basic question."""
+    opening, subject = "", root
+    if root_clues:
+        names = [root_clues[i][2] for i in rng.permutation(len(root_clues))]
+        opening = pick(rng, WORDING["opening"]).format(clues=listed(names)) + " "
+        subject = pick(rng, WORDING["hidden root"])
+    if bridge_clue:
+        subject = pick(rng, WORDING["bridge by"]).format(x=subject, clue=bridge_clue[2])
+    elif len(kind.chain) > 1:
+        subject = pick(rng, WORDING["bridge"]).format(x=subject)
+    return opening + pick(rng, WORDING[kind.chain[-1]]).format(x=subject)
+
+
+def word_scenario(
+    kind: Metapath, clues: Mapping[int, Sequence[Triple]], register: str, rng: np.random.Generator
+) -> str:
+    """Return the stem of a scenario; `clues` are the visible edges of each node, by its place on the path."""
+    names, sentences = [], []
+    for i in rng.permutation(len(clues[0])):
+        _, relation, tail = clues[0][i]
+        if relation in LISTED[kind.root]:
+            names.append(tail)
+        else:
+            sentences.append(pick(rng, WORDING[f"clue {relation} {register}"]).format(x=tail))
+    sentences.insert(0, pick(rng, WORDING[f"opening {kind.root} {register}"]).format(clues=listed(names)))
+
+    def described(place: int) -> str:
+        chosen = clues.get(place, ())
+        return listed([pick(rng, WORDING[f"clause {relation}"]).format(x=tail) for _, relation, tail in chosen])
+
+    subject = pick(rng, WORDING["hidden root" if kind.root == "disease" else f"hidden {kind.root}"])
+    for place, step in enumerate(kind.chain[:-1], 1):
+        subject = pick(rng, WORDING[f"noun {step}"]).format(x=subject)
+        if clues.get(place):
+            subject += f" ({described(place)})"  # in brackets: whatever follows, it belongs to what stands before
+    sentences.append(pick(rng, WORDING[kind.chain[-1]]).format(x=subject))
+    if clues.get(len(kind.chain)):
+        sentences.append(pick(rng, WORDING["which"]).format(clauses=described(len(kind.chain))))
+    return " ".join(sentences)
