@@ -68,6 +68,12 @@ def _nan_is_null(constant: str) -> None:
         raise ValueError(f"{constant} is not a finite number")
 
 
+_DECODERS = {  # made once: json.loads would make one a record
+    nan_is_null: json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=constant)
+    for nan_is_null, constant in ((True, _nan_is_null), (False, _finite))
+}
+
+
 def parse_json(data: bytes, where: str, nan_is_null: bool = False) -> Any:
     """Return the JSON value, or raise InputError beginning with `where`: strict UTF-8, no key twice, finite numbers.
 
@@ -77,8 +83,7 @@ def parse_json(data: bytes, where: str, nan_is_null: bool = False) -> Any:
         raise InputError(f"{where}: one JSON value of over {MAX_BYTES >> 20} MiB; expected one record a line")
     try:
         text = data.decode("utf-8")
-        constant = _nan_is_null if nan_is_null else _finite
-        value = json.loads(text, object_pairs_hook=_object, parse_float=_finite, parse_constant=constant)
+        value = _DECODERS[nan_is_null].decode(text)
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair could not be written again
     except (ValueError, RecursionError) as error:

@@ -5,6 +5,7 @@ numbered along the path. Everything is proved within the graph alone (closed wor
 counts as false, so a certificate is as good as the graph is complete.
 """
 
+import functools
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,8 +17,8 @@ from fleming.text import name_key
 
 Term = str | int
 Triple = tuple[Term, str, Term]
-NEAREST = 200  # competitors looked at, those that share the most
-PATHS = 64  # of each, so many paths
+NEAREST, PATHS = 200, 64  # competitors looked at, those that share the most; of each, so many paths
+NEAREST_OF_HUBS, PATHS_OF_HUBS = 60, 16  # the same for scenarios, on graphs where thousands share an edge
 ONE_VALUE = ("inherited_as", "associated_gene")  # a disease mostly has one
 
 
@@ -49,10 +50,12 @@ def solutions(graph: KnowledgeGraph, pattern: Sequence[Triple], node: int) -> li
     return sorted({bound[node] for bound in bindings(graph, known, {})})
 
 
-def look_alikes(graph: KnowledgeGraph, name: str, through: Iterable[Triple]) -> dict[str, list[Triple]]:
+def look_alikes(
+    graph: KnowledgeGraph, name: str, through: Iterable[Triple], nearest: int = NEAREST
+) -> dict[str, list[Triple]]:
     """Return who shares an edge of `name` (its other end and relation), each with its own copies of those edges.
 
-    Of more than NEAREST only those are kept that share the most, the earliest first where equally many.
+    Of more than `nearest` only those are kept that share the most, the earliest first where equally many.
     """
     shared: dict[str, list[Triple]] = defaultdict(list)
     for head, relation, tail in through:
@@ -62,8 +65,8 @@ def look_alikes(graph: KnowledgeGraph, name: str, through: Iterable[Triple]) -> 
         else:
             for rival in graph.tails(head, relation):
                 shared[rival].append((head, relation, rival))
-    if len(shared) > NEAREST:
-        kept = set(sorted(shared, key=lambda rival: -len(shared[rival]))[:NEAREST])
+    if len(shared) > nearest:
+        kept = set(sorted(shared, key=lambda rival: -len(shared[rival]))[:nearest])
         return {rival: edges for rival, edges in shared.items() if rival in kept}
     return dict(shared)
 
@@ -130,35 +133,38 @@ def certified_distractors(
     def turn(option: str) -> tuple[float, float]:
         return -owed.get(option, 0.0), rng.random()
 
-    rivals = look_alikes(graph, nodes[0], clues or graph.incident(nodes[0]))
+    nearest, most = (NEAREST_OF_HUBS, PATHS_OF_HUBS) if min_shared else (NEAREST, PATHS)
+    rivals = look_alikes(graph, nodes[0], clues or graph.incident(nodes[0]), nearest)
     candidates = []
     for rival, shared in rivals.items():
-        paths = list(itertools.islice(walks(graph, rival, chain), PATHS))
+        paths = list(itertools.islice(walks(graph, rival, chain), most))
         order = sorted(range(len(paths)), key=lambda i: turn(paths[i][-1]))
         # A competitor's second option comes after every other competitor's first.
         candidates += [(place, -len(shared), turn(paths[i][-1]), paths[i], shared) for place, i in enumerate(order)]
 
-    def proposals() -> Iterator[tuple[str, list[Triple], int]]:
-        """Yield (option, triples that bear on it, how many visible edges its path has)."""
+    def proposals() -> Iterator[tuple[str, tuple[str, ...], list[Triple]]]:
+        """Yield (option, the competitor's path to it if there is one, edges that it shares)."""
         for *_, path, shared in sorted(candidates, key=lambda c: c[:3]):
-            steps = [chain_triple(*step) for step in zip(path, chain, path[1:], strict=False)]
-            needed = instantiate(pattern, path)
-            visible = sum(is_visible(part) and graph.has(*t) for part, t in zip(pattern, needed, strict=True))
-            yield path[-1], [*shared, *steps, *needed], visible
+            yield path[-1], path, shared
         if min_shared:
             return
         similar = look_alikes(graph, answer, graph.incident(answer))
         for option, shared in sorted(similar.items(), key=lambda item: (-len(item[1]), turn(item[0]))):
-            yield option, shared, 0
+            yield option, (), shared
         for option in sorted(graph.of_type(answer_type), key=turn):
-            yield option, [], 0
+            yield option, (), []
 
     certificates = []
-    for option, triples, visible in proposals():
-        if option in used or graph.entities[option].type != answer_type or visible < min_shared:
+    for option, path, triples in proposals():
+        if option in used or graph.entities[option].type != answer_type or (apart and _bare(option) in seen):
             continue
-        if apart and _bare(option) in seen:
-            continue
+        if path:
+            needed = instantiate(pattern, path)
+            visible = (graph.has(*t) for part, t in zip(pattern, needed, strict=True) if is_visible(part))
+            if min_shared and sum(visible) < min_shared:
+                continue
+            steps = [chain_triple(*step) for step in zip(path, chain, path[1:], strict=False)]
+            triples = [*triples, *steps, *needed]
         # The option in the answer's place on the true path: one of these is what it lacks.
         proof = [t for part, t in zip(pattern, instantiate(pattern, [*nodes[:-1], option]), strict=True)
                  if len(nodes) - 1 in (part[0], part[2])]  # fmt: skip
@@ -202,6 +208,7 @@ def ground(graph: KnowledgeGraph, triple: tuple[str, str, str]) -> str | None:
     return "other_value" if relation in ONE_VALUE and graph.tails(head, relation) else "absent"
 
 
+@functools.lru_cache(100_000)
 def _bare(name: str) -> str:
     """A name without what tells one numbered form from another: "type 2", "IIIb", "14"."""
     return " ".join(word for word in name_key(name).split() if len(word) > 3 and word != "type") or name_key(name)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fleming.files import read_jsonl, write_jsonl
-from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
+from fleming.graph.knowledge_graph import Entity, Evidence, KnowledgeGraph
 from fleming.graph.sources.records import Origin
 from model.errors import InputError
 
@@ -19,7 +19,7 @@ def save_graph(graph: KnowledgeGraph, path: str | os.PathLike) -> None:
 
     An edge's evidence names its origin by number: a file's name stands once, not a million times.
     """
-    number = {origin: i for i, origin in enumerate(graph.origins)}
+    number = {id(origin): i for i, origin in enumerate(graph.origins)}
 
     def records() -> Iterator[dict[str, Any]]:
         for i, origin in enumerate(graph.origins):
@@ -27,7 +27,7 @@ def save_graph(graph: KnowledgeGraph, path: str | os.PathLike) -> None:
         for entity in graph.entities.values():
             yield {"kind": "entity", **dataclasses.asdict(entity)}
         for edge in graph.edges():
-            evidence = [[number[e.origin], e.record, e.end, e.confidence, e.note] for e in edge.evidence]
+            evidence = [[number[id(e.origin)], *e[1:]] for e in edge.evidence]
             fact = {"head": edge.head, "relation": edge.relation, "tail": edge.tail, "negated": edge.negated}
             yield {"kind": "edge", **fact, "evidence": evidence}
 
@@ -39,6 +39,7 @@ _FIELDS = {
     "entity": {"kind": str, "name": str, "type": str, "rare": bool, "synonyms": list, "ids": list},
     "edge": {"kind": str, "head": str, "relation": str, "tail": str, "negated": bool, "evidence": list},
 }
+_SHAPES = {kind: (tuple(fields), tuple(fields.values())) for kind, fields in _FIELDS.items()}
 _EVIDENCE = (int, int, int, float, str)
 
 
@@ -48,28 +49,29 @@ def load_graph(path: str | os.PathLike) -> KnowledgeGraph:
     origins: list[Origin] = []
     for where, record in read_jsonl(path):
         kind = record.get("kind")
-        fields = _FIELDS.get(kind) if isinstance(kind, str) else None
-        if fields is None or {key: type(value) for key, value in record.items()} != fields:
+        shape = _SHAPES.get(kind) if isinstance(kind, str) else None
+        if shape is None or (tuple(record), tuple(map(type, record.values()))) != shape:
             expected = " or ".join(f"{kind} with {', '.join(list(f)[1:])}" for kind, f in _FIELDS.items())
             raise InputError(f"{where}: expected kind {expected}; found {str(record)[:120]}")
-        del record["kind"]
+        _, *values = record.values()
         if kind == "edge":
-            evidence = []
-            for row in record["evidence"]:
+            *fact, rows = values
+            for row in rows:
                 known = isinstance(row, list) and tuple(map(type, row)) == _EVIDENCE and 0 <= row[0] < len(origins)
-                if not known or not all(-1 <= n < 2**31 for n in row[1:3]):
+                if not known or not (-1 <= row[1] < 2**31 and -1 <= row[2] < 2**31):
                     raise InputError(
                         f"{where}: evidence must be [origin, record, end, confidence, note], found {str(row)[:80]}"
                     )
-                evidence.append(Evidence(origins[row[0]], *row[1:]))
-            graph.add_edge(Edge(record["head"], record["relation"], record["tail"], evidence, record["negated"]), where)
+            evidence = [Evidence(origins[row[0]], *row[1:]) for row in rows]
+            graph.add_fact(*fact, evidence, where)
         elif kind == "entity":
-            names = {field: tuple(record[field]) for field in ("synonyms", "ids")}
-            if not all(isinstance(name, str) for listed in names.values() for name in listed):
+            *named, synonyms, ids = values
+            if not all(isinstance(name, str) for name in (*synonyms, *ids)):
                 raise InputError(f"{where}: synonyms and ids must be texts, found {str(record)[:120]}")
-            graph.add_entity(Entity(**{**record, **names}), where)
+            graph.add_entity(Entity(*named, tuple(synonyms), tuple(ids)), where)
         else:
-            if record.pop("number") != len(origins):
+            number, *origin = values
+            if number != len(origins):
                 raise InputError(f"{where}: origins must be numbered 0, 1, 2 ..., found {str(record)[:120]}")
-            origins.append(Origin(**record))
+            origins.append(Origin(*origin))
     return graph

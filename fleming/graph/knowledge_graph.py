@@ -10,7 +10,7 @@ import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -95,8 +95,7 @@ class Entity:
     """CURIEs of the records that were joined into it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One record of one source that states an edge."""
 
     origin: Origin
@@ -109,7 +108,8 @@ class Evidence:
     """The sentence, or what else the record says."""
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.origin._asdict(), **{f: getattr(self, f) for f in ("record", "end", "confidence", "note")}}
+        own = self._asdict()
+        return {**own.pop("origin")._asdict(), **own}
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class KnowledgeGraph:
         self._names: list[str] = []
         self._types: dict[str, list[str]] = {}
         self._relation: dict[str, int] = {}
-        self._origin: dict[Origin, int] = {}
+        self._origin: dict[int, int] = {}  # id of an origin that self.origins keeps alive -> its number
         self._place: dict[int, int] = {}  # packed (head, tail, relation, negated) -> edge
         self._columns = tuple(array("i") for _ in range(4))  # head, relation, tail, negated [edges]
         self._support = tuple(array(c) for c in "iiiifi")  # edge, origin, record, end, confidence, note [evidence]
@@ -194,11 +194,17 @@ class KnowledgeGraph:
 
     def add_edge(self, edge: Edge, where: str) -> None:
         """Add a fact. InputError, naming `where`, for an end that is no entity or a fact stated twice."""
-        for name in (edge.head, edge.tail):
-            if name not in self.entities:
-                raise InputError(f"{where}: {edge.relation} names {name!r}, which is no entity of the graph")
-        if not self.support(*edge.triple, edge.negated, edge.evidence):
-            raise InputError(f"{where}: the fact {edge.head!r} {edge.relation} {edge.tail!r} is stated twice")
+        self.add_fact(*edge.triple, edge.negated, edge.evidence, where)
+
+    def add_fact(
+        self, head: str, relation: str, tail: str, negated: bool, evidence: Iterable[Evidence], where: str
+    ) -> None:
+        """Do as `add_edge` does, without the object."""
+        if head not in self._number or tail not in self._number:
+            name = tail if head in self._number else head
+            raise InputError(f"{where}: {relation} names {name!r}, which is no entity of the graph")
+        if not self.support(head, relation, tail, negated, evidence):
+            raise InputError(f"{where}: the fact {head!r} {relation} {tail!r} is stated twice")
 
     def support(
         self, head: str, relation: str, tail: str, negated: bool = False, evidence: Iterable[Evidence] = ()
@@ -214,22 +220,27 @@ class KnowledgeGraph:
         place = self._place.setdefault(_pack(h, r, t, negated), len(self._place))
         new = place == len(self._columns[0])
         if new:
-            for column, value in zip(self._columns, (h, r, t, negated), strict=True):
-                column.append(value)
+            heads, relations, tails, negations = self._columns
+            heads.append(h)
+            relations.append(r)
+            tails.append(t)
+            negations.append(negated)
             if self._cached or self._steps is not None:
                 self._forget()
         edges, origins, records, ends, confidences, notes = self._support
-        for e in evidence:
-            number = self._origin.get(e.origin)
+        for origin, record, end, confidence, note in evidence:
+            number = self._origin.get(
+                id(origin)
+            )  # by identity: hashing four texts a fact would take as long as all else
             if number is None:
-                number = self._origin[e.origin] = len(self.origins)
-                self.origins.append(e.origin)
+                number = self._origin[id(origin)] = len(self.origins)
+                self.origins.append(origin)
             edges.append(place)
             origins.append(number)
-            records.append(e.record)
-            ends.append(e.end)
-            confidences.append(e.confidence)
-            notes.append(self._notes.setdefault(e.note, len(self._notes)))
+            records.append(record)
+            ends.append(end)
+            confidences.append(confidence)
+            notes.append(self._notes.setdefault(note, len(self._notes)))
         return new
 
     # looking up
