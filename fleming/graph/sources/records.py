@@ -73,6 +73,9 @@ AUTHORITIES = {
     "drugbank": "DRUGBANK",
     "entrez": "NCBIGENE",
     "ncbigene": "NCBIGENE",
+    "snomedct_us": "SNOMEDCT",
+    "snomed_ct": "SNOMEDCT",
+    "sctid": "SNOMEDCT",
 }
 
 
