@@ -3,6 +3,7 @@
 What is stated, implied, open, denied and disputed is worked out here from the lines of the file by plain sets.
 """
 
+import itertools
 import json
 import lzma
 import unicodedata
@@ -110,17 +111,16 @@ def faults(facts, question, min_shared):
     for place, triple in enumerate(path):
         if place not in chain:
             clues[sum(place > c for c in chain)].append(triple)
-    if [t for _, _, t in sum(clues.values(), [])] != p["visible"] or not 2 <= len(clues[0]):
+    every_clue = list(itertools.chain(*clues.values()))
+    if [t for _, _, t in every_clue] != p["visible"] or not len(clues[0]) >= 2:
         found.append("what is visible")
     # Every node is the only one that fits, even if all that is open held.
     fit = set.intersection(*(facts.everyone(r, t) for _, r, t in clues[0]))
     if fit != {nodes[0]}:
         found.append(f"the root could be {sorted(fit)[:3]}")
     for i, step in enumerate(steps, 1):
-        if step.startswith("^"):
-            onward = facts.heads[step[1:], nodes[i - 1]]
-        else:
-            onward = facts.tails[nodes[i - 1], step]
+        here = nodes[i - 1]
+        onward = facts.heads[step[1:], here] if step.startswith("^") else facts.tails[here, step]
         fit = {n for n in onward if all(facts.open(n, r, t) for _, r, t in clues[i])}
         if fit != {nodes[i]}:
             found.append(f"node {i} could be {sorted(fit)[:3]}")
@@ -146,11 +146,11 @@ def faults(facts, question, min_shared):
             found.append(f"{option}: shares what is not so")
         if any(facts.open(*t) and not facts.denied(*t) for t in violates) or violates[-1] not in needed:
             found.append(f"{option}: violates what may be so")
-        seen = {(r, t) for _, r, t in sum(clues.values(), [])}
+        seen = {(r, t) for _, r, t in every_clue}
         if sum((r, t) in seen for _, r, t in shares) < min_shared:
             found.append(f"{option}: shares too little")
         head, relation, tail = violates[-1]
-        other = relation in ("inherited_as", "associated_gene") and facts.tails.get((head, relation))
+        other = relation in ("inherited_as", "associated_gene") and len(facts.tails.get((head, relation), ())) == 1
         ground = "contradicted" if facts.denied(head, relation, tail) else "other_value" if other else "absent"
         if c["ground"] != ground:
             found.append(f"{option}: ground {c['ground']}, expected {ground}")

@@ -7,7 +7,8 @@ stated and denied goes into the trajectory's checks. Some trajectories take a wr
 
 import numpy as np
 
-from fleming.graph.knowledge_graph import FEATURES, KnowledgeGraph
+from fleming.graph.knowledge_graph import KnowledgeGraph
+from fleming.graph.vocabulary import FEATURES
 from fleming.graph.wording import pick, surface_forms
 from fleming.prompt import question_messages
 from fleming.records import Question, Trajectory

@@ -19,7 +19,7 @@ Term = str | int
 Triple = tuple[Term, str, Term]
 NEAREST, PATHS = 200, 64  # competitors looked at, those that share the most; of each, so many paths
 NEAREST_OF_HUBS, PATHS_OF_HUBS = 60, 16  # the same for scenarios, on graphs where thousands share an edge
-ONE_VALUE = ("inherited_as", "associated_gene")  # a disease mostly has one
+ONE_VALUE = ("inherited_as", "associated_gene")  # where a disease has just one, another is taken for known not to hold
 
 
 def bindings(graph: KnowledgeGraph, pattern: Sequence[Triple], bound: dict[int, str]) -> Iterator[dict[int, str]]:
@@ -117,8 +117,8 @@ def certified_distractors(
     Each certificate is {"option", "shares": triples that competitor and truth have in common or that lead from the
     competitor to the option, all in the graph, "violates": triples that the option would need and the graph lacks,
     "ground"}. The last violated one, from the unique true path to the option, is a proof by itself, and `ground` says
-    how sure: "contradicted", a source says that it does not hold; "other_value", of a relation that rarely has two
-    values the graph has another; "absent", the graph just lacks it, which `exclude_open` refuses. `apart` also
+    how sure: "contradicted", a source says that it does not hold; "other_value", of a relation that mostly has one
+    value the graph has just one, another; "absent", the graph just lacks it, which `exclude_open` refuses. `apart` also
     refuses options that are a form of the answer or of one another. Needs unique hidden nodes.
     """
     answer = nodes[-1]
@@ -205,7 +205,7 @@ def ground(graph: KnowledgeGraph, triple: tuple[str, str, str]) -> str | None:
     if graph.possible(*triple):
         return None
     head, relation, _ = triple
-    return "other_value" if relation in ONE_VALUE and graph.tails(head, relation) else "absent"
+    return "other_value" if relation in ONE_VALUE and len(graph.tails(head, relation)) == 1 else "absent"
 
 
 @functools.lru_cache(100_000)

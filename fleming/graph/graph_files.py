@@ -40,7 +40,7 @@ _FIELDS = {
     "edge": {"kind": str, "head": str, "relation": str, "tail": str, "negated": bool, "evidence": list},
 }
 _SHAPES = {kind: (tuple(fields), tuple(fields.values())) for kind, fields in _FIELDS.items()}
-_EVIDENCE = (int, int, int, float, str)
+_EVIDENCE = (int, int, int, float, float, str)
 
 
 def load_graph(path: str | os.PathLike) -> KnowledgeGraph:
@@ -60,7 +60,8 @@ def load_graph(path: str | os.PathLike) -> KnowledgeGraph:
                 known = isinstance(row, list) and tuple(map(type, row)) == _EVIDENCE and 0 <= row[0] < len(origins)
                 if not known or not (-1 <= row[1] < 2**31 and -1 <= row[2] < 2**31):
                     raise InputError(
-                        f"{where}: evidence must be [origin, record, end, confidence, note], found {str(row)[:80]}"
+                        f"{where}: evidence must be [origin, record, end, confidence, frequency, note], "
+                        f"found {str(row)[:80]}"
                     )
             evidence = [Evidence(origins[row[0]], *row[1:]) for row in rows]
             graph.add_fact(*fact, evidence, where)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from fleming.config import load_config
-from fleming.graph.knowledge_graph import RELATIONS, Edge, Entity, Evidence, KnowledgeGraph
+from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
 from fleming.graph.sources.records import Origin
+from fleming.graph.vocabulary import RELATIONS
 from model.errors import InputError
 
 Names = tuple[str, ...] | None

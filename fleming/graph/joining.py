@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fleming.graph.knowledge_graph import FAMILIES, FEATURES, INVERSES, RELATIONS, Entity, Evidence, KnowledgeGraph
+from fleming.graph.knowledge_graph import Entity, Evidence, KnowledgeGraph
 from fleming.graph.sources.records import Fact, Node, Origin, Skip
+from fleming.graph.vocabulary import FAMILIES, FEATURES, INVERSES, RELATIONS
 from fleming.text import name_key
 from model.errors import InputError
 
@@ -26,6 +27,7 @@ FEATURE_OF = {"symptom": "has_symptom", "lab": "has_lab"}
 TYPED_HEADS = ("has_symptom", "has_finding", "has_lab", "diagnosed_by", "treated_by", "associated_gene", "inherited_as",
                "has_onset", "has_mechanism", "has_adverse_effect", "targets")  # fmt: skip
 EPONYMS = ("syndrome", "disease", "disorder", "sign", "palsy", "anomaly", "reflex", "phenomenon", "test", "tumor")
+NAMED_FIRST = ("disease", "drug", "gene", "drug_class", "anatomy", "test", "mechanism", "action", "symptom", "lab")
 RARE_QUANTILE = 0.25  # of the degrees of a type: what is no better known counts as rare where no source says more
 
 
@@ -48,8 +50,8 @@ class _Records:
         self.relations: dict[str, int] = {}
         self.origins: dict[Origin, int] = {}
         self.notes: dict[str, int] = {"": 0}
-        self.facts = tuple(array(code) for code in "iiiiiiifi")
-        # head, relation, tail, negated, origin, record, end, confidence, note
+        self.facts = tuple(array(code) for code in "iiiiiiiffi")
+        # head, relation, tail, negated, origin, record, end, confidence, frequency, note
 
     def number(self, key: str) -> int:
         place = self.keys.setdefault(key, len(self.nodes))
@@ -80,6 +82,7 @@ class _Records:
             fact.record,
             fact.end,
             fact.confidence,
+            fact.frequency,
             self.notes.setdefault(fact.note, len(self.notes)),
         )
         for column, value in zip(self.facts, row, strict=True):
@@ -235,8 +238,8 @@ def _assemble(records: _Records, clusters: _Clusters, skip: Skip) -> Joined:
         graph.add_entity(Entity(names[c], types[c], rare[c], tuple(known), tuple(ids)), names[c])
     for (h, name, t), row in zip(facts, zip(*records.facts, strict=True), strict=True):
         if h >= 0:
-            _, _, _, negated, origin, record, end, confidence, note = row
-            evidence = (Evidence(origins[origin], record, end, confidence, notes[note]),)
+            _, _, _, negated, origin, record, end, confidence, frequency, note = row
+            evidence = (Evidence(origins[origin], record, end, confidence, frequency, notes[note]),)
             graph.support(names[h], name, names[t], bool(negated), evidence)
     joins = []
     for a, b, kind, through in clusters.joins:
@@ -260,24 +263,46 @@ def _type(types: list[str]) -> str:
 
 
 def _names(nodes: list[Node | None], members: dict[int, list[int]], types: dict[int, str]) -> dict[int, str]:
-    """Return each cluster's name: its first record's, small at the start where it is an ordinary word, unique."""
-    ordinary = set()
+    """Return each cluster's name: its first record's, as it would stand inside a sentence, and unique.
+
+    Where two families have one name, the first of NAMED_FIRST has it as it is, the other with its type behind it.
+    """
+    ordinary, proper = set(), set()  # words seen small anywhere; seen with a capital inside a name that is not a title
     for node in nodes:
         for name in (node.name, *node.synonyms) if node else ():
-            ordinary.update(word for word in name.split() if word.islower())
-    names, taken = {}, set()
-    for c, found in members.items():
-        name = " ".join(nodes[found[0]].name.split())
-        first, _, rest = name.partition(" ")
-        eponym = rest.split(" ")[0].lower() in EPONYMS
-        if types[c] != "gene" and first.istitle() and first.lower() in ordinary and not eponym:
-            name = name[0].lower() + name[1:]
+            rest = name.split()[1:]
+            small = [word for word in rest if word.islower()]
+            ordinary.update(small)
+            if small:
+                proper.update(word for word in rest if word.istitle())
+    names: dict[int, str] = {}
+    taken = set()
+    rank = {kind: i for i, kind in enumerate(NAMED_FIRST)}
+    for c, found in sorted(members.items(), key=lambda item: rank.get(types[item[0]], len(rank))):
+        name = _in_a_sentence(nodes[found[0]], [nodes[i].name for i in found], types[c], ordinary, proper)
         for unique in (name, f"{name} ({types[c].replace('_', ' ')})", f"{name} ({nodes[found[0]].key})"):
             if unique.casefold() not in taken:
                 break
         taken.add(unique.casefold())
         names[c] = unique
     return names
+
+
+def _in_a_sentence(node: Node, others: list[str], kind: str, ordinary: set[str], proper: set[str]) -> str:
+    name = " ".join(node.name.split())
+    if name.isupper() and len(name) > 5:  # OMIM's old entries shout
+        name = next((other for other in others if name_key(other) == name_key(name) and not other.isupper()), name)
+    if node.key.startswith("MESH:") and name.count(", ") == 1:  # MeSH puts the noun first: "Purpura, Schoenlein-Henoch"
+        name = " ".join(reversed(name.split(", ")))
+    if kind == "gene":
+        return name
+    words = name.split(" ")
+    for i, word in enumerate(words):
+        eponym = i + 1 < len(words) and words[i + 1].lower().rstrip(",") in EPONYMS
+        unknown = (kind in PHENOTYPES or kind == "drug") and i == 0 and word.isalpha() and word not in proper
+        if word.istitle() and not eponym and (word.lower() in ordinary or unknown):
+            words[i] = word.lower()
+    return " ".join(words)
 
 
 def _rare(

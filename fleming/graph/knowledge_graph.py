@@ -15,69 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fleming.graph.sources.records import Origin
+from fleming.graph.vocabulary import FEATURES, NOT_IMPLIED
 from model.errors import InputError
-
-# relation -> types of its head and tail; the tail of a step in use may be of another type of the same family
-RELATIONS = {
-    "has_symptom": ("disease", "symptom"),
-    "has_finding": ("disease", "finding"),
-    "diagnosed_by": ("disease", "test"),
-    "treated_by": ("disease", "drug"),
-    "caused_by": ("disease", "mechanism"),
-    "has_mechanism": ("drug", "action"),
-    "contraindicated_in": ("drug", "condition"),
-    "has_adverse_effect": ("drug", "adverse_effect"),
-    "has_lab": ("disease", "lab"),
-    "located_in": ("disease", "anatomy"),
-    "subtype_of": ("disease", "disease"),
-    "risk_factor_of": ("exposure", "disease"),
-    "interacts_with": ("drug", "drug"),
-    "inherited_as": ("disease", "inheritance"),
-    "associated_gene": ("disease", "gene"),
-    "has_onset": ("disease", "onset"),
-    "targets": ("drug", "gene"),
-    "participates_in": ("gene", "process"),
-}
-# names under which sources state a relation from its other end
-INVERSES = {
-    "mechanism_of": "has_mechanism",
-    "adverse_effect_of": "has_adverse_effect",
-    "symptom_of": "has_symptom",
-    "finding_of": "has_finding",
-    "lab_of": "has_lab",
-    "treats": "treated_by",
-    "diagnoses": "diagnosed_by",
-    "causes": "caused_by",
-    "has_subtype": "subtype_of",
-    "gene_of": "associated_gene",
-}
-# type -> family: entities of one family may be one entity under two sources' names, those of two never are
-FAMILIES = {
-    "disease": "disease",
-    "condition": "disease",
-    "symptom": "phenotype",
-    "finding": "phenotype",
-    "lab": "phenotype",
-    "adverse_effect": "phenotype",
-    "drug": "drug",
-    "drug_class": "drug_class",
-    "test": "test",
-    "gene": "gene",
-    "anatomy": "anatomy",
-    "mechanism": "mechanism",
-    "action": "action",
-    "process": "process",
-    "inheritance": "inheritance",
-    "onset": "onset",
-    "exposure": "exposure",
-}
-
-
-# The tail's subtypes count too: who has focal seizures has seizures. Not so for these two: a drug that must be avoided
-# in one form of a disease may be given in another, and subtypes are what is climbed.
-NOT_IMPLIED = ("subtype_of", "contraindicated_in")
-FEATURES = ("has_symptom", "has_finding", "has_lab")  # one relation for what implies what: headache is a symptom, its
-# subtype "worst headache of life" may stand as a finding
 
 Triple = tuple[str, str, str]
 
@@ -104,6 +43,8 @@ class Evidence(NamedTuple):
     end: int = -1
     """In a page, the character before which the span ends."""
     confidence: float = 1.0
+    frequency: float = -1.0
+    """Of a finding: the share of patients who have it, -1 where the source says nothing."""
     note: str = ""
     """The sentence, or what else the record says."""
 
@@ -166,7 +107,8 @@ class KnowledgeGraph:
         self._origin: dict[int, int] = {}  # id of an origin that self.origins keeps alive -> its number
         self._place: dict[int, int] = {}  # packed (head, tail, relation, negated) -> edge
         self._columns = tuple(array("i") for _ in range(4))  # head, relation, tail, negated [edges]
-        self._support = tuple(array(c) for c in "iiiifi")  # edge, origin, record, end, confidence, note [evidence]
+        self._support = tuple(array(c) for c in "iiiiffi")
+        # edge, origin, record, end, confidence, frequency, note [evidence]
         self._notes: dict[str, int] = {"": 0}
         self._forget()
 
@@ -227,8 +169,8 @@ class KnowledgeGraph:
             negations.append(negated)
             if self._cached or self._steps is not None:
                 self._forget()
-        edges, origins, records, ends, confidences, notes = self._support
-        for origin, record, end, confidence, note in evidence:
+        edges, origins, records, ends, confidences, frequencies, notes = self._support
+        for origin, record, end, confidence, frequency, note in evidence:
             number = self._origin.get(
                 id(origin)
             )  # by identity: hashing four texts a fact would take as long as all else
@@ -240,6 +182,7 @@ class KnowledgeGraph:
             records.append(record)
             ends.append(end)
             confidences.append(confidence)
+            frequencies.append(frequency)
             notes.append(self._notes.setdefault(note, len(self._notes)))
         return new
 
@@ -352,13 +295,21 @@ class KnowledgeGraph:
 
     def trust(self, head: str, relation: str, tail: str) -> float:
         """Return the highest confidence of the stated edge's evidence, 0 where there is no edge or no evidence."""
-        if "trust" not in self._cached:
-            trust = np.zeros(len(self), np.float32)
-            np.maximum.at(trust, np.array(self._support[0], dtype=np.int64), np.array(self._support[4]))
-            self._cached["trust"] = trust
+        return self._best(4, head, relation, tail)
+
+    def frequency(self, head: str, relation: str, tail: str) -> float:
+        """Return the highest share of patients that any evidence of the stated edge gives, below 0 where none does."""
+        return self._best(5, head, relation, tail)
+
+    def _best(self, column: int, head: str, relation: str, tail: str) -> float:
+        floor = -1.0 if column == 5 else 0.0
+        if ("best", column) not in self._cached:
+            best = np.full(len(self), floor, np.float32)
+            np.maximum.at(best, np.array(self._support[0], dtype=np.int64), np.array(self._support[column]))
+            self._cached["best", column] = best
         h, r, t = self._number.get(head), self._relation.get(relation), self._number.get(tail)
         place = None if None in (h, r, t) else self._place.get(_pack(h, r, t, False))
-        return 0.0 if place is None else float(self._cached["trust"][place])
+        return floor if place is None else float(self._cached["best", column][place])
 
     def edge(self, head: str, relation: str, tail: str, negated: bool = False) -> Edge:
         """Return the stated edge with its evidence. KeyError where there is none."""
@@ -371,9 +322,9 @@ class KnowledgeGraph:
             order = np.argsort(edges, kind="stable")
             self._cached["evidence"] = order, np.searchsorted(edges[order], np.arange(len(self) + 1)), list(self._notes)
         order, bounds, notes = self._cached["evidence"]
-        _, origins, records, ends, confidences, note = self._support
+        _, origins, records, ends, *shares, note = self._support
         return tuple(
-            Evidence(self.origins[origins[i]], records[i], ends[i], round(confidences[i], 6), notes[note[i]])
+            Evidence(self.origins[origins[i]], records[i], ends[i], *(round(s[i], 6) for s in shares), notes[note[i]])
             for i in order[bounds[place] : bounds[place + 1]].tolist()
         )
 

@@ -7,7 +7,7 @@ steps further, so that 2 to 4 hops must be made; every node on the way is single
 
 from dataclasses import dataclass
 
-from fleming.graph.knowledge_graph import FEATURES, RELATIONS
+from fleming.graph.vocabulary import FEATURES, RELATIONS
 
 
 @dataclass(frozen=True)

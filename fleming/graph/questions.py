@@ -31,6 +31,8 @@ class Rules:
     """Visible edges of the hidden root."""
     min_confidence: float = 0.0
     """Edges of less confidence are not used: neither on the path nor as a clue."""
+    min_frequency: float = 0.3
+    """A finding that is known to be rarer than this among the root's patients is no clue."""
     exclude_open: bool = False
     """Refuse wrong options of which the graph only does not say that they are right."""
 
@@ -163,6 +165,11 @@ def _usable(graph: KnowledgeGraph, triple: Triple, rules: Rules) -> bool:
     return graph.trust(*triple) >= max(rules.min_confidence, 1e-9) and not graph.disputed(*triple)
 
 
+def _plain(name: str) -> bool:
+    """Whether the name is read as what it means: not one that joining.py had to tell from another by its type."""
+    return not name.endswith(")")
+
+
 def _root_clues(
     graph: KnowledgeGraph, root: str, metapath: str, rng: np.random.Generator, rules: Rules
 ) -> list[Triple] | None:
@@ -170,7 +177,8 @@ def _root_clues(
     kind = METAPATHS[metapath]
     edges = [(root, relation, tail) for relation in kind.clue_relations for tail in graph.tails(root, relation)]
     edges = [edges[i] for i in rng.permutation(len(edges))[:LOOKED_AT]]
-    edges = [edge for edge in edges if _usable(graph, edge, rules)]
+    edges = [edge for edge in edges if _usable(graph, edge, rules) and _plain(edge[2])]
+    edges = [edge for edge in edges if not 0 <= graph.frequency(*edge) < rules.min_frequency]
     findings = [edge for edge in edges if edge[1] in LISTED[kind.root]]
     edges = findings[:2] + [edge for edge in edges if edge not in findings[:2]]
     chosen: list[Triple] = []
@@ -198,7 +206,7 @@ def _telling(
     """Return as few edges as tell their head from every rival, none where there is no rival; None where none do."""
     chosen: list[Triple] = []
     edges = [edges[i] for i in rng.permutation(len(edges))[:LOOKED_AT]] if rivals else []
-    edges = [edge for edge in edges if _usable(graph, edge, rules)]
+    edges = [edge for edge in edges if _usable(graph, edge, rules) and _plain(edge[2])]
     while rivals and edges and len(chosen) < SINGLING_OUT:
         left = [{rival for rival in rivals if graph.possible(rival, *edge[1:])} for edge in edges]
         best = min(range(len(edges)), key=lambda i: len(left[i]))

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fleming.graph.knowledge_graph import FEATURES, Triple
+from fleming.graph.knowledge_graph import Triple
 from fleming.graph.metapaths import Metapath
+from fleming.graph.vocabulary import FEATURES
 
 REGISTERS = ("clinical", "lay")
 
@@ -85,8 +86,8 @@ has_adverse_effect: What should one watch for with {x}? | Which of these problem
 ^has_adverse_effect: Which medicine is known for {x}? | A patient on treatment gets {x}. Which drug can be the reason?
 ^has_adverse_effect: I got {x} from a medicine. Which one could it be? | Which of these drugs has {x} as a side effect?
 associated_gene: Which gene is associated with {x}? | Variants in which gene are linked to {x}?
-associated_gene: Sequencing of which gene is most likely to explain {x}? | Which of these genes is altered in {x}?
-associated_gene: Which gene would a geneticist look at first for {x}? | In which gene is the fault behind {x} found?
+associated_gene: Which of these genes is tied to {x}? | Which gene would one look at first for {x}?
+associated_gene: Which gene goes with {x}? | For which of these genes is a link to {x} known?
 inherited_as: How is {x} inherited? | What is the mode of inheritance of {x}? | Which mode of inheritance fits {x}?
 inherited_as: In what way does {x} run in a family? | How is {x} passed on to children?
 inherited_as: A family asks how {x} is passed on. What applies?
@@ -107,15 +108,30 @@ participates_in: What is {x} needed for in the cell or the body? | Which biologi
 interacts_with: With which drug does {x} interact? | Which drug should not be added to {x} without thought?
 interacts_with: Which of these drugs interacts with {x}? | Beside {x}, which drug calls for caution?
 interacts_with: Which drug changes the effect of {x}? | Which combination with {x} is a known interaction?
-^associated_gene: Which other disease is linked to {x}? | Variants in {x} can also cause which disease?
-^associated_gene: Which of these diseases shares {x} as its gene? | Which other disorder goes back to {x}?
-^associated_gene: Which further disease should come to mind with {x}? | What else can a fault in {x} lead to?
+^associated_gene: Which other disease is linked to {x}? | Variants in {x} also go with which disease?
+^associated_gene: Which of these diseases shares {x} as its gene? | To which further disease is {x} linked?
+^associated_gene: Which further disease should come to mind with {x}? | What else can a variant in {x} lead to?
+again ^treated_by: Which other disease is treated with {x}? | Which of these diseases is {x} used for as well?
+again ^treated_by: For which further disease is {x} given? | What else does {x} help against?
+again ^treated_by: Another patient takes {x} too. For which disease? | Which second disease does {x} treat?
 hidden drug: this drug | the medicine in question | the drug that was given | the likely drug
-noun treated_by: the drug for {x} | the drug that treats {x} | the drug used in {x} | the medicine for {x}
-noun ^treated_by: the disease that {x} treats | the disease for which {x} is used | the illness helped by {x}
-noun associated_gene: the gene linked to {x} | the gene behind {x} | the gene that is altered in {x}
-noun ^associated_gene: another disease linked to {x} | a different disorder that goes back to {x}
-noun targets: the target of {x} | the gene whose product {x} acts on
+step treated_by: A drug{c} is prescribed for {x}. | For {x} a doctor chooses a drug{c}.
+step treated_by: Treatment of {x} is begun with a drug{c}.
+step ^treated_by: The reason for {x} was a disease{c}. | With {x} one treats a disease{c}.
+step ^treated_by: A disease{c} is what {x} was given for.
+step again ^treated_by: Another disease{c} is treated with {x} too. | Another disease{c} calls for {x} as well.
+step again ^treated_by: Somebody else takes {x} for another disease{c}.
+step associated_gene: A gene{c} is linked to {x}. | Of the genes that go with {x}, take one{c}.
+step associated_gene: Research ties {x} to a gene{c}.
+step ^associated_gene: Variants in {x} also go with another disease{c}. | A second disease{c} is linked to {x} too.
+step ^associated_gene: Somebody else has a variant in {x} and another disease{c}.
+step targets: Among the targets of {x} is the product of a gene{c}. | What {x} acts on is encoded by a gene{c}.
+step targets: A gene{c} encodes a target of {x}.
+that treated_by: that drug | this medicine | the drug mentioned
+that ^treated_by: that disease | the disease mentioned last
+that associated_gene: that gene | the gene mentioned
+that ^associated_gene: that other disease | the second disease
+that targets: that gene | the gene mentioned last
 clause has_mechanism: acting by {x} | working through {x}
 clause targets: acting on {x} | directed at {x}
 clause subtype_of: from the class of {x} | listed under {x}
@@ -192,11 +208,14 @@ def word_scenario(
         return listed([pick(rng, WORDING[f"clause {relation}"]).format(x=tail) for _, relation, tail in chosen])
 
     subject = pick(rng, WORDING["hidden root" if kind.root == "disease" else f"hidden {kind.root}"])
+    again = "again " if kind.root == "disease" else ""  # the patient's own disease is not the only one any more
     for place, step in enumerate(kind.chain[:-1], 1):
-        subject = pick(rng, WORDING[f"noun {step}"]).format(x=subject)
-        if clues.get(place):
-            subject += f" ({described(place)})"  # in brackets: whatever follows, it belongs to what stands before
-    sentences.append(pick(rng, WORDING[kind.chain[-1]]).format(x=subject))
+        key = again * (step == "^treated_by") + step
+        clause = f" {described(place)}" if clues.get(place) else ""
+        sentences.append(pick(rng, WORDING[f"step {key}"]).format(x=subject, c=clause))
+        subject = pick(rng, WORDING[f"that {step}"])
+    asked = again * (kind.chain[-1] == "^treated_by") + kind.chain[-1]
+    sentences.append(pick(rng, WORDING[asked]).format(x=subject))
     if clues.get(len(kind.chain)):
         sentences.append(pick(rng, WORDING["which"]).format(clauses=described(len(kind.chain))))
     return " ".join(sentences)

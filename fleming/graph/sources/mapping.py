@@ -13,9 +13,9 @@ from pathlib import PurePath
 from typing import Literal
 
 from fleming.config import load_config
-from fleming.graph.knowledge_graph import INVERSES
 from fleming.graph.sources.cells import Form, RecordError, Table
 from fleming.graph.sources.records import Fact, Node, Origin, Skip, curie
+from fleming.graph.vocabulary import INVERSES
 from model.errors import InputError
 
 MAX_RULES = 10_000  # relations remembered: a column that is no relation must not fill the memory

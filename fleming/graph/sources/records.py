@@ -59,6 +59,8 @@ class Fact(NamedTuple):
     """0 to 1, by the kind of evidence."""
     note: str = ""
     """The sentence, or what the record says more: "frequency 3/7; onset Infantile onset"."""
+    frequency: float = -1.0
+    """Of a finding: in which share of patients the source says it occurs, 0 to 1; -1 where it says nothing."""
 
 
 AUTHORITIES = {
