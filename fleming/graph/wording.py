@@ -114,7 +114,7 @@ interacts_with: Which drug changes the effect of {x}? | Which combination with {
 again ^treated_by: Which other disease is treated with {x}? | Which of these diseases is {x} used for as well?
 again ^treated_by: For which further disease is {x} given? | What else does {x} help against?
 again ^treated_by: Another patient takes {x} too. For which disease? | Which second disease does {x} treat?
-hidden drug: this drug | the medicine in question | the drug that was given | the likely drug
+hidden drug: this drug | the medicine in question | the drug at issue | the likely drug
 step treated_by: A drug{c} is prescribed for {x}. | For {x} a doctor chooses a drug{c}.
 step treated_by: Treatment of {x} is begun with a drug{c}.
 step ^treated_by: The reason for {x} was a disease{c}. | With {x} one treats a disease{c}.
