@@ -145,8 +145,8 @@ def collect_votes(
 ) -> list[dict[str, Any]]:
     """Return each question's {"id", "text", "voter", "style", "orders", "votes", "responses"}.
 
-    Asks for what the log lacks. votes: the letter in the file's order, None for an answer that cannot be read. Votes on a question that has changed
-    since are not used.
+    Asks for what the log lacks. votes: the letter in the file's order, None for an answer that cannot be read. Votes
+    on a question that has changed since are not used.
     """
     known: dict[tuple[str, ...], dict[str, Any]] = {}
     common = {"voter": voter.name, "style": answer_style}

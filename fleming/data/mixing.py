@@ -84,12 +84,10 @@ def _apportion(weights: Sequence[int], total: int) -> list[int]:
 
 def _largest(weights: Sequence[int], sizes: Sequence[int], names: Sequence[str]) -> list[int]:
     """Return the counts of the largest total for which every part is large enough."""
-    # A count is its exact share rounded down or up, so no total above `most` fits; from there down to the first.
-    limits = [((size + 1) * sum(weights) - 1) // weight for weight, size in zip(weights, sizes, strict=True) if weight]
-    most = min(*limits, sum(sizes)) if limits else 0
-    for total in range(most, 0, -1):
-        counts = _apportion(weights, total)
-        if all(count <= size for count, size in zip(counts, sizes, strict=True)):
-            return counts
-    empty = next(n for n, weight, size in zip(names, weights, sizes, strict=True) if weight and not size)
-    raise InputError(f"mixing {empty!r}: it has no questions, and its proportion is above 0")
+    drawn_from = [(name, weight, size) for name, weight, size in zip(names, weights, sizes, strict=True) if weight]
+    if empty := [name for name, _, size in drawn_from if not size]:
+        raise InputError(f"mixing {empty[0]!r}: it has no questions, and its proportion is above 0")
+    # A count is its exact share rounded down or up, so no larger total fits; from there down to the first that does.
+    most = min(((size + 1) * sum(weights) - 1) // weight for _, weight, size in drawn_from)
+    totals = (_apportion(weights, total) for total in range(min(most, sum(sizes)), 0, -1))
+    return next(counts for counts in totals if all(n <= size for n, size in zip(counts, sizes, strict=True)))
