@@ -95,7 +95,7 @@ def test_identifiers_are_taken_out(text):
 
 
 STAYS = """
-Dr. Down's discovery | Dr. John Down's work | Dr. Watson's box | Dr. Apgar scored newborns
+Dr. Down's discovery | Dr. John Down's work | Dr. Watson's box | named after Dr. Speed | Dr. Apgar scored newborns
 Dr. James Parkinson wrote it | Down syndrome | Parkinson disease | Mr. X | Ms. A. | Mr. and Mrs.
 MR Angiography | MS Patients relapse | Miss Cancers | Patient Health Questionnaire
 the patient Karnofsky Performance | inpatient Barthel Index | named Barr | called Hoigne

@@ -128,7 +128,12 @@ _WORD_RULES = (  # those that need no digit
     _rule("email", "@", r"(?<![\w.%+\]-])[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}", "[EMAIL]"),
     _rule("address", "址", r"(?:住址|家庭地址|通讯地址)[:：] ?(?P<cut>[^\s，,。；;\[]{4,40})"),
     _rule("name", "Mr Ms", rf"(?P<title>\bM(?:rs?|s)(?:\. ?| )){_NAME}", r"\g<title>[NAME]"),
-    _rule("name", "Dr Prof", rf"(?P<title>\b(?:Dr|Prof)(?:\. ?| )){_NAME}(?!['’]| [A-Z][a-z]{{1,20}}['’])", _doctor),
+    _rule(
+        "name",
+        "Dr Prof",
+        rf"(?P<title>\b(?<!after )(?:Dr|Prof)(?:\. ?| )){_NAME}(?!['’]| [A-Z][a-z]{{1,20}}['’])",
+        _doctor,
+    ),
     _rule(
         *("name", "atient amed ame"),
         rf"(?P<title>\b(?:[Pp]atient,?(?: named)?|[Nn]amed|[Nn]ame is) )(?:{'|'.join(_FIRST_NAMES.split())})"

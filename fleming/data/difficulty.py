@@ -16,7 +16,7 @@ from fleming.data.ask import Completer, complete_all
 from fleming.prompt import question_messages
 from fleming.records import DIFFICULTIES, Question
 
-Grades = Mapping[str, str | None]
+Graded = dict[str, str | None]
 """Question id -> easy, moderate, difficult, or None."""
 
 
@@ -40,12 +40,12 @@ def graph_score(question: Question) -> float | None:
     return hops * (1.5 if rare else 1.0) * (1.0 + overlap)
 
 
-def grade_by_graph(questions: Sequence[Question], moderate: float = 2.5, difficult: float = 5.0) -> dict[str, Any]:
+def grade_by_graph(questions: Sequence[Question], moderate: float = 2.5, difficult: float = 5.0) -> Graded:
     """Return id -> grade by `graph_score`: easy below `moderate`, difficult from `difficult` on."""
     return {q.id: _grade(graph_score(q), moderate, difficult) for q in questions}
 
 
-def grade_by_pass_rate(rates: Mapping[str, float], moderate: float = 0.75, difficult: float = 0.25) -> dict[str, Any]:
+def grade_by_pass_rate(rates: Mapping[str, float], moderate: float = 0.75, difficult: float = 0.25) -> Graded:
     """Return id -> grade: easy where more than `moderate` of the answers are right, difficult up to `difficult`."""
     return {key: _grade(-rate, -moderate, -difficult) for key, rate in rates.items()}
 
@@ -75,10 +75,10 @@ RUBRIC = (
 )
 
 
-def grade_by_rubric(questions: Sequence[Question], teacher: Completer, k: int = 3) -> dict[str, Any]:
+def grade_by_rubric(questions: Sequence[Question], teacher: Completer, k: int = 3) -> Graded:
     """Return id -> the grade that more than half of k votes of the teacher give, else None."""
     groups = complete_all(teacher, [question_messages(q, "letter", RUBRIC) for q in questions], k)
-    grades: dict[str, Any] = {}
+    grades: Graded = {}
     for question, group in zip(questions, groups, strict=True):
         (grade, votes), *_ = Counter(map(parse_grade, group)).most_common(1)
         grades[question.id] = grade if 2 * votes > k else None
@@ -91,7 +91,7 @@ def parse_grade(response: str) -> str | None:
     return word if word in DIFFICULTIES else None
 
 
-def agreement(one: Grades, other: Grades) -> dict[str, Any]:
+def agreement(one: Graded, other: Graded) -> dict[str, Any]:
     """Return {"n", "exact", "kappa"} over the questions that both graded.
 
     exact: the share of equal grades. kappa: Cohen's with linear weights, 1 - observed / expected disagreement, where
