@@ -231,8 +231,10 @@ def test_a_decision_holds_for_what_passed_too_and_lapses_with_its_text(tmp_path)
 )
 def test_a_decisions_file_that_cannot_be_meant_is_refused(tmp_path, records, complaint):
     path = decide(tmp_path / "d.jsonl", *records)
+    voter = Voter("zinc")
     with pytest.raises(InputError, match=complaint) as refused:
-        check_labels([ask(1, "A")], Voter("zinc"), tmp_path, 0, decisions=path)
+        check_labels([ask(1, "A")], voter, tmp_path, 0, decisions=path)
+    assert not voter.asked  # before any vote is paid for
     assert "\n" not in str(refused.value)
 
 

@@ -82,24 +82,26 @@ def check_labels(
         raise InputError(f"label check: {rule!r} with {trials} trials; the rules are {', '.join(RULES)}")
     folder = Path(folder)
     ruled = read_decisions(decisions) if decisions else {}
+    rulings = [_ruling(q, ruled.get(q.id, [])) for q in questions]
+    decided = [
+        _relabel(q, decision) for q, decision in zip(questions, rulings, strict=True)
+    ]  # may refuse: before votes
     asked = collect_votes(questions, voter, folder / "label_votes.jsonl", seed, trials, answer_style)
     counts, by_right = Counter(), Counter()
     checked = Checked([], [], [], {})
-    for question, votes in zip(questions, asked, strict=True):
+    for question, decision, settled, votes in zip(questions, rulings, decided, asked, strict=True):
         right = votes["votes"].count(question.answer)
         failed = RULES[rule](right, trials)
         by_right[right] += 1
         counts["abstentions"] += votes["votes"].count(None)
         counts["failed"] += failed
-        on_it = ruled.get(question.id, [])
-        decision = next((d for d in on_it if d.text in (None, votes["text"])), None)
-        counts["stale_decisions"] += bool(on_it) and decision is None
+        counts["stale_decisions"] += question.id in ruled and decision is None
         counts[decision.verdict.split()[0] if decision else "undecided" if failed else "passed"] += 1
         if decision and decision.verdict == "drop":
             record = {"id": question.id, "code": "dropped_in_review", "by": decision.by, "reason": decision.reason}
             checked.dropped.append({**record, "question": to_json(question)})
         elif decision or not failed:
-            checked.kept.append(_relabel(question, decision) if decision else question)
+            checked.kept.append(settled)
         else:
             checked.review.append({"right": right, **votes, "question": to_json(question)})
     write_jsonl(folder / "review.jsonl", checked.review)
@@ -128,14 +130,14 @@ def trial_orders(question: Question, seed: int, trials: int) -> list[str]:
     if not can_reorder(question):
         return [letters] * trials
     orders: list[str] = []
-    left: set[str] = set()  # shown since all orders were last used up
+    used: set[str] = set()  # since all orders were last used up
     for trial in range(trials):
         rng = generator(seed, "label check", question.id, trial)
-        if len(left) == math.factorial(len(letters)):
-            left = set()
-        while (order := "".join(letters[i] for i in rng.permutation(len(letters)))) in left:
+        if len(used) == math.factorial(len(letters)):
+            used = set()
+        while (order := "".join(letters[i] for i in rng.permutation(len(letters)))) in used:
             pass
-        left.add(order)
+        used.add(order)
         orders.append(order)
     return orders
 
@@ -203,9 +205,14 @@ def _checked_votes(record: dict[str, Any], where: str) -> dict[str, Any]:
     return record
 
 
-def _relabel(question: Question, decision: Decision) -> Question:
-    letter = decision.verdict.removeprefix("relabel ")
-    if decision.verdict == "accept" or letter == question.answer:
+def _ruling(question: Question, decisions: Sequence[Decision]) -> Decision | None:
+    """The decision that holds: one on any text of the question, or on this."""
+    return next((d for d in decisions if d.text in (None, text_hash(question))), None)
+
+
+def _relabel(question: Question, decision: Decision | None) -> Question:
+    relabels, _, letter = decision.verdict.partition(" ") if decision else ("", "", "")
+    if relabels != "relabel" or letter == question.answer:
         return question
     if letter not in question.options:
         letters = ", ".join(question.options)
