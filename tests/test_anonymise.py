@@ -42,6 +42,8 @@ GONE = {
     "男，20岁，8月5日来诊": ("男，20岁，[DATE]来诊", "date"),
     "A 93-year-old woman": ("An over-89-year-old woman", "age"),
     "An unresponsive 92-year-old man": ("An unresponsive over-89-year-old man", "age"),
+    "SEEN ON JAN 5, 2019": ("SEEN ON [DATE] 2019", "date"),
+    "a 60-year-old man and 94-year-old woman": ("a 60-year-old man and over-89-year-old woman", "age"),
     "died at 101 years old": ("died at over 89 years old", "age"),
     "95 y/o man": ("over 89 y/o man", "age"),
     "aged 102, lives": ("aged over 89, lives", "age"),

@@ -48,7 +48,7 @@ _STATE_CODES = (
 )
 _MONTHS = "January February March April May June July August September October November December"
 
-_MONTH = rf"(?:{'|'.join(_MONTHS.split())}|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?)"
+_MONTH = rf"(?i:{'|'.join(_MONTHS.split())}|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?)"
 _FULL_MONTH = rf"(?:{'|'.join(_MONTHS.split())})"
 _DAY = r"(?:3[01]|[12][0-9]|0?[1-9])"
 _NTH = rf"{_DAY}(?:st|nd|rd|th)"
@@ -123,6 +123,7 @@ def _age(m: re.Match) -> str:
 _OPEN, _CLOSE = r"(?<![\w.\]-])", r"(?![\w\[-]|\.[0-9])"  # no part of a longer number, nor beside what was cut out
 _NUMBER_OF = r" ?(?:[Nn]umber|[Nn]o\.?|ID|#)"
 _EVERY_MONTH = " ".join(month[:3] for month in _MONTHS.split())
+_ANY_CASE = f"{_EVERY_MONTH} {_EVERY_MONTH.upper()} {_EVERY_MONTH.lower()}"
 _WORD_RULES = (  # those that need no digit
     _rule("url", ":// www.", r"(?:\b(?:https?|ftp)://|\bwww\.)[^\s<>\"'，。；、）\[\]]{1,500}(?<![.,;:!?)])", "[URL]"),
     _rule("email", "@", r"(?<![\w.%+\]-])[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}", "[EMAIL]"),
@@ -218,7 +219,7 @@ _RULES = (
         rf"(?P<cut>[0-9]{{5}}(?:-[0-9]{{4}})?)(?!,[0-9]){_CLOSE}{_NO_UNIT}",
     ),
     _rule(
-        *("date", _EVERY_MONTH),
+        *("date", _ANY_CASE),
         rf"\b(?:(?:{_NTH}|{_DAY})(?: of)?[ -])?{_MONTH}[ ,-]{{1,2}}"
         rf"(?:(?:{_NTH}|{_DAY})(?:[-–]{_DAY})?,? )?(?P<year>{_YEAR})\b{_NO_UNIT}",
         r"[DATE] \g<year>",
@@ -251,7 +252,7 @@ _RULES = (
     _rule(
         *("age", "ear y/o yo"),
         r"(?P<a>\b[Aa] )?(?<![\w.,<>≥≤~～–/-])"
-        r"(?<!to )(?<!and )(?<!over )(?<!than )(?<!above )(?<!least )(?<!under )(?<!below )"
+        r"(?<![0-9] to )(?<![0-9] and )(?<!over )(?<!than )(?<!above )(?<!least )(?<!under )(?<!below )"
         rf"{_NINETY}(?P<old>[- ]years?[- ]old\b|[- ]?y/?o\b)(?! (?:or|and|to) )",
         _age,
     ),
