@@ -73,7 +73,7 @@ class Mapping:
     others: Literal["keep", "skip"] = "keep"
     """Relations without a rule keep their name, or their rows are skipped."""
     mirrored: bool = False
-    """The file has each edge in both directions: the one whose head is greater is passed over."""
+    """The file has each edge in both directions: the one whose head is the greater key is passed over."""
     confidence: str = ""
     """Column of a number from 0 to 1 that multiplies the rule's confidence."""
     notes: tuple[str, ...] = ()
@@ -84,7 +84,10 @@ class Mapping:
     types: dict[str, str] = field(default_factory=dict)
     """Type of the source -> type here; others keep theirs."""
     prefixes: dict[str, str] = field(default_factory=dict)
-    """Beginning of an identifier -> what stands there in its CURIE: "Gene::" -> "NCBIGENE:"; the longest counts."""
+    """Beginning of an identifier -> what stands there in its CURIE: "Gene::" -> "NCBIGENE:"; the longest counts.
+
+    A type before "::" is dropped where none fits: "Disease::DOID:1" is DOID:1.
+    """
     digits: dict[str, int] = field(default_factory=dict)
     """Authority -> digits of its numbers, zeros before: {MONDO: 7}."""
 
@@ -116,7 +119,10 @@ class _Nodes:
     def key(self, raw: str, prefix: str = "") -> str:
         raw = raw.strip()
         begin = next((begin for begin in self._prefixes if raw.startswith(begin)), None)
-        text = self.mapping.prefixes[begin] + raw[len(begin) :] if begin is not None else prefix + raw
+        if begin is not None:
+            text = self.mapping.prefixes[begin] + raw[len(begin) :]
+        else:
+            text = prefix + (raw.partition("::")[2] or raw)
         authority, colon, number = (part.strip() for part in text.partition(":"))
         if not (authority and colon and number):
             raise RecordError("identifier", f"{raw[:80]!r} is empty or has no authority, and no prefix is given for it")
@@ -164,7 +170,8 @@ def read_table(mapping: str | os.PathLike | dict, paths: dict[str, str], skip: S
 
     mapping: a YAML file or a dict, of the form of `Mapping`. Where the mapping names no column of names and there is no
     table of nodes, facts come without nodes: another source has to name their ends. Skipped: cells (too few or many),
-    identifier, blank, unknown_id, relation, types, confidence, twice (a node's second row), and what cells.py skips.
+    identifier, blank, unknown_id, relation, types, confidence, twice (a node's second row), mirrors
+    (at line 1: edges that do not stand in both directions), and what cells.py skips.
     InputError: a mapping with an unknown key, a column that is missing or stands twice, a file with no usable record.
     """
     if isinstance(mapping, dict):
@@ -195,6 +202,7 @@ def read_table(mapping: str | os.PathLike | dict, paths: dict[str, str], skip: S
     weight = table.place(mapping.confidence) if mapping.confidence else None
     notes = [(name, table.place(name)) for name in mapping.notes]
     rules: dict[str, tuple] = {}
+    mirrors = [0, 0]
 
     def rule_of(name: str) -> tuple[str, bool, str, bool, float, str]:
         parts = [part.strip() for part in name.split(" / ")]
@@ -212,8 +220,10 @@ def read_table(mapping: str | os.PathLike | dict, paths: dict[str, str], skip: S
 
     def fact(cells: list[str], number: int) -> Fact | None:
         head, tail, name = head_of(cells), tail_of(cells), named(cells)
-        if mapping.mirrored and head[0] > tail[0]:
-            return None
+        if mapping.mirrored and head[0] != tail[0]:
+            mirrors[head[0] > tail[0]] += 1
+            if head[0] > tail[0]:
+                return None
         relation, turned, head_type, negated, confidence, note = rules.get(name) or rule_of(name)
         if turned or (head_type and head[1] != head_type):
             head, tail = tail, head
@@ -237,3 +247,6 @@ def read_table(mapping: str | os.PathLike | dict, paths: dict[str, str], skip: S
             yield from nodes.flush()
         if found is not None:
             yield found
+    if mirrors[0] != mirrors[1]:
+        detail = f"{mirrors[0]} edges stand in one direction, {mirrors[1]} in the other: each should stand in both"
+        skip(f"{paths['file']}:1", "mirrors", detail)

@@ -224,7 +224,7 @@ def _phrases(key: str, definition: Line, origin: Origin) -> Iterator[tuple[Fact,
         stated = {}
         _, *parts = _MARK.split(sentence)
         for mark, rest in zip(parts[::2], parts[1::2], strict=True):
-            words = re.split(r"[,.;:(]", rest, maxsplit=1)[0].removeprefix("the ").split()
+            words = re.split(r"[,.;:(]", rest.replace('"', ""), maxsplit=1)[0].removeprefix("the ").split()
             while words and words[-1].lower() in _LAST_WORDS:
                 words.pop()
             plain = 0 < len(words) <= 4 and _NO_NAME.isdisjoint(word.lower() for word in words)
