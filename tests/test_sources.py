@@ -265,6 +265,26 @@ def test_a_score_column_multiplies_the_confidence_and_must_be_a_share(tmp_path):
     assert nodes["NCBIGENE:1"] == Node("NCBIGENE:1", "A1", "gene")
 
 
+def test_the_same_number_in_two_columns_is_two_nodes_and_one_node_under_two_spellings_is_one(tmp_path):
+    mapping = {
+        "source": "D",
+        "head": {"id": ["gene"], "prefix": "entrez:", "name": "symbol", "type": "gene"},
+        "tail": {"id": ["other"], "prefix": "MONDO:", "name": "name", "type": "disease"},
+        "rules": {"*": {"relation": "gene_of"}},
+        "digits": {"MONDO": 7},
+        "prefixes": {"Gene::": "NCBIGENE:"},
+    }
+    text = "gene\tsymbol\tother\tname\n1\tA1\t1\tflu\n2\tB\tGene::1\tA1 again\n"
+    nodes, facts, skips = table(tmp_path, mapping, text)
+    assert nodes == {
+        "NCBIGENE:1": Node("NCBIGENE:1", "A1", "gene"),
+        "MONDO:0000001": Node("MONDO:0000001", "flu", "disease"),
+        "NCBIGENE:2": Node("NCBIGENE:2", "B", "gene"),
+    }
+    assert [(f.head, f.tail) for f in facts] == [("MONDO:0000001", "NCBIGENE:1"), ("NCBIGENE:1", "NCBIGENE:2")]
+    assert skips == []
+
+
 def test_a_table_of_nodes_gives_names_types_synonyms_and_xrefs(tmp_path):
     mapping = PLAIN | {
         "nodes": {
@@ -339,6 +359,12 @@ def test_without_an_encoding_chinese_and_utf8_are_told_apart_and_other_bytes_ref
         (PLAIN | {"source": ""}, "", "source is missing"),
         (PLAIN | {"relation": []}, "", "relation, or a rule"),
         (PLAIN | {"edges": {"quote": "''"}}, "", "one character"),
+        (PLAIN | {"edges": {"quote": ","}}, "", "one character"),
+        (PLAIN | {"edges": {"quote": "\n"}}, "", "one character"),
+        (PLAIN | {"edges": {"delimiter": "\n", "quote": ""}}, "", "one character"),
+        (PLAIN | {"edges": {"delimiter": "||"}}, "", "one character"),
+        (PLAIN | {"digits": {"A": 10**9}}, "", "digits from 1 to 32"),
+        (PLAIN | {"nodes": {"separator": ""}}, "", r"expected a nodes\.separator"),
         (PLAIN | {"edges": {"delimiter": "", "quote": ""}}, "", "one character"),
         (PLAIN | {"edges": {"encoding": "no-such"}}, "h\tr\tt\nA:1\tx\tA:2\n", "cannot read as 'no-such'"),
         (PLAIN | {"edges": {"encoding": "base64"}}, "h\tr\tt\nA:1\tx\tA:2\n", "cannot read as 'base64'"),
@@ -512,7 +538,7 @@ def test_an_obo_file_is_read_as_its_format_says(tmp_path):
         (9, "DOID:1", "has_symptom", "NAME:nausea"),
         (9, "DOID:1", "located_in", "NAME:heart"),
     ]
-    assert facts[0].origin == ("x.obo.xz", "x.obo.xz", "releases/2026-01-01", "obo")
+    assert facts[0].origin == ("Disease Ontology", "x.obo.xz", "releases/2026-01-01", "obo")
     assert facts[-1].origin.extractor == "definition"
     assert facts[-1].note.startswith("A disease that has_symptom chest pain")
     assert facts[-1].note.endswith('nausea and located_in the "heart".')
