@@ -73,7 +73,7 @@ class Mapping:
     others: Literal["keep", "skip"] = "keep"
     """Relations without a rule keep their name, or their rows are skipped."""
     mirrored: bool = False
-    """The file has each edge in both directions: the one whose head is greater is passed over."""
+    """The file has each edge in both directions: the one whose head is the greater key is passed over."""
     confidence: str = ""
     """Column of a number from 0 to 1 that multiplies the rule's confidence."""
     notes: tuple[str, ...] = ()
@@ -84,7 +84,10 @@ class Mapping:
     types: dict[str, str] = field(default_factory=dict)
     """Type of the source -> type here; others keep theirs."""
     prefixes: dict[str, str] = field(default_factory=dict)
-    """Beginning of an identifier -> what stands there in its CURIE: "Gene::" -> "NCBIGENE:"; the longest counts."""
+    """Beginning of an identifier -> what stands there in its CURIE: "Gene::" -> "NCBIGENE:"; the longest counts.
+
+    A type before "::" is dropped where none fits: "Disease::DOID:1" is DOID:1.
+    """
     digits: dict[str, int] = field(default_factory=dict)
     """Authority -> digits of its numbers, zeros before: {MONDO: 7}."""
 
@@ -93,64 +96,73 @@ class Mapping:
         wanted = {"source": self.source, "head.id": self.head.id, "tail.id": self.tail.id}
         wanted["relation, or a rule '*'"] = self.relation or "*" in self.rules
         if missing := [name for name, value in wanted.items() if not value]:
-            raise InputError(f"{where}{missing[0]} is missing: nothing says where it stands")
+            raise InputError(f"{where}{missing[0]} is missing")
         for name, rule in self.rules.items():
             if not rule.relation or not 0 <= rule.confidence <= 1:
                 raise InputError(f"{where}rules.{name}: expected a relation and a confidence from 0 to 1")
         for name, form in {"edges": self.edges, "nodes_form": self.nodes_form}.items():
-            quotable = (form.quote is not None and not form.quote) or len(form.delimiter or ",") == 1
-            if form.delimiter == "" or len(form.quote or "") > 1 or not quotable or form.delimiter in ("\r", "\n"):
-                raise InputError(f"{where}{name}: delimiter and quote are one character each; quote may be ''")
+            delimiter, quote = form.delimiter or ",", '"' if form.quote is None else form.quote
+            one_each = (
+                len(quote) == len(delimiter) == 1 and quote != delimiter and not {quote, delimiter} & {"\r", "\n"}
+            )
+            if form.delimiter == "" or (quote and not one_each) or {"\r", "\n"} & set(delimiter):
+                raise InputError(f"{where}{name}: expected a delimiter and a quote of one character, or a quote ''")
+        if not self.nodes.separator or not all(0 < digits < 33 for digits in self.digits.values()):
+            raise InputError(f"{where}expected a nodes.separator, and digits from 1 to 32")
 
 
 class _Nodes:
-    """The nodes seen: identifier as the source writes it -> (key, type)."""
+    """The nodes named so far, key -> type, and how identifiers become keys."""
 
     def __init__(self, mapping: Mapping):
         self.mapping = mapping
-        self.seen: dict[str, tuple[str, str]] = {}
+        self.types: dict[str, str] = {}
         self.fresh: list[Node] = []
-        self.closed = False
+        self.closed = False  # all nodes are known: the table of nodes is read
         self._prefixes = sorted(mapping.prefixes, key=len, reverse=True)
 
     def key(self, raw: str, prefix: str = "") -> str:
         raw = raw.strip()
         begin = next((begin for begin in self._prefixes if raw.startswith(begin)), None)
-        text = self.mapping.prefixes[begin] + raw[len(begin) :] if begin is not None else prefix + raw
+        if begin is not None:
+            text = self.mapping.prefixes[begin] + raw[len(begin) :]
+        else:
+            text = prefix + (raw.partition("::")[2] or raw)
         authority, colon, number = (part.strip() for part in text.partition(":"))
         if not (authority and colon and number):
             raise RecordError("identifier", f"{raw[:80]!r} is empty or has no authority, and no prefix is given for it")
         key = curie(authority, number)
         digits = self.mapping.digits.get(key.partition(":")[0], 0)
-        return curie(authority, number.zfill(digits)) if digits and number.isdecimal() else key
+        return curie(authority, number.zfill(digits)) if number.isdecimal() else key
 
     def reader(self, table: Table, columns: Columns) -> Callable[[list[str]], tuple[str, str]]:
-        """Return cells -> (key, type), which adds a Node to `fresh` where the identifier is new and has a name."""
+        """Return cells -> (key, type), which adds a Node to `fresh` where the key is new and has a name."""
         identify = table.getter(columns.id, ":")
         texts = [(table.place(name) if name else None) for name in (columns.name, columns.synonyms, columns.xrefs)]
         kind = table.place(columns.type_column) if columns.type_column else None
+        seen: dict[str, tuple[str, str]] = {}  # identifier as it is written here -> (key, type)
 
         def several(cell: str) -> list[str]:
             return [part for piece in cell.split(columns.separator) if (part := " ".join(piece.split()))]
 
         def look_up(cells: list[str]) -> tuple[str, str]:
             raw = identify(cells)
-            if (known := self.seen.get(raw)) is not None:
+            if (known := seen.get(raw)) is not None:
                 return known
-            if self.closed:
-                raise RecordError("unknown_id", f"{raw[:80]!r} is not in the table of nodes")
             key = self.key(raw, columns.prefix)
+            if self.closed and key not in self.types:
+                raise RecordError("unknown_id", f"{raw[:80]!r} is not in the table of nodes")
             own = cells[kind].strip() if kind is not None else raw.partition("::")[0].strip() if "::" in raw else ""
-            node_type = columns.type or self.mapping.types.get(own, own)
-            name, synonyms, xrefs = ("" if place is None else cells[place] for place in texts)
-            name = " ".join(name.split())
-            if columns.name and not (name and node_type):
-                raise RecordError("blank", f"{raw[:80]!r} has no name or no type")
-            if name:
+            node_type = self.types.get(key) or columns.type or self.mapping.types.get(own, own)
+            if columns.name and key not in self.types:
+                name, synonyms, xrefs = ("" if place is None else cells[place] for place in texts)
+                if not (name := " ".join(name.split())) or not node_type:
+                    raise RecordError("blank", f"{raw[:80]!r} has no name or no type")
                 others = tuple(self.key(xref) for xref in several(xrefs))
                 self.fresh.append(Node(key, name, node_type, tuple(several(synonyms)), others))
-            self.seen[raw] = key, node_type
-            return self.seen[raw]
+                self.types[key] = node_type
+            seen[raw] = key, node_type
+            return seen[raw]
 
         return look_up
 
@@ -164,7 +176,8 @@ def read_table(mapping: str | os.PathLike | dict, paths: dict[str, str], skip: S
 
     mapping: a YAML file or a dict, of the form of `Mapping`. Where the mapping names no column of names and there is no
     table of nodes, facts come without nodes: another source has to name their ends. Skipped: cells (too few or many),
-    identifier, blank, unknown_id, relation, types, confidence, twice (a node's second row), and what cells.py skips.
+    identifier, blank, unknown_id, relation, types, confidence, twice (a node's second row), mirrors
+    (at line 1: edges that do not stand in both directions), and what cells.py skips.
     InputError: a mapping with an unknown key, a column that is missing or stands twice, a file with no usable record.
     """
     if isinstance(mapping, dict):
@@ -179,9 +192,9 @@ def read_table(mapping: str | os.PathLike | dict, paths: dict[str, str], skip: S
         look_up = nodes.reader(table, mapping.nodes)
 
         def once(cells: list[str], _: int) -> None:
-            before = len(nodes.seen)
+            before = len(nodes.types)
             key, _ = look_up(cells)
-            if len(nodes.seen) == before:
+            if len(nodes.types) == before:
                 raise RecordError("twice", f"{key} has a row before this one")
 
         for _ in table.records(once):
@@ -195,6 +208,7 @@ def read_table(mapping: str | os.PathLike | dict, paths: dict[str, str], skip: S
     weight = table.place(mapping.confidence) if mapping.confidence else None
     notes = [(name, table.place(name)) for name in mapping.notes]
     rules: dict[str, tuple] = {}
+    mirrors = [0, 0]
 
     def rule_of(name: str) -> tuple[str, bool, str, bool, float, str]:
         parts = [part.strip() for part in name.split(" / ")]
@@ -212,8 +226,10 @@ def read_table(mapping: str | os.PathLike | dict, paths: dict[str, str], skip: S
 
     def fact(cells: list[str], number: int) -> Fact | None:
         head, tail, name = head_of(cells), tail_of(cells), named(cells)
-        if mapping.mirrored and head[0] > tail[0]:
-            return None
+        if mapping.mirrored and head[0] != tail[0]:
+            mirrors[head[0] > tail[0]] += 1
+            if head[0] > tail[0]:
+                return None
         relation, turned, head_type, negated, confidence, note = rules.get(name) or rule_of(name)
         if turned or (head_type and head[1] != head_type):
             head, tail = tail, head
@@ -237,3 +253,6 @@ def read_table(mapping: str | os.PathLike | dict, paths: dict[str, str], skip: S
             yield from nodes.flush()
         if found is not None:
             yield found
+    if mirrors[0] != mirrors[1]:
+        detail = f"{mirrors[0]} edges stand in one direction, {mirrors[1]} in the other: each should stand in both"
+        skip(f"{paths['file']}:1", "mirrors", detail)

@@ -20,6 +20,7 @@ from model.errors import InputError
 # authority -> type of its terms; terms of another keep the authority's name in lower case as a type of their own
 TYPES = {"DOID": "disease", "MONDO": "disease", "SYMP": "symptom", "UBERON": "anatomy", "GO": "process"}
 TYPES |= {"HP": "finding", "HGNC": "gene", "NCBIGENE": "gene", "CHEBI": "drug"}
+NAMES = {"DOID": "Disease Ontology", "MONDO": "Mondo", "HP": "HPO"}  # of the data sets, by their terms' authority
 RARE_SUBSETS = {"DO_rare_slim", "gard_rare", "orphanet_rare", "nord_rare", "inferred_rare", "mondo_rare", "rare"}
 ABBREVIATIONS = {"ABBREVIATION", "OMO:0003000", "OMO:0003012"}
 RELATIONSHIPS = {  # of Mondo and the Disease Ontology; others keep their names
@@ -168,18 +169,19 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
         raise InputError(f"{path}: expected an OBO file, found no [Term] that is in force")
 
 
-def read_obo(path: str, skip: Skip, source: str = "") -> Iterator[Node | Fact]:
+def read_obo(path: str, skip: Skip) -> Iterator[Node | Fact]:
     """Yield the terms of a disease ontology, subtype_of from is_a, its relationships and its definitions' phrases.
 
-    source: the data set's name; the file's where it is "". Skipped: reference (is_a or a relationship without a term).
+    Skipped: reference (is_a or a relationship without a term), and what `read_terms` skips.
     """
-    origin, defined, named = Origin("", ""), set(), {}
+    file, version, defined, named = PurePath(path).name, "", set(), {}
     for term in read_terms(path, skip):
         if isinstance(term, str):
-            file = PurePath(path).name
-            origin = Origin(source or file, file, term, "obo")
+            version = term
             continue
         key = term.node.key
+        if not defined:
+            origin = Origin(NAMES.get(key.partition(":")[0], file), file, version, "obo")
         defined.add(key)
         yield term.node
         stated = [("subtype_of", line, line.value) for line in term.is_a]
@@ -224,7 +226,7 @@ def _phrases(key: str, definition: Line, origin: Origin) -> Iterator[tuple[Fact,
         stated = {}
         _, *parts = _MARK.split(sentence)
         for mark, rest in zip(parts[::2], parts[1::2], strict=True):
-            words = re.split(r"[,.;:(]", rest, maxsplit=1)[0].removeprefix("the ").split()
+            words = re.split(r"[,.;:(]", rest.replace('"', ""), maxsplit=1)[0].removeprefix("the ").split()
             while words and words[-1].lower() in _LAST_WORDS:
                 words.pop()
             plain = 0 < len(words) <= 4 and _NO_NAME.isdisjoint(word.lower() for word in words)
