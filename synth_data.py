@@ -1,25 +1,39 @@
-"""Stage 1, RODS (paper, section 3.1): knowledge graph -> certified questions -> cold-start trajectories.
+"""Stage 1, RODS (paper, section 3.1): curate -> knowledge graph -> certified questions -> refine -> cold start.
 
-Rare entities first; part of a sampled path is hidden and asked for; wrong options are proved wrong on the graph; test
-questions are compositions that training does not hold. Deterministic in the config: run again, it writes the same
-bytes.
+Rare entities first; part of a sampled path is hidden and asked for; wrong options are proved wrong on the graph; public
+and synthetic questions go through the same filters, each rejected one kept with a code. Deterministic in the config and
+its files: stopped and run again, it writes the same bytes (pages fetched and votes cast are kept as they come).
 
     python synth_data.py --config configs/demo.yaml
 """
 
 import json
+from collections import Counter
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from fleming.cold_start.checks import check_trajectory
+from fleming.cold_start.local_model import LocalModel
 from fleming.cold_start.template_teacher import template_trajectory
 from fleming.config import parse_command_line, run_script
+from fleming.data.curation import read_public
+from fleming.data.decontamination import Index, decontaminate, write_report
+from fleming.data.difficulty import agreement, grade_by_graph, grade_by_pass_rate, grade_by_rubric, pass_rates
+from fleming.data.duplicates import drop_duplicates
+from fleming.data.label_check import check_labels
+from fleming.data.mixing import mix
+from fleming.data.refinement import Refinement, anonymised, drop_faults
+from fleming.evaluation.decontaminate import files_of, measured_on, report_path
 from fleming.files import run_lock, write_atomic, write_jsonl
+from fleming.graph.build import build_graph, graph_files
 from fleming.graph.graph_files import save_graph
-from fleming.graph.importers import import_yaml
 from fleming.graph.knowledge_graph import KnowledgeGraph
-from fleming.graph.sampling import generator, sample_questions, split_by_composition
+from fleming.graph.questions import Rules
+from fleming.graph.sampling import sample_questions, split_by_composition
+from fleming.order import generator
 from fleming.records import Question, Trajectory, to_json
 from fleming.settings import Config
 from fleming.training.base_model import make_base_model
@@ -28,36 +42,88 @@ from fleming.training.run import REPOSITORY, input_hashes, write_manifest
 
 def main(argv: list[str]) -> None:
     cfg, _ = parse_command_line(Config, __doc__, argv)
-    synth = cfg.synth
-    source = Path(synth.graph) if Path(synth.graph).exists() else REPOSITORY / synth.graph
-    graph = import_yaml(source)
-    folder = Path(cfg.run_dir, "data")
+    synth, folder = cfg.synth, Path(cfg.run_dir, "data")
+    files = graph_files(synth, REPOSITORY)
+    public = {f"synth.public.{name}": Path(path) for name, path in synth.public.items()}
 
     with run_lock(cfg.run_dir, "synth_data.py"):
-        # Sample paths rare-first, mask them, pose the questions that can be certified.
-        wanted = synth.train_questions + synth.dev_questions + synth.test_questions
-        counts = dict.fromkeys((1, 2, 3), wanted // 3)
-        questions, rejected, sampling = sample_questions(
-            graph, counts, cfg.seed, synth.rare_factor, synth.degree_exponent
-        )
-        # Held-out compositions: each fact of a test question occurs in training, the combination does not.
-        train, dev, test = split_by_composition(questions, synth.dev_questions, synth.test_questions, cfg.seed)
+        # 1. Curate public question sets.
+        parts, rejected = read_public(synth.public, synth.pubmedqa_fold)
+        benchmarks = [] if cfg.data.decontamination == "off" else measured_on(cfg)
+        measured = files_of(benchmarks)
 
-        # Cold start: a teacher works out most of the training questions; what fails a check is not taught.
-        trajectories, failed = teach(train, graph, cfg)
+        # 2. The knowledge graph; what its sources hold that cannot be used is set aside.
+        def skip(where: str, code: str, detail: str) -> None:
+            rejected.append({"code": code, "where": where, "detail": detail})
 
-        write_manifest("synth", cfg, input_hashes({"synth.graph": source}))
+        joined = build_graph(synth, files, folder, skip)
+        graph = joined.graph
         save_graph(graph, folder / "graph.jsonl")
-        write_jsonl(folder / "questions.jsonl", map(to_json, [*train, *dev, *test]))
-        write_jsonl(folder / "rejected.jsonl", [*rejected, *failed])
+        write_jsonl(folder / "joins.jsonl", joined.joins)
+
+        # 3. Sample paths rare-first, mask them, pose the questions that can be certified.
+        scenario = synth.style == "scenario"
+        wanted = synth.train_questions + synth.dev_questions + synth.test_questions
+        counts = dict.fromkeys((2, 3, 4) if scenario else (1, 2, 3), wanted // 3)
+        rules = Rules(synth.min_shared, synth.max_clues, synth.min_confidence, synth.min_frequency,
+                      synth.open_world == "exclude") if scenario else Rules()  # fmt: skip
+        posed, draws, sampling = sample_questions(
+            graph, counts, cfg.seed, synth.rare_factor, synth.degree_exponent, scenario=scenario, rules=rules
+        )
+        rejected += draws
+        # Held-out compositions; basic ones ask for facts that training has, put together anew.
+        train, dev, test = split_by_composition(
+            posed, synth.dev_questions, synth.test_questions, cfg.seed, facts_in_training=not scenario
+        )
+        parts["graph"] = train
+
+        # 4. Refine: format, duplicates, decontamination, labels, identifiers, mix, difficulty.
+        part_of = {question.id: name for name, part in parts.items() for question in part}
+        refine = Refinement()
+        rl = [question for part in parts.values() for question in part]
+        rl = refine("format", rl, drop_faults)
+        rl = refine("duplicates", rl, drop_duplicates)
+        if benchmarks:
+            index = Index({b.name: b.questions for b in benchmarks}, rl)
+            rl = refine("decontamination", rl, partial(decontaminate, index=index), rules=index.rules)
+        voter = load_voter(cfg) if synth.voter else None
+        if voter:
+            checked = check_labels(
+                rl, voter, folder, cfg.seed, synth.trials, synth.review_rule, synth.decisions or None, cfg.answer_style
+            )
+            undecided = [{"code": "in_review", "id": record["id"]} for record in checked.review]
+            rl = refine("labels", rl, lambda _: (checked.kept, checked.dropped + undecided), **checked.report)
+        if synth.anonymise:
+            identifiers: Counter[str] = Counter()
+            rl = refine("identifiers", rl, partial(anonymised, counts=identifiers), removed=identifiers)
+        if synth.mix:
+            mixable = {name: [q for q in rl if part_of[q.id] == name] for name in parts}
+            rl, mixed = mix(mixable, synth.mix, synth.mix_total, cfg.seed)
+            refine.report.append({"step": "mix", **mixed})
+        rl, grades = grade(rl, part_of, voter, cfg)
+
+        # 5. Cold start: a teacher works out most of the synthetic questions; what fails a check is not taught.
+        trajectories, failed = teach([q for q in rl if part_of[q.id] == "graph"], graph, cfg)
+
+        write_manifest("synth", cfg, input_hashes({**public, **files, **measured}))
+        write_jsonl(folder / "questions.jsonl", map(to_json, [*rl, *dev, *test]))
+        write_jsonl(folder / "rejected.jsonl", [*rejected, *refine.rejected, *failed])
         write_jsonl(folder / "cold_start.jsonl", map(to_json, trajectories))
-        for name, part in (("rl", train), ("dev", dev), ("test", test)):
+        for name, part in (("rl", rl), ("dev", dev), ("test", test)):
             write_jsonl(folder / f"{name}.jsonl", map(to_json, part))
+        if benchmarks:
+            learned = {"questions": folder / "rl.jsonl", "trajectories": folder / "cold_start.jsonl"}
+            write_report(report_path(cfg), learned, measured, {b.name: b.questions for b in benchmarks})
         report = {
             "entities": len(graph.entities),
             "edges": len(graph),
+            "graph": {**joined.report, "edges": graph.count_by_relation()},
+            "set_aside": dict(Counter(record["code"] for record in rejected if "where" in record)),
             "sampling": sampling,
-            "splits": {"train": by_hops(train), "dev": by_hops(dev), "test": by_hops(test)},
+            "refinement": refine.report,
+            "difficulty": grades,
+            "parts": dict(Counter(part_of[question.id] for question in rl)),
+            "splits": {"train": by_hops(rl), "dev": by_hops(dev), "test": by_hops(test)},
             "trajectories": {
                 "kept": len(trajectories),
                 "rejected": len(failed),
@@ -70,9 +136,32 @@ def main(argv: list[str]) -> None:
             turns = [(t.prompt[-1]["content"], t.response) for t in trajectories]
             texts = [f"user\n{prompt}\nassistant\n{response}" for prompt, response in turns]
             make_base_model(cfg.base_model, texts, list(graph.entities), cfg.seed, Path(cfg.run_dir, "base/model"))
-    print(f"{len(graph.entities)} entities, {len(graph)} edges; questions by hops: {report['splits']}")
-    print(f"{len(trajectories)} trajectories, {report['trajectories']['with_refinement']} with a refinement")
-    print(f"rare share of roots: {sampling['rare_even']:.2f} drawn evenly, {sampling['rare_drawn']:.2f} rare-first")
+    summarise(report)
+
+
+def load_voter(cfg: Config) -> LocalModel:
+    """Return the model that votes on labels and grades difficulty."""
+    return LocalModel(cfg.synth.voter, cfg.chat_format, cfg.synth.voter_max_new_tokens, seed=cfg.seed)
+
+
+def grade(
+    questions: list[Question], part_of: dict[str, str], voter: LocalModel | None, cfg: Config
+) -> tuple[list[Question], dict]:
+    """Return the questions with their difficulty, and how many have each and how far two ways of grading agree."""
+    synth = cfg.synth
+    posed = {q.id: q.difficulty for q in questions}
+    by_graph = grade_by_graph(questions)
+    chosen = {"hops": lambda: posed, "graph": lambda: by_graph,
+              "pass_rate": lambda: grade_by_pass_rate(pass_rates(questions, voter, synth.trials, cfg.answer_style)),
+              "rubric": lambda: grade_by_rubric(questions, voter)}[synth.grade_by]()  # fmt: skip
+    default = {q.id: synth.default_grade.get(part_of[q.id]) for q in questions}
+    graded = [replace(q, difficulty=chosen.get(q.id) or default[q.id]) for q in questions]
+    other = posed if synth.grade_by == "graph" else by_graph
+    return graded, {
+        "graded_by": synth.grade_by,
+        "grades": dict(Counter(str(q.difficulty) for q in graded)),
+        "agreement with " + ("hops" if synth.grade_by == "graph" else "graph"): agreement(chosen, other),
+    }
 
 
 def teach(train: list[Question], graph: KnowledgeGraph, cfg: Config) -> tuple[list[Trajectory], list[dict]]:
@@ -84,7 +173,7 @@ def teach(train: list[Question], graph: KnowledgeGraph, cfg: Config) -> tuple[li
         trajectory = template_trajectory(
             train[i], graph, cfg.answer_style, rng, cfg.synth.wrong_turn_rate, cfg.instruction, cfg.system
         )
-        code = check_trajectory(trajectory, train[i], graph)["code"]
+        code = check_trajectory(trajectory, train[i], graph, cfg.synth.max_words)["code"]
         if code:
             failed.append({"code": code, "trajectory": to_json(trajectory)})
         else:
@@ -93,9 +182,21 @@ def teach(train: list[Question], graph: KnowledgeGraph, cfg: Config) -> tuple[li
 
 
 def by_hops(questions: list[Question]) -> dict[str, int]:
-    """Count questions by chain length."""
-    hops = [q.provenance["hops"] for q in questions]
-    return {str(h): hops.count(h) for h in sorted(set(hops))}
+    """Count synthetic questions by chain length."""
+    hops = Counter(q.provenance["hops"] for q in questions if q.source == "graph")
+    return {str(h): hops[h] for h in sorted(hops)}
+
+
+def summarise(report: dict) -> None:
+    """Print what a reader wants to know first."""
+    print(f"{report['entities']:,} entities, {report['edges']:,} edges; questions by hops: {report['splits']}")
+    for step in report["refinement"]:
+        if step["step"] != "mix":
+            print(f"{step['step']:16}{step['kept']:9,} of {step['questions']:9,} kept  {step['rejected'] or ''}")
+    print(f"training questions by part: {report['parts']}, by difficulty: {report['difficulty']['grades']}")
+    trajectories, sampling = report["trajectories"], report["sampling"]
+    print(f"{trajectories['kept']:,} trajectories, {trajectories['with_refinement']:,} with a refinement")
+    print(f"rare share of roots: {sampling['rare_even']:.2f} drawn evenly, {sampling['rare_drawn']:.2f} rare-first")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,15 @@ contraindicated_in: A contraindication of {h} is {t}. | The drug {h} must be avo
 contraindicated_in: With {t} one must not give {h}. | The condition {t} rules out {h}.
 has_adverse_effect: An adverse effect of {h} is {t}. | The drug {h} can cause {t}. | The problem {t} can come from {h}.
 has_adverse_effect: Patients on {h} can get {t}.
+has_lab: A laboratory finding in {h} is {t}. | The laboratory finding {t} fits {h}. | In {h} one can measure {t}.
+located_in: The site of {h} is {t}. | The disease {h} affects {t}. | At {t} one can find {h}.
+inherited_as: The inheritance of {h} is {t}. | The disease {h} follows {t}. | The pattern {t} fits {h}.
+has_onset: The onset of {h} is {t}. | The disease {h} begins with {t}. | The start {t} fits {h}.
+associated_gene: A gene linked to {h} is {t}. | The gene {t} goes with {h}. | Variants in {t} are linked to {h}.
+targets: A target of {h} is {t}. | The drug {h} acts on {t}. | The product of {t} is bound by {h}.
+participates_in: A process of {h} is {t}. | The gene {h} takes part in {t}. | The process {t} needs {h}.
+subtype_of: The class of {h} is {t}. | The drug {h} belongs to {t}. | The class {t} includes {h}.
+interacts_with: An interaction of {h} is {t}. | The drug {h} interacts with {t}. | The drug {t} interacts with {h}.
 denial: But the {noun} {h} is not {t}. | But I do not find {t} with {h}. | But I know no link from {h} to {t}.
 denial: But {t} would be wrong for {h}.
 feature denial: But {h} does not typically show {t}. | But {h} usually lacks {t}. | But {h} is not known for {t}.
@@ -42,6 +51,7 @@ compare: Compare {x} and {y}. | Two candidates are {x} and {y}. | It is {x} or {
 recall: First I think of {x}. | I recall {x}. | My first thought is {x}. | It might be {x}.
 correct: I correct this. | So I was wrong. | That was a mistake. | Let me mend this.
 root found: So the disease is {x}. | Together this means {x}. | All of this fits {x}. | The disease must be {x}.
+drug found: So the drug is {x}. | Together this means {x}. | All of this fits {x}. | The drug must be {x}.
 conclude: So the answer is {x}. | The right option is {x}. | The answer must be {x}. | We choose {x}.
 """)
 NOUNS = {
@@ -51,6 +61,14 @@ NOUNS = {
     "has_mechanism": "action of",
     "contraindicated_in": "contraindication of",
     "has_adverse_effect": "adverse effect of",
+    "located_in": "site of",
+    "inherited_as": "inheritance of",
+    "has_onset": "onset of",
+    "associated_gene": "gene of",
+    "targets": "target of",
+    "participates_in": "process of",
+    "subtype_of": "class of",
+    "interacts_with": "interaction of",
 }
 
 
@@ -154,7 +172,7 @@ def _find_root(draft: _Draft, graph: KnowledgeGraph, clues: list, rivals: list, 
             draft.say("retract")
     for clue in clues:
         draft.tell(*clue)
-    draft.say("root found", x=root)
+    draft.say("drug found" if graph.entities[root].type == "drug" else "root found", x=root)
 
 
 def _reject_option(draft: _Draft, provenance: dict, refinement: str) -> None:

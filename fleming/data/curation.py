@@ -5,7 +5,6 @@ Left out: the forms of the sets (public_sets.py) and what is wrong with their qu
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 
 from fleming.data.pubmedqa_folds import pubmedqa_fold
 from fleming.data.readers import read_set

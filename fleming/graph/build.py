@@ -13,7 +13,7 @@ from fleming.graph.sources.records import Fact, Node, Skip
 from fleming.graph.sources.registry import SOURCES
 from fleming.graph.wikipedia.agent import discover
 from fleming.graph.wikipedia.pages import FolderPages, MediaWikiPages
-from fleming.settings import SynthConfig
+from fleming.settings_synth import SynthConfig
 from fleming.text import name_key
 from model.errors import InputError
 

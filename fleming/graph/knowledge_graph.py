@@ -328,6 +328,12 @@ class KnowledgeGraph:
             for i in order[bounds[place] : bounds[place + 1]].tolist()
         )
 
+    def count_by_relation(self) -> dict[str, dict[str, int]]:
+        """Return relation -> how many edges are stated and how many negated."""
+        pairs = np.array(self._columns[1]) * 2 + np.array(self._columns[3])
+        counts = np.bincount(pairs, minlength=2 * len(self.relations)).tolist()
+        return {r: {"stated": counts[2 * i], "negated": counts[2 * i + 1]} for i, r in enumerate(self.relations)}
+
     def edges(self) -> Iterator[Edge]:
         """Yield every edge with its evidence, negated ones too."""
         names, relations = self._names, self.relations

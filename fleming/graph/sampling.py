@@ -156,14 +156,14 @@ def _kept_in_training(question: Question) -> set[tuple[str, ...]]:
 
 
 def split_by_composition(
-    questions: list[Question], dev: int, test: int, seed: int
+    questions: list[Question], dev: int, test: int, seed: int, facts_in_training: bool = True
 ) -> tuple[list[Question], list[Question], list[Question]]:
     """Return (train, dev, test), each question's `split` set; dev and test hold equal shares of each chain length.
 
-    A combination lies in one split. It is held out only where every fact of its questions stays on the path of a
-    training question, so that a test asks for known facts put together anew, and where its answer stays the answer
-    of one. Members of a held-out combination that
-    exceed a share are dropped. InputError where the facts allow no split as large as asked.
+    A combination lies in one split. With `facts_in_training` it is held out only where every fact of its questions
+    stays on the path of a training question, so that a test asks for known facts put together anew, and where its
+    answer stays the answer of one. Members of a held-out combination that exceed a share are dropped. InputError where
+    the facts allow no split as large as asked.
     """
     units = defaultdict(list)
     for question in questions:
@@ -179,9 +179,9 @@ def split_by_composition(
             if not any(room.values()):
                 break
             lost = Counter(kept for question in units[key] for kept in _kept_in_training(question))
-            if not any(room[q.provenance["hops"]] for q in units[key]) or any(
-                left[kept] == n for kept, n in lost.items()
-            ):
+            if not any(room[q.provenance["hops"]] for q in units[key]):
+                continue
+            if facts_in_training and any(left[kept] == n for kept, n in lost.items()):
                 continue
             left -= lost
             for question in units.pop(key):
@@ -190,8 +190,9 @@ def split_by_composition(
                     held[split].append(question)
         if len(held[split]) < total:
             raise InputError(
-                f"split: {total} {split} questions were asked for, but only {len(held[split])} can be held out with "
-                f"every fact still in training (short by chain length: {room}); ask for fewer, or sample more"
+                f"split: {total} {split} questions were asked for, but only {len(held[split])} can be held out"
+                f"{' with every fact still in training' * facts_in_training} (short by chain length: {room}); "
+                "ask for fewer, or sample more"
             )
     train = [question for unit in units.values() for question in unit]
     return tuple(
