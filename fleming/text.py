@@ -8,19 +8,31 @@ reading a model's answer (answer.py).
 import re
 import unicodedata
 
-# Superscripts would vanish in NFKC: 10² would read as 102.
-_RAISED = {ord(raised): f"^{plain}" for raised, plain in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-", strict=True)}
-_LIKE = {ord(char): plain for plain, chars in {"-": "‐‑‒–—―−", "'": "‘’‛´`ʼ", '"': "“”„‟"}.items() for char in chars}
+# NFKC alone would read 10² as 102, 2½ as 21/2 and a spacing acute as a blank with an accent.
+_LIKE = {ord(char): plain for plain, chars in {
+    "-": "‐‑‒–—―−﹘", "'": "‘’‛´`ʼ", '"': "“”„‟", "~": "〜∼", "≤": "≦⩽", "≥": "≧⩾",
+}.items() for char in chars}  # fmt: skip
+_FIRST = _LIKE | {ord(char): f" {unicodedata.normalize('NFKC', char)}" for char in "¼½¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
+_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 _GREEK = {ord(char): f" {unicodedata.name(char).split()[-1].lower()} " for char in "αβγδεζηθικλμνξοπρστυφχψω"}
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"  # scripts without spaces, and Hangul
+# Scripts without spaces, and Hangul: a character is a word.
+_CJK = (
+    "\u3005\u3007\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
+)
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
 _POSSESSIVE = re.compile(r"'s\b")
 
 
 def fold(text: str) -> str:
     """Return the text in NFKC (superscripts as ^2), one form of dashes and quotes, case folded, blanks single."""
-    text = unicodedata.normalize("NFKC", text.translate(_RAISED)).translate(_LIKE)
-    text = "".join(char for char in text if unicodedata.category(char) != "Cf")  # zero-width and direction marks
+    if text.isascii():
+        text = text.replace("`", "'")
+    else:
+        for char in set(text):
+            if unicodedata.category(char) == "Cf":  # zero-width and direction marks
+                text = text.replace(char, "")
+        text = unicodedata.normalize("NFKC", _RAISED.sub(r"^\g<0>", text).translate(_FIRST)).translate(_LIKE)
     return " ".join(text.casefold().split())
 
 
