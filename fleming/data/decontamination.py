@@ -42,9 +42,9 @@ WHOLE = 0.9  # of a stem: what is missing are phrases
 ENOUGH, ALONE = 4.0, 8.0  # in words that no other document has; below 4 are the names of diseases
 BARE = 2.0  # of a whole stem without options; below it "Which of the following is true?"
 MOST = 0.4
-COMMON = 50  # a run or an option that more benchmark questions have is a phrase and no evidence
+COMMON, COMMON_OPTION = 50, 10  # a run or an option that more benchmark questions have is no evidence
 RULES = {"run": RUN, "run_share": RUN_SHARE, "words_share": WORDS_SHARE, "whole": WHOLE, "most": MOST}
-RULES |= {"enough": ENOUGH, "alone": ALONE, "bare": BARE, "common": COMMON}
+RULES |= {"enough": ENOUGH, "alone": ALONE, "bare": BARE, "common": COMMON, "common_option": COMMON_OPTION}
 BATCH_WORDS = 1 << 17  # looked up at once: bounds the memory
 COMMAND = "python -m fleming.evaluation.decontaminate"
 MODES = ("require", "warn", "off")
@@ -217,7 +217,7 @@ class Index:
     def _by_options(self, question: Question, ours: Sequence[str]) -> Iterator[Match]:
         options, gold = _options(question)
         postings = [self.with_option.get(option, []) for option in options]
-        counts = Counter(i for numbers in postings if len(numbers) <= COMMON for i in numbers)
+        counts = Counter(i for numbers in postings if len(numbers) <= COMMON_OPTION for i in numbers)
         for item, telling in sorted((i, n) for i, n in counts.items()):
             item = self.items[item]
             all_but_one = max(len(options), len(item.options)) - 1
