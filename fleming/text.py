@@ -1,8 +1,8 @@
 """Text as it is compared: one folding for stems, one for options, one for names; Latin, Greek and Chinese alike.
 
-Case, width, white space, quotes and dashes never make two texts differ. Punctuation is ignored in stems but kept in
-options, where a sign or a comparator is the difference ("-2" and "2", "<5" and ">5", "10²" and "102"). Left out:
-reading a model's answer (answer.py).
+Case, width, white space, quotes and dashes never make two texts differ. Punctuation is ignored in stems (`marks` has
+what matters of it) but kept in options, where a sign or a comparator is the difference ("-2" and "2", "<5" and ">5",
+"10²" and "102"). Left out: reading a model's answer (answer.py).
 """
 
 import re
@@ -21,10 +21,15 @@ _CJK = (
     "\U00020000-\U0003ffff"
 )
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
+_MARK = re.compile(
+    r"[<>≤≥=≠±↑↓^]|(?<=\w)\+(?!\w)|(?<![\w.])[-+]?\d+(?:[.,:/]\d+)*%?|\d+(?:[.,:/]\d+)*%?"
+    r"|\b(?:not?|nor|never|none|neither|without|cannot|except|excluding|least|less|more|in(?:correct|valid)|false|untrue)\b"
+    r"|n't\b|[不非无未没除错]"
+)
 _POSSESSIVE = re.compile(r"'s\b")
 
 
-def fold(text: str) -> str:
+def fold(text: str, keep_case: bool = False) -> str:
     """Return the text in NFKC (superscripts as ^2), one form of dashes and quotes, case folded, blanks single."""
     if text.isascii():
         text = text.replace("`", "'")
@@ -33,7 +38,7 @@ def fold(text: str) -> str:
             if unicodedata.category(char) == "Cf":  # zero-width and direction marks
                 text = text.replace(char, "")
         text = unicodedata.normalize("NFKC", _RAISED.sub(r"^\g<0>", text).translate(_FIRST)).translate(_LIKE)
-    return " ".join(text.casefold().split())
+    return " ".join((text if keep_case else text.casefold()).split())
 
 
 def words(text: str) -> list[str]:
@@ -46,9 +51,20 @@ def stem_key(text: str) -> str:
     return " ".join(words(text))
 
 
-def option_key(text: str) -> str:
-    """Return the folded option, signs, comparators and Greek letters kept, without a closing full stop."""
-    return fold(text).rstrip(".。 ")
+def marks(text: str) -> list[str]:
+    """Return, sorted, what makes two stems with nearly the same words two questions.
+
+    Numbers with their signs, comparators and arrows, the charge of an ion, negations.
+    """
+    return sorted(_MARK.findall(fold(text)))
+
+
+def option_key(text: str, keep_case: bool = False) -> str:
+    """Return the folded option, signs, comparators and Greek letters kept, without a closing full stop.
+
+    keep_case: for options beside one another, where "Aa" and "AA" are two genotypes.
+    """
+    return fold(text, keep_case).rstrip(".。 ")
 
 
 def name_key(name: str) -> str:
