@@ -53,9 +53,14 @@ _MENTIONS_TABLE = re.compile(
 
 
 def mentions_figure(text: str) -> bool:
-    """Return whether a text speaks of a figure, or of a table after which there are no three numbers."""
+    """Return whether a text speaks of a picture."""
+    return bool(_MENTIONS_FIGURE.search(text))
+
+
+def mentions_lost_table(text: str) -> bool:
+    """Return whether a text speaks of a table, and no three numbers follow."""
     table = _MENTIONS_TABLE.search(text)
-    return bool(_MENTIONS_FIGURE.search(text) or (table and len(re.findall(r"\d+", text[table.end() :])) < 3))
+    return bool(table) and len(re.findall(r"\d+", text[table.end() :])) < 3
 
 
 _ABOVE = re.compile(
@@ -63,10 +68,10 @@ _ABOVE = re.compile(
     r"(?: (?:above|following|these|those|them|options|choices|mentioned|listed))(?: \w+){0,3}|all|none|both|all true"
     r"|(?:以上|上述)\w{0,6}(?:[均都皆全无没不非]\w{0,6}|答案|情况|选项)|(?:以上|上述)[是对错]"
     r"|[均都皆]不?[是对非]|[两三]者[均都皆]\w{0,5}|both (?:options? )?(?:[a-h]{2}|[1-5] (?:and|&) [1-5])"
-    r"|(?:(?:both|only|neither|either|options?|选项?) ?)*[a-h](?:(?: ?[,、&+/和与及或]+ ?| ?\b(?:and|or|nor)\b ?)[a-h])+"
+    r"|(?:(?:both|only|neither|either|options?|选项) ?)*[a-h](?:(?: ?[,、&+/和与及或]+ ?| ?\b(?:and|or|nor)\b ?)[a-h])+"
     r"(?: (?:only|both|are|is|correct|true|above))*(?:[均都皆]?不?[是对可]|[均都皆]?正确)?"
 )
-_OWN_LIST = re.compile(r"(?:^|[\s(,;:])[a-c1-3][).:、]", re.IGNORECASE)  # the stem's own statements, which stay put
+_OWN_LIST = re.compile(r"(?:^|[\s(,;:])[a-c1-3][).:、-]", re.IGNORECASE)  # the stem's own statements, which stay put
 
 
 def _speaks_of_options(option: str, stem: str) -> bool:
@@ -142,7 +147,7 @@ def format_fault(question: Question) -> str | None:
         "truncated": lambda: any(map(_is_cut, (texts[0], *texts[2:]))),
         "duplicate_option": lambda: len(set(keys)) < len(keys),
         "all_or_none_of_the_above": lambda: any(_speaks_of_options(text, texts[0]) for text in texts[2:]),
-        "missing_figure": lambda: mentions_figure(question.question),
+        "missing_figure": lambda: mentions_figure(texts[0]) or mentions_lost_table(texts[0]),
         "answer_leaked": lambda: _is_leaked(question),
     }
     return next((code for code, found in faults.items() if found()), None)
