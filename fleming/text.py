@@ -1,27 +1,44 @@
 """Text as it is compared: one folding for stems, one for options, one for names; Latin, Greek and Chinese alike.
 
-Case, width, white space, quotes and dashes never make two texts differ. Punctuation is ignored in stems but kept in
-options, where a sign or a comparator is the difference ("-2" and "2", "<5" and ">5", "10²" and "102"). Left out:
-reading a model's answer (answer.py).
+Case, width, white space, quotes and dashes never make two texts differ. Punctuation is ignored in stems (`marks` has
+what matters of it) but kept in options, where a sign or a comparator is the difference ("-2" and "2", "<5" and ">5",
+"10²" and "102"). Left out: reading a model's answer (answer.py).
 """
 
 import re
 import unicodedata
 
-# Superscripts would vanish in NFKC: 10² would read as 102.
-_RAISED = {ord(raised): f"^{plain}" for raised, plain in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-", strict=True)}
-_LIKE = {ord(char): plain for plain, chars in {"-": "‐‑‒–—―−", "'": "‘’‛´`ʼ", '"': "“”„‟"}.items() for char in chars}
+# NFKC alone would read 10² as 102, 2½ as 21/2 and a spacing acute as a blank with an accent.
+_LIKE = {ord(char): plain for plain, chars in {
+    "-": "‐‑‒–—―−﹘", "'": "‘’‛´`ʼ", '"': "“”„‟", "~": "〜∼", "≤": "≦⩽", "≥": "≧⩾",
+}.items() for char in chars}  # fmt: skip
+_FIRST = _LIKE | {ord(char): f" {unicodedata.normalize('NFKC', char)}" for char in "¼½¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
+_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 _GREEK = {ord(char): f" {unicodedata.name(char).split()[-1].lower()} " for char in "αβγδεζηθικλμνξοπρστυφχψω"}
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"  # scripts without spaces, and Hangul
+# Scripts without spaces, and Hangul: a character is a word.
+_CJK = (
+    "\u3005\u3007\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
+)
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
+_MARK = re.compile(
+    r"[<>≤≥=≠±↑↓^]|(?<=\w)\+(?!\w)|(?<![\w.])[-+]?\d+(?:[.,:/]\d+)*%?|\d+(?:[.,:/]\d+)*%?"
+    r"|\b(?:not?|nor|never|none|neither|without|cannot|except|excluding|least|less|more|in(?:correct|valid)|false|untrue)\b"
+    r"|n't\b|[不非无未没除错]"
+)
 _POSSESSIVE = re.compile(r"'s\b")
 
 
-def fold(text: str) -> str:
+def fold(text: str, keep_case: bool = False) -> str:
     """Return the text in NFKC (superscripts as ^2), one form of dashes and quotes, case folded, blanks single."""
-    text = unicodedata.normalize("NFKC", text.translate(_RAISED)).translate(_LIKE)
-    text = "".join(char for char in text if unicodedata.category(char) != "Cf")  # zero-width and direction marks
-    return " ".join(text.casefold().split())
+    if text.isascii():
+        text = text.replace("`", "'")
+    else:
+        for char in set(text):
+            if unicodedata.category(char) == "Cf":  # zero-width and direction marks
+                text = text.replace(char, "")
+        text = unicodedata.normalize("NFKC", _RAISED.sub(r"^\g<0>", text).translate(_FIRST)).translate(_LIKE)
+    return " ".join((text if keep_case else text.casefold()).split())
 
 
 def words(text: str) -> list[str]:
@@ -34,9 +51,20 @@ def stem_key(text: str) -> str:
     return " ".join(words(text))
 
 
-def option_key(text: str) -> str:
-    """Return the folded option, signs, comparators and Greek letters kept, without a closing full stop."""
-    return fold(text).rstrip(".。 ")
+def marks(text: str) -> list[str]:
+    """Return, sorted, what makes two stems with nearly the same words two questions.
+
+    Numbers with their signs, comparators and arrows, the charge of an ion, negations.
+    """
+    return sorted(_MARK.findall(fold(text)))
+
+
+def option_key(text: str, keep_case: bool = False) -> str:
+    """Return the folded option, signs, comparators and Greek letters kept, without a closing full stop.
+
+    keep_case: for options beside one another, where "Aa" and "AA" are two genotypes.
+    """
+    return fold(text, keep_case).rstrip(".。 ")
 
 
 def name_key(name: str) -> str:

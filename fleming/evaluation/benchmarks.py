@@ -6,12 +6,12 @@ its flaw and asked all the same. Left out: what the records look like (data/publ
 """
 
 import fnmatch
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fleming.data.format_filter import mentions_figure
 from fleming.data.public_sets import DECISIONS
 from fleming.data.readers import QuestionSet, read_set
 from fleming.data.tables import table_suffix
@@ -192,24 +192,6 @@ def stem(question: Question) -> str:
     return " ".join(f"{question.context or ''} {question.question}".casefold().split())
 
 
-_FIGURE = r"(?:figure|fig|image|photograph|photo|picture|diagram|graph|exhibit|illustration)s?"
-_STUDY = (
-    r"(?:photograph|(?:photo)?micrograph|graph|diagram|ecg|ekg|electrocardiogram|cardiotocograph|radiograph"
-    r"|x[- ‑]?ray|cxr|ct|cect|scan|mri|ultrasound|smear|tracing|biopsy|specimen)s?"
-)
-_WHOSE = r"(?: (?:of|from)(?: (?!(?:is|are|was|were|and|which)\b)[\w'’-]+){1,12})?"  # "of the patient's left hand"
-_MENTIONS_FIGURE = re.compile(
-    rf"\b(?:(?:shown|seen|depicted|given|marked|labell?ed) (?:here |below )?in (?:the |this )?(?:\w+ )?{_FIGURE}"
-    rf"|{_FIGURE} (?:is |are )?(?:shown|below|above|attached|given|provided)|(?:see|refer to) (?:the |this )?{_FIGURE}"
-    rf"|(?:figure|fig|image)s? (?-i:[A-J]|[1-9])|(?<!clinical )(?:figure|fig|image|picture|graph)s? (?:shows|depicts)"
-    rf"|(?:(?<!of the )following|attached|accompanying|given) {_FIGURE}"
-    rf"|{_STUDY}{_WHOSE} (?:is|are|was|were) (?:(?:done|performed|obtained|taken) )?(?:and |as )?(?:is )?"
-    rf"(?:shown|given|attached|provided|depicted)|by (?:the |an )?(?:\w+ )?arrows?)\b"
-    r"|如图|下图|附图|见图|(?<![\u4e00-\u9fff])图[中示]",  # not the "shows" of "心电图示", an ECG shows
-    re.IGNORECASE,
-)
-
-
 def _duplicate_options(question: Question) -> list[str]:
     """Return the texts that several options have; case, signs and Greek letters tell options apart, blanks do not."""
     counts = Counter(" ".join(text.split()) for text in question.options.values())
@@ -247,7 +229,7 @@ def defects(questions: Sequence[Question]) -> dict[str, list[str]]:
             "other_gold": _texts(earlier) == _texts(q) and _gold_text(earlier) != _gold_text(q),
             "duplicate_options": bool(twice),
             "gold_among_duplicates": _gold_text(q) in twice,
-            "mentions_figure": bool(_MENTIONS_FIGURE.search(q.question)),
+            "mentions_figure": mentions_figure(q.question),
             "relettered": "letters" in (q.provenance or {}),
         }
         for flaw in (name for name, present in flaws.items() if present):
