@@ -9,10 +9,11 @@ its files: stopped and run again, it writes the same bytes (pages fetched and vo
 
 import json
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from fleming.data.duplicates import drop_duplicates
 from tqdm import tqdm
 
 from fleming.cold_start.checks import check_trajectory
@@ -22,7 +23,6 @@ from fleming.config import parse_command_line, run_script
 from fleming.data.curation import read_public
 from fleming.data.decontamination import Index, decontaminate, write_report
 from fleming.data.difficulty import agreement, grade_by_graph, grade_by_pass_rate, grade_by_rubric, pass_rates
-from fleming.data.duplicates import drop_duplicates
 from fleming.data.label_check import check_labels
 from fleming.data.mixing import mix
 from fleming.data.refinement import Refinement, anonymised, drop_faults

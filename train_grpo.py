@@ -11,7 +11,6 @@ again and draws the model's own failures, with more answers a question.
 import contextlib
 import math
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from fleming.config import parse_command_line, run_script
 from fleming.data.readers import read_questions, read_set
+from fleming.evaluation.decontaminate import gate
 from fleming.files import AppendLog, write_jsonl
 from fleming.prompt import prompt_ids
 from fleming.records import Question, to_json
@@ -52,7 +52,11 @@ def main(argv: list[str]) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
-        check = partial(load_reward, cfg.grpo.reward)
+
+        def check() -> None:
+            load_reward(cfg.grpo.reward)
+            gate(cfg, {"data.questions": question_file(cfg)})
+
         return dry_run("grpo", cfg, options, starting_model(cfg), question_file(cfg), read_questions, check)
     with join_world(cfg.parallel) as world:
         train(cfg, world)
@@ -62,6 +66,7 @@ def train(cfg: Config, world: World) -> None:
     rl, loss_cfg = cfg.grpo, cfg.grpo.loss
     folder = Path(cfg.run_dir, "grpo")
     source, start = question_file(cfg), starting_model(cfg)
+    cleared = world.from_main(gate, cfg, {"data.questions": source})  # of benchmark questions
     with world.together():
         reward = load_reward(rl.reward)
         policy, tokenizer = load_sharded(start, cfg, world)
@@ -85,7 +90,7 @@ def train(cfg: Config, world: World) -> None:
         with world.together():
             metrics = AppendLog(folder / "metrics.jsonl", state["metrics_bytes"], world.is_main)
             curriculum = AppendLog(folder / "curriculum.jsonl", state["curriculum_bytes"], world.is_main)
-        world.from_main(write_manifest, "grpo", cfg, hashes, world)
+        world.from_main(write_manifest, "grpo", cfg, hashes, world, cleared)
         world.from_main(forget_rollouts_after, state["step"], folder / "rollouts")
         world.print(f"RL on {len(questions)} questions, starting from {start}")
         if state["step"] and state["step"] in (rl.stage1.max_steps, total):

@@ -9,12 +9,14 @@ Supervised fine-tuning on trajectories <think> ... </think> <answer> ... </answe
 
 import contextlib
 import math
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from fleming.config import parse_command_line, run_script
 from fleming.data.readers import read_trajectories
+from fleming.evaluation.decontaminate import gate
 from fleming.files import AppendLog
 from fleming.order import walk
 from fleming.settings import Config
@@ -34,7 +36,9 @@ def main(argv: list[str]) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
-        return dry_run("sft", cfg, options, starting_model(cfg), trajectory_file(cfg), read_trajectories)
+        source = trajectory_file(cfg)
+        cleared = partial(gate, cfg, {"data.trajectories": source})
+        return dry_run("sft", cfg, options, starting_model(cfg), source, read_trajectories, cleared)
     with join_world(cfg.parallel) as world:
         train(cfg, world)
 
@@ -42,6 +46,7 @@ def main(argv: list[str]) -> None:
 def train(cfg: Config, world: World) -> None:
     folder = Path(cfg.run_dir, "sft")
     source, start = trajectory_file(cfg), starting_model(cfg)
+    cleared = world.from_main(gate, cfg, {"data.trajectories": source})  # of benchmark questions
     with world.together():
         trajectories = read_trajectories(source)
         transformer, tokenizer = load_sharded(start, cfg, world)
@@ -67,7 +72,7 @@ def train(cfg: Config, world: World) -> None:
             check_same_run(state.get("identity", identity), identity, cfg.run_dir)
         if state["step"]:
             load_tensors(folder / "checkpoints", transformer, optimizer, world)
-        world.from_main(write_manifest, "sft", cfg, hashes, world)
+        world.from_main(write_manifest, "sft", cfg, hashes, world, cleared)
         with world.together():
             metrics = AppendLog(folder / "metrics.jsonl", state["metrics_bytes"], world.is_main)
         take_step = GuardedStep(state["skipped_in_a_row"])

@@ -7,10 +7,12 @@ counts as a leak, and the gate (data/decontamination.py).
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fleming.config import parse_command_line, run_script
-from fleming.data.decontamination import write_report
+from fleming.data.decontamination import check_gate, write_report
 from fleming.evaluation.benchmarks import PAPER_NINE, LoadedBenchmark, load_benchmark, load_own
 from fleming.settings import Config
 from model.errors import InputError
@@ -57,6 +59,13 @@ def measured_on(cfg: Config, chosen: str = "") -> list[LoadedBenchmark]:
 def files_of(benchmarks: list[LoadedBenchmark]) -> dict[str, Path]:
     """Return what the benchmarks were read from, by the names that an evaluation's hashes have."""
     return {f"{b.name}.{i}": path for b in benchmarks for i, path in enumerate(b.files)}
+
+
+def gate(cfg: Config, files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return what the manifest says of decontamination; raise InputError where the run may not learn from `files`."""
+    mode = cfg.data.decontamination
+    benchmarks = {} if mode == "off" else files_of(measured_on(cfg))
+    return {"decontamination": check_gate(mode, report_path(cfg), files, benchmarks)}
 
 
 def main(argv: list[str]) -> int:

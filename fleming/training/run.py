@@ -46,8 +46,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages}
 
 
-def write_manifest(stage: str, cfg: Config, hashes: Mapping[str, str], world: World | None = None) -> None:
-    """Write RUN_DIR/config.yaml, and an entry for this start of the stage in RUN_DIR/manifest.json."""
+def write_manifest(
+    stage: str,
+    cfg: Config,
+    hashes: Mapping[str, str],
+    world: World | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Write RUN_DIR/config.yaml, and an entry for this start of the stage in RUN_DIR/manifest.json, `more` in it."""
     run_dir = Path(cfg.run_dir)
     path = run_dir / "manifest.json"
     manifest = read_json(path) if path.exists() else {}
@@ -60,6 +66,7 @@ def write_manifest(stage: str, cfg: Config, hashes: Mapping[str, str], world: Wo
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "inputs": dict(hashes),
+        **(more or {}),
         "config": to_dict(cfg),
     }
     manifest.setdefault(stage, []).append(entry)
