@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fleming.graph.knowledge_graph import FAMILIES, INVERSES, RELATIONS
 from fleming.graph.sources.cells import MAX_LINE, read_cells
 from fleming.graph.sources.mapping import read_table
 from fleming.graph.sources.obo import read_obo, read_stanzas
 from fleming.graph.sources.records import Fact, Node
 from fleming.graph.sources.registry import MAPPINGS, SOURCES
+from fleming.graph.vocabulary import FAMILIES, INVERSES, RELATIONS
 from model.errors import InputError
 
 

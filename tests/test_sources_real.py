@@ -140,7 +140,7 @@ def test_hpos_annotations_are_the_files_rows(kg, hpo):
     assert skips == {"aspect": aspects["M"] + 8, "blank": 10}  # 8 rows name the root of all phenotypes
     assert sum(row[10] == "P" and row[3] == "HP:0000118" for row in annotations) == 8
     assert relations["has_finding"] + relations["has_history"] == aspects["P"] + aspects["H"] - 8
-    assert relations["inherited_as"] == aspects["I"] == 8_854
+    assert relations["inherited_as"] + relations["has_inheritance_modifier"] == aspects["I"] == 8_854
     assert relations["has_onset"] + relations["has_course"] == aspects["C"] == 8_020
     assert len(found) == len(annotations) - aspects["M"] - 8
     absent = [
@@ -186,7 +186,8 @@ def test_hpos_terms_and_parents_are_the_ontologys_and_their_types_make_sense(kg,
             "symptom": 299,
             "history": 187,
             "course": 41,
-            "inheritance": 40,
+            "inheritance": 19,
+            "inheritance_modifier": 21,
             "onset": 22,
         }
     }

@@ -18,8 +18,15 @@ from fleming.graph.sources.obo import Term, key_of, read_terms
 from fleming.graph.sources.records import Fact, Node, Origin, Skip, curie
 from model.errors import InputError
 
-EXCLUDED = "HP:0040285"  # the frequency 0 %
 FREQUENCIES = "HP:0040279"
+SHARES = {  # term of a frequency -> the middle of its range: 100 %, 80 to 99, 30 to 79, 5 to 29, 1 to 4, 0 %
+    "HP:0040280": 1.0,
+    "HP:0040281": 0.9,
+    "HP:0040282": 0.55,
+    "HP:0040283": 0.17,
+    "HP:0040284": 0.025,
+    "HP:0040285": 0.0,
+}
 ROOTS = {  # root -> type of what is below it, the first that fits
     "HP:0000005": "inheritance",
     "HP:0003674": "onset",
@@ -32,6 +39,7 @@ TYPES = Path(__file__).parents[3] / "assets/mappings/hpo_types.yaml"
 # aspect of an annotation, type of its term -> relation
 ASPECTS = {("P", phenotype): "has_finding" for phenotype in ("finding", "symptom", "lab")}
 ASPECTS |= {("I", "inheritance"): "inherited_as", ("C", "onset"): "has_onset", ("C", "course"): "has_course"}
+ASPECTS |= {("I", "inheritance_modifier"): "has_inheritance_modifier"}  # "Typically de novo" is no mode
 ASPECTS |= {("H", "history"): "has_history", ("P", "history"): "has_history"}
 CONFIDENCE = {"PCS": 1.0, "TAS": 0.9, "IEA": 0.7}  # a published study, a statement, inferred by a program
 ANNOTATIONS = ("database_id", "disease_name", "qualifier", "hpo_id", "reference", "evidence", "onset", "frequency")
@@ -100,6 +108,8 @@ def read_hpo(paths: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
     origin = Origin("HPO", PurePath(paths["ontology"]).name, version, "obo")
     types = type_of_terms({key: [key_of(line.value) for line in term.is_a] for key, term in terms.items()})
     for key, term in terms.items():
+        if types[key] == "inheritance" and "inheritance" not in term.node.name.lower():
+            types[key] = "inheritance_modifier"
         if types[key]:
             yield term.node._replace(type=types[key])
             for line in term.is_a:
@@ -113,16 +123,16 @@ def read_hpo(paths: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
         yield from _genes(paths["genes"], diseases, skip)
 
 
-def _frequency(text: str, terms: dict[str, Term]) -> tuple[str, bool]:
-    """Return (the frequency in words, whether it is 0). RecordError where it is none."""
-    if text in terms and FREQUENCIES in [key_of(line.value) for line in terms[text].is_a]:
-        return f"{text} {terms[text].node.name}", text == EXCLUDED
+def _frequency(text: str, terms: dict[str, Term]) -> tuple[str, float]:
+    """Return (the frequency in words, as a share of patients: -1 where none is given). RecordError for another text."""
+    if text in SHARES and text in terms:
+        return f"{text} {terms[text].node.name}", SHARES[text]
     if text in ("", "-"):
-        return "", False
+        return "", -1.0
     if share := _SHARE.fullmatch(text):
         part, of = (int(share[1]), int(share[2])) if share[1] else (float(share[3]), 100)
         if 0 < of >= part:
-            return text, part == 0
+            return text, part / of
     raise RecordError("frequency", f"expected N/M, N% or a frequency's term, found {text[:80]!r}")
 
 
@@ -148,13 +158,13 @@ def _annotations(
             raise RecordError("unknown_term", f"{term[:80]!r} is no term in force of the ontology")
         if not (relation := ASPECTS.get((aspect, types[term]))):
             raise RecordError("aspect", f"aspect {aspect[:20]!r} with {term} {terms[term].node.name!r}")
-        share, is_zero = _frequency(frequency, terms)
-        more = {"frequency": share, "sex": sex.lower(), "reference": reference}
+        in_words, share = _frequency(frequency, terms)
+        more = {"frequency": in_words, "sex": sex.lower(), "reference": reference}
         for label, cell in (("onset", onset), ("modifier", modifier)):
             more[label] = ", ".join(terms[id].node.name for id in cell.split(";") if id in terms)
         note = "; ".join(f"{label} {text}" for label, text in more.items() if text)
-        negated, confidence = qualifier.upper() == "NOT" or is_zero, CONFIDENCE.get(evidence, 0.7)
-        fact = Fact(key, relation, term, origin, number, -1, negated, confidence, note)
+        negated, confidence = qualifier.upper() == "NOT" or share == 0, CONFIDENCE.get(evidence, 0.7)
+        fact = Fact(key, relation, term, origin, number, -1, negated, confidence, note, share)
         new = [] if key in diseases else [Node(key, name, "disease", rare=True)]
         diseases.add(key)
         return [*new, fact]

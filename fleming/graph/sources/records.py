@@ -32,7 +32,7 @@ class Node(NamedTuple):
     name: str
     """The source's preferred name, blanks single."""
     type: str
-    """One of knowledge_graph.FAMILIES' types, or a type of the source's own."""
+    """One of vocabulary.FAMILIES' types, or a type of the source's own."""
     synonyms: tuple[str, ...] = ()
     """Names that mean exactly the same; broader, narrower and related ones are left out."""
     xrefs: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Fact(NamedTuple):
 
     head: str
     relation: str
-    """One of knowledge_graph.RELATIONS, or a relation of the source's own, which then no question uses."""
+    """One of vocabulary.RELATIONS, or a relation of the source's own, which then no question uses."""
     tail: str
     origin: Origin
     record: int
