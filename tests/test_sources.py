@@ -388,7 +388,7 @@ def test_what_is_no_mapping_or_no_such_table_is_one_clear_line(tmp_path, mapping
 def test_a_mapping_may_be_a_dict(tmp_path):
     found = list(read_table(NAMED, {"file": write(tmp_path, "e.csv", "h,hn,t,tn\nA:1,flu,B:1,fever\n")}, Skips()))
     assert [type(item) for item in found] == [Node, Node, Fact]
-    with pytest.raises(InputError, match="unknown key colour"):
+    with pytest.raises(InputError, match=r"^the mapping: unknown key colour"):
         list(read_table(NAMED | {"colour": 1}, {"file": "e.csv"}, Skips()))
 
 
@@ -432,6 +432,12 @@ def test_a_damaged_line_is_skipped_and_no_other(tmp_path):
     assert [f.record for f in facts] == [n + 2 for n in range(300) if n not in bad or bad[n][1] is None]
 
 
+def test_an_open_quote_does_not_disturb_the_lines_after_it(tmp_path):
+    text = 'A:1,"open,B:1,1\n' + "".join(f"A:{n},x,B:1,{n}\n" for n in range(2, 250))
+    found = list(read_cells(write(tmp_path, "x.csv", text), Skips(), ",", '"'))
+    assert found == [(n, [f"A:{n}", "x", "B:1", str(n)]) for n in range(2, 250)]
+
+
 def test_lines_end_at_a_line_feed_alone_and_compressed_files_read_the_same(tmp_path):
     text = "h\thn\tt\ttn\r\nA:1\ta\u2028b\u0085c\tB:1\tfe\x0bver\r\n\r\nA:2\tx\tB:1\ty"
     for suffix in ("tsv", "tsv.gz", "tsv.xz"):
@@ -472,7 +478,7 @@ data-version: releases/2026-01-01
 
 [Term]
 id: DOID:1 ! the first
-name: fever\, of "unknown\W origin\" ! not the name
+name: fever\, of "unknown\W origin\"\! ! not the name
 alt_id: DOID:99
 def: "A disease that has_symptom chest pain, has_symptom rash in the palms, has symptom nausea and \
   located_in the \"heart\". Not a has_symptom." [url:http\://x]
@@ -518,7 +524,7 @@ def test_an_obo_file_is_read_as_its_format_says(tmp_path):
     nodes, facts, skips = read("obo", {"file": write(tmp_path, "x.obo.xz", OBO)})
     first = nodes.pop("DOID:1")
     assert first == Node(
-        *("DOID:1", 'fever, of "unknown origin"', "disease", ('febris "e causa" ! ignota',)),
+        *("DOID:1", 'fever, of "unknown origin"!', "disease", ('febris "e causa" ! ignota',)),
         *(("DOID:99", "OMIM:100", "SNOMEDCT:123"), True),
     )
     assert nodes == {
@@ -592,6 +598,19 @@ def test_a_definitions_phrases_are_facts_where_their_object_is_plain(tmp_path, d
     found = list(read_obo(path, Skips()))
     names = {node.key: node.name for node in found if isinstance(node, Node)}
     assert [f"{f.relation} {names[f.tail]}" for f in found if isinstance(f, Fact)] == expected
+
+
+def test_a_name_in_definitions_has_one_type(tmp_path):
+    text = "".join(
+        f'[Term]\nid: DOID:{n}\nname: x{n}\ndef: "{definition}" []\n'
+        for n, definition in enumerate(["It has_symptom heart.", "It is located_in heart.", "It has_symptom heart."])
+    )
+    found = list(read_obo(write(tmp_path, "x.obo", text), Skips()))
+    assert [node.type for node in found if isinstance(node, Node) and node.key == "NAME:heart"] == ["symptom"]
+    assert [(f.head, f.relation) for f in found if isinstance(f, Fact)] == [
+        ("DOID:0", "has_symptom"),
+        ("DOID:2", "has_symptom"),
+    ]
 
 
 def test_what_is_no_obo_file_is_an_input_error(tmp_path):
