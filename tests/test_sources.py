@@ -3,53 +3,20 @@
 import csv
 import gzip
 import io
-import lzma
 import random
-import time
 import tracemalloc
 from pathlib import Path
 
 import pytest
 import yaml
+from source_files import HETIONET_NODES, HP, OBO, Skips, hpoa, read, triples, write
 
 from fleming.graph.sources.cells import MAX_LINE, read_cells
 from fleming.graph.sources.mapping import read_table
-from fleming.graph.sources.obo import read_obo, read_stanzas
 from fleming.graph.sources.records import Fact, Node
 from fleming.graph.sources.registry import MAPPINGS, SOURCES
 from fleming.graph.vocabulary import FAMILIES, INVERSES, RELATIONS
 from model.errors import InputError
-
-
-class Skips(list):
-    """Collects what was skipped; `codes` are (line, code)."""
-
-    def __call__(self, where: str, code: str, detail: str) -> None:
-        assert detail
-        assert "\n" not in where
-        self.append((int(where.rsplit(":", 1)[1]), code))
-
-
-def write(folder: Path, name: str, text: str | bytes) -> str:
-    path = folder / name
-    data = text if isinstance(text, bytes) else text.encode()
-    path.write_bytes({".gz": gzip.compress, ".xz": lzma.compress}.get(path.suffix, bytes)(data))
-    return str(path)
-
-
-def read(source: str, paths: dict[str, str]) -> tuple[dict[str, Node], list[Fact], Skips]:
-    skips, nodes, facts = Skips(), {}, []
-    for found in SOURCES[source](paths, skips):
-        if isinstance(found, Node):
-            assert found.key not in nodes
-            nodes[found.key] = found
-        else:
-            facts.append(found)
-    return nodes, facts, skips
-
-
-def triples(facts: list[Fact]) -> list[tuple]:
-    return [(f.record, f.head, f.relation, f.tail) + (("NOT",) if f.negated else ()) for f in facts]
 
 
 def table(folder: Path, mapping: dict, text: str | bytes, name: str = "edges.tsv", **more: str):
@@ -67,19 +34,6 @@ NAMED = {
 
 
 # Hetionet, PharmacotherapyDB, PrimeKG
-
-
-HETIONET_NODES = """id\tname\tkind
-Disease::DOID:1\tmigraine\tDisease
-Compound::DB00001\tpill\tCompound
-Symptom::D000001\tHeadache\tSymptom
-Side Effect::C0000001\tNausea\tSide Effect
-Gene::7\tABC1\tGene
-Pathway::PC7_1\tsome  pathway\tPathway
-Pathway::WP1_r2\tother pathway\tPathway
-Pharmacologic Class::N0000000001\tpills\tPharmacologic Class
-Anatomy::UBERON:0000955\tbrain\tAnatomy
-"""
 
 
 def test_hetionets_edges_get_our_relations_and_directions(tmp_path):
@@ -388,7 +342,7 @@ def test_what_is_no_mapping_or_no_such_table_is_one_clear_line(tmp_path, mapping
 def test_a_mapping_may_be_a_dict(tmp_path):
     found = list(read_table(NAMED, {"file": write(tmp_path, "e.csv", "h,hn,t,tn\nA:1,flu,B:1,fever\n")}, Skips()))
     assert [type(item) for item in found] == [Node, Node, Fact]
-    with pytest.raises(InputError, match="unknown key colour"):
+    with pytest.raises(InputError, match=r"^the mapping: unknown key colour"):
         list(read_table(NAMED | {"colour": 1}, {"file": "e.csv"}, Skips()))
 
 
@@ -432,6 +386,12 @@ def test_a_damaged_line_is_skipped_and_no_other(tmp_path):
     assert [f.record for f in facts] == [n + 2 for n in range(300) if n not in bad or bad[n][1] is None]
 
 
+def test_an_open_quote_does_not_disturb_the_lines_after_it(tmp_path):
+    text = 'A:1,"open,B:1,1\n' + "".join(f"A:{n},x,B:1,{n}\n" for n in range(2, 250))
+    found = list(read_cells(write(tmp_path, "x.csv", text), Skips(), ",", '"'))
+    assert found == [(n, [f"A:{n}", "x", "B:1", str(n)]) for n in range(2, 250)]
+
+
 def test_lines_end_at_a_line_feed_alone_and_compressed_files_read_the_same(tmp_path):
     text = "h\thn\tt\ttn\r\nA:1\ta\u2028b\u0085c\tB:1\tfe\x0bver\r\n\r\nA:2\tx\tB:1\ty"
     for suffix in ("tsv", "tsv.gz", "tsv.xz"):
@@ -460,322 +420,7 @@ def test_memory_does_not_grow_with_the_edges(tmp_path):
         tracemalloc.stop()
         return size
 
-    assert peak(60_000) < peak(6_000) + 100_000
-
-
-# OBO
-
-
-OBO = r"""format-version: 1.2
-data-version: releases/2026-01-01
-! a comment
-
-[Term]
-id: DOID:1 ! the first
-name: fever\, of "unknown\W origin\" ! not the name
-alt_id: DOID:99
-def: "A disease that has_symptom chest pain, has_symptom rash in the palms, has symptom nausea and \
-  located_in the \"heart\". Not a has_symptom." [url:http\://x]
-subset: DO_rare_slim {source="x"}
-synonym: "FUO" EXACT OMO:0003012 []
-synonym: "febris \"e causa\" ! ignota" EXACT [] {comment="x"} ! c
-synonym: "heat" BROAD []
-xref: MIM:100 {source="a ! b"}
-xref: ICD10CM:A00
-xref: SNOMEDCT_US_2025_09_01:123
-xref: url:http\://x
-xref: broken
-is_a: DOID:2 {source="y"} ! disease
-is_a: DOID:7 ! parent elsewhere
-is_a: nothing
-relationship: disease_has_location UBERON:0000955 ! brain
-relationship: odd_relation DOID:2 ! disease
-
-[Typedef]
-id: part_of
-name: part of
-
-[Term]
-id: DOID:2
-name: dis\
-  ease
-unparsable
-
-[Term]
-id: DOID:3
-name: gone
-is_obsolete: true
-
-[Term]
-name: no id
-
-[Term]
-id: DOID:4
-"""
-
-
-def test_an_obo_file_is_read_as_its_format_says(tmp_path):
-    nodes, facts, skips = read("obo", {"file": write(tmp_path, "x.obo.xz", OBO)})
-    first = nodes.pop("DOID:1")
-    assert first == Node(
-        *("DOID:1", 'fever, of "unknown origin"', "disease", ('febris "e causa" ! ignota',)),
-        *(("DOID:99", "OMIM:100", "SNOMEDCT:123"), True),
-    )
-    assert nodes == {
-        "DOID:2": Node("DOID:2", "disease", "disease"),
-        "DOID:7": Node("DOID:7", "parent elsewhere", "disease"),
-        "UBERON:0000955": Node("UBERON:0000955", "brain", "anatomy"),
-        "NAME:chest pain": Node("NAME:chest pain", "chest pain", "symptom"),
-        "NAME:nausea": Node("NAME:nausea", "nausea", "symptom"),
-        "NAME:heart": Node("NAME:heart", "heart", "anatomy"),
-    }
-    assert triples(facts) == [
-        (20, "DOID:1", "subtype_of", "DOID:2"),
-        (21, "DOID:1", "subtype_of", "DOID:7"),
-        (23, "DOID:1", "located_in", "UBERON:0000955"),
-        (24, "DOID:1", "odd_relation", "DOID:2"),
-        (9, "DOID:1", "has_symptom", "NAME:chest pain"),
-        (9, "DOID:1", "has_symptom", "NAME:nausea"),
-        (9, "DOID:1", "located_in", "NAME:heart"),
-    ]
-    assert facts[0].origin == ("Disease Ontology", "x.obo.xz", "releases/2026-01-01", "obo")
-    assert facts[-1].origin.extractor == "definition"
-    assert facts[-1].note.startswith("A disease that has_symptom chest pain")
-    assert facts[-1].note.endswith('nausea and located_in the "heart".')
-    assert skips == [(22, "reference"), (34, "tag"), (41, "term"), (44, "term")]
-
-
-def test_mondo_gives_only_the_xrefs_that_it_calls_equivalent(tmp_path):
-    text = """[Term]
-id: MONDO:0007947
-name: Marfan syndrome
-subset: orphanet_rare {source="Orphanet:558"}
-synonym: "MFS" EXACT ABBREVIATION [OMIM:154700]
-synonym: "Marfan's syndrome" EXACT []
-xref: OMIM:154700 {source="MONDO:equivalentTo"}
-xref: Orphanet:558 {source="x", source="MONDO:equivalentTo"}
-xref: MESH:D1 {source="MONDO:relatedTo"}
-xref: UMLS:C1 {source="Orphanet:558"}
-is_a: MONDO:1 {source="OMIM:1"} ! disease
-relationship: has_material_basis_in_germline_mutation_in http://identifiers.org/hgnc/3603 {source="OMIM:1"} ! FBN1
-"""
-    nodes, facts, skips = read("obo", {"file": write(tmp_path, "mondo.obo", text)})
-    assert nodes["MONDO:0007947"][3:] == (("Marfan's syndrome",), ("OMIM:154700", "ORPHA:558"), True)
-    assert nodes["HGNC:3603"] == Node("HGNC:3603", "FBN1", "gene")
-    assert triples(facts)[1] == (12, "MONDO:0007947", "associated_gene", "HGNC:3603")
-    assert skips == []
-
-
-@pytest.mark.parametrize(
-    ("definition", "expected"),
-    [
-        (
-            "An infection that has_material_basis_in Chikungunya virus (A b), transmitted_by ticks.",
-            ["caused_by Chikungunya virus"],
-        ),
-        ("A cancer that has_material_basis_in melanocytes and is located_in the eye.", ["located_in eye"]),
-        ("A disease that has_material_basis_in mutation in the FBN1 gene on chromosome 15.", ["associated_gene FBN1"]),
-        ("A disease with mutation in the FBN1 gene.", []),
-        (
-            "It has_symptom fever, has_symptom fever and has_symptom loss of appetite.",
-            ["has_symptom fever", "has_symptom loss of appetite"],
-        ),
-        ("It has_symptom maculopapular, scaly rash. It has_symptom pain in the legs.", []),
-        ("It has_symptom nausea and vomiting, located_in brain of horses.", []),
-        ("It has_symptom one two three four five.", []),
-        ("It has_symptom .", []),
-        ("It has_symptom -, has_symptom", []),
-    ],
-)
-def test_a_definitions_phrases_are_facts_where_their_object_is_plain(tmp_path, definition, expected):
-    path = write(tmp_path, "x.obo", f'[Term]\nid: DOID:1\nname: x\ndef: "{definition}" []\n')
-    found = list(read_obo(path, Skips()))
-    names = {node.key: node.name for node in found if isinstance(node, Node)}
-    assert [f"{f.relation} {names[f.tail]}" for f in found if isinstance(f, Fact)] == expected
-
-
-def test_what_is_no_obo_file_is_an_input_error(tmp_path):
-    for text in ("", "a,b\n1,2\n", "[Term]\nid: X:1\n", "[Typedef]\nid: x\nname: y\n"):
-        with pytest.raises(InputError, match=r"x\.obo: expected an OBO file"):
-            read("obo", {"file": write(tmp_path, "x.obo", text)})
-
-
-def test_hostile_obo_lines_take_linear_time_and_bounded_memory(tmp_path):
-    n = 200_000
-    hostile = ["{" * n, "{=" * n, "{}" + " " * n + "x", '"' + "\\" * n, '"' + '\\"' * n, "!" * n, "\\!" * n, "a:" * n]
-    hostile += ["mutation in " * (n // 10), "has_symptom " * (n // 10), "has_symptom a " * (n // 10)]
-    lines = "".join(
-        f'[Term]\nid: DOID:{i}\nname: x{i}\ndef: "{text}"\ndef: {text}\nxref: {text}\nsynonym: {text}\n'
-        for i, text in enumerate(hostile)
-    )
-    begin = time.process_time()
-    list(read_obo(write(tmp_path, "x.obo", lines), Skips()))
-    assert time.process_time() - begin < 20
-    skips = Skips()
-    stanzas = list(
-        read_stanzas(write(tmp_path, "y.obo", "[Term]\n" + "a:\n" * 200_000 + "\\\n" * 200_000 + "[Term]\n"), skips)
-    )
-    assert len(stanzas[1][2]["a"]) < 70_000
-    assert {code for _, code in skips} == {"too_long"}
-
-
-# HPO
-
-
-HP = """data-version: hp/releases/2025-01-16
-
-""" + "\n".join(
-    f"[Term]\nid: HP:{number}\nname: {name}\n"
-    + "".join(f"is_a: HP:{parent} ! x\n" for parent in parents.split())
-    + more
-    for number, name, parents, more in [
-        ("0000001", "All", "", ""),
-        ("0000118", "Phenotypic abnormality", "0000001", ""),
-        ("0000005", "Mode of inheritance", "0000001", ""),
-        ("0000007", "Autosomal recessive inheritance", "0000005", ""),
-        ("0012823", "Clinical modifier", "0000001", ""),
-        ("0031797", "Clinical course", "0012823", ""),
-        ("0003674", "Onset", "0031797", ""),
-        ("0003577", "Congenital onset", "0003674", ""),
-        ("0003811", "Neonatal death", "0031797", ""),
-        ("0012828", "Severe", "0012823", ""),
-        ("0040279", "Frequency", "0000001", ""),
-        ("0040282", "Frequent", "0040279", ""),
-        ("0040285", "Excluded", "0040279", ""),
-        ("0032180", "Abnormal circulating metabolite concentration", "0000118", ""),
-        ("0002901", "Hypocalcemia", "0032180", ""),
-        ("0012638", "Abnormal nervous system physiology", "0000118", ""),
-        ("0001250", "Seizure", "0012638", "alt_id: HP:0002279\n"),
-        ("0002199", "Hypocalcemic seizures", "0002901 0001250", ""),
-        ("0012531", "Pain", "0000118", ""),
-        ("0002027", "Abdominal pain", "0012531", ""),
-        ("0001627", "Gone", "0000118", "is_obsolete: true\n"),
-    ]
-)
-HPOA_COLUMNS = ["database_id", "disease_name", "qualifier", "hpo_id", "reference", "evidence", "onset", "frequency"]
-HPOA_COLUMNS += ["sex", "modifier", "aspect", "biocuration"]
-HPOA_HEAD = "#description: x\n#version: 2025-01-16\n" + "\t".join(HPOA_COLUMNS) + "\n"
-
-
-def hpoa(*rows: str) -> str:
-    """Return the file of rows "hpo_id aspect column=cell ..."."""
-    text = HPOA_HEAD
-    for row in rows:
-        term, aspect, *more = row.split()
-        cells = {"database_id": "OMIM:1", "disease_name": "some disease", "evidence": "PCS", "reference": "PMID:1"}
-        cells |= {"hpo_id": term, "aspect": aspect, **dict(part.split("=") for part in more)}
-        text += "\t".join(cells.get(name, "") for name in HPOA_COLUMNS) + "\n"
-    return text
-
-
-def test_hpos_terms_are_typed_by_what_they_descend_from(tmp_path):
-    nodes, facts, skips = read("hpo", {"ontology": write(tmp_path, "hp.obo", HP)})
-    assert {node.name: node.type for node in nodes.values()} == {
-        "Autosomal recessive inheritance": "inheritance",
-        "Congenital onset": "onset",
-        "Neonatal death": "course",
-        "Abnormal circulating metabolite concentration": "lab",
-        "Hypocalcemia": "lab",
-        "Abnormal nervous system physiology": "finding",
-        "Seizure": "finding",
-        "Hypocalcemic seizures": "finding",
-        "Pain": "symptom",
-        "Abdominal pain": "symptom",
-    }
-    assert nodes["HP:0001250"].xrefs == ("HP:0002279",)
-    assert [(f.head, f.relation, f.tail) for f in facts] == [
-        (f"HP:{head}", "subtype_of", f"HP:{tail}")
-        for head, tail in [
-            *(("0002901", "0032180"), ("0001250", "0012638"), ("0002199", "0002901"), ("0002199", "0001250")),
-            ("0002027", "0012531"),
-        ]
-    ]
-    assert skips == []
-
-
-def test_hpos_annotations_say_what_is_there_what_is_not_and_how_often(tmp_path):
-    rows = hpoa(
-        "HP:0002279 P frequency=3/7 sex=FEMALE modifier=HP:0012828 onset=HP:0003577",
-        "HP:0002027 P frequency=45%",
-        "HP:0002901 P frequency=HP:0040282 evidence=TAS",
-        "HP:0002901 P qualifier=NOT",
-        "HP:0002901 P frequency=0/9",
-        "HP:0002901 P frequency=HP:0040285 evidence=IEA",
-        "HP:0000007 I",
-        "HP:0003577 C",
-        "HP:0003811 C database_id=ORPHA:5",
-        "HP:0012828 M",  # 14
-        "HP:0000007 P",
-        "HP:0001627 P",
-        "HP:9999999 P",
-        "HP:0001250 P frequency=8/7",
-        "HP:0001250 P frequency=0/0",
-        "HP:0001250 P frequency=often",
-        "HP:0001250 P frequency=HP:0001250",
-        "HP:0001250 P database_id=none",
-        "HP:0001250 P disease_name=",
-    )
-    paths = {
-        "ontology": write(tmp_path, "hp.obo", HP),
-        "annotations": write(tmp_path, "phenotype.hpoa", rows + "x\ty\n"),
-    }
-    nodes, facts, skips = read("hpo", paths)
-    facts = [f for f in facts if f.origin.extractor == "hpoa"]
-    assert triples(facts) == [
-        (4, "OMIM:1", "has_finding", "HP:0001250"),
-        (5, "OMIM:1", "has_finding", "HP:0002027"),
-        (6, "OMIM:1", "has_finding", "HP:0002901"),
-        (7, "OMIM:1", "has_finding", "HP:0002901", "NOT"),
-        (8, "OMIM:1", "has_finding", "HP:0002901", "NOT"),
-        (9, "OMIM:1", "has_finding", "HP:0002901", "NOT"),
-        (10, "OMIM:1", "inherited_as", "HP:0000007"),
-        (11, "OMIM:1", "has_onset", "HP:0003577"),
-        (12, "ORPHA:5", "has_course", "HP:0003811"),
-    ]
-    assert facts[0].note == "frequency 3/7; sex female; reference PMID:1; onset Congenital onset; modifier Severe"
-    assert facts[2].note == "frequency HP:0040282 Frequent; reference PMID:1"
-    assert [f.confidence for f in facts[:6]] == [1.0, 1.0, 0.9, 1.0, 1.0, 0.7]
-    assert facts[0].origin == ("HPO", "phenotype.hpoa", "2025-01-16", "hpoa")
-    assert nodes["OMIM:1"] == Node(
-        "OMIM:1", "some_disease".replace("_", " ") if False else nodes["OMIM:1"].name, "disease", rare=True
-    )
-    assert skips == [
-        *((13, "aspect"), (14, "aspect"), (15, "unknown_term"), (16, "unknown_term")),
-        *((17, "frequency"), (18, "frequency"), (19, "frequency"), (20, "frequency")),
-        *((21, "blank"), (22, "blank"), (23, "cells")),
-    ]
-
-
-def test_hpos_genes_are_of_the_diseases_that_annotations_name_once_a_pair(tmp_path):
-    genes = """ncbi_gene_id\tgene_symbol\thpo_id\thpo_name\tfrequency\tdisease_id
-10\tNAT2\tHP:0000007\tx\t-\tOMIM:1
-10\tNAT2\tHP:0001250\tx\t-\tOMIM:1
-10\tNAT2\tHP:0001250\tx\t-\tOMIM:2
-11\t-\tHP:0001250\tx\t-\tOMIM:1
-12\tABC\tHP:0001250\tx\t-\tOMIM:1
-"""
-    paths = {
-        "ontology": write(tmp_path, "hp.obo", HP),
-        "annotations": write(tmp_path, "phenotype.hpoa", hpoa("HP:0001250 P")),
-        "genes": write(tmp_path, "genes.txt", genes),
-    }
-    nodes, facts, skips = read("hpo", paths)
-    assert triples(facts)[-2:] == [
-        (2, "OMIM:1", "associated_gene", "NCBIGENE:10"),
-        (6, "OMIM:1", "associated_gene", "NCBIGENE:12"),
-    ]
-    assert nodes["NCBIGENE:12"] == Node("NCBIGENE:12", "ABC", "gene")
-    assert skips == [(4, "unnamed_disease"), (5, "blank")]
-
-
-def test_hpo_refuses_files_of_another_kind(tmp_path):
-    hp = write(tmp_path, "hp.obo", HP)
-    with pytest.raises(InputError, match="expected the Human Phenotype Ontology"):
-        read("hpo", {"ontology": write(tmp_path, "do.obo", "[Term]\nid: DOID:1\nname: x\n")})
-    with pytest.raises(InputError, match="expected one column 'database_id', found 'a', 'b'"):
-        read("hpo", {"ontology": hp, "annotations": write(tmp_path, "x.hpoa", "a\tb\n1\t2\n")})
-    with pytest.raises(InputError, match="no records"):
-        read("hpo", {"ontology": hp, "annotations": write(tmp_path, "x.hpoa", HPOA_HEAD)})
+    assert peak(30_000) < peak(3_000) + 100_000
 
 
 # All of them
@@ -822,7 +467,7 @@ def test_damaged_bytes_are_skipped_or_refused_and_never_crash(tmp_path, source):
     rng, messages = random.Random(source), []
     pieces = [b"\0", b"\xff", b"\t", b"\n", b'"', b"\\", b"!", b"{", b"[", b":", b"\r", b"", b",", "œ".encode("utf-16")]
     suffix = {"primekg": ".csv"}.get(source, ".tsv")
-    for _ in range(120):
+    for _ in range(60):
         files = _files()[source]
         damaged = rng.choice(list(files))
         data = bytearray(files[damaged])
@@ -837,7 +482,7 @@ def test_damaged_bytes_are_skipped_or_refused_and_never_crash(tmp_path, source):
             nodes, facts, messages = {}, [], [*messages, str(error)]
         assert all(node.key.partition(":")[2] and node.name and node.type for node in nodes.values())
         assert all(fact.head and fact.tail and fact.relation and fact.record > 0 for fact in facts)
-    assert 5 < len(messages) < 115
+    assert 5 < len(messages) < 55
     assert all(str(tmp_path) in message and "\n" not in message for message in messages)
 
 

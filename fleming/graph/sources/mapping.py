@@ -122,7 +122,7 @@ class _Nodes:
         self._prefixes = sorted(mapping.prefixes, key=len, reverse=True)
 
     def key(self, raw: str, prefix: str = "") -> str:
-        raw = raw.strip()
+        raw = " ".join(raw.split())
         begin = next((begin for begin in self._prefixes if raw.startswith(begin)), None)
         if begin is not None:
             text = self.mapping.prefixes[begin] + raw[len(begin) :]
@@ -181,14 +181,17 @@ def read_table(mapping: str | os.PathLike | dict, paths: dict[str, str], skip: S
     InputError: a mapping with an unknown key, a column that is missing or stands twice, a file with no usable record.
     """
     if isinstance(mapping, dict):
-        mapping = load_config(Mapping, None, [f"{key}={json.dumps(value)}" for key, value in mapping.items()])
+        try:
+            mapping = load_config(Mapping, None, [f"{key}={json.dumps(value)}" for key, value in mapping.items()])
+        except InputError as error:
+            raise InputError(str(error).replace("command line", "the mapping", 1)) from error
     else:
         mapping = load_config(Mapping, mapping, [])
     nodes = _Nodes(mapping)
     if "nodes" in paths:
-        table = Table(paths["nodes"], mapping.nodes_form, skip)
         if not mapping.nodes.id:
             raise InputError(f"{paths['nodes']}: the mapping has no section nodes, which would say how to read it")
+        table = Table(paths["nodes"], mapping.nodes_form, skip)
         look_up = nodes.reader(table, mapping.nodes)
 
         def once(cells: list[str], _: int) -> None:
@@ -211,7 +214,7 @@ def read_table(mapping: str | os.PathLike | dict, paths: dict[str, str], skip: S
     mirrors = [0, 0]
 
     def rule_of(name: str) -> tuple[str, bool, str, bool, float, str]:
-        parts = [part.strip() for part in name.split(" / ")]
+        parts = [" ".join(part.split()) for part in name.split(" / ")]
         tries = [" / ".join(parts[:n]) for n in range(len(parts), 0, -1)] if mapping.relation else []
         rule = next((mapping.rules[text] for text in (*tries, "*") if text in mapping.rules), None)
         if rule is None and (mapping.others == "skip" or not parts[0]):

@@ -94,7 +94,7 @@ def read_stanzas(path: str, skip: Skip) -> Iterator[Stanza]:
         tag, colon, value = text.partition(":")
         if text.startswith("[") and (name := text.partition("!")[0].rstrip()).endswith("]"):
             yield kind, start, tags
-            kind, start, tags, size = name[1:-1], begun, {}, 0
+            kind, start, tags, size = name[1:-1] or "?", begun, {}, 0
         elif colon and tag and " " not in tag and tag[0] != "!":
             tags.setdefault(tag, []).append(_line(begun, value))
         elif text and text[0] != "!":
@@ -174,7 +174,7 @@ def read_obo(path: str, skip: Skip) -> Iterator[Node | Fact]:
 
     Skipped: reference (is_a or a relationship without a term), and what `read_terms` skips.
     """
-    file, version, defined, named = PurePath(path).name, "", set(), {}
+    file, version, defined, named, phrased = PurePath(path).name, "", set(), {}, {}
     for term in read_terms(path, skip):
         if isinstance(term, str):
             version = term
@@ -196,10 +196,10 @@ def read_obo(path: str, skip: Skip) -> Iterator[Node | Fact]:
                 skip(f"{path}:{line.number}", "reference", f"expected {relation} and a term, found {line.value[:80]!r}")
         if term.definition and key.startswith("DOID:"):
             for fact, node in _phrases(key, term.definition, origin._replace(extractor="definition")):
-                if node.key not in defined:
-                    defined.add(node.key)
+                if node.key not in phrased:
                     yield node
-                yield fact
+                if phrased.setdefault(node.key, node.type) == node.type:  # one name, one meaning: the first
+                    yield fact
     for key, name in named.items():
         if name and key not in defined:
             authority = key.partition(":")[0]
