@@ -9,10 +9,11 @@ import re
 import unicodedata
 
 # NFKC alone would read 10² as 102, 2½ as 21/2 and a spacing acute as a blank with an accent.
-_LIKE = {ord(char): plain for plain, chars in {
-    "-": "‐‑‒–—―−﹘", "'": "‘’‛´`ʼ", '"': "“”„‟", "~": "〜∼", "≤": "≦⩽", "≥": "≧⩾",
-}.items() for char in chars}  # fmt: skip
-_FIRST = _LIKE | {ord(char): f" {unicodedata.normalize('NFKC', char)}" for char in "¼½¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
+_PLAIN = {
+    char: plain
+    for plain, chars in {"-": "‐‑‒–—―−﹘", "'": "`‘’‛´ʼ｀", '"': "“”„‟", "~": "〜∼", "≤": "≦⩽", "≥": "≧⩾"}.items()
+    for char in chars
+} | {char: f" {unicodedata.normalize('NFKC', char)}" for char in "¼½¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 _GREEK = {ord(char): f" {unicodedata.name(char).split()[-1].lower()} " for char in "αβγδεζηθικλμνξοπρστυφχψω"}
 # Scripts without spaces, and Hangul: a character is a word.
@@ -34,10 +35,10 @@ def fold(text: str, keep_case: bool = False) -> str:
     if text.isascii():
         text = text.replace("`", "'")
     else:
-        for char in set(text):
-            if unicodedata.category(char) == "Cf":  # zero-width and direction marks
-                text = text.replace(char, "")
-        text = unicodedata.normalize("NFKC", _RAISED.sub(r"^\g<0>", text).translate(_FIRST)).translate(_LIKE)
+        for char in set(text):  # far faster than str.translate
+            if char in _PLAIN or unicodedata.category(char) == "Cf":  # zero-width and direction marks
+                text = text.replace(char, _PLAIN.get(char, ""))
+        text = unicodedata.normalize("NFKC", _RAISED.sub(r"^\g<0>", text))
     return " ".join((text if keep_case else text.casefold()).split())
 
 

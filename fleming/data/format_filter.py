@@ -122,7 +122,7 @@ _CUT = re.compile(r"(?:[,、(\[]|(?<=[a-z] )(?:and|or|an))\s*\Z")
 
 def _is_cut(text: str) -> bool:
     tail = fold(text, keep_case=True)[-300:]
-    return bool(_CUT.search(tail)) or tail.rfind("(") > tail.rfind(")") >= 0
+    return bool(_CUT.search(tail)) or tail.rfind("(") > tail.rfind(")")
 
 
 def _is_leaked(question: Question) -> bool:
