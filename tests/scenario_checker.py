@@ -32,17 +32,16 @@ class Facts:
                 record = json.loads(line)
                 if record["kind"] == "entity":
                     self.entities[record["name"]] = record
-                if record["kind"] != "edge":
-                    continue
-                triple = record["head"], record["relation"], record["tail"]
-                (self.no if record["negated"] else self.yes).add(triple)
-                self.evidence[triple, record["negated"]] = record["evidence"]
-                if not record["negated"]:
-                    self.tails[triple[:2]].add(triple[2])
-                    self.heads[triple[1:]].add(triple[0])
-                    if triple[1] == "subtype_of":
-                        parents[triple[0]].add(triple[2])
-                        children[triple[2]].add(triple[0])
+                for relation, tail, negated, evidence in record.get("facts", ()):
+                    triple = record["head"], relation, tail
+                    (self.no if negated else self.yes).add(triple)
+                    self.evidence[triple, negated] = evidence
+                    if not negated:
+                        self.tails[triple[:2]].add(tail)
+                        self.heads[triple[1:]].add(record["head"])
+                        if relation == "subtype_of":
+                            parents[record["head"]].add(tail)
+                            children[tail].add(record["head"])
         self.broader = lambda name: self._reach(parents, name)
         self.narrower = lambda name: self._reach(children, name)
 

@@ -137,7 +137,7 @@ def test_saved_graph_loads_back_in_the_same_order(graph, tmp_path):
 
 
 ENTITY = {"kind": "entity", "name": "tremor", "type": "symptom", "rare": False, "synonyms": [], "ids": []}
-EDGE = {"kind": "edge", "head": "tremor", "relation": "r", "tail": "tremor", "negated": False, "evidence": []}
+FACTS = {"kind": "facts", "head": "tremor", "facts": [["r", "tremor", False, []]]}
 
 
 @pytest.mark.parametrize(
@@ -145,16 +145,19 @@ EDGE = {"kind": "edge", "head": "tremor", "relation": "r", "tail": "tremor", "ne
     [
         {**ENTITY, "kind": "node"},
         {**ENTITY, "kind": ["entity"]},
-        {**ENTITY, "kind": "edge"},
-        {**EDGE, "kind": "entity"},
+        {**ENTITY, "kind": "facts"},
+        {**FACTS, "kind": "entity"},
         {**ENTITY, "name": "a", "type": 3},
         {**ENTITY, "type": "drug"},
         {**ENTITY, "name": "a", "synonyms": [1]},
         {key: value for key, value in ENTITY.items() if key != "rare"},
-        {**EDGE, "tail": "nobody"},
-        {**EDGE, "evidence": "a book"},
-        {**EDGE, "evidence": [[0, 1, -1, 1.0, ""]]},  # there is no origin 0
-        {**EDGE, "negated": 0},
+        {**FACTS, "head": "nobody"},
+        {**FACTS, "facts": [["r", "nobody", False, []]]},
+        {**FACTS, "facts": [["r", "tremor", False, "a book"]]},
+        {**FACTS, "facts": [["r", "tremor", False, [[0, 1, -1, 1.0, -1.0, ""]]]]},  # there is no origin 0
+        {**FACTS, "facts": [["r", "tremor", 0, []]]},
+        {**FACTS, "facts": [["r", "tremor", False, []]] * 2},
+        {**FACTS, "facts": {"r": "tremor"}},
         {"kind": "origin", "number": 1, "source": "s", "file": "f", "version": "", "extractor": ""},
     ],
 )

@@ -236,9 +236,12 @@ def _assemble(records: _Records, clusters: _Clusters, skip: Skip) -> Joined:
         known.pop(names[c], None)
         ids = dict.fromkeys(nodes[i].key for i in found)
         graph.add_entity(Entity(names[c], types[c], rare[c], tuple(known), tuple(ids)), names[c])
-    for (h, name, t), row in zip(facts, zip(*records.facts, strict=True), strict=True):
+    order = np.argsort([h for h, _, _ in facts], kind="stable").tolist()  # a head's facts lie together in the file too
+    columns = records.facts
+    for i in order:
+        h, name, t = facts[i]
         if h >= 0:
-            _, _, _, negated, origin, record, end, confidence, frequency, note = row
+            _, _, _, negated, origin, record, end, confidence, frequency, note = (column[i] for column in columns)
             evidence = (Evidence(origins[origin], record, end, confidence, frequency, notes[note]),)
             graph.support(names[h], name, names[t], bool(negated), evidence)
     joins = []
