@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from fleming.data.duplicates import drop_duplicates
 from tqdm import tqdm
 
 from fleming.cold_start.checks import check_trajectory
@@ -21,8 +20,9 @@ from fleming.cold_start.local_model import LocalModel
 from fleming.cold_start.template_teacher import template_trajectory
 from fleming.config import parse_command_line, run_script
 from fleming.data.curation import read_public
-from fleming.data.decontamination import Index, decontaminate, write_report
+from fleming.data.decontamination import RULES, Index, decontaminate, write_report
 from fleming.data.difficulty import agreement, grade_by_graph, grade_by_pass_rate, grade_by_rubric, pass_rates
+from fleming.data.duplicates import drop_duplicates
 from fleming.data.label_check import check_labels
 from fleming.data.mixing import mix
 from fleming.data.refinement import Refinement, anonymised, drop_faults
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> None:
         rl = refine("duplicates", rl, drop_duplicates)
         if benchmarks:
             index = Index({b.name: b.questions for b in benchmarks}, rl)
-            rl = refine("decontamination", rl, partial(decontaminate, index=index), rules=index.rules)
+            rl = refine("decontamination", rl, partial(decontaminate, index=index), rules=RULES)
         voter = load_voter(cfg) if synth.voter else None
         if voter:
             checked = check_labels(

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fleming.data.orders import can_reorder
 from fleming.evaluation.benchmarks import BENCHMARKS, LoadedBenchmark
 from fleming.evaluation.comparison import compare_runs, describe_comparison, verdict
-from fleming.evaluation.items import all_asked, can_reorder, reshuffle
+from fleming.evaluation.items import all_asked, reshuffle
 from fleming.evaluation.report import about_data, about_model, results_table
 from fleming.evaluation.scoring import accuracy, summarise, summarise_all
 from fleming.evaluation.statistics import wilson_interval

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from fleming.answer import parse_answer
 from fleming.data.ask import Completer, complete_all
-from fleming.evaluation.items import can_reorder
+from fleming.data.orders import can_reorder
 from fleming.files import AppendLog, read_jsonl, write_jsonl
 from fleming.order import generator
 from fleming.prompt import question_messages

@@ -5,24 +5,14 @@ Left out: how an item is asked and read (generation.py, loglikelihood.py).
 """
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from fleming.data.orders import can_reorder
 from fleming.evaluation.benchmarks import LoadedBenchmark
 from fleming.order import generator
 from fleming.records import Question
-
-# Options that speak of others by place or letter: moved, they would be false. Better one too many than one too few.
-_LIST = r"[(]?[a-j][)]?(?: ?(?:,|and|or|nor|&|\+|/|、|和|或|与|及) ?[(]?[a-j][)]?)+"
-_REFERS = re.compile(
-    r"\b(?:all|none|both|any|either|neither) (?:of )?(?:the )?(?:above|below|these|those|them|others?|options)\b"
-    rf"|\b(?:above|below)\b|^\W*(?:both |either |neither |only |options? |选项 ?)*{_LIST}"
-    r"(?:\W|$|均|都|皆| (?:are|is|only|both|but|not)\b)|^\W*(?:options? |选项 ?|only )+[(]?[a-j]\b"
-    r"|以上|上述|都不|均不|均是|均非|都是|都对|都错|皆",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -51,11 +41,6 @@ Key = tuple[str, str, str, int, int]
 def key_of(record: Mapping[str, Any]) -> Key:
     """Return the key of an answer's record."""
     return record["benchmark"], record["protocol"], record["id"], record["order"], record["sample"]
-
-
-def can_reorder(question: Question) -> bool:
-    """Whether no option speaks of others by their place or letter, as "all of the above" does."""
-    return not any(_REFERS.search(text[:200]) for text in question.options.values())
 
 
 def reshuffle(question: Question, order: int, seed: int) -> tuple[Question, dict[str, str]]:

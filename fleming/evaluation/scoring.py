@@ -9,8 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fleming.data.orders import can_reorder
 from fleming.evaluation.benchmarks import PAPER_NINE, LoadedBenchmark, defects, gold_letters
-from fleming.evaluation.items import can_reorder
 from fleming.evaluation.statistics import (
     Interval,
     calibration,

@@ -234,6 +234,10 @@ class FolderPages:
     def __contains__(self, title: str) -> bool:
         return title in self._places
 
+    def titles(self) -> list[str]:
+        """Return the titles of all pages, as the files have them."""
+        return list(self._places)
+
     def fetch(self, titles: Sequence[str]) -> list[Page]:
         """Return one page a title. Raises InputError where a file has become unreadable."""
         self.requests += 1
