@@ -19,10 +19,17 @@ from model.errors import InputError
 
 
 def graph_files(synth: SynthConfig, repository: Path) -> dict[str, Path]:
-    """Return every file that the graph is made of, by the key that names it. InputError for one that is missing."""
+    """Return every file that the graph is made of, by the key that names it.
+
+    InputError for one that is missing, and for a source of another kind or with other files than there are.
+    """
     if not synth.sources and not synth.wikipedia.pages:
         graph = Path(synth.graph) if Path(synth.graph).exists() else repository / synth.graph
         return {"synth.graph": graph}
+    for name, source in synth.sources.items():
+        if source.kind not in SOURCES:
+            raise InputError(f"synth.sources.{name}.kind is {source.kind!r}, expected one of {', '.join(SOURCES)}")
+        SOURCES[source.kind](dict(source.files), lambda *_: None)  # refuses other names of files; reads nothing yet
     files = {
         f"synth.sources.{name}.files.{file}": Path(path)
         for name, source in synth.sources.items()
@@ -55,8 +62,6 @@ def build_graph(synth: SynthConfig, files: dict[str, Path], folder: Path, skip: 
 
     def sources() -> Iterator[tuple[str, Iterator[Node | Fact]]]:
         for name, source in synth.sources.items():
-            if source.kind not in SOURCES:
-                raise InputError(f"synth.sources.{name}.kind is {source.kind!r}, expected one of {', '.join(SOURCES)}")
             yield name, noted(SOURCES[source.kind](dict(source.files), skip))
         if synth.wikipedia.pages:
             yield "wikipedia", _walk(synth, folder, lambda name: names.get(name_key(name)), skip)
