@@ -103,6 +103,8 @@ def _convert(kind: Any, value: Any, base: Any, where: str, key: str) -> Any:
         return origin(_convert(parts[0], item, None, where, f"{key}[{i}]") for i, item in enumerate(value))
     if origin is dict and isinstance(value, dict) and all(isinstance(name, str) for name in value):
         return {name: _convert(parts[1], item, None, where, f"{key}.{name}") for name, item in value.items()}
+    if origin is Literal and value is False and "off" in parts:  # YAML 1.1 takes a bare off for false
+        return "off"
     if origin is Literal and any(value == part and type(value) is type(part) for part in parts):
         return value
     if kind is float and (number := _finite(value)) is not None:
