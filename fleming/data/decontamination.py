@@ -134,7 +134,7 @@ class Index:
                 seen.add(digest)
                 counts[list(known)] += 1
                 documents += 1
-        return np.log((documents + 1) / np.maximum(counts, 1)) / np.log(documents + 1)
+        return np.log((documents + 1) / np.maximum(counts, 1)) / np.log(max(documents, 1) + 1)
 
     def _hash_runs(self) -> None:
         self.random = generator("decontamination").integers(1 << 64, size=len(self.weight), dtype=np.uint64)
