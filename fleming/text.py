@@ -11,7 +11,7 @@ import unicodedata
 # NFKC alone would read 10² as 102, 2½ as 21/2 and a spacing acute as a blank with an accent.
 _PLAIN = {
     char: plain
-    for plain, chars in {"-": "‐‑‒–—―−﹘", "'": "`‘’‛´ʼ｀", '"': "“”„‟", "~": "〜∼", "≤": "≦⩽", "≥": "≧⩾"}.items()
+    for plain, chars in {"-": "‐‑‒–—―−﹘︱︲⁻", "'": "`‘’‛´ʼ｀", '"': "“”„‟", "~": "〜∼", "≤": "≦⩽", "≥": "≧⩾"}.items()
     for char in chars
 } | {char: f" {unicodedata.normalize('NFKC', char)}" for char in "¼½¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
@@ -35,10 +35,11 @@ def fold(text: str, keep_case: bool = False) -> str:
     if text.isascii():
         text = text.replace("`", "'")
     else:
+        text = _RAISED.sub(r"^\g<0>", text)
         for char in set(text):  # far faster than str.translate
             if char in _PLAIN or unicodedata.category(char) == "Cf":  # zero-width and direction marks
                 text = text.replace(char, _PLAIN.get(char, ""))
-        text = unicodedata.normalize("NFKC", _RAISED.sub(r"^\g<0>", text))
+        text = unicodedata.normalize("NFKC", text)
     return " ".join((text if keep_case else text.casefold()).split())
 
 

@@ -134,7 +134,7 @@ class Index:
                 seen.add(digest)
                 counts[list(known)] += 1
                 documents += 1
-        return np.log((documents + 1) / np.maximum(counts, 1)) / np.log(documents + 1)
+        return np.log((documents + 1) / np.maximum(counts, 1)) / np.log(max(documents, 1) + 1)
 
     def _hash_runs(self) -> None:
         self.random = generator("decontamination").integers(1 << 64, size=len(self.weight), dtype=np.uint64)
@@ -316,12 +316,12 @@ def _fault(report_path: Path, data: Mapping[str, str], benchmarks: Mapping[str, 
         return "no benchmark is given: set evaluate.benchmarks or evaluate.benchmark_folder, then"
     if not report_path.exists():
         return f"{report_path} is missing:"
-    report = read_json(report_path)
     try:
+        report = read_json(report_path)
         checked = {entry["sha256"]: int(entry["leaks"]) for entry in report["data"].values()}
         against = {entry["sha256"] for entry in report["benchmark_files"].values()}
         rules = report["rules"]
-    except (TypeError, KeyError, AttributeError, ValueError):
+    except (TypeError, KeyError, AttributeError, ValueError):  # InputError is a ValueError
         return f"{report_path} is no report of decontamination:"
     if rules != RULES:
         return f"{report_path} was made by other rules:"
