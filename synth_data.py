@@ -58,8 +58,6 @@ def main(argv: list[str]) -> None:
 
         joined = build_graph(synth, files, folder, skip)
         graph = joined.graph
-        save_graph(graph, folder / "graph.jsonl")
-        write_jsonl(folder / "joins.jsonl", joined.joins)
 
         # 3. Sample paths rare-first, mask them, pose the questions that can be certified.
         scenario = synth.style == "scenario"
@@ -106,6 +104,8 @@ def main(argv: list[str]) -> None:
         trajectories, failed = teach([q for q in rl if part_of[q.id] == "graph"], graph, cfg)
 
         write_manifest("synth", cfg, input_hashes({**public, **files, **measured}))
+        save_graph(graph, folder / "graph.jsonl")
+        write_jsonl(folder / "joins.jsonl", joined.joins)
         write_jsonl(folder / "questions.jsonl", map(to_json, [*rl, *dev, *test]))
         write_jsonl(folder / "rejected.jsonl", [*rejected, *refine.rejected, *failed])
         write_jsonl(folder / "cold_start.jsonl", map(to_json, trajectories))

@@ -69,7 +69,12 @@ def differences(a: dict[str, object], b: dict[str, object]) -> list[str]:
 def messages(text: str) -> list[str]:
     """Return the lines that were printed besides progress bars, which may stand before them on the same line."""
     lines = re.split(r"[\r\n]", text.replace("\x1b[A", ""))
-    lines = [re.sub(r"^(cold start|RL|mining|teacher|questions|label check|walking|reading):[^\[]*\[[^\]]*\]", "", line).strip() for line in lines]
+    lines = [
+        re.sub(
+            r"^(cold start|RL|mining|teacher|questions|label check|walking|reading):[^\[]*\[[^\]]*\]", "", line
+        ).strip()
+        for line in lines
+    ]
     return [line for line in lines if line]
 
 

@@ -133,28 +133,29 @@ def test_the_exported_folders_load_in_transformers_bit_for_bit(finished):
 
 @pytest.mark.slow
 def test_kill_9_at_random_moments_and_the_same_command_give_identical_bytes(finished, tmp_path):
-    """Each training script is killed again and again, at moments drawn over its whole running time."""
+    """Each training script is killed while it starts, and at moments drawn after its next step, three times."""
     run_dir = tmp_path / "killed"
     assert run("synth_data.py", run_dir).returncode == 0
     rng = random.Random(0)
     kills = 0
-    for script in ("train_sft.py", "train_grpo.py"):
-        for attempt in range(30):
+    for script, log in (("train_sft.py", "sft/metrics.jsonl"), ("train_grpo.py", "grpo/metrics.jsonl")):
+        path = run_dir / log
+        for attempt in range(4):
+            size = path.stat().st_size if path.exists() else 0
             process = subprocess.Popen(
                 command(script, run_dir), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
             )
-            try:
-                # 3 s is about what Python and torch need to start; later tries are given more time to finish.
-                status = process.wait(timeout=rng.uniform(3, 5 + attempt))
-            except subprocess.TimeoutExpired:
+            deadline = time.monotonic() + (rng.uniform(0.5, 3) if attempt == 0 else 60)
+            while process.poll() is None and time.monotonic() < deadline:
+                if path.exists() and path.stat().st_size > size:
+                    time.sleep(rng.uniform(0, 0.5))
+                    break
+                time.sleep(0.01)
+            if process.poll() is None:
                 process.kill()
-                process.wait()
                 kills += 1
-                continue
-            assert status == 0
-            break
-        else:
-            pytest.fail(f"{script} never finished")
+            process.wait()
+        assert run(script, run_dir).returncode == 0
     assert kills >= 4
     whole, killed = result_of(finished), result_of(run_dir)
     assert killed.keys() == {k for k in whole if not k.startswith("eval")}
@@ -227,6 +228,8 @@ def write(path: Path, text: str) -> Path:
 def test_a_mistake_is_one_line_status_2_and_nothing_written(finished, tmp_path, script, settings, said):
     import shutil
 
+    from runs import messages
+
     write(tmp_path / "broken.yaml", "seed: 1\n  run_dir: [\n")
     write(tmp_path / "empty.jsonl", "")
     good = (finished / "data/rl.jsonl").read_text().splitlines()[0]
@@ -255,7 +258,7 @@ def test_a_mistake_is_one_line_status_2_and_nothing_written(finished, tmp_path, 
         [sys.executable, str(ROOT / script), *arguments, f"run_dir={run_dir}"], capture_output=True, text=True, cwd=ROOT
     )
     assert result.returncode == 2, result.stderr[-2000:]
-    assert result.stderr.count("\n") == 1, result.stderr
+    assert len(messages(result.stderr)) == 1, result.stderr
     for part in said:
         assert part in result.stderr
     assert not [p for p in run_dir.rglob("*") if p.is_file() and p.name != ".lock"]
