@@ -7,11 +7,12 @@ Left out: what needs the wiki itself (templates' own text, Lua, Wikidata), table
 
 import html
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 MAX_DEPTH = 100  # as MediaWiki's own bound; what is nested deeper is no text
+LONGEST = 2000  # characters of a sentence: what is longer is none, and no rule reads it
 
 _HIDDEN = re.compile(
     r"<!--.*?(?:-->|\Z)|<(ref|nowiki|math|gallery|timeline|syntaxhighlight|source|pre|score|imagemap|templatestyles)\b"
@@ -31,7 +32,7 @@ _INFOBOX = re.compile(r"(?:infobox|drugbox|chembox)\b")
 _NOT_TEXT = ("file:", "image:", "category:")
 _BOUNDARY = re.compile(r"[.!?](?::\d[\d,–-]*)?[\"”’')\]]*\s+(?=[\"“(\[]?[A-Z0-9])")  # ".:394 " is a lost page number
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:[A-Z]|e\.g|i\.e|vs|cf|al|etc|Dr|Prof|Mr|Mrs|Ms|St|Jr|Sr|No|approx|spp?|var|ca))\.$"
+    r"(?:(?<!°)\b(?:[A-Z]|e\.g|i\.e|vs|cf|al|etc|Dr|Prof|Mr|Mrs|Ms|St|Jr|Sr|No|approx|spp?|var|ca))\.$"
 )
 
 
@@ -84,8 +85,9 @@ class Article(NamedTuple):
     """What is bold in the lead: the names of the subject."""
 
     def inside(self, start: int, end: int) -> list[Link]:
-        """Return the links that begin within [start, end)."""
-        return self.links[bisect_left(self.links, start, key=_start) : bisect_left(self.links, end, key=_start)]
+        """Return the links of which a part lies within [start, end)."""
+        first = bisect_right(self.links, start, key=lambda link: link.end)
+        return self.links[first : bisect_left(self.links, end, key=lambda link: link.start)]
 
     def sentences(self, start: int, end: int) -> Iterator[Sentence]:
         """Yield the sentences of the prose within [start, end); a line's end, so also a list's item, ends one."""
@@ -99,10 +101,6 @@ class Article(NamedTuple):
                 if text[place:stop].strip():
                     yield Sentence(text[place:stop].rstrip(), [at for _, at in kept[place:stop]])
                 place = stop
-
-
-def _start(piece: Link) -> int:
-    return piece.start
 
 
 def title_of(text: str) -> str:
