@@ -18,8 +18,9 @@ from wikipedia_server import WikiServer
 from fleming.graph.knowledge_graph import FAMILIES, RELATIONS
 from fleming.graph.sources.records import Fact, Node, Origin
 from fleming.graph.wikipedia.agent import Frontier, discover
-from fleming.graph.wikipedia.extraction import EXTRACTORS, page_key
-from fleming.graph.wikipedia.pages import FolderPages, MediaWikiPages
+from fleming.graph.wikipedia.entities import page_key, read_page
+from fleming.graph.wikipedia.extraction import EXTRACTORS, Linker, lead_facts
+from fleming.graph.wikipedia.pages import FolderPages, MediaWikiPages, Page
 from fleming.text import name_key
 
 GAUCHER = """{{Infobox medical condition (new)
@@ -179,6 +180,39 @@ def test_every_fact_points_at_its_evidence_and_fits_the_schema(wiki, tmp_path):
     assert "WIKIPEDIA:Bleach" not in nodes  # what a page orders is not done
 
 
+@pytest.mark.parametrize(
+    ("lead", "expected"),
+    [
+        ("X is a disease. It is inherited in an autosomal dominant pattern.", ["HP:0000006"]),
+        ("X is a pseudoautosomal dominant disorder.", []),
+        ("X is not an autosomal recessive disorder.", []),
+        ("X is a disease caused by mutations in the GBA1 gene.", [("associated_gene", "NCBIGENE:2629", "GBA1")]),
+        (
+            "X is a disease. Mutations in the gene ALMS1 are responsible.",
+            [("associated_gene", "HGNC.SYMBOL:ALMS1", "ALMS1")],
+        ),
+        ("X is a disease. Mutations in the GBA1 gene cause Y, an other disease.", []),
+        ("X is a disease. Y is caused by mutations in the GBA1 gene.", []),
+        (
+            "X is a disease characterized by severe anemia (low count) and gas.",
+            [("has_finding", "HP:0001903", "anemia")],
+        ),
+        ("X is a disease characterized by anemia and enlarged liver of the young.", []),  # whose is the anemia?
+        ("X is a disease characterized by the absence of fever.", []),
+        ("X is a disease. Symptoms may include fever, itching, or anemia.", ["HP:0001945", "HP:0001903"]),
+        ("X is a disease with fever. Doctors fear anemia.", []),
+    ],
+)
+def test_a_lead_says_what_stands_there_and_no_more(lead, expected):
+    linker = Linker(known)
+    said = list(lead_facts(read_page(Page("X", "X", lead), known), linker))
+    facts = [fact for fact in said if isinstance(fact, Fact)]
+    if expected and isinstance(expected[0], str):
+        assert [fact.tail for fact in facts] == expected
+    else:
+        assert [(fact.relation, fact.tail, lead[fact.record : fact.end]) for fact in facts] == expected
+
+
 def test_another_extractor_reads_the_same_pages(wiki, tmp_path):
     def teacher(reading, linker):
         assert linker.name("tiredness", {"symptom"}) == ("WIKIPEDIA:Fatigue", "symptom")
@@ -322,7 +356,7 @@ def obo_names(opener, path, kind, below=None):
     while below and (more := {key for key, up in parents.items() if key not in inside and inside & set(up)}):
         inside |= more
     for key in terms:
-        for name in terms[key] if below is None or key in inside - {below} else []:
+        for name in terms[key] if below is None or (key in inside and key != below) else []:
             names.setdefault(name_key(name), (key, kind))
     return names
 

@@ -61,7 +61,7 @@ _MODES = {
     "x-linked": ("HP:0001417", "X-linked inheritance"),
     "y-linked": ("HP:0001450", "Y-linked inheritance"),
 }
-_MODE = re.compile("|".join(_MODES), re.IGNORECASE)
+_MODE = re.compile(rf"\b(?:{'|'.join(_MODES)})\b", re.IGNORECASE)
 _INHERITED = re.compile(
     r"\b(?:inherited|transmitted|passed on)\s+(?:\w+\s+)?(?:in|as|through|with|by)\s+(?:an?\s+)?([\w -]{0,60})|"
     r"([\w -]{0,60})\s(?:inheritance|(?:pattern|mode) of inheritance)",
@@ -69,7 +69,7 @@ _INHERITED = re.compile(
 )
 _SYMBOL = r"([A-Z][A-Z0-9]{1,7}(?:orf\d+)?(?:-?[A-Z0-9]{1,3})?)"
 _GENE = re.compile(
-    rf"\b(?:mutations?|defects?|variants?|deletions?|deficiency)\s+(?:\w+\s+)?(?:in|of)\s+(?:(?:the|a|human)\s+)*"
+    rf"\b(?:[Mm]utations?|defects?|variants?|deletions?|deficiency)\s+(?:\w+\s+)?(?:in|of)\s+(?:(?:the|a|human)\s+)*"
     rf"(?:{_SYMBOL}(?=\s+gene\b)|genes?\s+(?:called\s+|encoding\s+)?{_SYMBOL}(?![\w-]))"
 )
 _CAUSAL = re.compile(
@@ -244,7 +244,10 @@ def lead_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
     for number, sentence in enumerate(reading.lead):
         if NEGATED.search(sentence.text) or not (number == 0 or about.match(sentence.text)):
             continue
+        said: dict[tuple[str, str], tuple[int, int]] = {}
         for step, key, span in _said(reading.type, sentence, linker, number == 0):
+            said.setdefault((step, key), span)
+        for (step, key), span in said.items():
             if key.startswith(("HGNC.SYMBOL:", "HP:")) and step in ("associated_gene", "inherited_as"):
                 name = dict(_MODES.values()).get(key) or key.partition(":")[2]
                 yield Node(key, name, "gene" if step == "associated_gene" else "inheritance")
