@@ -72,9 +72,7 @@ _GENE = re.compile(
     rf"\b(?:[Mm]utations?|defects?|variants?|deletions?|deficiency)\s+(?:\w+\s+)?(?:in|of)\s+(?:(?:the|a|human)\s+)*"
     rf"(?:{_SYMBOL}(?=\s+gene\b)|genes?\s+(?:called\s+|encoding\s+)?{_SYMBOL}(?![\w-]))"
 )
-_CAUSAL = re.compile(
-    r"\b(?:caused|due to|results? (?:in|from)|responsible|arises?|associated with|linked to)\b|^Mutations"
-)
+_CAUSAL = re.compile(r"\b(?:caused|due to|results? (?:in|from)|responsible|arises?|associated with|linked to)\b")
 _ITEM_END = re.compile(r"[\n,;•·]|\b(?:and|or)\b")
 _OFTEN = r"(?:may |can |often |usually |typically |primarily |mainly |clinically |commonly )*"
 _FEATURES = re.compile(

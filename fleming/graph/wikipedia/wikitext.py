@@ -92,14 +92,15 @@ class Article(NamedTuple):
     def sentences(self, start: int, end: int) -> Iterator[Sentence]:
         """Yield the sentences of the prose within [start, end); a line's end, so also a list's item, ends one."""
         for line in re.finditer(r"[^\n]+", self.text[start:end]):
-            kept = [(char, start + line.start() + i) for i, char in enumerate(line.group()) if char != "\0"]
-            text, place = "".join(char for char, _ in kept), 0
+            runs = [(start + line.start() + run.start(), run.group()) for run in re.finditer(r"[^\0]+", line.group())]
+            text, place = "".join(run for _, run in runs), 0
+            at = [i for begin, run in runs for i in range(begin, begin + len(run))]
             stops = [(m.start() + 1, m.end()) for m in _BOUNDARY.finditer(text)]
             for mark, stop in [*stops, (0, len(text))]:
                 if _ABBREVIATION.search(text, max(place, mark - 8), mark):
                     continue
                 if text[place:stop].strip():
-                    yield Sentence(text[place:stop].rstrip(), [at for _, at in kept[place:stop]])
+                    yield Sentence(text[place:stop].rstrip(), at[place:stop])
                 place = stop
 
 
