@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from fleming.graph.sources.records import Fact, Node, Skip
 from fleming.graph.wikipedia.entities import Known, Reading, page_node, read_page
-from fleming.graph.wikipedia.extraction import EXTRACTORS, Extractor, Linker, position
+from fleming.graph.wikipedia.extraction import EXTRACTORS, Extractor, Linker, places
 from fleming.graph.wikipedia.pages import BATCH, CachedPages, Pages
 from fleming.graph.wikipedia.wikitext import title_of
 
@@ -38,27 +38,27 @@ class Frontier:
 
     def __init__(self, known: Known):
         self._known = known
-        self._seen: dict[str, list[int] | None] = {}  # best place, pages that link, next to a rare one; None once asked
+        self._seen: dict[str, list[int] | None] = {}  # best place, links, rare, score; None once asked for
         self._heap: list[tuple[int, str]] = []
 
     def add(self, title: str, place: int, rare: bool = False) -> None:
         """Count a page that links to the title: from an infobox's field 3, a section 2, the lead 1, elsewhere 0."""
         if not title or len(title.encode()) > 255 or title.lower().startswith(_OTHER):
             return
-        if (state := self._seen.setdefault(title, [0, 0, 0])) is None:
+        if (state := self._seen.setdefault(title, [0, 0, 0, 0])) is None:
             return
-        state[:] = max(state[0], place), state[1] + 1, state[2] | rare
-        novel = self._known(title) is None
-        # many medical pages that link speak for a title; beyond 32 each doubling says that it is everyone's: "Europe"
+        state[:3] = max(state[0], place), state[1] + 1, state[2] | rare
+        # many medical pages that link speak for a title; from 32 on each doubling says that it is everyone's: "Europe"
         links = min(state[1], 4) - max(0, state[1].bit_length() - 5)
-        heapq.heappush(self._heap, (-(4 * state[0] + links + 2 * novel + 3 * state[2]), title))
+        state[3] = 4 * state[0] + links + 2 * (self._known(title) is None) + 3 * state[2]
+        heapq.heappush(self._heap, (-state[3], title))
 
     def take(self, count: int) -> list[str]:
         """Return the best `count` titles, or what is left, and forget them."""
         titles: list[str] = []
         while self._heap and len(titles) < count:
-            _, title = heapq.heappop(self._heap)
-            if self._seen[title] is not None:  # else an older entry of a title that went out under a better one
+            score, title = heapq.heappop(self._heap)
+            if (state := self._seen[title]) and state[3] == -score:  # else an older entry of the title
                 titles.append(title)
                 self._seen[title] = None
         return titles
@@ -135,9 +135,7 @@ def _walk(
 
 def _expand(reading: Reading, frontier: Frontier) -> None:
     best: dict[str, int] = {}
-    for link in reading.article.links:
-        steps, place = position(reading, link)
-        score = {"infobox": 3, "section": 2}.get(place, 1) if steps or place == "lead" else 0
-        best[link.target] = max(best.get(link.target, 0), score)
-    for title, score in best.items():
-        frontier.add(title, score, bool(reading.rare))
+    for link, worth in places(reading):
+        best[link.target] = max(best.get(link.target, 0), worth)
+    for title, worth in best.items():
+        frontier.add(title, worth, bool(reading.rare))

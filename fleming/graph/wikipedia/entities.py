@@ -7,11 +7,12 @@ caller's gazetteer. Left out: facts about the entity (extraction.py).
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 from fleming.graph.sources.records import Node, curie
 from fleming.graph.wikipedia.pages import Page
-from fleming.graph.wikipedia.wikitext import Article, Sentence, read_article
+from fleming.graph.wikipedia.wikitext import LONGEST, Article, Sentence, read_article
 from fleming.text import name_key
 
 Known = Callable[[str], tuple[str, str] | None]
@@ -47,7 +48,8 @@ _NOUNS = {
 DEFINED = re.compile(
     r"\b(?:is|are|was|refers to|describes|denotes)\s+(?:(?:an?|the|one of the|any|several|some|group of)\s+)*"
     r"([^,;:()]*?)(?=[,;:()]|\.?$|\b(?:characteri[sz]ed|caused|that|which|in which|with|where|due|resulting|affecting"
-    r"|associated|involving|marked|defined|because|and is|used|occurring|seen|found|named|usually)\b)"
+    r"|associated|involving|marked|defined|because|and is|used|occurring|seen|found|known|first|for|from|who"
+    r"|named|usually)\b)"
 )
 _RARE = re.compile(r"\b(?:ultra-?)?rare\b")
 NEGATED = re.compile(
@@ -60,6 +62,10 @@ NEGATED = re.compile(
 _ALSO = re.compile(
     r"\b(?:also|sometimes|otherwise|or)\s+(?:called|known as|referred to as|termed)\s+"
     r"(.{2,300}?)(?:\)|;|\.$|,?\s+(?:is|are|was)\b|,\s+(?:which|that|an?)\b)"
+)
+_NAME = re.compile(
+    r"\b(?:disease|syndrome|disorder|deficiency|dystrophy|dysplasia|anomaly|fever|type \w+"
+    r"|\w+(?:osis|itis|emia|uria|pathy))$"
 )
 _IDS = {
     "omim": ("OMIM", r"\d{6}"),
@@ -100,33 +106,42 @@ def page_key(title: str) -> str:
 def read_page(page: Page, known: Known) -> Reading:
     """Return what the page is about."""
     article = read_article(page.text)
-    lead = list(article.sentences(*article.headings[0][:2]))[:30]
+    lead = [s for s in islice(article.sentences(*article.headings[0][:2]), 30) if len(s.text) <= LONGEST]
     kind = re.sub(r"\s+", " ", match.group(1)) if lead and (match := DEFINED.search(lead[0].text)) else ""
     categories = [c.lower() for c in (*page.categories, *article.categories)]
     categories = [c for c in categories if not _NO_CATEGORY.search(c)]
     reading = Reading(page, article, _type(page.title, article, categories, kind, known), (), None, lead)
     if not reading.type:
         return reading
-    names = list(article.bold)
-    for sentence in lead[:2]:
-        for match in _ALSO.finditer(sentence.text):
-            names += re.split(r"\s*,\s*(?:or\s+|and\s+)?|\s+(?:or|and)\s+", match.group(1).strip(" \"'“”"))
+    names = [*article.bold, *_also(lead[0].text if lead else "")]
     for field in article.fields:
         if field.name in ("synonyms", "synonym", "tradename") and "box" in field.template:
             names += re.split(
                 r"[,;\n]", re.sub(r"\([^()]*\)", "", article.values[field.start : field.end].replace("\0", ""))
             )
     names = [" ".join(name.split()).strip(" .\"'“”,") for name in names]
-    unique = {
-        name_key(n): n
-        for n in reversed(names)
-        if 3 < len(n) <= 80 and not (n.isupper() and len(n) < 6) and n != "others"
-    }
+    names = [n for n in names if 3 < len(n) <= 80 and not (n.isupper() and len(n) < 6) and n.lower() != "others"]
+    unique = {name_key(n): n for n in reversed(names)}
     unique.pop(name_key(reading.name), None)
     frequency = " ".join(article.values[f.start : f.end] for f in article.fields if f.name == "frequency").lower()
     said = [*(c for c in categories if "rare disease" in c), frequency, kind.lower()]
     rare = any(_RARE.search(text) and not NEGATED.search(text) for text in said)
     return reading._replace(names=tuple(reversed(unique.values())), rare=True if rare else None)
+
+
+def _also(text: str) -> list[str]:
+    """Return the names in "X, also called A or B, is ..."; of a list only where all end as names."""
+    text = re.sub(r":\d[\d,–-]*|[\"“”]|\([^()]{0,20}\)", "", text)
+    match = _ALSO.search(text)
+    if not match or re.search(r"\b(?:is|are|was)\b", text[: match.start()]):
+        return []
+    found = []
+    for part in re.split(r",?\s+or\s+(?:also\s+|sometimes\s+)?", match.group(1)):
+        pieces = [piece for piece in re.split(r"\s*,\s*(?:and\s+)?|\s+and\s+", part) if piece.strip()]
+        if len(pieces) == 1 or all(_NAME.search(piece) for piece in pieces):
+            found += pieces
+    found = [re.sub(r"^(?:an?|the)\s+", "", piece.strip()) for piece in found]
+    return [piece for piece in found if not re.match(r"(?:by|after|in|as|called|known|simply)\b", piece)]
 
 
 def _type(title: str, article: Article, categories: list[str], kind: str, known: Known) -> str:
@@ -146,7 +161,7 @@ def _type(title: str, article: Article, categories: list[str], kind: str, known:
                 return found
     for text in (kind, title):
         for pattern, found in _NOUNS.items():
-            if re.search(rf"\b{pattern}\s*(?:of\b.*)?$", text, re.IGNORECASE):
+            if re.search(rf"\b{pattern}\s*(?:(?:of|in)\b.*)?$", text, re.IGNORECASE):
                 return found
     return (known(title) or ("", ""))[1]
 

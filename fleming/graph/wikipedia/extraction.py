@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from fleming.graph.sources.records import Fact, Node, Origin, curie
 from fleming.graph.wikipedia.entities import DEFINED, NEGATED, Known, Reading, page_key
-from fleming.graph.wikipedia.wikitext import Link, Sentence
+from fleming.graph.wikipedia.wikitext import LONGEST, Article, Field, Link, Sentence
 from fleming.text import name_key
 
 SYMPTOMS = {"symptom": "has_symptom", "finding": "has_finding", "lab": "has_lab"}
@@ -61,7 +61,7 @@ _MODES = {
     "x-linked": ("HP:0001417", "X-linked inheritance"),
     "y-linked": ("HP:0001450", "Y-linked inheritance"),
 }
-_MODE = re.compile("|".join(_MODES), re.IGNORECASE)
+_MODE = re.compile(rf"\b(?:{'|'.join(_MODES)})\b", re.IGNORECASE)
 _INHERITED = re.compile(
     r"\b(?:inherited|transmitted|passed on)\s+(?:\w+\s+)?(?:in|as|through|with|by)\s+(?:an?\s+)?([\w -]{0,60})|"
     r"([\w -]{0,60})\s(?:inheritance|(?:pattern|mode) of inheritance)",
@@ -69,12 +69,11 @@ _INHERITED = re.compile(
 )
 _SYMBOL = r"([A-Z][A-Z0-9]{1,7}(?:orf\d+)?(?:-?[A-Z0-9]{1,3})?)"
 _GENE = re.compile(
-    rf"\b(?:mutations?|defects?|variants?|deletions?|deficiency)\s+(?:\w+\s+)?(?:in|of)\s+(?:(?:the|a|human)\s+)*"
+    rf"\b(?:[Mm]utations?|defects?|variants?|deletions?|deficiency)\s+(?:\w+\s+)?(?:in|of)\s+(?:(?:the|a|human)\s+)*"
     rf"(?:{_SYMBOL}(?=\s+gene\b)|genes?\s+(?:called\s+|encoding\s+)?{_SYMBOL}(?![\w-]))"
 )
-_CAUSAL = re.compile(
-    r"\b(?:caused|due to|results? (?:in|from)|responsible|arises?|associated with|linked to)\b|^Mutations"
-)
+_CAUSAL = re.compile(r"\b(?:caused|due to|results? (?:in|from)|responsible|arises?|associated with|linked to)\b")
+_ITEM_END = re.compile(r"[\n,;•·]|\b(?:and|or)\b")
 _OFTEN = r"(?:may |can |often |usually |typically |primarily |mainly |clinically |commonly )*"
 _FEATURES = re.compile(
     rf"\b(?:characteri[sz]ed {_OFTEN}by|(?:symptoms|signs|features|manifestations|findings) {_OFTEN}(?:include|are)"
@@ -87,7 +86,9 @@ _USED = re.compile(
 _SEPARATOR = re.compile(
     r"\s*(?:,|;|\band/or\b|\band\b|\bor\b|\bas well as\b|\balong with\b|\bsuch as\b|\bincluding\b)\s*"
 )
-_TAIL = re.compile(r"\s+(?:caused by|due to|resulting from|that|which|leading to|secondary to)\b.*|\s*\(.*", re.DOTALL)
+_TAIL = re.compile(
+    r"\s+(?:caused by|due to|resulting from|that|which|leading to|secondary to)\b.*|\s*\([^()]*(?:\)|$)", re.DOTALL
+)
 _SHARED = re.compile(r"\b(?:of|in|on|to)\b")  # "weakness and paralysis of the eye": of what is the weakness?
 _MODIFIER = re.compile(
     r"^(?:an?|the|progressive|severe|mild|moderate|chronic|acute|recurrent|episodic|persistent|marked|profound|frequent"
@@ -152,15 +153,34 @@ Extractor = Callable[[Reading, Linker], Iterable[Node | Fact]]
 """What reads facts from a page. One with a model behind it belongs here too: it must name its places in the page."""
 
 
-def position(reading: Reading, link: Link) -> tuple[dict[str, str], str]:
-    """Return the steps that the place of a link allows, and "infobox", "section" or "lead"."""
-    for field in reading.article.fields:
-        if field.start <= link.start < field.end and (found := FIELDS.get(reading.type, {}).get(field.name)):
-            return found, "infobox"
+def places(reading: Reading) -> Iterator[tuple[Link, int]]:
+    """Yield each link with the worth of its place: 3 in a field with steps, 2 in such a section, 1 in the lead, else 0.
+
+    A link in an infobox comes twice.
+    """
+    for _, field in _fields(reading):
+        yield from ((link, 3) for link in reading.article.inside(field.start, field.end))
     for start, end, headings in reading.article.headings:
-        if start <= link.start < end:
-            return (_section_steps(reading.type, headings), "section") if headings else ({}, "lead")
-    return {}, "lead"
+        worth = 1 if not headings else 2 if _section_steps(reading.type, headings) else 0
+        yield from ((link, worth) for link in reading.article.inside(start, end))
+
+
+def _fields(reading: Reading) -> Iterator[tuple[dict[str, str], Field]]:
+    for field in reading.article.fields:
+        if "box" in field.template and (steps := FIELDS.get(reading.type, {}).get(field.name)):
+            yield steps, field
+
+
+def _items(article: Article, field: Field) -> Iterator[tuple[int, int]]:
+    """Yield where the items of a field's list begin and end."""
+    begin, links, passed = field.start, article.inside(field.start, field.end), 0
+    for match in _ITEM_END.finditer(article.values, field.start, field.end):
+        while passed < len(links) and links[passed].end <= match.start():
+            passed += 1
+        if passed == len(links) or match.start() < links[passed].start:  # else a comma of a link's label
+            yield begin, match.start()
+            begin = match.end()
+    yield begin, field.end
 
 
 def _section_steps(kind: str, headings: tuple[str, ...]) -> dict[str, str]:
@@ -184,26 +204,21 @@ def _fact(reading: Reading, extractor: str, step: str, other: str, span: tuple[i
 def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
     """Yield what the infobox's fields say, item by item."""
     article = reading.article
-    for field in article.fields:
-        if not (steps := FIELDS.get(reading.type, {}).get(field.name)) or "box" not in field.template:
-            continue
-        links, begin = article.inside(field.start, field.end), field.start
-        stops = [m.start() for m in re.finditer(r"[\n,;•·]|\band\b|\bor\b", article.values[: field.end][field.start :])]
-        stops = [field.start + stop for stop in stops]
-        for stop in [*(s for s in stops if not any(a.start <= s < a.end for a in links)), field.end]:
-            text = article.values[begin:stop].replace("\0", "")
+    for steps, field in _fields(reading):
+        for begin, end in _items(article, field):
+            text = article.values[begin:end].replace("\0", "")
             plain = re.sub(r"\([^()]*\)", "", text).strip(" .,;•·\n\t")
-            mine = [link for link in links if begin <= link.start < stop]
-            if plain and not NEGATED.search(text):
-                for link in mine:
-                    whole = next(iter(steps)) if link.label.strip() == plain else ""
-                    if found := linker.link(link, steps, whole):
-                        if found[0] in linker.fields:
-                            yield Node(found[0], found[0].partition(":")[2].replace("_", " "), found[1])
-                        yield from _fact(reading, "infobox", steps[found[1]], found[0], link[2:], text)
-                if not mine and (found := linker.name(plain, steps)):
-                    yield from _fact(reading, "infobox", steps[found[1]], found[0], (begin, stop), text)
-            begin = stop + (stop in stops)
+            if not plain or NEGATED.search(text):
+                continue
+            links = article.inside(begin, end)
+            for link in links:
+                whole = next(iter(steps)) if link.label == plain else ""
+                if found := linker.link(link, steps, whole):
+                    if found[0] in linker.fields:
+                        yield Node(found[0], found[0].partition(":")[2].replace("_", " "), found[1])
+                    yield from _fact(reading, "infobox", steps[found[1]], found[0], link[2:], text)
+            if not links and (found := linker.name(plain, steps)):
+                yield from _fact(reading, "infobox", steps[found[1]], found[0], (begin, end), text)
 
 
 def section_facts(reading: Reading, linker: Linker) -> Iterator[Fact]:
@@ -213,7 +228,7 @@ def section_facts(reading: Reading, linker: Linker) -> Iterator[Fact]:
             continue
         for sentence in reading.article.sentences(start, end):
             links = reading.article.inside(sentence.places[0], sentence.places[-1] + 1)
-            if not links or NEGATED.search(sentence.text):
+            if not links or len(sentence.text) > LONGEST or NEGATED.search(sentence.text):
                 continue
             for link in links:
                 if found := linker.link(link, steps):
@@ -227,7 +242,10 @@ def lead_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
     for number, sentence in enumerate(reading.lead):
         if NEGATED.search(sentence.text) or not (number == 0 or about.match(sentence.text)):
             continue
+        said: dict[tuple[str, str], tuple[int, int]] = {}
         for step, key, span in _said(reading.type, sentence, linker, number == 0):
+            said.setdefault((step, key), span)
+        for (step, key), span in said.items():
             if key.startswith(("HGNC.SYMBOL:", "HP:")) and step in ("associated_gene", "inherited_as"):
                 name = dict(_MODES.values()).get(key) or key.partition(":")[2]
                 yield Node(key, name, "gene" if step == "associated_gene" else "inheritance")

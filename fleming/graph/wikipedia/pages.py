@@ -259,7 +259,7 @@ class FolderPages:
 def _line_starts(path: Path, start: int) -> Iterator[int]:
     with open_bytes(path) as file:
         file.seek(start)
-        while line := file.readline():
+        while line := file.readline(2 * MAX_ANSWER):  # what is longer fails as a broken batch
             if line.strip():
                 yield start
             start += len(line)

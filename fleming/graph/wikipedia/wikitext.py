@@ -7,11 +7,12 @@ Left out: what needs the wiki itself (templates' own text, Lua, Wikidata), table
 
 import html
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 MAX_DEPTH = 100  # as MediaWiki's own bound; what is nested deeper is no text
+LONGEST = 2000  # characters of a sentence: what is longer is none, and no rule reads it
 
 _HIDDEN = re.compile(
     r"<!--.*?(?:-->|\Z)|<(ref|nowiki|math|gallery|timeline|syntaxhighlight|source|pre|score|imagemap|templatestyles)\b"
@@ -31,7 +32,7 @@ _INFOBOX = re.compile(r"(?:infobox|drugbox|chembox)\b")
 _NOT_TEXT = ("file:", "image:", "category:")
 _BOUNDARY = re.compile(r"[.!?](?::\d[\d,–-]*)?[\"”’')\]]*\s+(?=[\"“(\[]?[A-Z0-9])")  # ".:394 " is a lost page number
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:[A-Z]|e\.g|i\.e|vs|cf|al|etc|Dr|Prof|Mr|Mrs|Ms|St|Jr|Sr|No|approx|spp?|var|ca))\.$"
+    r"(?:(?<!°)\b(?:[A-Z]|e\.g|i\.e|vs|cf|al|etc|Dr|Prof|Mr|Mrs|Ms|St|Jr|Sr|No|approx|spp?|var|ca))\.$"
 )
 
 
@@ -84,25 +85,23 @@ class Article(NamedTuple):
     """What is bold in the lead: the names of the subject."""
 
     def inside(self, start: int, end: int) -> list[Link]:
-        """Return the links that begin within [start, end)."""
-        return self.links[bisect_left(self.links, start, key=_start) : bisect_left(self.links, end, key=_start)]
+        """Return the links of which a part lies within [start, end)."""
+        first = bisect_right(self.links, start, key=lambda link: link.end)
+        return self.links[first : bisect_left(self.links, end, key=lambda link: link.start)]
 
     def sentences(self, start: int, end: int) -> Iterator[Sentence]:
         """Yield the sentences of the prose within [start, end); a line's end, so also a list's item, ends one."""
         for line in re.finditer(r"[^\n]+", self.text[start:end]):
-            kept = [(char, start + line.start() + i) for i, char in enumerate(line.group()) if char != "\0"]
-            text, place = "".join(char for char, _ in kept), 0
+            runs = [(start + line.start() + run.start(), run.group()) for run in re.finditer(r"[^\0]+", line.group())]
+            text, place = "".join(run for _, run in runs), 0
+            at = [i for begin, run in runs for i in range(begin, begin + len(run))]
             stops = [(m.start() + 1, m.end()) for m in _BOUNDARY.finditer(text)]
             for mark, stop in [*stops, (0, len(text))]:
                 if _ABBREVIATION.search(text, max(place, mark - 8), mark):
                     continue
                 if text[place:stop].strip():
-                    yield Sentence(text[place:stop].rstrip(), [at for _, at in kept[place:stop]])
+                    yield Sentence(text[place:stop].rstrip(), at[place:stop])
                 place = stop
-
-
-def _start(piece: Link) -> int:
-    return piece.start
 
 
 def title_of(text: str) -> str:
