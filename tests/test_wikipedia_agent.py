@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from wikipedia_server import WikiServer
 
-from fleming.graph.knowledge_graph import FAMILIES, RELATIONS
 from fleming.graph.sources.records import Fact, Node, Origin
+from fleming.graph.vocabulary import FAMILIES, RELATIONS
 from fleming.graph.wikipedia.agent import Frontier, discover
 from fleming.graph.wikipedia.entities import page_key, read_page
 from fleming.graph.wikipedia.extraction import EXTRACTORS, Linker, lead_facts
