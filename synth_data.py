@@ -90,7 +90,7 @@ def main(argv: list[str]) -> None:
                 rl, voter, folder, cfg.seed, synth.trials, synth.review_rule, synth.decisions or None, cfg.answer_style
             )
             undecided = [{"code": "in_review", "id": record["id"]} for record in checked.review]
-            rl = refine("labels", rl, lambda _: (checked.kept, checked.dropped + undecided), **checked.report)
+            rl = refine("labels", rl, lambda _: (checked.kept, checked.dropped + undecided), votes=checked.report)
         if synth.anonymise:
             identifiers: Counter[str] = Counter()
             rl = refine("identifiers", rl, partial(anonymised, counts=identifiers), removed=identifiers)
@@ -112,7 +112,8 @@ def main(argv: list[str]) -> None:
         for name, part in (("rl", rl), ("dev", dev), ("test", test)):
             write_jsonl(folder / f"{name}.jsonl", map(to_json, part))
         if benchmarks:
-            learned = {"questions": folder / "rl.jsonl", "trajectories": folder / "cold_start.jsonl"}
+            learned = {"questions": folder / "rl.jsonl"} if rl else {}
+            learned |= {"trajectories": folder / "cold_start.jsonl"} if trajectories else {}
             write_report(report_path(cfg), learned, measured, {b.name: b.questions for b in benchmarks})
         report = {
             "entities": len(graph.entities),
