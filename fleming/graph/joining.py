@@ -26,7 +26,7 @@ PHENOTYPES = ("symptom", "lab", "finding", "adverse_effect")  # the first that a
 FEATURE_OF = {"symptom": "has_symptom", "lab": "has_lab"}
 TYPED_HEADS = ("has_symptom", "has_finding", "has_lab", "diagnosed_by", "treated_by", "associated_gene", "inherited_as",
                "has_onset", "has_mechanism", "has_adverse_effect", "targets")  # fmt: skip
-EPONYMS = ("syndrome", "disease", "disorder", "sign", "palsy", "anomaly", "reflex", "phenomenon", "test", "tumor")
+EPONYMS = ("syndrome", "disease", "sign", "palsy", "anomaly", "reflex", "phenomenon", "test", "tumor")
 NAMED_FIRST = ("disease", "drug", "gene", "drug_class", "anatomy", "test", "mechanism", "action", "symptom", "lab")
 RARE_QUANTILE = 0.25  # of the degrees of a type: what is no better known counts as rare where no source says more
 
@@ -295,14 +295,17 @@ def _in_a_sentence(node: Node, others: list[str], kind: str, ordinary: set[str],
     name = " ".join(node.name.split())
     if name.isupper() and len(name) > 5:  # OMIM's old entries shout
         name = next((other for other in others if name_key(other) == name_key(name) and not other.isupper()), name)
-    if node.key.startswith("MESH:") and name.count(", ") == 1:  # MeSH puts the noun first: "Purpura, Schoenlein-Henoch"
+    if node.key.startswith("MESH:"):  # which puts the noun first: "Purpura, Thrombocytopenic, Idiopathic"
         name = " ".join(reversed(name.split(", ")))
     if kind == "gene":
         return name
     words = name.split(" ")
+    as_title = len(words) > 1 and all(word.istitle() for word in words if len(word) > 3)
     for i, word in enumerate(words):
         eponym = i + 1 < len(words) and words[i + 1].lower().rstrip(",") in EPONYMS
-        unknown = (kind in PHENOTYPES or kind == "drug") and i == 0 and word.isalpha() and word not in proper
+        unknown = (
+            (kind in PHENOTYPES or kind == "drug") and (i == 0 or as_title) and word.isalpha() and word not in proper
+        )
         if word.istitle() and not eponym and (word.lower() in ordinary or unknown):
             words[i] = word.lower()
     return " ".join(words)

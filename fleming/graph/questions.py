@@ -173,14 +173,18 @@ def _plain(name: str) -> bool:
 def _root_clues(
     graph: KnowledgeGraph, root: str, metapath: str, rng: np.random.Generator, rules: Rules
 ) -> list[Triple] | None:
-    """Return 2 to max_clues edges that only the root can have together, at least two of them findings; else None."""
+    """Return 2 to max_clues edges that only the root can have together, at least two of them findings; else None.
+
+    The third says something else where it can: how a disease is inherited, what a drug acts on.
+    """
     kind = METAPATHS[metapath]
     edges = [(root, relation, tail) for relation in kind.clue_relations for tail in graph.tails(root, relation)]
     edges = [edges[i] for i in rng.permutation(len(edges))[:LOOKED_AT]]
     edges = [edge for edge in edges if _usable(graph, edge, rules) and _plain(edge[2])]
     edges = [edge for edge in edges if not 0 <= graph.frequency(*edge) < rules.min_frequency]
     findings = [edge for edge in edges if edge[1] in LISTED[kind.root]]
-    edges = findings[:2] + [edge for edge in edges if edge not in findings[:2]]
+    third = next(([edge] for edge in edges if edge not in findings), [])
+    edges = list(dict.fromkeys([*findings[:2], *third, *edges]))
     chosen: list[Triple] = []
     owners: np.ndarray | None = None
     for edge in edges if len(findings) > 1 else []:

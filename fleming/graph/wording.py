@@ -114,6 +114,8 @@ interacts_with: Which drug changes the effect of {x}? | Which combination with {
 again ^treated_by: Which other disease is treated with {x}? | Which of these diseases is {x} used for as well?
 again ^treated_by: For which further disease is {x} given? | What else does {x} help against?
 again ^treated_by: Another patient takes {x} too. For which disease? | Which second disease does {x} treat?
+scenario caused_by: What is the cause of {x}? | What causes {x}? | What lies at the root of {x}?
+scenario caused_by: To what is {x} due? | Which cause explains {x}? | Which of these is behind {x}?
 hidden drug: this drug | the medicine in question | the drug at issue | the likely drug
 step treated_by: A drug{c} is prescribed for {x}. | For {x} a doctor chooses a drug{c}.
 step treated_by: Treatment of {x} is begun with a drug{c}.
@@ -215,7 +217,8 @@ def word_scenario(
         sentences.append(pick(rng, WORDING[f"step {key}"]).format(x=subject, c=clause))
         subject = pick(rng, WORDING[f"that {step}"])
     asked = again * (kind.chain[-1] == "^treated_by") + kind.chain[-1]
-    sentences.append(pick(rng, WORDING[asked]).format(x=subject))
+    forms = WORDING.get(f"scenario {asked}", WORDING.get(asked))
+    sentences.append(pick(rng, forms).format(x=subject))
     if clues.get(len(kind.chain)):
         sentences.append(pick(rng, WORDING["which"]).format(clauses=described(len(kind.chain))))
     return " ".join(sentences)
