@@ -54,13 +54,13 @@ CLUES = {
     "drug": ("has_adverse_effect", "has_mechanism", "targets", "subtype_of", "contraindicated_in"),
     "gene": ("participates_in",),
 }
-# root type -> chains that make clinical sense from there
+# root type -> chains that make clinical sense from there. No chain ends at a site: brain, cerebellum and nervous system
+# are all right where one is, and sources that place diseases do not bring the hierarchy of sites.
 SCENARIOS = {
     "disease": """
         diagnosed_by
         treated_by
         caused_by
-        located_in
         inherited_as
         associated_gene
         treated_by > has_mechanism
@@ -77,13 +77,11 @@ SCENARIOS = {
         associated_gene > ^associated_gene > treated_by
         treated_by > targets > participates_in
         treated_by > ^treated_by > associated_gene
-        treated_by > ^treated_by > located_in
     """,
     "drug": """
         ^treated_by
         ^treated_by > diagnosed_by
         ^treated_by > associated_gene
-        ^treated_by > located_in
         targets > participates_in
         targets > ^associated_gene
     """,

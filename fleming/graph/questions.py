@@ -170,6 +170,11 @@ def _plain(name: str) -> bool:
     return not name.endswith(")")
 
 
+def _singular(name: str) -> str:
+    """The name without plurals: sources have "sensory disturbance" and "sensory disturbances"."""
+    return " ".join(word.rstrip("s") for word in name_key(name).split())
+
+
 def _root_clues(
     graph: KnowledgeGraph, root: str, metapath: str, rng: np.random.Generator, rules: Rules
 ) -> list[Triple] | None:
