@@ -180,7 +180,7 @@ def test_names_read_as_inside_a_sentence():
         *linked("OMIM:1"),
     )
     assert list(joined.graph.entities) == [
-        "Babinski sign", "increased circulating lactate", "Schoenlein-Henoch Purpura", "Romberg test positive",
+        "Babinski sign", "increased circulating lactate", "Schoenlein-Henoch purpura", "Romberg test positive",
         "Gout, familial", "G1",
     ]  # fmt: skip
 
