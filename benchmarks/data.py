@@ -35,7 +35,7 @@ EDGES = [
     ("disease", "associated_gene", "gene", 0.05), ("disease", "treated_by", "drug", 0.05),
     ("disease", "located_in", "anatomy", 0.05), ("disease", "diagnosed_by", "test", 0.05),
     ("drug", "has_adverse_effect", "adverse_effect", 0.15), ("drug", "targets", "gene", 0.05),
-    ("gene", "participates_in", "process", 0.1),
+    ("gene", "participates_in", "process", 0.08), ("finding", "subtype_of", "finding", 0.02),
 ]  # fmt: skip
 MAPPING = """
 source: made up
@@ -64,7 +64,10 @@ def write_files(folder: Path, edges: int) -> None:
         for head, relation, tail, share in EDGES:
             count = int(edges * share)
             heads = rng.integers(len(ids[head]), size=count).tolist()
-            tails = (len(ids[tail]) * rng.random(count) ** 2).astype(int).tolist()
+            tails = (len(ids[tail]) * rng.random(count) ** 2).astype(int)
+            if relation == "subtype_of":  # of one that was named before: no circles
+                tails = (np.array(heads) * rng.random(count)).astype(int)
+            tails = tails.tolist()
             file.writelines(f"{ids[head][h]}\t{relation}\t{ids[tail][t]}\n" for h, t in zip(heads, tails, strict=True))
     (folder / "mapping.yaml").write_text(MAPPING)
 
