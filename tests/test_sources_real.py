@@ -237,7 +237,7 @@ def test_the_real_graphs_joined_give_scenarios_that_the_independent_checker_prov
         sources.append((name, SOURCES[name]({k: str(v) for k, v in paths.items()}, lambda *_: None)))
     joined = join_sources(sources, lambda *_: None)
     assert joined.report["joins"]["identifier"] > 1000
-    assert joined.report["joins"]["name"] > 2000
+    assert joined.report["joins"]["name"] > 1000
     save_graph(joined.graph, tmp_path / "graph.jsonl")
     rules = Rules(min_shared=1, min_confidence=0.7)
     questions, _, report = sample_questions(joined.graph, {2: 40, 3: 40, 4: 40}, 0, scenario=True, rules=rules)
