@@ -19,6 +19,7 @@ from fleming.cold_start.checks import check_trajectory
 from fleming.cold_start.local_model import LocalModel
 from fleming.cold_start.template_teacher import template_trajectory
 from fleming.config import parse_command_line, run_script
+from fleming.data.ask import Remembered
 from fleming.data.curation import read_public
 from fleming.data.decontamination import RULES, Index, decontaminate, write_report
 from fleming.data.difficulty import agreement, grade_by_graph, grade_by_pass_rate, grade_by_rubric, pass_rates
@@ -37,6 +38,7 @@ from fleming.order import generator
 from fleming.records import Question, Trajectory, to_json
 from fleming.settings import Config
 from fleming.training.base_model import make_base_model
+from fleming.training.parallel import pick_device
 from fleming.training.run import REPOSITORY, input_hashes, write_manifest
 
 
@@ -141,8 +143,9 @@ def main(argv: list[str]) -> None:
 
 
 def load_voter(cfg: Config) -> LocalModel:
-    """Return the model that votes on labels and grades difficulty."""
-    return LocalModel(cfg.synth.voter, cfg.chat_format, cfg.synth.voter_max_new_tokens, seed=cfg.seed)
+    """Return the model that votes on labels and grades difficulty; its chat format is its own folder's."""
+    device = pick_device(cfg.parallel)
+    return LocalModel(cfg.synth.voter, max_new_tokens=cfg.synth.voter_max_new_tokens, seed=cfg.seed, device=device)
 
 
 def grade(
@@ -152,9 +155,13 @@ def grade(
     synth = cfg.synth
     posed = {q.id: q.difficulty for q in questions}
     by_graph = grade_by_graph(questions)
-    chosen = {"hops": lambda: posed, "graph": lambda: by_graph,
-              "pass_rate": lambda: grade_by_pass_rate(pass_rates(questions, voter, synth.trials, cfg.answer_style)),
-              "rubric": lambda: grade_by_rubric(questions, voter)}[synth.grade_by]()  # fmt: skip
+    chosen = {"hops": posed, "graph": by_graph}.get(synth.grade_by)
+    if chosen is None:
+        model = Remembered(voter, Path(cfg.run_dir, "data/grading_answers.jsonl"), "grading")
+        if synth.grade_by == "pass_rate":
+            chosen = grade_by_pass_rate(pass_rates(questions, model, synth.trials, cfg.answer_style))
+        else:
+            chosen = grade_by_rubric(questions, model)
     default = {q.id: synth.default_grade.get(part_of[q.id]) for q in questions}
     graded = [replace(q, difficulty=chosen.get(q.id) or default[q.id]) for q in questions]
     other = posed if synth.grade_by == "graph" else by_graph

@@ -13,6 +13,7 @@ from conftest import ROOT
 from runs import run_here
 from test_scenarios import world
 
+import fleming.data.ask
 import synth_data
 import train_sft
 from fleming.config import load_config
@@ -222,6 +223,28 @@ def test_what_no_vote_gets_right_waits_for_a_person_and_an_interrupted_vote_goes
     assert waiting[0] in kept
     assert kept[waiting[1]].answer == other
     assert waiting[2] not in kept
+
+
+def test_grading_by_pass_rate_goes_on_where_it_was_interrupted(folder, tmp_path, monkeypatch):
+    few = ["synth.train_questions=3", "synth.dev_questions=0", "synth.test_questions=0", "synth.mix={}"]
+    few += ["synth.voter=x", "synth.review_rule=none_right", "synth.grade_by=pass_rate"]
+    monkeypatch.setattr(fleming.data.ask, "CHUNK", 10)
+
+    def run(name, voter):
+        monkeypatch.setattr(synth_data, "load_voter", lambda cfg: voter)
+        return run_here(synth_data, settings(folder, tmp_path / name, *few))[0]
+
+    whole = Voter(folder, wrong=0)
+    assert run("whole", whole) == 0
+    assert run("cut", Voter(folder, wrong=0, dies_after=whole.asked - 15)) == 130
+    again = Voter(folder, wrong=0)
+    assert run("cut", again) == 0
+    assert 15 <= again.asked <= 25
+    assert written(tmp_path / "cut") == written(tmp_path / "whole")
+    graded = read_json(tmp_path / "cut/data/report.json")["difficulty"]
+    assert graded["graded_by"] == "pass_rate"
+    assert graded["grades"]["difficult"] == 1  # the one whose date was taken out, so that it does not know it again
+    assert set(graded["grades"]) == {"easy", "difficult"}
 
 
 def test_killed_at_any_moment_and_run_again_it_writes_the_same_bytes(folder, done, tmp_path):
