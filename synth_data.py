@@ -68,8 +68,9 @@ def main(argv: list[str]) -> None:
         rules = Rules(synth.min_shared, synth.max_clues, synth.min_confidence, synth.min_frequency,
                       synth.open_world == "exclude") if scenario else Rules()  # fmt: skip
         posed, draws, sampling = sample_questions(
-            graph, counts, cfg.seed, synth.rare_factor, synth.degree_exponent, scenario=scenario, rules=rules
-        )
+            graph, counts, cfg.seed, synth.rare_factor, synth.degree_exponent, scenario=scenario, rules=rules,
+            max_answer_share=synth.max_answer_share if scenario else 1.0,
+        )  # fmt: skip
         rejected += draws
         # Held-out compositions; basic ones ask for facts that training has, put together anew.
         train, dev, test = split_by_composition(

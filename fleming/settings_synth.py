@@ -82,6 +82,8 @@ class SynthConfig:
     """Scenarios: edges of less confidence are not used."""
     min_frequency: float = 0.3
     """Scenarios: a finding known to be rarer than this among the disease's patients is no clue."""
+    max_answer_share: float = 0.02
+    """Scenarios: at most this share of the questions of a chain length have one and the same answer."""
     open_world: Literal["mark", "exclude"] = "mark"
     """Scenarios: wrong options of which the graph only lacks that they are right are marked so, or refused."""
     voter: str = ""
@@ -131,6 +133,7 @@ class SynthConfig:
             min_shared=self.min_shared >= 1,
             max_clues=self.max_clues >= 3,
             min_confidence=0 <= self.min_confidence <= 1,
+            max_answer_share=0 < self.max_answer_share <= 1,
             min_frequency=0 <= self.min_frequency <= 1,
             voter_max_new_tokens=self.voter_max_new_tokens > 0,
             trials=self.trials > 0,

@@ -1,5 +1,6 @@
 """The scripts as a user runs them: a small run end to end, kill -9 and the same command again, mistakes."""
 
+import importlib
 import json
 import os
 import random
@@ -225,10 +226,10 @@ def write(path: Path, text: str) -> Path:
         ("synth_data.py", ["synth.train_questions=30", "synth.test_questions=300"], ["300 test questions"]),
     ],
 )
-def test_a_mistake_is_one_line_status_2_and_nothing_written(finished, tmp_path, script, settings, said):
+def test_a_mistake_is_one_line_status_2_and_nothing_written(finished, tmp_path, monkeypatch, script, settings, said):
     import shutil
 
-    from runs import messages
+    from runs import run_here
 
     write(tmp_path / "broken.yaml", "seed: 1\n  run_dir: [\n")
     write(tmp_path / "empty.jsonl", "")
@@ -254,13 +255,11 @@ def test_a_mistake_is_one_line_status_2_and_nothing_written(finished, tmp_path, 
     arguments = [*(d for d in defaults if d), *settings]
     if "--config" not in settings:
         arguments = ["--config", str(ROOT / "configs/demo.yaml"), *arguments]
-    result = subprocess.run(
-        [sys.executable, str(ROOT / script), *arguments, f"run_dir={run_dir}"], capture_output=True, text=True, cwd=ROOT
-    )
-    assert result.returncode == 2, result.stderr[-2000:]
-    assert len(messages(result.stderr)) == 1, result.stderr
+    monkeypatch.chdir(ROOT)
+    status, lines = run_here(importlib.import_module(Path(script).stem), [*arguments, f"run_dir={run_dir}"])
+    assert (status, len(lines)) == (2, 1), lines
     for part in said:
-        assert part in result.stderr
+        assert part in lines[0]
     assert not [p for p in run_dir.rglob("*") if p.is_file() and p.name != ".lock"]
 
 

@@ -31,14 +31,23 @@ contraindicated_in: With {t} one must not give {h}. | The condition {t} rules ou
 has_adverse_effect: An adverse effect of {h} is {t}. | The drug {h} can cause {t}. | The problem {t} can come from {h}.
 has_adverse_effect: Patients on {h} can get {t}.
 has_lab: A laboratory finding in {h} is {t}. | The laboratory finding {t} fits {h}. | In {h} one can measure {t}.
+has_lab: A test in {h} may give {t}.
 located_in: The site of {h} is {t}. | The disease {h} affects {t}. | At {t} one can find {h}.
+located_in: The place of {h} is {t}.
 inherited_as: The inheritance of {h} is {t}. | The disease {h} follows {t}. | The pattern {t} fits {h}.
+inherited_as: Families with {h} show {t}.
 has_onset: The onset of {h} is {t}. | The disease {h} begins with {t}. | The start {t} fits {h}.
+has_onset: For {h} one expects {t}.
 associated_gene: A gene linked to {h} is {t}. | The gene {t} goes with {h}. | Variants in {t} are linked to {h}.
+associated_gene: Behind {h} one can find {t}.
 targets: A target of {h} is {t}. | The drug {h} acts on {t}. | The product of {t} is bound by {h}.
+targets: What {h} binds comes from {t}.
 participates_in: A process of {h} is {t}. | The gene {h} takes part in {t}. | The process {t} needs {h}.
+participates_in: Part of what {h} does is {t}.
 subtype_of: The class of {h} is {t}. | The drug {h} belongs to {t}. | The class {t} includes {h}.
+subtype_of: One counts {h} among {t}.
 interacts_with: An interaction of {h} is {t}. | The drug {h} interacts with {t}. | The drug {t} interacts with {h}.
+interacts_with: One is careful with {h} and {t}.
 denial: But the {noun} {h} is not {t}. | But I do not find {t} with {h}. | But I know no link from {h} to {t}.
 denial: But {t} would be wrong for {h}.
 feature denial: But {h} does not typically show {t}. | But {h} usually lacks {t}. | But {h} is not known for {t}.

@@ -75,6 +75,9 @@ SCENARIOS = {
         associated_gene > ^associated_gene
         associated_gene > ^associated_gene > inherited_as
         associated_gene > ^associated_gene > treated_by
+        associated_gene > ^targets > ^treated_by
+        associated_gene > ^targets > subtype_of
+        treated_by > targets > ^associated_gene
         treated_by > targets > participates_in
         treated_by > ^treated_by > associated_gene
     """,
@@ -82,8 +85,14 @@ SCENARIOS = {
         ^treated_by
         ^treated_by > diagnosed_by
         ^treated_by > associated_gene
+        ^treated_by > associated_gene > ^targets
+        ^treated_by > associated_gene > participates_in
         targets > participates_in
         targets > ^associated_gene
+        targets > ^associated_gene > inherited_as
+        targets > ^associated_gene > treated_by
+        targets > ^targets
+        targets > ^targets > ^treated_by
     """,
 }
 for _root, _chains in SCENARIOS.items():

@@ -4,6 +4,7 @@ Every draw is counted noise (Philox keyed by a hash of what it is for). Left out
 """
 
 import dataclasses
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
@@ -59,13 +60,15 @@ def sample_questions(
     patience: int = 3000,
     scenario: bool = False,
     rules: Rules = BASIC,
+    max_answer_share: float = 1.0,
 ) -> tuple[list[Question], list[dict], dict]:
     """Draw `counts[hops]` questions of each chain length, no composition twice: basic ones, or scenarios.
 
     Each draw picks a metapath evenly and a root from `seeds`, for a scenario from those that are `supported`. A chain
     length ends early after `patience` draws in a row without a new question; a scenario's metapath does after a tenth
-    of it. Of equally near competitors the one that is owed most comes first: three times wrong for each time right, so
-    that the options alone do not tell the answer.
+    of it. No more than `max_answer_share` of a length's questions have one answer: else "autosomal recessive" would be
+    a good guess (code `common_answer`). Of equally near competitors the one that is owed most comes first: three times
+    wrong for each time right, so that the options alone do not tell the answer.
 
     Returns the questions, the rejected draws (a record with a `code` for each distinct one), and a report: questions
     and rejections by kind, and the share of rare roots that an even draw would give (`rare_even`), that was drawn
@@ -88,7 +91,8 @@ def sample_questions(
                     by_type[kind.root] = seeds(graph, graph.of_type(kind.root), rare_factor, alpha)
                 pools[name] = pools[name] if scenario else by_type[kind.root]
         metapaths = [name for name, pool in pools.items() if pool.names]
-        wanted, idle, vain = len(questions) + count, 0, Counter()
+        wanted, idle, vain, answers = len(questions) + count, 0, Counter(), Counter()
+        most = max(1, math.ceil(max_answer_share * count))
         while metapaths and len(questions) < wanted and idle < patience:
             idle += 1
             metapath = pick(rng, metapaths)
@@ -105,6 +109,9 @@ def sample_questions(
                 query = draw_query(graph, metapath, pool.names[i], rng)
             if isinstance(query, str):
                 rejected[metapath, i, query] = {"code": query, "metapath": metapath, "nodes": [pool.names[i]]}
+            elif answers[query.nodes[-1]] >= most:
+                code = "common_answer"
+                rejected[query.composition] = {"code": code, "metapath": metapath, "nodes": list(query.nodes)}
             elif (key := query.composition) not in questions and key not in rejected:
                 due = owed[METAPATHS[metapath].chain[-1]]
                 question = pose_question(graph, query, generator(seed, key), due, rules)
@@ -112,6 +119,7 @@ def sample_questions(
                     rejected[key] = {"code": question, "metapath": metapath, "nodes": list(query.nodes)}
                 else:
                     questions[key], idle = question, 0
+                    answers[query.nodes[-1]] += 1
                     vain[metapath] = 0
                     roots.append(pool.rare[i])
                     due.update(dict.fromkeys(question.options.values(), -1))

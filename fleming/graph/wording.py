@@ -129,6 +129,9 @@ step ^associated_gene: Variants in {x} also go with another disease{c}. | A seco
 step ^associated_gene: Somebody else has a variant in {x} and another disease{c}.
 step targets: Among the targets of {x} is the product of a gene{c}. | What {x} acts on is encoded by a gene{c}.
 step targets: A gene{c} encodes a target of {x}.
+step ^targets: Of the drugs that act on the product of {x}, take one{c}. | A drug{c} is directed at the product of {x}.
+step ^targets: What {x} encodes is a target of a drug{c}.
+that ^targets: the drug mentioned last | that last drug
 that treated_by: that drug | this medicine | the drug mentioned
 that ^treated_by: that disease | the disease mentioned last
 that associated_gene: that gene | the gene mentioned
