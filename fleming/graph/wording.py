@@ -96,12 +96,12 @@ located_in: Which structure is involved in {x}? | At which site is {x} found? | 
 subtype_of: To which class of drugs does {x} belong? | Which class of drugs includes {x}?
 subtype_of: What kind of drug is {x}? | Which drug class fits {x}? | Under which class is {x} listed?
 subtype_of: Into which pharmacologic class does {x} fall?
-targets: On which gene's product does {x} act? | Which of these is a molecular target of {x}?
-targets: The product of which gene is bound by {x}? | Which target does {x} have?
-targets: What does {x} bind to? Name the gene of the target. | Which gene encodes a target of {x}?
-^targets: Which drug acts on the product of {x}? | Which of these drugs has {x} as a target?
-^targets: Which drug binds the product of {x}? | Which medicine works on what {x} encodes?
-^targets: The product of {x} is a target of which drug? | Which drug is directed at the product of {x}?
+targets: The product of which gene does {x} bind? | Which of these genes encodes a protein that {x} binds?
+targets: The product of which gene is bound by {x}? | Which gene encodes a binding partner of {x}?
+targets: What does {x} bind to? Name the gene of the protein. | Which gene stands for a protein to which {x} binds?
+^targets: Which drug binds the product of {x}? | Which of these drugs binds what {x} encodes?
+^targets: To the product of {x}, which drug binds? | Which medicine binds to what {x} encodes?
+^targets: The product of {x} is bound by which drug? | Which drug has the product of {x} as a binding partner?
 participates_in: In which process does {x} take part? | Which of these processes involves {x}?
 participates_in: Which process would suffer first from a fault in {x}? | To which process does {x} belong?
 participates_in: What is {x} needed for in the cell or the body? | Which biological process fits {x}?
@@ -127,10 +127,10 @@ step associated_gene: A gene{c} is linked to {x}. | Of the genes that go with {x
 step associated_gene: Research ties {x} to a gene{c}.
 step ^associated_gene: Variants in {x} also go with another disease{c}. | A second disease{c} is linked to {x} too.
 step ^associated_gene: Somebody else has a variant in {x} and another disease{c}.
-step targets: Among the targets of {x} is the product of a gene{c}. | What {x} acts on is encoded by a gene{c}.
-step targets: A gene{c} encodes a target of {x}.
-step ^targets: Of the drugs that act on the product of {x}, take one{c}. | A drug{c} is directed at the product of {x}.
-step ^targets: What {x} encodes is a target of a drug{c}.
+step targets: Among what {x} binds is the product of a gene{c}. | What {x} binds to is encoded by a gene{c}.
+step targets: A gene{c} encodes a protein that {x} binds.
+step ^targets: Of the drugs that bind the product of {x}, take one{c}. | A drug{c} binds the product of {x}.
+step ^targets: What {x} encodes is bound by a drug{c}.
 that ^targets: the drug mentioned last | that last drug
 that treated_by: that drug | this medicine | the drug mentioned
 that ^treated_by: that disease | the disease mentioned last
@@ -138,7 +138,7 @@ that associated_gene: that gene | the gene mentioned
 that ^associated_gene: that other disease | the second disease
 that targets: that gene | the gene mentioned last
 clause has_mechanism: acting by {x} | working through {x}
-clause targets: acting on {x} | directed at {x}
+clause targets: binding {x} | that binds {x}
 clause subtype_of: from the class of {x} | listed under {x}
 clause has_adverse_effect: known to cause {x} | with {x} among its adverse effects
 clause contraindicated_in: to be avoided in {x} | contraindicated in {x}
@@ -169,8 +169,8 @@ clue has_onset clinical: The course is one of {x}. | The notes record {x}.
 clue has_onset lay: The letter speaks of {x}. | The doctors call the start {x}.
 clue has_mechanism clinical: It acts by {x}. | Its action is {x}.
 clue has_mechanism lay: It is said to work by {x}. | The leaflet explains that it works by {x}.
-clue targets clinical: It acts on {x}. | One of its targets is {x}.
-clue targets lay: It is said to act on {x}. | The leaflet says that it acts on {x}.
+clue targets clinical: It binds {x}. | Among what it binds is {x}.
+clue targets lay: It is said to bind {x}. | The leaflet says that it binds to {x}.
 clue subtype_of clinical: It belongs to {x}. | It is listed under {x}.
 clue subtype_of lay: The leaflet lists it under {x}. | It is said to be one of {x}.
 clue contraindicated_in clinical: It must not be given in {x}. | It is contraindicated in {x}.
