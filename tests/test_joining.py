@@ -156,6 +156,7 @@ def test_a_former_identifier_finds_its_term():
 
 def test_rarity_is_a_sources_word_else_what_a_drug_treats_else_the_degree():
     items = [disease(f"OMIM:{i}", f"d{i}", rare=True) for i in range(2)] + [disease("DOID:9", "common", rare=False)]
+    items.append(disease("OMIM:600807", "Common", rare=True))  # a susceptibility to it: its prevalence is known
     items += [disease(f"DOID:{i}", f"e{i}") for i in range(4)] + [GENE]
     items += [Node(f"DRUGBANK:{i}", f"drug{i}", "drug") for i in range(3)]
     items += [Fact(f"DOID:{i}", "has_finding", f"HP:{j}", ONE, 1) for i in range(4) for j in range(i + 1)]

@@ -4,18 +4,28 @@ Left out: reading each source (sources/, wikipedia/) and what joins them (joinin
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from fleming.config import load_config
 from fleming.graph.graph_files import load_graph
 from fleming.graph.importers import import_yaml
 from fleming.graph.joining import Joined, join_sources
 from fleming.graph.sources.records import Fact, Node, Skip
-from fleming.graph.sources.registry import SOURCES
+from fleming.graph.sources.registry import MAPPINGS, SOURCES
 from fleming.graph.wikipedia.agent import discover
 from fleming.graph.wikipedia.pages import FolderPages, MediaWikiPages
 from fleming.settings_synth import SynthConfig
 from fleming.text import name_key
 from model.errors import InputError
+
+COMMON = MAPPINGS / "common_diseases.yaml"
+
+
+@dataclass(frozen=True)
+class Common:
+    diseases: dict[str, str] = field(default_factory=dict)
+    """identifier -> name."""
 
 
 def graph_files(synth: SynthConfig, repository: Path) -> dict[str, Path]:
@@ -50,10 +60,12 @@ def build_graph(synth: SynthConfig, files: dict[str, Path], folder: Path, skip: 
         read = load_graph if graph.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.xz")) else import_yaml
         return Joined(read(graph), [])
     names: dict[str, tuple[str, str] | None] = {}  # what Wikipedia's text can be linked to: name -> key and type
+    keys: set[str] = set()
 
     def noted(source: Iterator[Node | Fact]) -> Iterator[Node | Fact]:
         for item in source:
             if isinstance(item, Node):
+                keys.add(item.key)
                 for name in (item.name, *item.synonyms):
                     known = names.setdefault(name_key(name), (item.key, item.type))
                     if known and known[1] != item.type:
@@ -65,6 +77,8 @@ def build_graph(synth: SynthConfig, files: dict[str, Path], folder: Path, skip: 
             yield name, noted(SOURCES[source.kind](dict(source.files), skip))
         if synth.wikipedia.pages:
             yield "wikipedia", _walk(synth, folder, lambda name: names.get(name_key(name)), skip)
+        common = load_config(Common, COMMON, []).diseases
+        yield "common diseases", (Node(key, name, "disease", rare=False) for key, name in common.items() if key in keys)
 
     return join_sources(sources(), skip)
 

@@ -65,7 +65,7 @@ class _Records:
             names = dict.fromkeys([*known.synonyms, node.name, *node.synonyms])
             names.pop(known.name, None)
             xrefs = tuple(dict.fromkeys([*known.xrefs, *node.xrefs]))
-            rare = True if True in (known.rare, node.rare) else known.rare if node.rare is None else node.rare
+            rare = False if False in (known.rare, node.rare) else known.rare or node.rare
             node = known._replace(synonyms=tuple(names), xrefs=xrefs, rare=rare)
         self.nodes[place] = node
 
@@ -320,7 +320,7 @@ def _rare(
 ) -> tuple[dict[int, bool], dict[str, int]]:
     """Return which entities are rare, and how many by what: a source's word, what a drug treats, or its degree."""
     said = {c: [nodes[i].rare for i in found if nodes[i].rare is not None] for c, found in members.items()}
-    rare = {c: any(words) for c, words in said.items()}
+    rare = {c: bool(words) and all(words) for c, words in said.items()}  # a prevalence beats a membership
     how = Counter({"by a source": sum(rare.values())})
     degree, uses = Counter(), defaultdict(list)
     for (h, name, t), no in zip(facts, negated, strict=True):
