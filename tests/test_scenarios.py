@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scenario_checker
 
+from fleming.graph.certificates import alike
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import join_sources
 from fleming.graph.metapaths import METAPATHS
@@ -30,6 +31,8 @@ EDGES = [
     ("drug", "has_adverse_effect", "adverse_effect", 120), ("drug", "subtype_of", "drug_class", 25),
     ("gene", "participates_in", "process", 90), ("finding", "subtype_of", "finding", 50),
     ("symptom", "subtype_of", "finding", 12), ("finding", "subtype_of", "symptom", 8),
+    ("disease", "subtype_of", "disease", 30), ("process", "subtype_of", "process", 20),
+    ("drug", "subtype_of", "drug", 12),
 ]  # fmt: skip
 ORIGIN = Origin("made up", "made_up.tsv", "1", "test")
 
@@ -107,6 +110,14 @@ def test_the_checker_sees_what_is_wrong(drawn):
         certificate["violates"][-1] = [*path[question["provenance"]["chain"][-1]].values()][:3]
         assert scenario_checker.faults(facts, wrong, 1)
     assert seen["a clue less"] > 0
+
+
+def test_what_names_say_is_one_thing_in_two_forms():
+    assert alike("Rickettsia", "Rickettsia rickettsii")
+    assert alike("immunodeficiency 73a", "immunodeficiency 73B")
+    assert alike("X-linked recessive inheritance", "X-linked inheritance")
+    assert not alike("autosomal recessive inheritance", "autosomal dominant inheritance")
+    assert not alike("NF1", "NF2")
 
 
 def test_the_right_option_stands_anywhere(drawn):

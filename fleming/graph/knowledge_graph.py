@@ -215,11 +215,14 @@ class KnowledgeGraph:
     def tails(self, head: str, relation: str) -> list[str]:
         return self.follow(head, relation)
 
-    def heads(self, relation: str, tail: str) -> list[str]:
-        """Return every head of which the relation to `tail` is stated, or implied by a stated subtype of it."""
-        if relation in NOT_IMPLIED or not self.follow(tail, "^subtype_of"):
+    def heads(self, relation: str, tail: str, possibly: bool = False) -> list[str]:
+        """Return every head of which the relation to `tail` is stated, or implied by a stated subtype of it.
+
+        possibly: as in `holders`.
+        """
+        if relation in NOT_IMPLIED or not (possibly or self.follow(tail, "^subtype_of")):
             return self.follow(tail, "^" + relation)
-        return [self._names[i] for i in self.holders(relation, tail).tolist()]
+        return [self._names[i] for i in self.holders(relation, tail, possibly).tolist()]
 
     def holders(self, relation: str, tail: str, possibly: bool = False) -> np.ndarray:
         """Return the places of `heads`, in order: int32 [heads].
@@ -281,6 +284,10 @@ class KnowledgeGraph:
     def descendants(self, name: str) -> frozenset[str]:
         """Return every subtype of it. In no stable order."""
         return self._closure(name, "^subtype_of")
+
+    def kin(self, name: str) -> frozenset[str]:
+        """Return its ancestors and descendants: what is a form of it, or of what it is a form."""
+        return self.ancestors(name) | self.descendants(name)
 
     def _closure(self, name: str, step: str) -> frozenset[str]:
         key = step, name
