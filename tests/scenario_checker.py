@@ -162,7 +162,7 @@ def faults(facts, question, min_shared):
         if option in facts.forms(p["answer"]):
             found.append(f"{option}: a form of the answer")
         shares, violates = ([tuple(t) for t in c[key]] for key in ("shares", "violates"))
-        if not all(facts.holds(*t) for t in shares):
+        if not all(facts.holds(*t) and t not in facts.no for t in shares):
             found.append(f"{option}: shares what is not so")
         if any(facts.may_hold(*t) for t in violates) or violates[-1] not in needed:
             found.append(f"{option}: violates what may be so")

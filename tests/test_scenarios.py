@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import scenario_checker
 
+from fleming.cold_start.checks import check_trajectory
+from fleming.cold_start.template_teacher import SENTENCES, template_trajectory
 from fleming.graph.certificates import alike
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import join_sources
@@ -18,7 +20,7 @@ from fleming.graph.sampling import sample_questions, supported
 from fleming.graph.sources.records import Fact, Node, Origin
 from fleming.graph.wording import LISTED, REGISTERS, WORDING
 from fleming.order import generator
-from fleming.records import to_json
+from fleming.records import Question, to_json
 
 SIZES = {"disease": 60, "finding": 60, "symptom": 25, "lab": 15, "drug": 25, "gene": 40, "process": 25,
          "inheritance": 4, "onset": 4, "anatomy": 10, "test": 12, "drug_class": 8, "adverse_effect": 25}  # fmt: skip
@@ -219,3 +221,23 @@ def test_a_synonym_of_what_is_hidden_is_a_leak(small):
     entity = small.entities["disease d"]
     small.entities["disease d"] = type(entity)(entity.name, entity.type, entity.rare, ("Rash",), entity.ids)
     assert pose_question(small, query, generator(0), {}, small_rules) == "leak"
+
+
+def test_the_teacher_denies_nothing_that_may_hold_and_states_nothing_disputed(drawn):
+    graph, facts, questions, _ = drawn
+    soft = [form.split("{")[0] for form in SENTENCES["open denial"][:3]]
+    seen = Counter()
+    for record in questions:
+        question = Question(**record)
+        taught = template_trajectory(question, graph, "letter", generator("teacher", question.id), wrong_turn_rate=1.0)
+        assert check_trajectory(taught, question, graph, 500)["code"] is None
+        for triple in map(tuple, taught.checks["facts"]):
+            assert facts.holds(*triple)
+            assert triple not in facts.no
+        for triple in map(tuple, taught.checks["denied"]):
+            assert facts.denied(*triple) or not facts.open(*triple)
+            silent = not facts.denied(*triple) and triple[1] not in ("inherited_as", "associated_gene")
+            said_softly = any(part in taught.response for part in soft) or "is not on record" in taught.response
+            assert said_softly or not silent
+            seen[silent] += 1
+    assert min(seen[True], seen[False]) > 5

@@ -173,7 +173,7 @@ def certified_distractors(
             continue
         if path:
             needed = instantiate(pattern, path)
-            visible = (graph.has(*t) for part, t in zip(pattern, needed, strict=True) if is_visible(part))
+            visible = (sure(graph, t) for part, t in zip(pattern, needed, strict=True) if is_visible(part))
             if min_shared and sum(visible) < min_shared:
                 continue
             steps = [chain_triple(*step) for step in zip(path, chain, path[1:], strict=False)]
@@ -191,7 +191,7 @@ def certified_distractors(
         certificates.append(
             {
                 "option": option,
-                "shares": [list(t) for t in triples if graph.has(*t)],
+                "shares": [list(t) for t in triples if sure(graph, t)],
                 "violates": [list(t) for t in triples if ground(graph, t)],
                 "ground": grounds,
             }
@@ -206,6 +206,11 @@ def certified_distractors(
 def is_visible(part: Triple) -> bool:
     """Whether the reader sees one end of this triple of a pattern."""
     return isinstance(part[0], str) or isinstance(part[2], str)
+
+
+def sure(graph: KnowledgeGraph, triple: tuple[str, str, str]) -> bool:
+    """Whether the fact holds and no source disputes it."""
+    return graph.has(*triple) and not graph.disputed(*triple)
 
 
 GROUNDS = ("contradicted", "other_value", "absent", None)
