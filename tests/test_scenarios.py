@@ -166,7 +166,9 @@ def test_every_metapath_can_be_worded_in_six_ways_and_more():
             for relation in kind.clue_relations:
                 assert relation in LISTED[kind.root] or len(WORDING[f"clue {relation} {register}"]) >= 2
         for step in kind.chain[:-1]:
-            assert len(WORDING[f"step {step}"]) >= 3
+            steps = [f"step {step}", f"step again {step}"] if step.startswith("^") else [f"step {step}"]
+            assert all(len(WORDING[key]) >= 3 for key in steps if key in WORDING)
+            assert any(key in WORDING for key in steps)
             assert len(WORDING[f"that {step}"]) >= 2
     for key, forms in WORDING.items():
         for form in forms:
@@ -221,6 +223,17 @@ def test_a_synonym_of_what_is_hidden_is_a_leak(small):
     entity = small.entities["disease d"]
     small.entities["disease d"] = type(entity)(entity.name, entity.type, entity.rare, ("Rash",), entity.ids)
     assert pose_question(small, query, generator(0), {}, small_rules) == "leak"
+
+
+def test_another_disease_is_spoken_of_only_where_there_was_one(drawn):
+    seen = Counter()
+    for question in drawn[2]:
+        root = question["provenance"]["metapath"].split(" > ")[1]
+        told = any(word in question["question"] for word in (" other disease", "nother disease", "further disease"))
+        seen[root, told] += 1
+    assert seen["drug", False] > 10
+    assert seen["disease", True] > 10
+    assert not seen["drug", True]
 
 
 def test_the_teacher_denies_nothing_that_may_hold_and_states_nothing_disputed(drawn):
