@@ -40,6 +40,7 @@ from fleming.settings import Config
 from fleming.training.base_model import make_base_model
 from fleming.training.parallel import pick_device
 from fleming.training.run import REPOSITORY, input_hashes, write_manifest
+from model.errors import InputError
 
 
 def main(argv: list[str]) -> None:
@@ -64,13 +65,15 @@ def main(argv: list[str]) -> None:
         # 3. Sample paths rare-first, mask them, pose the questions that can be certified.
         scenario = synth.style == "scenario"
         wanted = synth.train_questions + synth.dev_questions + synth.test_questions
-        counts = dict.fromkeys((2, 3, 4) if scenario else (1, 2, 3), wanted // 3)
+        counts = {hops: (wanted + i) // 3 for i, hops in enumerate((2, 3, 4) if scenario else (1, 2, 3))}
         rules = Rules(synth.min_shared, synth.max_clues, synth.min_confidence, synth.min_frequency,
                       synth.open_world == "exclude") if scenario else Rules()  # fmt: skip
         posed, draws, sampling = sample_questions(
             graph, counts, cfg.seed, synth.rare_factor, synth.degree_exponent, scenario=scenario, rules=rules,
             max_answer_share=synth.max_answer_share if scenario else 1.0,
         )  # fmt: skip
+        if not posed:
+            raise InputError(f"synth: no question can be posed on this graph (rejected draws: {sampling['rejected']})")
         rejected += draws
         # Held-out compositions; basic ones ask for facts that training has, put together anew.
         train, dev, test = split_by_composition(

@@ -75,6 +75,21 @@ class Facts:
         broader = set() if relation in NOT_IMPLIED else self.broader(tail)
         return any((head, relation, t) in self.no for t in {tail} | broader) and not self.holds(head, relation, tail)
 
+    def forms(self, name):
+        return self.broader(name) | self.narrower(name)
+
+    def all_to(self, step, name):
+        """Everything to which the step may lead for all that is said."""
+        if step.startswith("^"):
+            return self.everyone(step[1:], name)
+        stated = self.tails[name, step]
+        return stated if step in NOT_IMPLIED else stated.union(*map(self.forms, stated))
+
+    def may_hold(self, head, relation, tail):
+        """Is not denied, and holds or is open of the head, or of a form of it."""
+        heads = {head} | self.forms(head)
+        return any(self.open(h, relation, tail) for h in heads) and not self.denied(head, relation, tail)
+
     def everyone(self, relation, tail):
         """Every head of which the fact is open."""
         tails = {tail} if relation in NOT_IMPLIED else {tail} | self.narrower(tail) | self.broader(tail)
@@ -106,6 +121,11 @@ def faults(facts, question, min_shared):
         nodes.append(head if turned else tail)
     if nodes != [*p["hidden"], p["answer"]]:
         found.append("roles")
+    for place, node in enumerate(nodes):
+        if steps[place - 1] != "subtype_of" and facts.forms(node) & {
+            n for n in nodes[:place] if facts.entities[n]["type"] == facts.entities[node]["type"]
+        }:
+            found.append(f"{node} is a form of what is hidden before it")
     clues = {i: [] for i in range(len(nodes))}
     for place, triple in enumerate(path):
         if place not in chain:
@@ -119,9 +139,10 @@ def faults(facts, question, min_shared):
         found.append(f"the root could be {sorted(fit)[:3]}")
     for i, step in enumerate(steps, 1):
         here = nodes[i - 1]
-        onward = facts.heads[step[1:], here] if step.startswith("^") else facts.tails[here, step]
+        kind = facts.entities[nodes[i]]["type"]
+        onward = {n for n in facts.all_to(step, here) if facts.entities[n]["type"] == kind}
         fit = {n for n in onward if all(facts.open(n, r, t) for _, r, t in clues[i])}
-        if fit != {nodes[i]}:
+        if fit - (facts.forms(nodes[i]) if i == len(steps) else set()) != {nodes[i]}:
             found.append(f"node {i} could be {sorted(fit)[:3]}")
     # One option is right, the others are not, each for what its certificate says.
     options = list(question["options"].values())
@@ -136,14 +157,14 @@ def faults(facts, question, min_shared):
             found.append(f"{option}: of another type")
         asked = (option, last[1:], nodes[-2]) if last.startswith("^") else (nodes[-2], last, option)
         needed = [asked, *((option, r, t) for _, r, t in clues[len(nodes) - 1])]
-        if all(facts.open(*t) and not facts.denied(*t) for t in needed):
+        if all(facts.may_hold(*t) for t in needed):
             found.append(f"{option}: may be right")
-        if option in facts.broader(p["answer"]) | facts.narrower(p["answer"]):
+        if option in facts.forms(p["answer"]):
             found.append(f"{option}: a form of the answer")
         shares, violates = ([tuple(t) for t in c[key]] for key in ("shares", "violates"))
-        if not all(facts.holds(*t) for t in shares):
+        if not all(facts.holds(*t) and t not in facts.no for t in shares):
             found.append(f"{option}: shares what is not so")
-        if any(facts.open(*t) and not facts.denied(*t) for t in violates) or violates[-1] not in needed:
+        if any(facts.may_hold(*t) for t in violates) or violates[-1] not in needed:
             found.append(f"{option}: violates what may be so")
         seen = {(r, t) for _, r, t in every_clue}
         if sum((r, t) in seen for _, r, t in shares) < min_shared:

@@ -186,6 +186,29 @@ def test_names_read_as_inside_a_sentence():
     ]  # fmt: skip
 
 
+def test_a_letter_that_tells_forms_apart_and_a_genus_keep_their_capital():
+    joined = join(
+        disease("DOID:1", "Cone dystrophy type 1A"),
+        disease("DOID:2", "Lymphedema I"),
+        disease("DOID:3", "Vitamin D-dependent rickets"),
+        disease("DOID:4", "x", synonyms=("a lymphedema i of cone type 1a", "a vitamin d-dependent fanconi")),
+        disease("DOID:5", "y", synonyms=("some Fanconi syndrome", "a Fanconi trait")),
+        disease("DOID:6", "Fanconi anemia"),
+        Node("NAME:m", "Mycobacterium leprae", "mechanism", ("a mycobacterium",)),
+        Node("HP:1", "Late-onset weakness", "finding"),
+        Node("HP:2", "Facial palsy", "finding", tuple(f"a facial sign {i}" for i in range(60))),
+        Node("N:1", "Kinase Inhibitors", "drug_class"),
+        GENE,
+        *linked("DOID:1"),
+    )
+    names = {entity.ids[0]: entity.name for entity in joined.graph.entities.values()}
+    assert names == {
+        "DOID:1": "cone dystrophy type 1A", "DOID:2": "lymphedema I", "DOID:3": "vitamin D-dependent rickets",
+        "DOID:4": "x", "DOID:5": "y", "DOID:6": "Fanconi anemia", "NAME:m": "Mycobacterium leprae",
+        "HP:1": "late-onset weakness", "HP:2": "facial palsy", "N:1": "kinase inhibitors", "NCBIGENE:1": "G1",
+    }  # fmt: skip
+
+
 def test_sources_without_a_fact_are_refused():
     with pytest.raises(InputError, match="no fact"):
         join(disease("DOID:1", "gout"))

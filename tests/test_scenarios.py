@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import scenario_checker
 
+from fleming.cold_start.checks import check_trajectory
+from fleming.cold_start.template_teacher import SENTENCES, template_trajectory
+from fleming.graph.certificates import alike
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import join_sources
 from fleming.graph.metapaths import METAPATHS
@@ -17,7 +20,7 @@ from fleming.graph.sampling import sample_questions, supported
 from fleming.graph.sources.records import Fact, Node, Origin
 from fleming.graph.wording import LISTED, REGISTERS, WORDING
 from fleming.order import generator
-from fleming.records import to_json
+from fleming.records import Question, to_json
 
 SIZES = {"disease": 60, "finding": 60, "symptom": 25, "lab": 15, "drug": 25, "gene": 40, "process": 25,
          "inheritance": 4, "onset": 4, "anatomy": 10, "test": 12, "drug_class": 8, "adverse_effect": 25}  # fmt: skip
@@ -30,6 +33,8 @@ EDGES = [
     ("drug", "has_adverse_effect", "adverse_effect", 120), ("drug", "subtype_of", "drug_class", 25),
     ("gene", "participates_in", "process", 90), ("finding", "subtype_of", "finding", 50),
     ("symptom", "subtype_of", "finding", 12), ("finding", "subtype_of", "symptom", 8),
+    ("disease", "subtype_of", "disease", 30), ("process", "subtype_of", "process", 20),
+    ("drug", "subtype_of", "drug", 12),
 ]  # fmt: skip
 ORIGIN = Origin("made up", "made_up.tsv", "1", "test")
 
@@ -109,6 +114,14 @@ def test_the_checker_sees_what_is_wrong(drawn):
     assert seen["a clue less"] > 0
 
 
+def test_what_names_say_is_one_thing_in_two_forms():
+    assert alike("Rickettsia", "Rickettsia rickettsii")
+    assert alike("immunodeficiency 73a", "immunodeficiency 73B")
+    assert alike("X-linked recessive inheritance", "X-linked inheritance")
+    assert not alike("autosomal recessive inheritance", "autosomal dominant inheritance")
+    assert not alike("NF1", "NF2")
+
+
 def test_the_right_option_stands_anywhere(drawn):
     counts = Counter(q["answer"] for q in drawn[2])
     expected = len(drawn[2]) / 4
@@ -153,7 +166,9 @@ def test_every_metapath_can_be_worded_in_six_ways_and_more():
             for relation in kind.clue_relations:
                 assert relation in LISTED[kind.root] or len(WORDING[f"clue {relation} {register}"]) >= 2
         for step in kind.chain[:-1]:
-            assert len(WORDING[f"step {step}"]) >= 3
+            steps = [f"step {step}", f"step again {step}"] if step.startswith("^") else [f"step {step}"]
+            assert all(len(WORDING[key]) >= 3 for key in steps if key in WORDING)
+            assert any(key in WORDING for key in steps)
             assert len(WORDING[f"that {step}"]) >= 2
     for key, forms in WORDING.items():
         for form in forms:
@@ -208,3 +223,34 @@ def test_a_synonym_of_what_is_hidden_is_a_leak(small):
     entity = small.entities["disease d"]
     small.entities["disease d"] = type(entity)(entity.name, entity.type, entity.rare, ("Rash",), entity.ids)
     assert pose_question(small, query, generator(0), {}, small_rules) == "leak"
+
+
+def test_another_disease_is_spoken_of_only_where_there_was_one(drawn):
+    seen = Counter()
+    for question in drawn[2]:
+        root = question["provenance"]["metapath"].split(" > ")[1]
+        told = any(word in question["question"] for word in (" other disease", "nother disease", "further disease"))
+        seen[root, told] += 1
+    assert seen["drug", False] > 10
+    assert seen["disease", True] > 10
+    assert not seen["drug", True]
+
+
+def test_the_teacher_denies_nothing_that_may_hold_and_states_nothing_disputed(drawn):
+    graph, facts, questions, _ = drawn
+    soft = [form.split("{")[0] for form in SENTENCES["open denial"][:3]]
+    seen = Counter()
+    for record in questions:
+        question = Question(**record)
+        taught = template_trajectory(question, graph, "letter", generator("teacher", question.id), wrong_turn_rate=1.0)
+        assert check_trajectory(taught, question, graph, 500)["code"] is None
+        for triple in map(tuple, taught.checks["facts"]):
+            assert facts.holds(*triple)
+            assert triple not in facts.no
+        for triple in map(tuple, taught.checks["denied"]):
+            assert facts.denied(*triple) or not facts.open(*triple)
+            silent = not facts.denied(*triple) and triple[1] not in ("inherited_as", "associated_gene")
+            said_softly = any(part in taught.response for part in soft) or "is not on record" in taught.response
+            assert said_softly or not silent
+            seen[silent] += 1
+    assert min(seen[True], seen[False]) > 5

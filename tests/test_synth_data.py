@@ -271,6 +271,8 @@ def test_killed_at_any_moment_and_run_again_it_writes_the_same_bytes(folder, don
         (["synth.grade_by=rubric"], "needs a model: set voter"),
         (["synth.mix={medqa: 1}"], "mixing 'graph'"),
         (["synth.wikipedia.pages=https://example.org/w/api.php"], "seeds"),
+        (["synth.degree_exponent=1000"], "degree_exponent is out of its range"),
+        (["synth.min_shared=50"], "no question can be posed on this graph"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(folder, tmp_path, more, said):

@@ -17,7 +17,7 @@ def check_trajectory(
 
     Codes, in this order: `wrong_answer`, the parsed letter is not the question's; `bad_format`, not the asked form;
     `unsaid_fact`, a fact is listed whose names the response does not contain; `false_fact`, a stated fact is not on
-    the graph, or a denied one is; `too_long`, over `max_words` words split at white space.
+    the graph or is disputed, or a denied one may well hold; `too_long`, over `max_words` words split at white space.
     """
     checks = trajectory.checks
     facts, denied = checks.get("facts", []), checks.get("denied", [])
@@ -28,7 +28,8 @@ def check_trajectory(
         "wrong_answer": parse_answer(trajectory.response, question.options) == question.answer,
         "bad_format": format_ok(trajectory.response, question.options, style, True),
         "unsaid_fact": all(name in trajectory.response for name in names),
-        "false_fact": all(graph.has(*t) for t in facts) and not any(graph.has(*t) for t in denied),
+        "false_fact": all(graph.has(*t) and not graph.disputed(*t) for t in facts)
+        and all(graph.denied(*t) or not graph.possible(*t) for t in denied),
         "too_long": words <= max_words,
     }
     code = next((code for code, passed in results.items() if not passed), None)

@@ -8,6 +8,7 @@ stated and denied goes into the trajectory's checks. Some trajectories take a wr
 import numpy as np
 
 from fleming.graph.knowledge_graph import KnowledgeGraph
+from fleming.graph.metapaths import METAPATHS
 from fleming.graph.vocabulary import FEATURES
 from fleming.graph.wording import pick, surface_forms
 from fleming.prompt import question_messages
@@ -31,27 +32,29 @@ contraindicated_in: With {t} one must not give {h}. | The condition {t} rules ou
 has_adverse_effect: An adverse effect of {h} is {t}. | The drug {h} can cause {t}. | The problem {t} can come from {h}.
 has_adverse_effect: Patients on {h} can get {t}.
 has_lab: A laboratory finding in {h} is {t}. | The laboratory finding {t} fits {h}. | In {h} one can measure {t}.
-has_lab: A test in {h} may give {t}.
+has_lab: People with {h} can show {t}.
 located_in: The site of {h} is {t}. | The disease {h} affects {t}. | At {t} one can find {h}.
-located_in: The place of {h} is {t}.
+located_in: What {h} affects is {t}.
 inherited_as: The inheritance of {h} is {t}. | The disease {h} follows {t}. | The pattern {t} fits {h}.
-inherited_as: Families with {h} show {t}.
-has_onset: The onset of {h} is {t}. | The disease {h} begins with {t}. | The start {t} fits {h}.
-has_onset: For {h} one expects {t}.
+inherited_as: The disease {h} shows {t}.
+has_onset: What is on record for {h} is {t}. | The disease {h} has {t}. | The start {t} fits {h}.
+has_onset: For {h} one reads of {t}.
 associated_gene: A gene linked to {h} is {t}. | The gene {t} goes with {h}. | Variants in {t} are linked to {h}.
-associated_gene: Behind {h} one can find {t}.
-targets: A target of {h} is {t}. | The drug {h} acts on {t}. | The product of {t} is bound by {h}.
-targets: What {h} binds comes from {t}.
-participates_in: A process of {h} is {t}. | The gene {h} takes part in {t}. | The process {t} needs {h}.
-participates_in: Part of what {h} does is {t}.
+associated_gene: The disease {h} is tied to the gene {t}.
+targets: A target of {h} is {t}. | The drug {h} binds {t}. | The product of {t} is bound by {h}.
+targets: The gene {t} encodes what {h} binds.
+participates_in: A process of {h} is {t}. | The gene {h} takes part in {t}. | The process {t} involves {h}.
+participates_in: The gene {h} has a part in {t}.
 subtype_of: The class of {h} is {t}. | The drug {h} belongs to {t}. | The class {t} includes {h}.
-subtype_of: One counts {h} among {t}.
+subtype_of: Under {t} one finds {h}.
 interacts_with: An interaction of {h} is {t}. | The drug {h} interacts with {t}. | The drug {t} interacts with {h}.
-interacts_with: One is careful with {h} and {t}.
+interacts_with: The drugs {h} and {t} interact.
 denial: But the {noun} {h} is not {t}. | But I do not find {t} with {h}. | But I know no link from {h} to {t}.
 denial: But {t} would be wrong for {h}.
 feature denial: But {h} does not typically show {t}. | But {h} usually lacks {t}. | But {h} is not known for {t}.
 feature denial: But in {h} one does not expect {t}.
+open denial: But I know no link from {h} to {t}. | But I do not find {t} with {h}.
+open denial: But nothing that I know ties {h} to {t}. | But {t} is not on record for {h}.
 start clues: The clues are {x}. | We have {x}. | Take {x} together. | Look at {x}.
 start name: The question is about {x}. | Start from {x}. | Recall what is known about {x}. | The key is {x}.
 suspect: It could be {x}. | My first guess is {x}. | This suggests {x}. | Perhaps it is {x}.
@@ -102,9 +105,12 @@ class _Draft:
         self.facts.append((head, relation, tail))
         self.say(relation, h=head, t=tail)
 
-    def deny(self, head: str, relation: str, tail: str) -> None:
+    def deny(self, head: str, relation: str, tail: str, known: bool = True) -> None:
+        """known: there is more to say it on than that the graph lacks it."""
         self.denied.append((head, relation, tail))
-        if relation in FEATURES:
+        if not known:
+            self.say("open denial", h=head, t=tail)
+        elif relation in FEATURES:
             self.say("feature denial", h=head, t=tail)
         else:
             self.say("denial", h=head, t=tail, noun=NOUNS[relation])
@@ -130,18 +136,20 @@ def template_trajectory(
     path = [(edge["head"], edge["relation"], edge["tail"]) for edge in provenance["path"]]
     first, asked = provenance["chain"][0], provenance["chain"][-1]
     clues = [path[i] for i in rng.permutation(first)]
-    rivals = [(rival, clue) for clue in clues for rival in graph.heads(*clue[1:]) if rival != clue[0]]
+    rivals = [(rival, clue) for clue in clues for rival in graph.heads(*clue[1:])
+              if rival != clue[0] and not graph.disputed(rival, *clue[1:])]  # fmt: skip
     kinds = ["self_correction"] + ["path_exploration"] * bool(rivals or not clues) + ["backtracking"] * bool(rivals)
     refinement = pick(rng, kinds) if rng.random() < wrong_turn_rate else None
+    closed = not METAPATHS[provenance["metapath"]].scenario  # basic questions take the graph for all there is to know
     draft = _Draft(rng)
     if clues:
-        _find_root(draft, graph, clues, rivals, refinement)
+        _find_root(draft, graph, clues, rivals, refinement, closed)
     else:
         draft.say("start name", x=provenance["visible"][0])
     for triple in path[first:asked] + path[asked + 1 :]:
         draft.tell(*triple)
     if refinement == "self_correction" or (refinement and not clues):
-        _reject_option(draft, provenance, refinement)
+        _reject_option(draft, provenance, refinement, closed)
     draft.tell(*path[asked])
     text = question.options[question.answer]
     draft.say("conclude", x=f"{text} ({question.answer})" if answer_style == "letter" else text)
@@ -162,21 +170,25 @@ def template_trajectory(
     )
 
 
-def _find_root(draft: _Draft, graph: KnowledgeGraph, clues: list, rivals: list, refinement: str | None) -> None:
+def _find_root(
+    draft: _Draft, graph: KnowledgeGraph, clues: list, rivals: list, refinement: str | None, closed: bool
+) -> None:
     """From the clues to the hidden root, perhaps by way of a rival that shares one clue and lacks another."""
     root = clues[0][0]
     names = [tail for _, _, tail in clues]
     draft.say("start clues", x=", ".join(names[:-1]) + " and " + names[-1])
     if refinement in ("backtracking", "path_exploration"):
         rival, shared = pick(draft.rng, rivals)
-        # The rival lacks at least one clue, since the root alone has them all.
-        lacking = next(clue for clue in clues if not graph.has(rival, *clue[1:]))
+        # The rival lacks at least one clue, since the root alone has them all: best one that a source denies it.
+        denied = [clue for clue in clues if graph.denied(rival, *clue[1:])]
+        unlike = [clue for clue in clues if not graph.possible(rival, *clue[1:])]
+        lacking = [*denied, *unlike, *(clue for clue in clues if not graph.has(rival, *clue[1:]))][0]
         if refinement == "path_exploration":
             draft.compare(rival, root)
         draft.tell(rival, *shared[1:])
         if refinement == "backtracking":
             draft.say("suspect", x=rival)
-        draft.deny(rival, *lacking[1:])
+        draft.deny(rival, *lacking[1:], closed or bool(denied))
         if refinement == "backtracking":
             draft.say("retract")
     for clue in clues:
@@ -184,7 +196,7 @@ def _find_root(draft: _Draft, graph: KnowledgeGraph, clues: list, rivals: list, 
     draft.say("drug found" if graph.entities[root].type == "drug" else "root found", x=root)
 
 
-def _reject_option(draft: _Draft, provenance: dict, refinement: str) -> None:
+def _reject_option(draft: _Draft, provenance: dict, refinement: str, closed: bool) -> None:
     """Recall or weigh a wrong option and refute it by its certificate."""
     wrong = pick(draft.rng, provenance["certificate"]["distractors"])
     proof = wrong["violates"][-1]
@@ -195,6 +207,6 @@ def _reject_option(draft: _Draft, provenance: dict, refinement: str) -> None:
     elsewhere = [t for t in wrong["shares"] if wrong["option"] in t and t[1] == proof[1]]
     if elsewhere and draft.rng.random() < 0.5:
         draft.tell(*elsewhere[-1])
-    draft.deny(*proof)
+    draft.deny(*proof, closed or wrong["ground"] != "absent")
     if refinement == "self_correction":
         draft.say("correct")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from fleming.graph.knowledge_graph import KnowledgeGraph
+from fleming.graph.vocabulary import NOT_IMPLIED
 from fleming.text import name_key
 
 Term = str | int
@@ -80,6 +81,14 @@ def walks(graph: KnowledgeGraph, start: str, chain: Sequence[str]) -> Iterator[t
             yield start, *rest
 
 
+def open_ends(graph: KnowledgeGraph, name: str, step: str) -> set[str]:
+    """Return all to which the step may lead from `name`: by a stated fact, an implied one, or one left open."""
+    if step.startswith("^"):
+        return set(graph.heads(step[1:], name, possibly=True))
+    stated = graph.follow(name, step)
+    return {*stated}.union(*(graph.kin(tail) for tail in stated if step not in NOT_IMPLIED))
+
+
 def chain_triple(a: Term, step: str, b: Term) -> Triple:
     """Return the triple of one step from a to b, turned round where the step is an inverse one."""
     return (b, step[1:], a) if step.startswith("^") else (a, step, b)
@@ -127,8 +136,8 @@ def certified_distractors(
     right = solutions(graph, pattern, len(nodes) - 1)
     used = {*right, *nodes, *stated}
     if apart:
-        used |= {kin for name in right for kin in graph.ancestors(name) | graph.descendants(name)}
-    seen = [_bare(answer)]
+        used |= {kin for name in right for kin in graph.kin(name)}
+    seen = [answer]
 
     def turn(option: str) -> tuple[float, float]:
         return -owed.get(option, 0.0), rng.random()
@@ -156,11 +165,15 @@ def certified_distractors(
 
     certificates = []
     for option, path, triples in proposals():
-        if option in used or graph.entities[option].type != answer_type or (apart and _bare(option) in seen):
+        if (
+            option in used
+            or graph.entities[option].type != answer_type
+            or (apart and any(alike(option, name) for name in seen))
+        ):
             continue
         if path:
             needed = instantiate(pattern, path)
-            visible = (graph.has(*t) for part, t in zip(pattern, needed, strict=True) if is_visible(part))
+            visible = (sure(graph, t) for part, t in zip(pattern, needed, strict=True) if is_visible(part))
             if min_shared and sum(visible) < min_shared:
                 continue
             steps = [chain_triple(*step) for step in zip(path, chain, path[1:], strict=False)]
@@ -178,13 +191,13 @@ def certified_distractors(
         certificates.append(
             {
                 "option": option,
-                "shares": [list(t) for t in triples if graph.has(*t)],
+                "shares": [list(t) for t in triples if sure(graph, t)],
                 "violates": [list(t) for t in triples if ground(graph, t)],
                 "ground": grounds,
             }
         )
         used.add(option)
-        seen.append(_bare(option))
+        seen.append(option)
         if len(certificates) == count:
             break
     return certificates
@@ -195,20 +208,35 @@ def is_visible(part: Triple) -> bool:
     return isinstance(part[0], str) or isinstance(part[2], str)
 
 
+def sure(graph: KnowledgeGraph, triple: tuple[str, str, str]) -> bool:
+    """Whether the fact holds and no source disputes it."""
+    return graph.has(*triple) and not graph.disputed(*triple)
+
+
 GROUNDS = ("contradicted", "other_value", "absent", None)
 
 
 def ground(graph: KnowledgeGraph, triple: tuple[str, str, str]) -> str | None:
-    """Return why the fact is taken for false (see `certified_distractors`), None where it holds or may well hold."""
+    """Return why the fact is taken for false (see `certified_distractors`), None where it holds or may well hold.
+
+    It may well hold where it does of a form of the head: what causes spotted fever may cause Rocky Mountain's.
+    """
     if graph.denied(*triple):
         return "contradicted"
-    if graph.possible(*triple):
+    head, relation, tail = triple
+    if any(graph.possible(name, relation, tail) for name in (head, *graph.kin(head))):
         return None
-    head, relation, _ = triple
     return "other_value" if relation in ONE_VALUE and len(graph.tails(head, relation)) == 1 else "absent"
 
 
+def alike(one: str, other: str) -> bool:
+    """Whether the names differ in nothing but what tells forms apart, or one says no more than a part of the other."""
+    a, b = _bare(one), _bare(other)
+    return a <= b or b <= a
+
+
 @functools.lru_cache(100_000)
-def _bare(name: str) -> str:
-    """A name without what tells one numbered form from another: "type 2", "IIIb", "14"."""
-    return " ".join(word for word in name_key(name).split() if len(word) > 3 and word != "type") or name_key(name)
+def _bare(name: str) -> frozenset[str]:
+    """The words of a name without what tells one numbered form from another: "type 2", "IIIb", "14"."""
+    words = name_key(name).split()
+    return frozenset(word for word in words if len(word) > 3 and word != "type") or frozenset(words)

@@ -27,6 +27,8 @@ FEATURE_OF = {"symptom": "has_symptom", "lab": "has_lab"}
 TYPED_HEADS = ("has_symptom", "has_finding", "has_lab", "diagnosed_by", "treated_by", "associated_gene", "inherited_as",
                "has_onset", "has_mechanism", "has_adverse_effect", "targets")  # fmt: skip
 EPONYMS = ("syndrome", "disease", "sign", "palsy", "anomaly", "reflex", "phenomenon", "test", "tumor")
+LOWERED = (*PHENOTYPES, "drug", "drug_class", "inheritance", "onset")  # types whose names begin with no proper name
+EPONYMS_TOO = 50  # a word that is small so often is none: "Facial palsy", but "Down syndrome"
 NAMED_FIRST = ("disease", "drug", "gene", "drug_class", "anatomy", "test", "mechanism", "action", "symptom", "lab")
 RARE_QUANTILE = 0.25  # of the degrees of a type: what is no better known counts as rare where no source says more
 
@@ -270,7 +272,7 @@ def _names(nodes: list[Node | None], members: dict[int, list[int]], types: dict[
 
     Where two families have one name, the first of NAMED_FIRST has it as it is, the other with its type behind it.
     """
-    ordinary, proper = set(), set()  # words seen small anywhere; seen with a capital inside a name that is not a title
+    ordinary, proper = Counter(), Counter()  # words small inside a name; with a capital in one that is not a title
     for node in nodes:
         for name in (node.name, *node.synonyms) if node else ():
             rest = name.split()[1:]
@@ -291,22 +293,28 @@ def _names(nodes: list[Node | None], members: dict[int, list[int]], types: dict[
     return names
 
 
-def _in_a_sentence(node: Node, others: list[str], kind: str, ordinary: set[str], proper: set[str]) -> str:
+def _in_a_sentence(node: Node, others: list[str], kind: str, ordinary: Counter[str], proper: Counter[str]) -> str:
     name = " ".join(node.name.split())
     if name.isupper() and len(name) > 5:  # OMIM's old entries shout
         name = next((other for other in others if name_key(other) == name_key(name) and not other.isupper()), name)
     if node.key.startswith("MESH:"):  # which puts the noun first: "Purpura, Thrombocytopenic, Idiopathic"
         name = " ".join(reversed(name.split(", ")))
-    if kind == "gene":
+    if kind == "gene" or (kind == "mechanism" and "virus" not in name):  # a genus has a capital
         return name
     words = name.split(" ")
     as_title = len(words) > 1 and all(word.istitle() for word in words if len(word) > 3)
     for i, word in enumerate(words):
-        eponym = i + 1 < len(words) and words[i + 1].lower().rstrip(",") in EPONYMS
-        unknown = (
-            (kind in PHENOTYPES or kind == "drug") and (i == 0 or as_title) and word.isalpha() and word not in proper
-        )
-        if word.istitle() and not eponym and (word.lower() in ordinary or unknown):
+        # A letter that tells forms apart stays as it is: "type I", "1A", "D-dependent".
+        plain = word[:1].isupper() and word[1:].islower()
+        if not (plain or word.istitle()) or not word[1:2].isalpha() or any(map(str.isdigit, word)):
+            continue
+        small, often = word.lower() in ordinary, ordinary[word.lower()] - proper[word]
+        if i + 1 < len(words) and words[i + 1].lower().rstrip(",") in EPONYMS:
+            ours = often > EPONYMS_TOO
+        else:
+            unknown = kind in LOWERED and (i == 0 or as_title) and plain and "'" not in word and not proper[word]
+            ours = (small and often >= 0) or unknown
+        if ours:
             words[i] = word.lower()
     return " ".join(words)
 

@@ -171,9 +171,7 @@ class KnowledgeGraph:
                 self._forget()
         edges, origins, records, ends, confidences, frequencies, notes = self._support
         for origin, record, end, confidence, frequency, note in evidence:
-            number = self._origin.get(
-                id(origin)
-            )  # by identity: hashing four texts a fact would take as long as all else
+            number = self._origin.get(id(origin))  # by identity: hashing four texts a fact takes as long as all else
             if number is None:
                 number = self._origin[id(origin)] = len(self.origins)
                 self.origins.append(origin)
@@ -215,11 +213,14 @@ class KnowledgeGraph:
     def tails(self, head: str, relation: str) -> list[str]:
         return self.follow(head, relation)
 
-    def heads(self, relation: str, tail: str) -> list[str]:
-        """Return every head of which the relation to `tail` is stated, or implied by a stated subtype of it."""
-        if relation in NOT_IMPLIED or not self.follow(tail, "^subtype_of"):
+    def heads(self, relation: str, tail: str, possibly: bool = False) -> list[str]:
+        """Return every head of which the relation to `tail` is stated, or implied by a stated subtype of it.
+
+        possibly: as in `holders`.
+        """
+        if relation in NOT_IMPLIED or not (possibly or self.follow(tail, "^subtype_of")):
             return self.follow(tail, "^" + relation)
-        return [self._names[i] for i in self.holders(relation, tail).tolist()]
+        return [self._names[i] for i in self.holders(relation, tail, possibly).tolist()]
 
     def holders(self, relation: str, tail: str, possibly: bool = False) -> np.ndarray:
         """Return the places of `heads`, in order: int32 [heads].
@@ -266,13 +267,15 @@ class KnowledgeGraph:
 
     def denied(self, head: str, relation: str, tail: str) -> bool:
         """Whether the fact's negation is stated, or implied by that of a broader tail, and the fact itself is not."""
-        broader = () if relation in NOT_IMPLIED else self.ancestors(tail)
-        negations = any(self.states(head, relation, t, negated=True) for t in (tail, *broader))
-        return negations and not self.has(head, relation, tail)
+        return self._negated(head, relation, tail) and not self.has(head, relation, tail)
 
     def disputed(self, head: str, relation: str, tail: str) -> bool:
-        """Whether both the fact and its negation are stated."""
-        return self.states(head, relation, tail) and self.states(head, relation, tail, negated=True)
+        """Whether both the fact and its negation are stated or implied."""
+        return self._negated(head, relation, tail) and self.has(head, relation, tail)
+
+    def _negated(self, head: str, relation: str, tail: str) -> bool:
+        broader = () if relation in NOT_IMPLIED else self.ancestors(tail)
+        return any(self.states(head, relation, t, negated=True) for t in (tail, *broader))
 
     def ancestors(self, name: str) -> frozenset[str]:
         """Return everything that it is a subtype of."""
@@ -281,6 +284,10 @@ class KnowledgeGraph:
     def descendants(self, name: str) -> frozenset[str]:
         """Return every subtype of it. In no stable order."""
         return self._closure(name, "^subtype_of")
+
+    def kin(self, name: str) -> frozenset[str]:
+        """Return its ancestors and descendants: what is a form of it, or of what it is a form."""
+        return self.ancestors(name) | self.descendants(name)
 
     def _closure(self, name: str, step: str) -> frozenset[str]:
         key = step, name

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fleming.graph.certificates import Triple, certified_distractors, chain_triple, instantiate, solutions
+from fleming.graph.certificates import (
+    Triple,
+    alike,
+    certified_distractors,
+    chain_triple,
+    instantiate,
+    open_ends,
+    solutions,
+)
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.graph.metapaths import CLUES, METAPATHS
 from fleming.graph.wording import LISTED, REGISTERS, pick, word_basic, word_scenario
@@ -135,8 +143,9 @@ def draw_scenario(
 ) -> Query | str:
     """Draw one path from `root` with as many visible neighbours as make each node on it, the answer too, unique.
 
-    Unique even if every fact that the graph leaves open held. Codes: `no_path`; `root_ambiguous`, `bridge_ambiguous`,
-    `answer_ambiguous`: no clues tell the node from its rivals.
+    Unique even if every fact that the graph leaves open held, but for forms of the answer. No node is a form of one
+    before it. Codes: `no_path`; `root_ambiguous`, `bridge_ambiguous`, `answer_ambiguous`: no clues tell the node from
+    its rivals.
     """
     kind = METAPATHS[metapath]
     if (clues := _root_clues(graph, root, metapath, rng, rules)) is None:
@@ -146,6 +155,8 @@ def draw_scenario(
         onward = graph.follow(nodes[-1], step)
         taken = {*nodes, *(tail for _, (_, _, tail) in chosen)}
         fit = [n for n in onward if n not in taken and _usable(graph, chain_triple(nodes[-1], step, n), rules)]
+        if step != "subtype_of":
+            fit = [n for n in fit if not any(_forms(graph, n, before) for before in nodes)]
         if not fit:
             return "no_path"
         node = pick(rng, fit)
@@ -153,12 +164,20 @@ def draw_scenario(
         following = "" if last else kind.chain[place]
         relations = [r for r in CLUES.get(graph.entities[node].type, ()) if r not in (following, step.strip("^"))]
         edges = [(node, r, t) for r in relations for t in graph.tails(node, r) if t not in taken]
-        telling = _telling(graph, edges, set(onward) - {node}, rng, rules)
+        rivals = {n for n in open_ends(graph, nodes[-1], step) if graph.entities[n].type == graph.entities[node].type}
+        rivals = rivals - graph.kin(node) if last else rivals
+        telling = _telling(graph, edges, (rivals | {*onward}) - {node}, rng, rules)
         if telling is None:
             return "answer_ambiguous" if last else "bridge_ambiguous"
         chosen += [(place, clue) for clue in telling]
         nodes.append(node)
     return Query(metapath, tuple(nodes), tuple(chosen))
+
+
+def _forms(graph: KnowledgeGraph, one: str, other: str) -> bool:
+    """Whether one is a form of the other, or may be: "another disease" must be another."""
+    same = graph.entities[one].type == graph.entities[other].type
+    return same and (one in graph.kin(other) or alike(one, other))
 
 
 def _usable(graph: KnowledgeGraph, triple: Triple, rules: Rules) -> bool:
@@ -168,11 +187,6 @@ def _usable(graph: KnowledgeGraph, triple: Triple, rules: Rules) -> bool:
 def _plain(name: str) -> bool:
     """Whether the name is read as what it means: not one that joining.py had to tell from another by its type."""
     return not name.endswith(")")
-
-
-def _singular(name: str) -> str:
-    """The name without plurals: sources have "sensory disturbance" and "sensory disturbances"."""
-    return " ".join(word.rstrip("s") for word in name_key(name).split())
 
 
 def _root_clues(
@@ -194,7 +208,7 @@ def _root_clues(
     owners: np.ndarray | None = None
     for edge in edges if len(findings) > 1 else []:
         _, relation, tail = edge
-        kin = graph.ancestors(tail) | graph.descendants(tail)
+        kin = graph.kin(tail)
         if any(t in kin for _, _, t in chosen) or (
             relation not in LISTED[kind.root] and relation in [r for _, r, _ in chosen]
         ):

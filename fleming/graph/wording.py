@@ -86,7 +86,7 @@ has_adverse_effect: What should one watch for with {x}? | Which of these problem
 ^has_adverse_effect: Which medicine is known for {x}? | A patient on treatment gets {x}. Which drug can be the reason?
 ^has_adverse_effect: I got {x} from a medicine. Which one could it be? | Which of these drugs has {x} as a side effect?
 associated_gene: Which gene is associated with {x}? | Variants in which gene are linked to {x}?
-associated_gene: Which of these genes is tied to {x}? | Which gene would one look at first for {x}?
+associated_gene: Which of these genes is tied to {x}? | Which of these genes has a known part in {x}?
 associated_gene: Which gene goes with {x}? | For which of these genes is a link to {x} known?
 inherited_as: How is {x} inherited? | What is the mode of inheritance of {x}? | Which mode of inheritance fits {x}?
 inherited_as: In what way does {x} run in a family? | How is {x} passed on to children?
@@ -103,30 +103,39 @@ targets: What does {x} bind to? Name the gene of the protein. | Which gene stand
 ^targets: To the product of {x}, which drug binds? | Which medicine binds to what {x} encodes?
 ^targets: The product of {x} is bound by which drug? | Which drug has the product of {x} as a binding partner?
 participates_in: In which process does {x} take part? | Which of these processes involves {x}?
-participates_in: Which process would suffer first from a fault in {x}? | To which process does {x} belong?
-participates_in: What is {x} needed for in the cell or the body? | Which biological process fits {x}?
+participates_in: In which of these processes has {x} a part? | To which process does {x} belong?
+participates_in: Which of these is {x} involved in? | Which biological process fits {x}?
 interacts_with: With which drug does {x} interact? | Which drug should not be added to {x} without thought?
 interacts_with: Which of these drugs interacts with {x}? | Beside {x}, which drug calls for caution?
 interacts_with: Which drug changes the effect of {x}? | Which combination with {x} is a known interaction?
-^associated_gene: Which other disease is linked to {x}? | Variants in {x} also go with which disease?
-^associated_gene: Which of these diseases shares {x} as its gene? | To which further disease is {x} linked?
-^associated_gene: Which further disease should come to mind with {x}? | What else can a variant in {x} lead to?
+^associated_gene: Which disease is linked to {x}? | Variants in {x} go with which disease?
+^associated_gene: Which of these diseases has {x} as its gene? | To which of these diseases is {x} linked?
+^associated_gene: Which disease should come to mind with {x}? | For which of these diseases is a link to {x} known?
+again ^associated_gene: Which other disease is linked to {x}? | Variants in {x} also go with which other disease?
+again ^associated_gene: Which of these diseases shares {x} as its gene? | To which further disease is {x} linked?
+again ^associated_gene: Which further disease should come to mind with {x}? | What other disease is tied to {x}?
 again ^treated_by: Which other disease is treated with {x}? | Which of these diseases is {x} used for as well?
 again ^treated_by: For which further disease is {x} given? | What else does {x} help against?
 again ^treated_by: Another patient takes {x} too. For which disease? | Which second disease does {x} treat?
 scenario caused_by: What is the cause of {x}? | What causes {x}? | What lies at the root of {x}?
-scenario caused_by: To what is {x} due? | Which cause explains {x}? | Which of these is behind {x}?
+scenario caused_by: To what is {x} due? | Which cause explains {x}? | Which of these can cause {x}?
+scenario ^treated_by: Which disease does {x} treat? | Which disease is treated with {x}?
+scenario ^treated_by: For which disease is {x} used? | Which illness does {x} help against?
+scenario ^treated_by: Which of these diseases is {x} given for? | Against which disease is {x} prescribed?
 hidden drug: this drug | the medicine in question | the drug at issue | the likely drug
 step treated_by: A drug{c} is prescribed for {x}. | For {x} a doctor chooses a drug{c}.
 step treated_by: Treatment of {x} is begun with a drug{c}.
 step ^treated_by: The reason for {x} was a disease{c}. | With {x} one treats a disease{c}.
-step ^treated_by: A disease{c} is what {x} was given for.
+step ^treated_by: Against a disease{c} one gives {x}.
 step again ^treated_by: Another disease{c} is treated with {x} too. | Another disease{c} calls for {x} as well.
 step again ^treated_by: Somebody else takes {x} for another disease{c}.
-step associated_gene: A gene{c} is linked to {x}. | Of the genes that go with {x}, take one{c}.
+step associated_gene: A gene{c} is linked to {x}. | A gene{c} has a part in {x}.
 step associated_gene: Research ties {x} to a gene{c}.
-step ^associated_gene: Variants in {x} also go with another disease{c}. | A second disease{c} is linked to {x} too.
-step ^associated_gene: Somebody else has a variant in {x} and another disease{c}.
+step ^associated_gene: A disease{c} is linked to {x}. | Variants in {x} go with a disease{c}.
+step ^associated_gene: Research ties {x} to a disease{c}.
+step again ^associated_gene: Variants in {x} also go with another disease{c}.
+step again ^associated_gene: A second disease{c} is linked to {x} too.
+step again ^associated_gene: Somebody else has a variant in {x} and another disease{c}.
 step targets: Among what {x} binds is the product of a gene{c}. | What {x} binds to is encoded by a gene{c}.
 step targets: A gene{c} encodes a protein that {x} binds.
 step ^targets: Of the drugs that bind the product of {x}, take one{c}. | A drug{c} binds the product of {x}.
@@ -135,7 +144,8 @@ that ^targets: the drug mentioned last | that last drug
 that treated_by: that drug | this medicine | the drug mentioned
 that ^treated_by: that disease | the disease mentioned last
 that associated_gene: that gene | the gene mentioned
-that ^associated_gene: that other disease | the second disease
+that ^associated_gene: that disease | the disease mentioned last
+that again ^associated_gene: that other disease | the second disease
 that targets: that gene | the gene mentioned last
 clause has_mechanism: acting by {x} | working through {x}
 clause targets: binding {x} | that binds {x}
@@ -148,7 +158,7 @@ clause has_finding: marked by {x} | with {x} among its findings
 clause has_lab: with {x} in the laboratory | marked by {x}
 clause inherited_as: with {x} | following {x}
 clause has_onset: with {x} | of {x}
-which: Choose the one {clauses}. | The one in question is {clauses}. | Look for the one {clauses}.
+which: Choose the one {clauses}. | The one asked for is the one {clauses}. | Look for the one {clauses}.
 which: Of several, the one {clauses} is meant.
 opening disease clinical: A patient presents with {clues}. | Examination and history reveal {clues}.
 opening disease clinical: The chart of a newly referred patient lists {clues}. | A work-up documents {clues}.
@@ -164,17 +174,17 @@ opening drug lay: The leaflet in the box warns of {clues}. | My medicine can giv
 opening drug lay: I was warned that my tablets may cause {clues}. | Since the new medicine I have noticed {clues}.
 opening drug lay: People who take a certain drug report {clues}. | The pharmacist told me to watch for {clues}.
 clue inherited_as clinical: The pedigree fits {x}. | Family history points to {x}.
-clue inherited_as lay: The family was told that it shows {x}. | The way it runs in the family was called {x}.
-clue has_onset clinical: The course is one of {x}. | The notes record {x}.
-clue has_onset lay: The letter speaks of {x}. | The doctors call the start {x}.
-clue has_mechanism clinical: It acts by {x}. | Its action is {x}.
-clue has_mechanism lay: It is said to work by {x}. | The leaflet explains that it works by {x}.
-clue targets clinical: It binds {x}. | Among what it binds is {x}.
-clue targets lay: It is said to bind {x}. | The leaflet says that it binds to {x}.
-clue subtype_of clinical: It belongs to {x}. | It is listed under {x}.
-clue subtype_of lay: The leaflet lists it under {x}. | It is said to be one of {x}.
-clue contraindicated_in clinical: It must not be given in {x}. | It is contraindicated in {x}.
-clue contraindicated_in lay: People with {x} must not take it. | It is not for people with {x}.
+clue inherited_as lay: The family was told of {x}. | The doctors speak of {x}.
+clue has_onset clinical: The history is one of {x}. | The notes record {x}.
+clue has_onset lay: The letter speaks of {x}. | The doctors wrote down {x}.
+clue has_mechanism clinical: The drug acts by {x}. | The drug's action is {x}.
+clue has_mechanism lay: The drug is said to work by {x}. | The leaflet explains that the drug works by {x}.
+clue targets clinical: The drug binds {x}. | Among what the drug binds is {x}.
+clue targets lay: The drug is said to bind {x}. | The leaflet says that the drug binds to {x}.
+clue subtype_of clinical: The drug is classed under {x}. | The drug is listed under {x}.
+clue subtype_of lay: The leaflet lists the drug under {x}. | A list of drugs has it under {x}.
+clue contraindicated_in clinical: The drug must not be given in {x}. | The drug is contraindicated in {x}.
+clue contraindicated_in lay: People with {x} must not take the drug. | The drug is not for people with {x}.
 """)
 LISTED = {"disease": FEATURES, "drug": ("has_adverse_effect",)}  # clues that the opening names; others get a sentence
 
@@ -214,12 +224,13 @@ def word_scenario(
 
     subject = pick(rng, WORDING["hidden root" if kind.root == "disease" else f"hidden {kind.root}"])
     again = "again " if kind.root == "disease" else ""  # the patient's own disease is not the only one any more
+    turned = ("^treated_by", "^associated_gene")  # the steps back to a disease
     for place, step in enumerate(kind.chain[:-1], 1):
-        key = again * (step == "^treated_by") + step
+        key = again * (step in turned) + step
         clause = f" {described(place)}" if clues.get(place) else ""
         sentences.append(pick(rng, WORDING[f"step {key}"]).format(x=subject, c=clause))
-        subject = pick(rng, WORDING[f"that {step}"])
-    asked = again * (kind.chain[-1] == "^treated_by") + kind.chain[-1]
+        subject = pick(rng, WORDING.get(f"that {key}", WORDING[f"that {step}"]))
+    asked = again * (kind.chain[-1] in turned) + kind.chain[-1]
     forms = WORDING.get(f"scenario {asked}", WORDING.get(asked))
     sentences.append(pick(rng, forms).format(x=subject))
     if clues.get(len(kind.chain)):
