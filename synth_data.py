@@ -50,6 +50,7 @@ def main(argv: list[str]) -> None:
     public = {f"synth.public.{name}": Path(path) for name, path in synth.public.items()}
 
     with run_lock(cfg.run_dir, "synth_data.py"):
+        voter = load_voter(cfg) if synth.voter else None  # first: a wrong folder shows before the long part
         # 1. Curate public question sets.
         parts, rejected = read_public(synth.public, synth.pubmedqa_fold)
         benchmarks = [] if cfg.data.decontamination == "off" else measured_on(cfg)
@@ -90,7 +91,6 @@ def main(argv: list[str]) -> None:
         if benchmarks:
             index = Index({b.name: b.questions for b in benchmarks}, rl)
             rl = refine("decontamination", rl, partial(decontaminate, index=index), rules=RULES)
-        voter = load_voter(cfg) if synth.voter else None
         if voter:
             checked = check_labels(
                 rl, voter, folder, cfg.seed, synth.trials, synth.review_rule, synth.decisions or None, cfg.answer_style
@@ -144,6 +144,8 @@ def main(argv: list[str]) -> None:
             texts = [f"user\n{prompt}\nassistant\n{response}" for prompt, response in turns]
             make_base_model(cfg.base_model, texts, list(graph.entities), cfg.seed, Path(cfg.run_dir, "base/model"))
     summarise(report)
+    if not rl:
+        raise InputError(f"no training question is left; {folder}/report.json and rejected.jsonl say why")
 
 
 def load_voter(cfg: Config) -> LocalModel:
@@ -181,6 +183,9 @@ def teach(train: list[Question], graph: KnowledgeGraph, cfg: Config) -> tuple[li
     kept, failed = [], []
     order = generator(cfg.seed, "cold start").permutation(len(train))[: round(cfg.synth.cold_start_share * len(train))]
     for i in tqdm(sorted(order.tolist()), desc="teacher", unit="trajectory", dynamic_ncols=True):
+        if "label_check" in train[i].provenance:  # its path leads to the answer that a person has overruled
+            failed.append({"code": "relabelled", "id": train[i].id})
+            continue
         rng = generator(cfg.seed, "teacher", train[i].id)
         trajectory = template_trajectory(
             train[i], graph, cfg.answer_style, rng, cfg.synth.wrong_turn_rate, cfg.instruction, cfg.system

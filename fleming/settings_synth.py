@@ -144,3 +144,6 @@ class SynthConfig:
             wrong_turn_rate=0 <= self.wrong_turn_rate <= 1,
             max_words=self.max_words > 0,
         )
+        if self.mix and (odd := sorted(self.mix.keys() ^ {*self.public, "graph"})):
+            fault = "no part has this name" if odd[0] in self.mix else "this part needs a share; 0 leaves it out"
+            raise InputError(f"{where}mix.{odd[0]}: {fault} (the parts: graph, and the names in synth.public)")

@@ -290,6 +290,12 @@ def test_a_local_models_answers_do_not_depend_on_what_is_asked_beside_it(folder)
     assert model.too_long == 2
 
 
+def test_a_voter_that_could_never_answer_is_refused_and_does_not_send_all_to_review(folder):
+    LocalModel(folder, max_new_tokens=255)
+    with pytest.raises(InputError, match="answers of 256 tokens leave a context of 256 no prompt"):
+        LocalModel(folder, max_new_tokens=256)
+
+
 def test_a_local_model_votes_and_a_resumed_run_gives_the_same_bytes(folder, tmp_path):
     questions = [ask(i) for i in range(3)]
     for run in ("a", "b"):

@@ -134,7 +134,7 @@ def test_the_mix_is_exact_and_graded_and_the_scenarios_are_proved(done):
     questions = read_questions(done / "data/rl.jsonl")
     report = read_json(done / "data/report.json")
     parts = report["parts"]
-    assert parts["medqa"] * 3 == parts["graph"] * 2 or abs(parts["medqa"] * 1.5 - parts["graph"]) < 1
+    assert abs(parts["medqa"] - sum(parts.values()) / 2.5) < 1
     assert len(questions) == sum(parts.values())
     assert {q.difficulty for q in questions} <= {"easy", "moderate", "difficult"}
     assert {q.difficulty for q in questions if q.source == "medqa"} == {"moderate"}
@@ -247,6 +247,33 @@ def test_grading_by_pass_rate_goes_on_where_it_was_interrupted(folder, tmp_path,
     assert set(graded["grades"]) == {"easy", "difficult"}
 
 
+def test_a_question_of_the_graph_that_was_relabelled_is_not_taught(folder, tmp_path, monkeypatch):
+    class Mute:
+        name = "mute"
+
+        def complete(self, messages, n):
+            return [""] * n
+
+    def run(*more):
+        few = ["synth.dev_questions=0", "synth.test_questions=0", "synth.mix={}", "synth.cold_start_share=1"]
+        few += ["synth.train_questions=6", "synth.voter=x", "data.decontamination=off"]
+        monkeypatch.setattr(synth_data, "load_voter", lambda cfg: Mute())
+        return run_here(synth_data, settings(folder, tmp_path, *few, *more))
+
+    status, lines = run()
+    assert (status, len(lines)) == (2, 1)
+    assert "no training question is left" in lines[0]  # all are in review
+    review = [r["question"] for _, r in read_jsonl(tmp_path / "data/review.jsonl")]
+    graph = [q for q in review if q["source"] == "graph"]
+    wrong = next(letter for letter in graph[0]["options"] if letter != graph[0]["answer"])
+    said = [{"id": graph[0]["id"], "decision": f"relabel {wrong}"}, {"id": graph[1]["id"], "decision": "accept"}]
+    (tmp_path / "decisions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in said))
+    assert run(f"synth.decisions={tmp_path / 'decisions.jsonl'}")[0] == 0
+    assert {q.id for q in read_questions(tmp_path / "data/rl.jsonl")} == {graph[0]["id"], graph[1]["id"]}
+    taught = [t.question_id for t in read_trajectories(tmp_path / "data/cold_start.jsonl")]
+    assert taught == [graph[1]["id"]]
+
+
 def test_killed_at_any_moment_and_run_again_it_writes_the_same_bytes(folder, done, tmp_path):
     command = [sys.executable, str(ROOT / "synth_data.py"), *settings(folder, tmp_path)]
     start = time.monotonic()
@@ -269,7 +296,9 @@ def test_killed_at_any_moment_and_run_again_it_writes_the_same_bytes(folder, don
         (["synth.public={medqa: nowhere.jsonl}"], "nowhere.jsonl"),
         (["synth.public={graph: a.jsonl}", "synth.default_grade={}"], "synth.public is out of its range"),
         (["synth.grade_by=rubric"], "needs a model: set voter"),
-        (["synth.mix={medqa: 1}"], "mixing 'graph'"),
+        (["synth.mix={medqa: 1}"], "synth.mix.graph: this part needs a share"),
+        (["synth.mix={medqa: 1, graph: 1, medxqa: 1}"], "synth.mix.medxqa: no part has this name"),
+        (["synth.voter=nowhere"], "nowhere/config.json"),
         (["synth.wikipedia.pages=https://example.org/w/api.php"], "seeds"),
         (["synth.degree_exponent=1000"], "degree_exponent is out of its range"),
         (["synth.min_shared=50"], "no question can be posed on this graph"),

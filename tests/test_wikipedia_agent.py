@@ -387,6 +387,16 @@ def test_real_leads_give_many_facts_and_none_of_the_noise(shared, tmp_path):
     assert sum(isinstance(record, Node) and record.type == "disease" for record in found) > 550
 
 
+def test_saved_pages_are_read_anew_each_time(tmp_path):
+    page = tmp_path / "pages/Gaucher.wikitext"
+    page.parent.mkdir()
+    for symptom in ("Nausea", "Cough"):  # the same run folder: what the file said before is not remembered
+        page.write_text("{{Infobox medical condition\n| symptoms = " + symptom + "\n}}\nGaucher is rare.")
+        found, _ = crawl(FolderPages(page.parent), tmp_path / "run", ["Gaucher"])
+        assert triples(found, "infobox") == [("Gaucher", "has_symptom", symptom)]
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_real_leads_come_over_http_as_from_the_folder(shared, tmp_path):
     path = shared / "data/kg/wikipedia/rare_disease_leads.json"
     leads = {title: lead["summary"] for title, lead in list(json.loads(path.read_text()).items())[:120]}

@@ -15,6 +15,7 @@ from fleming.data.ask import Messages
 from fleming.prompt import response_text
 from fleming.training.run import input_hashes
 from model import Sampler, SamplingParams, load_model
+from model.errors import InputError
 
 
 class LocalModel:
@@ -34,10 +35,16 @@ class LocalModel:
         max_num_seqs: int = 64,
         device: str | torch.device = "cpu",
     ):
-        """Load the folder, in bfloat16 on CUDA and float32 elsewhere. Raises InputError as `load_model` does."""
+        """Load the folder, in bfloat16 on CUDA and float32 elsewhere.
+
+        Raises InputError as `load_model` does, and where an answer of `max_new_tokens` leaves the context no prompt.
+        """
         device = torch.device(device)
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         transformer, self.tokenizer = load_model(folder, dtype=dtype, device=device, chat_format=chat_format)
+        context = transformer.cfg.max_position_embeddings
+        if max_new_tokens >= context:
+            raise InputError(f"{folder}: answers of {max_new_tokens} tokens leave a context of {context} no prompt")
         self.params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
         self.sampler = Sampler(transformer, self.tokenizer, max_num_seqs)
         self.too_long = 0

@@ -329,7 +329,8 @@ def _fault(report_path: Path, data: Mapping[str, str], benchmarks: Mapping[str, 
         if sha not in checked:
             return f"{report_path} does not cover {name} as it is now:"
         if checked[sha]:
-            return f"{name} has {checked[sha]:,} records that leak a benchmark question ({report_path} lists them):"
+            many = f"{checked[sha]:,} records that leak a benchmark question"
+            return f"{name} has {many} ({report_path} lists them): take them out, then"
     if missing := [name for name, sha in benchmarks.items() if sha not in against]:
         return f"{report_path} does not cover the benchmark {missing[0]} as it is now:"
     return None

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from fleming.graph.sources.records import Fact, Node, Skip
 from fleming.graph.wikipedia.entities import Known, Reading, page_node, read_page
 from fleming.graph.wikipedia.extraction import EXTRACTORS, Extractor, Linker, places
-from fleming.graph.wikipedia.pages import BATCH, CachedPages, Pages
+from fleming.graph.wikipedia.pages import BATCH, CachedPages, FolderPages, Pages
 from fleming.graph.wikipedia.wikitext import title_of
 
 _OTHER = (
@@ -75,12 +75,13 @@ def discover(
     extractors: Sequence[Extractor] = EXTRACTORS,
     progress: bool = False,
 ) -> Iterator[Node | Fact]:
-    """Yield the nodes and facts of at most `budget_pages` pages around the seeds; `folder` keeps the pages.
+    """Yield the nodes and facts of at most `budget_pages` pages around the seeds; `folder` keeps what is fetched.
 
     budget_requests: of the whole crawl, what earlier runs took included; a batch that is begun is finished. A page that
     is missing goes to `skip`. Raises InputError where the source gives up; the same call then goes on.
     """
-    cached = CachedPages(pages, Path(folder, "pages.jsonl"))
+    saved = isinstance(pages, FolderPages)  # no copy of them: it would hide what has changed in the files since
+    cached = pages if saved else CachedPages(pages, Path(folder, "pages.jsonl"))
     try:
         linker = Linker(known)
         medical = _walk(cached, seeds, budget_pages, budget_requests, linker, skip, progress)

@@ -238,10 +238,16 @@ class FolderPages:
         """Return the titles of all pages, as the files have them."""
         return list(self._places)
 
+    def lacks(self, titles: Sequence[str]) -> list[str]:
+        """Return []: a title that is not in the files has no page, and nobody else is asked."""
+        return []
+
     def fetch(self, titles: Sequence[str]) -> list[Page]:
         """Return one page a title. Raises InputError where a file has become unreadable."""
-        self.requests += 1
         return [self._one(title) for title in titles]
+
+    def close(self) -> None:
+        """Do nothing: no file is held open."""
 
     def _one(self, asked: str) -> Page:
         title, section = asked, ""
