@@ -22,9 +22,9 @@ from fleming.config import parse_command_line, run_script
 from fleming.data.ask import Remembered
 from fleming.data.curation import read_public
 from fleming.data.decontamination import RULES, Index, decontaminate, write_report
-from fleming.data.difficulty import agreement, grade_by_graph, grade_by_pass_rate, grade_by_rubric, pass_rates
+from fleming.data.difficulty import agreement, grade_by_graph, grade_by_pass_rate, grade_by_rubric
 from fleming.data.duplicates import drop_duplicates
-from fleming.data.label_check import check_labels
+from fleming.data.label_check import check_labels, pass_rates
 from fleming.data.mixing import mix
 from fleming.data.refinement import Refinement, anonymised, drop_faults
 from fleming.evaluation.decontaminate import files_of, measured_on, report_path
@@ -162,12 +162,11 @@ def grade(
     posed = {q.id: q.difficulty for q in questions}
     by_graph = grade_by_graph(questions)
     chosen = {"hops": posed, "graph": by_graph}.get(synth.grade_by)
-    if chosen is None:
-        model = Remembered(voter, Path(cfg.run_dir, "data/grading_answers.jsonl"), "grading")
-        if synth.grade_by == "pass_rate":
-            chosen = grade_by_pass_rate(pass_rates(questions, model, synth.trials, cfg.answer_style))
-        else:
-            chosen = grade_by_rubric(questions, model)
+    folder = Path(cfg.run_dir, "data")
+    if synth.grade_by == "pass_rate":
+        chosen = grade_by_pass_rate(pass_rates(questions, voter, folder, cfg.seed, synth.trials, cfg.answer_style))
+    elif synth.grade_by == "rubric":
+        chosen = grade_by_rubric(questions, Remembered(voter, folder / "grading_answers.jsonl", "grading"))
     default = {q.id: synth.default_grade.get(part_of[q.id]) for q in questions}
     graded = [replace(q, difficulty=chosen.get(q.id) or default[q.id]) for q in questions]
     other = posed if synth.grade_by == "graph" else by_graph

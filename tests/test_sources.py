@@ -495,3 +495,18 @@ def test_the_same_files_give_the_same_facts_in_the_same_order(tmp_path):
         first, second = (list(SOURCES[source](paths, Skips())) for _ in range(2))
         assert first == second
         assert any(isinstance(found, Fact) and found.record for found in first)
+
+
+def test_one_bad_byte_in_a_published_graph_costs_its_line_and_not_the_file(tmp_path):
+    rows = b"disease_id\tdisease_label\tsymptom_id\tsymptom_label\nDOID:1\tflu\tSYMP:1\tfever\n"
+    rows += b"DOID:2\tM\xe9ni\xe8re\tSYMP:1\tfever\nDOID:3\tcold\tSYMP:2\tcough\n"
+    _, facts, skips = read("disease_symptom", {"file": write(tmp_path, "pairs.tsv", rows)})
+    assert [fact.head for fact in facts] == ["DOID:1", "DOID:3"]
+    assert skips == [(3, "characters")]
+
+
+@pytest.mark.parametrize("first", [b"h\0\thn\tt\ttn\n", b"\xe9" + b"h\thn\tt\ttn\n", b"h" * (MAX_LINE + 9) + b"\n"])
+def test_names_of_columns_that_cannot_be_read_are_not_taken_from_the_next_line(tmp_path, first):
+    mapping = NAMED | {"edges": {"encoding": "ascii"}}
+    with pytest.raises(InputError, match=r"edges\.tsv:1: the columns' names cannot be read: "):
+        table(tmp_path, mapping, first + b"h\thn\tt\ttn\nA:1\tflu\tB:1\tfever\n")

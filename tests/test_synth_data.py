@@ -225,25 +225,33 @@ def test_what_no_vote_gets_right_waits_for_a_person_and_an_interrupted_vote_goes
     assert waiting[2] not in kept
 
 
-def test_grading_by_pass_rate_goes_on_where_it_was_interrupted(folder, tmp_path, monkeypatch):
+class Grader(Voter):
+    """Finds a question difficult where its length is odd."""
+
+    def complete(self, messages, n):
+        text = messages[-1]["content"]
+        answers = super().complete(messages, n)
+        return ["difficult" if len(text) % 2 else "easy"] * n if "Grade it" in text else answers
+
+
+def test_grading_by_the_rubric_goes_on_where_it_was_interrupted(folder, tmp_path, monkeypatch):
     few = ["synth.train_questions=3", "synth.dev_questions=0", "synth.test_questions=0", "synth.mix={}"]
-    few += ["synth.voter=x", "synth.review_rule=none_right", "synth.grade_by=pass_rate"]
+    few += ["synth.voter=x", "synth.grade_by=rubric"]
     monkeypatch.setattr(fleming.data.ask, "CHUNK", 10)
 
     def run(name, voter):
         monkeypatch.setattr(synth_data, "load_voter", lambda cfg: voter)
         return run_here(synth_data, settings(folder, tmp_path / name, *few))[0]
 
-    whole = Voter(folder, wrong=0)
+    whole = Grader(folder, wrong=0)
     assert run("whole", whole) == 0
-    assert run("cut", Voter(folder, wrong=0, dies_after=whole.asked - 15)) == 130
-    again = Voter(folder, wrong=0)
+    assert run("cut", Grader(folder, wrong=0, dies_after=whole.asked - 15)) == 130
+    again = Grader(folder, wrong=0)
     assert run("cut", again) == 0
     assert 15 <= again.asked <= 25
     assert written(tmp_path / "cut") == written(tmp_path / "whole")
     graded = read_json(tmp_path / "cut/data/report.json")["difficulty"]
-    assert graded["graded_by"] == "pass_rate"
-    assert graded["grades"]["difficult"] == 1  # the one whose date was taken out, so that it does not know it again
+    assert graded["graded_by"] == "rubric"
     assert set(graded["grades"]) == {"easy", "difficult"}
 
 

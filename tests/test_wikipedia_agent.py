@@ -391,7 +391,7 @@ def test_saved_pages_are_read_anew_each_time(tmp_path):
     page = tmp_path / "pages/Gaucher.wikitext"
     page.parent.mkdir()
     for symptom in ("Nausea", "Cough"):  # the same run folder: what the file said before is not remembered
-        page.write_text("{{Infobox medical condition\n| symptoms = " + symptom + "\n}}\nGaucher is rare.")
+        page.write_text("{{Infobox medical condition\n| symptoms = [[" + symptom + "]]\n}}\nGaucher is rare.")
         found, _ = crawl(FolderPages(page.parent), tmp_path / "run", ["Gaucher"])
         assert triples(found, "infobox") == [("Gaucher", "has_symptom", symptom)]
     assert not (tmp_path / "run").exists()

@@ -99,9 +99,17 @@ class Table:
         self.path, self.skip = path, skip
         delimiter = form.delimiter or ("," if table_suffix(Path(path)) == ".csv" else "\t")
         quote = form.quote if form.quote is not None else "" if delimiter == "\t" else '"'
-        rows = read_cells(path, skip, delimiter, quote, form.encoding or _encoding(Path(path)))
+        named = bool(form.header or form.comment)  # what cannot be read may be a comment
+
+        def skip_record(where: str, code: str, detail: str) -> None:
+            if not named:  # else the first record that can be read would be taken for the names
+                raise InputError(f"{where}: the columns' names cannot be read: {detail}")
+            skip(where, code, detail)
+
+        rows = read_cells(path, skip_record, delimiter, quote, form.encoding or _encoding(Path(path)))
         self.rows = ((n, c) for n, c in rows if not c[0].startswith(form.comment)) if form.comment else rows
         self.names = list(form.header or ()) or [name.strip("\ufeff ") for name in next(self.rows, (0, []))[1]]
+        named = True
         self.used = 0
 
     def place(self, name: str) -> int:
