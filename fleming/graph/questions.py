@@ -214,7 +214,7 @@ def _root_clues(
     for edge in edges if len(findings) > 1 else []:
         _, relation, tail = edge
         kin = graph.kin(tail)
-        if any(t in kin for _, _, t in chosen) or (
+        if any(t in kin or alike(t, tail) for _, _, t in chosen) or (
             relation not in LISTED[kind.root] and relation in [r for _, r, _ in chosen]
         ):
             continue
