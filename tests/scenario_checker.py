@@ -122,10 +122,11 @@ def faults(facts, question, min_shared):
     if nodes != [*p["hidden"], p["answer"]]:
         found.append("roles")
     for place, node in enumerate(nodes):
-        if steps[place - 1] != "subtype_of" and facts.forms(node) & {
-            n for n in nodes[:place] if facts.entities[n]["type"] == facts.entities[node]["type"]
-        }:
-            found.append(f"{node} is a form of what is hidden before it")
+        for before in nodes[:place] if steps[place - 1] != "subtype_of" else ():
+            if facts.entities[before]["type"] == facts.entities[node]["type"]:
+                a, b = (set().union(*(facts.tails[n, r] for r in FEATURES)) for n in (before, node))
+                if node in facts.forms(before) or len(a & b) > min(len(a), len(b)) / 2:
+                    found.append(f"{node} is a form of {before}, or may be")
     clues = {i: [] for i in range(len(nodes))}
     for place, triple in enumerate(path):
         if place not in chain:

@@ -86,6 +86,21 @@ def test_names_join_after_identifiers_accents_and_possessives_apart():
     assert joined.report["joins"] == {"name": 2}
 
 
+def test_a_disease_is_the_same_with_its_words_in_another_order_but_a_finding_is_not():
+    joined = join(
+        disease("OMIM:1", "Ciliary dyskinesia, primary, 3"),
+        disease("ORPHA:2", "Primary ciliary dyskinesia type 3"),
+        disease("DOID:3", "primary ciliary dyskinesia 33"),
+        disease("DOID:4", "primary ciliary dyskinesia type 2"),
+        Node("HP:1", "Left right shunt", "finding"),
+        Node("UMLS:2", "right left shunt", "finding"),
+        GENE,
+        *linked("OMIM:1"),
+    )
+    assert entity_of(joined, "ORPHA:2").ids == ("OMIM:1", "ORPHA:2")
+    assert joined.report["joins"] == {"name": 1}
+
+
 def test_one_name_in_two_families_is_two_entities_and_billing_codes_join_nothing():
     joined = join(
         Node("HP:1", "Hypertension", "finding", (), ("ICD10:I10",)),
@@ -194,6 +209,7 @@ def test_a_letter_that_tells_forms_apart_and_a_genus_keep_their_capital():
         disease("DOID:4", "x", synonyms=("a lymphedema i of cone type 1a", "a vitamin d-dependent fanconi")),
         disease("DOID:5", "y", synonyms=("some Fanconi syndrome", "a Fanconi trait")),
         disease("DOID:6", "Fanconi anemia"),
+        disease("OMIM:7", "FANCONI TRAIT OF THE KIDNEY, GROUP U2"),
         Node("NAME:m", "Mycobacterium leprae", "mechanism", ("a mycobacterium",)),
         Node("HP:1", "Late-onset weakness", "finding"),
         Node("HP:2", "Facial palsy", "finding", tuple(f"a facial sign {i}" for i in range(60))),
@@ -204,7 +220,8 @@ def test_a_letter_that_tells_forms_apart_and_a_genus_keep_their_capital():
     names = {entity.ids[0]: entity.name for entity in joined.graph.entities.values()}
     assert names == {
         "DOID:1": "cone dystrophy type 1A", "DOID:2": "lymphedema I", "DOID:3": "vitamin D-dependent rickets",
-        "DOID:4": "x", "DOID:5": "y", "DOID:6": "Fanconi anemia", "NAME:m": "Mycobacterium leprae",
+        "DOID:4": "x", "DOID:5": "y", "DOID:6": "Fanconi anemia", "OMIM:7": "Fanconi trait OF THE kidney, group U2",
+        "NAME:m": "Mycobacterium leprae",
         "HP:1": "late-onset weakness", "HP:2": "facial palsy", "N:1": "kinase inhibitors", "NCBIGENE:1": "G1",
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ from fleming.graph.certificates import alike
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import join_sources
 from fleming.graph.metapaths import METAPATHS
-from fleming.graph.questions import Query, Rules, pose_question
+from fleming.graph.questions import Query, Rules, draw_scenario, pose_question
 from fleming.graph.sampling import sample_questions, supported
 from fleming.graph.sources.records import Fact, Node, Origin
 from fleming.graph.wording import LISTED, REGISTERS, WORDING
@@ -116,6 +116,7 @@ def test_the_checker_sees_what_is_wrong(drawn):
 
 def test_what_names_say_is_one_thing_in_two_forms():
     assert alike("Rickettsia", "Rickettsia rickettsii")
+    assert alike("skin lesion", "skin lesions")
     assert alike("immunodeficiency 73a", "immunodeficiency 73B")
     assert alike("X-linked recessive inheritance", "X-linked inheritance")
     assert not alike("autosomal recessive inheritance", "autosomal dominant inheritance")
@@ -214,6 +215,21 @@ def test_a_root_that_is_only_not_known_to_be_ambiguous_is_not_drawn(small):
     questions, rejected, _ = sample_questions(small, {2: 20}, 0, scenario=True, rules=Rules(min_shared=1), patience=200)
     assert all(q.provenance["hidden"] != ["disease a"] for q in questions)
     assert {r["code"] for r in rejected if r["nodes"][0] == "disease a"} == {"root_ambiguous"}
+
+
+def test_two_spellings_of_one_finding_are_not_two_clues():
+    def source():
+        for i, name in enumerate(("skin lesion", "skin lesions", "cough")):
+            yield Node(f"F:{i}", name, "finding")
+            yield Fact("D:1", "has_finding", f"F:{i}", ORIGIN, 1)
+        yield Node("D:1", "a", "disease")
+        yield Node("G:1", "G", "gene")
+        yield Fact("D:1", "associated_gene", "G:1", ORIGIN, 1)
+
+    graph = join_sources([("two", source())], lambda *_: None).graph
+    for seed in range(10):
+        query = draw_scenario(graph, "scenario > disease > associated_gene", "a", generator(seed), Rules(min_shared=1))
+        assert isinstance(query, str) or not {"skin lesion", "skin lesions"} <= {*query.visible}
 
 
 def test_a_synonym_of_what_is_hidden_is_a_leak(small):

@@ -237,6 +237,6 @@ def alike(one: str, other: str) -> bool:
 
 @functools.lru_cache(100_000)
 def _bare(name: str) -> frozenset[str]:
-    """The words of a name without what tells one numbered form from another: "type 2", "IIIb", "14"."""
+    """The words of a name, singular, without what tells one numbered form from another: "type 2", "IIIb", "14"."""
     words = name_key(name).split()
-    return frozenset(word for word in words if len(word) > 3 and word != "type") or frozenset(words)
+    return frozenset(word.rstrip("s") for word in words if len(word) > 3 and word != "type") or frozenset(words)

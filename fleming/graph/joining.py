@@ -6,6 +6,7 @@ identifier that two terms of one authority claim, or that is one of several that
 joins nothing. Every join and every refusal is recorded. Left out: joining by similarity of names or of neighbours.
 """
 
+import re
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -185,7 +186,10 @@ def _join_by_identifier(clusters: _Clusters) -> None:
 
 
 def _join_by_name(clusters: _Clusters) -> None:
-    """Join what has one preferred name, then what has as its preferred name a synonym of exactly one other."""
+    """Join what has one preferred name, then what has as its preferred name a synonym of exactly one other.
+
+    Diseases also where the words are the same: "primary ciliary dyskinesia type 3", "Ciliary dyskinesia, primary, 3".
+    """
     preferred: dict[tuple[str, str], list[int]] = defaultdict(list)
     synonyms: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i, node in enumerate(clusters.nodes):
@@ -197,6 +201,13 @@ def _join_by_name(clusters: _Clusters) -> None:
     for (_, key), found in preferred.items():
         for i in found[1:] if key else ():
             clusters.join(found[0], i, "name", key)
+    same_words: dict[str, list[int]] = defaultdict(list)
+    for (family, key), found in preferred.items():
+        if family == "disease" and key:
+            same_words[" ".join(sorted(word for word in key.split() if word != "type"))].append(found[0])
+    for found in same_words.values():
+        for i in found[1:]:
+            clusters.join(found[0], i, "name", name_key(clusters.nodes[i].name))
     for (family, key), found in preferred.items():
         others = {clusters.find(i) for i in synonyms.get((family, key), ())} - {clusters.find(i) for i in found}
         if key and len(others) == 1 and len({clusters.find(i) for i in found}) == 1:
@@ -295,8 +306,9 @@ def _names(nodes: list[Node | None], members: dict[int, list[int]], types: dict[
 
 def _in_a_sentence(node: Node, others: list[str], kind: str, ordinary: Counter[str], proper: Counter[str]) -> str:
     name = " ".join(node.name.split())
-    if name.isupper() and len(name) > 5:  # OMIM's old entries shout
-        name = next((other for other in others if name_key(other) == name_key(name) and not other.isupper()), name)
+    if name.isupper() and (" " in name or len(name) > 8) and kind != "gene":  # OMIM's old entries shout
+        name = next((other for other in others if name_key(other) == name_key(name) and not other.isupper()), "")
+        name = name or _calm(node.name, ordinary, proper)
     if node.key.startswith("MESH:"):  # which puts the noun first: "Purpura, Thrombocytopenic, Idiopathic"
         name = " ".join(reversed(name.split(", ")))
     if kind == "gene" or (kind == "mechanism" and "virus" not in name):  # a genus has a capital
@@ -317,6 +329,16 @@ def _in_a_sentence(node: Node, others: list[str], kind: str, ordinary: Counter[s
         if ours:
             words[i] = word.lower()
     return " ".join(words)
+
+
+def _calm(name: str, ordinary: Counter[str], proper: Counter[str]) -> str:
+    def small(match: re.Match[str]) -> str:
+        word = match[0].lower()
+        if proper[match[0].title()] > ordinary[word]:
+            return match[0].title()
+        return word if len(word) > 3 or (len(word) > 1 and ordinary[word] > EPONYMS_TOO) else match[0]
+
+    return re.sub(r"\b[^\W\d_]+\b", small, " ".join(name.split()))
 
 
 def _rare(

@@ -20,6 +20,7 @@ from fleming.graph.certificates import (
 )
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.graph.metapaths import CLUES, METAPATHS
+from fleming.graph.vocabulary import FEATURES
 from fleming.graph.wording import LISTED, REGISTERS, pick, word_basic, word_scenario
 from fleming.records import DIFFICULTIES, LETTERS, Question
 from fleming.text import name_key
@@ -175,9 +176,13 @@ def draw_scenario(
 
 
 def _forms(graph: KnowledgeGraph, one: str, other: str) -> bool:
-    """Whether one is a form of the other, or may be: "another disease" must be another."""
-    same = graph.entities[one].type == graph.entities[other].type
-    return same and (one in graph.kin(other) or alike(one, other))
+    """Whether one is a form of the other, or may be, by name or by most of its findings: "another" must be another."""
+    if graph.entities[one].type != graph.entities[other].type:
+        return False
+    if one in graph.kin(other) or alike(one, other):
+        return True
+    a, b = ({tail for relation in FEATURES for tail in graph.tails(name, relation)} for name in (one, other))
+    return 2 * len(a & b) > min(len(a), len(b))
 
 
 def _usable(graph: KnowledgeGraph, triple: Triple, rules: Rules) -> bool:
@@ -209,7 +214,7 @@ def _root_clues(
     for edge in edges if len(findings) > 1 else []:
         _, relation, tail = edge
         kin = graph.kin(tail)
-        if any(t in kin for _, _, t in chosen) or (
+        if any(t in kin or alike(t, tail) for _, _, t in chosen) or (
             relation not in LISTED[kind.root] and relation in [r for _, r, _ in chosen]
         ):
             continue

@@ -109,7 +109,7 @@ interacts_with: With which drug does {x} interact? | Which drug should not be ad
 interacts_with: Which of these drugs interacts with {x}? | Beside {x}, which drug calls for caution?
 interacts_with: Which drug changes the effect of {x}? | Which combination with {x} is a known interaction?
 ^associated_gene: Which disease is linked to {x}? | Variants in {x} go with which disease?
-^associated_gene: Which of these diseases has {x} as its gene? | To which of these diseases is {x} linked?
+^associated_gene: Which of these diseases is tied to {x}? | To which of these diseases is {x} linked?
 ^associated_gene: Which disease should come to mind with {x}? | For which of these diseases is a link to {x} known?
 again ^associated_gene: Which other disease is linked to {x}? | Variants in {x} also go with which other disease?
 again ^associated_gene: Which of these diseases shares {x} as its gene? | To which further disease is {x} linked?
