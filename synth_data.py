@@ -21,9 +21,9 @@ from fleming.cold_start.template_teacher import template_trajectory
 from fleming.config import parse_command_line, run_script
 from fleming.data.curation import read_public
 from fleming.data.decontamination import RULES, Index, decontaminate, write_report
-from fleming.data.difficulty import agreement, grade_by_graph, grade_by_pass_rate, grade_by_rubric, pass_rates
+from fleming.data.difficulty import agreement, grade_by_graph, grade_by_pass_rate, grade_by_rubric
 from fleming.data.duplicates import drop_duplicates
-from fleming.data.label_check import check_labels
+from fleming.data.label_check import check_labels, pass_rates
 from fleming.data.mixing import mix
 from fleming.data.refinement import Refinement, anonymised, drop_faults
 from fleming.evaluation.decontaminate import files_of, measured_on, report_path
@@ -155,8 +155,9 @@ def grade(
     synth = cfg.synth
     posed = {q.id: q.difficulty for q in questions}
     by_graph = grade_by_graph(questions)
+    votes = questions, voter, Path(cfg.run_dir, "data"), cfg.seed, synth.trials, cfg.answer_style
     chosen = {"hops": lambda: posed, "graph": lambda: by_graph,
-              "pass_rate": lambda: grade_by_pass_rate(pass_rates(questions, voter, synth.trials, cfg.answer_style)),
+              "pass_rate": lambda: grade_by_pass_rate(pass_rates(*votes)),
               "rubric": lambda: grade_by_rubric(questions, voter)}[synth.grade_by]()  # fmt: skip
     default = {q.id: synth.default_grade.get(part_of[q.id]) for q in questions}
     graded = [replace(q, difficulty=chosen.get(q.id) or default[q.id]) for q in questions]

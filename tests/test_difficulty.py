@@ -11,10 +11,8 @@ from fleming.data.difficulty import (
     grade_by_rubric,
     graph_score,
     parse_grade,
-    pass_rates,
 )
 from fleming.records import DIFFICULTIES, Question
-from model.errors import InputError
 
 T = ["a", "r", "b"]
 
@@ -93,13 +91,6 @@ class Model:
 
 def ask(number):
     return Question(f"q{number}", f"Which metal {number}?", {"A": "iron", "B": "zinc"}, "B")
-
-
-def test_a_pass_rate_is_the_share_of_right_answers():
-    model = Model("<answer>B</answer>", "It is B.", "<answer>A</answer>", "<think></think><answer>zinc</answer>")
-    assert pass_rates([ask(1), ask(2)], model, 4) == {"q1": 0.5, "q2": 0.5}
-    with pytest.raises(InputError, match="scripted did not give 0 texts"):
-        pass_rates([ask(1)], type("M", (Model,), {"complete": lambda *_: ["x"]})(), 0)
 
 
 def test_the_rubric_takes_more_than_half_of_the_votes():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fleming.cold_start.local_model import LocalModel
-from fleming.data.label_check import check_labels, read_decisions, text_hash, trial_orders
+from fleming.data.label_check import check_labels, pass_rates, read_decisions, text_hash, trial_orders
 from fleming.files import read_jsonl
 from fleming.records import Question, question_from_json
 from model.errors import InputError
@@ -165,6 +165,24 @@ def test_votes_on_a_changed_question_by_another_voter_or_seed_are_not_used_again
     assert asks(ask(1), seed=1) == 5
     assert asks(ask(1), name="another") == 5
     assert asks(ask(1)) == 0
+
+
+def test_a_pass_rate_is_the_share_of_right_votes_and_no_vote_is_cast_twice(tmp_path):
+    class Half(Voter):
+        """Knows copper in every second order, and then cannot say."""
+
+        def complete(self, messages, n):
+            given = super().complete(messages, n)
+            return given if len(self.asked) % 2 else ["copper, I think"] * n
+
+    questions, voter = [ask(1, "C"), ask(2, "A")], Half("copper")
+    check_labels(questions, voter, tmp_path, 0, trials=4)
+    assert pass_rates(questions, voter, tmp_path, 0, 4) == {"q/1": 0.5, "q/2": 0.0}
+    assert len(voter.asked) == 8
+    relabelled = replace(questions[1], answer="C")  # another right answer: voted on anew, then not again
+    for _ in range(2):
+        assert pass_rates([questions[0], relabelled], voter, tmp_path, 0, 4) == {"q/1": 0.5, "q/2": 0.5}
+        assert len(voter.asked) == 12
 
 
 def test_decisions_are_applied_by_every_later_run(tmp_path):

@@ -1,7 +1,7 @@
 """Grading questions easy, moderate or difficult (paper, section 3.1) by any of three graders, and how far two agree.
 
 - the graph: hops, rarity and likeness of the wrong options, for synthetic questions; needs no model
-- a model's pass rate: the share of right answers in n samples
+- a model's pass rate: the share of right answers in n samples (label_check.py asks for them)
 - a teacher that is given the paper's three definitions and votes k times
 
 A grader gives None where it cannot tell. Left out: choosing between graders.
@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fleming.answer import parse_answer
 from fleming.data.ask import Completer, complete_all
 from fleming.prompt import question_messages
 from fleming.records import DIFFICULTIES, Question
@@ -52,17 +51,6 @@ def grade_by_pass_rate(rates: Mapping[str, float], moderate: float = 0.75, diffi
 
 def _grade(score: float | None, moderate: float, difficult: float) -> str | None:
     return None if score is None else DIFFICULTIES[(score >= moderate) + (score >= difficult)]
-
-
-def pass_rates(
-    questions: Sequence[Question], model: Completer, n: int, answer_style: str = "letter"
-) -> dict[str, float]:
-    """Return id -> share of n answers that are right; one that cannot be read is wrong."""
-    groups = complete_all(model, [question_messages(q, answer_style) for q in questions], n)
-    return {
-        q.id: sum(parse_answer(text, q.options) == q.answer for text in group) / n
-        for q, group in zip(questions, groups, strict=True)
-    }
 
 
 RUBRIC = (

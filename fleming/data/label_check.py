@@ -171,6 +171,19 @@ def collect_votes(
     return [known[_key(head)] for head in heads]
 
 
+def pass_rates(
+    questions: Sequence[Question],
+    voter: Completer,
+    folder: str | Path,
+    seed: int,
+    trials: int = 5,
+    answer_style: str = "letter",
+) -> dict[str, float]:
+    """Return id -> share of right votes; one that cannot be read is wrong. What the log has is not asked for again."""
+    asked = collect_votes(questions, voter, Path(folder, "label_votes.jsonl"), seed, trials, answer_style)
+    return {q.id: votes["votes"].count(q.answer) / trials for q, votes in zip(questions, asked, strict=True)}
+
+
 def _ask(questions: Sequence[Question], heads: Sequence[dict], voter: Completer) -> list[dict[str, Any]]:
     """Return {"votes", "responses"} for each question. An order that n trials show is one conversation of n answers."""
     wanted: dict[int, list[tuple[int, str, Question]]] = defaultdict(list)
