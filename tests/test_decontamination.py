@@ -298,6 +298,7 @@ def test_leaks_that_are_still_there_are_refused(files, capsys):
         ("trajectories", "t", "anaphylaxis")
     ]
     closed(files, "trajectories has 1 records that leak", capsys)
+    closed(files, r"lists them\): take them out, then run", capsys)
 
 
 @pytest.mark.parametrize(
