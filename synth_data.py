@@ -95,6 +95,8 @@ def main(argv: list[str]) -> None:
             checked = check_labels(
                 rl, voter, folder, cfg.seed, synth.trials, synth.review_rule, synth.decisions or None, cfg.answer_style
             )
+            if too_long := getattr(voter, "too_long", 0):
+                print(f"{too_long:,} times a question left the voter's context no room for an answer: it abstained")
             undecided = [{"code": "in_review", "id": record["id"]} for record in checked.review]
             rl = refine("labels", rl, lambda _: (checked.kept, checked.dropped + undecided), votes=checked.report)
         if synth.anonymise:
@@ -207,7 +209,9 @@ def summarise(report: dict) -> None:
     """Print what a reader wants to know first."""
     print(f"{report['entities']:,} entities, {report['edges']:,} edges; questions by hops: {report['splits']}")
     for step in report["refinement"]:
-        if step["step"] != "mix":
+        if step["step"] == "mix":
+            print(f"{'mix':16}{step['total']:9,} in exact proportions")
+        else:
             print(f"{step['step']:16}{step['kept']:9,} of {step['questions']:9,} kept  {step['rejected'] or ''}")
     print(f"training questions by part: {report['parts']}, by difficulty: {report['difficulty']['grades']}")
     trajectories, sampling = report["trajectories"], report["sampling"]

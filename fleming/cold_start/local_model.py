@@ -51,7 +51,7 @@ class LocalModel:
         files = json.dumps(input_hashes({"model": Path(folder)}), sort_keys=True)
         self.name = (
             f"{Path(folder).resolve().name} {hashlib.sha256(files.encode()).hexdigest()[:16]} "
-            f"{self.tokenizer.chat_format.name} T={temperature:g} tokens={max_new_tokens} seed={seed}"
+            f"{self.tokenizer.chat_format.name} T={temperature:g} tokens={max_new_tokens} seed={seed} {device.type}"
         )
 
     def complete(self, messages: Messages, n: int) -> list[str]:

@@ -168,7 +168,7 @@ def certified_distractors(
         if (
             option in used
             or graph.entities[option].type != answer_type
-            or (apart and any(alike(option, name) for name in seen))
+            or (apart and (not is_plain(graph, option) or any(alike(option, name) for name in seen)))
         ):
             continue
         if path:
@@ -227,6 +227,12 @@ def ground(graph: KnowledgeGraph, triple: tuple[str, str, str]) -> str | None:
     if any(graph.possible(name, relation, tail) for name in (head, *graph.kin(head))):
         return None
     return "other_value" if relation in ONE_VALUE and len(graph.tails(head, relation)) == 1 else "absent"
+
+
+def is_plain(graph: KnowledgeGraph, name: str) -> bool:
+    """Whether a reader takes the name for what it means: not one that joining.py told from another by its type."""
+    entity = graph.entities[name]
+    return not name.endswith(tuple(f" ({told})" for told in (entity.type.replace("_", " "), *entity.ids)))
 
 
 def alike(one: str, other: str) -> bool:

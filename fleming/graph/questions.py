@@ -15,6 +15,7 @@ from fleming.graph.certificates import (
     certified_distractors,
     chain_triple,
     instantiate,
+    is_plain,
     open_ends,
     solutions,
 )
@@ -156,6 +157,7 @@ def draw_scenario(
         onward = graph.follow(nodes[-1], step)
         taken = {*nodes, *(tail for _, (_, _, tail) in chosen)}
         fit = [n for n in onward if n not in taken and _usable(graph, chain_triple(nodes[-1], step, n), rules)]
+        fit = [n for n in fit if is_plain(graph, n)]
         if step != "subtype_of":
             fit = [n for n in fit if not any(_forms(graph, n, before) for before in nodes)]
         if not fit:
@@ -189,11 +191,6 @@ def _usable(graph: KnowledgeGraph, triple: Triple, rules: Rules) -> bool:
     return graph.trust(*triple) >= max(rules.min_confidence, 1e-9) and not graph.disputed(*triple)
 
 
-def _plain(name: str) -> bool:
-    """Whether the name is read as what it means: not one that joining.py had to tell from another by its type."""
-    return not name.endswith(")")
-
-
 def _root_clues(
     graph: KnowledgeGraph, root: str, metapath: str, rng: np.random.Generator, rules: Rules
 ) -> list[Triple] | None:
@@ -204,7 +201,7 @@ def _root_clues(
     kind = METAPATHS[metapath]
     edges = [(root, relation, tail) for relation in kind.clue_relations for tail in graph.tails(root, relation)]
     edges = [edges[i] for i in rng.permutation(len(edges))[:LOOKED_AT]]
-    edges = [edge for edge in edges if _usable(graph, edge, rules) and _plain(edge[2])]
+    edges = [edge for edge in edges if _usable(graph, edge, rules) and is_plain(graph, edge[2])]
     edges = [edge for edge in edges if not 0 <= graph.frequency(*edge) < rules.min_frequency]
     findings = [edge for edge in edges if edge[1] in LISTED[kind.root]]
     third = next(([edge] for edge in edges if edge not in findings), [])
@@ -234,7 +231,7 @@ def _telling(
     """Return as few edges as tell their head from every rival, none where there is no rival; None where none do."""
     chosen: list[Triple] = []
     edges = [edges[i] for i in rng.permutation(len(edges))[:LOOKED_AT]] if rivals else []
-    edges = [edge for edge in edges if _usable(graph, edge, rules) and _plain(edge[2])]
+    edges = [edge for edge in edges if _usable(graph, edge, rules) and is_plain(graph, edge[2])]
     while rivals and edges and len(chosen) < SINGLING_OUT:
         left = [{rival for rival in rivals if graph.possible(rival, *edge[1:])} for edge in edges]
         best = min(range(len(edges)), key=lambda i: len(left[i]))
