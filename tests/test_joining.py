@@ -191,13 +191,15 @@ def test_names_read_as_inside_a_sentence():
         Node("MESH:D1", "Purpura, Schoenlein-Henoch", "symptom"),
         Node("HP:3", "Romberg test positive", "finding"),
         disease("OMIM:1", "GOUT, FAMILIAL"),
+        disease("OMIM:7", "OBESITY"),
+        disease("DOID:7", "obesity"),
         disease("ORPHA:2", "Gout, familial"),
         GENE,
         *linked("OMIM:1"),
     )
     assert list(joined.graph.entities) == [
         "Babinski sign", "increased circulating lactate", "Schoenlein-Henoch purpura", "Romberg test positive",
-        "Gout, familial", "G1",
+        "Gout, familial", "obesity", "G1",
     ]  # fmt: skip
 
 

@@ -270,3 +270,9 @@ def test_the_teacher_denies_nothing_that_may_hold_and_states_nothing_disputed(dr
             assert said_softly or not silent
             seen[silent] += 1
     assert min(seen[True], seen[False]) > 5
+
+
+def test_what_carries_a_drug_or_breaks_it_down_is_not_asked_for_as_its_target():
+    carriers = ("CYP3A4", "ABCB1", "SLCO1B1", "SLC22A6", "UGT1A1", "SULT1A1", "ALB")
+    targets = ("SLC6A4", "ACE", "PTGS2", "ALBX", "ABL1", "CYPX")
+    assert [bool(CARRIERS.match(gene)) for gene in (*carriers, *targets)] == [True] * 7 + [False] * 6

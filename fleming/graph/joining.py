@@ -306,9 +306,9 @@ def _names(nodes: list[Node | None], members: dict[int, list[int]], types: dict[
 
 def _in_a_sentence(node: Node, others: list[str], kind: str, ordinary: Counter[str], proper: Counter[str]) -> str:
     name = " ".join(node.name.split())
-    if name.isupper() and (" " in name or len(name) > 8) and kind != "gene":  # OMIM's old entries shout
-        name = next((other for other in others if name_key(other) == name_key(name) and not other.isupper()), "")
-        name = name or _calm(node.name, ordinary, proper)
+    if name.isupper() and kind != "gene":  # OMIM's old entries shout
+        quiet = next((other for other in others if name_key(other) == name_key(name) and not other.isupper()), "")
+        name = quiet or (_calm(node.name, ordinary, proper) if " " in name or len(name) > 8 else name)
     if node.key.startswith("MESH:"):  # which puts the noun first: "Purpura, Thrombocytopenic, Idiopathic"
         name = " ".join(reversed(name.split(", ")))
     if kind == "gene" or (kind == "mechanism" and "virus" not in name):  # a genus has a capital

@@ -4,6 +4,7 @@ Left out: which paths are drawn (sampling.py), how facts are proved (certificate
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -187,7 +188,13 @@ def _forms(graph: KnowledgeGraph, one: str, other: str) -> bool:
     return 2 * len(a & b) > min(len(a), len(b))
 
 
+# What breaks a drug down or carries it about is bound by it, and sources count it among its targets; it is none.
+CARRIERS = re.compile(r"(CYP|ABC[A-G]|UGT|SULT|SLCO|SLC15A|SLC16A|SLC22A|SLC47A)\d|(ALB|ORM1|ORM2|AHSG)\Z")
+
+
 def _usable(graph: KnowledgeGraph, triple: Triple, rules: Rules) -> bool:
+    if triple[1] == "targets" and CARRIERS.match(triple[2]):
+        return False
     return graph.trust(*triple) >= max(rules.min_confidence, 1e-9) and not graph.disputed(*triple)
 
 
