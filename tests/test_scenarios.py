@@ -15,7 +15,7 @@ from fleming.graph.certificates import alike
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import join_sources
 from fleming.graph.metapaths import METAPATHS
-from fleming.graph.questions import Query, Rules, draw_scenario, pose_question
+from fleming.graph.questions import CARRIERS, Query, Rules, draw_scenario, pose_question
 from fleming.graph.sampling import sample_questions, supported
 from fleming.graph.sources.records import Fact, Node, Origin
 from fleming.graph.wording import LISTED, REGISTERS, WORDING

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from fleming.graph.knowledge_graph import KnowledgeGraph
-from fleming.graph.vocabulary import NOT_IMPLIED
+from fleming.graph.vocabulary import FEATURES, NOT_IMPLIED
 from fleming.text import name_key
 
 Term = str | int
@@ -128,7 +128,7 @@ def certified_distractors(
     "ground"}. The last violated one, from the unique true path to the option, is a proof by itself, and `ground` says
     how sure: "contradicted", a source says that it does not hold; "other_value", of a relation that mostly has one
     value the graph has just one, another; "absent", the graph just lacks it, which `exclude_open` refuses. `apart` also
-    refuses options that are a form of the answer or of one another. Needs unique hidden nodes.
+    refuses options that may be a form of a node of the path or of one another. Needs unique hidden nodes.
     """
     answer = nodes[-1]
     answer_type = graph.entities[answer].type
@@ -137,7 +137,7 @@ def certified_distractors(
     used = {*right, *nodes, *stated}
     if apart:
         used |= {kin for name in right for kin in graph.kin(name)}
-    seen = [answer]
+    seen = list(nodes)
 
     def turn(option: str) -> tuple[float, float]:
         return -owed.get(option, 0.0), rng.random()
@@ -168,7 +168,7 @@ def certified_distractors(
         if (
             option in used
             or graph.entities[option].type != answer_type
-            or (apart and (not is_plain(graph, option) or any(alike(option, name) for name in seen)))
+            or (apart and (not is_plain(graph, option) or any(may_be_one(graph, option, name) for name in seen)))
         ):
             continue
         if path:
@@ -227,6 +227,16 @@ def ground(graph: KnowledgeGraph, triple: tuple[str, str, str]) -> str | None:
     if any(graph.possible(name, relation, tail) for name in (head, *graph.kin(head))):
         return None
     return "other_value" if relation in ONE_VALUE and len(graph.tails(head, relation)) == 1 else "absent"
+
+
+def may_be_one(graph: KnowledgeGraph, one: str, other: str) -> bool:
+    """Whether one is a form of the other, or may be, by name or by most findings: sources name one thing twice."""
+    if graph.entities[one].type != graph.entities[other].type:
+        return False
+    if one in graph.kin(other) or alike(one, other):
+        return True
+    a, b = ({tail for relation in FEATURES for tail in graph.tails(name, relation)} for name in (one, other))
+    return 2 * len(a & b) > min(len(a), len(b))
 
 
 def is_plain(graph: KnowledgeGraph, name: str) -> bool:

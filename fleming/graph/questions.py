@@ -17,12 +17,12 @@ from fleming.graph.certificates import (
     chain_triple,
     instantiate,
     is_plain,
+    may_be_one,
     open_ends,
     solutions,
 )
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.graph.metapaths import CLUES, METAPATHS
-from fleming.graph.vocabulary import FEATURES
 from fleming.graph.wording import LISTED, REGISTERS, pick, word_basic, word_scenario
 from fleming.records import DIFFICULTIES, LETTERS, Question
 from fleming.text import name_key
@@ -160,7 +160,7 @@ def draw_scenario(
         fit = [n for n in onward if n not in taken and _usable(graph, chain_triple(nodes[-1], step, n), rules)]
         fit = [n for n in fit if is_plain(graph, n)]
         if step != "subtype_of":
-            fit = [n for n in fit if not any(_forms(graph, n, before) for before in nodes)]
+            fit = [n for n in fit if not any(may_be_one(graph, n, before) for before in nodes)]
         if not fit:
             return "no_path"
         node = pick(rng, fit)
@@ -176,16 +176,6 @@ def draw_scenario(
         chosen += [(place, clue) for clue in telling]
         nodes.append(node)
     return Query(metapath, tuple(nodes), tuple(chosen))
-
-
-def _forms(graph: KnowledgeGraph, one: str, other: str) -> bool:
-    """Whether one is a form of the other, or may be, by name or by most of its findings: "another" must be another."""
-    if graph.entities[one].type != graph.entities[other].type:
-        return False
-    if one in graph.kin(other) or alike(one, other):
-        return True
-    a, b = ({tail for relation in FEATURES for tail in graph.tails(name, relation)} for name in (one, other))
-    return 2 * len(a & b) > min(len(a), len(b))
 
 
 # What breaks a drug down or carries it about is bound by it, and sources count it among its targets; it is none.
