@@ -83,7 +83,7 @@ class SynthConfig:
     min_frequency: float = 0.3
     """Scenarios: a finding known to be rarer than this among the disease's patients is no clue."""
     max_answer_share: float = 0.02
-    """Scenarios: at most this share of the questions of a chain length have one and the same answer."""
+    """Scenarios: at most this share of the questions of a chain length have one answer, or begin at one disease."""
     open_world: Literal["mark", "exclude"] = "mark"
     """Scenarios: wrong options of which the graph only lacks that they are right are marked so, or refused."""
     voter: str = ""

@@ -158,7 +158,7 @@ def faults(facts, question, min_shared):
             found.append(f"{option}: of another type")
         asked = (option, last[1:], nodes[-2]) if last.startswith("^") else (nodes[-2], last, option)
         needed = [asked, *((option, r, t) for _, r, t in clues[len(nodes) - 1])]
-        if all(facts.may_hold(*t) for t in needed):
+        if facts.may_hold(*asked):  # whatever the clues say: it must be wrong for what is asked
             found.append(f"{option}: may be right")
         if option in facts.forms(p["answer"]):
             found.append(f"{option}: a form of the answer")

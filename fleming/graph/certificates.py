@@ -128,7 +128,8 @@ def certified_distractors(
     "ground"}. The last violated one, from the unique true path to the option, is a proof by itself, and `ground` says
     how sure: "contradicted", a source says that it does not hold; "other_value", of a relation that mostly has one
     value the graph has just one, another; "absent", the graph just lacks it, which `exclude_open` refuses. `apart` also
-    refuses options that may be a form of a node of the path or of one another. Needs unique hidden nodes.
+    refuses options that may be a form of a node of the path or of one another, and those that fail a clue alone.
+    Needs unique hidden nodes.
     """
     answer = nodes[-1]
     answer_type = graph.entities[answer].type
@@ -184,6 +185,8 @@ def certified_distractors(
         proof = [t for t in proof if graph.has(*t)] + sorted(
             (t for t in proof if not graph.has(*t)), key=lambda t: GROUNDS.index(ground(graph, t)), reverse=True
         )
+        if apart and ground(graph, chain_triple(nodes[-2], chain[-1], option)) is None:
+            continue  # it fails a clue alone: a second drug for the disease is no wrong answer to speak of
         grounds = ground(graph, proof[-1])
         if grounds is None or (exclude_open and grounds == "absent"):
             continue

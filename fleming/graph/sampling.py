@@ -66,9 +66,9 @@ def sample_questions(
 
     Each draw picks a metapath evenly and a root from `seeds`, for a scenario from those that are `supported`. A chain
     length ends early after `patience` draws in a row without a new question; a scenario's metapath does after a tenth
-    of it. No more than `max_answer_share` of a length's questions have one answer: else "autosomal recessive" would be
-    a good guess (code `common_answer`). Of equally near competitors the one that is owed most comes first: three times
-    wrong for each time right, so that the options alone do not tell the answer.
+    of it. No more than `max_answer_share` of a length's questions have one answer, or one root: else "autosomal
+    recessive" would be a good guess (codes `common_answer`, `common_root`). Of equally near competitors the one that is
+    owed most comes first: three times wrong for each time right, so that the options alone do not tell the answer.
 
     Returns the questions, the rejected draws (a record with a `code` for each distinct one), and a report: questions
     and rejections by kind, and the share of rare roots that an even draw would give (`rare_even`), that was drawn
@@ -91,7 +91,7 @@ def sample_questions(
                     by_type[kind.root] = seeds(graph, graph.of_type(kind.root), rare_factor, alpha)
                 pools[name] = pools[name] if scenario else by_type[kind.root]
         metapaths = [name for name, pool in pools.items() if pool.names]
-        wanted, idle, vain, answers = len(questions) + count, 0, Counter(), Counter()
+        wanted, idle, vain, answers, starts = len(questions) + count, 0, Counter(), Counter(), Counter()
         most = max(1, math.ceil(max_answer_share * count))
         while metapaths and len(questions) < wanted and idle < patience:
             idle += 1
@@ -109,8 +109,8 @@ def sample_questions(
                 query = draw_query(graph, metapath, pool.names[i], rng)
             if isinstance(query, str):
                 rejected[metapath, i, query] = {"code": query, "metapath": metapath, "nodes": [pool.names[i]]}
-            elif answers[query.nodes[-1]] >= most:
-                code = "common_answer"
+            elif max(answers[query.nodes[-1]], starts[query.nodes[0]]) >= most:
+                code = "common_answer" if answers[query.nodes[-1]] >= most else "common_root"
                 rejected[query.composition] = {"code": code, "metapath": metapath, "nodes": list(query.nodes)}
             elif (key := query.composition) not in questions and key not in rejected:
                 due = owed[METAPATHS[metapath].chain[-1]]
@@ -120,6 +120,7 @@ def sample_questions(
                 else:
                     questions[key], idle = question, 0
                     answers[query.nodes[-1]] += 1
+                    starts[query.nodes[0]] += 1
                     vain[metapath] = 0
                     roots.append(pool.rare[i])
                     due.update(dict.fromkeys(question.options.values(), -1))
