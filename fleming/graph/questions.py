@@ -179,7 +179,9 @@ def draw_scenario(
 
 
 # What breaks a drug down or carries it about is bound by it, and sources count it among its targets; it is none.
-CARRIERS = re.compile(r"(CYP|ABC[A-G]|UGT|SULT|SLCO|SLC15A|SLC16A|SLC22A|SLC47A)\d|(ALB|ORM1|ORM2|AHSG)\Z")
+CARRIERS = re.compile(
+    r"(CYP|ABC[A-G]|UGT|SULT|SLCO|SLC15A|SLC16A|SLC22A|SLC28A|SLC29A|SLC47A)\d|(ALB|ORM1|ORM2|AHSG|SERPINA6)\Z"
+)
 
 
 def _usable(graph: KnowledgeGraph, triple: Triple, rules: Rules) -> bool:
