@@ -95,6 +95,19 @@ def measure(edges: int, questions: int) -> dict:
         size = (folder / "graph.jsonl").stat().st_size
         joined = None
         graph, load = timed(lambda: load_graph(folder / "graph.jsonl"))
+
+        def look_up() -> int:
+            """A hundred thousand times: who is there one step from here, and is this fact so."""
+            diseases, findings = graph.of_type("disease"), graph.of_type("finding")
+            places = np.random.default_rng(0).integers(2**31, size=(50_000, 2)).tolist()
+            found = 0
+            for i, j in places:
+                found += len(graph.follow(diseases[i % len(diseases)], "has_finding"))
+                found += graph.has(diseases[i % len(diseases)], "has_finding", findings[j % len(findings)])
+            return found
+
+        look_up()  # builds the index
+        _, query = timed(look_up)
         counts = {2: questions - 2 * (questions // 3), 3: questions // 3, 4: questions // 3}
         (posed, _, report), pose = timed(
             lambda: sample_questions(graph, counts, 0, scenario=True, rules=Rules(min_shared=1))
@@ -102,6 +115,7 @@ def measure(edges: int, questions: int) -> dict:
         return {
             "entities": len(graph.entities), "edges": len(graph), "start_gib": before, "build_s": build,
             "build_peak_gib": built, "save_s": save, "file_mib": size / 2**20, "load_s": load,
+            "query_us": query * 10,
             "questions": len(posed), "questions_s": pose, "rare_drawn": report["rare_drawn"],
             "rare_even": report["rare_even"], "peak_gib": peak(),
         }  # fmt: skip
