@@ -160,6 +160,10 @@ def faults(facts, question, min_shared):
         needed = [asked, *((option, r, t) for _, r, t in clues[len(nodes) - 1])]
         if facts.may_hold(*asked):  # whatever the clues say: it must be wrong for what is asked
             found.append(f"{option}: may be right")
+        if last == "treated_by" and facts.tails.get((option, "subtype_of"), set()) & facts.tails.get(
+            (p["answer"], "subtype_of"), set()
+        ):
+            found.append(f"{option}: of the answer's class")
         if option in facts.forms(p["answer"]):
             found.append(f"{option}: a form of the answer")
         shares, violates = ([tuple(t) for t in c[key]] for key in ("shares", "violates"))

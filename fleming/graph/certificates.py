@@ -1,8 +1,9 @@
 """Proofs on the graph: what solves a question, that hidden nodes are unique, and why each distractor is wrong.
 
 A question is a conjunctive query: triples whose ends are names, or integers for the nodes that the reader must find,
-numbered along the path. Everything is proved within the graph alone (closed world): a fact that the graph lacks
-counts as false, so a certificate is as good as the graph is complete.
+numbered along the path. Everything is proved within the graph alone: in a basic question what the graph lacks counts as
+false (closed world), in a scenario what it leaves open may be true, and a certificate says on what ground its option is
+taken for wrong. So a certificate is as good as the graph is complete.
 """
 
 import functools
@@ -139,6 +140,7 @@ def certified_distractors(
     if apart:
         used |= {kin for name in right for kin in graph.kin(name)}
     seen = list(nodes)
+    classes = set(graph.tails(answer, "subtype_of"))
 
     def turn(option: str) -> tuple[float, float]:
         return -owed.get(option, 0.0), rng.random()
@@ -187,6 +189,8 @@ def certified_distractors(
         )
         if apart and ground(graph, chain_triple(nodes[-2], chain[-1], option)) is None:
             continue  # it fails a clue alone: a second drug for the disease is no wrong answer to speak of
+        if apart and chain[-1] == "treated_by" and set(graph.tails(option, "subtype_of")) & classes:
+            continue  # prednisolone beside prednisone: what helps is seldom one drug of its class alone
         grounds = ground(graph, proof[-1])
         if grounds is None or (exclude_open and grounds == "absent"):
             continue
