@@ -112,6 +112,9 @@ def main(argv: list[str]) -> None:
         trajectories, failed = teach([q for q in rl if part_of[q.id] == "graph"], graph, cfg)
 
         write_manifest("synth", cfg, input_hashes({**public, **files, **measured}))
+        for name, made in (("review.jsonl", voter), ("decontamination.json", benchmarks)):
+            if not made:  # what an earlier run with other settings has left says nothing of this one
+                (folder / name).unlink(missing_ok=True)
         save_graph(graph, folder / "graph.jsonl")
         write_jsonl(folder / "joins.jsonl", joined.joins)
         write_jsonl(folder / "questions.jsonl", map(to_json, [*rl, *dev, *test]))

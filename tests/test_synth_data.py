@@ -234,6 +234,15 @@ class Grader(Voter):
         return ["difficult" if len(text) % 2 else "easy"] * n if "Grade it" in text else answers
 
 
+def test_a_report_of_other_settings_does_not_stay(folder, tmp_path, monkeypatch):
+    few = ["synth.train_questions=3", "synth.dev_questions=0", "synth.test_questions=0", "synth.mix={}"]
+    monkeypatch.setattr(synth_data, "load_voter", lambda cfg: Voter(folder, wrong=1))
+    assert run_here(synth_data, settings(folder, tmp_path, *few, "synth.voter=x"))[0] == 0
+    assert {"review.jsonl", "decontamination.json"} <= set(written(tmp_path))
+    assert run_here(synth_data, settings(folder, tmp_path, *few, "data.decontamination=off"))[0] == 0
+    assert not {"review.jsonl", "decontamination.json"} & set(written(tmp_path))
+
+
 def test_grading_by_the_rubric_goes_on_where_it_was_interrupted(folder, tmp_path, monkeypatch):
     few = ["synth.train_questions=3", "synth.dev_questions=0", "synth.test_questions=0", "synth.mix={}"]
     few += ["synth.voter=x", "synth.grade_by=rubric"]
