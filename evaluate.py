@@ -25,7 +25,7 @@ import torch
 from fleming.answer import parse_answer
 from fleming.config import parse_command_line, run_script
 from fleming.evaluation.answers import Answers
-from fleming.evaluation.benchmarks import BENCHMARKS, PAPER_NINE, LoadedBenchmark, known_sizes, load_benchmark, load_own
+from fleming.evaluation.benchmarks import BENCHMARKS, LoadedBenchmark, known_sizes, load_own, named_benchmarks
 from fleming.evaluation.comparison import compare_runs, describe_comparison, describe_difference, difference
 from fleming.evaluation.generation import cot, cot_length, describe_cot
 from fleming.evaluation.items import Asked, Item, all_asked
@@ -151,21 +151,8 @@ def load_benchmarks(cfg: Config, chosen: str) -> list[LoadedBenchmark]:
     """Return the benchmarks named by --benchmarks, else those of the config, else the run's own test questions."""
     ev = cfg.evaluate
     names = [name.strip() for name in chosen.split(",")] if chosen else list(ev.benchmarks)
-    names = list(PAPER_NINE) if names == ["paper"] else names
     if names:
-        for name in names:
-            if name not in ev.benchmarks and name not in BENCHMARKS:
-                raise InputError(
-                    f"unknown benchmark {name!r}: give evaluate.benchmarks.{name or 'NAME'}=FILE, or take one of "
-                    f"{', '.join(BENCHMARKS)}"
-                )
-            if name not in ev.benchmarks and not ev.benchmark_folder:
-                raise InputError(
-                    f"where is {name}? set evaluate.benchmarks.{name}=FILE or evaluate.benchmark_folder=DIR"
-                )
-        if len(set(names)) < len(names):
-            raise InputError(f"--benchmarks {chosen}: a name stands twice")
-        loaded = [load_benchmark(name, Path(ev.benchmarks.get(name, ev.benchmark_folder))) for name in names]
+        loaded = named_benchmarks(names, ev)
     else:
         source = Path(ev.questions or Path(cfg.run_dir, "data/test.jsonl"))
         loaded = [load_own(source, source.name.partition(".")[0])]

@@ -10,7 +10,7 @@ ONE, TWO = Origin("one", "one.tsv"), Origin("two", "two.tsv")
 
 
 def join(*items, skipped=None):
-    return join_sources([("all", iter(items))], lambda *s: skipped.append(s) if skipped is not None else None)
+    return join_sources([items], lambda *s: skipped.append(s) if skipped is not None else None)
 
 
 def disease(key, name, *xrefs, synonyms=(), rare=None):

@@ -66,7 +66,7 @@ def world(seed):
 @pytest.fixture(scope="module", params=range(4))
 def drawn(request, tmp_path_factory):
     """(graph, facts as the checker sees them, questions as records, report)"""
-    graph = join_sources([("world", world(request.param))], lambda *_: None).graph
+    graph = join_sources([world(request.param)], lambda *_: None).graph
     path = tmp_path_factory.mktemp("world") / "graph.jsonl"
     save_graph(graph, path)
     questions, _, report = sample_questions(
@@ -194,7 +194,7 @@ def small():
                 finding = "focal seizure" if (name, finding) == ("a", "seizure") else finding
                 yield Fact(f"D:{name}", "has_finding", f"F:{finding}", ORIGIN, 3)
 
-    return join_sources([("small", source())], lambda *_: None).graph
+    return join_sources([source()], lambda *_: None).graph
 
 
 def test_who_has_the_narrower_has_the_broader_and_who_has_the_broader_may_have_the_narrower(small):
@@ -226,7 +226,7 @@ def test_two_spellings_of_one_finding_are_not_two_clues():
         yield Node("G:1", "G", "gene")
         yield Fact("D:1", "associated_gene", "G:1", ORIGIN, 1)
 
-    graph = join_sources([("two", source())], lambda *_: None).graph
+    graph = join_sources([source()], lambda *_: None).graph
     for seed in range(10):
         query = draw_scenario(graph, "scenario > disease > associated_gene", "a", generator(seed), Rules(min_shared=1))
         assert isinstance(query, str) or not {"skin lesion", "skin lesions"} <= {*query.visible}
@@ -276,3 +276,16 @@ def test_what_carries_a_drug_or_breaks_it_down_is_not_asked_for_as_its_target():
     carriers = ("CYP3A4", "ABCB1", "SLCO1B1", "SLC22A6", "UGT1A1", "SULT1A1", "ALB")
     targets = ("SLC6A4", "ACE", "PTGS2", "ALBX", "ABL1", "CYPX")
     assert [bool(CARRIERS.match(gene)) for gene in (*carriers, *targets)] == [True] * 7 + [False] * 6
+
+
+def test_no_answer_and_no_root_has_more_than_its_share(drawn):
+    graph, *_ = drawn
+    rules = Rules(min_shared=1)
+    posed, rejected, _ = sample_questions(graph, {2: 60}, 0, scenario=True, rules=rules, max_answer_share=0.05)
+    paths = {(q.provenance["metapath"], *q.provenance["hidden"], q.provenance["answer"]) for q in posed}
+    common = [r for r in rejected if r["code"] in ("common_answer", "common_root")]
+    assert common
+    answers, roots = Counter(p[-1] for p in paths), Counter(p[1] for p in paths)
+    assert max(Counter(q.provenance["answer"] for q in posed).values()) <= 3
+    assert max(Counter(q.provenance["hidden"][0] for q in posed).values()) <= 3
+    assert all(answers[r["nodes"][-1]] or roots[r["nodes"][0]] for r in common)

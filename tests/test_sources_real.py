@@ -232,9 +232,9 @@ def test_the_real_graphs_joined_give_scenarios_that_the_independent_checker_prov
     nodes, facts, _ = hpo
     hetionet = {"nodes": kg / "hetionet/hetionet-v1.0-nodes.tsv.gz", "edges": kg / "hetionet/edges-5k.sif.gz"}
     indications = {"file": kg / "pharmacotherapydb/indications.tsv"}
-    sources = [("hpo", iter([*nodes.values(), *facts]))]
+    sources = [[*nodes.values(), *facts]]
     for name, paths in (("hetionet", hetionet), ("pharmacotherapydb", indications)):
-        sources.append((name, SOURCES[name]({k: str(v) for k, v in paths.items()}, lambda *_: None)))
+        sources.append(SOURCES[name]({k: str(v) for k, v in paths.items()}, lambda *_: None))
     joined = join_sources(sources, lambda *_: None)
     assert joined.report["joins"]["identifier"] > 1000
     assert joined.report["joins"]["name"] > 1000

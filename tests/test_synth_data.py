@@ -255,6 +255,8 @@ def test_grading_by_the_rubric_goes_on_where_it_was_interrupted(folder, tmp_path
     whole = Grader(folder, wrong=0)
     assert run("whole", whole) == 0
     assert run("cut", Grader(folder, wrong=0, dies_after=whole.asked - 15)) == 130
+    with open(tmp_path / "cut/data/grading_answers.jsonl", "a") as log:
+        log.write('{"key": "torn by kill -9')
     again = Grader(folder, wrong=0)
     assert run("cut", again) == 0
     assert 15 <= again.asked <= 25

@@ -9,7 +9,6 @@ review.jsonl, which makes it lapse where the question changes. Decisions hold fo
 undecided questions are kept out of training. Left out: who votes (ask.py).
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -19,12 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from fleming.answer import parse_answer
-from fleming.data.ask import Completer, complete_all
+from fleming.data.ask import Completer, ask_missing, complete_all
 from fleming.data.orders import can_reorder
-from fleming.files import AppendLog, read_jsonl, write_jsonl
+from fleming.files import read_jsonl, write_jsonl
 from fleming.order import generator
 from fleming.prompt import question_messages
 from fleming.records import LETTERS, Question, to_json
@@ -150,25 +147,16 @@ def collect_votes(
     Asks for what the log lacks. votes: the letter in the file's order, None for an answer that cannot be read. Votes
     on a question that has changed since are not used.
     """
-    known: dict[tuple[str, ...], dict[str, Any]] = {}
     common = {"voter": voter.name, "style": answer_style}
     heads = [{"id": q.id, "text": text_hash(q), **common, "orders": trial_orders(q, seed, trials)} for q in questions]
-    # Answers agree to rounding, not to the bit, with what is sampled beside them: a chunk is always asked as a whole.
+
+    def ask(part: slice) -> list[dict[str, Any]]:
+        answers = _ask(questions[part], heads[part], voter)
+        return [{**head, **given} for head, given in zip(heads[part], answers, strict=True)]
+
     size = CHUNK if hasattr(voter, "complete_all") else 1
-    bar = tqdm(total=len(questions), desc="label check", unit="question", dynamic_ncols=True)
-    with contextlib.closing(AppendLog(path)) as log, bar:
-        for where, record in read_jsonl(path):
-            known.setdefault(_key(_checked_votes(record, where)), record)
-        for start in range(0, len(questions), size):
-            chunk = heads[start : start + size]
-            if any(_key(head) not in known for head in chunk):
-                for head, answers in zip(chunk, _ask(questions[start : start + size], chunk, voter), strict=True):
-                    if _key(head) not in known:
-                        known[_key(head)] = {**head, **answers}
-                        log.append(known[_key(head)])
-            bar.update(len(chunk))
-        log.sync()
-    return [known[_key(head)] for head in heads]
+    keys = [_key(head) for head in heads]
+    return ask_missing(keys, ask, path, lambda record, where: _key(_checked_votes(record, where)), size, "label check")
 
 
 def pass_rates(

@@ -94,7 +94,7 @@ def _rows_of(value: Any, path: Path) -> list[Any]:
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
-    encoding, number, size = _encoding(path), 0, 0
+    encoding, number, size = text_encoding(path), 0, 0
     with open_bytes(path) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
 
         def lines() -> Iterator[str]:
@@ -124,7 +124,8 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
             raise InputError(f"{path}: record {number}, line {reader.line_num}: not CSV: {error}") from error
 
 
-def _encoding(path: Path) -> str:
+def text_encoding(path: Path) -> str:
+    """Return utf-8-sig, or gb18030 where the file reads as Chinese by it. InputError for anything else."""
     with contextlib.suppress(UnicodeDecodeError):
         for _ in _blocks(path, "utf-8-sig"):
             pass

@@ -17,6 +17,7 @@ from fleming.data.readers import QuestionSet, read_set
 from fleming.data.tables import table_suffix
 from fleming.files import read_json
 from fleming.records import Question
+from fleming.settings import EvaluateConfig
 from model.errors import InputError
 
 
@@ -135,6 +136,25 @@ def load_benchmark(name: str, path: Path) -> LoadedBenchmark:
         warnings.append(f"{path} has {count:,} records, {name} as published has {known.size:,}: not the same set")
     warnings += skewed(questions)
     return LoadedBenchmark(name, questions, files, known, found.set_aside, warnings, known.set)
+
+
+def named_benchmarks(names: Sequence[str], ev: EvaluateConfig) -> list[LoadedBenchmark]:
+    """Return these, each from evaluate.benchmarks' file or from evaluate.benchmark_folder; ["paper"] is the nine.
+
+    Raises InputError for a name that is unknown, stands twice or has no place, and as `load_benchmark` does.
+    """
+    names = list(PAPER_NINE) if list(names) == ["paper"] else names
+    for name in names:
+        if name not in ev.benchmarks and name not in BENCHMARKS:
+            raise InputError(
+                f"unknown benchmark {name!r}: give evaluate.benchmarks.{name or 'NAME'}=FILE, or take one of "
+                f"{', '.join(BENCHMARKS)}"
+            )
+        if name not in ev.benchmarks and not ev.benchmark_folder:
+            raise InputError(f"where is {name}? set evaluate.benchmarks.{name}=FILE or evaluate.benchmark_folder=DIR")
+    if len(set(names)) < len(names):
+        raise InputError(f"--benchmarks {','.join(names)}: a name stands twice")
+    return [load_benchmark(name, Path(ev.benchmarks.get(name, ev.benchmark_folder))) for name in names]
 
 
 def find_file(name: str, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fleming.config import parse_command_line, run_script
 from fleming.data.decontamination import check_gate, write_report
-from fleming.evaluation.benchmarks import PAPER_NINE, LoadedBenchmark, load_benchmark, load_own
+from fleming.evaluation.benchmarks import PAPER_NINE, LoadedBenchmark, load_benchmark, load_own, named_benchmarks
 from fleming.settings import Config
 from model.errors import InputError
 
@@ -40,10 +40,7 @@ def measured_on(cfg: Config, chosen: str = "") -> list[LoadedBenchmark]:
     """
     ev = cfg.evaluate
     if names := [name.strip() for name in chosen.split(",") if name.strip()]:
-        names = list(PAPER_NINE) if names == ["paper"] else names
-        if lost := [name for name in names if not ev.benchmarks.get(name, ev.benchmark_folder)]:
-            raise InputError(f"where is {lost[0]}? set evaluate.benchmarks.{lost[0]}=FILE or evaluate.benchmark_folder")
-        return [load_benchmark(name, Path(ev.benchmarks.get(name, ev.benchmark_folder))) for name in names]
+        return named_benchmarks(names, ev)
     loaded = [load_benchmark(name, Path(file)) for name, file in ev.benchmarks.items()]
     if ev.questions:
         loaded.append(load_own(Path(ev.questions), "questions"))

@@ -3,7 +3,7 @@
 Left out: reading each source (sources/, wikipedia/) and what joins them (joining.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,13 +72,13 @@ def build_graph(synth: SynthConfig, files: dict[str, Path], folder: Path, skip: 
                         names[name_key(name)] = None  # of two types: the text does not say which
             yield item
 
-    def sources() -> Iterator[tuple[str, Iterator[Node | Fact]]]:
-        for name, source in synth.sources.items():
-            yield name, noted(SOURCES[source.kind](dict(source.files), skip))
+    def sources() -> Iterator[Iterable[Node | Fact]]:
+        for source in synth.sources.values():
+            yield noted(SOURCES[source.kind](dict(source.files), skip))
         if synth.wikipedia.pages:
-            yield "wikipedia", _walk(synth, folder, lambda name: names.get(name_key(name)), skip)
+            yield _walk(synth, folder, lambda name: names.get(name_key(name)), skip)
         common = load_config(Common, COMMON, []).diseases
-        yield "common diseases", (Node(key, name, "disease", rare=False) for key, name in common.items() if key in keys)
+        yield (Node(key, name, "disease", rare=False) for key, name in common.items() if key in keys)
 
     return join_sources(sources(), skip)
 

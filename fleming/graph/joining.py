@@ -9,7 +9,7 @@ joins nothing. Every join and every refusal is recorded. Left out: joining by si
 import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,14 +127,14 @@ def _authority(key: str) -> str:
     return key.partition(":")[0]
 
 
-def join_sources(sources: Iterable[tuple[str, Iterator[Node | Fact]]], skip: Skip) -> Joined:
+def join_sources(sources: Iterable[Iterable[Node | Fact]], skip: Skip) -> Joined:
     """Read every source in order and return one graph. Of an entity's names the first source's is the one it keeps.
 
     Facts that cannot be used go to `skip` with a code: `unknown_entity`, no node has the key; `self_loop`, both ends
     are one entity; `wrong_type`, the relation's head is of another family.
     """
     records = _Records()
-    for _, source in sources:
+    for source in sources:
         for item in source:
             (records.add_node if isinstance(item, Node) else records.add_fact)(item)
     clusters = _Clusters(records.nodes)

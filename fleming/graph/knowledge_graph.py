@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fleming.graph.sources.records import Origin
-from fleming.graph.vocabulary import FEATURES, NOT_IMPLIED
+from fleming.graph.vocabulary import NOT_IMPLIED, like
 from model.errors import InputError
 
 Triple = tuple[str, str, str]
@@ -230,11 +230,10 @@ class KnowledgeGraph:
         """
         key = "holders", relation, tail, possibly
         if key not in self._cached:
-            like = FEATURES if relation in FEATURES else (relation,)
             implying = [(relation, tail)]
             if relation not in NOT_IMPLIED:
                 kin = self.descendants(tail) | (self.ancestors(tail) if possibly else frozenset())
-                implying += [(other, name) for name in kin for other in like]
+                implying += [(other, name) for name in kin for other in like(relation)]
             found = [np.zeros(0, np.int32)]
             for other, name in implying:
                 if (step := self._index().get("^" + other)) and (i := self._number.get(name)) is not None:
@@ -244,8 +243,12 @@ class KnowledgeGraph:
 
     def states(self, head: str, relation: str, tail: str, negated: bool = False) -> bool:
         """Whether exactly this fact (or its negation) is an edge."""
+        return self._find(head, relation, tail, negated) is not None
+
+    def _find(self, head: str, relation: str, tail: str, negated: bool = False) -> int | None:
+        """Return the place of exactly this edge, None where there is none."""
         h, r, t = self._number.get(head), self._relation.get(relation), self._number.get(tail)
-        return None not in (h, r, t) and _pack(h, r, t, negated) in self._place
+        return None if None in (h, r, t) else self._place.get(_pack(h, r, t, negated))
 
     def has(self, head: str, relation: str, tail: str) -> bool:
         """Whether the fact is stated, or implied by a stated subtype of its tail."""
@@ -260,9 +263,7 @@ class KnowledgeGraph:
         if self.has(head, relation, tail):
             return True
         return relation not in NOT_IMPLIED and any(
-            self.states(head, other, broader)
-            for broader in self.ancestors(tail)
-            for other in (FEATURES if relation in FEATURES else (relation,))
+            self.states(head, other, broader) for broader in self.ancestors(tail) for other in like(relation)
         )
 
     def denied(self, head: str, relation: str, tail: str) -> bool:
@@ -314,13 +315,13 @@ class KnowledgeGraph:
             best = np.full(len(self), floor, np.float32)
             np.maximum.at(best, np.array(self._support[0], dtype=np.int64), np.array(self._support[column]))
             self._cached["best", column] = best
-        h, r, t = self._number.get(head), self._relation.get(relation), self._number.get(tail)
-        place = None if None in (h, r, t) else self._place.get(_pack(h, r, t, False))
+        place = self._find(head, relation, tail)
         return floor if place is None else float(self._cached["best", column][place])
 
     def edge(self, head: str, relation: str, tail: str, negated: bool = False) -> Edge:
         """Return the stated edge with its evidence. KeyError where there is none."""
-        place = self._place[_pack(self._number[head], self._relation[relation], self._number[tail], negated)]
+        if (place := self._find(head, relation, tail, negated)) is None:
+            raise KeyError((head, relation, tail))
         return Edge(head, relation, tail, self._evidence(place), negated)
 
     def _evidence(self, place: int) -> tuple[Evidence, ...]:

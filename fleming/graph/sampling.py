@@ -27,6 +27,8 @@ class Seeds:
     names: list[str]
     rare: np.ndarray
     """bool [names]"""
+    rare_share: float
+    """Of the names."""
     cumulative: np.ndarray
     """[names]"""
 
@@ -39,7 +41,8 @@ def seeds(graph: KnowledgeGraph, names: list[str], rare_factor: float, alpha: fl
     rare = np.array([graph.entities[name].rare for name in names], dtype=bool)
     degree = graph.degrees()[graph.numbers(names)] if names else np.zeros(0)
     weights = np.where(rare, rare_factor, 1.0) * (1.0 + degree) ** -alpha
-    return Seeds(names, rare, (weights / weights.sum()).cumsum() if names else weights)
+    cumulative = (weights / weights.sum()).cumsum() if names else weights
+    return Seeds(names, rare, float(rare.mean()) if names else 0.0, cumulative)
 
 
 def supported(graph: KnowledgeGraph, metapath: str) -> list[str]:
@@ -84,12 +87,14 @@ def sample_questions(
         owed: dict[str, Counter] = defaultdict(Counter)
         pools: dict[str, Seeds] = {}
         for name, kind in METAPATHS.items():
-            if kind.hops == hops and kind.scenario == scenario:
-                if scenario:
-                    pools[name] = seeds(graph, supported(graph, name), rare_factor, alpha)
-                elif kind.root not in by_type:
-                    by_type[kind.root] = seeds(graph, graph.of_type(kind.root), rare_factor, alpha)
-                pools[name] = pools[name] if scenario else by_type[kind.root]
+            if kind.hops != hops or kind.scenario != scenario:
+                continue
+            if scenario:
+                pools[name] = seeds(graph, supported(graph, name), rare_factor, alpha)
+                continue
+            if kind.root not in by_type:
+                by_type[kind.root] = seeds(graph, graph.of_type(kind.root), rare_factor, alpha)
+            pools[name] = by_type[kind.root]
         metapaths = [name for name, pool in pools.items() if pool.names]
         wanted, idle, vain, answers, starts = len(questions) + count, 0, Counter(), Counter(), Counter()
         most = max(1, math.ceil(max_answer_share * count))
@@ -98,7 +103,7 @@ def sample_questions(
             metapath = pick(rng, metapaths)
             pool = pools[metapath]
             i = pool.draw(rng)
-            even.append(pool.rare.mean())
+            even.append(pool.rare_share)
             drawn.append(pool.rare[i])
             if scenario:
                 vain[metapath] += 1
@@ -109,12 +114,14 @@ def sample_questions(
                 query = draw_query(graph, metapath, pool.names[i], rng)
             if isinstance(query, str):
                 rejected[metapath, i, query] = {"code": query, "metapath": metapath, "nodes": [pool.names[i]]}
-            elif max(answers[query.nodes[-1]], starts[query.nodes[0]]) >= most:
-                code = "common_answer" if answers[query.nodes[-1]] >= most else "common_root"
-                rejected[query.composition] = {"code": code, "metapath": metapath, "nodes": list(query.nodes)}
             elif (key := query.composition) not in questions and key not in rejected:
                 due = owed[METAPATHS[metapath].chain[-1]]
-                question = pose_question(graph, query, generator(seed, key), due, rules)
+                if answers[query.nodes[-1]] >= most:
+                    question = "common_answer"
+                elif starts[query.nodes[0]] >= most:
+                    question = "common_root"
+                else:
+                    question = pose_question(graph, query, generator(seed, key), due, rules)
                 if isinstance(question, str):
                     rejected[key] = {"code": question, "metapath": metapath, "nodes": list(query.nodes)}
                 else:

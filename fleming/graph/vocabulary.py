@@ -1,4 +1,4 @@
-"""The words of the graph: relations, the types of their ends, families of types, and what implies what. Data alone.
+"""The words of the graph: relations, the types of their ends, families of types, and what implies what.
 
 A graph may hold relations and types beside these, its sources' own; no question uses them.
 """
@@ -64,3 +64,8 @@ FAMILIES = {
 NOT_IMPLIED = ("subtype_of", "contraindicated_in")
 FEATURES = ("has_symptom", "has_finding", "has_lab")  # one relation for what implies what: headache is a symptom, its
 # subtype "worst headache of life" may stand as a finding
+
+
+def like(relation: str) -> tuple[str, ...]:
+    """Return the relations that are one for what implies what."""
+    return FEATURES if relation in FEATURES else (relation,)

@@ -91,8 +91,6 @@ associated_gene: Which gene goes with {x}? | For which of these genes is a link 
 inherited_as: How is {x} inherited? | What is the mode of inheritance of {x}? | Which mode of inheritance fits {x}?
 inherited_as: In what way does {x} run in a family? | How is {x} passed on to children?
 inherited_as: A family asks how {x} is passed on. What applies?
-located_in: Which part of the body does {x} affect? | Where in the body does {x} lie? | Which organ or site fits {x}?
-located_in: Which structure is involved in {x}? | At which site is {x} found? | Where does {x} do its harm?
 subtype_of: To which class of drugs does {x} belong? | Which class of drugs includes {x}?
 subtype_of: What kind of drug is {x}? | Which drug class fits {x}? | Under which class is {x} listed?
 subtype_of: Into which pharmacologic class does {x} fall?

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
-from fleming.data.tables import CSV_LIMIT, _encoding, table_suffix
+from fleming.data.tables import CSV_LIMIT, table_suffix, text_encoding
 from fleming.files import open_bytes
 from fleming.graph.sources.records import Skip
 from model.errors import InputError
@@ -106,7 +106,7 @@ class Table:
                 raise InputError(f"{where}: the columns' names cannot be read: {detail}")
             skip(where, code, detail)
 
-        rows = read_cells(path, skip_record, delimiter, quote, form.encoding or _encoding(Path(path)))
+        rows = read_cells(path, skip_record, delimiter, quote, form.encoding or text_encoding(Path(path)))
         self.rows = ((n, c) for n, c in rows if not c[0].startswith(form.comment)) if form.comment else rows
         self.names = list(form.header or ()) or [name.strip("\ufeff ") for name in next(self.rows, (0, []))[1]]
         named = True
