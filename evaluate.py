@@ -25,7 +25,6 @@ import torch
 from fleming.answer import parse_answer
 from fleming.config import parse_command_line, run_script
 from fleming.evaluation.answers import Answers
-from fleming.evaluation.benchmarks import BENCHMARKS, LoadedBenchmark, known_sizes, load_own, named_benchmarks
 from fleming.evaluation.comparison import compare_runs, describe_comparison, describe_difference, difference
 from fleming.evaluation.generation import cot, cot_length, describe_cot
 from fleming.evaluation.items import Asked, Item, all_asked
@@ -35,12 +34,13 @@ from fleming.evaluation.report import about_data, about_model, read_results, res
 from fleming.evaluation.scoring import summarise_all
 from fleming.evaluation.table_check import check_table, describe
 from fleming.prompt import question_messages, with_options
+from fleming.public.benchmarks import BENCHMARKS, LoadedBenchmark, known_sizes, load_own, named_benchmarks
 from fleming.settings import Config
 from fleming.training.metrics import progress_bar
 from fleming.training.parallel import World, compute_dtype, join_world, pick_device
 from fleming.training.run import hold, input_hashes, versions
 from model import InputError, Sampler, SamplingParams, load_model
-from model.config import load_config
+from model.huggingface.config import load_config
 
 MODES = ("question", "compare", "check_table", "check_outputs")
 PROTOCOLS: dict[str, Callable[[Config], str]] = {"cot": describe_cot, "loglikelihood": describe_loglikelihood}

@@ -16,27 +16,27 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fleming.cold_start.checks import check_trajectory
-from fleming.cold_start.local_model import LocalModel
-from fleming.cold_start.template_teacher import template_trajectory
+from fleming.cold_start.template import template_trajectory
 from fleming.config import parse_command_line, run_script
-from fleming.data.ask import Remembered
-from fleming.data.curation import read_public
-from fleming.data.decontamination import RULES, Index, decontaminate, write_report
-from fleming.data.difficulty import agreement, grade_by_graph, grade_by_pass_rate, grade_by_rubric
-from fleming.data.duplicates import drop_duplicates
-from fleming.data.label_check import check_labels, pass_rates
-from fleming.data.mixing import mix
-from fleming.data.refinement import Refinement, anonymised, drop_faults
-from fleming.evaluation.decontaminate import files_of, measured_on, report_path
 from fleming.files import run_lock, write_atomic, write_jsonl
 from fleming.graph.build import build_graph, graph_files
 from fleming.graph.graph_files import save_graph
 from fleming.graph.knowledge_graph import KnowledgeGraph
-from fleming.graph.questions import Rules
-from fleming.graph.sampling import sample_questions, split_by_composition
-from fleming.order import generator
+from fleming.noise import generator
+from fleming.public.curation import read_public
+from fleming.questions.masking import Rules
+from fleming.questions.sampling import sample_questions, split_by_composition
 from fleming.records import Question, Trajectory, to_json
+from fleming.refine.decontamination import RULES, Index, decontaminate, write_report
+from fleming.refine.difficulty import agreement, grade_by_graph, grade_by_pass_rate, grade_by_rubric
+from fleming.refine.duplicates import drop_duplicates
+from fleming.refine.gate import files_of, measured_on, report_path
+from fleming.refine.label_check import check_labels, pass_rates
+from fleming.refine.mixing import mix
+from fleming.refine.steps import Refinement, anonymised, drop_faults
 from fleming.settings import Config
+from fleming.teachers.local_model import LocalModel
+from fleming.teachers.remembered import Remembered
 from fleming.training.base_model import make_base_model
 from fleming.training.parallel import pick_device
 from fleming.training.run import REPOSITORY, input_hashes, write_manifest

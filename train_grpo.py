@@ -17,18 +17,17 @@ import torch
 from tqdm import tqdm
 
 from fleming.config import parse_command_line, run_script
-from fleming.data.readers import read_questions, read_set
-from fleming.evaluation.decontaminate import gate
 from fleming.files import AppendLog, write_jsonl
 from fleming.prompt import prompt_ids
+from fleming.public.readers import read_questions, read_set
 from fleming.records import Question, to_json
+from fleming.refine.gate import gate
 from fleming.rl.curriculum import Pools, draw, stage1_pools, stage2_pools
 from fleming.rl.grpo import grpo_loss, loss_denominator
 from fleming.rl.reward import Reward, load_reward
 from fleming.rl.rollout import choose_cache, describe_group, make_rollouts, pack_rollouts, sample_and_score
 from fleming.settings import Config
 from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
-from fleming.training.dry_run import add_dry_run, dry_run
 from fleming.training.logprobs import token_logprobs
 from fleming.training.metrics import (
     DeviceSpeed,
@@ -43,6 +42,7 @@ from fleming.training.metrics import (
 )
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant
 from fleming.training.parallel import World, gather_weights, join_world, load_sharded, sampling_copy
+from fleming.training.plan import add_dry_run, dry_run
 from fleming.training.run import check_same_run, fingerprint, hold, input_hashes, write_manifest
 from model import InputError, Sampler, SamplingParams, save_model
 

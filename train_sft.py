@@ -15,18 +15,18 @@ from pathlib import Path
 import torch
 
 from fleming.config import parse_command_line, run_script
-from fleming.data.readers import read_trajectories
-from fleming.evaluation.decontaminate import gate
 from fleming.files import AppendLog
-from fleming.order import walk
+from fleming.noise import walk
+from fleming.public.readers import read_trajectories
+from fleming.refine.gate import gate
 from fleming.settings import Config
 from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
-from fleming.training.dry_run import add_dry_run, dry_run
 from fleming.training.logprobs import token_logprobs
 from fleming.training.metrics import DeviceSpeed, Timer, describe_times, finite, progress_bar, rates, training_flops
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_cosine
 from fleming.training.packing import micro_batches, pack
 from fleming.training.parallel import World, join_world, load_sharded
+from fleming.training.plan import add_dry_run, dry_run
 from fleming.training.run import check_same_run, fingerprint, hold, input_hashes, write_manifest
 from model import InputError, save_model
 

@@ -24,9 +24,9 @@ sys.path.insert(0, str(REPOSITORY))
 
 from fleming.graph.graph_files import load_graph, save_graph  # noqa: E402
 from fleming.graph.joining import join_sources  # noqa: E402
-from fleming.graph.questions import Rules  # noqa: E402
-from fleming.graph.sampling import sample_questions  # noqa: E402
-from fleming.graph.sources.registry import SOURCES  # noqa: E402
+from fleming.questions.masking import Rules  # noqa: E402
+from fleming.questions.sampling import sample_questions  # noqa: E402
+from fleming.sources.registry import SOURCES  # noqa: E402
 
 SHARES = {"disease": 0.2, "finding": 0.25, "symptom": 0.05, "drug": 0.1, "gene": 0.2, "process": 0.1, "anatomy": 0.02,
           "test": 0.03, "adverse_effect": 0.05}  # fmt: skip

@@ -34,7 +34,7 @@ from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rat
 from fleming.training.packing import pack
 from fleming.training.parallel import World, compile_blocks, join_world, parallelize
 from model import Sampler, SamplingParams
-from model.config import ModelConfig
+from model.huggingface.config import ModelConfig
 from model.transformer import Transformer
 
 

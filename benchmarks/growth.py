@@ -31,7 +31,7 @@ from fleming.training.logprobs import token_logprobs
 from fleming.training.packing import micro_batches, pack
 from fleming.training.parallel import World, gather_weights, join_world, parallelize, sampling_copy
 from model import Sampler, SamplingParams
-from model.config import ModelConfig
+from model.huggingface.config import ModelConfig
 from model.transformer import Transformer
 
 ROWS, CONTEXTS, ANSWER = (8, 16, 32, 64, 128, 256), (256, 512, 1024, 2048, 4096), 64

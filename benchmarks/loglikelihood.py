@@ -20,9 +20,9 @@ from lm_eval import __version__ as harness_version
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from fleming.evaluation.benchmarks import load_own
 from fleming.evaluation.items import Item
 from fleming.evaluation.loglikelihood import DOCUMENTS, encode_item, fed_tokens, loglikelihood
+from fleming.public.benchmarks import load_own
 from model import load_model
 
 

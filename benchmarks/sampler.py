@@ -21,7 +21,7 @@ import transformers
 
 from fleming.training.parallel import keep_freed_memory
 from model import Sampler, SamplingParams
-from model.config import ModelConfig
+from model.huggingface.config import ModelConfig
 from model.transformer import Transformer
 
 CASES = {  # name -> (config, prompts, prompt tokens, samples, new tokens, long-tailed)

@@ -26,10 +26,10 @@ from fleming.settings import Config  # noqa: E402
 from fleming.training.base_model import CHATML  # noqa: E402
 from fleming.training.estimate_memory import estimate  # noqa: E402
 from fleming.training.parallel import pick_device  # noqa: E402
-from model.config import ModelConfig  # noqa: E402
-from model.tokenizer import Tokenizer as OurTokenizer  # noqa: E402
+from model.huggingface.config import ModelConfig  # noqa: E402
+from model.huggingface.tokenizer import Tokenizer as OurTokenizer  # noqa: E402
+from model.huggingface.weights import save_model  # noqa: E402
 from model.transformer import Transformer  # noqa: E402
-from model.weights import save_model  # noqa: E402
 
 SHAPES = {  # name -> (model_type, hidden, intermediate, layers, heads, kv heads, head dim, rows, ids)
     "llama-135m": ("llama", 576, 1536, 30, 9, 3, 64, 49152, 49152),

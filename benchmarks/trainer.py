@@ -50,7 +50,7 @@ from fleming.settings import Config, ParallelConfig  # noqa: E402
 from fleming.training.logprobs import token_logprobs  # noqa: E402
 from fleming.training.packing import micro_batches, pack  # noqa: E402
 from fleming.training.parallel import World, join_world, keep_freed_memory, parallelize  # noqa: E402
-from model.config import ModelConfig  # noqa: E402
+from model.huggingface.config import ModelConfig  # noqa: E402
 from model.transformer import Transformer  # noqa: E402
 
 DEMO = {

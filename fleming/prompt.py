@@ -4,8 +4,8 @@ import re
 
 from fleming.records import LETTERS, Question
 from fleming.settings import Config
+from model.huggingface.tokenizer import Tokenizer
 from model.sampler import Sample
-from model.tokenizer import Tokenizer
 
 INSTRUCTIONS = {
     "letter": (

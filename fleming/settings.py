@@ -262,7 +262,7 @@ class EvaluateConfig:
     questions: str = ""
     """File of questions, ours or a public set's, where no benchmarks are named. Empty: RUN_DIR/data/test.jsonl."""
     benchmarks: dict[str, str] = field(default_factory=dict)
-    """name -> its file, or a folder that holds it under a usual name; see fleming/evaluation/benchmarks.py."""
+    """name -> its file, or a folder that holds it under a usual name; see fleming/public/benchmarks.py."""
     benchmark_folder: str = ""
     """Where the benchmarks that --benchmarks names are looked for, those apart that have a file of their own above."""
     protocols: tuple[Literal["cot", "loglikelihood"], ...] = ("cot",)

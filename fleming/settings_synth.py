@@ -19,7 +19,7 @@ class SourceConfig:
     kind: str = ""
     """hetionet, primekg, pharmacotherapydb, disease_symptom, hpo, obo, or table with a mapping of one's own."""
     files: dict[str, str] = field(default_factory=dict)
-    """Its files by name; see fleming/graph/sources/registry.py."""
+    """Its files by name; see fleming/sources/registry.py."""
 
 
 @dataclass(frozen=True)

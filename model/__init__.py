@@ -5,7 +5,7 @@ Knows nothing of medicine, rewards or training.
 
 from model.drawing import SamplingParams
 from model.errors import InputError
+from model.huggingface.weights import load_model, save_model
 from model.sampler import Sample, Sampler
-from model.weights import load_model, save_model
 
 __all__ = ["InputError", "Sample", "Sampler", "SamplingParams", "load_model", "save_model"]

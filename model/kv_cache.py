@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model.config import ModelConfig
 from model.errors import InputError
+from model.huggingface.config import ModelConfig
 
 
 @dataclass(frozen=True)

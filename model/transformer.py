@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import causal
-from model.config import ModelConfig
+from model.huggingface.config import ModelConfig
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 

@@ -50,7 +50,7 @@ class PlainTokenizer:
 
 def ours(hf):
     """Return our Transformer with a transformers model's weights."""
-    from model.config import ModelConfig
+    from model.huggingface.config import ModelConfig
     from model.transformer import Transformer
 
     transformer = Transformer(ModelConfig.from_hf(hf.config.to_dict(), "config.json"))
@@ -77,7 +77,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory) -> Path:
     """Data and a base model for both scripts, and a reward that random answers earn: what they have of the letter e."""
-    import runs
+    from support import runs
 
     import synth_data
 
@@ -96,7 +96,7 @@ def inputs(tmp_path_factory) -> Path:
 @pytest.fixture
 def in_process(inputs, monkeypatch):
     """Run a script in this process with the data and the reward of `inputs`."""
-    import runs
+    from support import runs
 
     monkeypatch.syspath_prepend(str(inputs))
     return lambda module, run_dir, *settings: runs.run_here(module, runs.arguments(inputs, run_dir, *settings))

@@ -15,7 +15,7 @@ from test_parallel import records, torchrun
 from test_scripts import SMALL
 from test_weights import hf_folder
 
-sys.path.append(str(ROOT / "tests" / "workers"))
+sys.path.append(str(ROOT / "tests" / "support" / "workers"))
 import sharded
 
 from fleming.settings import Config, ParallelConfig

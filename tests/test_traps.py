@@ -28,13 +28,12 @@ from torch.distributed.tensor import DTensor
 
 import fleming.rl.rollout as rollout_room
 import model.attention
-import model.weights
 import train_grpo
 import train_sft
 from fleming.config import load_config
-from fleming.data.readers import read_questions
 from fleming.files import write_jsonl
 from fleming.prompt import prompt_ids, question_messages
+from fleming.public.readers import read_questions
 from fleming.records import Question, Trajectory, to_json
 from fleming.rl.grpo import LOG_RATIO_LIMIT, LossConfig, group_advantages, grpo_loss
 from fleming.rl.reward import medical_reward
@@ -46,6 +45,7 @@ from fleming.training.packing import pack
 from model import InputError, Sampler, SamplingParams, load_model, save_model
 from model.attention import PackedCausal
 from model.drawing import draw
+from model.huggingface import weights
 from model.kv_cache import Capacity
 from model.sampler import Sample
 
@@ -53,7 +53,8 @@ from model.sampler import Sample
 def test_every_test_that_the_list_names_exists():
     named = re.findall(r"`(\w+)::(\w+)`", (ROOT / "docs/traps.md").read_text())
     assert len(named) > 50
-    assert not [n for file, n in named if f"def test_{n}(" not in (ROOT / f"tests/test_{file}.py").read_text()]
+    source = {path.stem: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert not [n for file, n in named if f"def test_{n}(" not in source[f"test_{file}"]]
 
 
 def test_the_epsilon_of_every_norm_is_the_configs():
@@ -261,9 +262,9 @@ def test_mixed_precision_computes_what_a_bf16_model_does_and_keeps_fp32_masters(
 @pytest.mark.parametrize("writes", [True, False])
 def test_a_rank_that_cannot_write_an_export_still_takes_part_in_every_gather(folder, tmp_path, monkeypatch, writes):
     transformer, tokenizer = load_model(folder / "model")
-    gathered, whole = [], model.weights._whole
-    monkeypatch.setattr(model.weights, "_whole", lambda p, dtype: gathered.append(p) or whole(p, dtype))
-    monkeypatch.setattr(model.weights, "_write", Mock(side_effect=OSError(28, "No space left")))
+    gathered, whole = [], weights._whole
+    monkeypatch.setattr(weights, "_whole", lambda p, dtype: gathered.append(p) or whole(p, dtype))
+    monkeypatch.setattr(weights, "_write", Mock(side_effect=OSError(28, "No space left")))
     with pytest.raises(InputError, match="No space left") if writes else nullcontext():
         save_model(transformer, tokenizer, tmp_path / "out", writes=writes)
     assert [id(p) for p in gathered] == [id(p) for p in transformer.parameters()]

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from fleming.data.orders import can_reorder
-from fleming.evaluation.benchmarks import LoadedBenchmark
-from fleming.order import generator
+from fleming.noise import generator
+from fleming.public.benchmarks import LoadedBenchmark
 from fleming.records import Question
+from fleming.reorder import can_reorder
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Protocol "loglikelihood": which option the model finds likeliest as the continuation of a plain document.
 
-The rules are lm-evaluation-harness's (checked against it on real files in tests/test_harness.py): its documents for
+The rules are lm-evaluation-harness's (tests/evaluation/test_harness.py checks them on real files): its documents for
 medqa_4options, medmcqa, careqa_en, pubmedqa and MMLU-Pro, zero-shot; one space before the choice; the split between
 context and continuation found by encoding both; a document too long for the model cut on the left; the first of
 several equal maxima. The softmax runs over all rows of the output matrix, also those the tokenizer lacks.
@@ -21,7 +21,7 @@ from fleming.settings import Config
 from fleming.training.logprobs import chunked_logprobs
 from model.attention import PackedCausal
 from model.errors import InputError
-from model.tokenizer import Tokenizer
+from model.huggingface.tokenizer import Tokenizer
 from model.transformer import Transformer
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}  # packed into one forward: a CPU is fastest while they stay in its cache

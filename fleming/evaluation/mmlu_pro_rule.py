@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fleming.answer import parse_answer
-from fleming.data.tables import read_rows
+from fleming.public.tables import read_rows
 from fleming.records import LETTERS
 from model.errors import InputError
 

@@ -9,8 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fleming.data.orders import can_reorder
-from fleming.evaluation.benchmarks import PAPER_NINE, LoadedBenchmark, defects, gold_letters
 from fleming.evaluation.statistics import (
     Interval,
     calibration,
@@ -21,7 +19,9 @@ from fleming.evaluation.statistics import (
     stderr_of_mean,
     wilson_interval,
 )
+from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, defects, gold_letters
 from fleming.records import Question
+from fleming.reorder import can_reorder
 
 Records = Sequence[Mapping[str, Any]]
 

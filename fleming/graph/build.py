@@ -9,13 +9,13 @@ from pathlib import Path
 
 from fleming.config import load_config
 from fleming.graph.graph_files import load_graph
-from fleming.graph.importers import import_yaml
 from fleming.graph.joining import Joined, join_sources
-from fleming.graph.sources.records import Fact, Node, Skip
-from fleming.graph.sources.registry import MAPPINGS, SOURCES
-from fleming.graph.wikipedia.agent import discover
-from fleming.graph.wikipedia.pages import FolderPages, MediaWikiPages
 from fleming.settings_synth import SynthConfig
+from fleming.sources.facts import Fact, Node, Skip
+from fleming.sources.handwritten import import_yaml
+from fleming.sources.registry import MAPPINGS, SOURCES
+from fleming.sources.wikipedia.agent import discover
+from fleming.sources.wikipedia.pages import FolderPages, MediaWikiPages
 from fleming.text import name_key
 from model.errors import InputError
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from fleming.files import read_jsonl, write_jsonl
 from fleming.graph.knowledge_graph import Entity, KnowledgeGraph
-from fleming.graph.sources.records import Origin
+from fleming.sources.facts import Origin
 from model.errors import InputError
 
 

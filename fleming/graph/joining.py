@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from fleming.graph.knowledge_graph import Entity, Evidence, KnowledgeGraph
-from fleming.graph.sources.records import Fact, Node, Origin, Skip
-from fleming.graph.vocabulary import FAMILIES, FEATURES, INVERSES, RELATIONS
+from fleming.sources.facts import Fact, Node, Origin, Skip
+from fleming.sources.vocabulary import FAMILIES, FEATURES, INVERSES, RELATIONS
 from fleming.text import name_key
 from model.errors import InputError
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fleming.graph.sources.records import Origin
-from fleming.graph.vocabulary import NOT_IMPLIED, like
+from fleming.sources.facts import Origin
+from fleming.sources.vocabulary import NOT_IMPLIED, like
 from model.errors import InputError
 
 Triple = tuple[str, str, str]

@@ -6,7 +6,7 @@ in it, so a resumed run draws what the uninterrupted one would have. Left out: t
 
 from collections.abc import Sequence
 
-from fleming.order import walk
+from fleming.noise import walk
 from fleming.records import Question
 
 Pools = dict[str, list[int]]  # name -> indices of questions

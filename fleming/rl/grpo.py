@@ -127,7 +127,7 @@ def kl_estimate(logp: Tensor, ref_logp: Tensor, estimator: str) -> Tensor:
 
     With d = ref_logp - logp: k1 = -d, k2 = d^2 / 2, k3 = exp(d) - 1 - d. As values k1 and k3 are unbiased. As *loss
     terms* under on-policy sampling their expected gradients differ: k1's is zero, k2's is the gradient of the
-    reverse KL(pi || ref), k3's is the gradient of the forward KL(ref || pi) (tests/test_grpo.py shows it).
+    reverse KL(pi || ref), k3's is the gradient of the forward KL(ref || pi) (tests/rl/test_grpo.py shows it).
     """
     d = (ref_logp - logp).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     return {"k1": lambda: -d, "k2": lambda: d.square() / 2, "k3": lambda: d.exp() - 1 - d}[estimator]()

@@ -14,11 +14,11 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as FastTokenizer
 
 from fleming.settings import BaseModelConfig
-from model.config import ModelConfig
 from model.errors import InputError
-from model.tokenizer import Tokenizer
+from model.huggingface.config import ModelConfig
+from model.huggingface.tokenizer import Tokenizer
+from model.huggingface.weights import save_model
 from model.transformer import Transformer
-from model.weights import save_model
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")

@@ -22,8 +22,8 @@ from torch.distributed.checkpoint.api import CheckpointException
 from fleming.files import being_written, read_json, replace_folder, write_atomic
 from fleming.training.parallel import World
 from model.errors import InputError
+from model.huggingface.weights import shards_of
 from model.transformer import Transformer
-from model.weights import shards_of
 
 # Of a file of one rank, unless a single tensor is larger: torch makes each file in memory before it writes it.
 FILE_BYTES = 128 << 20

@@ -23,8 +23,8 @@ from fleming.config import parse_command_line, run_script
 from fleming.settings import Config
 from fleming.training.logprobs import tokens_per_chunk
 from fleming.training.parallel import compute_dtype
-from model.config import ModelConfig, load_config
 from model.errors import InputError
+from model.huggingface.config import ModelConfig, load_config
 from model.sampler import PREFILL_TOKENS
 
 GB = 1e9

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from fleming.records import Rollout
 from fleming.training.packing import PackedBatch
 from fleming.training.parallel import World
-from model.config import ModelConfig
+from model.huggingface.config import ModelConfig
 from model.sampler import Sampler
 
 LAPS = ("mine", "rollout", "score", "reference", "update", "gather")

@@ -29,9 +29,9 @@ from torch.utils.checkpoint import checkpoint
 
 from fleming.settings import Config, ParallelConfig
 from model.errors import InputError
-from model.tokenizer import Tokenizer
+from model.huggingface.tokenizer import Tokenizer
+from model.huggingface.weights import load_model
 from model.transformer import Transformer
-from model.weights import load_model
 
 T = TypeVar("T")
 R = TypeVar("R")

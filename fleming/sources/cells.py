@@ -1,0 +1,145 @@
+r"""Lines and cells of a source's file, of any length and with any damage: what cannot be read is skipped, not fatal.
+
+- `\n` alone ends a line; a line over MAX_LINE characters is dropped piece by piece, so memory stays bounded
+- a quoted cell may run over MAX_LINES_A_CELL lines; where its quote is not closed by then, that line alone is lost
+- left out: what the cells mean (mapping.py, hpo.py); tables that must be whole (fleming/public/tables.py)
+"""
+
+import csv
+import io
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+
+from fleming.files import open_bytes
+from fleming.public.tables import CSV_LIMIT, table_suffix, text_encoding
+from fleming.sources.facts import Skip
+from model.errors import InputError
+
+MAX_LINE = 1 << 20  # characters
+MAX_LINES_A_CELL = 100
+
+
+def read_lines(path: str | Path, skip: Skip, encoding: str = "utf-8-sig") -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its end). InputError: the file cannot be read, or no such encoding.
+
+    Skipped: too_long; characters (NUL, or bytes that are not in the encoding).
+    """
+    number = 0
+    try:
+        with open_bytes(path) as file, io.TextIOWrapper(file, encoding, errors="replace", newline="\n") as text:
+            while line := text.readline(MAX_LINE):
+                number += 1
+                if len(line) == MAX_LINE and line[-1] != "\n":
+                    while (rest := text.readline(MAX_LINE)) and rest[-1] != "\n":
+                        pass
+                    skip(f"{path}:{number}", "too_long", f"a line of over {MAX_LINE:,} characters")
+                elif "\0" in line or "\ufffd" in line:
+                    skip(f"{path}:{number}", "characters", f"NUL, or bytes that are not {encoding}")
+                else:
+                    yield number, line.rstrip("\r\n")
+    except (LookupError, UnicodeError) as error:
+        raise InputError(f"{path}: cannot read as {encoding!r}: {error}") from error
+
+
+def read_cells(
+    path: str | Path, skip: Skip, delimiter: str = "\t", quote: str = "", encoding: str = "utf-8-sig"
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield (number of the record's first line, its cells); blank lines are passed over. Skipped: quotes; as above."""
+    csv.field_size_limit(CSV_LIMIT)
+    lines, ahead = read_lines(path, skip, encoding), deque()
+
+    def following(first: tuple[int, str]) -> Iterator[str]:
+        yield first[1] + "\n"
+        while len(taken) < MAX_LINES_A_CELL and (after := ahead.popleft() if ahead else next(lines, None)):
+            taken.append(after)
+            yield after[1] + "\n"
+
+    while item := ahead.popleft() if ahead else next(lines, None):
+        number, line = item
+        if not quote or quote not in line:
+            if line:
+                yield number, line.split(delimiter)
+            continue
+        taken: list[tuple[int, str]] = []
+        try:
+            yield number, next(csv.reader(following(item), delimiter=delimiter, quotechar=quote, strict=True))
+        except csv.Error as error:
+            skip(f"{path}:{number}", "quotes", str(error))
+            ahead.extendleft(reversed(taken))
+
+
+class RecordError(ValueError):
+    """(code, detail): why a record is left out."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a table is written."""
+
+    delimiter: str | None = None
+    """Between two cells; null: a comma in a .csv, else a tab."""
+    quote: str | None = None
+    """Around a cell that holds the delimiter; null: '"' where the delimiter is no tab; "": none."""
+    encoding: str | None = None
+    """Any codec that Python knows; null: UTF-8, or GB 18030 where it reads as Chinese."""
+    comment: str = ""
+    """Lines that begin with it are passed over; "": none."""
+    header: tuple[str, ...] | None = None
+    """The columns' names where the file does not begin with them."""
+
+
+class Table:
+    """A table's records and where its columns stand."""
+
+    def __init__(self, path: str, form: Form, skip: Skip):
+        """Open the file and read the columns' names. InputError for what cannot be read."""
+        self.path, self.skip = path, skip
+        delimiter = form.delimiter or ("," if table_suffix(Path(path)) == ".csv" else "\t")
+        quote = form.quote if form.quote is not None else "" if delimiter == "\t" else '"'
+        named = bool(form.header or form.comment)  # what cannot be read may be a comment
+
+        def skip_record(where: str, code: str, detail: str) -> None:
+            if not named:  # else the first record that can be read would be taken for the names
+                raise InputError(f"{where}: the columns' names cannot be read: {detail}")
+            skip(where, code, detail)
+
+        rows = read_cells(path, skip_record, delimiter, quote, form.encoding or text_encoding(Path(path)))
+        self.rows = ((n, c) for n, c in rows if not c[0].startswith(form.comment)) if form.comment else rows
+        self.names = list(form.header or ()) or [name.strip("\ufeff ") for name in next(self.rows, (0, []))[1]]
+        named = True
+        self.used = 0
+
+    def place(self, name: str) -> int:
+        """Return the column's place. InputError where there is none, or several of the name."""
+        if self.names.count(name) != 1:
+            found = ", ".join(map(repr, self.names))[:300] or "an empty file"
+            raise InputError(f"{self.path}: expected one column {name!r}, found {found}")
+        return self.names.index(name)
+
+    def getter(self, names: tuple[str, ...], separator: str) -> Callable[[list[str]], str]:
+        """Return cells -> the columns' cells, joined."""
+        places = [self.place(name) for name in names]
+        if len(places) == 1:
+            return itemgetter(places[0])
+        return lambda cells: separator.join([cells[place] for place in places])
+
+    def records(self, use: Callable[[list[str], int], object]) -> Iterator:
+        """Yield use(cells, line) of each record. Skipped: cells (too few or many), and where `use` raises RecordError.
+
+        InputError where no record is left.
+        """
+        width, reason = len(self.names), "no records"
+        for number, cells in self.rows:
+            try:
+                if len(cells) != width:
+                    raise RecordError("cells", f"{len(cells)} cells, expected {width}")
+                yield use(cells, number)
+                self.used += 1
+            except RecordError as error:
+                reason = f"no usable record; the last one: {error.args[1]}"
+                self.skip(f"{self.path}:{number}", *error.args)
+        if not self.used:
+            raise InputError(f"{self.path}: {reason}")

@@ -1,0 +1,110 @@
+"""Importers: a source of facts in, a KnowledgeGraph out. Here the one for a YAML file of diseases and drugs.
+
+Every edge carries as evidence the file and the entry that states it. Left out: public graphs and text sources.
+"""
+
+import itertools
+import os
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from fleming.config import load_config
+from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
+from fleming.sources.facts import Origin
+from fleming.sources.vocabulary import RELATIONS
+from model.errors import InputError
+
+Names = tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class DiseaseEntry:
+    name: str = ""
+    rare: bool = False
+    symptoms: Names = None
+    findings: Names = None
+    tests: Names = None
+    drugs: Names = None
+    mechanism: Names = None
+
+
+@dataclass(frozen=True)
+class DrugEntry:
+    name: str = ""
+    mechanism: Names = None
+    contraindicated_in: Names = None
+    adverse_effects: Names = None
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    diseases: tuple[DiseaseEntry, ...] = ()
+    drugs: tuple[DrugEntry, ...] = ()
+
+
+# type of an entry -> its key -> the relation from the entry to each name under the key
+KEYS = {
+    "disease": {
+        "symptoms": "has_symptom",
+        "findings": "has_finding",
+        "tests": "diagnosed_by",
+        "drugs": "treated_by",
+        "mechanism": "caused_by",
+    },
+    "drug": {
+        "mechanism": "has_mechanism",
+        "contraindicated_in": "contraindicated_in",
+        "adverse_effects": "has_adverse_effect",
+    },
+}
+
+
+def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
+    """Return the graph of a YAML file of the form of assets/medical_graph.yaml (`GraphFile`).
+
+    A drug is rare where every disease that it treats is. A contraindication that is a disease of the file is that
+    disease, not a new condition. InputError names file and entry: what `load_config` refuses (unknown or repeated
+    keys, wrong types), empty lists (but a drug's label may name no contraindication), a drug without entry, names
+    that repeat, differ only in case or have two types.
+    """
+    file = load_config(GraphFile, path, [])
+    diseases = {entry.name: entry for entry in file.diseases}
+    uses: dict[str, list[bool]] = {entry.name: [] for entry in file.drugs}
+    for entry in file.diseases:
+        for drug in entry.drugs or ():
+            if drug not in uses:
+                raise InputError(f"{path}: {entry.name}: drug {drug!r} has no entry under drugs")
+            uses[drug].append(entry.rare)
+    rare = {name for name, entry in diseases.items() if entry.rare}
+    rare |= {drug for drug, of_rare in uses.items() if of_rare and all(of_rare)}
+
+    graph = KnowledgeGraph()
+    origin = Origin(PurePath(path).name, PurePath(path).name, extractor="hand-written")
+    spelling: dict[str, str] = {}
+
+    def add(name: str, entity_type: str, where: str) -> None:
+        if not name or name != " ".join(name.split()):
+            raise InputError(f"{where}: a name must be text without surplus spaces, found {name[:80]!r}")
+        if (known := spelling.setdefault(name.casefold(), name)) != name:
+            raise InputError(f"{where}: {name!r} is spelled {known!r} elsewhere")
+        graph.add_entity(Entity(name, entity_type, name in rare), where)
+
+    sections = {"disease": file.diseases, "drug": file.drugs}
+    for entity_type, entries in sections.items():
+        if not entries:
+            raise InputError(f"{path}: expected entries under diseases and drugs, found no {entity_type}")
+        for number, entry in enumerate(entries, 1):
+            if entry.name in graph.entities:
+                raise InputError(f"{path}: {entity_type} {number}: an entry named {entry.name!r} stands before it")
+            add(entry.name, entity_type, f"{path}: {entity_type} {number}")
+    for entity_type, entries in sections.items():
+        for (number, entry), (key, relation) in itertools.product(enumerate(entries, 1), KEYS[entity_type].items()):
+            where = f"{path}: {entry.name}: {key}"
+            evidence = (Evidence(origin, number, note=entry.name),)
+            if getattr(entry, key) == () and key != "contraindicated_in":  # a label may name none
+                raise InputError(f"{where}: the list is empty; leave the key out where nothing is known")
+            for tail in getattr(entry, key) or ():
+                tail_type = RELATIONS[relation][1]
+                add(tail, "disease" if tail_type == "condition" and tail in diseases else tail_type, where)
+                graph.add_edge(Edge(entry.name, relation, tail, evidence), where)
+    return graph

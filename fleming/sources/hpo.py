@@ -1,0 +1,201 @@
+"""The Human Phenotype Ontology: its terms, the annotations of rare diseases, and the genes of those diseases.
+
+- a term's type is decided by what it descends from: `type_of_terms`, roots in assets/mappings/hpo_types.yaml
+- the note keeps what an annotation says more: frequency, onset, sex, modifier, reference
+- left out: terms for frequencies and modifiers (severity, position, triggers), facts between genes and phenotypes
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from operator import itemgetter
+from pathlib import Path, PurePath
+
+from fleming.config import load_config
+from fleming.sources.cells import Form, RecordError, Table, read_lines
+from fleming.sources.facts import Fact, Node, Origin, Skip, curie
+from fleming.sources.obo import Term, key_of, read_terms
+from model.errors import InputError
+
+FREQUENCIES = "HP:0040279"
+SHARES = {  # term of a frequency -> the middle of its range: 100 %, 80 to 99, 30 to 79, 5 to 29, 1 to 4, 0 %
+    "HP:0040280": 1.0,
+    "HP:0040281": 0.9,
+    "HP:0040282": 0.55,
+    "HP:0040283": 0.17,
+    "HP:0040284": 0.025,
+    "HP:0040285": 0.0,
+}
+ROOTS = {  # root -> type of what is below it, the first that fits
+    "HP:0000005": "inheritance",
+    "HP:0003674": "onset",
+    "HP:0031797": "course",
+    "HP:0012823": "",  # clinical modifiers
+    FREQUENCIES: "",
+    "HP:0032443": "history",
+}
+TYPES = Path(__file__).parents[2] / "assets/mappings/hpo_types.yaml"
+# aspect of an annotation, type of its term -> relation
+ASPECTS = {("P", phenotype): "has_finding" for phenotype in ("finding", "symptom", "lab")}
+ASPECTS |= {("I", "inheritance"): "inherited_as", ("C", "onset"): "has_onset", ("C", "course"): "has_course"}
+ASPECTS |= {("I", "inheritance_modifier"): "has_inheritance_modifier"}  # "Typically de novo" is no mode
+ASPECTS |= {("H", "history"): "has_history", ("P", "history"): "has_history"}
+CONFIDENCE = {"PCS": 1.0, "TAS": 0.9, "IEA": 0.7}  # a published study, a statement, inferred by a program
+ANNOTATIONS = ("database_id", "disease_name", "qualifier", "hpo_id", "reference", "evidence", "onset", "frequency")
+ANNOTATIONS += ("sex", "modifier", "aspect")
+_FORM = Form(delimiter="\t", quote="", encoding="utf-8-sig", comment="#")
+_SHARE = re.compile(r"(\d{1,6})/(\d{1,6})|(\d{1,3}(?:\.\d{1,6})?) ?%")
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Terms, each with its name, below which terms are of a type (assets/mappings/hpo_types.yaml)."""
+
+    lab: dict[str, str] = field(default_factory=dict)
+    not_lab: dict[str, str] = field(default_factory=dict)
+    symptom: dict[str, str] = field(default_factory=dict)
+
+
+def type_of_terms(parents: dict[str, list[str]]) -> dict[str, str]:
+    """Return term -> type for a hierarchy of term -> its parents; "" for one that is no node.
+
+    A term is of its root's type: inheritance, onset, course or history. Of the others it is a lab below the roots of
+    lab and not below those of not_lab, a symptom below those of symptom, else a finding. The tree's topmost terms and
+    the roots of types are no nodes.
+    """
+    roots = load_config(Roots, TYPES, [])
+    children: dict[str, list[str]] = {}
+    for term, above in parents.items():
+        for parent in above:
+            children.setdefault(parent, []).append(term)
+
+    def below(*roots: str) -> set[str]:
+        found, ahead = set(roots), list(roots)
+        while ahead:
+            new = [child for child in children.get(ahead.pop(), []) if child not in found]
+            found.update(new)
+            ahead += new
+        return found
+
+    types = dict.fromkeys(parents, "finding")
+    types |= dict.fromkeys(below(*roots.symptom), "symptom")
+    types |= dict.fromkeys(below(*roots.lab) - below(*roots.not_lab), "lab")
+    for root, kind in reversed(ROOTS.items()):
+        types |= dict.fromkeys(below(root), kind)
+    types |= dict.fromkeys([*ROOTS, *children.get("HP:0000001", []), "HP:0000001"], "")
+    return types
+
+
+def read_hpo(paths: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
+    """Yield the terms of paths["ontology"] (hp.obo), then of paths["annotations"] (phenotype.hpoa) the diseases, rare,
+    and their facts, then of paths["genes"] (genes_to_phenotype.txt) their genes; the last two may be absent.
+
+    An annotation is negated by NOT and by a frequency of 0. Skipped: blank (no disease, name or gene), unknown_term,
+    aspect (modifiers; a term of another kind), frequency, unnamed_disease (a gene's, that no annotation names).
+    InputError for a file that is another one's or has no usable record.
+    """
+    terms: dict[str, Term] = {}
+    version, alternative = "", {}
+    for term in read_terms(paths["ontology"], skip):
+        if isinstance(term, str):
+            version = term
+        elif term.node.key.startswith("HP:"):
+            terms[term.node.key] = term
+            alternative.update((xref, term.node.key) for xref in term.node.xrefs if xref.startswith("HP:"))
+    if not terms:
+        raise InputError(f"{paths['ontology']}: expected the Human Phenotype Ontology, found no term HP:...")
+    origin = Origin("HPO", PurePath(paths["ontology"]).name, version, "obo")
+    types = type_of_terms({key: [key_of(line.value) for line in term.is_a] for key, term in terms.items()})
+    for key, term in terms.items():
+        if types[key] == "inheritance" and "inheritance" not in term.node.name.lower():
+            types[key] = "inheritance_modifier"
+        if types[key]:
+            yield term.node._replace(type=types[key])
+            for line in term.is_a:
+                if types.get(parent := key_of(line.value)):
+                    yield Fact(key, "subtype_of", parent, origin, line.number)
+
+    diseases: set[str] = set()
+    if "annotations" in paths:
+        yield from _annotations(paths["annotations"], terms, types, alternative, diseases, skip)
+    if "genes" in paths:
+        yield from _genes(paths["genes"], diseases, skip)
+
+
+def _frequency(text: str, terms: dict[str, Term]) -> tuple[str, float]:
+    """Return (the frequency in words, as a share of patients: -1 where none is given). RecordError for another text."""
+    if text in SHARES and text in terms:
+        return f"{text} {terms[text].node.name}", SHARES[text]
+    if text in ("", "-"):
+        return "", -1.0
+    if share := _SHARE.fullmatch(text):
+        part, of = (int(share[1]), int(share[2])) if share[1] else (float(share[3]), 100)
+        if 0 < of >= part:
+            return text, part / of
+    raise RecordError("frequency", f"expected N/M, N% or a frequency's term, found {text[:80]!r}")
+
+
+def _annotations(
+    path: str,
+    terms: dict[str, Term],
+    types: dict[str, str],
+    alternative: dict[str, str],
+    diseases: set[str],
+    skip: Skip,
+) -> Iterator[Node | Fact]:
+    heads = (line.partition(":") for _, line in itertools.islice(read_lines(path, lambda *_: None), 20))
+    version = next((text.strip() for name, _, text in heads if name in ("#version", "#date")), "")
+    origin, table = Origin("HPO", PurePath(path).name, version, "hpoa"), Table(path, _FORM, skip)
+    cells_of = itemgetter(*map(table.place, ANNOTATIONS))
+
+    def annotation(cells: list[str], number: int) -> list[Node | Fact]:
+        disease, name, qualifier, term, reference, evidence, onset, frequency, sex, modifier, aspect = cells_of(cells)
+        key, name, term = key_of(disease), " ".join(name.split()), alternative.get(term, term)
+        if not key or not name:
+            raise RecordError("blank", f"disease {disease[:80]!r} has no authority, or no name")
+        if term not in terms:
+            raise RecordError("unknown_term", f"{term[:80]!r} is no term in force of the ontology")
+        if not (relation := ASPECTS.get((aspect, types[term]))):
+            raise RecordError("aspect", f"aspect {aspect[:20]!r} with {term} {terms[term].node.name!r}")
+        in_words, share = _frequency(frequency, terms)
+        more = {"frequency": in_words, "sex": sex.lower(), "reference": reference}
+        for label, cell in (("onset", onset), ("modifier", modifier)):
+            more[label] = ", ".join(terms[id].node.name for id in cell.split(";") if id in terms)
+        note = "; ".join(f"{label} {text}" for label, text in more.items() if text)
+        negated, confidence = qualifier.upper() == "NOT" or share == 0, CONFIDENCE.get(evidence, 0.7)
+        fact = Fact(key, relation, term, origin, number, -1, negated, confidence, note, share)
+        new = [] if key in diseases else [Node(key, name, "disease", rare=True)]
+        diseases.add(key)
+        return [*new, fact]
+
+    for found in table.records(annotation):
+        yield from found
+
+
+def _genes(path: str, diseases: set[str], skip: Skip) -> Iterator[Node | Fact]:
+    """Yield each gene and its diseases, one fact a pair while the gene's records stand together, as they do."""
+    origin, table = Origin("HPO", PurePath(path).name, "", "genes_to_phenotype"), Table(path, _FORM, skip)
+    cells_of = itemgetter(*map(table.place, ("ncbi_gene_id", "gene_symbol", "disease_id")))
+    genes, last, pairs = set(), "", set()
+
+    def gene_of_disease(cells: list[str], number: int) -> list[Node | Fact]:
+        nonlocal last
+        gene, symbol, disease = cells_of(cells)
+        if gene != last:
+            last = gene
+            pairs.clear()
+        if disease in pairs:
+            return []
+        pairs.add(disease)
+        if not (key := key_of(disease)) or not gene.isdecimal() or symbol in ("", "-"):
+            raise RecordError("blank", f"gene {gene[:20]!r} {symbol[:20]!r}, disease {disease[:80]!r}")
+        if key not in diseases:
+            raise RecordError("unnamed_disease", f"no annotation names {key}")
+        head = curie("NCBIGENE", gene)
+        new = [] if gene in genes else [Node(head, symbol, "gene")]
+        genes.add(gene)
+        return [*new, Fact(key, "associated_gene", head, origin, number)]
+
+    for found in table.records(gene_of_disease):
+        yield from found

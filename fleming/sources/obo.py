@@ -1,0 +1,246 @@
+r"""OBO 1.2 and 1.4: the terms of an ontology, and the diseases of the Disease Ontology and Mondo as nodes and facts.
+
+- understood: escapes, comments after "!", {qualifiers}, lines continued by "\", several kinds of stanza
+- a term that is named but not defined here (a slim's parents) has the name of the comment that follows it
+- the Disease Ontology's definitions hold phrases for machines ("has_symptom fever"); they are facts with the sentence
+- left out: broader, narrower and related synonyms, abbreviations; xrefs into classifications (many diseases share one
+  ICD code) and those that Mondo does not mark as equivalent; logical definitions; property values
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import NamedTuple
+
+from fleming.sources.cells import read_lines
+from fleming.sources.facts import Fact, Node, Origin, Skip, curie
+from fleming.text import name_key
+from model.errors import InputError
+
+# authority -> type of its terms; terms of another keep the authority's name in lower case as a type of their own
+TYPES = {"DOID": "disease", "MONDO": "disease", "SYMP": "symptom", "UBERON": "anatomy", "GO": "process"}
+TYPES |= {"HP": "finding", "HGNC": "gene", "NCBIGENE": "gene", "CHEBI": "drug"}
+NAMES = {"DOID": "Disease Ontology", "MONDO": "Mondo", "HP": "HPO"}  # of the data sets, by their terms' authority
+RARE_SUBSETS = {"DO_rare_slim", "gard_rare", "orphanet_rare", "nord_rare", "inferred_rare", "mondo_rare", "rare"}
+ABBREVIATIONS = {"ABBREVIATION", "OMO:0003000", "OMO:0003012"}
+RELATIONSHIPS = {  # of Mondo and the Disease Ontology; others keep their names
+    "disease_has_location": "located_in",
+    "RO:0004026": "located_in",
+    "disease_has_feature": "has_finding",
+    "RO:0004029": "has_finding",
+    "has_material_basis_in_germline_mutation_in": "associated_gene",
+    "RO:0004003": "associated_gene",
+    "has_material_basis_in": "caused_by",
+    "RO:0009501": "caused_by",
+}
+NO_ENTITY = re.compile(r"ICD|KEGG|PMID|PUBMED|HTTPS?:|URL:|DOI:|ISBN|WIKI")  # xrefs to classes and to pages
+
+_ESCAPE = re.compile(r"\\(.)")
+_QUOTED = re.compile(r'\s*"((?:[^"\\]|\\.)*)"(.*)', re.DOTALL)
+_COMMENT = re.compile(r"(?<!\\)!")
+_QUALIFIERS = re.compile(r"(?<!\\)\{([^{}]*)\}$")
+_PAGE = re.compile(r"^https?://identifiers\.org/(\w+)[/:]", re.IGNORECASE)
+_RELEASE = re.compile(r"_\d{4}_\d{2}_\d{2}(?=:)")  # of SNOMEDCT_US_2025_09_01:80258006
+
+
+class Line(NamedTuple):
+    """A tag's value, and what follows it."""
+
+    number: int
+    value: str
+    comment: str
+    qualifiers: str
+
+
+MAX_STANZA = 1 << 22  # characters, with 64 more a line: memory stays bounded
+Stanza = tuple[str, int, dict[str, list[Line]]]
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPE.sub(lambda found: {"n": "\n", "t": "\t", "W": " "}.get(found[1], found[1]), text)
+
+
+def _line(number: int, value: str) -> Line:
+    quoted = _QUOTED.match(value)
+    text, rest = (quoted[1], quoted[2]) if quoted else ("", value)
+    before, _, comment = (_COMMENT.sub("\n", rest, count=1) + "\n").partition("\n")
+    before = before.strip()
+    if (qualifiers := _QUALIFIERS.search(before)) and "=" in qualifiers[1]:
+        before = before[: qualifiers.start()].strip()
+    # A quoted text and what follows it are kept apart by a line break, which no value holds.
+    value = f"{text}\n{before}" if quoted else before
+    return Line(number, value, comment.strip(), qualifiers[1] if qualifiers else "")
+
+
+def read_stanzas(path: str, skip: Skip) -> Iterator[Stanza]:
+    """Yield (kind, line number, tag -> its lines, escapes kept), first the header with the kind "".
+
+    Skipped: tag (no TAG: VALUE), too_long (what goes beyond MAX_STANZA).
+    """
+    kind, start, tags, size = "", 1, {}, 0
+    begun, held = 0, []
+    for number, text in read_lines(path, skip):
+        begun = begun if held else number
+        size += len(text) + 64
+        if size > MAX_STANZA and not text.startswith("["):
+            skip(f"{path}:{number}", "too_long", f"a stanza of over {MAX_STANZA:,} characters")
+            held = []
+            continue
+        held.append(text.strip())
+        if (len(held[-1]) - len(held[-1].rstrip("\\"))) % 2:
+            held[-1] = held[-1][:-1]
+            continue
+        text, held = "".join(held), []
+        tag, colon, value = text.partition(":")
+        if text.startswith("[") and (name := text.partition("!")[0].rstrip()).endswith("]"):
+            yield kind, start, tags
+            kind, start, tags, size = name[1:-1] or "?", begun, {}, 0
+        elif colon and tag and " " not in tag and tag[0] != "!":
+            tags.setdefault(tag, []).append(_line(begun, value))
+        elif text and text[0] != "!":
+            skip(f"{path}:{begun}", "tag", f"expected TAG: VALUE, found {text[:80]!r}")
+    if held:
+        skip(f"{path}:{begun}", "tag", "the file ends within a line that goes on")
+    yield kind, start, tags
+
+
+class Term(NamedTuple):
+    """A term that is in force. Lines are those of its own tags."""
+
+    line: int
+    node: Node
+    is_a: list[Line]
+    relationships: list[Line]
+    definition: Line | None
+
+
+def key_of(text: str) -> str:
+    """Return the CURIE of the first word, as `curie` writes it, or of a page of identifiers.org; "" where none is."""
+    word = _unescape(text.split(maxsplit=1)[0] if text.strip() else "")
+    authority, colon, number = _PAGE.sub(r"\1:", _RELEASE.sub("", word)).partition(":")
+    return curie(authority, number) if authority and colon and number else ""
+
+
+def _same(key: str, xref: Line) -> bool:
+    """Whether the xref is to the same entity; Mondo says so of each."""
+    equivalent = not key.startswith("MONDO:") or not xref.qualifiers or "MONDO:equivalentTo" in xref.qualifiers
+    return equivalent and not NO_ENTITY.match(xref.value.upper())
+
+
+def _exact(synonym: Line) -> str:
+    """Return the synonym's text, "" where it is not exact or an abbreviation, which often has several meanings."""
+    text, _, rest = synonym.value.partition("\n")
+    scope = rest.partition("[")[0].upper().split()
+    return " ".join(_unescape(text).split()) if scope[:1] == ["EXACT"] and ABBREVIATIONS.isdisjoint(scope) else ""
+
+
+def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
+    """Yield the release that the file states, then its terms, types by TYPES. Skipped: term (no id or no name).
+
+    Obsolete terms are left out. InputError for a file without terms.
+    """
+    found = False
+    for kind, line, tags in read_stanzas(path, skip):
+        if kind == "":
+            yield next((line.value for name in ("data-version", "date") for line in tags.get(name, [])), "")
+        if kind != "Term":
+            continue
+        if any(flag.value == "true" for flag in tags.get("is_obsolete", [])):
+            continue
+        key = key_of(tags["id"][0].value) if "id" in tags else ""
+        name = " ".join(_unescape(tags["name"][0].value).split()) if "name" in tags else ""
+        if not key or not name:
+            skip(f"{path}:{line}", "term", "a term needs an id with an authority and a name")
+            continue
+        exact = map(_exact, tags.get("synonym", []))
+        same = [other for other in tags.get("xref", []) if _same(key, other)]
+        xrefs = [key_of(other.value) for other in tags.get("alt_id", []) + same]
+        found = True
+        rare = not RARE_SUBSETS.isdisjoint(subset.value for subset in tags.get("subset", [])) or None
+        authority = key.partition(":")[0]
+        node = Node(
+            *(key, name, TYPES.get(authority, authority.lower())),
+            tuple(dict.fromkeys(text for text in exact if text and text != name)),
+            tuple(dict.fromkeys(other for other in xrefs if other and other != key)),
+            rare,
+        )
+        yield Term(line, node, tags.get("is_a", []), tags.get("relationship", []), (tags.get("def") or [None])[0])
+    if not found:
+        raise InputError(f"{path}: expected an OBO file, found no [Term] that is in force")
+
+
+def read_obo(path: str, skip: Skip) -> Iterator[Node | Fact]:
+    """Yield the terms of a disease ontology, subtype_of from is_a, its relationships and its definitions' phrases.
+
+    Skipped: reference (is_a or a relationship without a term), and what `read_terms` skips.
+    """
+    file, version, defined, named, phrased = PurePath(path).name, "", set(), {}, {}
+    for term in read_terms(path, skip):
+        if isinstance(term, str):
+            version = term
+            continue
+        key = term.node.key
+        if not defined:
+            origin = Origin(NAMES.get(key.partition(":")[0], file), file, version, "obo")
+        defined.add(key)
+        yield term.node
+        stated = [("subtype_of", line, line.value) for line in term.is_a]
+        for line in term.relationships:
+            name, _, other = line.value.partition(" ")
+            stated.append((RELATIONSHIPS.get(name, name), line, other))
+        for relation, line, value in stated:
+            if other := key_of(value):
+                named.setdefault(other, " ".join(_unescape(line.comment).split()))
+                yield Fact(key, relation, other, origin, line.number)
+            else:
+                skip(f"{path}:{line.number}", "reference", f"expected {relation} and a term, found {line.value[:80]!r}")
+        if term.definition and key.startswith("DOID:"):
+            for fact, node in _phrases(key, term.definition, origin._replace(extractor="definition")):
+                if node.key not in phrased:
+                    yield node
+                if phrased.setdefault(node.key, node.type) == node.type:  # one name, one meaning: the first
+                    yield fact
+    for key, name in named.items():
+        if name and key not in defined:
+            authority = key.partition(":")[0]
+            yield Node(key, name, TYPES.get(authority, authority.lower()))
+
+
+_SENTENCE = re.compile(r"(?<=[.;]) (?=[A-Z])")
+_MARK = re.compile(r"\b(has[_ ]symptom|located_in|has_material_basis_in|results_in|transmitted_by|derives_from) ")
+_GENE = re.compile(r"\bmutations? (?:in|of) (?:the )?([A-Z][A-Z0-9]{1,9}(?:orf\d{1,3})?) gene\b")
+_LAST_WORDS = {"and", "or", "which", "that", "is", "are", "the", "also"}  # with which the next phrase is joined on
+# Words after which an object is no plain name, endings of an adjective whose noun is cut off
+_NO_NAME = {"a", "an", "and", "or", "in", "on", "at", "by", "from", "to", "with", "that", "which", "due", "caused"}
+_NO_NAME |= {"resulting", "along", "including", "located"}
+_ADJECTIVE = ("ar", "ous", "al", "ed", "ing", "ic", "ary")
+
+
+def _phrases(key: str, definition: Line, origin: Origin) -> Iterator[tuple[Fact, Node]]:
+    """Yield what a definition's machine phrases state, where their object is one to four plain words or a gene.
+
+    has_material_basis_in is a cause in infections alone; elsewhere it names mutations and cells of origin.
+    """
+    text = " ".join(_unescape(definition.value.partition("\n")[0]).split())
+    for sentence in _SENTENCE.split(text):
+        stated = {}
+        _, *parts = _MARK.split(sentence)
+        for mark, rest in zip(parts[::2], parts[1::2], strict=True):
+            words = re.split(r"[,.;:(]", rest.replace('"', ""), maxsplit=1)[0].removeprefix("the ").split()
+            while words and words[-1].lower() in _LAST_WORDS:
+                words.pop()
+            plain = 0 < len(words) <= 4 and _NO_NAME.isdisjoint(word.lower() for word in words)
+            plain = plain and not (len(words) == 1 and words[0].endswith(_ADJECTIVE))
+            if mark == "has_material_basis_in":
+                stated |= dict.fromkeys(("associated_gene", "gene", gene) for gene in _GENE.findall(rest))
+                if plain and "infect" in text:
+                    stated["caused_by", "mechanism", " ".join(words)] = None
+            elif plain and mark == "located_in" and "of" not in words:
+                stated["located_in", "anatomy", " ".join(words)] = None
+            elif plain and mark in ("has_symptom", "has symptom"):
+                stated["has_symptom", "symptom", " ".join(words)] = None
+        for relation, node_type, name in stated:
+            if not (key_of_name := name_key(name)):
+                continue
+            node = Node(curie("NAME", key_of_name), name, node_type)
+            yield Fact(key, relation, node.key, origin, definition.number, -1, False, 0.8, sentence), node

@@ -1,0 +1,177 @@
+"""What a page is about: the entity's type, names, identifiers elsewhere, and whether it is rare.
+
+A type is, first of all, what a particular infobox says (drug, symptom, test, gene, anatomy), then symptoms' categories,
+then the infobox of diseases, then other categories, then the noun by which the lead or the title calls it, then the
+caller's gazetteer. Left out: facts about the entity (extraction.py).
+"""
+
+import re
+from collections.abc import Callable
+from itertools import islice
+from typing import NamedTuple
+
+from fleming.sources.facts import Node, curie
+from fleming.sources.wikipedia.pages import Page
+from fleming.sources.wikipedia.wikitext import LONGEST, Article, Sentence, read_article
+from fleming.text import name_key
+
+Known = Callable[[str], tuple[str, str] | None]
+"""known(name) -> (key, type) of the entity that other sources have under this name."""
+
+_BOXES = {
+    r"drugbox|infobox drug$|infobox medication": "drug",
+    r"infobox drug class": "drug_class",
+    r"infobox symptom": "symptom",
+    r"infobox (?:diagnostic|medical test)": "test",
+    r"infobox (?:gene|protein|nonhuman protein)|pbb\b": "gene",
+    r"infobox (?:anatomy|bone|muscle|artery|vein|nerve|brain|embryology)": "anatomy",
+}
+_CONDITION = re.compile(r"infobox (?:medical )?(?:condition|disease)")
+_CATEGORIES = {
+    r"genes on human chromosome": "gene",
+    r"medical tests|blood tests|medical imaging|radiography|diagnostic \w+$|medical diagnosis": "test",
+    r"drugs|antibiotics|inhibitors$|agonists$|antagonists$|blockers$|essential medicines": "drug",
+    r"diseases?$|disorders$|syndromes|cancers?$|infections$|neoplasms|deficiencies$|^diseases|^disorders": "disease",
+    r"inborn errors|dystrophies$|dysplasias?$|poisoning$|^rare diseases|^syndromes|genodermatoses": "disease",
+    r"anatomy$|^organs|^bones of|^muscles of|^human \w+ system$": "anatomy",
+}
+_SYMPTOM = re.compile(r"^symptoms\b|\bsymptoms and signs")
+_NO_CATEGORY = re.compile(
+    r"\b(?:people|deaths|films?|novels|albums|songs|organi[sz]ations|hospitals|journals|books|companies|researchers|"
+    r"history of|stubs|awareness|activists|physicians|culture|fictional|by country|lists? of|drug policy|crime)\b"
+)
+_NOUNS = {
+    r"(?:disease|disorder|syndrome|condition|infection|cancer|tumou?r|deficiency|dystrophy|dysplasia|malformation|anomaly"
+    r"|illness|neuropathy|myopathy|error of metabolism|neoplasm|abnormality|immunodeficiency)s?": "disease",
+    r"(?:medication|drug|medicine|antibiotic|antiviral|antidepressant|antipsychotic|chemotherapy agent)": "drug",
+}
+DEFINED = re.compile(
+    r"\b(?:is|are|was|refers to|describes|denotes)\s+(?:(?:an?|the|one of the|any|several|some|group of)\s+)*"
+    r"([^,;:()]*?)(?=[,;:()]|\.?$|\b(?:characteri[sz]ed|caused|that|which|in which|with|where|due|resulting|affecting"
+    r"|associated|involving|marked|defined|because|and is|used|occurring|seen|found|known|first|for|from|who"
+    r"|named|usually)\b)"
+)
+_RARE = re.compile(r"\b(?:ultra-?)?rare\b")
+NEGATED = re.compile(
+    r"\b(?:not?|without|unlike|absen(?:t|ce)|lack(?:s|ing)?|never|neither|nor|rather than|except|exclud\w+|rules? out"
+    r"|cannot|free of|in contrast|misdiagnosed|mistaken|confused|differs?|distinct from|unrelated"
+    r"|avoid\w*|ineffective|formerly)\b"
+    r"|n't\b",
+    re.IGNORECASE,
+)
+_ALSO = re.compile(
+    r"\b(?:also|sometimes|otherwise|or)\s+(?:called|known as|referred to as|termed)\s+"
+    r"(.{2,300}?)(?:\)|;|\.$|,?\s+(?:is|are|was)\b|,\s+(?:which|that|an?)\b)"
+)
+_NAME = re.compile(
+    r"\b(?:disease|syndrome|disorder|deficiency|dystrophy|dysplasia|anomaly|fever|type \w+"
+    r"|\w+(?:osis|itis|emia|uria|pathy))$"
+)
+_IDS = {
+    "omim": ("OMIM", r"\d{6}"),
+    "meshid": ("MESH", r"[CD]\d{6,9}"),
+    "mesh": ("MESH", r"[CD]\d{6,9}"),
+    "orphanet": ("ORPHA", r"\d{1,6}"),
+    "doid": ("DOID", r"\d{1,7}"),
+    "umls": ("UMLS", r"C\d{7}"),
+    "drugbank": ("DRUGBANK", r"DB\d{5}"),
+    "entrezgene": ("NCBIGENE", r"\d{1,9}"),
+    "hgncid": ("HGNC", r"\d{1,6}"),
+}
+
+
+class Reading(NamedTuple):
+    """A page, read."""
+
+    page: Page
+    article: Article
+    type: str
+    """As of Node; "" for a page that is not medical."""
+    names: tuple[str, ...]
+    """Synonyms: bold in the lead, "also called", the infobox's."""
+    rare: bool | None
+    lead: list[Sentence]
+
+    @property
+    def name(self) -> str:
+        """The title without what tells it from others of its name: "Thrush (infection)"."""
+        return re.sub(r"\s+\([^()]*\)$", "", self.page.title)
+
+
+def page_key(title: str) -> str:
+    """Return the node's key of the page with this title."""
+    return curie("Wikipedia", title.replace(" ", "_"))
+
+
+def read_page(page: Page, known: Known) -> Reading:
+    """Return what the page is about."""
+    article = read_article(page.text)
+    lead = [s for s in islice(article.sentences(*article.headings[0][:2]), 30) if len(s.text) <= LONGEST]
+    kind = re.sub(r"\s+", " ", match.group(1)) if lead and (match := DEFINED.search(lead[0].text)) else ""
+    categories = [c.lower() for c in (*page.categories, *article.categories)]
+    categories = [c for c in categories if not _NO_CATEGORY.search(c)]
+    reading = Reading(page, article, _type(page.title, article, categories, kind, known), (), None, lead)
+    if not reading.type:
+        return reading
+    names = [*article.bold, *_also(lead[0].text if lead else "")]
+    for field in article.fields:
+        if field.name in ("synonyms", "synonym", "tradename") and "box" in field.template:
+            names += re.split(
+                r"[,;\n]", re.sub(r"\([^()]*\)", "", article.values[field.start : field.end].replace("\0", ""))
+            )
+    names = [" ".join(name.split()).strip(" .\"'“”,") for name in names]
+    names = [n for n in names if 3 < len(n) <= 80 and not (n.isupper() and len(n) < 6) and n.lower() != "others"]
+    unique = {name_key(n): n for n in reversed(names)}
+    unique.pop(name_key(reading.name), None)
+    frequency = " ".join(article.values[f.start : f.end] for f in article.fields if f.name == "frequency").lower()
+    said = [*(c for c in categories if "rare disease" in c), frequency, kind.lower()]
+    rare = any(_RARE.search(text) and not NEGATED.search(text) for text in said)
+    return reading._replace(names=tuple(reversed(unique.values())), rare=True if rare else None)
+
+
+def _also(text: str) -> list[str]:
+    """Return the names in "X, also called A or B, is ..."; of a list only where all end as names."""
+    text = re.sub(r":\d[\d,–-]*|[\"“”]|\([^()]{0,20}\)", "", text)
+    match = _ALSO.search(text)
+    if not match or re.search(r"\b(?:is|are|was)\b", text[: match.start()]):
+        return []
+    found = []
+    for part in re.split(r",?\s+or\s+(?:also\s+|sometimes\s+)?", match.group(1)):
+        pieces = [piece for piece in re.split(r"\s*,\s*(?:and\s+)?|\s+and\s+", part) if piece.strip()]
+        if len(pieces) == 1 or all(_NAME.search(piece) for piece in pieces):
+            found += pieces
+    found = [re.sub(r"^(?:an?|the)\s+", "", piece.strip()) for piece in found]
+    return [piece for piece in found if not re.match(r"(?:by|after|in|as|called|known|simply)\b", piece)]
+
+
+def _type(title: str, article: Article, categories: list[str], kind: str, known: Known) -> str:
+    if title.startswith(("List of", "Lists of")):
+        return ""
+    for template in article.templates:
+        for pattern, found in _BOXES.items():
+            if re.match(pattern, template):
+                return found
+    if any(_SYMPTOM.search(category) for category in categories):
+        return "symptom"
+    if any(_CONDITION.match(template) for template in article.templates):
+        return "disease"
+    for category in categories:
+        for pattern, found in _CATEGORIES.items():
+            if re.search(pattern, category):
+                return found
+    for text in (kind, title):
+        for pattern, found in _NOUNS.items():
+            if re.search(rf"\b{pattern}\s*(?:(?:of|in)\b.*)?$", text, re.IGNORECASE):
+                return found
+    return (known(title) or ("", ""))[1]
+
+
+def page_node(reading: Reading) -> Node:
+    """Return the node of the page's entity. An identifier counts where its field holds just one: several are parts."""
+    found = {}
+    for field in reading.article.fields:
+        authority, pattern = _IDS.get(field.name, ("", ""))
+        ids = re.findall(rf"\b{pattern}\b", reading.page.text[field.start : field.end]) if authority else []
+        if len(ids) == 1:
+            found[curie(authority, ids[0])] = True
+    return Node(page_key(reading.page.title), reading.name, reading.type, reading.names, tuple(found), reading.rare)

@@ -1,0 +1,308 @@
+"""What a page says: facts by rules over the infobox, the sections' links and the lead's sentences.
+
+A link's target has the type that its own page says, else that of the caller's gazetteer, else (only where the link is
+all of an infobox's item) the type that the field is for. Where it does not fit the relation there is no fact, nor where
+the sentence or the item negates. Plain names count only where the gazetteer or a page's title has them. Text is data:
+nothing in a page is obeyed. Left out: anything that needs a model; it goes in as one more extractor.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from fleming.sources.facts import Fact, Node, Origin, curie
+from fleming.sources.wikipedia.entities import DEFINED, NEGATED, Known, Reading, page_key
+from fleming.sources.wikipedia.wikitext import LONGEST, Article, Field, Link, Sentence
+from fleming.text import name_key
+
+SYMPTOMS = {"symptom": "has_symptom", "finding": "has_finding", "lab": "has_lab"}
+CAUSES = {"mechanism": "caused_by", "gene": "associated_gene"}
+ADVERSE = dict.fromkeys(("adverse_effect", "symptom", "finding", "lab"), "has_adverse_effect")
+# A step is a relation, or "^" and the relation where the page is its tail.
+# type of the page -> field of its infobox -> type of what stands there -> step; the first type is the field's own
+FIELDS = {
+    "disease": {
+        "symptoms": SYMPTOMS,
+        "causes": CAUSES,
+        "risks": {"exposure": "^risk_factor_of"},
+        "diagnosis": {"test": "diagnosed_by"},
+        "differential": {"disease": "has_differential"},
+        "treatment": {"treatment": "managed_by", "drug": "treated_by"},
+        "medication": {"drug": "treated_by"},
+    },
+    "drug": {"class": {"drug_class": "in_class"}},
+}
+# type of the page -> words of a heading -> as above; the innermost heading that has such words decides
+SECTIONS = {
+    "disease": {
+        r"symptoms?|presentation|clinical features": SYMPTOMS,
+        r"adverse|side effects": {},
+        r"treatments?|management|therapy|medications?": {"drug": "treated_by"},
+        r"diagnosis|diagnostics": {"test": "diagnosed_by"},
+        r"risk factors": {"exposure": "^risk_factor_of"},
+        r"genetics": {"gene": "associated_gene"},
+        r"causes?|etiology|pathophysiology|mechanism": CAUSES,
+    },
+    "drug": {
+        r"adverse|side effects": ADVERSE,
+        r"contraindications?": dict.fromkeys(("disease", "condition"), "contraindicated_in"),
+        r"interactions": {"drug": "interacts_with"},
+        r"mechanism": {"action": "has_mechanism", "gene": "targets"},
+        r"medical uses?|indications": {"disease": "^treated_by"},
+    },
+}
+CONFIDENCE = {"infobox": 0.9, "lead": 0.8, "section": 0.6}
+
+_KIND_OF = re.compile(r"^(.*?)\b(?:sub)?(?:form|type|variant|variety|set)s?\s+of\s+(.+)$")
+_MODES = {
+    "autosomal dominant": ("HP:0000006", "Autosomal dominant inheritance"),
+    "autosomal recessive": ("HP:0000007", "Autosomal recessive inheritance"),
+    "x-linked recessive": ("HP:0001419", "X-linked recessive inheritance"),
+    "x-linked dominant": ("HP:0001423", "X-linked dominant inheritance"),
+    "x-linked": ("HP:0001417", "X-linked inheritance"),
+    "y-linked": ("HP:0001450", "Y-linked inheritance"),
+}
+_MODE = re.compile(rf"\b(?:{'|'.join(_MODES)})\b", re.IGNORECASE)
+_INHERITED = re.compile(
+    r"\b(?:inherited|transmitted|passed on)\s+(?:\w+\s+)?(?:in|as|through|with|by)\s+(?:an?\s+)?([\w -]{0,60})|"
+    r"([\w -]{0,60})\s(?:inheritance|(?:pattern|mode) of inheritance)",
+    re.IGNORECASE,
+)
+_SYMBOL = r"([A-Z][A-Z0-9]{1,7}(?:orf\d+)?(?:-?[A-Z0-9]{1,3})?)"
+_GENE = re.compile(
+    rf"\b(?:[Mm]utations?|defects?|variants?|deletions?|deficiency)\s+(?:\w+\s+)?(?:in|of)\s+(?:(?:the|a|human)\s+)*"
+    rf"(?:{_SYMBOL}(?=\s+gene\b)|genes?\s+(?:called\s+|encoding\s+)?{_SYMBOL}(?![\w-]))"
+)
+_CAUSAL = re.compile(r"\b(?:caused|due to|results? (?:in|from)|responsible|arises?|associated with|linked to)\b")
+_ITEM_END = re.compile(r"[\n,;•·]|\b(?:and|or)\b")
+_OFTEN = r"(?:may |can |often |usually |typically |primarily |mainly |clinically |commonly )*"
+_FEATURES = re.compile(
+    rf"\b(?:characteri[sz]ed {_OFTEN}by|(?:symptoms|signs|features|manifestations|findings) {_OFTEN}(?:include|are)"
+    rf"|(?:presents?|manifests?) {_OFTEN}(?:with|as)|consisting of|consists of)\s+([^.;:]{{3,400}})",
+    re.IGNORECASE,
+)
+_USED = re.compile(
+    r"\bused (?:primarily |mainly |in the treatment of |to treat |for the treatment of )+([^.;:]{3,300})"
+)
+_SEPARATOR = re.compile(
+    r"\s*(?:,|;|\band/or\b|\band\b|\bor\b|\bas well as\b|\balong with\b|\bsuch as\b|\bincluding\b)\s*"
+)
+_TAIL = re.compile(
+    r"\s+(?:caused by|due to|resulting from|that|which|leading to|secondary to)\b.*|\s*\([^()]*(?:\)|$)", re.DOTALL
+)
+_SHARED = re.compile(r"\b(?:of|in|on|to)\b")  # "weakness and paralysis of the eye": of what is the weakness?
+_MODIFIER = re.compile(
+    r"^(?:an?|the|progressive|severe|mild|moderate|chronic|acute|recurrent|episodic|persistent|marked|profound|frequent"
+    r"|variable|slowly|sudden|intense|typically|often|usually|mostly|sometimes|early|primarily|mainly"
+    r"|(?:signs|symptoms) of)\s+",
+    re.IGNORECASE,
+)
+_SUBJECT = (
+    r"(?:it|this|these|the (?:disease|disorder|condition|syndrome|illness)|mutations|most cases"
+    r"|(?:common |typical |other |the )?(?:clinical )?(?:signs|symptoms|features)(?: and (?:signs|symptoms))?)\b"
+)
+
+
+class Linker:
+    """What links and names lead to, as the pages read so far and the caller's gazetteer say."""
+
+    def __init__(self, known: Known):
+        self.known = known
+        self.pages: dict[str, tuple[str, str]] = {}
+        """title asked for -> (the page's title, its type or "")"""
+        self.fields: dict[str, str] = {}
+        """key of a page that says no type -> the type of the first field that named it"""
+        self._names: dict[str, str | None] = {}  # name_key -> title, None where two pages have the name
+        self._labels: dict[
+            str, tuple[str | None, str, bool]
+        ] = {}  # name_key -> target, a page that says so, others too
+
+    def read(self, reading: Reading) -> None:
+        """Learn a medical page's names, and the labels under which it links to others."""
+        for name in (reading.name, *reading.names):
+            if self._names.setdefault(name_key(name), reading.page.title) != reading.page.title:
+                self._names[name_key(name)] = None
+        for link in reading.article.links:
+            target, page, others = self._labels.get(
+                key := name_key(link.label), (link.target, reading.page.title, False)
+            )
+            self._labels[key] = target if target == link.target else None, page, others or page != reading.page.title
+
+    def name(self, name: str, types: Iterable[str]) -> tuple[str, str] | None:
+        """Return (key, type) for a plain name that the gazetteer, a page, or two pages' labels for one target have."""
+        found = self.known(name)
+        if found is None or found[1] not in types:
+            target, _, others = self._labels.get(key := name_key(name), (None, "", False))
+            title, kind = self.pages.get(self._names.get(key) or (target if others else "") or "", ("", ""))
+            found = page_key(title), kind
+        return found if found[1] in types else None
+
+    def link(self, link: Link, types: Iterable[str], field_type: str = "") -> tuple[str, str] | None:
+        """Return (key, type) of a link's target where one of the types fits it; `field_type` where nothing is known."""
+        title, kind = self.pages.get(link.target, (link.target, ""))
+        if kind in types:
+            return page_key(title), kind
+        for name in (title, link.label):
+            if (found := self.known(name)) and found[1] in types:
+                return found
+        if field_type and not kind and self.fields.setdefault(page_key(title), field_type) in types:
+            return page_key(title), self.fields[page_key(title)]
+        return None
+
+
+Extractor = Callable[[Reading, Linker], Iterable[Node | Fact]]
+"""What reads facts from a page. One with a model behind it belongs here too: it must name its places in the page."""
+
+
+def places(reading: Reading) -> Iterator[tuple[Link, int]]:
+    """Yield each link with the worth of its place: 3 in a field with steps, 2 in such a section, 1 in the lead, else 0.
+
+    A link in an infobox comes twice.
+    """
+    for _, field in _fields(reading):
+        yield from ((link, 3) for link in reading.article.inside(field.start, field.end))
+    for start, end, headings in reading.article.headings:
+        worth = 1 if not headings else 2 if _section_steps(reading.type, headings) else 0
+        yield from ((link, worth) for link in reading.article.inside(start, end))
+
+
+def _fields(reading: Reading) -> Iterator[tuple[dict[str, str], Field]]:
+    for field in reading.article.fields:
+        if "box" in field.template and (steps := FIELDS.get(reading.type, {}).get(field.name)):
+            yield steps, field
+
+
+def _items(article: Article, field: Field) -> Iterator[tuple[int, int]]:
+    """Yield where the items of a field's list begin and end."""
+    begin, links, passed = field.start, article.inside(field.start, field.end), 0
+    for match in _ITEM_END.finditer(article.values, field.start, field.end):
+        while passed < len(links) and links[passed].end <= match.start():
+            passed += 1
+        if passed == len(links) or match.start() < links[passed].start:  # else a comma of a link's label
+            yield begin, match.start()
+            begin = match.end()
+    yield begin, field.end
+
+
+def _section_steps(kind: str, headings: tuple[str, ...]) -> dict[str, str]:
+    for heading in reversed(headings):
+        for pattern, found in SECTIONS.get(kind, {}).items():
+            if re.search(rf"\b(?:{pattern})\b", heading):
+                return found
+    return {}
+
+
+def _fact(reading: Reading, extractor: str, step: str, other: str, span: tuple[int, int], note: str) -> Iterator[Fact]:
+    page = page_key(reading.page.title)
+    if page == other:
+        return
+    head, tail = (other, page) if step.startswith("^") else (page, other)
+    origin = Origin("Wikipedia", reading.page.title, str(reading.page.revision or ""), extractor)
+    note = " ".join(note.replace("\0", "").split())[:1000]
+    yield Fact(head, step.removeprefix("^"), tail, origin, *span, confidence=CONFIDENCE[extractor], note=note)
+
+
+def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
+    """Yield what the infobox's fields say, item by item."""
+    article = reading.article
+    for steps, field in _fields(reading):
+        for begin, end in _items(article, field):
+            text = article.values[begin:end].replace("\0", "")
+            plain = re.sub(r"\([^()]*\)", "", text).strip(" .,;•·\n\t")
+            if not plain or NEGATED.search(text):
+                continue
+            links = article.inside(begin, end)
+            for link in links:
+                whole = next(iter(steps)) if link.label == plain else ""
+                if found := linker.link(link, steps, whole):
+                    if found[0] in linker.fields:
+                        yield Node(found[0], found[0].partition(":")[2].replace("_", " "), found[1])
+                    yield from _fact(reading, "infobox", steps[found[1]], found[0], link[2:], text)
+            if not links and (found := linker.name(plain, steps)):
+                yield from _fact(reading, "infobox", steps[found[1]], found[0], (begin, end), text)
+
+
+def section_facts(reading: Reading, linker: Linker) -> Iterator[Fact]:
+    """Yield what links say by the section in which they stand, where their own page or the gazetteer types them."""
+    for start, end, headings in reading.article.headings:
+        if not (steps := _section_steps(reading.type, headings)):
+            continue
+        for sentence in reading.article.sentences(start, end):
+            links = reading.article.inside(sentence.places[0], sentence.places[-1] + 1)
+            if not links or len(sentence.text) > LONGEST or NEGATED.search(sentence.text):
+                continue
+            for link in links:
+                if found := linker.link(link, steps):
+                    yield from _fact(reading, "section", steps[found[1]], found[0], link[2:], sentence.text)
+
+
+def lead_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
+    """Yield what the lead says in one of a few exact forms, names by `Linker.name` or as a gene's symbol."""
+    names = [re.escape(name) for name in (reading.name, *reading.names)]
+    about = re.compile(rf"(?:{'|'.join(names)}|{_SUBJECT})", re.IGNORECASE)
+    for number, sentence in enumerate(reading.lead):
+        if NEGATED.search(sentence.text) or not (number == 0 or about.match(sentence.text)):
+            continue
+        said: dict[tuple[str, str], tuple[int, int]] = {}
+        for step, key, span in _said(reading.type, sentence, linker, number == 0):
+            said.setdefault((step, key), span)
+        for (step, key), span in said.items():
+            if key.startswith(("HGNC.SYMBOL:", "HP:")) and step in ("associated_gene", "inherited_as"):
+                name = dict(_MODES.values()).get(key) or key.partition(":")[2]
+                yield Node(key, name, "gene" if step == "associated_gene" else "inheritance")
+            yield from _fact(reading, "lead", step, key, sentence.span(*span), sentence.text)
+
+
+def _said(kind: str, sentence: Sentence, linker: Linker, first: bool) -> Iterator[tuple[str, str, tuple[int, int]]]:
+    text = sentence.text
+    if kind == "drug":
+        for match in _USED.finditer(text):
+            for found, span in _listed(match, linker, ("disease",)):
+                yield "^treated_by", found[0], span
+    if kind != "disease":
+        return
+    if first and (match := DEFINED.search(text)):
+        for mode in _MODE.finditer(text, match.start(1), match.end(1)):
+            yield "inherited_as", _MODES[mode.group().lower()][0], mode.span()
+        place = match.start(1)
+        words = list(re.finditer(r"\S+", match.group(1)))
+        for word in words[:-1] or words:
+            start, end = place + word.start(), place + words[-1].end()
+            if len(text[start:end].split()) > 1 and (found := linker.name(text[start:end], ("disease",))):
+                yield "subtype_of", found[0], (start, end)
+                break
+    for match in _INHERITED.finditer(text):
+        for mode in _MODE.finditer(text, *match.span()):
+            yield "inherited_as", _MODES[mode.group().lower()][0], mode.span()
+    if _CAUSAL.search(text):
+        for match in _GENE.finditer(text):
+            group = match.lastindex
+            found = linker.name(match.group(group), ("gene",)) or (curie("hgnc.symbol", match.group(group)), "gene")
+            yield "associated_gene", found[0], match.span(group)
+    for match in _FEATURES.finditer(text):
+        for found, span in _listed(match, linker, SYMPTOMS):
+            yield SYMPTOMS[found[1]], found[0], span
+
+
+def _listed(
+    match: re.Match[str], linker: Linker, types: Iterable[str]
+) -> Iterator[tuple[tuple[str, str], tuple[int, int]]]:
+    """Yield the items of the list in group 1 that have a name of one of the types, with their places."""
+    place, text = match.start(1), match.group(1)
+    cuts = [(m.start(), m.end(), m.group().strip()) for m in _SEPARATOR.finditer(text)]
+    pending = None
+    for start, (end, _, word) in zip([0, *(cut[1] for cut in cuts)], [*cuts, (len(text), 0, "")], strict=True):
+        item, found = _TAIL.sub("", text[start:end]), None
+        while item and not _MODIFIER.fullmatch(item + " ") and not (found := linker.name(item, types)):
+            shorter = _MODIFIER.sub("", item, count=1)
+            if shorter == item:
+                break
+            start, item = start + len(item) - len(shorter), shorter
+        if pending and (found or not _SHARED.search(text[start:end])):
+            yield pending
+        pending = (found, (place + start, place + start + len(item))) if found else None
+        if pending and word not in ("and", "or", "and/or"):
+            yield pending
+            pending = None
+
+
+EXTRACTORS: tuple[Extractor, ...] = (infobox_facts, section_facts, lead_facts)

@@ -1,0 +1,73 @@
+"""A voter, grader or teacher from a local model folder, behind the one method that all of them have: `complete`.
+
+Left out: models behind a network.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from fleming.prompt import response_text
+from fleming.teachers.remembered import Messages
+from fleming.training.run import input_hashes
+from model import Sampler, SamplingParams, load_model
+from model.errors import InputError
+
+
+class LocalModel:
+    """Answers of a model folder; the noise of each is fixed by the seed and the conversation, not by its neighbours.
+
+    name: the folder's own name, a hash of its files, and what else the answers depend on.
+    too_long: how many conversations so far left the context no room for an answer; theirs are empty texts.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        chat_format: str | None = None,
+        max_new_tokens: int = 1024,
+        temperature: float = 0.8,
+        seed: int = 0,
+        max_num_seqs: int = 64,
+        device: str | torch.device = "cpu",
+    ):
+        """Load the folder, in bfloat16 on CUDA and float32 elsewhere.
+
+        Raises InputError as `load_model` does, and where an answer of `max_new_tokens` leaves the context no prompt.
+        """
+        device = torch.device(device)
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        transformer, self.tokenizer = load_model(folder, dtype=dtype, device=device, chat_format=chat_format)
+        context = transformer.cfg.max_position_embeddings
+        if max_new_tokens >= context:
+            raise InputError(f"{folder}: answers of {max_new_tokens} tokens leave a context of {context} no prompt")
+        self.params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+        self.sampler = Sampler(transformer, self.tokenizer, max_num_seqs)
+        self.too_long = 0
+        files = json.dumps(input_hashes({"model": Path(folder)}), sort_keys=True)
+        self.name = (
+            f"{Path(folder).resolve().name} {hashlib.sha256(files.encode()).hexdigest()[:16]} "
+            f"{self.tokenizer.chat_format.name} T={temperature:g} tokens={max_new_tokens} seed={seed} {device.type}"
+        )
+
+    def complete(self, messages: Messages, n: int) -> list[str]:
+        """Return n answers to the conversation, the ids that end them left off."""
+        return self.complete_all([messages], n)[0]
+
+    def complete_all(self, conversations: Sequence[Messages], n: int) -> list[list[str]]:
+        """Return n answers to each conversation."""
+        prompts = [self.tokenizer.encode_chat(messages) for messages in conversations]
+        most = self.sampler.transformer.cfg.max_position_embeddings - self.params.max_new_tokens
+        fits = [i for i, prompt in enumerate(prompts) if len(prompt) <= most]
+        self.too_long += len(prompts) - len(fits)
+        keys = [f"complete {json.dumps(conversations[i], ensure_ascii=False)}" for i in fits]
+        params = dataclasses.replace(self.params, n=n)
+        groups = self.sampler.generate([prompts[i] for i in fits], params, keys) if fits else []
+        answers = [[""] * n for _ in prompts]
+        for i, group in zip(fits, groups, strict=True):
+            answers[i] = [response_text(sample, self.tokenizer) for sample in group]
+        return answers

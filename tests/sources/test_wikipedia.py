@@ -1,0 +1,310 @@
+"""Pages over HTTP and from folders, wikitext that means well and that does not, and what a page is about."""
+
+import json
+import time
+
+import pytest
+from support.wikipedia_server import WikiServer, error
+
+from fleming.sources.facts import Fact
+from fleming.sources.wikipedia.entities import page_node, read_page
+from fleming.sources.wikipedia.extraction import EXTRACTORS, Linker
+from fleming.sources.wikipedia.pages import CachedPages, FolderPages, MediaWikiPages, Page
+from fleming.sources.wikipedia.wikitext import read_article, title_of
+from model.errors import InputError
+
+WIKI = {
+    "Fever": "'''Fever''' is a symptom.",
+    "Pyrexia": "#REDIRECT [[Fever]]",
+    "Hyperpyrexia": "#REDIRECT [[Fever#Hyperpyrexia]]",
+    "Round": "#REDIRECT [[Round2]]",
+    "Round2": "#REDIRECT [[Round]]",
+    "Malaria": "'''Malaria''' is an infectious disease.",
+}
+CATEGORIES = {"Fever": ["Symptoms and signs", "Body temperature"], "Malaria": ["Malaria", "Tropical diseases"]}
+
+
+def source(server, **settings):
+    waits = []
+    pages = MediaWikiPages(server.url, **{"interval": 0.0, "sleep": waits.append, "timeout": 5.0, **settings})
+    return pages, waits
+
+
+@pytest.mark.parametrize(("split", "compress"), [(False, True), (True, False)])
+def test_each_title_gets_its_page_through_normalisation_redirects_and_continuation(split, compress):
+    titles = ["malaria", "Pyrexia", "Fever", "Hyperpyrexia", "No such page", "Round", "a|b", ""]
+    with WikiServer(WIKI, CATEGORIES, split, compress) as server:
+        pages, _ = source(server, contact="https://example.org/us")
+        found = pages.fetch(titles)
+        assert pages.requests == 1 + split
+        assert server.requests[0]["titles"] == "malaria|Pyrexia|Fever|Hyperpyrexia|No such page|Round"
+        assert server.requests[0]["maxlag"] == "5"
+        assert "example.org" in server.agents[0]
+    malaria, pyrexia, fever, section, *missing = found
+    assert [page.asked for page in found] == titles
+    assert malaria == Page("malaria", "Malaria", WIKI["Malaria"], 6, 1006, ("Malaria", "Tropical diseases"))
+    assert pyrexia == Page("Pyrexia", "Fever", WIKI["Fever"], 1, 1001, ("Symptoms and signs", "Body temperature"))
+    assert fever == pyrexia._replace(asked="Fever")
+    assert (section.title, section.section) == ("Fever", "Hyperpyrexia")
+    assert all(page.missing and not page.text for page in missing)
+
+
+def test_many_titles_go_out_fifty_at_a_time():
+    with WikiServer({f"P{i}": f"text {i}" for i in range(120)}) as server:
+        pages, _ = source(server)
+        titles = [f"P{i}" for i in range(120)]
+        assert [page.text for page in pages.fetch(titles)] == [f"text {i}" for i in range(120)]
+        assert [len(query["titles"].split("|")) for query in server.requests] == [50, 50, 20]
+
+
+def test_a_busy_server_is_asked_again_after_the_time_that_it_names():
+    faults = [
+        (200, {"Retry-After": "7"}, error("maxlag", "Waiting for db1: 9 seconds lagged", lag=9)),
+        (429, {"Retry-After": "11"}, b"slow down"),
+        (503, {}, b"<html>upstream</html>"),
+        "cut",
+    ]
+    with WikiServer(WIKI, compress=False) as server:
+        pages, waits = source(server)
+        server.faults.extend(faults)
+        assert pages.fetch(["Fever"])[0].text == WIKI["Fever"]
+        assert (pages.requests, pages.sent) == (1, 5)
+        expected = [0, 7, 11, 4, 8]  # the server's word, else 1, 2, 4, 8 seconds
+        assert all(want - 0.5 <= got <= want for got, want in zip(waits, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ((200, {}, error("badtoken", "Invalid CSRF token")), "the API refuses: badtoken: Invalid CSRF token"),
+        ((404, {}, b"nothing"), "HTTP 404 Not Found"),
+        ((200, {}, b"<html>captive portal</html>"), "not strict JSON"),
+        ((200, {}, b"[1]"), "is list; expected an object"),
+        ((200, {}, b'{"query": {"pages": {"1": {}}}}'), "not an answer in formatversion 2"),
+        ((200, {}, b'{"query": {"pages": []}, "continue": {"a": 1}}'), "expected an object of strings"),
+        ((200, {}, b'{"error": "no"}'), "the API refuses: no"),
+    ],
+)
+def test_an_answer_that_is_none_is_one_clear_line(fault, message):
+    with WikiServer(WIKI) as server:
+        pages, _ = source(server)
+        server.faults.append(fault)
+        with pytest.raises(InputError) as caught:
+            pages.fetch(["Fever"])
+        assert message in str(caught.value)
+        assert server.url in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_never_recovers_and_one_that_is_not_there_are_given_up(monkeypatch):
+    with WikiServer(WIKI) as server:
+        pages, waits = source(server)
+        server.faults.extend([(503, {"Retry-After": "99999"}, b"")] * 20)
+        with pytest.raises(InputError, match="gave up after 6 tries; the last: HTTP 503"):
+            pages.fetch(["Fever"])
+        assert max(waits) <= 120
+        with pytest.raises(InputError, match="3 requests sent, all that max_requests allows"):
+            source(server, max_requests=3)[0].fetch(["Fever"])
+    with pytest.raises(InputError, match="gave up after 6 tries; the last: URLError"):
+        source(server)[0].fetch(["Fever"])
+    for url in ("ftp://x", "https://a b"):
+        with pytest.raises(InputError, match="expected the http"):
+            MediaWikiPages(url)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_an_endless_answer_is_cut_off_before_it_fills_the_memory(monkeypatch, compress):
+    monkeypatch.setattr("fleming.sources.wikipedia.pages.MAX_ANSWER", 100_000)
+    bomb, refused = {"Bomb": "0" * 10**6}, pytest.raises(InputError, match="an answer of over")
+    with WikiServer(bomb, compress=compress) as server, refused:
+        source(server)[0].fetch(["Bomb"])
+
+
+def test_a_folder_takes_all_its_forms_and_reads_what_the_cache_wrote(tmp_path):
+    with WikiServer(WIKI, CATEGORIES) as server:
+        cache = CachedPages(source(server)[0], tmp_path / "pages.jsonl")
+        live = cache.fetch(["Fever", "Hyperpyrexia", "Nothing"])
+        cache.close()
+        again = CachedPages(source(server)[0], tmp_path / "pages.jsonl")
+        assert again.fetch(["Nothing", "Fever", "Hyperpyrexia"]) == [live[2], live[0], live[1]]
+        assert (again.requests, len(server.requests)) == (1, 1)
+        (tmp_path / "answer.json").write_text(json.dumps(server.answer(server.requests[0] | {"titles": "malaria"})))
+    (tmp_path / "Thrush_(infection).wikitext").write_text("'''Thrush''' is an infection.")
+    (tmp_path / "Candida%2Fx.txt").write_text("#redirect [[thrush (infection)#Cause|x]]")
+    leads = {"Rabies": {"summary": "Rabies is a viral disease.", "symptoms": ["gas"], "url": "x"}}
+    (tmp_path / "leads.json").write_text(json.dumps(leads))
+    folder = FolderPages(tmp_path)
+    assert folder.fetch(["Fever", "Hyperpyrexia", "Nothing"]) == live
+    assert folder.fetch(["malaria"])[0].text == WIKI["Malaria"]
+    assert folder.fetch(["Rabies"]) == [Page("Rabies", "Rabies", "Rabies is a viral disease.")]
+    moved = folder.fetch(["Candida/x"])[0]
+    assert (moved.title, moved.section, moved.asked) == ("Thrush (infection)", "Cause", "Candida/x")
+    assert folder.fetch(["Unknown"]) == [Page("Unknown", "Unknown", missing=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.jsonl", '{"pages": [{"asked": "A", "title": "A", "text": 5}]}\n', "a.jsonl: byte 0: not a page batch"),
+        ("a.jsonl", '\n{"pages": [{"asked": "A", "evil": 1}]}\n', "a.jsonl: byte 1: not a page batch"),
+        ("a.jsonl", '{"pages": 5}\n', "not a page batch"),
+        ("a.json", '{"Rabies": {"text": "x"}}', "expected pages, an API answer or leads"),
+        ("a.json", "[]", "expected an object of pages"),
+        ("a.xml", "<page/>", "no saved pages"),
+    ],
+)
+def test_a_folder_of_something_else_is_one_clear_line(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        FolderPages(tmp_path)
+
+
+K, M = 3 * 10**4, 10**6
+SOURCE = """<!-- {{Infobox drug}} -->{{Short description|x}}
+{{Infobox medical condition (new)
+| name = Fever {{small|x}}
+| Synonyms = Pyrexia, febrile response
+| symptoms = [[Headache]], swollen [[lymph node]]s<ref>{{cite|b=[[Foo]]}}</ref>, {{hlist|[[Cough]]|[[Rash|a, b]]}}
+| treatment = {{plainlist|
+* [[Aspirin]]
+* [[rest (medicine)#Uses|rest]]
+}}
+| onset = 5<br />6
+}}
+'''Fever''', or '''pyrexia''', is a&nbsp;''body'' [[temperature#x|temp]] of e.g. 38&nbsp;°C. \
+See [[File:a.png|thumb|A [[dog]].]] Then {{convert|5|m}} and {{gene|BRCA1}} by E. coli.<ref name="a/b" /> \
+<nowiki>[[Not a link]]</nowiki>
+== Signs and [[symptom]]s ==
+* one [[two]]
+{| class=x
+| [[In a table]]
+|}
+=== Children ===
+after [[three|&amp;]]
+== References ==
+{{Medical resources|OMIM=123456|MeshID=D001}} [[Category:Rare diseases|*]] [[:Category:Linked]]
+"""
+
+
+def test_an_article_says_what_the_reader_sees_and_where_it_stands():
+    article = read_article(SOURCE)
+    assert len(article.text) == len(article.values) == len(SOURCE)
+    lead = list(article.sentences(*article.headings[0][:2]))
+    assert [s.text.strip() for s in lead] == [
+        "Fever, or pyrexia, is a body temp of e.g. 38 °C.",
+        "See  Then  and BRCA1 by E. coli.",
+    ]
+    for sentence in lead:
+        for i, char in enumerate(sentence.text):
+            assert SOURCE[sentence.places[i]] in (char, "&")
+    links = [(link.target, link.label) for link in article.links]
+    assert links == [
+        *[("Headache", "Headache"), ("Lymph node", "lymph node"), ("Cough", "Cough"), ("Rash", "a, b")],
+        *[("Aspirin", "Aspirin"), ("Rest (medicine)", "rest"), ("Temperature", "temp"), ("Two", "two")],
+        *[("Three", "&"), ("Category:Linked", ":Category:Linked")],
+    ]
+    assert all(
+        SOURCE[link.start : link.start + 2] == "[[" and SOURCE[link.end - 2 : link.end] == "]]"
+        for link in article.links
+    )
+    assert [headings for _, _, headings in article.headings] == [
+        (),
+        ("signs and [[symptom]]s",),
+        ("signs and [[symptom]]s", "children"),
+        ("references",),
+    ]
+    values = {field.name: SOURCE[field.start : field.end].strip() for field in article.fields}
+    assert values["onset"] == "5<br />6"
+    assert values["omim"] == "123456"
+    assert values["synonyms"] == "Pyrexia, febrile response"
+    assert (article.categories, article.bold) == (["Rare diseases"], ["Fever", "pyrexia"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["{{" * M, "{{x|" * K + "}}" * K, "[[" * K, "{{[[" * K + "}}" * 10, "}}" * K, "{{" + "]]" * K, "|" * K],
+        *["<ref>" * K, "<ref " * K, "<!--" * K, "'" * K, "[//a" * K, "&a" * K, "<a" * K, "=" * M, "_" * K, "\0" * M],
+        *["==" + " " * M + "=", "\n{|" * K + "\n|}" * K, "{{infobox x|" + " " * M + "}}", " " * M, ":" * M],
+        *[
+            "{{infobox" + "|a =b" * K + "}}",
+            "a! A" * K,
+            "a (" * K,
+            "is a " * K,
+            "also called " * K,
+            "X, " * K + "(" * K,
+        ],
+        *["{{infobox disease|symptoms=" + "[[a]], " * K + "}}", "characterized by " * K, "mutations in the " * K],
+        *[
+            "{{infobox disease|synonyms=" + "(" * K + "}}",
+            "inherited as " * K,
+            "'''A''' " * K,
+            "{{infobox disease}}" * K,
+        ],
+    ],
+)
+def test_no_text_hangs_the_reader(text):
+    start = time.process_time()
+    reading = read_page(Page("A disease", "A disease", text), lambda name: None)
+    linker = Linker(lambda name: None)
+    linker.read(reading)
+    for extract in EXTRACTORS:
+        facts = [record for record in extract(reading, linker) if isinstance(record, Fact)]
+        assert {fact.relation for fact in facts} <= {"has_symptom"}
+    assert time.process_time() - start < 6  # a quadratic step takes far longer
+
+
+def test_what_is_opened_and_never_closed_hides_nothing_after_it():
+    article = read_article(
+        "{{Infobox drug|class=[[A]]\n[[B]] and {{nowrap|[[C]]}}\n{{Infobox symptom|x=[[D|e]\n}} [[E]]"
+    )
+    assert [link.target for link in article.links] == ["A", "B", "C", "E"]
+
+
+def test_a_title_is_what_its_link_means():
+    for link, title in {
+        "fever_ (x) #y": "Fever (x)",
+        ":Fever": "Fever",
+        " a&amp;b ": "A&b",
+        "éa": "Éa",
+        "#y": "",
+    }.items():
+        assert title_of(link) == title
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "categories", "expected"),
+    [
+        ("A", "{{Infobox medical condition (new)|name=A}}", (), "disease"),
+        ("A", "{{Infobox medical condition}}", ("Symptoms and signs: General",), "symptom"),
+        ("A", "{{Infobox medical condition}}{{Infobox drug}}", ("Symptoms and signs",), "drug"),
+        ("A", "{{Drugbox|tradename=B}}", (), "drug"),
+        ("A", "{{Infobox drug class}}", ("Antibiotics",), "drug_class"),
+        ("A", "{{infobox_diagnostic}}", (), "test"),
+        ("A", "{{Infobox gene}}", (), "gene"),
+        ("A", "{{Infobox symptom}}", (), "symptom"),
+        ("A", "{{Infobox anatomy}}", (), "anatomy"),
+        ("A", "", ("Genes on human chromosome 7",), "gene"),
+        ("A", "", ("Rare diseases",), "disease"),
+        ("A", "", ("Deaths from kidney diseases", "Films about diseases"), ""),
+        ("A", "'''A''' is a rare [[genetic disorder]] of [[bone]], seen once.", (), "disease"),
+        ("A", "'''A''' is a village in France known for its disease.", (), ""),
+        ("List of diseases", "{{Infobox medical condition}}", (), ""),
+        ("Known", "Nothing.", (), "finding"),
+    ],
+)
+def test_types_follow_the_stated_order(title, text, categories, expected):
+    known = {"Known": ("HP:1", "finding")}.get
+    assert read_page(Page(title, title, text, categories=categories), known).type == expected
+
+
+def test_a_node_has_its_names_and_only_identifiers_that_are_its_own():
+    text = (
+        "{{Infobox medical condition (new)|synonyms={{hlist|MSD|mucosulfatidosis (old)}}|frequency=Rare}}"
+        "'''Multiple sulfatase deficiency''' (also known as '''Austin disease''', and '''Mucosulfatidosis'''), is a "
+        "disease.\n{{Medical resources|OMIM=272200|MeshID=C1|Orphanet=585, 586|UMLS=C0268263|DOID={{x|1}}}}"
+    )
+    node = page_node(read_page(Page("MSD (disease)", "MSD (disease)", text), lambda name: None))
+    assert (node.key, node.name, node.type, node.rare) == ("WIKIPEDIA:MSD_(disease)", "MSD", "disease", True)
+    assert set(node.synonyms) == {"Austin disease", "Mucosulfatidosis", "Multiple sulfatase deficiency"}
+    assert node.xrefs == ("OMIM:272200", "UMLS:C0268263", "DOID:1")
