@@ -1,16 +1,16 @@
-"""Order and noise that are counted, not consumed: a key fixes them, so a resumed run has nothing to restore."""
+"""Order that is counted, not consumed: a key fixes it, so a resumed run has nothing to restore.
 
-import hashlib
+Left out: the noise itself, which the sampler's draws share (model/drawing.py).
+"""
+
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
+from model.drawing import generator
 
-def generator(*key: object) -> np.random.Generator:
-    """Return a Philox generator keyed by a hash of the parts of `key` (numbers, strings, tuples of them)."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest)))
+__all__ = ["generator", "permutation", "walk"]
 
 
 @lru_cache(maxsize=8)

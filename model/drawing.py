@@ -49,10 +49,15 @@ class SamplingParams:
                 raise InputError(f"SamplingParams.{name} is {getattr(self, name)}, out of its range")
 
 
+def generator(*key: object) -> np.random.Generator:
+    """Return a Philox generator keyed by a hash of the parts of `key` (numbers, strings, tuples of them)."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest)))
+
+
 def sample_noise(seed: int, prompt_key: int | str, sample: int, count: int) -> np.ndarray:
     """Return `count` uniforms in [0, 1), float64, fixed by (seed, prompt key, sample index) and prefix-stable."""
-    digest = hashlib.blake2b(repr((seed, prompt_key, sample)).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little"))).random(count)
+    return generator(seed, prompt_key, sample).random(count)
 
 
 def filtered_logits(logits: Tensor, params: SamplingParams) -> Tensor:
