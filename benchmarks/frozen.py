@@ -1,7 +1,7 @@
 """One hash for each file that a small run of all four scripts leaves: what must stay the same when code only moves.
 
     python benchmarks/frozen.py FOLDER [PART ...] > before.txt      and, on the other commit, > after.txt; then diff
-    parts: one two stopped demo real (default: all)
+    parts: one two stopped demo real (default: all); a part that is there already is only hashed
 
 - one, two: every stage in one process, and in two under torchrun; both RL stages, KL, two updates, both protocols
 - stopped: each training script ended by SIGTERM after a few steps, and the same command again; equal to `one`
@@ -20,8 +20,11 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file
+
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared/data"
+SHARED = (ROOT.parent / "shared/data").resolve()
 SMALL = [
     "threads=1",
     "parallel.device=cpu",
@@ -57,6 +60,7 @@ SMALL = [
     "evaluate.temperature=0.7",
     "evaluate.reshuffles=1",
 ]
+CLOCKS = ("time", "seconds", "last_command")
 TRAINING = ("train_sft.py", "train_grpo.py")
 
 
@@ -138,27 +142,30 @@ def make(part: str, folder: Path, whole: Path) -> None:
         run(scripts[0], folder, "configs/fleming_r1_7b.yaml", real_settings())
 
 
-def content(path: Path) -> bytes:
-    """What of the file must stay: all of it, but for clocks."""
-    if path.name == "metrics.jsonl":
-        records = [json.loads(line) for line in path.read_text().splitlines()]
-        return json.dumps([{k: v for k, v in r.items() if k != "time"} for r in records]).encode()
-    if path.name == "results.json":
-        record = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("last_command", "model")}
-        return json.dumps(record).encode()
-    return path.read_bytes()
+def content(path: Path, folder: Path) -> bytes:
+    """What of the file must stay: all of it, but for clocks, for where it lies, and for the order of tensors."""
+    if path.suffix == ".safetensors":
+        tensors = load_file(path)
+        return b"".join(
+            name.encode() + tensors[name].view(-1).view(torch.uint8).numpy().tobytes() for name in sorted(tensors)
+        )
+    data = path.read_bytes().replace(str(folder).encode(), b"")
+    if path.name in ("metrics.jsonl", "answers.jsonl", "results.json"):
+        lines = data.splitlines() if path.suffix == ".jsonl" else [data]
+        data = json.dumps([{k: v for k, v in json.loads(line).items() if k not in CLOCKS} for line in lines]).encode()
+    return data
 
 
 def main(folder: Path, parts: list[str]) -> None:
     for part in parts or ["one", "two", "stopped", "demo", "real"]:
-        place = folder / part
-        place.mkdir(parents=True)
-        began = time.perf_counter()
-        make(part, place, folder / "one")
+        place, began = folder / part, time.perf_counter()
+        if not place.exists():
+            place.mkdir(parents=True)
+            make(part, place, folder / "one")
         for path in sorted(place.rglob("*")):
             hidden = any(name.startswith(".") for name in path.relative_to(place).parts)
             if path.is_file() and not hidden and path.name not in ("manifest.json", "config.yaml", "state.json"):
-                print(hashlib.sha256(content(path)).hexdigest()[:16], path.relative_to(folder), flush=True)
+                print(hashlib.sha256(content(path, folder)).hexdigest()[:16], path.relative_to(folder), flush=True)
         print(f"{part}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
 
 
