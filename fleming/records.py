@@ -1,19 +1,24 @@
 """The records that every stage reads and writes: Question, Trajectory, Rollout.
 
 One JSON object a line on disk, one frozen dataclass in memory, the same field names in both. A record is checked
-once, where it is read; behind that line the code may trust it.
+once, where it is read (typed.py); behind that line the code may trust it.
 """
 
 import dataclasses
 import string
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
+from fleming.typed import from_json
 from model.errors import InputError
 
 LETTERS = string.ascii_uppercase
-DIFFICULTIES = ("easy", "moderate", "difficult")  # the paper's three grades, section 3.1
-SPLITS = ("train", "dev", "test")
+Difficulty = Literal["easy", "moderate", "difficult"]  # the paper's three grades, section 3.1
+DIFFICULTIES = get_args(Difficulty)
+Split = Literal["train", "dev", "test"]
+SPLITS = get_args(Split)
+Message = dict[str, str]
+"""{"role": system | user | assistant, "content": text}."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +35,30 @@ class Question:
     """The letter of the right option."""
     source: str = "user"
     """The data set that it comes from."""
-    split: str = "train"
+    split: Split = "train"
     """train, dev or test."""
     language: str = "en"
     """ISO 639-1 code."""
     context: str | None = None
     """Text to read before the stem (PubMedQA's abstracts), or null."""
-    difficulty: str | None = None
+    difficulty: Difficulty | None = None
     """easy, moderate, difficult, or null where nobody has graded it."""
     provenance: dict[str, Any] | None = None
     """For a synthetic question: path, masking roles and certificate. See docs/file-formats.md."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError for an empty text, options that are not 2 to 26 letters in order, or another answer."""
+        _not_empty(self, ("id", "question", "answer", "source", "language"), where)
+        letters = list(self.options)
+        if not 2 <= len(letters) <= 26:
+            raise InputError(f"{where}: options: expected 2 to 26, found {len(letters)}")
+        if letters != list(LETTERS[: len(letters)]):
+            raise InputError(f"{where}: options: expected the keys A, B, C ... in order, found {str(letters)[:80]}")
+        for letter, text in self.options.items():
+            if not text.strip():
+                raise InputError(f"{where}: option {letter}: expected a text that is not empty")
+        if self.answer not in self.options:
+            raise InputError(f"{where}: answer: expected one of {', '.join(letters)}, found {self.answer[:80]!r}")
 
 
 @dataclass(frozen=True)
@@ -50,8 +69,8 @@ class Trajectory:
     """Unique in its file."""
     question_id: str
     """The question that it answers."""
-    prompt: list[dict[str, str]]
-    """Chat messages: {"role": system | user | assistant, "content": text}."""
+    prompt: list[Message]
+    """The conversation that asks the question."""
     response: str
     """What the model should learn to write: <think> ... </think> <answer> ... </answer>."""
     teacher: str = "user"
@@ -64,6 +83,21 @@ class Trajectory:
     """Which of backtracking, path_exploration, self_correction were used, in order."""
     checks: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Each check that was made on the response, with its result."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError for an empty text or prompt, and for what is no message."""
+        _not_empty(self, ("id", "question_id", "response", "teacher", "prompt"), where)
+        for message in self.prompt:
+            if message.keys() != {"role", "content"}:
+                raise InputError(f'{where}: prompt: expected messages {{"role", "content"}}, found {str(message)[:80]}')
+            if message["role"] not in ("system", "user", "assistant"):
+                raise InputError(f"{where}: role: expected system, user or assistant, found {message['role'][:80]!r}")
+
+
+def _not_empty(record: Any, names: tuple[str, ...], where: str) -> None:
+    for name in names:
+        if not getattr(record, name):
+            raise InputError(f"{where}: field {name!r} is empty")
 
 
 @dataclass(frozen=True)
@@ -105,104 +139,11 @@ def to_json(record: Question | Trajectory | Rollout) -> dict[str, Any]:
     return dataclasses.asdict(record)
 
 
-def _fields(cls: type, record: Any, where: str) -> dict[str, Any]:
-    if not isinstance(record, dict):
-        raise InputError(f"{where}: expected a JSON object, found {type(record).__name__}")
-    known = {f.name: f for f in dataclasses.fields(cls)}
-    if unknown := [k for k in record if k not in known]:
-        raise InputError(f"{where}: unknown field {unknown[0]!r}; a {cls.__name__} has {', '.join(known)}")
-    for name, field in known.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in record:
-            raise InputError(f"{where}: field {name!r} is missing")
-    return dict(record)
-
-
-def _expect(ok: bool, where: str, field: str, expected: str, found: Any) -> None:
-    if not ok:
-        raise InputError(f"{where}: {field} must be {expected}, found {str(found)[:80]!r}")
-
-
 def question_from_json(record: Any, where: str) -> Question:
-    """Check one decoded JSON object and return its Question.
-
-    `where` names file and line for the message. Raises InputError for an unknown or missing field, a wrong type,
-    options that are not 2 to 26 letters in order, an empty option, or an answer that is not one of the letters.
-    """
-    fields = _fields(Question, record, where)
-    for name in ("id", "question", "answer", "source", "split", "language"):
-        if name in fields:
-            _expect(
-                isinstance(fields[name], str) and fields[name] != "", where, name, "a non-empty string", fields[name]
-            )
-    options = fields["options"]
-    _expect(
-        isinstance(options, dict) and 2 <= len(options) <= 26, where, "options", "an object of 2 to 26 options", options
-    )
-    _expect(
-        list(options) == list(LETTERS[: len(options)]), where, "options", "keyed A, B, C ... in order", list(options)
-    )
-    for letter, text in options.items():
-        _expect(isinstance(text, str) and text.strip() != "", where, f"option {letter}", "a non-empty string", text)
-    _expect(fields["answer"] in options, where, "answer", f"one of {', '.join(options)}", fields["answer"])
-    _expect(fields.get("split", "train") in SPLITS, where, "split", "train, dev or test", fields.get("split"))
-    _expect(
-        fields.get("difficulty") in (None, *DIFFICULTIES),
-        where,
-        "difficulty",
-        "easy, moderate, difficult or null",
-        fields.get("difficulty"),
-    )
-    _expect(isinstance(fields.get("context"), str | None), where, "context", "a string or null", fields.get("context"))
-    _expect(
-        isinstance(fields.get("provenance"), dict | None),
-        where,
-        "provenance",
-        "an object or null",
-        fields.get("provenance"),
-    )
-    return Question(**fields)
+    """Return the Question of one decoded JSON object. Raises InputError naming `where` for anything else."""
+    return from_json(Question, record, where)
 
 
 def trajectory_from_json(record: Any, where: str) -> Trajectory:
-    """Check one decoded JSON object and return its Trajectory. Raises InputError as `question_from_json` does."""
-    fields = _fields(Trajectory, record, where)
-    for name in ("id", "question_id", "response", "teacher"):
-        if name in fields:
-            _expect(
-                isinstance(fields[name], str) and fields[name] != "", where, name, "a non-empty string", fields[name]
-            )
-    prompt = fields["prompt"]
-    _expect(isinstance(prompt, list) and len(prompt) > 0, where, "prompt", "a non-empty list of messages", prompt)
-    for message in prompt:
-        ok = (
-            isinstance(message, dict)
-            and set(message) == {"role", "content"}
-            and all(isinstance(v, str) for v in message.values())
-        )
-        _expect(ok, where, "prompt message", 'an object {"role", "content"} of strings', message)
-        _expect(
-            message["role"] in ("system", "user", "assistant"),
-            where,
-            "role",
-            "system, user or assistant",
-            message["role"],
-        )
-    _expect(
-        isinstance(fields.get("gold_visible", False), bool),
-        where,
-        "gold_visible",
-        "true or false",
-        fields.get("gold_visible"),
-    )
-    _expect(isinstance(fields.get("attempts", 1), int), where, "attempts", "an integer", fields.get("attempts"))
-    refinements = fields.get("refinements", [])
-    _expect(
-        isinstance(refinements, list | tuple) and all(isinstance(r, str) for r in refinements),
-        where,
-        "refinements",
-        "a list of strings",
-        refinements,
-    )
-    _expect(isinstance(fields.get("checks", {}), dict), where, "checks", "an object", fields.get("checks"))
-    return Trajectory(**{**fields, "refinements": tuple(refinements)})
+    """Return the Trajectory of one decoded JSON object. Raises InputError naming `where` for anything else."""
+    return from_json(Trajectory, record, where)
