@@ -1,8 +1,8 @@
 """Settings: dataclasses <-> YAML, unknown keys refused, dotted overrides, --help from the fields' own docstrings.
 
-The settings themselves are a tree of frozen dataclasses (settings.py); every field has a default, so that a file
-names only what differs. Field types: int, float, str, bool, Literal, X | None, list[X], tuple[X, ...], dict[str, X]
-and another dataclass. Left out: environment variables, includes, interpolation, executing a file.
+The settings themselves are a tree of frozen dataclasses (settings.py) of the types that typed.py knows; every field has
+a default, so that a file names only what differs. Left out: environment variables, includes, interpolation, executing
+a file.
 """
 
 import argparse
@@ -15,19 +15,16 @@ import functools
 import inspect
 import itertools
 import json
-import math
 import os
-import reprlib
 import sys
 import textwrap
-import types
-import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import yaml
 
+from fleming.typed import convert, field_types, type_name
 from model.errors import InputError
 
 C = TypeVar("C")  # a settings dataclass
@@ -55,71 +52,18 @@ def _parse_yaml(text: str | bytes, where: str) -> Any:
         raise InputError(f"{where}: bad YAML: {' '.join(str(error).split())}") from error
 
 
-@functools.cache
-def _types(cls: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
-
-
-def _type_name(kind: Any) -> str:
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        return " | ".join(map(str, parts))
-    if origin in (types.UnionType, typing.Union):
-        return " | ".join(map(_type_name, parts))
-    if origin in (list, tuple):
-        return f"list of {_type_name(parts[0])}"
-    if origin is dict:
-        return f"mapping to {_type_name(parts[1])}"
-    if dataclasses.is_dataclass(kind):
-        return "mapping"
-    return "null" if kind is type(None) else kind.__name__
-
-
-def _finite(value: Any) -> float | None:
-    # YAML 1.1 takes 1e-5, with no point, for text.
-    is_number = type(value) in (int, float) or (isinstance(value, str) and "e" in value.lower())
-    try:
-        number = float(value) if is_number else math.nan
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _convert(kind: Any, value: Any, base: Any, where: str, key: str) -> Any:
-    """Return the YAML value as the field's type; a section is laid over `base`, its present value."""
-    expected = _type_name(kind)
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):  # X | None
-        if value is None:
-            return None
-        kind = next(part for part in typing.get_args(kind) if part is not type(None))
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        section = kind() if base is None else base
-        for name, item in value.items():
-            section = _set(section, [str(name)], item, where, f"{key}." if key else "")
-        return section
-    if origin in (list, tuple) and isinstance(value, list):
-        return origin(_convert(parts[0], item, None, where, f"{key}[{i}]") for i, item in enumerate(value))
-    if origin is dict and isinstance(value, dict) and all(isinstance(name, str) for name in value):
-        return {name: _convert(parts[1], item, None, where, f"{key}.{name}") for name, item in value.items()}
-    if origin is Literal and value is False and "off" in parts:  # YAML 1.1 takes a bare off for false
-        return "off"
-    if origin is Literal and any(value == part and type(value) is type(part) for part in parts):
-        return value
-    if kind is float and (number := _finite(value)) is not None:
-        return number
-    if kind is not float and type(value) is kind:  # exact: true is not an int
-        return value
-    found = "null" if value is None else f"{type(value).__name__} {reprlib.repr(value)}"  # an alias may nest for ever
-    hint = "; quote it" if kind is str and not isinstance(value, dict | list | None) else ""
-    raise InputError(f"{where}: {key or 'settings'}: expected {expected}, found {found}{hint}")
+def _section(cls: type, value: dict, where: str, key: str, base: Any = None) -> Any:
+    """Return the dataclass `base` (default: all defaults) with the mapping laid over it."""
+    section = cls() if base is None else base
+    for name, item in value.items():
+        section = _set(section, [str(name)], item, where, f"{key}." if key else "")
+    return section
 
 
 def _set(section: Any, names: list[str], value: Any, where: str, prefix: str = "") -> Any:
     """Return the dataclass with the field at the dotted path `names` replaced."""
     name, rest, key = names[0], names[1:], prefix + names[0]
-    kinds = _types(type(section))
+    kinds = field_types(type(section))
     if name not in kinds:
         near = difflib.get_close_matches(name, kinds, n=1)
         hint = f"did you mean {prefix}{near[0]}?" if near else f"known here: {', '.join(kinds)}"
@@ -130,12 +74,21 @@ def _set(section: Any, names: list[str], value: Any, where: str, prefix: str = "
     if rest and isinstance(base, dict):
         value = {**base, ".".join(rest): value}
     elif rest:
-        raise InputError(f"{where}: unknown key {'.'.join([key, *rest])}: {key} is of type {_type_name(kinds[name])}")
-    return dataclasses.replace(section, **{name: _convert(kinds[name], value, base, where, key)})
+        raise InputError(f"{where}: unknown key {'.'.join([key, *rest])}: {key} is of type {type_name(kinds[name])}")
+    return dataclasses.replace(section, **{name: _convert(kinds[name], value, where, key, base)})
+
+
+def _convert(kind: Any, value: Any, where: str, key: str, base: Any = None) -> Any:
+    """Return the YAML value as the field's type; a mapping is laid over `base`, the section's present value."""
+    if value is False and get_origin(kind) is Literal and "off" in get_args(kind):
+        return "off"  # YAML 1.1 takes a bare off for false
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return _section(kind, value, where, key, base)
+    return convert(kind, value, where, key, _section)
 
 
 def _check(section: Any, where: str, prefix: str = "") -> None:
-    for name in _types(type(section)):
+    for name in field_types(type(section)):
         if dataclasses.is_dataclass(child := getattr(section, name)):
             _check(child, where, f"{prefix}{name}.")
     if hasattr(section, "check"):
@@ -155,7 +108,7 @@ def load_config(cls: type[C], path: str | os.PathLike | None, overrides: list[st
             content = _parse_yaml(Path(path).read_bytes(), str(path))
         except OSError as error:
             raise InputError(f"{path}: cannot read: {error.strerror or error}") from error
-        config = _convert(cls, {} if content is None else content, config, str(path), "")
+        config = _convert(cls, {} if content is None else content, str(path), "", config)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -168,7 +121,7 @@ def load_config(cls: type[C], path: str | os.PathLike | None, overrides: list[st
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        return {name: _plain(getattr(value, name)) for name in _types(type(value))}
+        return {name: _plain(getattr(value, name)) for name in field_types(type(value))}
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
@@ -199,13 +152,13 @@ def field_docs(cls: type) -> dict[str, str]:
 
 def _help_lines(section: Any, prefix: str = "") -> Iterator[str]:
     docs = field_docs(type(section))
-    for name, kind in _types(type(section)).items():
+    for name, kind in field_types(type(section)).items():
         value = getattr(section, name)
         if dataclasses.is_dataclass(value):
             yield f"\n{prefix}{name}: {docs.get(name, '')}"
             yield from _help_lines(value, f"{prefix}{name}.")
         else:
-            yield f"  {prefix}{name}={json.dumps(_plain(value), ensure_ascii=False)}  ({_type_name(kind)})"
+            yield f"  {prefix}{name}={json.dumps(_plain(value), ensure_ascii=False)}  ({type_name(kind)})"
             yield from textwrap.wrap(docs.get(name, ""), 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 

@@ -2,7 +2,7 @@
 
 - a field's type says what it may be: int, float, str, bool, Any, Literal, X | None, list[X], tuple[X, ...],
   dict[str, X], another dataclass, and numbers in a range: Positive[int], NonNegative[float], Share
-- true is no int, an int will do for a float, null only where `| None` says so
+- true is no int; an int will do for a float, and so will 1e-5, which YAML takes for text; null only for X | None
 - what a type cannot say, a dataclass says in a method `check(where)` of its own, called when all fields are right
 
 Left out: reading files (files.py), settings laid over defaults (config.py).
@@ -99,7 +99,7 @@ def convert(kind: Any, value: Any, where: str, key: str, section: Section = _nes
         return origin(convert(parts[0], item, where, f"{key}[{i}]", section) for i, item in enumerate(value))
     if origin is dict:
         return {name: convert(parts[1], item, where, f"{key}.{name}", section) for name, item in value.items()}
-    return float(value) if kind is float else value
+    return _finite(value) if kind is float else value
 
 
 def fits(kind: Any, value: Any) -> bool:
@@ -118,15 +118,18 @@ def fits(kind: Any, value: Any) -> bool:
     if dataclasses.is_dataclass(kind):
         return isinstance(value, dict)
     if kind is float:
-        return type(value) in (int, float) and _is_finite(value)
+        return _finite(value) is not None
     return type(value) is kind
 
 
-def _is_finite(number: float) -> bool:
+def _finite(value: Any) -> float | None:
+    """Return the number that the value is, None where it is none."""
+    is_number = type(value) in (int, float) or (isinstance(value, str) and "e" in value.lower())
     try:
-        return math.isfinite(number)
-    except OverflowError:  # an int beyond the largest float
-        return False
+        number = float(value) if is_number else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _refuse(kind: Any, value: Any, where: str, key: str) -> typing.NoReturn:
