@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
         scenario = synth.style == "scenario"
         wanted = synth.train_questions + synth.dev_questions + synth.test_questions
         counts = {hops: (wanted + i) // 3 for i, hops in enumerate((2, 3, 4) if scenario else (1, 2, 3))}
-        rules = Rules(synth.min_shared, synth.max_clues, synth.min_confidence, synth.min_frequency,
+        rules = Rules(synth.min_shared, Rules.max_clues, synth.min_confidence, synth.min_frequency,
                       synth.open_world == "exclude") if scenario else Rules()  # fmt: skip
         posed, draws, sampling = sample_questions(
             graph, counts, cfg.seed, synth.rare_factor, synth.degree_exponent, scenario=scenario, rules=rules,
@@ -192,7 +192,7 @@ def teach(train: list[Question], graph: KnowledgeGraph, cfg: Config) -> tuple[li
             continue
         rng = generator(cfg.seed, "teacher", train[i].id)
         trajectory = template_trajectory(
-            train[i], graph, cfg.answer_style, rng, cfg.synth.wrong_turn_rate, cfg.instruction, cfg.system
+            train[i], graph, cfg.answer_style, rng, instruction=cfg.instruction, system=cfg.system
         )
         code = check_trajectory(trajectory, train[i], graph, cfg.synth.max_words)["code"]
         if code:

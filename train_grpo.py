@@ -74,7 +74,7 @@ def train(cfg: Config, world: World) -> None:
         questions, longest = usable_questions(source, tokenizer, policy.cfg.max_position_embeddings, cfg, world)
     actor = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
     sampler = Sampler(actor, tokenizer, rl.max_num_seqs)
-    optimizer = make_adamw(policy, rl.weight_decay)
+    optimizer = make_adamw(policy, weight_decay=0.0)
     sampling = SamplingParams(max_new_tokens=rl.max_new_tokens, temperature=rl.temperature, seed=cfg.seed)
     total = rl.stage1.max_steps + rl.stage2.max_steps
     hashes = world.from_main(input_hashes, {"data.questions": source, "model": start})

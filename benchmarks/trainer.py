@@ -45,8 +45,9 @@ from benchmarks.shapes import write_tokenizer  # noqa: E402
 from fleming.config import load_config  # noqa: E402
 from fleming.prompt import question_messages  # noqa: E402
 from fleming.records import Question  # noqa: E402
-from fleming.rl.grpo import grpo_loss, preset  # noqa: E402
+from fleming.rl.grpo import grpo_loss  # noqa: E402
 from fleming.settings import Config, ParallelConfig  # noqa: E402
+from fleming.settings.training import preset  # noqa: E402
 from fleming.training.logprobs import token_logprobs  # noqa: E402
 from fleming.training.packing import micro_batches, pack  # noqa: E402
 from fleming.training.parallel import World, join_world, keep_freed_memory, parallelize  # noqa: E402

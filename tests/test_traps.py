@@ -35,10 +35,11 @@ from fleming.files import write_jsonl
 from fleming.prompt import prompt_ids, question_messages
 from fleming.public.readers import read_questions
 from fleming.records import Question, Trajectory, to_json
-from fleming.rl.grpo import LOG_RATIO_LIMIT, LossConfig, group_advantages, grpo_loss
+from fleming.rl.grpo import LOG_RATIO_LIMIT, group_advantages, grpo_loss
 from fleming.rl.reward import medical_reward
 from fleming.rl.rollout import make_rollouts, pack_rollouts
 from fleming.settings import Config, ParallelConfig
+from fleming.settings.training import preset
 from fleming.training import parallel
 from fleming.training.logprobs import chunked_logprobs, token_logprobs
 from fleming.training.packing import pack
@@ -128,7 +129,7 @@ def test_equal_rewards_have_zero_advantage_even_where_their_mean_is_rounded():
 def test_a_policy_that_ran_away_from_the_old_one_is_clamped_and_counted_in_both_directions(advantage):
     logp = torch.tensor([-1.0, -900.0, -1.0], requires_grad=True)
     old = torch.tensor([-900.0, -1.0, -1.0])  # ratios e^899, e^-899 and 1
-    cfg = LossConfig(kl_coef=0.0)
+    cfg = preset("grpo", kl_coef=0.0)
     loss, metrics = grpo_loss(logp, old, None, torch.tensor([advantage]), torch.tensor([0, 3]), cfg, 1.0)
     loss.backward()
     assert all(x.isfinite() for x in (loss, *logp.grad))

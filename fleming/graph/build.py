@@ -10,7 +10,7 @@ from pathlib import Path
 from fleming.config import load_config
 from fleming.graph.graph_files import load_graph
 from fleming.graph.joining import Joined, join_sources
-from fleming.settings_synth import SynthConfig
+from fleming.settings.synth import SynthConfig
 from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.handwritten import import_yaml
 from fleming.sources.registry import MAPPINGS, SOURCES
@@ -92,5 +92,5 @@ def _walk(synth: SynthConfig, folder: Path, known, skip: Skip) -> Iterator[Node 
         pages = FolderPages(wiki.pages)
         seeds = list(wiki.seeds or pages.titles())
     yield from discover(
-        pages, seeds, wiki.max_pages, wiki.max_requests, str(folder / "wikipedia"), known, skip, progress=True
+        pages, seeds, wiki.max_requests, wiki.max_requests, str(folder / "wikipedia"), known, skip, progress=True
     )

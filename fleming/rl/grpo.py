@@ -1,8 +1,8 @@
 """The maths of GRPO on plain tensors: group advantages and the loss. Knows no model, no text and no process group.
 
-A preset is data: which objective, which baseline, which KL estimator, how tokens are weighted. Left out: old
-log-probs and rollouts (rl/rollout.py), and the optimiser; of DAPO, what is not its loss: dynamic sampling (its Eq. 11,
-which groups come in) and overlong shaping (its Eq. 13, a reward).
+A preset is data (settings/training.py): which objective, which baseline, which KL estimator, how tokens are weighted.
+Left out: old log-probs and rollouts (rl/rollout.py), and the optimiser; of DAPO, what is not its loss: dynamic sampling
+(its Eq. 11, which groups come in) and overlong shaping (its Eq. 13, a reward).
 
 Letters: Q questions, G group size, N sequences (Q * G, or a micro-batch's share), T response tokens of all of them.
 Equations: "Eq. n" is the Fleming-R1 paper's; DeepSeekMath is arXiv 2402.03300, DAPO 2503.14476, Dr. GRPO 2503.20783;
@@ -10,74 +10,12 @@ Equations: "Eq. n" is the Fleming-R1 paper's; DeepSeekMath is arXiv 2402.03300, 
 al., "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training" (2025).
 """
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from fleming.settings.training import LossConfig
+
 LOG_RATIO_LIMIT = 20.0  # |log ratio| beyond this is clamped before exp, and counted
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """What the loss is. Defaults are the preset `grpo`."""
-
-    objective: Literal["clipped_ratio", "log_prob"] = "clipped_ratio"
-    """clipped_ratio: PPO's surrogate of the importance ratio. log_prob: log pi itself (REINFORCE, Eq. 1)."""
-    normalize_std: bool = True
-    """Divide advantages by the group's standard deviation. Off: Eq. 3 as printed."""
-    clip_low: float = 0.2
-    """The ratio is clipped below at 1 - clip_low. Inert where each rollout is used for one update (ratio 1)."""
-    clip_high: float = 0.2
-    """The ratio is clipped above at 1 + clip_high; higher lets unlikely tokens grow faster."""
-    kl_estimator: Literal["none", "k1", "k2", "k3"] = "k3"
-    """Estimator of KL(pi || ref) that is added to the loss. none: no reference model is loaded at all."""
-    kl_coef: float = 1e-3
-    """Weight of the KL term; higher keeps the policy nearer the reference. At 0 no reference is loaded."""
-    aggregation: Literal["sequence_mean", "sequence_sum", "token_mean", "constant"] = "sequence_mean"
-    """How token losses become one number; the denominator is `loss_denominator`'s, of the whole step.
-    sequence_mean: over N, each sequence the mean over its own tokens (DeepSeekMath Eq. 3). sequence_sum: over N, each
-    the sum (log pi of the whole answer, Eq. 1). token_mean: the sum over T, every token counts the same (DAPO Eq. 12,
-    which counts T per question). constant: the sum over N * max_new_tokens, whatever was drawn (Dr. GRPO 3.2)."""
-    importance_cap: float = 0.0
-    """Each token's policy loss is weighted by min(pi_old / pi_sampler, this), which corrects for a sampler whose
-    log-probs are not quite the trainer's (TIS). Higher corrects more of it, with more variance. 0: no correction."""
-
-    @property
-    def needs_reference(self) -> bool:
-        """Whether a reference model enters the loss."""
-        return self.kl_estimator != "none" and self.kl_coef != 0
-
-
-PRESETS: dict[str, dict] = {
-    "grpo": {},  # DeepSeekMath Eq. 3-4
-    "paper": {  # Eq. 1-3 to the letter: no ratio, no clip, no KL, no standard deviation
-        "objective": "log_prob",
-        "normalize_std": False,
-        "kl_estimator": "none",
-        "kl_coef": 0.0,
-        "aggregation": "sequence_sum",
-    },
-    "dapo": {  # DAPO Eq. 8-9: clip-higher (Eq. 10), token mean (Eq. 12), no KL (2.3)
-        "clip_high": 0.28,
-        "kl_estimator": "none",
-        "kl_coef": 0.0,
-        "aggregation": "token_mean",
-    },
-    "dr_grpo": {  # Dr. GRPO 3.2: neither the standard deviation nor the drawn lengths divide; no KL
-        "normalize_std": False,
-        "kl_estimator": "none",
-        "kl_coef": 0.0,
-        "aggregation": "constant",
-    },
-}
-
-
-def preset(name: str, **overrides) -> LossConfig:
-    """Return the LossConfig of a preset, some of its fields replaced."""
-    return dataclasses.replace(LossConfig(**PRESETS[name]), **overrides)
 
 
 def group_advantages(rewards: Tensor, normalize_std: bool = True, epsilon: float = 1e-6) -> Tensor:

@@ -21,6 +21,7 @@ from model.huggingface.weights import save_model
 from model.transformer import Transformer
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+CONTEXT = 1024  # tokens
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 CHATML = (
     "{% for message in messages %}"
@@ -59,7 +60,7 @@ def make_base_model(cfg: BaseModelConfig, texts: Iterable[str], names: Sequence[
             "eos_token": "<|im_end|>",
             "pad_token": "<|endoftext|>",
             "clean_up_tokenization_spaces": False,
-            "model_max_length": cfg.max_position_embeddings,
+            "model_max_length": CONTEXT,
             "chat_template": CHATML,
         }
         (files / "tokenizer_config.json").write_text(json.dumps(settings, indent=1) + "\n")
@@ -78,7 +79,7 @@ def make_base_model(cfg: BaseModelConfig, texts: Iterable[str], names: Sequence[
             head_dim=cfg.head_dim,
             rope_theta=cfg.rope_theta,
             rms_norm_eps=1e-6,
-            max_position_embeddings=cfg.max_position_embeddings,
+            max_position_embeddings=CONTEXT,
             tie_word_embeddings=True,
             initializer_range=cfg.initializer_range,
         )

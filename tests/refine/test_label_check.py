@@ -287,9 +287,11 @@ def folder(tmp_path_factory):
     from fleming.training.base_model import make_base_model
 
     shape = {"hidden_size": 16, "intermediate_size": 32, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
-    cfg = BaseModelConfig(vocab_size=400, head_dim=8, max_position_embeddings=256, **shape)
+    cfg = BaseModelConfig(vocab_size=400, head_dim=8, **shape)
     path = tmp_path_factory.mktemp("tiny")
     make_base_model(cfg, ["Which metal? iron zinc"] * 9, [], 0, path)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 256}))
     return path
 
 

@@ -9,13 +9,12 @@ import torch
 
 from fleming.rl.grpo import (
     LOG_RATIO_LIMIT,
-    LossConfig,
     group_advantages,
     grpo_loss,
     kl_estimate,
     loss_denominator,
-    preset,
 )
+from fleming.settings.training import preset
 
 CU = torch.tensor([0, 3, 4, 9])  # three responses of 3, 1 and 5 tokens
 LENGTHS = [3, 1, 5]
@@ -117,7 +116,7 @@ def test_presets_dapo_and_dr_grpo_are_their_papers_loops(name, high, scale, weig
 def test_each_aggregation_has_its_denominator_and_its_gradient(aggregation, denominator, weights):
     logp, old, _, advantages = random_inputs(2)
     assert loss_denominator(3, 9, aggregation, MAX_NEW_TOKENS) == denominator
-    cfg = LossConfig(kl_coef=0.0, clip_low=1.0, clip_high=1e9, aggregation=aggregation)
+    cfg = preset("grpo", kl_coef=0.0, clip_low=1.0, clip_high=1e9, aggregation=aggregation)
     loss, _ = grpo_loss(logp, old, None, advantages, CU, cfg, denominator)
     scales = [-w * a for w, a, n in zip(weights, advantages.tolist(), LENGTHS, strict=True) for _ in range(n)]
     slope = torch.tensor(scales, dtype=torch.float64) * (logp - old).exp().detach()  # d ratio / d log pi = ratio
@@ -138,7 +137,7 @@ def test_each_aggregation_has_its_denominator_and_its_gradient(aggregation, deno
 )
 def test_the_clipped_objective_has_the_right_gradient_on_both_sides(ratio, advantage, slope):
     logp = torch.tensor([math.log(ratio)], dtype=torch.float64, requires_grad=True)
-    cfg = LossConfig(kl_coef=0.0)
+    cfg = preset("grpo", kl_coef=0.0)
     loss, metrics = grpo_loss(
         logp, torch.zeros(1, dtype=torch.float64), None, torch.tensor([advantage]), torch.tensor([0, 1]), cfg, 1.0
     )
@@ -148,7 +147,7 @@ def test_the_clipped_objective_has_the_right_gradient_on_both_sides(ratio, advan
 
 
 def test_clip_low_and_clip_high_act_on_their_own_side():
-    cfg = LossConfig(kl_coef=0.0, clip_low=0.2, clip_high=0.28)
+    cfg = preset("grpo", kl_coef=0.0, clip_low=0.2, clip_high=0.28)
     for ratio, advantage, clipped in ((1.25, 1.0, 0), (1.29, 1.0, 1), (0.81, -1.0, 0), (0.79, -1.0, 1)):
         logp = torch.tensor([math.log(ratio)], dtype=torch.float64)
         _, metrics = grpo_loss(logp, torch.zeros(1), None, torch.tensor([advantage]), torch.tensor([0, 1]), cfg, 1.0)
@@ -157,8 +156,8 @@ def test_clip_low_and_clip_high_act_on_their_own_side():
 
 def test_at_ratio_one_the_gradient_is_reinforce():
     logp, _, _, advantages = random_inputs(3)
-    clipped, _ = grpo_loss(logp, logp.detach(), None, advantages, CU, LossConfig(kl_coef=0.0), 3.0)
-    plain = LossConfig(objective="log_prob", kl_estimator="none", kl_coef=0.0)
+    clipped, _ = grpo_loss(logp, logp.detach(), None, advantages, CU, preset("grpo", kl_coef=0.0), 3.0)
+    plain = preset("grpo", objective="log_prob", kl_estimator="none", kl_coef=0.0)
     reinforce, _ = grpo_loss(logp, logp.detach(), None, advantages, CU, plain, 3.0)
     torch.testing.assert_close(torch.autograd.grad(clipped, logp)[0], torch.autograd.grad(reinforce, logp)[0])
 
@@ -189,7 +188,7 @@ def test_a_runaway_log_ratio_is_clamped_and_counted_and_stays_finite():
         torch.tensor([-1.0, -1.0]),
         torch.ones(1),
         torch.tensor([0, 2]),
-        LossConfig(),
+        preset("grpo"),
         1.0,
     )
     loss.backward()
@@ -202,7 +201,7 @@ def test_a_runaway_log_ratio_is_clamped_and_counted_and_stays_finite():
 def test_advantages_may_be_given_per_sequence_or_per_token():
     logp, old, ref, advantages = random_inputs(4)
     spread = torch.repeat_interleave(advantages, torch.tensor(LENGTHS))
-    a, b = (grpo_loss(logp, old, ref, x, CU, LossConfig(), 3.0)[0] for x in (advantages, spread))
+    a, b = (grpo_loss(logp, old, ref, x, CU, preset("grpo"), 3.0)[0] for x in (advantages, spread))
     assert torch.equal(a, b)
 
 
@@ -217,7 +216,7 @@ RATIOS = [0.25, 1.0, 1.5, 1.999, 2.001, 5.0, 0.9, 1e3, 1.0]  # three of them abo
 @pytest.mark.parametrize("objective", ["clipped_ratio", "log_prob"])
 def test_importance_correction_multiplies_each_tokens_policy_loss_by_the_capped_ratio(objective):
     logp, old, ref, advantages = random_inputs(7)
-    cfg = LossConfig(objective=objective, kl_coef=0.0, clip_low=1.0, clip_high=1e9, importance_cap=2.0)
+    cfg = preset("grpo", objective=objective, kl_coef=0.0, clip_low=1.0, clip_high=1e9, importance_cap=2.0)
     loss, metrics = grpo_loss(logp, old, ref, advantages, CU, cfg, 3.0, sampled_logp=sampled_at(RATIOS, old))
     weight = [min(r, 2.0) for r in RATIOS]
     expected, slope = 0.0, []
@@ -238,7 +237,7 @@ def test_importance_correction_multiplies_each_tokens_policy_loss_by_the_capped_
 def test_no_gradient_flows_through_the_importance_weight():
     logp, _, _, advantages = random_inputs(8)
     sampled = sampled_at(RATIOS, logp.detach()).requires_grad_()
-    cfg = LossConfig(kl_coef=0.0, importance_cap=2.0)
+    cfg = preset("grpo", kl_coef=0.0, importance_cap=2.0)
     # logp stands for old_logp as well: its gradient through the ratio cancels, and any left over is the weight's
     loss, _ = grpo_loss(logp, logp, None, advantages, CU, cfg, 3.0, sampled_logp=sampled)
     gradient, to_sampler = torch.autograd.grad(loss, (logp, sampled), allow_unused=True)
@@ -252,7 +251,7 @@ def test_importance_correction_leaves_the_kl_term_alone(estimator):
     sampled = sampled_at(RATIOS, old)
 
     def gradient(kl_coef, cap):
-        cfg = LossConfig(kl_estimator=estimator, kl_coef=kl_coef, importance_cap=cap)
+        cfg = preset("grpo", kl_estimator=estimator, kl_coef=kl_coef, importance_cap=cap)
         loss, metrics = grpo_loss(logp, old, ref, advantages, CU, cfg, 3.0, sampled_logp=sampled)
         return torch.autograd.grad(loss, logp)[0], metrics
 
@@ -266,8 +265,8 @@ def test_importance_correction_leaves_the_kl_term_alone(estimator):
 
 def test_a_sampler_that_agrees_changes_nothing_and_a_missing_one_is_an_error():
     logp, old, ref, advantages = random_inputs(10)
-    cfg = LossConfig(importance_cap=2.0)
-    off, plain_metrics = grpo_loss(logp, old, ref, advantages, CU, LossConfig(), 3.0)
+    cfg = preset("grpo", importance_cap=2.0)
+    off, plain_metrics = grpo_loss(logp, old, ref, advantages, CU, preset("grpo"), 3.0)
     on, metrics = grpo_loss(logp, old, ref, advantages, CU, cfg, 3.0, sampled_logp=old)
     assert torch.equal(on, off)
     assert metrics["importance_sum"] == 9
@@ -280,7 +279,7 @@ def test_a_runaway_importance_ratio_is_clamped_counted_and_stays_finite():
     logp = torch.tensor([-1.0, -1.0, -900.0, -40.0], requires_grad=True)
     old = torch.tensor([-1.0, -1.0, -900.0, -1.0])  # of the last the policy's own ratio runs away, e^-39
     sampled = torch.tensor([-900.0, -1.0, -1.0, -1.0])  # importance ratios e^899, 1, e^-899 and 1
-    cfg = LossConfig(kl_coef=0.0, importance_cap=1e12)  # above e^20: the clamp is what holds
+    cfg = preset("grpo", kl_coef=0.0, importance_cap=1e12)  # above e^20: the clamp is what holds
     loss, metrics = grpo_loss(logp, old, None, torch.ones(1), torch.tensor([0, 4]), cfg, 1.0, sampled_logp=sampled)
     loss.backward()
     assert metrics["clamped_tokens"] == 3
@@ -294,7 +293,7 @@ def test_a_runaway_importance_ratio_is_clamped_counted_and_stays_finite():
 def test_shares_of_micro_batches_add_up_to_the_loss_of_the_whole(aggregation):
     logp, old, ref, advantages = random_inputs(5)
     sampled = sampled_at(RATIOS, old)
-    cfg = LossConfig(aggregation=aggregation, kl_coef=0.1, importance_cap=2.0)
+    cfg = preset("grpo", aggregation=aggregation, kl_coef=0.1, importance_cap=2.0)
     denominator = loss_denominator(3, 9, aggregation, MAX_NEW_TOKENS)
 
     def share(tokens, sequences, cu_seqlens):

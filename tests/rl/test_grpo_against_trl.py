@@ -24,7 +24,8 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from fleming.rl.grpo import group_advantages, grpo_loss, loss_denominator, preset
+from fleming.rl.grpo import group_advantages, grpo_loss, loss_denominator
+from fleming.settings.training import preset
 
 LENGTHS = [3, 1, 5, 2, 4, 5]  # two questions of three answers
 REWARDS = torch.tensor([[1.1, 0.0, 0.1], [0.0, 1.1, 1.1]], dtype=torch.float64)

@@ -16,7 +16,8 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from fleming.config import load_config
 from fleming.rl.grpo import grpo_loss
-from fleming.settings import Config, GRPOConfig, ParallelConfig, SFTConfig, StageConfig
+from fleming.settings import Config, GRPOConfig, ParallelConfig, SFTConfig
+from fleming.settings.training import StageConfig
 from fleming.training import estimate_memory
 from fleming.training.estimate_memory import GB, estimate, kept_by_block, report
 from fleming.training.logprobs import token_logprobs

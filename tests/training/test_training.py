@@ -12,8 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import train_sft
 from fleming.config import load_config
 from fleming.files import write_jsonl
-from fleming.rl.grpo import LossConfig, grpo_loss, loss_denominator
+from fleming.rl.grpo import grpo_loss, loss_denominator
 from fleming.settings import Config
+from fleming.settings.training import preset
 from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
 from fleming.training.logprobs import chunked_logprobs, token_logprobs
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant, warmup_cosine
@@ -79,7 +80,7 @@ def test_the_packs_of_a_round_are_balanced_over_ranks():
 def test_the_idle_pack_takes_part_with_a_gradient_of_exactly_zero():
     transformer = ours(hf_model("qwen3"))
     logp, entropy = token_logprobs(transformer, pack([], []))
-    loss, _ = grpo_loss(logp, logp, logp, torch.tensor([]), pack([], []).response_cu_seqlens, LossConfig(), 3.0)
+    loss, _ = grpo_loss(logp, logp, logp, torch.tensor([]), pack([], []).response_cu_seqlens, preset("grpo"), 3.0)
     assert (loss.item(), logp.shape, entropy.shape) == (0.0, (0,), (0,))
     loss.backward()
     assert all(p.grad is not None and (p.grad == 0).all() for p in transformer.parameters())
@@ -167,7 +168,7 @@ def test_loss_and_gradient_are_the_same_however_the_step_is_split(aggregation):
     randint = lambda n: torch.randint(0, 101, (n,), generator=g).tolist()  # noqa: E731
     sequences = [(randint(3 + i % 4), randint(1 + (7 * i) % 11)) for i in range(12)]
     advantages = torch.randn(12, generator=g)
-    cfg = LossConfig(aggregation=aggregation, kl_coef=0.1)
+    cfg = preset("grpo", aggregation=aggregation, kl_coef=0.1)
     tokens = sum(len(r) for _, r in sequences)
 
     def step(parts):

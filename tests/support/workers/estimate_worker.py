@@ -9,7 +9,8 @@ from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from fleming.settings import Config, GRPOConfig, ParallelConfig, StageConfig
+from fleming.settings import Config, GRPOConfig, ParallelConfig
+from fleming.settings.training import StageConfig
 from fleming.training.logprobs import token_logprobs
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate
 from fleming.training.packing import pack

@@ -1,0 +1,111 @@
+"""Every setting of every stage, with its default. One YAML file holds them all (configs/); `--help` prints this.
+
+The paper gives no hyperparameters: defaults are peers' values for a 7B model, and configs/demo.yaml's are tuned on
+the demo's dev split. Left out: reading and checking (config.py).
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from fleming.settings.synth import BaseModelConfig, SynthConfig
+from fleming.settings.training import GRPOConfig, SFTConfig
+from fleming.typed import NonNegative, Positive, Range
+from model.errors import InputError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    questions: str = ""
+    """JSONL of questions to learn from by RL. Empty: RUN_DIR/data/rl.jsonl, which synth_data.py writes."""
+    trajectories: str = ""
+    """JSONL of worked answers for the cold start. Empty: RUN_DIR/data/cold_start.jsonl."""
+    decontamination: Literal["require", "warn", "off"] = "warn"
+    """require: train only on files that a report has cleared of the benchmarks' questions; see docs/data.md."""
+
+
+@dataclass(frozen=True)
+class ParallelConfig:
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: CUDA where there is one. On CUDA matrices are multiplied in bf16, on a CPU in fp32."""
+    shard: Literal["node", "all"] = "node"
+    """With several nodes: shard inside each and replicate across them (less traffic), or shard over all of them."""
+    activation_checkpointing: bool = False
+    """Keep one activation a block and compute the others again in backward: a third more work, far less memory."""
+    compile: bool = False
+    """Compile each block with torch.compile; the first steps take minutes."""
+    offload: bool = False
+    """Keep master weights, gradients and AdamW's moments in host memory and update there; CUDA only."""
+    timeout_minutes: Positive[float] = 240
+    """How long ranks wait for one another; must exceed the longest rollout phase."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    questions: str = ""
+    """File of questions, ours or a public set's, where no benchmarks are named. Empty: RUN_DIR/data/test.jsonl."""
+    benchmarks: dict[str, str] = field(default_factory=dict)
+    """name -> its file, or a folder that holds it under a usual name; see fleming/public/benchmarks.py."""
+    benchmark_folder: str = ""
+    """Where the benchmarks that --benchmarks names are looked for, those apart that have a file of their own above."""
+    protocols: tuple[Literal["cot", "loglikelihood"], ...] = ("cot",)
+    """cot: the model reasons and answers. loglikelihood: its likeliest option, by lm-evaluation-harness's rules."""
+    models: dict[str, str] = field(default_factory=dict)
+    """name -> model folder, relative to RUN_DIR; evaluated in this order. --model evaluates one folder instead."""
+    limit: NonNegative[int] = 0
+    """Only the first so many questions of each benchmark; 0 is all."""
+    samples: Positive[int] = 1
+    """Answers a question by cot; the score is their mean, and pass@k, maj@k and calibration are reported."""
+    reshuffles: NonNegative[int] = 0
+    """Ask each question in so many other orders of its options too; higher costs as many times more."""
+    temperature: NonNegative[float] = 0.0
+    """0 is greedy."""
+    max_new_tokens: Positive[int] = 4096
+    """Longest answer."""
+    max_num_seqs: Positive[int] = 256
+    """Sequences decoded at once."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError for protocols that are none or twice the same, and for many greedy samples."""
+        if self.samples > 1 and self.temperature == 0:
+            raise InputError(f"{where}samples is {self.samples}, but at temperature 0 all would be the same")
+        if not self.protocols or len(set(self.protocols)) < len(self.protocols):
+            raise InputError(f"{where}protocols is out of its range: expected one or more, each once")
+
+
+@dataclass(frozen=True)
+class Config:
+    run_dir: str = "runs/default"
+    """Everything that a run writes lies here; the same command resumes it."""
+    seed: Annotated[int, Range("from 0 to below 2^63", lambda x: 0 <= x < 2**63)] = 0
+    """Fixes data, noise and order."""
+    threads: NonNegative[int] = 0
+    """CPU threads of torch in each process; 0 leaves its default. Bitwise repeatability needs the same number."""
+    model: str = ""
+    """Hugging Face folder to start from. Empty: RUN_DIR/base/model."""
+    chat_format: Literal["qwen2.5", "qwen3", "chatml"] | None = None
+    """null: recognised from the model folder's chat template."""
+    answer_style: Literal["letter", "text"] = "letter"
+    """What stands between <answer> and </answer>: the option's letter, or its text."""
+    instruction: str = ""
+    """Last lines of the user message. Empty: fleming/prompt.py's for the answer style."""
+    system: str = ""
+    """System message; empty: none of ours (the chat format may have its own)."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Files to learn from."""
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    """Devices and processes."""
+    synth: SynthConfig = field(default_factory=SynthConfig)
+    """Stage 1: RODS."""
+    base_model: BaseModelConfig = field(default_factory=BaseModelConfig)
+    """A model to start from, where there is none."""
+    sft: SFTConfig = field(default_factory=SFTConfig)
+    """Stage 2: CoT cold start."""
+    grpo: GRPOConfig = field(default_factory=GRPOConfig)
+    """Stage 3: RLVR."""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """Stage 4: benchmarks."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError for no folder to write to."""
+        if not self.run_dir:
+            raise InputError(f"{where}run_dir is out of its range: expected a folder")

@@ -1,0 +1,200 @@
+"""The settings of the two stages of training: the cold start (paper, 3.2) and RLVR (3.3), its loss among them.
+
+Letters and equations of the loss: fleming/rl/grpo.py. Left out: what its keys do to a tensor.
+"""
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Literal
+
+from fleming.records import Difficulty
+from fleming.typed import NonNegative, Positive, Range, Share
+from model.errors import InputError
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    learning_rate: Positive[float] = 1e-5
+    """Peak of the cosine; half of it from 7B on."""
+    epochs: Positive[float] = 3
+    """Passes over the trajectories."""
+    sequences_per_step: Positive[int] = 128
+    """Trajectories an optimiser step."""
+    micro_batch_tokens: Positive[int] = 16384
+    """Tokens a forward; lower needs less memory and changes nothing else."""
+    warmup_fraction: Share = 0.05
+    """Share of the steps in which the learning rate rises from 0."""
+    weight_decay: NonNegative[float] = 0.1
+    """On matrices only, not on norms and biases."""
+    grad_clip: Positive[float] = 1.0
+    """Longest gradient norm."""
+    save_every: Positive[int] = 100
+    """Steps between checkpoints."""
+    keep_last: Positive[int] = 2
+    """Newest checkpoints kept."""
+    keep_best: NonNegative[int] = 0
+    """Besides them, so many with the best (lowest) loss since the checkpoint before."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What the loss is (fleming/rl/grpo.py). As settings each key may be null, which is what the preset says."""
+
+    objective: Literal["clipped_ratio", "log_prob"] | None = None
+    """clipped_ratio: PPO's surrogate of the importance ratio. log_prob: log pi itself (REINFORCE, Eq. 1)."""
+    normalize_std: bool | None = None
+    """Divide advantages by the group's standard deviation. false: Eq. 3 as printed."""
+    clip_low: Annotated[float, Range("from 0 to below 1", lambda x: 0 <= x < 1)] | None = None
+    """The ratio is clipped below at 1 - clip_low. Inert where each rollout is used for one update (ratio 1)."""
+    clip_high: NonNegative[float] | None = None
+    """The ratio is clipped above at 1 + clip_high; higher lets unlikely tokens grow faster."""
+    kl_estimator: Literal["none", "k1", "k2", "k3"] | None = None
+    """Estimator of KL(pi || ref) that is added to the loss. none: no reference model is loaded at all. As a loss on
+    one's own samples k1 has no gradient on average, k2 the reverse KL's and k3 the forward KL's."""
+    kl_coef: NonNegative[float] | None = None
+    """Weight of the KL term; higher keeps the policy nearer the reference. At 0 no reference is loaded."""
+    aggregation: Literal["sequence_mean", "sequence_sum", "token_mean", "constant"] | None = None
+    """How token losses become one number; the denominator is `loss_denominator`'s, of the whole step.
+    sequence_mean: over N, each sequence the mean over its own tokens (DeepSeekMath Eq. 3). sequence_sum: over N, each
+    the sum (log pi of the whole answer, Eq. 1). token_mean: the sum over T, every token counts the same (DAPO Eq. 12,
+    which counts T per question). constant: the sum over N * max_new_tokens, whatever was drawn (Dr. GRPO 3.2)."""
+    importance_cap: NonNegative[float] | None = None
+    """Each token's policy loss is weighted by min(pi_old / pi_sampler, this), which corrects for a sampler whose
+    log-probs are not quite the trainer's (TIS). Higher corrects more of it, with more variance. 0: no correction.
+    Costs one more forward."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a reference model enters the loss."""
+        return self.kl_estimator != "none" and self.kl_coef != 0
+
+
+GRPO = LossConfig(  # DeepSeekMath Eq. 3-4
+    objective="clipped_ratio",
+    normalize_std=True,
+    clip_low=0.2,
+    clip_high=0.2,
+    kl_estimator="k3",
+    kl_coef=1e-3,
+    aggregation="sequence_mean",
+    importance_cap=0.0,
+)
+WITHOUT_KL = {"kl_estimator": "none", "kl_coef": 0.0}
+PRESETS: dict[str, LossConfig] = {
+    "grpo": GRPO,
+    # Eq. 1-3 to the letter: no ratio, no clip, no KL, no standard deviation
+    "paper": replace(
+        GRPO, objective="log_prob", normalize_std=False, aggregation="sequence_sum", **WITHOUT_KL
+    ),
+    # DAPO Eq. 8-9: clip-higher (Eq. 10), token mean (Eq. 12), no KL (2.3)
+    "dapo": replace(GRPO, clip_high=0.28, aggregation="token_mean", **WITHOUT_KL),
+    # Dr. GRPO 3.2: neither the standard deviation nor the drawn lengths divide; no KL
+    "dr_grpo": replace(GRPO, normalize_std=False, aggregation="constant", **WITHOUT_KL),
+}
+
+
+def preset(name: str, **overrides) -> LossConfig:
+    """Return the LossConfig of a preset, some of its fields replaced."""
+    return replace(PRESETS[name], **overrides)
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    max_steps: NonNegative[int] = 200
+    """Optimiser steps; 0 skips the stage."""
+    group_size: Annotated[int, Range("at least 2", lambda x: x > 1)] = 8
+    """Answers sampled for each question, k of Eq. 1; one alone has no group."""
+
+
+@dataclass(frozen=True)
+class CurriculumConfig:
+    hard: tuple[Difficulty, ...] = ("moderate",)
+    """Difficulties that count as Hard in stage 1; the demo adds difficult. See docs/discrepancies.md."""
+    simple: tuple[Difficulty, ...] = ("easy",)
+    """Difficulties that count as Simple in stage 1."""
+    stage1_mix: dict[str, float] = field(default_factory=lambda: {"hard": 1, "simple": 1})
+    """Parts of each in a stage-1 step (Fig. 2)."""
+    stage2_mix: dict[str, float] = field(default_factory=lambda: {"wrong": 2, "right": 1})
+    """Parts of each in a stage-2 step (Fig. 2), by the current model's own answers."""
+    mine_every: Positive[int] = 100
+    """Stage 2: answer the whole training set again after this many steps."""
+    mine_samples: Positive[int] = 4
+    """Answers a question when mining; most of them wrong makes the question a failure."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError for a difficulty that counts as both, and for parts other than those of each stage."""
+        if set(self.hard) & set(self.simple):
+            raise InputError(
+                f"{where}hard is out of its range: {', '.join(self.hard)} must not be in simple too"
+            )
+        for key, names in (("stage1_mix", {"hard", "simple"}), ("stage2_mix", {"wrong", "right"})):
+            mix = getattr(self, key)
+            if set(mix) != names or sum(mix.values()) <= 0:
+                raise InputError(
+                    f"{where}{key} is out of its range: expected parts of {' and '.join(sorted(names))}"
+                )
+
+
+@dataclass(frozen=True)
+class GRPOConfig(LossConfig):
+    start_from: Literal["auto", "base", "cold_start"] = "auto"
+    """cold_start: RUN_DIR/sft/model. base: `model`. auto: the cold start where it has
+    been run here, else `model`. The script prints which."""
+    preset: Literal["grpo", "paper", "dapo", "dr_grpo"] = "grpo"
+    """The loss; paper is Eq. 1-3 to the letter. The keys from objective to importance_cap, where they are not null,
+    replace what the preset says. See fleming/rl/grpo.py."""
+    stage1: StageConfig = field(default_factory=StageConfig)
+    """Consolidation."""
+    stage2: StageConfig = field(default_factory=lambda: StageConfig(group_size=16))
+    """Adaptive hard-sample mining."""
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    """Which questions a step draws."""
+    reward: str = "fleming.rl.reward:medical_reward"
+    """module:function of the reward; see fleming/rl/reward.py for what it is given and returns."""
+    correct_weight: float = 1.0
+    """Reward of a right answer."""
+    format_weight: float = 0.1
+    """Reward of the required format; keep it small, or the format is all that is learned."""
+    questions_per_step: Positive[int] = 64
+    """Questions an optimiser step."""
+    updates_per_rollout: Positive[int] = 1
+    """Optimiser steps on the same rollouts; above 1 the clip begins to bite."""
+    learning_rate: Positive[float] = 1e-6
+    """Constant after the warm-up."""
+    warmup_steps: NonNegative[int] = 10
+    """Steps in which the learning rate rises from 0."""
+    grad_clip: Positive[float] = 1.0
+    """Longest gradient norm."""
+    temperature: Positive[float] = 1.0
+    """Of sampling and of scoring."""
+    max_new_tokens: Positive[int] = 4096
+    """Longest answer; a cut one scores 0 for format."""
+    max_num_seqs: Positive[int] = 256
+    """Sequences decoded at once; bounds the cache."""
+    micro_batch_tokens: Positive[int] = 16384
+    """Tokens a forward; lower needs less memory and changes nothing else."""
+    show_every: NonNegative[int] = 10
+    """Steps between printed example groups; 0 prints none."""
+    save_every: Positive[int] = 20
+    """Steps between checkpoints."""
+    keep_last: Positive[int] = 2
+    """Newest checkpoints kept."""
+    keep_best: NonNegative[int] = 0
+    """Besides them, so many with the best mean reward since the checkpoint before."""
+
+    @property
+    def loss(self) -> LossConfig:
+        """The preset with this run's replacements."""
+        given = {f.name: getattr(self, f.name) for f in fields(LossConfig)}
+        return preset(self.preset, **{name: value for name, value in given.items() if value is not None})
+
+    def check(self, where: str) -> None:
+        """Raise InputError for keys of the loss that its preset leaves without meaning."""
+        loss = self.loss
+        if self.kl_coef and loss.kl_estimator == "none":
+            raise InputError(
+                f"{where}kl_coef is {self.kl_coef}, but there is no KL term: set kl_estimator too"
+            )
+        if loss.objective == "log_prob" and (self.clip_low is not None or self.clip_high is not None):
+            raise InputError(
+                f"{where}clip_low and clip_high have no meaning in preset {self.preset}: it has no ratio"
+            )
