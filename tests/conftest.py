@@ -1,62 +1,10 @@
-"""Shared fixtures: tiny models of each architecture with transformers' own random weights, and the data beside us."""
+"""Shared fixtures: pairs of tiny models, the real data beside us, and small runs."""
 
 from pathlib import Path
 
 import pytest
-import torch
-
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
-
-TINY = {  # name -> (transformers' config class, settings)
-    "qwen2-tied": ("Qwen2Config", {"tie_word_embeddings": True}),
-    "qwen2-untied": ("Qwen2Config", {"tie_word_embeddings": False}),
-    "qwen3": ("Qwen3Config", {"head_dim": 24, "tie_word_embeddings": True}),  # 24 is not hidden / heads
-    "llama": ("LlamaConfig", {"tie_word_embeddings": False}),
-}
-
-
-def hf_model(name: str, seed: int = 0, **settings):
-    """Return a random transformers model of a tiny shape, fp32, in eval mode."""
-    import transformers
-
-    config_class, special = TINY[name]
-    shape = {
-        "vocab_size": 101,
-        "hidden_size": 64,
-        "intermediate_size": 112,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 512,
-        "rope_theta": 10000.0,
-    }
-    torch.manual_seed(seed)
-    config = getattr(transformers, config_class)(**{**shape, **special, **settings})
-    config.initializer_range = 0.08  # far from uniform, so that a wrong bias or rotation shows
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
-    for p_name, p in model.named_parameters():
-        if p_name.endswith("bias") or "norm" in p_name:
-            p.data += 0.3 * torch.randn_like(p)
-    return model
-
-
-class PlainTokenizer:
-    """The part of a tokenizer that the sampler uses."""
-
-    def __init__(self, size: int, stop_ids: set[int] = frozenset()):
-        self.size, self.stop_ids = size, frozenset(stop_ids)
-
-
-def ours(hf):
-    """Return our Transformer with a transformers model's weights."""
-    from model.huggingface.config import ModelConfig
-    from model.transformer import Transformer
-
-    transformer = Transformer(ModelConfig.from_hf(hf.config.to_dict(), "config.json"))
-    state = {k.removeprefix("model."): v for k, v in hf.state_dict().items()}
-    transformer.load_state_dict(state, strict=not hf.config.tie_word_embeddings)
-    return transformer
+from support.models import TINY, hf_model, ours
+from support.places import SHARED
 
 
 @pytest.fixture(params=sorted(TINY))
@@ -99,4 +47,6 @@ def in_process(inputs, monkeypatch):
     from support import runs
 
     monkeypatch.syspath_prepend(str(inputs))
-    return lambda module, run_dir, *settings: runs.run_here(module, runs.arguments(inputs, run_dir, *settings))
+    return lambda module, run_dir, *settings: runs.run_here(
+        module, runs.arguments(inputs, run_dir, *settings)
+    )

@@ -10,13 +10,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, PlainTokenizer, hf_model, ours
-from test_parallel import records, torchrun
-from test_scripts import SMALL
-from test_weights import hf_folder
-
-sys.path.append(str(ROOT / "tests" / "support" / "workers"))
-import sharded
+from support.models import PlainTokenizer, hf_folder, hf_model, ours
+from support.places import ROOT
+from support.runs import SMALL, records, torchrun
+from support.workers import sharded
 
 from fleming.settings import Config, ParallelConfig
 from fleming.training.logprobs import token_logprobs

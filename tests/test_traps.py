@@ -20,9 +20,9 @@ import safetensors.torch
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from conftest import ROOT, hf_model, ours
-from test_parallel import ALONE, records
-from test_weights import hf_folder
+from support.models import hf_folder, hf_model, ours
+from support.places import ROOT
+from support.runs import ALONE, records
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, hf_model
+from support.models import hf_model
+from support.places import ROOT
 
 from fleming.evaluation.items import Item
 from fleming.evaluation.loglikelihood import loglikelihood

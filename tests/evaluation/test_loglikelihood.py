@@ -5,7 +5,7 @@ The harness itself is asked in test_harness.py; this needs neither it nor real d
 
 import pytest
 import torch
-from conftest import hf_model, ours
+from support.models import hf_model, ours
 
 from fleming.evaluation.items import Item
 from fleming.evaluation.loglikelihood import DOCUMENTS, choices_of, continuation_logprobs, encode_pairs, loglikelihood

@@ -4,29 +4,16 @@ import functools
 import json
 import random
 import time
-from pathlib import Path
 
 import pytest
 from jinja2 import TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from support.chat import CHATML, FOREIGN, REAL, TOKENIZERS, WITH_SYSTEM, conversations
 
 from model.errors import InputError
 from model.huggingface.chat_format import FORMATS, recognise
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "tokenizers"
-REAL = {"qwen2_5": FORMATS["qwen2.5"], "qwen3": FORMATS["qwen3"]}
 SPECIAL = {"eos_token": "<|im_end|>", "bos_token": "<|endoftext|>"}
-
-CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' "
-    "+ '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-# A default system prompt, written with real newlines inside the literals.
-WITH_SYSTEM = (
-    "{% for m in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe \"kind\"."
-    "<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}\n"
-)
 SPELLINGS = {
     "one expression": CHATML,
     "text between the tags": "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
@@ -41,33 +28,11 @@ SPELLINGS = {
     "{% for message in rest %}{{ '<|im_start|>' + message.role + '\\n' + message.content + eos_token + '\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
 }
-FOREIGN = {
-    "Llama 3": "{{ bos_token }}{% for message in messages %}{{ '<|start_header_id|>' + message['role'] + "
-    "'<|end_header_id|>\\n\\n' + message['content'] | trim + '<|eot_id|>' }}{% endfor %}",
-    "trimmed content": CHATML.replace("message['content']", "message['content'] | trim"),
-    "no newline after a turn": CHATML.replace(" + '\\n' }}{% endfor", " }}{% endfor"),
-    "thinking opened in the prompt": CHATML.replace("assistant\\n'", "assistant\\n<think>\\n'"),
-    "thinking off by default": CHATML.replace(
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}",
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% if not enable_thinking %}"
-        "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}",
-    ),
-    "thinking dropped everywhere": CHATML.replace("message['content']", "message['content'].split('</think>')[-1]"),
-    "a date": "{{ strftime_now('%d') }}" + CHATML,
-    "a BOS": "{{ bos_token }}" + CHATML,
-    "a macro": "{% macro turn(m) %}{{ m.content }}{% endmacro %}" + CHATML,
-    "alternation enforced": "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('roles must alternate') }}{% endif %}{% endfor %}" + CHATML,
-    "a prompt that ends the turn": CHATML.replace("assistant\\n'", "assistant\\n<|im_end|>'"),
-    "broken": CHATML[:-3],
-    "unbalanced": CHATML + "{% endif %}",
-    "empty": "",
-}
 
 
 def template_of(name):
     """The chat template of a real model."""
-    path = SHARED / name / "tokenizer_config.json"
+    path = TOKENIZERS / name / "tokenizer_config.json"
     if not path.exists():
         pytest.skip("needs the real tokenizers in ../shared")
     return json.loads(path.read_text())["chat_template"]
@@ -87,16 +52,6 @@ def is_jinja(template):
 
 def by_jinja(template, messages, **variables):
     return compiled(template).render(messages=messages, tools=None, **SPECIAL, **variables)
-
-
-def conversations(seed, count):
-    """Random conversations, from ordinary to absurd."""
-    rng = random.Random(seed)
-    pieces = ["ask", "\n", " ", "\t", "\n\n", "<think>", "</think>", "é—漢", "{{ x }}"]
-    pieces += ["<tool_response>", "</tool_response>"]
-    for _ in range(count):
-        roles = rng.choices(["system", "user", "assistant"], weights=[1, 3, 3], k=rng.randint(1, 6))
-        yield [{"role": role, "content": "".join(rng.choices(pieces, k=rng.randint(0, 7)))} for role in roles]
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from conftest import TINY, hf_model
+from support.models import TINY, hf_model
 
 from model.errors import InputError
 from model.huggingface.config import ARCHITECTURES, ModelConfig, Yarn, load_config, read_json

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import PlainTokenizer, hf_model, ours
+from support.models import PlainTokenizer, hf_model, ours
 
 from fleming.training.logprobs import token_logprobs
 from fleming.training.packing import pack

@@ -4,47 +4,19 @@ import functools
 import json
 
 import pytest
-from test_chat_format import CHATML, FOREIGN, REAL, SHARED, WITH_SYSTEM, conversations
+from support.chat import CHATML, FOREIGN, REAL, TOKENIZERS, WITH_SYSTEM, conversations, write_tokenizer
 
 from model.errors import InputError
 from model.huggingface.chat_format import FORMATS
 from model.huggingface.tokenizer import Tokenizer
 
-CONTROL = ("<|im_start|>", "<|im_end|>")
-
 
 @functools.cache
 def real(name):
     """Our tokenizer of a real model."""
-    if not (SHARED / name).is_dir():
+    if not (TOKENIZERS / name).is_dir():
         pytest.skip("needs the real tokenizers in ../shared")
-    return Tokenizer.from_folder(SHARED / name)
-
-
-def write_tokenizer(folder, template=CHATML, special=True, extra=(), post=None, prefix=False, **config):
-    """Write a small byte-level tokenizer and its settings into `folder`, and return it."""
-    import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, trainers
-
-    fast = tokenizers.Tokenizer(models.BPE())
-    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    if prefix:  # a sentencepiece-like start: the first word of a text is not the same as a later one
-        fast.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-    fast.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=280, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"])
-    fast.train_from_iterator(["user assistant system think answer"], trainer)
-    control = [tokenizers.AddedToken(token, special=special, normalized=False) for token in (*CONTROL, *extra)]
-    (fast.add_special_tokens if special else fast.add_tokens)(control)
-    if post is not None:
-        fast.post_processor = post(fast)
-    folder.mkdir(parents=True, exist_ok=True)
-    fast.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", **config}
-    if template is not None:
-        settings["chat_template"] = template
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return folder
+    return Tokenizer.from_folder(TOKENIZERS / name)
 
 
 def refusal(folder, *parts, **arguments):
@@ -61,7 +33,7 @@ def test_ids_of_a_clean_conversation_are_those_of_apply_chat_template(name):
     from transformers import AutoTokenizer
 
     ours = real(name)
-    theirs = AutoTokenizer.from_pretrained(SHARED / name)
+    theirs = AutoTokenizer.from_pretrained(TOKENIZERS / name)
     for i, messages in enumerate(conversations(seed=2, count=60)):
         settings = {"add_generation_prompt": i % 2 == 0}
         expected = theirs.apply_chat_template(

@@ -10,22 +10,13 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from conftest import TINY, hf_model
-from test_tokenizer import write_tokenizer
+from support.models import TINY, hf_folder
 
 from model import load_model, save_model
 from model.errors import InputError
 from model.huggingface.weights import load_weights, read_header
 
 INDEX = "model.safetensors.index.json"
-
-
-def hf_folder(folder, name="qwen3", dtype=torch.float32, shard="5GB", **settings):
-    """Save a random transformers model and a small tokenizer in `folder`; return the model."""
-    write_tokenizer(folder)
-    hf = hf_model(name, vocab_size=300, **settings).to(dtype)
-    hf.save_pretrained(folder, max_shard_size=shard)
-    return hf
 
 
 def hf_load(folder):

@@ -18,7 +18,7 @@ NAMES = ("careqa", "medbullets", "medmcqa", "medqa", "medxpertqa", "pubmedqa", "
 @pytest.fixture(scope="module")
 def real():
     """Every benchmark, CMExam's training questions as one in Chinese, MedQA's dev questions as what is learned from."""
-    from conftest import SHARED
+    from support.places import SHARED
 
     if not (SHARED / "data").exists():
         pytest.skip("the real data is not beside the repository")

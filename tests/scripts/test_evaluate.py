@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 from support import runs
+from support.places import ROOT
 
 import evaluate
 

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,48 +13,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from support.places import ROOT
+from support.runs import command, run, run_here
 
 from fleming.config import dump_yaml, load_config
 from fleming.settings import Config
-
-SMALL = [
-    "threads=1",
-    "synth.train_questions=900",
-    "synth.cold_start_share=0.3",
-    "synth.dev_questions=15",
-    "synth.test_questions=30",
-    "base_model.num_layers=2",
-    "base_model.hidden_size=32",
-    "base_model.intermediate_size=64",
-    "base_model.num_heads=2",
-    "base_model.num_kv_heads=1",
-    "base_model.head_dim=16",
-    "sft.epochs=1",
-    "sft.sequences_per_step=16",
-    "sft.save_every=2",
-    "grpo.questions_per_step=4",
-    "grpo.max_new_tokens=24",
-    "grpo.kl_coef=0.01",
-    "grpo.stage1.max_steps=5",
-    "grpo.stage1.group_size=4",
-    "grpo.stage2.max_steps=4",
-    "grpo.stage2.group_size=6",
-    "grpo.curriculum.mine_every=3",
-    "grpo.curriculum.mine_samples=2",
-    "grpo.save_every=2",
-    "grpo.show_every=3",
-    "evaluate.max_new_tokens=24",
-]
-
-
-def command(script: str, run_dir: Path, *settings: str) -> list[str]:
-    base = [sys.executable, str(ROOT / script), "--config", str(ROOT / "configs/demo.yaml"), f"run_dir={run_dir}"]
-    return [*base, *SMALL, *settings]
-
-
-def run(script: str, run_dir: Path, *settings: str, **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run(command(script, run_dir, *settings), capture_output=True, text=True, cwd=ROOT, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -227,10 +191,6 @@ def write(path: Path, text: str) -> Path:
     ],
 )
 def test_a_mistake_is_one_line_status_2_and_nothing_written(finished, tmp_path, monkeypatch, script, settings, said):
-    import shutil
-
-    from support.runs import run_here
-
     write(tmp_path / "broken.yaml", "seed: 1\n  run_dir: [\n")
     write(tmp_path / "empty.jsonl", "")
     good = (finished / "data/rl.jsonl").read_text().splitlines()[0]

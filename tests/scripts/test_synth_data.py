@@ -8,10 +8,10 @@ import time
 
 import pytest
 import yaml
-from conftest import ROOT
 from support import scenario_checker
+from support.drawn_world import world
+from support.places import ROOT
 from support.runs import run_here
-from test_scenarios import world
 
 import fleming.teachers.remembered
 import synth_data

@@ -1,4 +1,4 @@
-"""Small training runs for the tests: in this process, or two processes under torchrun; what they print and leave."""
+"""Small runs for the tests: a process of its own, in this one, or two under torchrun; what they print and leave."""
 
 import contextlib
 import io
@@ -12,10 +12,75 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
-from test_scripts import SMALL
+from support.places import ROOT
 
 from fleming.config import run_script
+from fleming.training.parallel import World
+
+ALONE = World(0, 1, torch.device("cpu"), None)
+SMALL = [
+    "threads=1",
+    "synth.train_questions=900",
+    "synth.cold_start_share=0.3",
+    "synth.dev_questions=15",
+    "synth.test_questions=30",
+    "base_model.num_layers=2",
+    "base_model.hidden_size=32",
+    "base_model.intermediate_size=64",
+    "base_model.num_heads=2",
+    "base_model.num_kv_heads=1",
+    "base_model.head_dim=16",
+    "sft.epochs=1",
+    "sft.sequences_per_step=16",
+    "sft.save_every=2",
+    "grpo.questions_per_step=4",
+    "grpo.max_new_tokens=24",
+    "grpo.kl_coef=0.01",
+    "grpo.stage1.max_steps=5",
+    "grpo.stage1.group_size=4",
+    "grpo.stage2.max_steps=4",
+    "grpo.stage2.group_size=6",
+    "grpo.curriculum.mine_every=3",
+    "grpo.curriculum.mine_samples=2",
+    "grpo.save_every=2",
+    "grpo.show_every=3",
+    "evaluate.max_new_tokens=24",
+]
+
+
+def command(script: str, run_dir: Path, *settings: str) -> list[str]:
+    base = [
+        sys.executable,
+        str(ROOT / script),
+        "--config",
+        str(ROOT / "configs/demo.yaml"),
+        f"run_dir={run_dir}",
+    ]
+    return [*base, *SMALL, *settings]
+
+
+def run(script: str, run_dir: Path, *settings: str, **kwargs) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(script, run_dir, *settings), capture_output=True, text=True, cwd=ROOT, **kwargs
+    )
+
+
+def torchrun(*arguments, processes=2, **kwargs) -> subprocess.CompletedProcess:
+    """Run a script under torchrun on this machine."""
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        str(processes),
+        *map(str, arguments),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **kwargs.pop("env", {})}
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, **kwargs)
+
+
+def records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def run_here(module, argv: list[str]) -> tuple[int, list[str]]:
@@ -71,7 +136,9 @@ def messages(text: str) -> list[str]:
     lines = re.split(r"[\r\n]", text.replace("\x1b[A", ""))
     lines = [
         re.sub(
-            r"^(cold start|RL|mining|teacher|questions|label check|walking|reading):[^\[]*\[[^\]]*\]", "", line
+            r"^(cold start|RL|mining|teacher|questions|label check|walking|reading):[^\[]*\[[^\]]*\]",
+            "",
+            line,
         ).strip()
         for line in lines
     ]
@@ -113,7 +180,9 @@ class Launched:
         """Whether the workers hold the folder: their loop has begun."""
         with contextlib.suppress(OSError):
             holders = [(self.run_dir / name).read_text() for name in (".lock", ".lock.1")]
-            return bool(self.workers) and all(any(f"process {w}," in h for w in self.workers) for h in holders)
+            return bool(self.workers) and all(
+                any(f"process {w}," in h for w in self.workers) for h in holders
+            )
         return False
 
     def wait_for(self, condition, seconds: float = 120) -> bool:

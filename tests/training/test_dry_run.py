@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SHARED
+from support.places import ROOT, SHARED
 
 from fleming.config import load_config
 from fleming.public.readers import read_questions, read_trajectories

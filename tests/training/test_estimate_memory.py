@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import ROOT, PlainTokenizer
+from support.models import PlainTokenizer
+from support.places import ROOT
 from support.workers import estimate_worker
 from torch.profiler import ProfilerActivity, profile, record_function
 

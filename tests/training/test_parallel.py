@@ -9,30 +9,20 @@ import sys
 import pytest
 import safetensors.torch
 import torch
-from conftest import ROOT, hf_model, ours
-from test_scripts import SMALL
-from test_weights import hf_folder
+from support.models import hf_folder, hf_model, ours
+from support.places import ROOT
+from support.runs import ALONE, SMALL, records, torchrun
+from support.workers import sharded
 
 from fleming.settings import Config, ParallelConfig
 from fleming.training.checkpoint import load_tensors, save_checkpoint
 from fleming.training.logprobs import token_logprobs
 from fleming.training.optimizer import make_adamw
 from fleming.training.packing import pack
-from fleming.training.parallel import World, load_sharded, parallelize
+from fleming.training.parallel import load_sharded, parallelize
 from model import load_model
 
-sys.path.append(str(ROOT / "tests" / "support" / "workers"))
-import sharded
-
-ALONE = World(0, 1, torch.device("cpu"), None)
 CASES = [f"{name}/{checkpointing}" for name in sharded.MODELS for checkpointing in (False, True)]
-
-
-def torchrun(*arguments, processes=2, **kwargs) -> subprocess.CompletedProcess:
-    """Run a script under torchrun on this machine."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **kwargs.pop("env", {})}
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -204,10 +194,6 @@ def runs(tmp_path_factory):
                 result = torchrun(*arguments, env=environment)
             assert result.returncode == 0, result.stderr[-3000:]
     return folder
-
-
-def records(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_sft_by_two_processes_is_sft_by_one(runs):

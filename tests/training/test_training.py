@@ -5,8 +5,7 @@ import math
 
 import pytest
 import torch
-from conftest import hf_model, ours
-from test_weights import hf_folder
+from support.models import hf_folder, hf_model, ours
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import train_sft
