@@ -38,7 +38,8 @@ from fleming.public.benchmarks import BENCHMARKS, LoadedBenchmark, known_sizes, 
 from fleming.settings import Config
 from fleming.training.metrics import progress_bar
 from fleming.training.parallel import World, compute_dtype, join_world, pick_device
-from fleming.training.run import hold, input_hashes, versions
+from fleming.files import input_hashes
+from fleming.training.run import hold, versions
 from model import InputError, Sampler, SamplingParams, load_model
 from model.huggingface.config import load_config
 
@@ -67,7 +68,7 @@ def main(argv: list[str]) -> None:
 
 
 def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
-    with world.together():
+    with world.agree():
         benchmarks = load_benchmarks(cfg, options.benchmarks)
         models = {name_of(options.model): Path(options.model)} if options.model else configured_models(cfg, world)
         for folder in models.values():
@@ -78,15 +79,15 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
         for name, model_folder in models.items():
             began = time.perf_counter()
             files = {f"{b.name}.{i}": path for b in benchmarks for i, path in enumerate(b.files)}
-            hashes = world.from_main(input_hashes, {"model": model_folder, **files})
+            hashes = world.on_main(input_hashes, {"model": model_folder, **files})
             folder = Path(cfg.run_dir, "eval", name)
-            before = world.from_main(read_results, folder)
-            with world.together():
+            before = world.on_main(read_results, folder)
+            with world.agree():
                 # Log-likelihoods need no chat format: a base model without a template may take any.
                 chat_format = cfg.chat_format or (None if "cot" in cfg.evaluate.protocols else "chatml")
                 transformer, tokenizer = load_model(model_folder, world.dtype, world.device, chat_format)
             sampler = Sampler(transformer, tokenizer, cfg.evaluate.max_num_seqs)
-            with world.together():
+            with world.agree():
                 plans = [(b, p, plan(b, p, sampler, cfg)) for b in benchmarks for p in cfg.evaluate.protocols]
             answers = Answers(folder, settings(cfg, hashes, world), world)
 

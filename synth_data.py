@@ -18,7 +18,7 @@ from tqdm import tqdm
 from fleming.cold_start.checks import check_trajectory
 from fleming.cold_start.template import template_trajectory
 from fleming.config import parse_command_line, run_script
-from fleming.files import run_lock, write_atomic, write_jsonl
+from fleming.files import input_hashes, run_lock, write_atomic, write_jsonl
 from fleming.graph.build import build_graph, graph_files
 from fleming.graph.graph_files import save_graph
 from fleming.graph.knowledge_graph import KnowledgeGraph
@@ -39,7 +39,7 @@ from fleming.teachers.local_model import LocalModel
 from fleming.teachers.remembered import Remembered
 from fleming.training.base_model import make_base_model
 from fleming.training.parallel import pick_device
-from fleming.training.run import REPOSITORY, input_hashes, write_manifest
+from fleming.training.run import REPOSITORY, write_manifest
 from model.errors import InputError
 
 

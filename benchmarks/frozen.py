@@ -54,6 +54,7 @@ SMALL = [
     "grpo.save_every=2",
     "grpo.show_every=3",
     "grpo.learning_rate=3e-3",
+    "grpo.reward=frozen:many_e",
     "evaluate.max_new_tokens=24",
     "evaluate.protocols=[cot,loglikelihood]",
     "evaluate.samples=2",
@@ -77,16 +78,26 @@ def command(script: str, folder: Path, config: str, settings: list[str], process
     ]
 
 
+def many_e(response, finished, question, cfg) -> dict[str, float]:
+    """A reward that a model of random weights earns too, so that RL has something to learn."""
+    count = float(response.count("e"))
+    return {"correct": float(count > 16), "format": 0.0, "total": count}
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+
+
 def run(*arguments) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, env=environment)
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, env=ENVIRONMENT)
     if done.returncode:
         sys.exit(f"{arguments}: status {done.returncode}\n{done.stderr[-3000:]}")
 
 
 def stop_and_go_on(script: str, folder: Path, steps: int) -> None:
     """End the script after `steps` steps, and run it again."""
-    process = subprocess.Popen(command(script, folder, "configs/demo.yaml", SMALL), stderr=subprocess.DEVNULL)
+    arguments = command(script, folder, "configs/demo.yaml", SMALL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(arguments, env=ENVIRONMENT, **quiet)
     log = folder / script[6:-3] / "metrics.jsonl"
     while process.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < steps):
         time.sleep(0.002)

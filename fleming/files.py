@@ -22,7 +22,7 @@ import shutil
 import socket
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -118,6 +118,18 @@ def sha256_file(path: str | os.PathLike) -> str:
     """Return the hexadecimal SHA-256 of the file's bytes, read in blocks."""
     with _os_errors(path, "read"), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def input_hashes(inputs: Mapping[str, Path]) -> dict[str, str]:
+    """Return name -> sha256 of each input file; of a model folder, of each file in it that matters."""
+    hashes = {}
+    for name, path in inputs.items():
+        if path.is_dir():
+            for file in sorted([*path.glob("*.safetensors"), *path.glob("*.json"), *path.glob("*.jinja")]):
+                hashes[f"{name}/{file.name}"] = sha256_file(file)
+        else:
+            hashes[name] = sha256_file(path)
+    return hashes
 
 
 def _json_line(record: dict[str, Any]) -> bytes:

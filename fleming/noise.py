@@ -10,7 +10,7 @@ import numpy as np
 
 from model.drawing import generator
 
-__all__ = ["generator", "permutation", "walk"]
+__all__ = ["generator", "permutation", "shuffled"]
 
 
 @lru_cache(maxsize=8)
@@ -19,7 +19,7 @@ def permutation(size: int, seed: int, key: str) -> np.ndarray:
     return generator(seed, key).permutation(size)
 
 
-def walk(pool: Sequence[int], place: int, seed: int, name: str) -> int:
-    """Return the pool's element at `place` (from 0) of an endless walk, each lap in a fresh order of its own."""
-    lap, offset = divmod(place, len(pool))
-    return pool[permutation(len(pool), seed, f"{name} {lap}")[offset]]
+def shuffled(pool: Sequence[int], place: int, seed: int, name: str) -> int:
+    """Return the pool's element at `place` (from 0) of endless epochs, each in a fresh order of its own."""
+    epoch, offset = divmod(place, len(pool))
+    return pool[permutation(len(pool), seed, f"{name} {epoch}")[offset]]

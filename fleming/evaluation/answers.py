@@ -23,10 +23,10 @@ class Answers:
     def __init__(self, folder: Path, settings: Mapping[str, Any], world: World):
         """settings: what fixes an answer, its data's and model's hashes included."""
         self.folder, self.world = folder, world
-        world.from_main(_prepare, folder, dict(settings))
-        with world.together():
+        world.on_main(_prepare, folder, dict(settings))
+        with world.agree():
             self.done: set[Key] = {key_of(record) for record in _read(folder)}
-        with world.together():  # all have read before one of them writes
+        with world.agree():  # all have read before one of them writes
             self.part = AppendLog(folder / f"answers.part{world.rank}.jsonl")
 
     def keep(self, record: dict[str, Any]) -> None:
@@ -39,10 +39,10 @@ class Answers:
         answers.jsonl keeps whatever else was answered before, behind them.
         """
         records: list[dict[str, Any]] = []
-        with self.world.together():  # then all parts are whole
+        with self.world.agree():  # then all parts are whole
             self.part.sync()
             self.part.close()
-        with self.world.together():
+        with self.world.agree():
             if self.world.is_main:
                 records = self._join(order)
         return records

@@ -4,12 +4,60 @@ Drawing is counted, not consumed: a pool is a seeded permutation for each pass o
 in it, so a resumed run draws what the uninterrupted one would have. Left out: the switch by plateau.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from fleming.noise import walk
+from fleming.noise import shuffled
+from fleming.prompt import prompt_ids
+from fleming.public.readers import read_set
 from fleming.records import Question
+from fleming.settings import Config
+from fleming.settings.training import CurriculumConfig
+from model.errors import InputError
+from model.huggingface.tokenizer import Tokenizer
 
 Pools = dict[str, list[int]]  # name -> indices of questions
+Mix = dict[str, float]  # name -> parts
+
+
+def training_questions(
+    source: Path, tokenizer: Tokenizer, context: int, cfg: Config, say: Callable[[str], None]
+) -> tuple[list[Question], int]:
+    """Return the training questions that leave room for an answer, and the tokens of the longest with it.
+
+    What is left out is said. Raises InputError where no question is left.
+    """
+    found = read_set(source)
+    if found.set_aside:
+        say(f"{source}: {found.describe_set_aside()}")
+    train = [q for q in found.questions if q.split == "train"]
+    if not train:
+        raise InputError(f"{source}: no question of {len(found.questions)} has split train; RL learns from no other")
+    if len(train) < len(found.questions):
+        say(f"{len(found.questions) - len(train)} questions of other splits than train are left out")
+
+    lengths = [len(prompt_ids(q, tokenizer, cfg)) + cfg.grpo.max_new_tokens for q in train]
+    usable = [q for q, length in zip(train, lengths, strict=True) if length <= context]
+    if not usable:
+        raise InputError(
+            f"{source}: none of {len(train)} training questions leaves room for grpo.max_new_tokens = "
+            f"{cfg.grpo.max_new_tokens} in the model's context of {context}"
+        )
+    if len(usable) < len(train):
+        say(f"{len(train) - len(usable)} questions are too long for the model's context and are left out")
+    return usable, max(length for length in lengths if length <= context)
+
+
+def stage_pools(
+    stage: int, questions: Sequence[Question], pass_rates: Sequence[float] | None, cfg: CurriculumConfig
+) -> tuple[Pools, Mix]:
+    """Return the pools that the stage draws from, and the parts of each."""
+    if stage == 2:
+        return stage2_pools(pass_rates), cfg.stage2_mix
+    pools = stage1_pools(questions, cfg.hard, cfg.simple)
+    if any(pools.values()):
+        return pools, cfg.stage1_mix
+    return {"ungraded": list(range(len(questions)))}, {"ungraded": 1.0}  # nobody has graded these questions
 
 
 def stage1_pools(questions: Sequence[Question], hard: Sequence[str], simple: Sequence[str]) -> Pools:
@@ -28,7 +76,7 @@ def stage2_pools(pass_rates: Sequence[float]) -> Pools:
     }
 
 
-def shares(mix: dict[str, float], pools: Pools, count: int) -> dict[str, int]:
+def shares(mix: Mix, pools: Pools, count: int) -> dict[str, int]:
     """Return how many of `count` come from each pool: proportional to `mix`, largest remainders rounded up.
 
     The part of an empty pool goes to the others, even to those that were to have none.
@@ -42,9 +90,9 @@ def shares(mix: dict[str, float], pools: Pools, count: int) -> dict[str, int]:
     return taken
 
 
-def draw(pools: Pools, mix: dict[str, float], count: int, turn: int, seed: int) -> list[int]:
-    """Return the `count` question indices of the pools' turn-th draw (from 0), each pool walked without repeats."""
+def draw(pools: Pools, mix: Mix, count: int, stage_step: int, seed: int) -> list[int]:
+    """Return the `count` question indices of a stage's step (from 0), each pool's epochs without repeats."""
     drawn = []
     for name, n in shares(mix, pools, count).items():
-        drawn += [walk(pools[name], turn * n + i, seed, name) for i in range(n)]
+        drawn += [shuffled(pools[name], stage_step * n + i, seed, name) for i in range(n)]
     return drawn

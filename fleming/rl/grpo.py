@@ -33,23 +33,12 @@ def group_advantages(rewards: Tensor, normalize_std: bool = True, epsilon: float
     return advantages.masked_fill(equal, 0.0)
 
 
-def _objective(logp: Tensor, old_logp: Tensor, advantages: Tensor, cfg: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
-    """Per-token policy loss [T] and the counts that describe it."""
-    if cfg.objective == "log_prob":
-        return -logp * advantages, {}  # Eq. 1
-    log_ratio = logp - old_logp
-    ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
-    clipped = ratio.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
-    loss = -torch.minimum(ratio * advantages, clipped * advantages)  # DeepSeekMath Eq. 3
-    return loss, {
-        "clipped_tokens": (clipped * advantages < ratio * advantages).sum(),
-        "ratio_sum": ratio.detach().sum(),
-        "clamped_tokens": (log_ratio.abs() > LOG_RATIO_LIMIT).sum(),
-    }
-
-
 def importance_weights(old_logp: Tensor, sampled_logp: Tensor, cap: float) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return each token's min(pi_old / pi_sampler, cap) [T] (TIS), detached, and the counts that describe it."""
+    """Return each token's min(pi_old / pi_sampler, cap) [T] (TIS), detached, and the counts that describe it.
+
+    Advantages are multiplied by it, so it weighs the policy term and never the KL term. old_logp must be the trainer's
+    own, recomputed before the first update; sampled_logp is the sampler's.
+    """
     log_ratio = (old_logp - sampled_logp).detach()
     ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
     weights = ratio.clamp(max=cap)
@@ -100,6 +89,19 @@ def loss_denominator(num_sequences: int, num_tokens: int, aggregation: str, max_
     )
 
 
+def policy_loss(logp: Tensor, old_logp: Tensor, advantages: Tensor, cfg: LossConfig) -> Tensor:
+    """Return each token's loss [T]; all arguments [T]."""
+    if cfg.objective == "log_prob":
+        return -logp * advantages  # Eq. 1
+    ratio = _ratio(logp, old_logp)
+    clipped = ratio.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
+    return -torch.minimum(ratio * advantages, clipped * advantages)  # DeepSeekMath Eq. 3
+
+
+def _ratio(logp: Tensor, old_logp: Tensor) -> Tensor:
+    return (logp - old_logp).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+
+
 def grpo_loss(
     logp: Tensor,
     old_logp: Tensor,
@@ -108,7 +110,6 @@ def grpo_loss(
     cu_seqlens: Tensor,
     cfg: LossConfig,
     denominator: float,
-    sampled_logp: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return this micro-batch's share of the step's loss, and what to log of it.
 
@@ -118,33 +119,41 @@ def grpo_loss(
     loss however it was split; groups of zero variance stay in it.
 
     At one update a rollout old_logp may be the sampler's own: the ratio is 1 up to rounding, the clip inert and the
-    gradient REINFORCE's. Above one update, or with cfg.importance_cap, it must be the trainer's, recomputed before the
-    first update. sampled_logp [T], the sampler's own, is read with cfg.importance_cap alone; ValueError without it.
-    The correction weighs the policy term, never the KL term.
+    gradient REINFORCE's. Above one update, or with importance weights, it must be the trainer's, recomputed before the
+    first update.
 
-    Metrics are sums that add over micro-batches the same way: loss, policy_loss (as weighted) and kl are shares;
-    *_tokens are counts; ratio_sum and importance_sum are sums over tokens, the latter of the capped weights.
+    Metrics are sums that add over micro-batches the same way: loss, policy_loss and kl are shares; *_tokens are
+    counts; ratio_sum is a sum over tokens.
     """
     if advantages.numel() == cu_seqlens.numel() - 1:
         advantages = torch.repeat_interleave(advantages, cu_seqlens.diff())  # [T]
     advantages = advantages.to(logp.dtype)
     weights = (token_weights(cu_seqlens, cfg.aggregation) / denominator).to(logp.dtype)  # [T]
 
-    policy_loss, metrics = _objective(logp, old_logp, advantages, cfg)
-    if cfg.importance_cap:
-        if sampled_logp is None:
-            raise ValueError("importance_cap is on: grpo_loss needs sampled_logp, the sampler's own log-probs")
-        importance, counts = importance_weights(old_logp, sampled_logp, cfg.importance_cap)
-        policy_loss = policy_loss * importance
-        counts["clamped_tokens"] += metrics.get("clamped_tokens", 0)
-        metrics |= counts
-    loss = (policy_loss * weights).sum()
-    metrics["policy_loss"] = loss.detach()
+    policy = (policy_loss(logp, old_logp, advantages, cfg) * weights).sum()
+    loss, metrics = policy, {"policy_loss": policy.detach()}
     if cfg.needs_reference:
         kl = (kl_estimate(logp, ref_logp, cfg.kl_estimator) * weights).sum()
-        loss = loss + cfg.kl_coef * kl
+        loss = policy + cfg.kl_coef * kl
         metrics["kl"] = kl.detach()
-        too_far = ((ref_logp - logp).abs() > LOG_RATIO_LIMIT).sum()
-        metrics["clamped_tokens"] = metrics.get("clamped_tokens", 0) + too_far
     metrics["loss"] = loss.detach()
-    return loss, metrics
+    return loss, metrics | _counts(logp.detach(), old_logp, ref_logp, advantages, cfg)
+
+
+def _counts(
+    logp: Tensor, old_logp: Tensor, ref_logp: Tensor | None, advantages: Tensor, cfg: LossConfig
+) -> dict[str, Tensor]:
+    """How many tokens were clipped, or too far from the other policy for exp."""
+    counts = {}
+    too_far = []
+    if cfg.objective == "clipped_ratio":
+        ratio = _ratio(logp, old_logp)
+        clipped = ratio.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
+        counts["clipped_tokens"] = (clipped * advantages < ratio * advantages).sum()
+        counts["ratio_sum"] = ratio.sum()
+        too_far.append(logp - old_logp)
+    if cfg.needs_reference:
+        too_far.append(ref_logp - logp)
+    if too_far:
+        counts["clamped_tokens"] = sum((log_ratio.abs() > LOG_RATIO_LIMIT).sum() for log_ratio in too_far)
+    return counts

@@ -2,47 +2,23 @@
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from fleming.answer import parse_answer
 from fleming.prompt import prompt_ids, response_text
 from fleming.records import Question, Rollout
-from fleming.rl.grpo import group_advantages
+from fleming.rl.grpo import group_advantages, importance_weights
 from fleming.rl.reward import Reward
 from fleming.settings import Config
+from fleming.training.metrics import progress_bar
 from fleming.training.packing import PackedBatch, micro_batches, pack
 from fleming.training.parallel import World
 from model.drawing import SamplingParams
-from model.kv_cache import CACHE_SHARE, Capacity, choose_capacity, free_memory
 from model.sampler import OnFinish, Sample, Sampler
-from model.transformer import Transformer
-
-
-def choose_cache(
-    policy: Transformer, actor: Transformer, longest: int, most: int, state: Mapping[str, Any], world: World
-) -> Capacity:
-    """Return how large the sampler's cache is: at most `most` rows of the `longest` sequence's tokens.
-
-    As many as fit into most of the free memory, once AdamW has its moments. Measured once a run: a resumed one finds
-    it in its checkpoint's state and keeps it, unless `most` is another now.
-    Raises InputError where the memory holds not one.
-    """
-    if state.get("cache", [None])[-1] == most and state["cache"][1] >= longest:
-        return Capacity(*state["cache"][:2])
-    moments = sum(8 * (p.to_local() if isinstance(p, DTensor) else p).numel() for p in policy.parameters())
-    free = free_memory(world.device) / (1 if world.device.type == "cuda" else world.size)
-    memory = CACHE_SHARE * (free - moments * (not state["step"]))
-    mine = choose_capacity(actor.cfg, actor.lm_head.weight.dtype, longest, most, memory)
-    rows = min(world.gather(mine.rows))
-    if rows < most:
-        world.print(f"the memory holds {rows} sequences of {longest} tokens at once, not grpo.max_num_seqs = {most}")
-    return Capacity(rows, longest)
 
 
 @dataclass(frozen=True)
@@ -55,62 +31,58 @@ class Scored:
     reward: dict[str, float]
 
 
-def sample_and_score(
-    sampler: Sampler,
-    numbered: Sequence[tuple[int, Question]],
-    params: SamplingParams,
-    reward: Reward,
-    cfg: Config,
-    key: str,
-    on_finish: OnFinish | None = None,
-) -> list[list[Scored]]:
-    """Return params.n scored answers for each question.
+@dataclass(frozen=True)
+class Actor:
+    """Who answers, by whose reward, on which ranks."""
 
-    A question comes with its place among all of the step's, of which other ranks have the rest: with `key`, which
-    sets this call apart from others, it fixes the noise. on_finish is called as each answer ends.
-    """
-    prompts = [prompt_ids(q, sampler.tokenizer, cfg) for _, q in numbered]
-    keys = [f"{key} {i} {q.id}" for i, q in numbered]
-    groups = sampler.generate(prompts, params, keys, on_finish=on_finish)
-    return [
-        [_score(prompt, sample, question, reward, sampler.tokenizer, cfg) for sample in group]
-        for (_, question), prompt, group in zip(numbered, prompts, groups, strict=True)
-    ]
+    sampler: Sampler
+    reward: Reward
+    cfg: Config
+    world: World
 
+    def answer(
+        self, numbered: Sequence[tuple[int, Question]], n: int, key: str, on_finish: OnFinish | None = None
+    ) -> list[list[Scored]]:
+        """Return n scored answers to each question.
 
-def _score(prompt: list[int], sample: Sample, question: Question, reward: Reward, tokenizer, cfg: Config) -> Scored:
-    """A reward that raises is reported with its sample and counts as 0: one bad answer must not end a run."""
-    text = response_text(sample, tokenizer)
-    try:
-        parts = reward(text, sample.finish_reason == "stop", question, cfg)
-        parts = {name: float(parts[name]) for name in ("correct", "format", "total")}
-        if not all(map(math.isfinite, parts.values())):
-            raise ValueError(f"not finite: {parts}")
-    except Exception as error:
-        print(f"reward failed, counted as 0: {question.id}: {error!r}: {text!r}", file=sys.stderr)
-        parts = {"correct": 0.0, "format": 0.0, "total": 0.0}
-    return Scored(prompt, sample, text, parts)
+        A question comes with its place among all of the step's, of which other ranks have the rest: with `key`, which
+        sets this call apart from others, it fixes the noise. on_finish is called as each answer ends.
+        """
+        rl, tokenizer = self.cfg.grpo, self.sampler.tokenizer
+        params = SamplingParams(n, rl.max_new_tokens, rl.temperature, seed=self.cfg.seed)
+        prompts = [prompt_ids(question, tokenizer, self.cfg) for _, question in numbered]
+        keys = [f"{key} {place} {question.id}" for place, question in numbered]
+        groups = self.sampler.generate(prompts, params, keys, on_finish=on_finish)
+        return [
+            [self._score(prompt, sample, question) for sample in group]
+            for (_, question), prompt, group in zip(numbered, prompts, groups, strict=True)
+        ]
+
+    def _score(self, prompt: list[int], sample: Sample, question: Question) -> Scored:
+        """A reward that raises is reported with its sample and counts as 0: one bad answer must not end a run."""
+        text = response_text(sample, self.sampler.tokenizer)
+        try:
+            given = self.reward(text, sample.finish_reason == "stop", question, self.cfg)
+            parts = {name: float(given[name]) for name in ("correct", "format", "total")}
+            if not all(map(math.isfinite, parts.values())):
+                raise ValueError(f"not finite: {parts}")
+        except Exception as error:
+            print(f"reward failed, counted as 0: {question.id}: {error!r}: {text!r}", file=sys.stderr)
+            parts = {"correct": 0.0, "format": 0.0, "total": 0.0}
+        return Scored(prompt, sample, text, parts)
 
 
 def make_rollouts(
-    sampler: Sampler,
-    questions: Sequence[Question],
-    params: SamplingParams,
-    reward: Reward,
-    cfg: Config,
-    step: int,
-    stage: int,
-    world: World,
+    actor: Actor, questions: Sequence[Question], group_size: int, step: int, stage: int
 ) -> list[Rollout]:
-    """Sample params.n answers for each question; return them with rewards and advantages, group after group.
+    """Sample a group of answers for each question; return them with rewards and advantages, group after group.
 
     Questions are divided over the ranks, a group never is, and every rank returns all of them.
     """
-    scored = world.divide(
-        list(enumerate(questions)), lambda mine: sample_and_score(sampler, mine, params, reward, cfg, f"step {step}")
-    )
+    numbered = list(enumerate(questions))
+    scored = actor.world.divide(numbered, lambda part: actor.answer(part, group_size, f"step {step}"))
     rewards = torch.tensor([[s.reward["total"] for s in group] for group in scored], dtype=torch.float64)  # [Q, G]
-    advantages = group_advantages(rewards, cfg.grpo.loss.normalize_std)
+    advantages = group_advantages(rewards, actor.cfg.grpo.loss.normalize_std).tolist()
     return [
         Rollout(
             step=step,
@@ -118,7 +90,7 @@ def make_rollouts(
             question_id=question.id,
             group=g,
             sample=i,
-            seed=params.seed,
+            seed=actor.cfg.seed,
             prompt_ids=s.prompt_ids,
             token_ids=s.sample.token_ids,
             logprobs=s.sample.logprobs,
@@ -126,22 +98,40 @@ def make_rollouts(
             response=s.response,
             answer=parse_answer(s.response, question.options),
             reward=s.reward,
-            advantage=advantages[g, i].item(),
+            advantage=advantages[g][i],
         )
         for g, (question, group) in enumerate(zip(questions, scored, strict=True))
         for i, s in enumerate(group)
     ]
 
 
+def pass_rates(actor: Actor, questions: Sequence[Question], step: int) -> list[float]:
+    """Answer the full training set with the current weights; return each question's share of right answers (3.3)."""
+    n = actor.cfg.grpo.curriculum.mine_samples
+
+    def rates(part: list[tuple[int, Question]]) -> list[float]:
+        with progress_bar(len(part) * n, 0, "mining", actor.world, unit="answer", leave=False) as bar:
+            scored = actor.answer(part, n, f"mine {step}", on_finish=lambda *_: bar.update())
+        return [sum(s.reward["correct"] for s in group) / n for group in scored]
+
+    return actor.world.divide(list(enumerate(questions)), rates)
+
+
 @dataclass
 class RolloutBatch:
-    """A pack of N rollouts, and what the loss needs of their R response tokens."""
+    """A pack of N rollouts, and what the loss needs of their T response tokens."""
 
     packed: PackedBatch
-    advantages: Tensor  # [N]
-    sampled_logp: Tensor  # [R]: the sampler's
-    old_logp: Tensor  # [R]: of the policy that the ratio is taken to
-    ref_logp: Tensor | None = None  # [R]
+    advantages: Tensor  # [T]
+    sampled_logp: Tensor  # [T]: the sampler's
+    old_logp: Tensor  # [T]: of the policy that the ratio is taken to
+    ref_logp: Tensor | None = None  # [T]
+    counts: dict[str, Tensor] = field(default_factory=dict)  # of the importance correction
+
+    def correct_for_the_sampler(self, cap: float) -> None:
+        """Weigh each token's advantage by min(pi_old / pi_sampler, cap) (TIS)."""
+        weights, self.counts = importance_weights(self.old_logp, self.sampled_logp, cap)
+        self.advantages = self.advantages * weights
 
 
 def pack_rollouts(rollouts: Sequence[Rollout], max_tokens: int, world: World) -> list[RolloutBatch]:
@@ -150,11 +140,12 @@ def pack_rollouts(rollouts: Sequence[Rollout], max_tokens: int, world: World) ->
     A group stays together as far as a pack holds it, since a pack feeds a prompt once.
     """
     batches, bundles = [], _bundles(rollouts, max_tokens)
-    for packs in micro_batches([sum(map(_length, b)) for b in bundles], max_tokens, world.size):
+    lengths = [sum(map(_length, bundle)) for bundle in bundles]
+    for packs in micro_batches(lengths, max_tokens, world.size):
         members = [r for i in packs[world.rank] for r in bundles[i]]
         packed = pack([r.prompt_ids for r in members], [r.token_ids for r in members]).to(world.device)
-        advantages = torch.tensor([r.advantage for r in members], device=world.device)
-        sampled = torch.tensor([x for r in members for x in r.logprobs], device=world.device)
+        advantages = torch.tensor([r.advantage for r in members for _ in r.token_ids], device=world.device)
+        sampled = torch.tensor([logp for r in members for logp in r.logprobs], device=world.device)
         batches.append(RolloutBatch(packed, advantages, sampled, sampled))
     return batches
 

@@ -5,6 +5,7 @@ the demo's dev split. Left out: reading and checking (config.py).
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 from fleming.settings.synth import BaseModelConfig, SynthConfig
@@ -104,6 +105,29 @@ class Config:
     """Stage 3: RLVR."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """Stage 4: benchmarks."""
+
+    @property
+    def question_file(self) -> Path:
+        """What RL learns from."""
+        return Path(self.data.questions or Path(self.run_dir, "data/rl.jsonl"))
+
+    @property
+    def trajectory_file(self) -> Path:
+        """What the cold start learns from."""
+        return Path(self.data.trajectories or Path(self.run_dir, "data/cold_start.jsonl"))
+
+    @property
+    def base_folder(self) -> Path:
+        """The model that the cold start begins from."""
+        return Path(self.model or Path(self.run_dir, "base/model"))
+
+    @property
+    def rl_start(self) -> Path:
+        """The model that RL begins from: see grpo.start_from."""
+        cold_start, start_from = Path(self.run_dir, "sft/model"), self.grpo.start_from
+        if start_from == "auto":
+            start_from = "cold_start" if cold_start.exists() or not self.model else "base"
+        return self.base_folder if start_from == "base" else cold_start
 
     def check(self, where: str) -> None:
         """Raise InputError for no folder to write to."""

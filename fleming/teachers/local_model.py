@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
+from fleming.files import input_hashes
 from fleming.prompt import response_text
 from fleming.teachers.remembered import Messages
-from fleming.training.run import input_hashes
 from model import Sampler, SamplingParams, load_model
 from model.errors import InputError
 

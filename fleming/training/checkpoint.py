@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,6 @@ def _flat_state(transformer: Transformer, optimizer: torch.optim.Optimizer) -> d
 
 def save_checkpoint(
     folder: Path,
-    step: int,
     transformer: Transformer,
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
@@ -52,32 +52,45 @@ def save_checkpoint(
     keep_last: int,
     keep_best: int = 0,
 ) -> None:
-    """Write folder/step_000123 whole or not at all, then delete old ones.
+    """Write the checkpoint of state["step"], folder/step_000123, whole or not at all, then delete old ones.
 
     Kept are the newest `keep_last`, and the `keep_best` with the highest state["score"]. All ranks call this. Raises
     InputError where the disk refuses; the older checkpoints are then as they were.
     """
-    final = folder / f"step_{step:06d}"
+    final = folder / f"step_{state['step']:06d}"
     with contextlib.ExitStack() as writing:
-        with world.together():
+        with world.agree():
             if world.is_main:
                 writing.enter_context(replace_folder(final))
-        with world.together(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            tensors = _flat_state(transformer, optimizer)
-            shards = shards_of({name: t.nbytes for name, t in tensors.items()}, FILE_BYTES * world.size)
-            files = {name: number for number, shard in enumerate(shards, start=1) for name in shard}
-            writer = HuggingFaceStorageWriter(str(being_written(final)), files, save_distributed=True)
-            try:
-                dcp.save(tensors, storage_writer=writer, no_dist=world.mesh is None)
-            except CheckpointException as error:  # a BaseException: nothing else would turn it into a message
-                raise InputError(f"{folder}: checkpoint cannot be written: {_reason(error)}") from error
-        with world.together():
+        with world.agree():
+            _save_tensors(being_written(final), transformer, optimizer, world)
+        with world.agree():
             if world.is_main:
-                text = json.dumps({"step": step, **state}, ensure_ascii=False)
-                write_atomic(being_written(final) / "state.json", text)
+                write_atomic(being_written(final) / "state.json", json.dumps(state, ensure_ascii=False))
                 writing.close()
                 _delete_old(folder, keep_last, keep_best)
+
+
+def _save_tensors(folder: Path, transformer: Transformer, optimizer: torch.optim.Optimizer, world: World) -> None:
+    """Write this rank's shards."""
+    tensors = _flat_state(transformer, optimizer)
+    sizes = {name: tensor.nbytes for name, tensor in tensors.items()}
+    shards = shards_of(sizes, FILE_BYTES * world.size)
+    files = {name: number for number, shard in enumerate(shards, start=1) for name in shard}
+    writer = HuggingFaceStorageWriter(str(folder), files, save_distributed=True)
+    try:
+        with _quiet():
+            dcp.save(tensors, storage_writer=writer, no_dist=world.mesh is None)
+    except CheckpointException as error:  # a BaseException: nothing else would turn it into a message
+        raise InputError(f"{folder.parent}: checkpoint cannot be written: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """One process without a process group is meant."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
 
 
 def _delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
@@ -105,8 +118,7 @@ def load_tensors(folder: Path, transformer: Transformer, optimizer: torch.optim.
     Raises InputError naming the checkpoint if it is damaged.
     """
     newest = _checkpoints(folder)[-1]
-    with world.together(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+    with world.agree(), _quiet():
         try:
             reader = HuggingFaceStorageReader(str(newest))
             dcp.load(_flat_state(transformer, optimizer), storage_reader=reader, no_dist=world.mesh is None)

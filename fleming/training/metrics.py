@@ -52,27 +52,36 @@ class Timer:
 
 
 class UpdateSums:
-    """Adds up what the micro-batches of an update report."""
+    """Adds up what the micro-batches of a step's updates report."""
 
     def __init__(self):
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, float] = {"tokens": 0.0, "entropy": 0.0, "difference": 0.0, "compared": 0.0}
         self.updates = self.skipped = 0
-        self.difference_max = self.difference_sum = 0.0
-        self.difference_tokens = 0
+        self.difference_max = 0.0
 
-    def add(self, parts: dict[str, Tensor | float]) -> None:
-        """Add one micro-batch's sums."""
-        for name, value in parts.items():
+    def add(
+        self,
+        parts: dict[str, Tensor],
+        counts: dict[str, Tensor],
+        logp: Tensor,
+        entropy: Tensor,
+        sampled_logp: Tensor,
+    ) -> None:
+        """Add one micro-batch: the loss's sums, those of the importance correction, and its tokens' [T]."""
+        for name, value in [*parts.items(), *counts.items()]:
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
+        self.sums["tokens"] += logp.numel()
+        self.sums["entropy"] += entropy.sum().item()
+        if self.updates == 0 and logp.numel():  # later the weights are no longer the sampler's
+            difference = (sampled_logp - logp.detach()).abs()
+            self.difference_max = max(self.difference_max, difference.max().item())
+            self.sums["difference"] += difference.sum().item()
+            self.sums["compared"] += difference.numel()
 
-    def compare(self, sampled: Tensor, scored: Tensor) -> None:
-        """Note how far the sampler's log-probs [R] lie from the scorer's, before the first update."""
-        if not scored.numel():
-            return
-        difference = (sampled - scored.detach()).abs()
-        self.difference_max = max(self.difference_max, difference.max().item())
-        self.difference_sum += difference.sum().item()
-        self.difference_tokens += difference.numel()
+    def end_of_update(self, grad_norm: float) -> None:
+        """Count an update, and whether it was left out since its gradient was not finite."""
+        self.updates += 1
+        self.skipped += not math.isfinite(grad_norm)
 
     def record(self, world: World) -> dict[str, float]:
         """Return the means over the step's updates, of all ranks.
@@ -80,25 +89,21 @@ class UpdateSums:
         loss, policy_loss, kl: as optimised. entropy: nats a token, of the scored tokens. clip_fraction: scored tokens
         whose surrogate was clipped. importance_mean, capped_fraction: of the truncated importance weights.
         clamped_tokens: those whose log-ratio, to the sampling policy or to the reference, was too large for exp.
-        skipped_updates: those left out since their gradient was not finite.
+        skipped_updates: those left out since their gradient was not finite. sampler_scorer_max and _mean: how far the
+        sampler's log-probs lie from the scorer's before the first update.
         """
-        self.sums |= {"difference_sum": self.difference_sum, "difference_tokens": float(self.difference_tokens)}
         sums = world.sum(self.sums)
         tokens = max(1.0, sums["tokens"])
         record = {name: sums[name] / self.updates for name in ("loss", "policy_loss", "kl") if name in sums}
-        record["entropy"] = sums["entropy_sum"] / tokens
-        if "ratio_sum" in sums:
-            record["ratio_mean"] = sums["ratio_sum"] / tokens
-            record["clip_fraction"] = sums["clipped_tokens"] / tokens
-        if "importance_sum" in sums:
-            record["importance_mean"] = sums["importance_sum"] / tokens
-            record["capped_fraction"] = sums["capped_tokens"] / tokens
+        shares = {"entropy": "entropy", "ratio_mean": "ratio_sum", "clip_fraction": "clipped_tokens"}
+        shares |= {"importance_mean": "importance_sum", "capped_fraction": "capped_tokens"}
+        record |= {name: sums[source] / tokens for name, source in shares.items() if source in sums}
         if "clamped_tokens" in sums:
             record["clamped_tokens"] = sums["clamped_tokens"]
         record["skipped_updates"] = self.skipped
         record["scored_tokens"] = sums["tokens"] / self.updates
         record["sampler_scorer_max"] = max(world.gather(self.difference_max))
-        record["sampler_scorer_mean"] = sums["difference_sum"] / max(1.0, sums["difference_tokens"])
+        record["sampler_scorer_mean"] = sums["difference"] / max(1.0, sums["compared"])
         return record
 
 
@@ -179,13 +184,20 @@ def _peak_bytes(device: torch.device) -> int:
     return peak
 
 
-def describe_times(times: dict[str, float]) -> dict[str, str]:
-    """Return a step's times and rates as the console shows them: its three longest laps in percent, and the shares."""
-    laps = sorted(((v, k) for k, v in times.items() if k in LAPS), reverse=True)[:3]
-    shown = {"time": "+".join(f"{name} {100 * seconds / times['step']:.0f}%" for seconds, name in laps)}
-    for name, short in (("tokens_per_second", "tok_s"), ("sampled_tokens_per_second", "tok_s")):
+def describe_step(record: dict) -> dict[str, str]:
+    """Return a step's record as the progress bar shows it: how it went, its longest laps in percent, the rates."""
+    if "reward" in record:
+        shown = {"stage": str(record["stage"]), "reward": f"{record['reward']:.3f}"}
+        shown |= {"correct": f"{record['correct']:.2f}", "len": f"{record['response_length']:.0f}"}
+    else:
+        shown = {"loss": f"{record['loss']:.3f}" if record["loss"] is not None else "nan"}
+
+    times = record["time"]
+    laps = sorted(((times[name], name) for name in LAPS if name in times), reverse=True)[:3]
+    shown["time"] = "+".join(f"{name} {100 * seconds / times['step']:.0f}%" for seconds, name in laps)
+    for name in ("tokens_per_second", "sampled_tokens_per_second"):
         if name in times:
-            shown[short] = f"{times[name]:.0f}"
+            shown["tok_s"] = f"{times[name]:.0f}"
     for name, short in (("mfu", "mfu"), ("decode_bandwidth", "bw")):
         if name in times:
             shown[short] = f"{100 * times[name]:.0f}%"

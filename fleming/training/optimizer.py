@@ -1,6 +1,7 @@
 """AdamW's parameter groups, its step, and the learning-rate schedules."""
 
 import math
+from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor
@@ -28,23 +29,24 @@ class GuardedStep:
 
     MOST_IN_A_ROW = 3
 
-    def __init__(self, skipped_in_a_row: int = 0):
-        self.skipped_in_a_row = skipped_in_a_row  # checkpoint state
+    def __init__(self, state: dict[str, Any] | None = None):
+        """state: what a checkpoint keeps, "skipped_in_a_row" in it."""
+        self.state = {"skipped_in_a_row": 0} if state is None else state
 
-    def __call__(self, transformer: Transformer, optimizer: torch.optim.Optimizer, longest: float) -> float:
-        """Scale all gradients down to a norm of `longest` and take the step; return the norm before.
+    def __call__(self, transformer: Transformer, optimizer: torch.optim.Optimizer, max_norm: float) -> float:
+        """Scale all gradients down to `max_norm` and take the step; return the norm before.
 
         Where it is not finite, weights and moments stay as they were. Raises AgreedError at the third such in a row.
         """
-        norm = torch.nn.utils.clip_grad_norm_(transformer.parameters(), longest)
+        norm = torch.nn.utils.clip_grad_norm_(transformer.parameters(), max_norm)
         norm = (norm.full_tensor() if isinstance(norm, DTensor) else norm).item()  # the same on every rank
         if math.isfinite(norm):
             optimizer.step()
-            self.skipped_in_a_row = 0
+            self.state["skipped_in_a_row"] = 0
         else:
-            self.skipped_in_a_row += 1
+            self.state["skipped_in_a_row"] += 1
         optimizer.zero_grad()
-        if self.skipped_in_a_row == self.MOST_IN_A_ROW:
+        if self.state["skipped_in_a_row"] == self.MOST_IN_A_ROW:
             raise AgreedError(
                 f"the gradient was not finite {self.MOST_IN_A_ROW} times in a row ({norm}); the weights are as they "
                 "were before; lower the learning rate and start in a new run_dir"

@@ -25,7 +25,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from fleming.records import Trajectory
 from model.attention import PackedCausal
+from model.huggingface.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -127,3 +129,13 @@ def micro_batches(lengths: Sequence[int], max_tokens: int, ranks: int = 1) -> li
         rounds[-1][emptiest].append(i)
         filled[emptiest] += lengths[i]
     return rounds
+
+
+def encode_trajectories(
+    trajectories: Sequence[Trajectory], tokenizer: Tokenizer, context: int
+) -> list[tuple[list[int], list[int]]]:
+    """Return (prompt ids, response ids with the end of the turn) of each trajectory that fits the context."""
+    prompts = [tokenizer.encode_chat(t.prompt) for t in trajectories]
+    responses = [[*tokenizer.encode(t.response), tokenizer.end_of_turn] for t in trajectories]
+    pairs = zip(prompts, responses, strict=True)
+    return [(prompt, response) for prompt, response in pairs if len(prompt) + len(response) <= context]

@@ -31,6 +31,7 @@ from fleming.settings import Config, ParallelConfig
 from model.errors import InputError
 from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import load_model
+from model.kv_cache import CACHE_SHARE, Capacity, choose_capacity, free_memory
 from model.transformer import Transformer
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ class World:
         return self.sum({"flag": float(bool(flag))})["flag"] > 0
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def agree(self) -> Iterator[None]:
         """Run the block on all ranks; what stops one with an InputError stops all, so that none waits for it."""
         error = None
         try:
@@ -96,10 +97,10 @@ class World:
         if found := [message for message in self.gather(error and str(error)) if message]:
             raise AgreedError(found[0]) from error
 
-    def from_main(self, action: Callable[..., T], *arguments: Any) -> T:
+    def on_main(self, action: Callable[..., T], *arguments: Any) -> T:
         """Return action(*arguments) of rank 0, which alone calls it, on every rank."""
         result = None
-        with self.together():
+        with self.agree():
             if self.is_main:
                 result = action(*arguments)
         return self.gather(result)[0]
@@ -260,3 +261,27 @@ def gather_weights(policy: Transformer, copy: Transformer) -> None:
     for mine, whole in zip(policy.parameters(), copy.parameters(), strict=True):
         cast = mine.to(whole.device, whole.dtype)
         whole.copy_(cast.full_tensor() if isinstance(cast, DTensor) else cast)
+
+
+def choose_cache(
+    policy: Transformer, actor: Transformer, longest: int, most: int, state: dict[str, Any], world: World
+) -> Capacity:
+    """Return how large the sampler's cache is: at most `most` rows of the `longest` sequence's tokens.
+
+    As many as fit into most of the free memory, once AdamW has its moments. Measured once a run and noted in the
+    checkpoints' `state`, where a resumed run finds it, unless `most` is another now.
+    Raises InputError where the memory holds not one.
+    """
+    rows, places, wanted = state.get("cache") or (0, 0, 0)
+    if wanted == most and places >= longest:
+        return Capacity(rows, places)
+    parameters = [p.to_local() if isinstance(p, DTensor) else p for p in policy.parameters()]
+    moments = 0 if state["step"] else sum(8 * p.numel() for p in parameters)  # there already in a resumed run
+    free = free_memory(world.device) / (1 if world.device.type == "cuda" else world.size)
+    memory = CACHE_SHARE * (free - moments)
+    mine = choose_capacity(actor.cfg, actor.lm_head.weight.dtype, longest, most, memory)
+    rows = min(world.gather(mine.rows))
+    if rows < most:
+        world.print(f"the memory holds {rows} sequences of {longest} tokens at once, not grpo.max_num_seqs = {most}")
+    state["cache"] = [rows, longest, most]
+    return Capacity(rows, longest)

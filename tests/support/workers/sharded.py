@@ -148,7 +148,7 @@ def main(folder, out):
 
         # One rank's error is everybody's.
         try:
-            with world.together():
+            with world.agree():
                 if world.rank == 1:
                     raise InputError("only here")
             said = None
