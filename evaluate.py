@@ -33,12 +33,12 @@ from fleming.evaluation.mmlu_pro_rule import compare_outputs
 from fleming.evaluation.report import about_data, about_model, read_results, results_table, write_results
 from fleming.evaluation.scoring import summarise_all
 from fleming.evaluation.table_check import check_table, describe
+from fleming.files import input_hashes
 from fleming.prompt import question_messages, with_options
 from fleming.public.benchmarks import BENCHMARKS, LoadedBenchmark, known_sizes, load_own, named_benchmarks
 from fleming.settings import Config
 from fleming.training.metrics import progress_bar
 from fleming.training.parallel import World, compute_dtype, join_world, pick_device
-from fleming.files import input_hashes
 from fleming.training.run import hold, versions
 from model import InputError, Sampler, SamplingParams, load_model
 from model.huggingface.config import load_config

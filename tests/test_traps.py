@@ -26,7 +26,6 @@ from support.runs import ALONE, records
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-import fleming.rl.rollout as rollout_room
 import model.attention
 import train_grpo
 import train_sft
@@ -34,10 +33,10 @@ from fleming.config import load_config
 from fleming.files import write_jsonl
 from fleming.prompt import prompt_ids, question_messages
 from fleming.public.readers import read_questions
-from fleming.records import Question, Trajectory, to_json
+from fleming.records import Question, Rollout, Trajectory, to_json
 from fleming.rl.grpo import LOG_RATIO_LIMIT, group_advantages, grpo_loss
 from fleming.rl.reward import medical_reward
-from fleming.rl.rollout import make_rollouts, pack_rollouts
+from fleming.rl.rollout import Actor, make_rollouts, pack_rollouts
 from fleming.settings import Config, ParallelConfig
 from fleming.settings.training import preset
 from fleming.training import parallel
@@ -47,7 +46,7 @@ from model import InputError, Sampler, SamplingParams, load_model, save_model
 from model.attention import PackedCausal
 from model.drawing import draw
 from model.huggingface import weights
-from model.kv_cache import Capacity
+from model.kv_cache import CACHE_SHARE, Capacity
 from model.sampler import Sample
 
 
@@ -166,7 +165,8 @@ def question(name, split="train"):
 
 
 def rollouts_of(sampler, names, reward, step=1):
-    return make_rollouts(sampler, [*map(question, names)], SamplingParams(), reward, Config(), step, 1, ALONE)
+    actor = Actor(sampler, reward, Config(), ALONE)
+    return make_rollouts(actor, [*map(question, names)], 1, step, 1)
 
 
 def test_format_adds_little_to_correctness_and_a_cut_answer_has_none():
@@ -211,9 +211,9 @@ def test_what_was_sampled_is_what_is_trained_on_with_its_own_log_probs_and_advan
     rollouts = rollouts_of(Scripted(*groups), "ab", lambda r, *_: dict.fromkeys(("correct", "format", "total"), len(r)))
     batches, found = pack_rollouts(rollouts, 25, ALONE), {}
     for batch in batches:
-        for i, (begin, end) in enumerate(pairwise(batch.packed.response_cu_seqlens)):
+        for begin, end in pairwise(batch.packed.response_cu_seqlens):
             ids, logp = (x[begin:end].tolist() for x in (batch.packed.targets, batch.sampled_logp))
-            found[tuple(ids)] = [*logp, batch.advantages[i].item()]
+            found[tuple(ids)] = [*logp, *set(batch.advantages[begin:end].tolist())]
     assert len(batches) > 1
     assert found == {tuple(r.token_ids): pytest.approx([*r.logprobs, r.advantage]) for r in rollouts}
 
@@ -317,15 +317,25 @@ def grpo(folder, one_rank, tmp_path_factory):
     return train(settings(folder, run_dir, "grpo.updates_per_rollout=2", "grpo.kl_coef=0.01"), one_rank), run_dir
 
 
+def sampled_at(run_dir, step, scored):
+    """The sampler's log-probs of the step, in the order of the loss's."""
+    rollouts = records(sorted(run_dir.glob("grpo/rollouts/*.jsonl"))[step])
+    (batch,) = pack_rollouts([Rollout(**r) for r in rollouts], 1 << 20, ALONE)
+    assert batch.sampled_logp.shape == scored.shape
+    return batch.sampled_logp
+
+
 def test_policy_old_policy_and_reference_are_scored_at_the_temperature_that_was_sampled_at(grpo):
-    (logp, old, ref, *_, sampled), _, _ = grpo[0]["grpo_loss"][0]  # all four have the same weights
-    for other in (old, ref, sampled):
+    (logp, old, ref, *_), _, _ = grpo[0]["grpo_loss"][0]  # all four have the same weights
+    for other in (old, ref, sampled_at(grpo[1], 0, logp)):
         torch.testing.assert_close(logp.detach(), other, atol=1e-5, rtol=0)
 
 
 def test_every_rollout_is_of_the_newest_weights_and_its_old_policy_stays_over_its_updates(grpo):
     losses = [arguments for arguments, _, _ in grpo[0]["grpo_loss"]]
-    for (first, old, ref, *_, sampled), (second, still_old, *_) in zip(losses[::2], losses[1::2], strict=True):
+    updates = zip(losses[::2], losses[1::2], strict=True)
+    for step, ((first, old, ref, *_), (second, still_old, *_)) in enumerate(updates):
+        sampled = sampled_at(grpo[1], step, first)
         assert torch.equal(first, old)  # the ratio begins at 1
         torch.testing.assert_close(first.detach(), sampled, atol=1e-4, rtol=0)
         assert torch.equal(old, still_old)
@@ -372,7 +382,7 @@ def test_groups_of_equal_reward_stay_in_the_denominator_and_without_kl_no_refere
     assert len(calls["load_sharded"]) == 1
     files = sorted(tmp_path.glob("grpo/rollouts/*.jsonl"))
     for path, counted, loss in zip(files, calls["loss_denominator"], calls["grpo_loss"], strict=True):
-        rollouts, (logp, *_, denominator, _) = records(path), loss[0]
+        rollouts, (logp, *_, denominator) = records(path), loss[0]
         lengths = [len(r["token_ids"]) for r in rollouts]
         equal = sum(n for n, r in zip(lengths, rollouts, strict=True) if r["question_id"] == "same")
         assert counted[0][:2] == (20, sum(lengths))
@@ -398,14 +408,14 @@ def test_a_group_stays_in_one_pack_where_it_fits():
 
 def test_a_cache_is_measured_once_and_kept_by_the_checkpoint(monkeypatch):
     transformer = ours(hf_model("qwen3"))
-    monkeypatch.setattr(rollout_room, "free_memory", lambda device: free)
+    monkeypatch.setattr(parallel, "free_memory", lambda device: free)
     row, moments = 50 * transformer.cfg.kv_bytes_per_token(torch.float32), 8 * transformer.cfg.parameters
-    free = int(moments + 10.5 * row / rollout_room.CACHE_SHARE)
-    choose = functools.partial(rollout_room.choose_cache, transformer, transformer)
+    free = int(moments + 10.5 * row / CACHE_SHARE)
+    choose = functools.partial(parallel.choose_cache, transformer, transformer)
     assert choose(50, 64, {"step": 0}, ALONE) == Capacity(10, 50)  # AdamW's moments will want memory too
     assert choose(50, 8, {"step": 0}, ALONE) == Capacity(8, 50)
     kept = {"step": 5, "cache": [10, 50, 64]}
-    free = int(3.5 * row / rollout_room.CACHE_SHARE)
+    free = int(3.5 * row / CACHE_SHARE)
     assert choose(50, 64, kept, ALONE) == Capacity(10, 50)
     assert choose(50, 32, kept, ALONE) == Capacity(3, 50)  # asked for something else
     free = row // 2

@@ -22,6 +22,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from support.losses import corrected_loss
 from torch.nn.utils.rnn import pad_sequence
 
 from fleming.rl.grpo import group_advantages, grpo_loss, loss_denominator
@@ -197,7 +198,7 @@ def test_importance_correction_is_trls_token_truncate(trl, tmp_path, name):
     cfg = preset(name, kl_coef=0.04, kl_estimator="k3", importance_cap=1.2)
     advantages = group_advantages(REWARDS, cfg.normalize_std, TRL_EPSILON).flatten()
     denominator = loss_denominator(len(LENGTHS), sum(LENGTHS), cfg.aggregation, MAX_NEW_TOKENS)
-    ours, metrics = grpo_loss(logp, old, ref, advantages, CU, cfg, denominator, sampled_logp=sampled)
+    ours, metrics = corrected_loss(logp, old, ref, advantages, CU, cfg, denominator, sampled)
     agree(ours, theirs, logp)
     assert 0 < metrics["capped_tokens"] < CU[-1]
 

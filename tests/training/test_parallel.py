@@ -34,7 +34,8 @@ def two(tmp_path_factory):
         hf_folder(folder / name, name)
         model, _ = load_sharded(folder / name, Config(), ALONE)
         _, optimizer = sharded.train(model, ALONE, steps=3)
-        save_checkpoint(folder / name / "from one", 3, model, optimizer, {"metrics_bytes": 0}, ALONE, 1)
+        state = {"step": 3, "metrics_bytes": 0}
+        save_checkpoint(folder / name / "from one", model, optimizer, state, ALONE, 1)
     (folder / "big").mkdir()
     big = {"hidden_size": 512, "intermediate_size": 4096, "num_hidden_layers": 6, "num_attention_heads": 8}
     hf_folder(folder / "big", "qwen2-tied", torch.bfloat16, **big)

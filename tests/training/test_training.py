@@ -232,7 +232,8 @@ def test_kept_are_the_newest_checkpoints_and_the_best(tmp_path):
     transformer = ours(hf_model("qwen3"))
     optimizer = make_adamw(transformer, 0.1)
     for step, score in enumerate([0.1, 0.9, 0.3, 0.5, 0.2, 0.4], start=1):
-        save_checkpoint(tmp_path, step, transformer, optimizer, {"score": score}, alone, keep_last=2, keep_best=1)
+        state = {"step": step, "score": score}
+        save_checkpoint(tmp_path, transformer, optimizer, state, alone, keep_last=2, keep_best=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step_000002", "step_000005", "step_000006"]
     assert newest_checkpoint(tmp_path)["step"] == 6
 
@@ -242,7 +243,7 @@ def test_a_large_checkpoint_is_split_into_files_and_loads_as_before(tmp_path, mo
     alone = World(0, 1, torch.device("cpu"), None)
     transformer = ours(hf_model("qwen3"))
     optimizer = make_adamw(transformer, 0.1)
-    save_checkpoint(tmp_path, 1, transformer, optimizer, {}, alone, keep_last=1)
+    save_checkpoint(tmp_path, transformer, optimizer, {"step": 1}, alone, keep_last=1)
     files = list(tmp_path.glob("step_000001/*.safetensors"))
     assert len(files) > 5
     assert max(f.stat().st_size for f in files) < 2 << 16

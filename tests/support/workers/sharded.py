@@ -120,8 +120,8 @@ def main(folder, out):
             tensors[f"{name}/copy logits"] = logits
 
             # Out: a checkpoint of two ranks, and an export.
-            state = {"metrics_bytes": 0}
-            save_checkpoint(out / name / "from two", 10, model, optimizer, state, world, 1)
+            state = {"step": 10, "metrics_bytes": 0}
+            save_checkpoint(out / name / "from two", model, optimizer, state, world, 1)
             save_model(model, tokenizer, out / name / "model", writes=world.is_main)
             for p_name, p in model.named_parameters():
                 tensors[f"{name}/trained/{p_name}"] = whole(p.detach())
