@@ -23,7 +23,7 @@ from fleming.settings import Config
 from fleming.training.logprobs import token_logprobs
 from fleming.training.metrics import UpdateSums, rollout_metrics, training_flops
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant
-from fleming.training.parallel import World, choose_cache, gather_weights, join_world, load_sharded, sampling_copy
+from fleming.training.parallel import World, gather_weights, join_world, load_sharded, sampling_copy
 from fleming.training.plan import add_dry_run, dry_run
 from fleming.training.run import Run
 from model import Sampler
@@ -43,16 +43,15 @@ def main(argv: list[str]) -> None:
 
 def train(cfg: Config, world: World) -> None:
     rl, loss_cfg = cfg.grpo, cfg.grpo.loss
-    source, start = cfg.question_file, cfg.rl_start
     stage1_ends, total = rl.stage1.max_steps, rl.stage1.max_steps + rl.stage2.max_steps
-    run = Run("grpo", cfg, world, {"data.questions": source, "model": start})
+    start = cfg.rl_start
+    run = Run("grpo", cfg, world, {"data.questions": cfg.question_file, "model": start})
 
     with world.agree():
         reward = load_reward(rl.reward)
         policy, tokenizer = load_sharded(start, cfg, world)
         reference = load_sharded(start, cfg, world, trainable=False)[0] if loss_cfg.needs_reference else None
-        context = policy.cfg.max_position_embeddings
-        questions, longest = training_questions(source, tokenizer, context, cfg, world.print)
+        questions, longest = training_questions(cfg, tokenizer, policy.cfg, world.print)
     copy = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
     optimizer = make_adamw(policy, weight_decay=0.0)
 
@@ -60,22 +59,19 @@ def train(cfg: Config, world: World) -> None:
         exports = {total: "stage2/model", stage1_ends: "stage1/model"}
         run.resume(policy, tokenizer, optimizer, exports, logs=("metrics", "curriculum"))
         world.print(f"RL on {len(questions)} questions, starting from {start}")
-        with world.agree():
-            cache = choose_cache(policy, copy, longest, rl.max_num_seqs, run.state, world)
-        sampler = Sampler(copy, tokenizer, rl.max_num_seqs, cache)
+        sampler = Sampler(copy, tokenizer, rl.max_num_seqs, run.choose_cache(copy, longest))
         actor = Actor(sampler, reward, cfg, world)
         take_step = GuardedStep(run.state)
         gather_weights(policy, copy)
 
         for step in run.steps(total, "RL"):
-            stage = 1 if step <= stage1_ends else 2
-            group_size = (rl.stage1 if stage == 1 else rl.stage2).group_size
-            stage_step = step - 1 if stage == 1 else step - 1 - stage1_ends  # from 0
+            stage, stage_step = (1, step - 1) if step <= stage1_ends else (2, step - 1 - stage1_ends)
+            group_size = rl.stage1.group_size if stage == 1 else rl.stage2.group_size
 
             # Which questions: stage 1 by their grade, stage 2 by the current model's own answers.
             if stage == 2 and stage_step % rl.curriculum.mine_every == 0:
                 run.state["pass_rates"] = pass_rates(actor, questions, step)
-                by_id = {q.id: rate for q, rate in zip(questions, run.state["pass_rates"], strict=True)}
+                by_id = dict(zip([q.id for q in questions], run.state["pass_rates"], strict=True))
                 run.append("curriculum", {"step": step, "pass_rates": by_id})
                 run.timer.lap("mine")
             pools, mix = stage_pools(stage, questions, run.state.get("pass_rates"), rl.curriculum)
@@ -86,21 +82,20 @@ def train(cfg: Config, world: World) -> None:
             run.write_rollouts(step, rollouts)
             run.timer.lap("rollout")
 
-            # Every rank knows all answers, so the one normaliser needs no further word between them. Without a KL term
-            # an answer of zero advantage has zero gradient: it stays in the denominator, but need not be computed.
+            # Every rank knows all answers, so the one normaliser needs no further word between them. Without a
+            # KL term an answer of zero advantage has zero gradient: it counts, but need not be computed.
             tokens = sum(len(r.token_ids) for r in rollouts)
             denominator = loss_denominator(len(rollouts), tokens, loss_cfg.aggregation, rl.max_new_tokens)
             live = [r for r in rollouts if r.advantage != 0 or reference] or rollouts[:1]
             batches = pack_rollouts(live, rl.micro_batch_tokens, world)
 
-            # Old and reference log-probs, once. With one update a rollout the old policy is the sampler's; else the
-            # ratio must start at exactly 1, and the importance correction needs the trainer's side too.
+            # Old and reference log-probs, once. With one update a rollout the old policy is the sampler's; else
+            # the ratio must start at exactly 1, and the importance correction needs the trainer's side too.
             with torch.no_grad():
                 if rl.updates_per_rollout > 1 or loss_cfg.importance_cap:
                     for b in batches:
                         b.old_logp, _ = token_logprobs(policy, b.packed, rl.temperature)
-                        if loss_cfg.importance_cap:
-                            b.correct_for_the_sampler(loss_cfg.importance_cap)
+                        b.correct_for_the_sampler(loss_cfg.importance_cap)
                 run.timer.lap("score")
                 if reference:
                     for b in batches:
@@ -115,20 +110,24 @@ def train(cfg: Config, world: World) -> None:
                 for b in batches:
                     logp, entropy = token_logprobs(policy, b.packed, rl.temperature)
                     cuts = b.packed.response_cu_seqlens
-                    loss, parts = grpo_loss(logp, b.old_logp, b.ref_logp, b.advantages, cuts, loss_cfg, denominator)
-                    (loss * world.size).backward()  # FSDP averages gradients over ranks, the loss is their sum
+                    loss, parts = grpo_loss(
+                        logp, b.old_logp, b.ref_logp, b.advantages, cuts, loss_cfg, denominator
+                    )
+                    (
+                        loss * world.size
+                    ).backward()  # FSDP averages gradients over ranks, the loss is their sum
                     sums.add(parts, b.counts, logp, entropy, b.sampled_logp)
-                grad_norm = take_step(policy, optimizer, rl.grad_clip)
-                sums.end_of_update(grad_norm)
+                sums.end_of_update(take_step(policy, optimizer, rl.grad_clip))
             run.timer.lap("update")
             gather_weights(policy, copy)
             run.timer.lap("gather")
 
-            described = rollout_metrics(rollouts, group_size)
-            record = {"step": step, "stage": stage, **described, **sums.record(world), "grad_norm": grad_norm}
-            record |= {"learning_rate": learning_rate, "pools": {name: len(pool) for name, pool in pools.items()}}
+            record = {"step": step, "stage": stage}
+            record |= rollout_metrics(rollouts, group_size) | sums.record(world)
+            record["learning_rate"] = learning_rate
+            record["pools"] = {name: len(pool) for name, pool in pools.items()}
             flops = rl.updates_per_rollout * training_flops(policy.cfg, [b.packed for b in batches])
-            run.log(record, score=described["reward"], flops=flops, sampler=sampler)
+            run.log(record, score=record["reward"], flops=flops, sampler=sampler)
             if rl.show_every and step % rl.show_every == 0:
                 run.show(describe_group(drawn[0], rollouts[:group_size]))
             run.save(step)

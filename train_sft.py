@@ -17,14 +17,14 @@ from fleming.noise import shuffled
 from fleming.public.readers import read_trajectories
 from fleming.refine.gate import gate
 from fleming.settings import Config
+from fleming.training.examples import training_examples
 from fleming.training.logprobs import token_logprobs
 from fleming.training.metrics import training_flops
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_cosine
-from fleming.training.packing import encode_trajectories, micro_batches, pack
+from fleming.training.packing import micro_batches, pack
 from fleming.training.parallel import World, join_world, load_sharded
 from fleming.training.plan import add_dry_run, dry_run
 from fleming.training.run import Run
-from model import InputError
 
 
 def main(argv: list[str]) -> None:
@@ -39,17 +39,11 @@ def main(argv: list[str]) -> None:
 
 
 def train(cfg: Config, world: World) -> None:
-    sft, source = cfg.sft, cfg.trajectory_file
-    run = Run("sft", cfg, world, {"data.trajectories": source, "model": cfg.base_folder})
+    sft = cfg.sft
+    run = Run("sft", cfg, world, {"data.trajectories": cfg.trajectory_file, "model": cfg.base_folder})
     with world.agree():
-        trajectories = read_trajectories(source)
         policy, tokenizer = load_sharded(cfg.base_folder, cfg, world)
-        context = policy.cfg.max_position_embeddings
-        examples = encode_trajectories(trajectories, tokenizer, context)  # (prompt, response)
-        if len(examples) < len(trajectories):
-            world.print(f"{len(trajectories) - len(examples)} trajectories exceed the model's context and are left out")
-        if not examples:
-            raise InputError(f"{source}: no trajectory fits the model's context of {context}")
+        examples = training_examples(cfg, tokenizer, policy.cfg, world.print)
     optimizer = make_adamw(policy, sft.weight_decay)
     total = math.ceil(sft.epochs * len(examples) / sft.sequences_per_step)
     warmup = math.ceil(sft.warmup_fraction * total)

@@ -89,4 +89,6 @@ def format_ok(response: str, options: dict[str, str], answer_style: str, finishe
         return False
     if answer_style == "letter":
         return answer.strip() in options
-    return answer.split() != [] and answer.casefold().split() in [text.casefold().split() for text in options.values()]
+    return answer.split() != [] and answer.casefold().split() in [
+        text.casefold().split() for text in options.values()
+    ]

@@ -37,7 +37,9 @@ class _Loader(yaml.SafeLoader):
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for i, key in enumerate(keys):
             if key.value in [before.value for before in keys[:i]]:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} occurs twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} occurs twice", key.start_mark
+                )
         return super().construct_mapping(node, deep)
 
 
@@ -74,7 +76,9 @@ def _set(section: Any, names: list[str], value: Any, where: str, prefix: str = "
     if rest and isinstance(base, dict):
         value = {**base, ".".join(rest): value}
     elif rest:
-        raise InputError(f"{where}: unknown key {'.'.join([key, *rest])}: {key} is of type {type_name(kinds[name])}")
+        raise InputError(
+            f"{where}: unknown key {'.'.join([key, *rest])}: {key} is of type {type_name(kinds[name])}"
+        )
     return dataclasses.replace(section, **{name: _convert(kinds[name], value, where, key, base)})
 
 
@@ -115,7 +119,10 @@ def load_config(cls: type[C], path: str | os.PathLike | None, overrides: list[st
             raise InputError(f"command line: {override!r}: expected key.path=value")
         value = _parse_yaml(text, f"command line: {key}")
         config = _set(config, key.split("."), value, "command line")
-    _check(config, " + ".join([str(path)] * (path is not None) + ["command line"] * bool(overrides)) or "defaults")
+    _check(
+        config,
+        " + ".join([str(path)] * (path is not None) + ["command line"] * bool(overrides)) or "defaults",
+    )
     return config
 
 
@@ -159,7 +166,9 @@ def _help_lines(section: Any, prefix: str = "") -> Iterator[str]:
             yield from _help_lines(value, f"{prefix}{name}.")
         else:
             yield f"  {prefix}{name}={json.dumps(_plain(value), ensure_ascii=False)}  ({type_name(kind)})"
-            yield from textwrap.wrap(docs.get(name, ""), 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+            yield from textwrap.wrap(
+                docs.get(name, ""), 100, initial_indent=" " * 6, subsequent_indent=" " * 6
+            )
 
 
 def parse_command_line(
@@ -179,7 +188,9 @@ def parse_command_line(
             raise InputError(f"{message} (--help lists all options and keys)")
 
         def format_help(self) -> str:
-            return super().format_help() + "\n".join(["\nkeys, with their defaults:", *_help_lines(cls()), ""])
+            return super().format_help() + "\n".join(
+                ["\nkeys, with their defaults:", *_help_lines(cls()), ""]
+            )
 
     layout = argparse.RawDescriptionHelpFormatter  # descriptions hold example commands, a line each
     parser = Parser(description=description, allow_abbrev=False, formatter_class=layout)
@@ -209,13 +220,17 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         message, status = "interrupted", 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its exit
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the interpreter flushes once more at its exit
         status = 141  # as the shell has it: 128 + SIGPIPE
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         message, status = f"error: {error}", 2
-    if message and os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes one speaks: training/parallel.py
+    if (
+        message and os.environ.get("LOCAL_RANK", "0") == "0"
+    ):  # of several processes one speaks: training/parallel.py
         print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
     if "LOCAL_RANK" in os.environ:
         # Of several processes each has threads (gloo's) that may still be freeing tensors of the last collective; where

@@ -89,7 +89,11 @@ def convert(kind: Any, value: Any, where: str, key: str, section: Section = _nes
         if value is None:
             return None
         inner = next(part for part in parts if part is not type(None))
-        return convert(inner, value, where, key, section) if fits(inner, value) else _refuse(kind, value, where, key)
+        return (
+            convert(inner, value, where, key, section)
+            if fits(inner, value)
+            else _refuse(kind, value, where, key)
+        )
 
     if not fits(kind, value):
         _refuse(kind, value, where, key)
@@ -98,7 +102,9 @@ def convert(kind: Any, value: Any, where: str, key: str, section: Section = _nes
     if origin in (list, tuple):
         return origin(convert(parts[0], item, where, f"{key}[{i}]", section) for i, item in enumerate(value))
     if origin is dict:
-        return {name: convert(parts[1], item, where, f"{key}.{name}", section) for name, item in value.items()}
+        return {
+            name: convert(parts[1], item, where, f"{key}.{name}", section) for name, item in value.items()
+        }
     return _finite(value) if kind is float else value
 
 
@@ -133,7 +139,9 @@ def _finite(value: Any) -> float | None:
 
 
 def _refuse(kind: Any, value: Any, where: str, key: str) -> typing.NoReturn:
-    found = "null" if value is None else f"{type(value).__name__} {reprlib.repr(value)}"  # an alias may nest for ever
+    found = (
+        "null" if value is None else f"{type(value).__name__} {reprlib.repr(value)}"
+    )  # an alias may nest for ever
     hint = "; quote it" if kind is str and not isinstance(value, dict | list | None) else ""
     raise InputError(f"{where}: {key or 'settings'}: expected {type_name(kind)}, found {found}{hint}")
 

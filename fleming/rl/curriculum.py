@@ -5,7 +5,6 @@ in it, so a resumed run draws what the uninterrupted one would have. Left out: t
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from fleming.noise import shuffled
 from fleming.prompt import prompt_ids
@@ -14,6 +13,7 @@ from fleming.records import Question
 from fleming.settings import Config
 from fleming.settings.training import CurriculumConfig
 from model.errors import InputError
+from model.huggingface.config import ModelConfig
 from model.huggingface.tokenizer import Tokenizer
 
 Pools = dict[str, list[int]]  # name -> indices of questions
@@ -21,20 +21,22 @@ Mix = dict[str, float]  # name -> parts
 
 
 def training_questions(
-    source: Path, tokenizer: Tokenizer, context: int, cfg: Config, say: Callable[[str], None]
+    cfg: Config, tokenizer: Tokenizer, model: ModelConfig, say: Callable[[str], None]
 ) -> tuple[list[Question], int]:
     """Return the training questions that leave room for an answer, and the tokens of the longest with it.
 
     What is left out is said. Raises InputError where no question is left.
     """
+    source, context = cfg.question_file, model.max_position_embeddings
     found = read_set(source)
     if found.set_aside:
         say(f"{source}: {found.describe_set_aside()}")
+    total = len(found.questions)
     train = [q for q in found.questions if q.split == "train"]
     if not train:
-        raise InputError(f"{source}: no question of {len(found.questions)} has split train; RL learns from no other")
-    if len(train) < len(found.questions):
-        say(f"{len(found.questions) - len(train)} questions of other splits than train are left out")
+        raise InputError(f"{source}: no question of {total} has split train; RL learns from no other")
+    if len(train) < total:
+        say(f"{total - len(train)} questions of other splits than train are left out")
 
     lengths = [len(prompt_ids(q, tokenizer, cfg)) + cfg.grpo.max_new_tokens for q in train]
     usable = [q for q, length in zip(train, lengths, strict=True) if length <= context]

@@ -33,7 +33,9 @@ def group_advantages(rewards: Tensor, normalize_std: bool = True, epsilon: float
     return advantages.masked_fill(equal, 0.0)
 
 
-def importance_weights(old_logp: Tensor, sampled_logp: Tensor, cap: float) -> tuple[Tensor, dict[str, Tensor]]:
+def importance_weights(
+    old_logp: Tensor, sampled_logp: Tensor, cap: float
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Return each token's min(pi_old / pi_sampler, cap) [T] (TIS), detached, and the counts that describe it.
 
     Advantages are multiplied by it, so it weighs the policy term and never the KL term. old_logp must be the trainer's

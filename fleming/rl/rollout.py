@@ -81,7 +81,8 @@ def make_rollouts(
     """
     numbered = list(enumerate(questions))
     scored = actor.world.divide(numbered, lambda part: actor.answer(part, group_size, f"step {step}"))
-    rewards = torch.tensor([[s.reward["total"] for s in group] for group in scored], dtype=torch.float64)  # [Q, G]
+    totals = [[s.reward["total"] for s in group] for group in scored]
+    rewards = torch.tensor(totals, dtype=torch.float64)  # [Q, G]
     advantages = group_advantages(rewards, actor.cfg.grpo.loss.normalize_std).tolist()
     return [
         Rollout(
@@ -129,7 +130,9 @@ class RolloutBatch:
     counts: dict[str, Tensor] = field(default_factory=dict)  # of the importance correction
 
     def correct_for_the_sampler(self, cap: float) -> None:
-        """Weigh each token's advantage by min(pi_old / pi_sampler, cap) (TIS)."""
+        """Weigh each token's advantage by min(pi_old / pi_sampler, cap) (TIS); a cap of 0 does nothing."""
+        if not cap:
+            return
         weights, self.counts = importance_weights(self.old_logp, self.sampled_logp, cap)
         self.advantages = self.advantages * weights
 
@@ -175,5 +178,7 @@ def describe_group(question: Question, group: Sequence[Rollout]) -> str:
     best = max(group, key=lambda r: r.reward["total"])
     worst = min(group, key=lambda r: r.reward["total"])
     for rollout in (best,) if best.advantage == worst.advantage else (best, worst):
-        lines.append(f"[reward {rollout.reward['total']:.1f}, advantage {rollout.advantage:+.2f}] {rollout.response}")
+        lines.append(
+            f"[reward {rollout.reward['total']:.1f}, advantage {rollout.advantage:+.2f}] {rollout.response}"
+        )
     return "\n".join(lines)

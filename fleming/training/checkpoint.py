@@ -71,7 +71,9 @@ def save_checkpoint(
                 _delete_old(folder, keep_last, keep_best)
 
 
-def _save_tensors(folder: Path, transformer: Transformer, optimizer: torch.optim.Optimizer, world: World) -> None:
+def _save_tensors(
+    folder: Path, transformer: Transformer, optimizer: torch.optim.Optimizer, world: World
+) -> None:
     """Write this rank's shards."""
     tensors = _flat_state(transformer, optimizer)
     sizes = {name: tensor.nbytes for name, tensor in tensors.items()}
@@ -112,7 +114,9 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     return read_json(found[-1] / "state.json") if found else None
 
 
-def load_tensors(folder: Path, transformer: Transformer, optimizer: torch.optim.Optimizer, world: World) -> None:
+def load_tensors(
+    folder: Path, transformer: Transformer, optimizer: torch.optim.Optimizer, world: World
+) -> None:
     """Load the newest checkpoint's weights and optimiser state in place. All ranks call this.
 
     Raises InputError naming the checkpoint if it is damaged.

@@ -27,7 +27,9 @@ def _scaled(logits: Tensor, temperature: float, limit: int) -> Tensor:
     return logits
 
 
-def _describe(logits: Tensor, targets: Tensor, temperature: float, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+def _describe(
+    logits: Tensor, targets: Tensor, temperature: float, limit: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return log-probs of targets, entropies and logsumexps, [C] fp32."""
     logits = _scaled(logits, temperature, limit)
     lse = logits.logsumexp(-1)
@@ -80,7 +82,9 @@ class _ChunkedLogProbs(torch.autograd.Function):
             logits = F.linear(hidden[rows], used)
             grad = gradient(logits, targets[rows], lse[rows], grad_logp[rows], temperature, limit)  # [C, V]
             grad_hidden[rows] = grad @ used
-            if grad.dtype == torch.float32:  # in place: a second [V, D] would be as large as the gradient itself
+            if (
+                grad.dtype == torch.float32
+            ):  # in place: a second [V, D] would be as large as the gradient itself
                 grad_used.addmm_(grad.T, hidden[rows])
             else:
                 grad_used += grad.T @ hidden[rows]
@@ -112,7 +116,9 @@ def chunked_logprobs(
     return _ChunkedLogProbs.apply(hidden, weight, targets, temperature, chunk_tokens, limit, compiled)
 
 
-def token_logprobs(transformer: Transformer, batch: PackedBatch, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def token_logprobs(
+    transformer: Transformer, batch: PackedBatch, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Score a packed batch: log-probs and entropies [R] of its response tokens, at the temperature they were drawn at.
 
     The softmax runs over the ids that exist in the tokenizer, as the sampler's does.
@@ -122,6 +128,8 @@ def token_logprobs(transformer: Transformer, batch: PackedBatch, temperature: fl
     def readout(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         scored = hidden[0][batch.predict_at]  # [R, D]
         limit, compiled = transformer.vocab_limit, transformer.compiled
-        return chunked_logprobs(scored, weight, batch.targets, temperature, vocab_limit=limit, compiled=compiled)
+        return chunked_logprobs(
+            scored, weight, batch.targets, temperature, vocab_limit=limit, compiled=compiled
+        )
 
     return transformer(batch.tokens, batch.positions, attend, readout)

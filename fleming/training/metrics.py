@@ -81,6 +81,7 @@ class UpdateSums:
     def end_of_update(self, grad_norm: float) -> None:
         """Count an update, and whether it was left out since its gradient was not finite."""
         self.updates += 1
+        self.grad_norm = grad_norm
         self.skipped += not math.isfinite(grad_norm)
 
     def record(self, world: World) -> dict[str, float]:
@@ -90,7 +91,8 @@ class UpdateSums:
         whose surrogate was clipped. importance_mean, capped_fraction: of the truncated importance weights.
         clamped_tokens: those whose log-ratio, to the sampling policy or to the reference, was too large for exp.
         skipped_updates: those left out since their gradient was not finite. sampler_scorer_max and _mean: how far the
-        sampler's log-probs lie from the scorer's before the first update.
+        sampler's log-probs lie from the scorer's before the first update. grad_norm: the last update's, before it
+        was clipped.
         """
         sums = world.sum(self.sums)
         tokens = max(1.0, sums["tokens"])
@@ -104,6 +106,7 @@ class UpdateSums:
         record["scored_tokens"] = sums["tokens"] / self.updates
         record["sampler_scorer_max"] = max(world.gather(self.difference_max))
         record["sampler_scorer_mean"] = sums["difference"] / max(1.0, sums["compared"])
+        record["grad_norm"] = self.grad_norm
         return record
 
 
@@ -155,7 +158,12 @@ def training_flops(cfg: ModelConfig, batches: Iterable[PackedBatch]) -> int:
 
 
 def rates(
-    timer: Timer, flops: int, speed: DeviceSpeed, world: World, sampler: Sampler | None = None, sampled_tokens: int = 0
+    timer: Timer,
+    flops: int,
+    speed: DeviceSpeed,
+    world: World,
+    sampler: Sampler | None = None,
+    sampled_tokens: int = 0,
 ) -> dict[str, float]:
     """Return what a step's work comes to per second.
 
@@ -204,10 +212,14 @@ def describe_step(record: dict) -> dict[str, str]:
     return shown
 
 
-def progress_bar(total: int, initial: int, name: str, world: World, unit: str = "step", leave: bool = True) -> tqdm:
+def progress_bar(
+    total: int, initial: int, name: str, world: World, unit: str = "step", leave: bool = True
+) -> tqdm:
     """Return the main rank's progress bar; the others' show nothing."""
     silent = not world.is_main
-    return tqdm(total=total, initial=initial, desc=name, unit=unit, leave=leave, dynamic_ncols=True, disable=silent)
+    return tqdm(
+        total=total, initial=initial, desc=name, unit=unit, leave=leave, dynamic_ncols=True, disable=silent
+    )
 
 
 def rollout_metrics(rollouts: Sequence[Rollout], group_size: int) -> dict[str, float]:

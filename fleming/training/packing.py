@@ -25,9 +25,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from fleming.records import Trajectory
 from model.attention import PackedCausal
-from model.huggingface.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,9 @@ class PackedBatch:
 
     def to(self, device: torch.device) -> "PackedBatch":
         """Return the batch with its tensors on `device`."""
-        moved = {name: x.to(device, non_blocking=True) for name, x in vars(self).items() if isinstance(x, Tensor)}
+        moved = {
+            name: x.to(device, non_blocking=True) for name, x in vars(self).items() if isinstance(x, Tensor)
+        }
         return dataclasses.replace(self, **moved)
 
 
@@ -129,13 +129,3 @@ def micro_batches(lengths: Sequence[int], max_tokens: int, ranks: int = 1) -> li
         rounds[-1][emptiest].append(i)
         filled[emptiest] += lengths[i]
     return rounds
-
-
-def encode_trajectories(
-    trajectories: Sequence[Trajectory], tokenizer: Tokenizer, context: int
-) -> list[tuple[list[int], list[int]]]:
-    """Return (prompt ids, response ids with the end of the turn) of each trajectory that fits the context."""
-    prompts = [tokenizer.encode_chat(t.prompt) for t in trajectories]
-    responses = [[*tokenizer.encode(t.response), tokenizer.end_of_turn] for t in trajectories]
-    pairs = zip(prompts, responses, strict=True)
-    return [(prompt, response) for prompt, response in pairs if len(prompt) + len(response) <= context]

@@ -190,7 +190,9 @@ def _mesh(device: str, size: int, shard: str) -> DeviceMesh:
     return init_device_mesh(device, (size // inside, inside), mesh_dim_names=("replicate", "shard"))
 
 
-def load_sharded(folder: Path, cfg: Config, world: World, trainable: bool = True) -> tuple[Transformer, Tokenizer]:
+def load_sharded(
+    folder: Path, cfg: Config, world: World, trainable: bool = True
+) -> tuple[Transformer, Tokenizer]:
     """Return the model of a folder, each rank holding and reading its own shards alone.
 
     Trainable: fp32 master weights. Else frozen and in the compute dtype. Raises InputError as `load_model`.
@@ -201,7 +203,9 @@ def load_sharded(folder: Path, cfg: Config, world: World, trainable: bool = True
     return load_model(folder, dtype, device, cfg.chat_format, spread)
 
 
-def parallelize(transformer: Transformer, settings: ParallelConfig, world: World, trainable: bool = True) -> None:
+def parallelize(
+    transformer: Transformer, settings: ParallelConfig, world: World, trainable: bool = True
+) -> None:
     """Apply checkpointing, compilation and sharding, in this order, to a model that knows nothing of them.
 
     The embedding, the last norm and the output matrix form one group, tied or not: `forward` uses the output matrix
@@ -220,7 +224,9 @@ def parallelize(transformer: Transformer, settings: ParallelConfig, world: World
         fully_shard,
         mesh=world.mesh,
         reshard_after_forward=True,
-        mp_policy=MixedPrecisionPolicy(half, torch.float32, cast_forward_inputs=False),  # sums of gradients in fp32
+        mp_policy=MixedPrecisionPolicy(
+            half, torch.float32, cast_forward_inputs=False
+        ),  # sums of gradients in fp32
         offload_policy=CPUOffloadPolicy(world.device.type == "cuda")
         if settings.offload and trainable
         else OffloadPolicy(),
@@ -282,6 +288,8 @@ def choose_cache(
     mine = choose_capacity(actor.cfg, actor.lm_head.weight.dtype, longest, most, memory)
     rows = min(world.gather(mine.rows))
     if rows < most:
-        world.print(f"the memory holds {rows} sequences of {longest} tokens at once, not grpo.max_num_seqs = {most}")
+        world.print(
+            f"the memory holds {rows} sequences of {longest} tokens at once, not grpo.max_num_seqs = {most}"
+        )
     state["cache"] = [rows, longest, most]
     return Capacity(rows, longest)

@@ -31,10 +31,11 @@ from fleming.refine.gate import gate
 from fleming.settings import Config
 from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
 from fleming.training.metrics import DeviceSpeed, Timer, describe_step, finite, progress_bar, rates
-from fleming.training.parallel import World
+from fleming.training.parallel import World, choose_cache
 from model.errors import InputError
 from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import save_model
+from model.kv_cache import Capacity
 from model.sampler import Sampler
 from model.transformer import Transformer
 
@@ -104,13 +105,21 @@ class Run:
             load_tensors(self.folder / "checkpoints", model, optimizer, world)
         with world.agree():
             self.logs = {
-                name: AppendLog(self.folder / f"{name}.jsonl", self.state.get(f"{name}_bytes", 0), world.is_main)
+                name: AppendLog(
+                    self.folder / f"{name}.jsonl", self.state.get(f"{name}_bytes", 0), world.is_main
+                )
                 for name in logs
             }
         world.on_main(write_manifest, self.stage, self.cfg, self.hashes, world, self.cleared)
         world.on_main(self._forget_rollouts_after, step)
         if step:
             self._export(step)  # the run may have been killed between checkpoint and export
+
+    def choose_cache(self, actor: Transformer, longest: int) -> Capacity:
+        """Return how large the cache of the model that samples is; see parallel.choose_cache."""
+        with self.world.agree():
+            most = self.settings.max_num_seqs
+            return choose_cache(self.model, actor, longest, most, self.state, self.world)
 
     def steps(self, total: int, name: str) -> Iterator[int]:
         """Yield the steps that are left, 1 .. total, with a clock for each and a progress bar called `name`."""
@@ -235,7 +244,9 @@ NOT_IDENTITY = ("save_every", "keep_last", "keep_best", "show_every", "micro_bat
 def fingerprint(cfg: Config, stage: str, hashes: Mapping[str, str]) -> dict[str, Any]:
     """Return what fixes a stage's result: its settings, dotted, and its inputs' hashes. Kept in its checkpoints."""
     settings = to_dict(cfg)
-    fixed = {name: settings[name] for name in ("seed", "chat_format", "answer_style", "instruction", "system")}
+    fixed = {
+        name: settings[name] for name in ("seed", "chat_format", "answer_style", "instruction", "system")
+    }
     fixed |= _dotted(settings[stage], f"{stage}.")
     fixed |= {f"sha256 of {name}": sha256 for name, sha256 in hashes.items()}
     fixed = {name: value for name, value in fixed.items() if name.rpartition(".")[2] not in NOT_IDENTITY}
