@@ -38,6 +38,7 @@ def _read(span: str, texts: dict[str, str]) -> str | None:
         letter = (lone[1] or lone[2]).upper()
         if letter in texts:
             return letter  # always the letter, even where the text of an option is a letter
+
     named = {letter for letter, text in texts.items() if text == span != ""}
     if both := _LETTER_AND_TEXT.fullmatch(span):
         letter = (both[1] or both[2]).upper()
@@ -62,12 +63,14 @@ def parse_answer(response: str, options: dict[str, str]) -> str | None:
     start = len(tags) - tags[::-1].index("</think>") if "</think>" in tags else 0
     if "<think>" in tags[start:]:
         return None  # opened and never closed: still thinking
+
     texts = {letter: _fold(text) for letter, text in options.items()}
     answer = None
     for i in range(start, len(tags)):
         if tags[i] != "<answer>":
             continue
-        letter = _read(pieces[2 * i + 2], texts) if tags[i + 1 : i + 2] == ["</answer>"] else None
+        closed = tags[i + 1 : i + 2] == ["</answer>"]
+        letter = _read(pieces[2 * i + 2], texts) if closed else None
         if letter is None or answer not in (None, letter):
             return None
         answer = letter
@@ -89,6 +92,5 @@ def format_ok(response: str, options: dict[str, str], answer_style: str, finishe
         return False
     if answer_style == "letter":
         return answer.strip() in options
-    return answer.split() != [] and answer.casefold().split() in [
-        text.casefold().split() for text in options.values()
-    ]
+    words = answer.casefold().split()
+    return words != [] and words in [text.casefold().split() for text in options.values()]

@@ -220,17 +220,15 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         message, status = "interrupted", 130
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the interpreter flushes once more at its exit
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # the interpreter flushes once more at its exit
         status = 141  # as the shell has it: 128 + SIGPIPE
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         message, status = f"error: {error}", 2
-    if (
-        message and os.environ.get("LOCAL_RANK", "0") == "0"
-    ):  # of several processes one speaks: training/parallel.py
+    speaks = os.environ.get("LOCAL_RANK", "0") == "0"  # of several processes one: training/parallel.py
+    if message and speaks:
         print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
     if "LOCAL_RANK" in os.environ:
         # Of several processes each has threads (gloo's) that may still be freeing tensors of the last collective; where

@@ -82,9 +82,8 @@ class _ChunkedLogProbs(torch.autograd.Function):
             logits = F.linear(hidden[rows], used)
             grad = gradient(logits, targets[rows], lse[rows], grad_logp[rows], temperature, limit)  # [C, V]
             grad_hidden[rows] = grad @ used
-            if (
-                grad.dtype == torch.float32
-            ):  # in place: a second [V, D] would be as large as the gradient itself
+            if grad.dtype == torch.float32:
+                # In place: a second [V, D] would be as large as the gradient itself.
                 grad_used.addmm_(grad.T, hidden[rows])
             else:
                 grad_used += grad.T @ hidden[rows]
