@@ -72,7 +72,9 @@ def filtered_logits(logits: Tensor, params: SamplingParams) -> Tensor:
         ordered, ids = logits.sort(dim=-1, descending=True, stable=True)
         p = ordered.softmax(-1)
         mass_before = p.cumsum(-1) - p
-        excluded = torch.zeros_like(mass_before, dtype=torch.bool).scatter(-1, ids, mass_before >= params.top_p)
+        excluded = torch.zeros_like(mass_before, dtype=torch.bool).scatter(
+            -1, ids, mass_before >= params.top_p
+        )
         logits = logits.masked_fill(excluded, float("-inf"))
     return logits
 
@@ -106,7 +108,9 @@ def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor,
 def _invert(cdf: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first place whose cdf [n, m] exceeds u [n, 1], and how far u lies above the place before."""
     last = cdf[:, -1:]
-    u = torch.minimum(u, torch.nextafter(last, torch.zeros_like(last)))  # rounding may have brought it to the total
+    u = torch.minimum(
+        u, torch.nextafter(last, torch.zeros_like(last))
+    )  # rounding may have brought it to the total
     place = torch.searchsorted(cdf, u, right=True).clamp(max=cdf.shape[-1] - 1)
     before = torch.where(place > 0, cdf.gather(-1, (place - 1).clamp(min=0)), 0.0)
     return place, (u - before).clamp(min=0)

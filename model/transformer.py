@@ -48,7 +48,9 @@ def frequencies(cfg: ModelConfig, device: torch.device | None = None) -> Tensor:
         return 1.0 / powers
     yarn, length = cfg.yarn, cfg.yarn.original_max_position_embeddings
     turns = (yarn.beta_fast, yarn.beta_slow)
-    low, high = (d * math.log(length / (r * 2 * math.pi)) / (2 * math.log(theta)) for r in turns)  # Eq. 17 for i
+    low, high = (
+        d * math.log(length / (r * 2 * math.pi)) / (2 * math.log(theta)) for r in turns
+    )  # Eq. 17 for i
     if yarn.truncate:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, d - 1)
