@@ -1,94 +1,53 @@
-"""Files as every stage reads and writes them: strict JSON Lines, whole files by rename, append-only logs, the run lock.
+"""Files as every stage reads and writes them: JSON Lines, append-only logs, the run lock.
 
-- A whole file or folder is written to a hidden sibling, fsynced and renamed: a reader sees the old or the new one.
-- The sibling's name is fixed, so that what a killed run left is overwritten, not heaped up: one writer a path.
+- JSON, whole files and whole folders are model/files.py's, whose names are handed on from here.
 - A log only grows; on resume it is cut back to the length that the checkpoint remembers.
-- What is read may be compressed (.gz, .xz), what is written is not.
 
-Left out: other encodings than UTF-8 (data/tables.py reads those).
+Left out: other encodings than UTF-8 (public/tables.py reads those).
 """
 
 import codecs
 import contextlib
 import datetime
 import fcntl
-import gzip
 import hashlib
 import json
-import lzma
-import math
 import os
-import shutil
 import socket
-import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from model.errors import InputError
+from model.files import (
+    MAX_BYTES,
+    being_written,
+    fsync,
+    open_bytes,
+    os_errors,
+    parse_json,
+    parse_object,
+    read_json,
+    replace_folder,
+    write_atomic,
+)
 
-MAX_BYTES = 64 * 2**20  # of one record, or of one JSON document: memory stays bounded on one endless line
-
-
-@contextlib.contextmanager
-def _os_errors(path: str | os.PathLike, doing: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:  # missing, no permission, disk full: the user can mend it
-        raise InputError(f"{path}: cannot {doing}: {error}") from error
-    except (EOFError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(f"{path}: cannot {doing}: broken compression: {error}") from error
-
-
-@contextlib.contextmanager
-def open_bytes(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Yield the file's bytes, decompressed as its name says (.gz, .xz). Raises InputError for what cannot be read."""
-    opener = {".gz": gzip.open, ".xz": lzma.open}.get(Path(path).suffix.lower(), open)
-    with _os_errors(path, "read"), opener(path, "rb") as file:
-        yield file
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise ValueError(f"key {Counter(key for key, _ in pairs).most_common(1)[0][0]!r} twice in one object")
-    return fields
-
-
-def _finite(number: str) -> float:
-    if not math.isfinite(value := float(number)):
-        raise ValueError(f"{number} is not a finite number")
-    return value
-
-
-def _nan_is_null(constant: str) -> None:
-    if constant != "NaN":
-        raise ValueError(f"{constant} is not a finite number")
-
-
-_DECODERS = {  # made once: json.loads would make one a record
-    nan_is_null: json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=constant)
-    for nan_is_null, constant in ((True, _nan_is_null), (False, _finite))
-}
-
-
-def parse_json(data: bytes, where: str, nan_is_null: bool = False) -> Any:
-    """Return the JSON value, or raise InputError beginning with `where`: strict UTF-8, no key twice, finite numbers.
-
-    nan_is_null: a bare NaN, which others' tools write for a missing value, is read as null.
-    """
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{where}: one JSON value of over {MAX_BYTES >> 20} MiB; expected one record a line")
-    try:
-        text = data.decode("utf-8")
-        value = _DECODERS[nan_is_null].decode(text)
-        if "\\ud" in text or "\\uD" in text:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair could not be written again
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not strict JSON: {str(error).replace('line 1 column', 'column')}") from error
-    return value
+__all__ = [
+    "MAX_BYTES",
+    "AppendLog",
+    "being_written",
+    "input_hashes",
+    "open_bytes",
+    "parse_json",
+    "read_json",
+    "read_jsonl",
+    "replace_folder",
+    "run_lock",
+    "sha256_file",
+    "write_atomic",
+    "write_jsonl",
+]
 
 
 def read_jsonl(path: str | os.PathLike, nan_is_null: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -98,25 +57,19 @@ def read_jsonl(path: str | os.PathLike, nan_is_null: bool = False) -> Iterator[t
     for a file that cannot be read and for a line that is not one JSON object as strict as `parse_json` asks.
     """
     with open_bytes(path) as file:
-        for number, line in enumerate(iter(partial(file.readline, MAX_BYTES + 8), b""), start=1):
-            line = line.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").removesuffix(b"\n").removesuffix(b"\r")
-            if not line.strip():
-                continue
-            record = parse_json(line, f"{path}:{number}", nan_is_null)
-            if not isinstance(record, dict):
-                raise InputError(f"{path}:{number}: expected a JSON object, found {type(record).__name__}")
-            yield f"{path}:{number}", record
-
-
-def read_json(path: str | os.PathLike, nan_is_null: bool = False) -> Any:
-    """Return the one JSON value in the file, as strictly as `read_jsonl`."""
-    with open_bytes(path) as file:
-        return parse_json(file.read(MAX_BYTES + 8).removeprefix(codecs.BOM_UTF8), str(path), nan_is_null)
+        lines = iter(partial(file.readline, MAX_BYTES + 8), b"")
+        for number, line in enumerate(lines, start=1):
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            line = line.removesuffix(b"\n").removesuffix(b"\r")
+            if line.strip():
+                where = f"{path}:{number}"
+                yield where, parse_object(line, where, nan_is_null)
 
 
 def sha256_file(path: str | os.PathLike) -> str:
     """Return the hexadecimal SHA-256 of the file's bytes, read in blocks."""
-    with _os_errors(path, "read"), open(path, "rb") as file:
+    with os_errors(path, "read"), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -136,67 +89,9 @@ def _json_line(record: dict[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
 
 
-def _fsync(path: str | os.PathLike) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomic(path: str | os.PathLike, data: str | bytes | Iterable[bytes]) -> None:
-    """Write the whole file or nothing, folders made as needed. Raises InputError where the disk refuses."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    data = data.encode("utf-8") if isinstance(data, str) else data
-    with _os_errors(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                file.writelines([data] if isinstance(data, bytes) else data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _fsync(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
 def write_jsonl(path: str | os.PathLike, records: Iterable[dict[str, Any]]) -> None:
     """Write one record a line as they come, the whole file or nothing. Raises ValueError for NaN, else as above."""
     write_atomic(path, map(_json_line, records))
-
-
-def being_written(folder: Path) -> Path:
-    """Return the sibling that `replace_folder` fills; the other processes of a run write there too."""
-    return folder.with_name(f".{folder.name}.tmp")
-
-
-@contextlib.contextmanager
-def replace_folder(folder: str | os.PathLike) -> Iterator[Path]:
-    """Yield an empty sibling to fill; at the end it takes the place of `folder`, after an error it is removed."""
-    folder = Path(folder)
-    new, old = being_written(folder), folder.with_name(f".{folder.name}.old")
-    with _os_errors(folder, "write"):
-        if folder.is_symlink() or folder.is_file():
-            raise InputError(f"{folder}: cannot replace: expected a folder")
-        if old.exists() and not folder.exists():  # killed between the two renames below
-            os.rename(old, folder)
-        for left_over in (new, old):
-            shutil.rmtree(left_over, ignore_errors=True)
-        new.mkdir(parents=True)
-        try:
-            yield new
-            for place, _, names in os.walk(new):
-                for name in (*names, ""):
-                    _fsync(os.path.join(place, name))
-            if folder.exists():
-                os.rename(folder, old)
-            os.rename(new, folder)
-            _fsync(folder.parent)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 class AppendLog:
@@ -211,25 +106,27 @@ class AppendLog:
         self.path, self.active, self.offset = Path(path), active, 0
         if not active:
             return
-        with _os_errors(path, "append"):
+        with os_errors(path, "append"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 closed by close()
             found = self._file.seek(0, os.SEEK_END)
-            self.offset = self._end_of_last_line(min(found, keep_bytes if keep_bytes is not None else found))
+            end = found if keep_bytes is None else min(found, keep_bytes)
+            self.offset = self._end_of_last_line(end)
             if keep_bytes not in (None, self.offset):
                 self._file.close()
                 raise InputError(
                     f"{path}: expected a line that ends at byte {keep_bytes}; it has {found} bytes, edited?"
                 )
             self._file.truncate(self.offset)
-            _fsync(self.path.parent)
+            fsync(self.path.parent)
 
     def _end_of_last_line(self, end: int) -> int:
         while end > 0:
             start = max(0, end - 65536)
             self._file.seek(start)
-            if after := self._file.read(end - start).rfind(b"\n") + 1:
-                return start + after
+            last = self._file.read(end - start).rfind(b"\n")
+            if last >= 0:
+                return start + last + 1
             end = start
         return 0
 
@@ -238,15 +135,16 @@ class AppendLog:
         if not self.active:
             return
         line = rest = _json_line(record)
-        with _os_errors(self.path, "append"):
+        with os_errors(self.path, "append"):
             while rest:
-                rest = rest[self._file.write(rest) :]
+                written = self._file.write(rest)
+                rest = rest[written:]
         self.offset += len(line)
 
     def sync(self) -> int:
         """Put everything on the disk; return `offset`, the length in bytes for the checkpoint to remember."""
         if self.active:
-            with _os_errors(self.path, "append"):
+            with os_errors(self.path, "append"):
                 os.fsync(self._file.fileno())
         return self.offset
 
@@ -265,11 +163,11 @@ def run_lock(run_dir: str | os.PathLike, name: str, rank: int = 0) -> Iterator[N
     from here does not inherit it.
     """
     path = Path(run_dir, f".lock.{rank}" if rank else ".lock")
-    with _os_errors(path, "lock"):
+    with os_errors(path, "lock"):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 closed below; close-on-exec, as PEP 446 has it
     with file:
-        with _os_errors(path, "lock"):
+        with os_errors(path, "lock"):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -7,7 +7,7 @@ Letters: B batch, T tokens, N sequences, S longest sequence, H query heads, K ke
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ try:  # flash attention over packed sequences: CUDA and half precision only
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:
     varlen_attn = None
+HALF = (torch.bfloat16, torch.float16)
 VARLEN_ARGUMENTS = set(inspect.signature(varlen_attn).parameters) if varlen_attn else set()  # versions differ
 # The kernel behind it could read a part of each sequence before the function (2.11) let its callers say so.
 FLASH = torch.ops.aten._flash_attention_forward.default
@@ -25,26 +26,20 @@ FLASH_ARGUMENTS = {argument.name for argument in FLASH._schema.arguments}
 
 def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """[B, T, H, d] x [B, T, K, d] -> [B, T, H, d], within each row; query head h reads key head h // (H / K)."""
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True).transpose(1, 2)
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, heads, T, d]
+    out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    return out.transpose(1, 2)
 
 
-def _varlen_causal(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: int) -> Tensor:
+def _varlen_causal(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> Tensor:
     """[T, H, d] x [T, K, d] -> [T, H, d], by the flash kernel."""
     settings = {"window_size": (-1, 0)} if "window_size" in VARLEN_ARGUMENTS else {"is_causal": True}
+    group = q.shape[1] // k.shape[1]
     if "enable_gqa" in VARLEN_ARGUMENTS:
-        settings["enable_gqa"] = q.shape[1] != k.shape[1]
+        settings["enable_gqa"] = group > 1
     else:
-        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
-    return varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest, **settings)
-
-
-def _flash_cached(q: Tensor, keys: Tensor, values: Tensor, newest: "NewestTokens", places: int) -> Tensor:
-    """[N, g, d] x [R * K * S, 1, d] -> [N, g, d]: each sequence's one token over what its S places hold so far."""
-    cuts = newest.cu_queries, newest.cu_keys
-    if "seqused_k" in VARLEN_ARGUMENTS:
-        return varlen_attn(q, keys, values, *cuts, 1, places, enable_gqa=True, seqused_k=newest.seqused)
-    return FLASH(q, keys, values, *cuts, 1, places, 0.0, False, False, seqused_k=newest.seqused)[0]
+        k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+    return varlen_attn(q, k, v, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen, **settings)
 
 
 class PackedCausal:
@@ -62,41 +57,52 @@ class PackedCausal:
         """cu_seqlens [N + 1] int32: where each sequence begins, and T. max_seqlen: the longest."""
         self.cu_seqlens, self.max_seqlen = cu_seqlens, max_seqlen
         lengths, begins = cu_seqlens.diff(), cu_seqlens[:-1]
-        self.num_sequences, device = lengths.numel(), lengths.device
-        rows = torch.repeat_interleave(torch.arange(self.num_sequences, device=device), lengths)  # [T]
-        offsets = torch.arange(rows.numel(), device=device) - begins[rows]
-        self.slots = rows * max_seqlen + offsets  # [T]: a packed token's place in the flat [N * S]
-        self.groups: list[tuple[Tensor, Tensor, int, int]] = []  # tokens [t] of n like sequences, their slots, n, S
+        self.num_sequences = lengths.numel()
+        device = lengths.device
+        sequences = torch.arange(self.num_sequences, device=device)
+        rows = torch.repeat_interleave(sequences, lengths)  # [T]: of each token, its sequence
+        offsets = torch.arange(rows.numel(), device=device) - begins[rows]  # [T]: its place in the sequence
+        self.slots = rows * max_seqlen + offsets  # [T]: its place in the flat [N * S]
+        self.groups: list[
+            tuple[Tensor, Tensor, int, int]
+        ] = []  # tokens [t] of n like sequences, their slots, n, S
         if cu_seqlens.is_cuda:  # it would have to be asked for the lengths
             return
+
         order = lengths.argsort(descending=True, stable=True)
         longest, sizes = _runs_of_like(lengths[order].tolist(), self.LIKE)
-        row = torch.empty_like(order)
+        row_in_group = torch.empty_like(order)
         for members, width in zip(order.split(sizes), longest, strict=True):
-            row[members] = torch.arange(len(members))
+            row_in_group[members] = torch.arange(len(members))
             tokens = torch.isin(rows, members).nonzero()[:, 0]
-            self.groups.append((tokens, row[rows[tokens]] * width + offsets[tokens], len(members), width))
-        self.inverse = torch.cat([tokens for tokens, *_ in self.groups]).argsort()  # [T]
+            slots = row_in_group[rows[tokens]] * width + offsets[tokens]
+            self.groups.append((tokens, slots, len(members), width))
+        grouped = torch.cat([tokens for tokens, *_ in self.groups])
+        self.inverse = grouped.argsort()  # [T]
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [1, T, H, d], k and v [1, T, K, d] -> [1, T, H, d]."""
-        if varlen_attn is not None and q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
+        if varlen_attn is not None and q.is_cuda and q.dtype in HALF:
             return _varlen_causal(q[0], k[0], v[0], self.cu_seqlens, self.max_seqlen)[None]
         if self.num_sequences == 1:
             return causal(q, k, v)
+        qkv = (q[0], k[0], v[0])
         # Compiled, it would be compiled anew for each number of groups.
         if q.is_cuda or torch.compiler.is_compiling() or len(self.groups) == 1:
-            return _side_by_side((q[0], k[0], v[0]), self.slots, self.num_sequences, self.max_seqlen)[None]
-        found = [
-            _side_by_side([x[0].index_select(0, tokens) for x in (q, k, v)], slots, n, width)
-            for tokens, slots, n, width in self.groups
-        ]
+            return _side_by_side(qkv, self.slots, self.num_sequences, self.max_seqlen)[None]
+        found = []
+        for tokens, slots, n, width in self.groups:
+            members = [x.index_select(0, tokens) for x in qkv]
+            found.append(_side_by_side(members, slots, n, width))
         return torch.cat(found).index_select(0, self.inverse)[None]
 
 
 def _side_by_side(qkv: Sequence[Tensor], slots: Tensor, n: int, width: int) -> Tensor:
     """Attend in n rows of `width` places: q [t, H, d], k and v [t, K, d], of which `slots` [t] says where they lie."""
-    laid = (x.new_zeros(n * width, *x.shape[1:]).index_copy(0, slots, x).unflatten(0, (n, width)) for x in qkv)
+    laid = []
+    for x in qkv:
+        flat = x.new_zeros(n * width, *x.shape[1:]).index_copy(0, slots, x)
+        laid.append(flat.unflatten(0, (n, width)))
     return causal(*laid).flatten(0, 1).index_select(0, slots)
 
 
@@ -115,7 +121,7 @@ def _runs_of_like(lengths: list[int], like: float) -> tuple[list[int], list[int]
 class PrefillInto:
     """Packed causal attention that also hands this block's keys and values to `store(k [T, K, d], v [T, K, d])`."""
 
-    def __init__(self, packed: PackedCausal, store):
+    def __init__(self, packed: PackedCausal, store: Callable[[Tensor, Tensor], object]):
         self.packed, self.store = packed, store
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -124,33 +130,34 @@ class PrefillInto:
         return self.packed(q, k, v)
 
 
+def flash_reads_cache(keys: Tensor) -> bool:
+    """Whether the flash kernel can read a cache of this dtype and device as it lies."""
+    return keys.is_cuda and keys.dtype in HALF and "seqused_k" in VARLEN_ARGUMENTS | FLASH_ARGUMENTS
+
+
 class NewestTokens:
-    """Where the newest token of each of B rows goes in a cache [R, K, S, d], and how far it sees.
+    """Where the newest token of each of B rows goes in a cache, and how far it sees.
 
     Made once a step and shared by all blocks. Each row and key head is a sequence of its own, B * K of them, which
     the g = H / K query heads that read it attend to together.
     """
 
-    def __init__(self, places: Tensor, key_heads: int, capacity: int, span: int, dtype: torch.dtype):
-        """places [B]: the token's place, the last one that it sees. span: places read at all, above the largest."""
-        count = places.shape[0] * key_heads
-        each = places.repeat_interleave(key_heads)  # [B * K]
-        begins = torch.arange(count + 1, device=places.device) * capacity
-        self.slots = begins[:-1] + each  # [B * K]: in the flat [R * K * S]
-        if self.flash_reads(dtype, places.is_cuda):
-            self.seqused = (each + 1).int()
-            self.cu_queries = torch.arange(count + 1, device=places.device, dtype=torch.int32)
+    def __init__(self, places: Tensor, keys: Tensor, span: int):
+        """places [B]: the token's place, the last one that it sees. keys: the cache's, [L, R, K, S, d]. span: places
+        read at all, above the largest.
+        """
+        key_heads, capacity = keys.shape[2:4]
+        places = places.repeat_interleave(key_heads)  # [B * K]
+        begins = torch.arange(len(places) + 1, device=places.device) * capacity
+        self.slots = begins[:-1] + places  # [B * K]: in the flat [R * K * S]
+        if flash_reads_cache(keys):
+            self.seqused = (places + 1).int()
+            self.cu_queries = torch.arange(len(places) + 1, device=places.device, dtype=torch.int32)
             self.cu_keys = begins.int()
         else:
-            hidden = torch.arange(span, device=places.device) > each[:, None]  # [B * K, span]
-            self.mask = torch.zeros_like(hidden, dtype=dtype).masked_fill_(hidden, float("-inf"))[:, None]
-
-    @staticmethod
-    def flash_reads(dtype: torch.dtype, is_cuda: bool) -> bool:
-        """Whether the flash kernel can read a cache of this dtype as it lies."""
-        return (
-            is_cuda and dtype in (torch.bfloat16, torch.float16) and "seqused_k" in VARLEN_ARGUMENTS | FLASH_ARGUMENTS
-        )
+            hidden = torch.arange(span, device=places.device) > places[:, None]  # [B * K, span]
+            mask = torch.zeros_like(hidden, dtype=keys.dtype)
+            self.mask = mask.masked_fill_(hidden, float("-inf"))[:, None]  # [B * K, 1, span]
 
 
 class Cached:
@@ -166,15 +173,29 @@ class Cached:
         new, d = self.newest, q.shape[-1]
         self.keys.view(-1, d).index_copy_(0, new.slots, k.flatten(0, 2))
         self.values.view(-1, d).index_copy_(0, new.slots, v.flatten(0, 2))
-        queries = q.reshape(new.slots.shape[0], -1, d)  # [B * K, g, d]
-        if new.flash_reads(q.dtype, q.is_cuda):
-            keys, values = self.keys.view(-1, 1, d), self.values.view(-1, 1, d)  # [R * K * S, 1, d]
-            return _flash_cached(queries, keys, values, new, self.keys.shape[2]).view_as(q)
-        count, span = new.mask.shape[0], new.mask.shape[-1]
-        keys, values = (x.flatten(0, 1)[:count, :span] for x in (self.keys, self.values))  # [B * K, span, d]
+        queries = q.reshape(len(new.slots), -1, d)  # [B * K, g, d]
+        if flash_reads_cache(self.keys):
+            return self._by_flash(queries).view_as(q)
+
+        count, _, span = new.mask.shape
+        keys = self.keys.flatten(0, 1)[:count, :span]  # [B * K, span, d]
+        values = self.values.flatten(0, 1)[:count, :span]
         if q.is_cuda:
-            out = F.scaled_dot_product_attention(queries[:, None], keys[:, None], values[:, None], new.mask[:, None])
+            out = F.scaled_dot_product_attention(
+                queries[:, None], keys[:, None], values[:, None], new.mask[:, None]
+            )
             return out.reshape(q.shape)
         # SDPA's kernel for the CPU works on large tiles; two products of the small sizes here take half its time.
         scores = torch.bmm(queries * d**-0.5, keys.mT).add_(new.mask)  # [B * K, g, span]
         return torch.bmm(scores.softmax(-1), values).view_as(q)
+
+    def _by_flash(self, queries: Tensor) -> Tensor:
+        """[B * K, g, d] -> the same: each sequence's one token over what its S places hold so far."""
+        new = self.newest
+        capacity, d = self.keys.shape[2:]
+        keys, values = self.keys.view(-1, 1, d), self.values.view(-1, 1, d)  # [R * K * S, 1, d]
+        call = (queries, keys, values, new.cu_queries, new.cu_keys, 1, capacity)
+        if "seqused_k" in VARLEN_ARGUMENTS:
+            return varlen_attn(*call, enable_gqa=True, seqused_k=new.seqused)
+        out, *_ = FLASH(*call, 0.0, False, False, seqused_k=new.seqused)
+        return out

@@ -38,13 +38,14 @@ class SamplingParams:
     """Ids that end a sample, besides the tokenizer's own stop ids."""
 
     def __post_init__(self):
-        for name, ok in {
+        in_range = {
             "n": self.n >= 1,
             "max_new_tokens": self.max_new_tokens >= 1,
             "temperature": 0 <= self.temperature < float("inf"),
             "top_p": 0 < self.top_p <= 1,
             "top_k": self.top_k >= 0,
-        }.items():
+        }
+        for name, ok in in_range.items():
             if not ok:
                 raise InputError(f"SamplingParams.{name} is {getattr(self, name)}, out of its range")
 
@@ -66,13 +67,15 @@ def filtered_logits(logits: Tensor, params: SamplingParams) -> Tensor:
     if params.temperature not in (0, 1):
         logits = logits / params.temperature
     if params.top_k and params.top_k < logits.shape[-1]:
-        kth = logits.topk(params.top_k).values[:, -1:]
-        logits = logits.masked_fill(logits < kth, float("-inf"))
+        likeliest = logits.topk(params.top_k).values
+        logits = logits.masked_fill(logits < likeliest[:, -1:], float("-inf"))
     if params.top_p < 1:
         ordered, ids = logits.sort(dim=-1, descending=True, stable=True)
         p = ordered.softmax(-1)
         mass_before = p.cumsum(-1) - p
-        excluded = torch.zeros_like(mass_before, dtype=torch.bool).scatter(-1, ids, mass_before >= params.top_p)
+        excluded = torch.zeros_like(mass_before, dtype=torch.bool).scatter(
+            -1, ids, mass_before >= params.top_p
+        )
         logits = logits.masked_fill(excluded, float("-inf"))
     return logits
 
@@ -86,27 +89,34 @@ def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor,
     """
     logits = filtered_logits(logits, params)
     peak, likeliest = logits.max(-1, keepdim=True)
-    weights = (logits - peak).exp()  # softmax's numerators
-    whole = weights.shape[-1] // CHUNK * CHUNK
+    weights = (logits - peak).exp()  # softmax's numerators, [n, V]
+    vocabulary = weights.shape[-1]
+    whole = vocabulary // CHUNK * CHUNK
     sums = weights[:, :whole].unflatten(-1, (-1, CHUNK)).sum(-1)
-    cdf = torch.cat((sums, weights[:, whole:].sum(-1, keepdim=True)), dim=-1).cumsum(-1)  # [n, C]
+    rest = weights[:, whole:].sum(-1, keepdim=True)
+    cdf = torch.cat((sums, rest), dim=-1).cumsum(-1)  # [n, C]
     total = cdf[:, -1:]
     ids = likeliest
     if params.temperature > 0:
-        chunk, rest = _invert(cdf, noise[:, None] * total)
+        chunk, above = _invert(cdf, noise[:, None] * total)
         members = chunk * CHUNK + torch.arange(CHUNK, device=chunk.device)  # [n, CHUNK]
-        beyond, members = members >= weights.shape[-1], members.clamp(max=weights.shape[-1] - 1)
-        inside = weights.gather(-1, members).masked_fill(beyond, 0.0).cumsum(-1)
-        ids = members.gather(-1, _invert(inside, rest)[0])
+        beyond = members >= vocabulary
+        members = members.clamp(max=vocabulary - 1)
+        inside = weights.gather(-1, members).masked_fill(beyond, 0.0)
+        place, _ = _invert(inside.cumsum(-1), above)
+        ids = members.gather(-1, place)
         # A sum made in parallel may fall by rounding where nothing is added: an id of no weight is never drawn.
         ids = torch.where(weights.gather(-1, ids) > 0, ids, likeliest)
-    return ids[:, 0], (weights.gather(-1, ids) / total).log()[:, 0]
+    logprobs = (weights.gather(-1, ids) / total).log()
+    return ids[:, 0], logprobs[:, 0]
 
 
 def _invert(cdf: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first place whose cdf [n, m] exceeds u [n, 1], and how far u lies above the place before."""
     last = cdf[:, -1:]
-    u = torch.minimum(u, torch.nextafter(last, torch.zeros_like(last)))  # rounding may have brought it to the total
+    u = torch.minimum(
+        u, torch.nextafter(last, torch.zeros_like(last))
+    )  # rounding may have brought it to the total
     place = torch.searchsorted(cdf, u, right=True).clamp(max=cdf.shape[-1] - 1)
     before = torch.where(place > 0, cdf.gather(-1, (place - 1).clamp(min=0)), 0.0)
     return place, (u - before).clamp(min=0)

@@ -8,6 +8,7 @@ Letters: L layers, R rows, K key/value heads, S places, d head_dim, T a prompt's
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,12 +45,11 @@ class KVCache:
         self.keys = torch.zeros(cfg.num_hidden_layers, *shape, dtype=dtype, device=device)  # [L, R, K, S, d]
         self.values = torch.zeros_like(self.keys)
 
-    def fill(self, rows: list[int], prompt: PrefilledPrompt) -> None:
-        """Give each of `rows` a copy of the prompt's keys and values."""
+    def fill(self, row: int, prompt: PrefilledPrompt) -> None:
+        """Give a row a copy of the prompt's keys and values."""
         length = prompt.keys.shape[2]
-        for row in rows:
-            self.keys[:, row, :, :length] = prompt.keys
-            self.values[:, row, :, :length] = prompt.values
+        self.keys[:, row, :, :length] = prompt.keys
+        self.values[:, row, :, :length] = prompt.values
 
     def move(self, source: int, target: int, length: int) -> None:
         """Move a row of `length` tokens into another's place."""
@@ -63,12 +63,14 @@ CACHE_SHARE = 0.75  # of the free memory; the rest is for prefill and drawing
 def free_memory(device: torch.device) -> int:
     """Return the bytes that can still be allocated on the device: on a CPU what the system calls available."""
     if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + unused
+        return free + unused
     report = Path("/proc/meminfo")
-    if not report.exists():  # no Linux: what the machine has
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return next(int(x.split()[1]) << 10 for x in report.read_text().splitlines() if x.startswith("MemAvailable:"))
+    if report.exists():
+        available = re.search(r"MemAvailable: +(\d+) kB", report.read_text())
+        return int(available[1]) << 10
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # no Linux: what the machine has
 
 
 def choose_capacity(cfg: ModelConfig, dtype: torch.dtype, places: int, most: int, memory: float) -> Capacity:
@@ -79,8 +81,9 @@ def choose_capacity(cfg: ModelConfig, dtype: torch.dtype, places: int, most: int
     row = places * cfg.kv_bytes_per_token(dtype)
     rows = min(most, int(memory // row))
     if rows < 1:
+        needed, there = row / 2**30, max(0, memory) / 2**30
         raise InputError(
-            f"the cache of one sequence of {places} tokens takes {row / 2**30:.2f} GiB, and there are "
-            f"{max(0, memory) / 2**30:.2f} for it: lower max_new_tokens, shorten the prompts or use more GPUs"
+            f"the cache of one sequence of {places} tokens takes {needed:.2f} GiB, and there are {there:.2f} for it: "
+            "lower max_new_tokens, shorten the prompts or use more GPUs"
         )
     return Capacity(rows, places)

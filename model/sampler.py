@@ -1,5 +1,6 @@
 """Batched sampling with a KV cache: which sample is decoded when, and when it ends.
 
+- schedule, prefill, decode, retire, over and over until no sample is left
 - each unique prompt is prefilled once, and its cache given to all samples of its group
 - a finished row leaves and a waiting sample takes its place: at once on a CPU, at the end of a round on CUDA
 - what is drawn is drawing.py's, the steps decoding.py's
@@ -10,9 +11,9 @@ Letters: n rows in use, V ids that exist in the tokenizer, T packed prompt token
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, chain
 
 import numpy as np
 import torch
@@ -25,7 +26,12 @@ from model.errors import InputError
 from model.kv_cache import CACHE_SHARE, Capacity, KVCache, PrefilledPrompt, choose_capacity, free_memory
 from model.transformer import Transformer
 
-PREFILL_TOKENS = {"cpu": 2048, "cuda": 16384}  # prompts packed into one forward: as many as a CPU's cache likes
+PREFILL_TOKENS = {
+    "cpu": 2048,
+    "cuda": 16384,
+}  # prompts packed into one forward: as many as a CPU's cache likes
+
+PromptIds = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -36,22 +42,6 @@ class Sample:
     """log-probability of each under the distribution that it was drawn from, nats."""
     finish_reason: str
     """stop or length."""
-
-
-@dataclass
-class _Row:
-    prompt: int
-    sample: int
-    prompt_length: int
-    noise: np.ndarray  # [max_new_tokens] float64 in [0, 1)
-    began: float  # by time.perf_counter
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-
-    @property
-    def place(self) -> int:
-        """Where in the cache the newest token goes, or will once it is drawn; as many lie before it."""
-        return self.prompt_length + max(0, len(self.token_ids) - 1)
 
 
 OnFinish = Callable[[int, int, Sample, float], object]
@@ -98,147 +88,233 @@ class Sampler:
         context or the cache no room for max_new_tokens; nothing has run then.
         """
         self._check(prompts, params)
-        self.decode_seconds, self.decode_bytes = 0.0, 0
-        keys = prompt_keys if prompt_keys is not None else range(len(prompts))
-        stop_ids = self.tokenizer.stop_ids | set(params.stop_token_ids)
-        weight = self.transformer.lm_head.weight
-        cfg, size = self.transformer.cfg, self.capacity
-        if size is None:
-            places, memory = max(map(len, prompts), default=0) + params.max_new_tokens, free_memory(weight.device)
-            size = choose_capacity(cfg, weight.dtype, places, self.max_num_seqs, CACHE_SHARE * memory)
-        num_rows = min(size.rows, len(prompts) * params.n)
-        cache = KVCache(cfg, Capacity(num_rows, size.places), weight.dtype, weight.device)
-        decoder = Decoder(self.transformer, cache, params, self.vocab_limit, self.fixed_shapes)
-
+        keys = range(len(prompts)) if prompt_keys is None else prompt_keys
+        batch = _Batch(self, prompts, params, keys)
         results: list[list[Sample | None]] = [[None] * params.n for _ in prompts]
-        waiting = deque((p, s) for p in range(len(prompts)) for s in range(params.n))
-        still_waiting = Counter(tuple(prompts[p]) for p, _ in waiting)
-        prefilled: dict[tuple[int, ...], PrefilledPrompt] = {}
-        rows: list[_Row] = []
 
-        while waiting or rows:
-            # Refilling an eighth of the rows at a time lets several prompts share one prefill.
-            free, logits = num_rows - len(rows), None
-            if waiting and (not rows or free >= max(1, num_rows // 8)):
-                new = [waiting.popleft() for _ in range(min(free, len(waiting)))]
-                self._prefill({tuple(prompts[p]) for p, _ in new} - prefilled.keys(), prefilled)
-                first = len(rows)
-                for p, s in new:
-                    noise = sample_noise(params.seed, keys[p], s, params.max_new_tokens)
-                    rows.append(_Row(p, s, len(prompts[p]), noise, time.perf_counter()))
-                logits = torch.stack([prefilled[tuple(prompts[p])].logits for p, _ in new])  # [new, V]
-                self._give_rows(cache, new, first, prompts, prefilled, still_waiting)
-            self._round(decoder, rows, params, stop_ids, logits, on_token)
-            self._retire(cache, rows, stop_ids, params, results, on_finish)
-        return results  # type: ignore[return-value]  # every place has been filled
-
-    def _round(self, decoder: Decoder, rows: list[_Row], params, stop_ids, first: Tensor | None, on_token) -> None:
-        """Draw up to a round of tokens for each row; new rows, at the end, have logits [new, V] for their first one."""
-        new = 0 if first is None else first.shape[0]
-        begins = [bool(new)] * (len(rows) - new) + [0] * new  # an old row draws nothing while new ones draw their first
-        wanted = [params.max_new_tokens - len(row.token_ids) for row in rows]
-        tokens = min(decoder.round_tokens, max(b + w for b, w in zip(begins, wanted, strict=True)))
-        noise = np.zeros((tokens, len(rows)))
-        for i, (row, begin) in enumerate(zip(rows, begins, strict=True)):
-            ahead = row.noise[len(row.token_ids) :][: tokens - begin]
-            noise[begin : begin + len(ahead), i] = ahead
-        state = np.array([[row.token_ids[-1] if row.token_ids else 0 for row in rows], [row.place for row in rows]])
-
-        began, steps = time.perf_counter(), tokens - bool(new)
-        ids, logprobs = decoder.round(state, noise, steps, first).transpose(0, 2, 1).tolist()  # [n, tokens] each
-        if not new:
-            self.decode_seconds += time.perf_counter() - began
-            self.decode_bytes += self._bytes_read(rows, steps)
-        for row, begin, its_ids, its_logprobs in zip(rows, begins, ids, logprobs, strict=True):
-            for token, logprob in zip(its_ids[begin:], its_logprobs[begin:], strict=True):
-                row.token_ids.append(int(token))
-                row.logprobs.append(logprob)
+        while batch.waiting or batch.rows:
+            new = batch.schedule()
+            first_logits = batch.prefill(new) if new else None  # [new, V]
+            for token in batch.decode(first_logits):
                 if on_token:
-                    on_token(int(token))
-                if token in stop_ids or len(row.token_ids) == params.max_new_tokens:
-                    break
+                    on_token(token)
+            for row, sample in batch.retire():
+                results[row.prompt][row.sample] = sample
+                if on_finish:
+                    on_finish(row.prompt, row.sample, sample, time.perf_counter() - row.began)
+        self.decode_seconds, self.decode_bytes = batch.decode_seconds, batch.decode_bytes
+        return results  # type: ignore[return-value]  # every place has been filled
 
     def _check(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> None:
         if self.max_num_seqs < 1:
             raise InputError(f"max_num_seqs is {self.max_num_seqs}, expected at least 1")
-        limit = self.transformer.cfg.max_position_embeddings
-        places = self.capacity.places if self.capacity else limit
+        cfg = self.transformer.cfg
+        context = cfg.max_position_embeddings
+        places = self.capacity.places if self.capacity else context
         for i, prompt in enumerate(prompts):
             if not len(prompt):
                 raise InputError(f"prompt {i} is empty")
-            if min(prompt) < 0 or max(prompt) >= self.transformer.cfg.vocab_size:
+            if min(prompt) < 0 or max(prompt) >= cfg.vocab_size:
                 raise InputError(f"prompt {i} has a token id outside the vocabulary")
-            if len(prompt) + params.max_new_tokens > limit:
+            needed = len(prompt) + params.max_new_tokens
+            exceeds = f"prompt {i} has {len(prompt)} tokens: with max_new_tokens {params.max_new_tokens} it exceeds the"
+            if needed > context:
                 raise InputError(
-                    f"prompt {i} has {len(prompt)} tokens: with max_new_tokens {params.max_new_tokens} it exceeds the "
-                    f"model's context of {limit}; shorten the prompt or lower max_new_tokens"
+                    f"{exceeds} model's context of {context}; shorten the prompt or lower max_new_tokens"
                 )
-            if len(prompt) + params.max_new_tokens > places:
-                raise InputError(
-                    f"prompt {i} has {len(prompt)} tokens: with max_new_tokens {params.max_new_tokens} it exceeds the "
-                    f"{places} places that each sequence has in the cache"
-                )
+            if needed > places:
+                raise InputError(f"{exceeds} {places} places that each sequence has in the cache")
 
-    def _prefill(self, new: set[tuple[int, ...]], prefilled: dict[tuple[int, ...], PrefilledPrompt]) -> None:
-        """Run the prompts in `new` through the model, packed end to end, and keep their caches."""
-        pack: list[tuple[int, ...]] = []
-        most = PREFILL_TOKENS[self.transformer.lm_head.weight.device.type]
-        for prompt in sorted(new, key=lambda p: (len(p), p)):  # neighbours in length lie side by side with little waste
-            if pack and (len(pack) + 1) * len(prompt) > most:
-                self._prefill_pack(pack, prefilled)
-                pack = []
-            pack.append(prompt)
-        if pack:
-            self._prefill_pack(pack, prefilled)
 
-    def _prefill_pack(self, pack: list[tuple[int, ...]], prefilled: dict[tuple[int, ...], PrefilledPrompt]) -> None:
-        device = self.transformer.lm_head.weight.device
-        lengths = [len(p) for p in pack]
-        ends = np.cumsum([0, *lengths]).tolist()
+@dataclass
+class _Row:
+    """A sample that is being decoded in a row of the cache."""
+
+    prompt: int  # its prompt's place in the list
+    sample: int
+    prompt_ids: PromptIds
+    noise: np.ndarray  # [max_new_tokens] float64 in [0, 1)
+    began: float = 0.0  # by time.perf_counter, once its prompt is prefilled
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+    @property
+    def newest(self) -> int:
+        """The token to feed next; of a new row it is drawn on the device."""
+        return self.token_ids[-1] if self.token_ids else 0
+
+    @property
+    def place(self) -> int:
+        """Where in the cache the newest token goes, or will once it is drawn; as many lie before it."""
+        return len(self.prompt_ids) + self.stepped
+
+    @property
+    def stepped(self) -> int:
+        """How many of its tokens came of decode steps: all but the first, whose logits are the prompt's."""
+        return max(0, len(self.token_ids) - 1)
+
+
+class _Batch:
+    """One call of `generate`: who waits, which rows are in use, and what the device holds for them.
+
+    A round draws `decoder.round_tokens` tokens a row at most. In a round that begins with new rows, these draw their
+    first token from their prompt's logits, and the others wait for them.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        prompts: Sequence[Sequence[int]],
+        params: SamplingParams,
+        keys: Sequence[int | str],
+    ):
+        self.prompts: list[PromptIds] = [tuple(prompt) for prompt in prompts]
+        self.params, self.keys = params, keys
+        self.transformer, self.vocab_limit = sampler.transformer, sampler.vocab_limit
+        self.stop_ids = sampler.tokenizer.stop_ids | set(params.stop_token_ids)
+
+        cfg, weight = self.transformer.cfg, self.transformer.lm_head.weight
+        size = sampler.capacity
+        if size is None:
+            places = max(map(len, prompts), default=0) + params.max_new_tokens
+            memory = CACHE_SHARE * free_memory(weight.device)
+            size = choose_capacity(cfg, weight.dtype, places, sampler.max_num_seqs, memory)
+        self.num_rows = min(size.rows, len(prompts) * params.n)
+        self.cache = KVCache(cfg, Capacity(self.num_rows, size.places), weight.dtype, weight.device)
+        self.decoder = Decoder(self.transformer, self.cache, params, self.vocab_limit, sampler.fixed_shapes)
+
+        self.waiting = deque((i, j) for i in range(len(prompts)) for j in range(params.n))
+        self.without_row = Counter(self.prompts * params.n)  # samples of each prompt that have no row yet
+        self.prefilled: dict[PromptIds, PrefilledPrompt] = {}
+        self.rows: list[_Row] = []
+        self.decode_seconds, self.decode_bytes = 0.0, 0
+
+    def schedule(self) -> list[_Row]:
+        """Give free rows to waiting samples: an eighth of all rows at a time, so that prompts share a prefill."""
+        free = self.num_rows - len(self.rows)
+        if self.rows and free < max(1, self.num_rows // 8):
+            return []
+        new = []
+        while self.waiting and len(new) < free:
+            prompt, sample = self.waiting.popleft()
+            noise = sample_noise(self.params.seed, self.keys[prompt], sample, self.params.max_new_tokens)
+            new.append(_Row(prompt, sample, self.prompts[prompt], noise))
+        self.rows += new
+        return new
+
+    def prefill(self, new: list[_Row]) -> Tensor:
+        """Fill the new rows' part of the cache; return the logits [new, V] for their first tokens.
+
+        A prompt that is not there yet runs through the model, and is forgotten when its last sample has a row.
+        """
+        missing = {row.prompt_ids for row in new} - self.prefilled.keys()
+        most = PREFILL_TOKENS[self.cache.keys.device.type]
+        for prompts in _packs(missing, most):
+            self._run_prompts(prompts)
+        logits = torch.stack([self.prefilled[row.prompt_ids].logits for row in new])
+        first_new = len(self.rows) - len(new)
+        for i, row in enumerate(new, start=first_new):
+            row.began = time.perf_counter()
+            self.cache.fill(i, self.prefilled[row.prompt_ids])
+            self.without_row[row.prompt_ids] -= 1
+            if not self.without_row[row.prompt_ids]:
+                del self.prefilled[row.prompt_ids]
+        return logits
+
+    def _run_prompts(self, prompts: list[PromptIds]) -> None:
+        """Run prompts through the model, packed end to end, and keep their keys, values and last logits."""
+        device = self.cache.keys.device
+        lengths = [len(prompt) for prompt in prompts]
+        ends = list(accumulate(lengths, initial=0))
         packed = PackedCausal(torch.tensor(ends, dtype=torch.int32, device=device), max(lengths))
-        tokens = torch.tensor([t for p in pack for t in p], device=device)[None]  # [1, T]
+        tokens = torch.tensor(list(chain(*prompts)), device=device)[None]  # [1, T]
         positions = torch.cat([torch.arange(n, device=device) for n in lengths])[None]  # [1, T]
-        stored: list[tuple[Tensor, Tensor]] = []  # a (keys, values) [T, K, d] for each layer
-        attends = [PrefillInto(packed, lambda k, v: stored.append((k, v)))] * len(self.transformer.layers)
         last = torch.tensor(ends[1:], device=device) - 1
+
+        def readout(hidden: Tensor, weight: Tensor) -> Tensor:
+            return next_logits(hidden[0, last], weight, self.vocab_limit)
+
+        stored_keys: list[Tensor] = []  # a [T, K, d] for each layer
+        stored_values: list[Tensor] = []
+
+        def store(keys: Tensor, values: Tensor) -> None:
+            stored_keys.append(keys)
+            stored_values.append(values)
+
         with torch.compiler.set_stance("force_eager"):
-            logits = self.transformer(
-                tokens, positions, attends, lambda h, w: next_logits(h[0, last], w, self.vocab_limit)
-            )  # [prompts, V]
-        keys, values = (torch.stack(x).transpose(1, 2) for x in zip(*stored, strict=True))  # [L, K, T, d]
-        for i, (begin, end) in enumerate(pairwise(ends)):
-            prefilled[pack[i]] = PrefilledPrompt(keys[:, :, begin:end], values[:, :, begin:end], logits[i])
+            logits = self.transformer(tokens, positions, PrefillInto(packed, store), readout)  # [prompts, V]
+        keys = torch.stack(stored_keys).transpose(1, 2)  # [L, K, T, d]
+        values = torch.stack(stored_values).transpose(1, 2)
+        for i, prompt in enumerate(prompts):
+            part = slice(ends[i], ends[i + 1])
+            self.prefilled[prompt] = PrefilledPrompt(keys[:, :, part], values[:, :, part], logits[i])
 
-    def _give_rows(self, cache, new, first, prompts, prefilled, still_waiting) -> None:
-        """Copy prompts' caches into the new samples' rows; forget a prompt that no sample waits for."""
-        targets: dict[tuple[int, ...], list[int]] = {}
-        for row, (p, _) in enumerate(new, start=first):
-            targets.setdefault(tuple(prompts[p]), []).append(row)
-        for prompt, row_numbers in targets.items():
-            cache.fill(row_numbers, prefilled[prompt])
-            still_waiting[prompt] -= len(row_numbers)
-            if not still_waiting[prompt]:
-                del prefilled[prompt]
+    def decode(self, first_logits: Tensor | None) -> Iterator[int]:
+        """Draw up to a round of tokens for each row, and yield them as they are given to their rows.
 
-    def _bytes_read(self, rows: list[_Row], steps: int) -> int:
+        first_logits [new, V]: of new rows, which are the last ones.
+        """
+        first, drawn_first = None, 0
+        if first_logits is not None:
+            new = self.rows[-len(first_logits) :]
+            first = first_logits, np.array([row.noise[0] for row in new])
+            drawn_first = 1
+        steps_left = max(self.params.max_new_tokens - 1 - row.stepped for row in self.rows)
+        steps = min(self.decoder.round_tokens - drawn_first, steps_left)
+        noise = np.zeros((steps, len(self.rows)))
+        for i, row in enumerate(self.rows):
+            ahead = row.noise[row.stepped + 1 :][:steps]
+            noise[: len(ahead), i] = ahead
+        state = np.array([[row.newest for row in self.rows], [row.place for row in self.rows]])
+
+        began = time.perf_counter()
+        ids, logprobs = self.decoder.round(state, noise, first)
+        if first is None:
+            self.decode_seconds += time.perf_counter() - began
+            self.decode_bytes += self._bytes_read(steps)
+        for row, its_ids, its_logprobs in zip(self.rows, ids, logprobs, strict=True):
+            for token, logprob in zip(its_ids, its_logprobs, strict=True):
+                row.token_ids.append(token)
+                row.logprobs.append(logprob)
+                yield token
+                if self._finish_reason(row):  # what it drew behind its end is dropped
+                    break
+
+    def _bytes_read(self, steps: int) -> int:
         """What the steps could not help reading: all weights but an embedding of its own, and each row's cache."""
         cfg, weight = self.transformer.cfg, self.transformer.lm_head.weight
         looked_up = 0 if cfg.tie_word_embeddings else weight.numel()
-        cached = sum(row.place + (steps + 1) / 2 for row in rows) * cfg.kv_bytes_per_token(weight.dtype)
-        return round(steps * ((cfg.parameters - looked_up) * weight.itemsize + cached))
+        weights = (cfg.parameters - looked_up) * weight.itemsize
+        places = sum(row.place + (steps + 1) / 2 for row in self.rows)
+        return round(steps * (weights + places * cfg.kv_bytes_per_token(weight.dtype)))
 
-    def _retire(self, cache: KVCache, rows: list[_Row], stop_ids, params: SamplingParams, results, on_finish) -> None:
-        """Hand over finished rows; the last row in use moves into each gap."""
-        for i in reversed(range(len(rows))):
-            row = rows[i]
-            stopped = row.token_ids[-1] in stop_ids
-            if not stopped and len(row.token_ids) < params.max_new_tokens:
+    def _finish_reason(self, row: _Row) -> str | None:
+        """Return why the row has ended, None where it goes on."""
+        if row.token_ids[-1] in self.stop_ids:
+            return "stop"
+        return "length" if len(row.token_ids) == self.params.max_new_tokens else None
+
+    def retire(self) -> Iterator[tuple[_Row, Sample]]:
+        """Take the finished rows out, and yield them; the last row in use moves into each gap."""
+        for i in reversed(range(len(self.rows))):
+            row = self.rows[i]
+            reason = self._finish_reason(row)
+            if reason is None:
                 continue
-            sample = Sample(row.token_ids, row.logprobs, "stop" if stopped else "length")
-            results[row.prompt][row.sample] = sample
-            if on_finish:
-                on_finish(row.prompt, row.sample, sample, time.perf_counter() - row.began)
-            last = rows.pop()
+            last = self.rows.pop()
             if last is not row:
-                cache.move(len(rows), i, last.place)
-                rows[i] = last
+                self.cache.move(len(self.rows), i, last.place)
+                self.rows[i] = last
+            yield row, Sample(row.token_ids, row.logprobs, reason)
+
+
+def _packs(prompts: Iterable[PromptIds], most: int) -> Iterator[list[PromptIds]]:
+    """Yield the prompts in packs of about `most` tokens: neighbours in length lie side by side with little waste."""
+    pack: list[PromptIds] = []
+    for prompt in sorted(prompts, key=lambda ids: (len(ids), ids)):
+        if pack and (len(pack) + 1) * len(prompt) > most:
+            yield pack
+            pack = []
+        pack.append(prompt)
+    if pack:
+        yield pack

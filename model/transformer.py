@@ -42,17 +42,25 @@ def frequencies(cfg: ModelConfig, device: torch.device | None = None) -> Tensor:
     as in the authors' code and so in every checkpoint, where the paper has it linear in r. The order of the operations
     is transformers' too, as a rounding made here is multiplied by the position.
     """
-    d, theta = cfg.head_dim, cfg.rope_theta
-    powers = theta ** (torch.arange(0, d, 2, dtype=torch.float32, device=device) / d)
-    if cfg.yarn is None:
+    d, theta, yarn = cfg.head_dim, cfg.rope_theta, cfg.yarn
+    exponents = torch.arange(0, d, 2, dtype=torch.float32, device=device) / d
+    powers = theta**exponents
+    if yarn is None:
         return 1.0 / powers
-    yarn, length = cfg.yarn, cfg.yarn.original_max_position_embeddings
-    turns = (yarn.beta_fast, yarn.beta_slow)
-    low, high = (d * math.log(length / (r * 2 * math.pi)) / (2 * math.log(theta)) for r in turns)  # Eq. 17 for i
+
+    def index(turns: float) -> float:  # Eq. 17 solved for i: the pair that turns so often
+        return (
+            d
+            * math.log(yarn.original_max_position_embeddings / (turns * 2 * math.pi))
+            / (2 * math.log(theta))
+        )
+
+    low, high = index(yarn.beta_fast), index(yarn.beta_slow)
     if yarn.truncate:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, d - 1)
-    ramp = (torch.arange(d // 2, dtype=torch.float32, device=device) - low) / (high - low or 0.001)
+    pairs = torch.arange(d // 2, dtype=torch.float32, device=device)
+    ramp = (pairs - low) / (high - low or 0.001)
     gamma = 1 - ramp.clamp(0, 1)
     return (1 - gamma) * (1.0 / (yarn.factor * powers)) + gamma * (1.0 / powers)  # Eq. 20
 
@@ -66,7 +74,8 @@ def rotary(cfg: ModelConfig, positions: Tensor, dtype: torch.dtype) -> tuple[Ten
     """
     angles = positions[..., None, None].float() * frequencies(cfg, positions.device)
     scale = cfg.yarn.attention_factor if cfg.yarn else 1.0
-    cos, sin = (angles.cos() * scale).to(dtype), (angles.sin() * scale).to(dtype)
+    cos = (angles.cos() * scale).to(dtype)
+    sin = (angles.sin() * scale).to(dtype)
     return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
@@ -81,20 +90,25 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class Attention(nn.Module):
     def __init__(self, cfg: ModelConfig):
         super().__init__()
-        self.head_dim = d = cfg.head_dim
-        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_attention_heads * d, bias=cfg.attention_bias)
-        self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * d, bias=cfg.attention_bias)
-        self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_key_value_heads * d, bias=cfg.attention_bias)
-        self.o_proj = nn.Linear(cfg.num_attention_heads * d, cfg.hidden_size, bias=False)
-        self.q_norm = RMSNorm(d, cfg.rms_norm_eps) if cfg.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(d, cfg.rms_norm_eps) if cfg.qk_norm else nn.Identity()
+        self.head_dim = cfg.head_dim
+        width, bias = cfg.hidden_size, cfg.attention_bias
+        queries = cfg.num_attention_heads * cfg.head_dim
+        keys = cfg.num_key_value_heads * cfg.head_dim
+        self.q_proj = nn.Linear(width, queries, bias=bias)
+        self.k_proj = nn.Linear(width, keys, bias=bias)
+        self.v_proj = nn.Linear(width, keys, bias=bias)
+        self.o_proj = nn.Linear(queries, width, bias=False)
+        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps) if cfg.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps) if cfg.qk_norm else nn.Identity()
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
         q = self.q_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, H, d]
         k = self.k_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, K, d]
         v = self.v_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, K, d]
-        q, k = rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin)
-        return self.o_proj(attend(q, k, v).flatten(-2))  # [B, T, D]
+        q = rotate(self.q_norm(q), cos, sin)
+        k = rotate(self.k_norm(k), cos, sin)
+        out = attend(q, k, v)  # [B, T, H, d]
+        return self.o_proj(out.flatten(-2))  # [B, T, D]
 
 
 class MLP(nn.Module):
@@ -105,7 +119,8 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate = F.silu(self.gate_proj(x))
+        return self.down_proj(gate * self.up_proj(x))
 
 
 class Block(nn.Module):
@@ -123,7 +138,8 @@ class Block(nn.Module):
 
 def rows_to_multiply(weight: Tensor, limit: int) -> int:
     """Return how many rows of the output matrix [V, D] to use for `limit` ids: odd sizes are slow on CUDA."""
-    return min(weight.shape[0], -(-limit // 64) * 64)
+    multiple_of_64 = (limit + 63) // 64 * 64
+    return min(weight.shape[0], multiple_of_64)
 
 
 class Transformer(nn.Module):
@@ -155,13 +171,17 @@ class Transformer(nn.Module):
 
         The scale 1 / sqrt(2 L) of the two matrices that write into the residual stream is GPT-2's.
         """
-        std, depth = self.cfg.initializer_range, (2 * self.cfg.num_hidden_layers) ** -0.5
+        std = self.cfg.initializer_range
+        residual_std = std * (2 * self.cfg.num_hidden_layers) ** -0.5
         for name, p in self.named_parameters():
-            if p.ndim == 1:
-                nn.init.constant_(p, 0.0 if name.endswith("bias") else 1.0)
+            if name.endswith("bias"):
+                nn.init.zeros_(p)
+            elif p.ndim == 1:
+                nn.init.ones_(p)
+            elif name.endswith(("o_proj.weight", "down_proj.weight")):
+                nn.init.normal_(p, std=residual_std, generator=generator)
             else:
-                scale = depth if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
-                nn.init.normal_(p, std=std * scale, generator=generator)
+                nn.init.normal_(p, std=std, generator=generator)
 
     def forward(
         self,

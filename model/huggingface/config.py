@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from model.errors import InputError
+from model.files import read_object
 
 ARCHITECTURES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
-MAX_JSON_BYTES = 256 << 20  # the largest tokenizer.json in use is about 30 MB
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class Yarn:
     original_max_position_embeddings: int  # L: the context of pretraining
     attention_factor: float  # on cos and sin, hence squared on the attention logits; as a rule 0.1 ln s + 1
     beta_fast: float = 32.0  # a pair that turns more often than this over L positions keeps its frequency
-    beta_slow: float = 1.0  # a pair that turns less often than this is slowed down s times; in between, a ramp
+    beta_slow: float = (
+        1.0  # a pair that turns less often than this is slowed down s times; in between, a ramp
+    )
     truncate: bool = True  # the ends of the ramp are rounded outwards to whole pairs
 
 
@@ -54,7 +56,9 @@ class ModelConfig:
     tie_word_embeddings: bool  # the output matrix is the embedding itself
     initializer_range: float  # standard deviation of fresh weights
     yarn: Yarn | None = None  # stretched rotary positions; None: as pretrained
-    raw: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)  # the config.json as it was read
+    raw: dict[str, Any] = field(
+        default_factory=dict, compare=False, repr=False
+    )  # the config.json as it was read
 
     @property
     def attention_bias(self) -> bool:
@@ -73,66 +77,84 @@ class ModelConfig:
         `where` names the file. Raises InputError naming file, key and value for what is missing, of a wrong type,
         out of range, contradictory or not implemented.
         """
-        _refuse_unsupported(raw, where)
+        fields = _Fields(raw, where)
+        _refuse_unsupported(fields)
         kind = raw["model_type"]
-        context = _read(raw, "max_position_embeddings", int, where, 2048 if kind == "llama" else 32768)
-        theta, yarn = _rope(raw, where, context)
-        stretched = int(yarn.factor * yarn.original_max_position_embeddings) if yarn else 0
-        required = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-        sizes = {key: _read(raw, key, int, where) for key in required}
-        heads, hidden = sizes["num_attention_heads"], sizes["hidden_size"]
+        hidden, heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
+        context = fields.integer("max_position_embeddings", 2048 if kind == "llama" else 32768)
+        theta, yarn = _rope(fields, context)
+        if yarn:
+            context = max(context, int(yarn.factor * yarn.original_max_position_embeddings))
+
         # Llama 1 files have no num_key_value_heads; for Qwen the class default (32) would be a guess.
-        kv_heads = heads if kind == "llama" or "num_key_value_heads" in raw else None
-        head_dim = 128 if kind == "qwen3" else hidden // heads if hidden % heads == 0 else None
-        config = cls(
-            **sizes,
+        kv_heads_default = heads if kind == "llama" or "num_key_value_heads" in raw else None
+        kv_heads = fields.integer("num_key_value_heads", kv_heads_default)
+        fields.expect(
+            heads % kv_heads == 0, "num_key_value_heads", kv_heads, f"a divisor of {heads} attention heads"
+        )
+        head_dim_default = hidden // heads if hidden % heads == 0 else None
+        head_dim = fields.integer("head_dim", 128 if kind == "qwen3" else head_dim_default)
+        fields.expect(head_dim % 2 == 0, "head_dim", head_dim, "an even number (rotary pairs)")
+        return cls(
             model_type=kind,
-            num_key_value_heads=_read(raw, "num_key_value_heads", int, where, kv_heads),
-            head_dim=_read(raw, "head_dim", int, where, head_dim),
+            vocab_size=fields.integer("vocab_size"),
+            hidden_size=hidden,
+            intermediate_size=fields.integer("intermediate_size"),
+            num_hidden_layers=fields.integer("num_hidden_layers"),
+            num_attention_heads=heads,
+            num_key_value_heads=kv_heads,
+            head_dim=head_dim,
             rope_theta=theta,
-            rms_norm_eps=_read(raw, "rms_norm_eps", float, where, 1e-6),
-            max_position_embeddings=max(context, stretched),
-            tie_word_embeddings=_read(raw, "tie_word_embeddings", bool, where, False),
-            initializer_range=_read(raw, "initializer_range", float, where, 0.02),
+            rms_norm_eps=fields.number("rms_norm_eps", 1e-6),
+            max_position_embeddings=context,
+            tie_word_embeddings=fields.flag("tie_word_embeddings", False),
+            initializer_range=fields.number("initializer_range", 0.02),
             yarn=yarn,
             raw=raw,
         )
-        kv_heads, d = config.num_key_value_heads, config.head_dim
-        _expect(heads % kv_heads == 0, where, "num_key_value_heads", kv_heads, f"a divisor of {heads} attention heads")
-        _expect(d % 2 == 0, where, "head_dim", d, "an even number (rotary pairs)")
-        return config
 
     def to_hf(self, dtype: torch.dtype) -> dict[str, Any]:
         """Return a config.json for weights of this dtype that transformers 4 and 5 read alike."""
-        name = str(dtype).removeprefix("torch.")
-        keys = [key for key in self.__dataclass_fields__ if key not in ("yarn", "raw")]
-        fresh = {key: getattr(self, key) for key in keys}
-        fresh |= {"hidden_act": "silu", "bos_token_id": None, "eos_token_id": None}
+        config = dict(self.raw)
+        if not config:
+            names = [name for name in self.__dataclass_fields__ if name not in ("yarn", "raw")]
+            config = {name: getattr(self, name) for name in names}
+            config |= {"hidden_act": "silu", "bos_token_id": None, "eos_token_id": None}
         # 4 looks for rope_theta and torch_dtype, and would fall back to other values without a word.
-        common = {"rope_theta": self.rope_theta, "torch_dtype": name, "dtype": name}
-        if self.yarn:  # 4 knows no rope_parameters; before 4.56 its factor was max_position_embeddings / original
-            common["rope_scaling"] = scaling = {"rope_type": "yarn", **asdict(self.yarn)}
-            common["rope_parameters"] = {"rope_theta": self.rope_theta, **scaling}
-            common["max_position_embeddings"] = self.max_position_embeddings
-        return (self.raw or fresh) | common | {"architectures": [ARCHITECTURES[self.model_type]]}
+        name = str(dtype).removeprefix("torch.")
+        config |= {"rope_theta": self.rope_theta, "torch_dtype": name, "dtype": name}
+        if (
+            self.yarn
+        ):  # 4 knows no rope_parameters; before 4.56 its factor was max_position_embeddings / original
+            scaling = {"rope_type": "yarn", **asdict(self.yarn)}
+            config["rope_scaling"] = scaling
+            config["rope_parameters"] = {"rope_theta": self.rope_theta, **scaling}
+            config["max_position_embeddings"] = self.max_position_embeddings
+        config["architectures"] = [ARCHITECTURES[self.model_type]]
+        return config
 
     @property
     def _block_matrices(self) -> int:
         """Entries of one block's matrices: q and o, k and v, and the three of SwiGLU."""
-        heads = 2 * (self.num_attention_heads + self.num_key_value_heads) * self.head_dim
-        return self.hidden_size * (heads + 3 * self.intermediate_size)
+        heads = self.num_attention_heads + self.num_key_value_heads
+        attention = 2 * self.hidden_size * heads * self.head_dim
+        return attention + 3 * self.hidden_size * self.intermediate_size
 
     @property
     def block_parameters(self) -> int:
         """Parameters of one block: what a rank gathers at a time, and what activation checkpointing recomputes."""
-        norms = 2 * self.hidden_size + self.qk_norm * 2 * self.head_dim
-        biases = self.attention_bias * (self.num_attention_heads + 2 * self.num_key_value_heads) * self.head_dim
-        return self._block_matrices + norms + biases
+        parameters = self._block_matrices + 2 * self.hidden_size  # and two norms
+        if self.qk_norm:
+            parameters += 2 * self.head_dim
+        if self.attention_bias:
+            parameters += (self.num_attention_heads + 2 * self.num_key_value_heads) * self.head_dim
+        return parameters
 
     @property
     def parameters(self) -> int:
         """Parameters of the whole model; a tied output matrix is the embedding itself, so it is counted once."""
-        vocabulary = (1 if self.tie_word_embeddings else 2) * self.vocab_size * self.hidden_size
+        matrices = 1 if self.tie_word_embeddings else 2
+        vocabulary = matrices * self.vocab_size * self.hidden_size
         return vocabulary + self.num_hidden_layers * self.block_parameters + self.hidden_size
 
     def forward_flops(self, tokens: int, attended: int, scored: int) -> int:
@@ -152,114 +174,151 @@ class ModelConfig:
 
 
 def load_config(folder: str | Path) -> ModelConfig:
-    """Return the ModelConfig of a model folder. Raises InputError as `ModelConfig.from_hf` and `read_json` do."""
-    return ModelConfig.from_hf(read_json(path := Path(folder) / "config.json"), str(path))
+    """Return the ModelConfig of a model folder. Raises InputError as `ModelConfig.from_hf` and `read_object` do."""
+    path = Path(folder) / "config.json"
+    return ModelConfig.from_hf(read_object(path), str(path))
 
 
-def read_json(path: str | Path, data: bytes | None = None) -> dict[str, Any]:
-    """Return the JSON object in a file (or in `data`, its bytes). Raises InputError naming the file if it has none."""
-    data = read_bytes(path) if data is None else data
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
-        raise InputError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value
+@dataclass(frozen=True)
+class _Fields:
+    """The keys of a JSON object, and where it stands. Null means absent, as in transformers."""
+
+    raw: dict[str, Any]
+    where: str
+
+    def expect(self, ok: bool, key: str, found: Any, expected: str) -> None:
+        if not ok:
+            raise InputError(f"{self.where}: {key} is {json.dumps(found)[:80]}, expected {expected}")
+
+    def has(self, key: str) -> bool:
+        return self.raw.get(key) is not None
+
+    def value(self, key: str, default: Any = None) -> Any:
+        value = self.raw[key] if self.has(key) else default
+        if value is None:
+            raise InputError(f"{self.where}: key {key} is missing")
+        return value
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        value = self.value(key, default)
+        self.expect(type(value) is int and 0 < value < 1e15, key, value, "a positive integer")
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        value = self.value(key, default)
+        self.expect(type(value) in (int, float) and 0 < value < 1e15, key, value, "a positive number")
+        return float(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.value(key, default)
+        self.expect(isinstance(value, bool), key, value, "true or false")
+        return value
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """Return a small file's bytes. Raises InputError naming it if it cannot be read or is larger than 256 MiB."""
-    try:
-        if Path(path).stat().st_size > MAX_JSON_BYTES:
-            raise InputError(f"{path}: larger than {MAX_JSON_BYTES >> 20} MiB")
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _expect(ok: bool, where: str, key: str, found: Any, expected: str) -> None:
-    if not ok:
-        raise InputError(f"{where}: {key} is {json.dumps(found)[:80]}, expected {expected}")
-
-
-def _read(raw: dict[str, Any], key: str, kind: type, where: str, default: Any = None) -> Any:
-    """Return a positive int, a positive finite float or a bool. Null means absent, as in transformers."""
-    value = default if raw.get(key) is None else raw[key]
-    if value is None:
-        raise InputError(f"{where}: key {key} is missing")
-    if kind is bool:
-        _expect(isinstance(value, bool), where, key, value, "true or false")
-    else:
-        ok = type(value) in (int, kind) and 0 < value < 1e15
-        _expect(ok, where, key, value, f"a positive {'integer' if kind is int else 'number'}")
-    return kind(value)
-
-
-def _rope(raw: dict[str, Any], where: str, context: int) -> tuple[float, Yarn | None]:
+def _rope(fields: _Fields, context: int) -> tuple[float, Yarn | None]:
     """Return base and scaling from rope_theta and rope_scaling (transformers 4) or from rope_parameters (5)."""
-    thetas = [_read(raw, "rope_theta", float, where)] if raw.get("rope_theta") is not None else []
-    scalings = set()
+    thetas, scalings = [], []
+    if fields.has("rope_theta"):
+        thetas.append(fields.number("rope_theta"))
     for key in ("rope_scaling", "rope_parameters"):
-        rope = {} if raw.get(key) is None else raw[key]
-        _expect(isinstance(rope, dict), where, key, rope, "an object or null")
-        for name in ("rope_type", "type"):
-            kind = rope.get(name)
-            _expect(kind in (None, "default", "yarn"), where, f"{key}.{name}", kind, '"default" or "yarn"')
-        kinds = {rope.get("rope_type"), rope.get("type")} - {None}
-        _expect(len(kinds) < 2, where, f"{key}.type", rope.get("type"), "the same as rope_type")  # 4 and 5 disagree
-        _expect(rope.get("partial_rotary_factor") in (None, 1), where, key, rope, "no partial rotation")
-        _expect(not any(isinstance(v, dict) for v in rope.values()), where, key, rope, "one base for all layers")
-        if rope.get("rope_theta") is not None:
-            thetas.append(_read(rope, "rope_theta", float, f"{where}: {key}"))
-        if rope:
-            scalings.add(_yarn(rope, f"{where}: {key}", context) if "yarn" in kinds else None)
-    _expect(len(set(thetas)) < 2, where, "rope_theta", thetas, "the same base wherever it stands")
+        raw = fields.value(key, {})
+        fields.expect(isinstance(raw, dict), key, raw, "an object or null")
+        if not raw:
+            continue
+        rope = _Fields(raw, f"{fields.where}: {key}")
+        kind = _rope_type(fields, key, raw)
+        if rope.has("rope_theta"):
+            thetas.append(rope.number("rope_theta"))
+        scalings.append(_yarn(rope, context) if kind == "yarn" else None)
+
+    fields.expect(len(set(thetas)) < 2, "rope_theta", thetas, "the same base wherever it stands")
     # Beside rope_scaling, transformers 5 would drop rope_parameters, the base in it included.
-    _expect(len(scalings) < 2, where, "rope_scaling", raw.get("rope_scaling"), "the same scaling as in rope_parameters")
-    theta, yarn = (*thetas, 10000.0)[0], (*scalings, None)[0]
+    found = fields.raw.get("rope_scaling")
+    fields.expect(len(set(scalings)) < 2, "rope_scaling", found, "the same scaling as in rope_parameters")
+    theta = thetas[0] if thetas else 10000.0
+    yarn = scalings[0] if scalings else None
     if yarn:
-        _expect(theta > 1, where, "rope_theta", theta, "more than 1 (YaRN divides by its logarithm)")
+        fields.expect(theta > 1, "rope_theta", theta, "more than 1 (YaRN divides by its logarithm)")
         key, original = "original_max_position_embeddings", yarn.original_max_position_embeddings
-        _expect(raw.get(key) in (None, original), where, key, raw.get(key), f"{original} as in the YaRN settings")
+        found = fields.value(key, original)
+        fields.expect(found == original, key, found, f"{original} as in the YaRN settings")
     return theta, yarn
 
 
-def _yarn(rope: dict[str, Any], where: str, context: int) -> Yarn:
+def _rope_type(fields: _Fields, key: str, rope: dict[str, Any]) -> str | None:
+    """Return "default", "yarn" or, where none is named, None; refuse other scalings and other forms."""
+    kinds = []
+    for name in ("rope_type", "type"):
+        kind = rope.get(name)
+        fields.expect(kind in (None, "default", "yarn"), f"{key}.{name}", kind, '"default" or "yarn"')
+        if kind is not None:
+            kinds.append(kind)
+    same = len(set(kinds)) < 2  # 4 and 5 disagree which one counts
+    fields.expect(same, f"{key}.type", rope.get("type"), "the same as rope_type")
+    whole = rope.get("partial_rotary_factor") in (None, 1)
+    fields.expect(whole, key, rope, "no partial rotation")
+    nested = any(isinstance(value, dict) for value in rope.values())
+    fields.expect(not nested, key, rope, "one base for all layers")
+    return kinds[0] if kinds else None
+
+
+def _yarn(rope: _Fields, context: int) -> Yarn:
     """Return the YaRN settings in a rope object; absent keys as in transformers."""
     known = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "mscale", "mscale_all_dim"}
-    for key, value in rope.items():
-        _expect(key in known | set(Yarn.__dataclass_fields__), where, key, value, "no such key")
-    original = _read(rope, "original_max_position_embeddings", int, where, context)
+    known |= Yarn.__dataclass_fields__.keys()
+    for key, value in rope.raw.items():
+        rope.expect(key in known, key, value, "no such key")
+
     # Files without a factor mean the ratio of the two contexts, which without the original one is nothing.
-    ratio = None if rope.get("original_max_position_embeddings") is None else context / original
-    s = _read(rope, "factor", float, where, ratio)
-    _expect(s >= 1, where, "factor", s, "at least 1")
-    # YaRN Eq. 22, or DeepSeek-V2's quotient of two such lines if both slopes are given; one alone does nothing.
-    slopes = [_read(rope, key, float, where) for key in ("mscale", "mscale_all_dim") if rope.get(key) is not None]
-    above, below = [0.1 * slope * math.log(s) + 1 for slope in (slopes if len(slopes) == 2 else (1, 0))]
-    fast, slow = (_read(rope, key, float, where, value) for key, value in (("beta_fast", 32), ("beta_slow", 1)))
-    _expect(fast >= slow, where, "beta_fast", fast, f"at least beta_slow, {slow}")
-    attention = _read(rope, "attention_factor", float, where, above / below)
-    truncate = _read(rope, "truncate", bool, where, "truncate" not in rope)  # null means false here, as in transformers
-    return Yarn(s, original, attention, fast, slow, truncate)
+    original = rope.integer("original_max_position_embeddings", context)
+    ratio = context / original if rope.has("original_max_position_embeddings") else None
+    factor = rope.number("factor", ratio)
+    rope.expect(factor >= 1, "factor", factor, "at least 1")
+
+    def length(slope: float) -> float:  # YaRN Eq. 22
+        return 0.1 * slope * math.log(factor) + 1
+
+    # DeepSeek-V2's quotient of two such lengths if both slopes are given; one alone does nothing.
+    slopes = [rope.number(key) for key in ("mscale", "mscale_all_dim") if rope.has(key)]
+    attention = length(slopes[0]) / length(slopes[1]) if len(slopes) == 2 else length(1)
+    beta_fast, beta_slow = rope.number("beta_fast", 32), rope.number("beta_slow", 1)
+    rope.expect(beta_fast >= beta_slow, "beta_fast", beta_fast, f"at least beta_slow, {beta_slow}")
+    return Yarn(
+        factor=factor,
+        original_max_position_embeddings=original,
+        attention_factor=rope.number("attention_factor", attention),
+        beta_fast=beta_fast,
+        beta_slow=beta_slow,
+        truncate=rope.flag(
+            "truncate", "truncate" not in rope.raw
+        ),  # null means false here, as in transformers
+    )
 
 
-def _refuse_unsupported(raw: dict[str, Any], where: str) -> None:
+def _refuse_unsupported(fields: _Fields) -> None:
     """Refuse what would silently give other numbers than the reference implementation's."""
+    raw = fields.raw
     kind = raw.get("model_type")
-    _expect(kind in tuple(ARCHITECTURES), where, "model_type", kind, f"one of {', '.join(ARCHITECTURES)}")
-    names = raw.get("architectures")
-    _expect(names in (None, [ARCHITECTURES[kind]]), where, "architectures", names, f"[{ARCHITECTURES[kind]}]")
-    neutral = {"hidden_act": "silu", "mlp_bias": False, "partial_rotary_factor": 1, "quantization_config": None}
+    fields.expect(kind in tuple(ARCHITECTURES), "model_type", kind, f"one of {', '.join(ARCHITECTURES)}")
+    expected, found = [ARCHITECTURES[kind]], raw.get("architectures")
+    fields.expect(found in (None, expected), "architectures", found, f"[{expected[0]}]")
+
+    neutral = {
+        "hidden_act": "silu",
+        "mlp_bias": False,
+        "partial_rotary_factor": 1,
+        "quantization_config": None,
+    }
     if kind != "qwen2":  # whose bias is a constant, not a key
         neutral["attention_bias"] = False
     for key, value in neutral.items():
-        _expect(raw.get(key) in (None, value), where, key, raw.get(key), f"{json.dumps(value)} or no such key")
-    types = raw.get("layer_types") or []
-    full = isinstance(types, list) and all(t == "full_attention" for t in types)
-    _expect(full, where, "layer_types", types, "full_attention in every layer")
-    if _read(raw, "use_sliding_window", bool, where, False) and raw.get("sliding_window", 4096) is not None:
-        full = raw.get("max_window_layers", 28)  # that many layers, the first ones, attend to everything
-        unused = type(full) is int and _read(raw, "num_hidden_layers", int, where) <= full
-        _expect(unused, where, "use_sliding_window", True, "false: sliding windows are not implemented")
+        found = raw.get(key)
+        fields.expect(found in (None, value), key, found, f"{json.dumps(value)} or no such key")
+
+    layers = raw.get("layer_types") or []
+    full = isinstance(layers, list) and set(map(str, layers)) <= {"full_attention"}
+    fields.expect(full, "layer_types", layers, "full_attention in every layer")
+    if fields.flag("use_sliding_window", False) and raw.get("sliding_window", 4096) is not None:
+        full_layers = raw.get("max_window_layers", 28)  # the first ones attend to everything
+        unused = type(full_layers) is int and fields.integer("num_hidden_layers") <= full_layers
+        fields.expect(unused, "use_sliding_window", True, "false: sliding windows are not implemented")

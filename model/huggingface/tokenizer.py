@@ -5,6 +5,7 @@
 - left out: BOS in conversations, padding, truncation, tools, tokenizers that are not a tokenizer.json
 """
 
+import codecs
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,20 @@ from typing import Any
 import tokenizers
 
 from model.errors import InputError
+from model.files import parse_object, read_bytes, read_object
 from model.huggingface.chat_format import END, FORMATS, START, ChatFormat, Messages, recognise
-from model.huggingface.config import read_bytes, read_json
 
-FILES = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
-    *("merges.txt", "chat_template.jinja", "chat_template.json", "generation_config.json"),
-)
+FILES = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+]
 
 
 class Tokenizer:
@@ -34,8 +42,10 @@ class Tokenizer:
         self._folder = folder
         self._tokenizer = _parse(folder / "tokenizer.json", files.get("tokenizer.json"))
         self._config = self._json("tokenizer_config.json")
-        self.size = max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-        self._start, self.end_of_turn = self._id(START, "every chat format"), self._id(END, "every chat format")
+        ids = self._tokenizer.get_vocab(with_added_tokens=True).values()
+        self.size = max(ids, default=-1) + 1
+        self._start = self._id(START, "every chat format")
+        self.end_of_turn = self._id(END, "every chat format")
         self.chat_format = self._choose_format(chat_format)
         self.stop_ids = self._find_stop_ids()
         self._check_control_tokens()
@@ -48,7 +58,8 @@ class Tokenizer:
         the file that is missing or broken, or whose chat template is not surely one of the three.
         """
         folder = Path(folder)
-        return cls(folder, {n: read_bytes(folder / n) for n in FILES if (folder / n).exists()}, chat_format)
+        files = {name: read_bytes(folder / name) for name in FILES if (folder / name).exists()}
+        return cls(folder, files, chat_format)
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         """Return the ids of a plain text, in which a written special token is ordinary characters.
@@ -65,16 +76,22 @@ class Tokenizer:
         """Return the conversation as text. See `ChatFormat.render`."""
         return self.chat_format.render(messages, add_generation_prompt, thinking)
 
-    def encode_chat(self, messages: Messages, add_generation_prompt: bool = True, thinking: bool = True) -> list[int]:
+    def encode_chat(
+        self, messages: Messages, add_generation_prompt: bool = True, thinking: bool = True
+    ) -> list[int]:
         """Return the ids of `render`'s text, in which no message can write a control token."""
         turns, opening = self.chat_format.turns(messages, add_generation_prompt, thinking)
-        newline, ids = self.encode("\n"), []
+        newline = self.encode("\n")
+        ids = []
         for turn in turns:
             ids += [self._start, *self.encode(turn), self.end_of_turn, *newline]
-        return ids + ([self._start, *self.encode(opening)] if opening else [])
+        if opening:
+            ids += [self._start, *self.encode(opening)]
+        return ids
 
     def _json(self, name: str) -> dict[str, Any]:
-        return read_json(self._folder / name, self.files[name]) if name in self.files else {}
+        data = self.files.get(name, b"{}").removeprefix(codecs.BOM_UTF8)
+        return parse_object(data, str(self._folder / name))
 
     def _id(self, token: str, user: str) -> int:
         """Return a token's id. Raises InputError where the vocabulary lacks what `user` needs."""
@@ -85,46 +102,61 @@ class Tokenizer:
 
     def _special_tokens(self) -> dict[str, str]:
         """Return tokenizer_config.json's special tokens, name -> text; each stands there as a string or an object."""
-        named = {k: v.get("content") if isinstance(v, dict) else v for k, v in self._config.items()}
-        return {k: v for k, v in named.items() if k.endswith("_token") and isinstance(v, str)}
+        found = {}
+        for name, value in self._config.items():
+            text = value.get("content") if isinstance(value, dict) else value
+            if name.endswith("_token") and isinstance(text, str):
+                found[name] = text
+        return found
 
     def _find_stop_ids(self) -> frozenset[int]:
-        ids = {self.end_of_turn}
+        stop_ids = {self.end_of_turn}
         config = self._folder / "config.json"
-        for path, settings in {
+        settings = {
             self._folder / "generation_config.json": self._json("generation_config.json"),
-            config: read_json(config) if config.exists() else {},
-        }.items():
-            eos = settings.get("eos_token_id")
-            for found in eos if isinstance(eos, list) else [] if eos is None else [eos]:
-                if type(found) is not int or not 0 <= found < self.size:
-                    raise InputError(f"{path}: eos_token_id {found!r} is none of the tokenizer's {self.size} ids")
-                ids.add(found)
-        if "eos_token" in (special := self._special_tokens()):
-            ids.add(self._id(special["eos_token"], "eos_token in tokenizer_config.json"))
-        return frozenset(ids)
+            config: read_object(config) if config.exists() else {},
+        }
+        for path, found in settings.items():
+            eos = found.get("eos_token_id")
+            if eos is None:
+                continue
+            for token in eos if isinstance(eos, list) else [eos]:
+                if type(token) is not int or not 0 <= token < self.size:
+                    raise InputError(
+                        f"{path}: eos_token_id {token!r} is none of the tokenizer's {self.size} ids"
+                    )
+                stop_ids.add(token)
+        eos_token = self._special_tokens().get("eos_token")
+        if eos_token is not None:
+            stop_ids.add(self._id(eos_token, "eos_token in tokenizer_config.json"))
+        return frozenset(stop_ids)
 
     def _choose_format(self, asked: str | None) -> ChatFormat:
         """Return the format asked for by name, or else the one that the folder's template renders."""
         if asked is not None and asked not in FORMATS:
             raise InputError(f"chat_format {asked!r} is unknown; expected one of {', '.join(FORMATS)}")
         where, template = self._template()
-        known = recognise(template, self._special_tokens()) if template is not None else None
-        if asked is not None:  # the template's own default system prompt, where it is that format's
-            return known if known is not None and known.name == asked else FORMATS[asked]
+        known = None if template is None else recognise(template, self._special_tokens())
+        if asked is not None:
+            own = known is not None and known.name == asked
+            return known if own else FORMATS[asked]  # its own: with the default system prompt of the template
         if known is None:
             problem = "has no chat template" if template is None else "its chat template is not a known one"
-            raise InputError(f"{where}: {problem}; if one of {', '.join(FORMATS)} is right, give it as chat_format")
+            names = ", ".join(FORMATS)
+            raise InputError(f"{where}: {problem}; if one of {names} is right, give it as chat_format")
         return known
 
     def _template(self) -> tuple[Path, str | None]:
         """Return the chat template and the file it stands in, looked for in the order of transformers."""
-        if "chat_template.jinja" in self.files:
-            return self._folder / "chat_template.jinja", self.files["chat_template.jinja"].decode(errors="replace")
+        name = "chat_template.jinja"
+        if name in self.files:
+            return self._folder / name, self.files[name].decode(errors="replace")
         for name in ("tokenizer_config.json", "chat_template.json"):
             found = self._json(name).get("chat_template")
             if isinstance(found, list):  # several templates: [{"name": ..., "template": ...}]
-                named = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}
+                named = {
+                    entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)
+                }
                 found = named.get("default")
             if isinstance(found, str):
                 return self._folder / name, found
@@ -150,7 +182,8 @@ def _parse(path: Path, data: bytes | None) -> tokenizers.Tokenizer:
     try:
         tokenizer = tokenizers.Tokenizer.from_buffer(data)
     except Exception as error:  # the library raises nothing narrower
-        raise InputError(f"{path}: not a tokenizer.json ({' '.join(str(error).split())[:200]})") from None
+        detail = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not a tokenizer.json ({detail})") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True  # a special token written in a text is text

@@ -8,7 +8,8 @@ import torch
 from support.models import TINY, hf_model
 
 from model.errors import InputError
-from model.huggingface.config import ARCHITECTURES, ModelConfig, Yarn, load_config, read_json
+from model.files import read_object
+from model.huggingface.config import ARCHITECTURES, ModelConfig, Yarn, load_config
 
 # config.json of Qwen2.5-0.5B-Instruct in the spelling of transformers 4: the windows stand there and are off.
 QWEN25 = {
@@ -224,7 +225,6 @@ def test_keys_that_change_no_number_are_ignored(harmless):
         ({"rope_scaling": YARN | {"beta_fast": 0}}, ["rope_scaling: beta_fast", "0", "positive number"]),
         ({"rope_scaling": YARN | {"beta_slow": 33}}, ["rope_scaling: beta_fast is 32", "at least beta_slow, 33"]),
         ({"rope_scaling": YARN | {"mscale": True}}, ["rope_scaling: mscale", "true"]),
-        ({"rope_scaling": YARN | {"mscale_all_dim": float("nan")}}, ["rope_scaling: mscale_all_dim", "NaN"]),
         ({"rope_scaling": YARN | {"truncate": 0}}, ["rope_scaling: truncate", "0", "true or false"]),
         ({"rope_scaling": YARN | {"mrope_section": [16, 24, 24]}}, ["rope_scaling: mrope_section", "no such key"]),
         ({"rope_scaling": YARN | {"partial_rotary_factor": 0.5}}, ["rope_scaling", "no partial rotation"]),
@@ -247,7 +247,6 @@ def test_keys_that_change_no_number_are_ignored(harmless):
         ({"num_hidden_layers": True}, ["num_hidden_layers", "true"]),
         ({"hidden_size": 896.0}, ["hidden_size", "896.0"]),
         ({"rms_norm_eps": 0.0}, ["rms_norm_eps", "0.0"]),
-        ({"rope_theta": float("inf")}, ["rope_theta", "Infinity"]),
         ({"tie_word_embeddings": 1}, ["tie_word_embeddings", "1", "true or false"]),
         ({"num_key_value_heads": 4}, ["num_key_value_heads", "4", "divisor of 14"]),
         ({"num_attention_heads": 13, "num_key_value_heads": 13}, ["head_dim"]),
@@ -263,6 +262,24 @@ def test_what_would_change_the_numbers_is_refused_by_name(change, named, tmp_pat
     assert "\n" not in message
     for part in (str(path), *named):
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"rope_scaling": YARN | {"mscale_all_dim": float("nan")}}, ["rope_scaling: mscale_all_dim", "NaN"]),
+        ({"rope_theta": float("inf")}, ["rope_theta", "Infinity"]),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused_in_a_file_and_by_name_without_one(change, named, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(QWEN25 | change))
+    with pytest.raises(InputError, match=rf"config\.json: not strict JSON: {named[1]} is not a finite number"):
+        load_config(tmp_path)
+    with pytest.raises(InputError) as error:
+        ModelConfig.from_hf(QWEN25 | change, str(path))
+    for part in (str(path), *named):
+        assert part in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama"])
@@ -284,11 +301,11 @@ def test_a_file_that_is_no_json_object_is_one_line_naming_it(text, tmp_path):
     path = tmp_path / "config.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError) as error:
-        read_json(path)
+        read_object(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"config\.json: cannot be read"):
+    with pytest.raises(InputError, match=r"config\.json: cannot read: .*No such file"):
         load_config(tmp_path)

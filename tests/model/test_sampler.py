@@ -12,7 +12,7 @@ from model.decoding import ROUND_TOKENS, Decoder
 from model.drawing import SamplingParams, draw, filtered_logits, sample_noise
 from model.errors import InputError
 from model.kv_cache import Capacity, choose_capacity, free_memory
-from model.sampler import Sampler
+from model.sampler import Sampler, _Batch
 
 PROMPTS = [[3, 14, 15], [9, 2, 6, 5, 3, 5, 8, 9], [3, 14, 15], [7]]
 KEYS = ["a", "b", "c", "d"]
@@ -135,9 +135,9 @@ def test_stop_ids_end_a_sample_and_belong_to_it(transformer, fixed_shapes):
 
 def test_each_unique_prompt_is_prefilled_once(transformer, monkeypatch):
     packs = []
-    original = Sampler._prefill_pack
+    original = _Batch._run_prompts
     monkeypatch.setattr(
-        Sampler, "_prefill_pack", lambda self, pack, kept: (packs.extend(pack), original(self, pack, kept))
+        _Batch, "_run_prompts", lambda self, prompts: (packs.extend(prompts), original(self, prompts))
     )
     Sampler(transformer, PlainTokenizer(101, {4}), max_num_seqs=5).generate(
         PROMPTS, SamplingParams(n=8, max_new_tokens=12)

@@ -139,8 +139,8 @@ def test_others_stop_where_we_do(tmp_path):
 def test_saving_replaces_a_model_folder_whole_and_leaves_nothing_beside_it(tmp_path):
     hf_folder(tmp_path / "m", shard="60KB")
     ours, tokenizer = load_model(tmp_path / "m")
-    (tmp_path / ".m.new").mkdir()  # what a killed run may have left
-    (tmp_path / ".m.new" / "model.safetensors").write_text("half")
+    (tmp_path / ".m.tmp").mkdir()  # what a killed run may have left
+    (tmp_path / ".m.tmp" / "model.safetensors").write_text("half")
     save_model(ours, tokenizer, tmp_path / "m")
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
     assert not (tmp_path / "m" / INDEX).exists()  # else the shards of yesterday would lie beside today's file
@@ -183,7 +183,7 @@ def test_a_save_killed_anywhere_leaves_a_whole_folder_and_the_next_one_cleans_up
         clock = itertools.count()
         try:
             with monkeypatch.context() as patch:
-                for owner, name in ((os, "fsync"), (Path, "rename"), (Path, "mkdir"), (shutil, "rmtree")):
+                for owner, name in ((os, "fsync"), (os, "rename"), (Path, "mkdir"), (shutil, "rmtree")):
                     patch.setattr(owner, name, mortal(getattr(owner, name), clock, death=len(outcomes)))
                 save_model(ours, tokenizer, tmp_path / "m", max_shard_bytes=60_000)
             outcomes.append("finished")
@@ -272,7 +272,7 @@ def test_rotary_buffers_of_old_exports_are_ignored(folder):
 def test_a_file_cut_at_any_byte_names_the_first_tensor_that_is_lost(folder):
     path = folder / "model.safetensors"
     data, header = path.read_bytes(), read_header(path)
-    first = min(begin for _, _, (begin, _) in header.values())
+    first = min(stored.begin for stored in header.values())
     for cut in (0, 5, 8, 9, first - 1):
         path.write_bytes(data[:cut])
         refusal(folder, path, "cut off within its header")
@@ -281,9 +281,9 @@ def test_a_file_cut_at_any_byte_names_the_first_tensor_that_is_lost(folder):
         with pytest.raises(InputError, match="truncated") as error:
             load_model(folder)
         lost = re.search(r"tensor (\S+) ends at", str(error.value))[1]
-        ends = sorted(end for _, _, (_, end) in header.values())
+        ends = sorted(stored.end for stored in header.values())
         assert str(path) in str(error.value)
-        assert header[lost][2][1] == next(end for end in ends if end > cut)
+        assert header[lost].end == next(end for end in ends if end > cut)
     path.write_bytes(data + b"\0")
     refusal(folder, path, "1 bytes after the last tensor")
 
@@ -326,9 +326,9 @@ def test_our_reading_of_a_header_is_the_librarys(folder):
     data = (folder / "model.safetensors").read_bytes()
     tensors = safetensors.torch.load_file(folder / "model.safetensors")
     assert header.keys() == tensors.keys()
-    for name, (dtype, shape, (begin, end)) in header.items():
-        assert (dtype, shape) == ("F32", tuple(tensors[name].shape))
-        assert data[begin:end] == tensors[name].numpy().tobytes()
+    for name, stored in header.items():
+        assert (stored.dtype, stored.shape) == (torch.float32, tuple(tensors[name].shape))
+        assert data[stored.begin : stored.end] == tensors[name].numpy().tobytes()
 
 
 def test_the_index_and_the_shards_must_agree_both_ways(sharded):
@@ -349,7 +349,7 @@ def test_the_index_and_the_shards_must_agree_both_ways(sharded):
         write(**{name: escape})
         refusal(sharded, sharded / INDEX, repr(escape))
     write(**{name: "model-00099.safetensors"})
-    refusal(sharded, sharded / "model-00099.safetensors", "cannot be read")
+    refusal(sharded, sharded / "model-00099.safetensors", "cannot read")
     for broken in ([], {"weight_map": []}, {"weight_map": {}}, {"weight_map": {"a": 1}}, {}):
         (sharded / INDEX).write_text(json.dumps(broken))
         refusal(sharded, sharded / INDEX)
@@ -371,7 +371,7 @@ def test_a_folder_without_safetensors_is_refused(folder):
     (folder / "model.safetensors").unlink()
     refusal(folder, folder, "safetensors")
     shutil.rmtree(folder)
-    refusal(folder, folder / "config.json", "cannot be read")
+    refusal(folder, folder / "config.json", "cannot read")
 
 
 def test_a_vocabulary_smaller_than_the_tokenizer_is_refused(folder):

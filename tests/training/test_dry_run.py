@@ -242,7 +242,7 @@ def only_test_questions(cfg):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda c: replace(c, model=c.model + "x"), "modelx/config.json: cannot be read"),
+        (lambda c: replace(c, model=c.model + "x"), "modelx/config.json: cannot read"),
         (drop_a_tensor, "is missing, which the model of config.json has"),
         (break_the_data, r"questions.jsonl:4: "),
         (only_test_questions, "no question has split train"),
