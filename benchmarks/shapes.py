@@ -24,7 +24,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers  
 from fleming.config import load_config  # noqa: E402
 from fleming.settings import Config  # noqa: E402
 from fleming.training.base_model import CHATML  # noqa: E402
-from fleming.training.estimate_memory import estimate  # noqa: E402
+from fleming.training.estimate_memory import Case, Longest, Machine, estimate  # noqa: E402
 from fleming.training.parallel import pick_device  # noqa: E402
 from model.huggingface.config import ModelConfig  # noqa: E402
 from model.huggingface.tokenizer import Tokenizer as OurTokenizer  # noqa: E402
@@ -165,7 +165,8 @@ def run(shape: str, processes: int, overrides: list[str], scratch: Path) -> dict
     cfg = load_config(Config, None, settings)
     device = pick_device(cfg.parallel).type
     prompt = max(len(r["prompt_ids"]) for r in first)
-    estimated = estimate(model, cfg, "grpo", processes, device, prompt=prompt).peak
+    longest = Longest(prompt, cfg.grpo.max_new_tokens)
+    estimated = estimate(Case("grpo", model, cfg, Machine(processes, device=device), longest)).peak
     measured = max(each.values()) - anonymous_of_imports()
     if device == "cuda":
         measured = max(r["time"]["peak_gib"] for r in records) * 2**30

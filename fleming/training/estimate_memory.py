@@ -2,14 +2,15 @@
 
     python -m fleming.training.estimate_memory --config configs/fleming_r1_7b.yaml --gpus 8 --gpu-memory 80 [--nodes N]
 
-- says line by line what is there at all times and what each phase of a step adds at its worst moment, and whether that
-  fits; where it does not, which settings would make it fit
+- says line by line what is there at all times and what each phase of a step adds at its worst moment, and whether
+  that fits; where it does not, which settings would make it fit
 - assumes the worst that the settings allow: full packs, every sequence as long as the longest, no prompt shared
-- left out: CUDA's context, NCCL's buffers and what the allocator wastes, for which a tenth of the memory is kept free;
-  workspace inside kernels (decoding must read its cache in place); what parallel.compile saves
+- right to a tenth, and errs upwards: tests compare it with what is allocated
+- left out: CUDA's context, NCCL's buffers and what the allocator wastes, for which a tenth of the memory is kept
+  free; workspace inside kernels (decoding must read its cache in place); what parallel.compile saves
 
-Letters: T tokens of a pack, R of them scored, D hidden, I SwiGLU's inner width, V vocabulary, c bytes of the compute
-dtype (2 for bf16 on CUDA, 4 on a CPU), n ranks that a model is sharded over. A GB is 1e9 bytes.
+Letters: c bytes of the compute dtype (2 for bf16 on CUDA, 4 on a CPU), n processes that a model is sharded over. A GB
+is 1e9 bytes.
 """
 
 import argparse
@@ -35,6 +36,101 @@ Lines = dict[str, float]  # what it is -> bytes
 
 
 @dataclass(frozen=True)
+class Machine:
+    processes: int = 1  # in all, one a GPU
+    nodes: int = 1  # that they are spread over
+    device: str = "cuda"  # or cpu
+    memory: float = 80 * GB  # bytes that each process has
+
+    def __str__(self) -> str:
+        kind = "GPUs" if self.device == "cuda" else "processes"
+        nodes = f" on {self.nodes} nodes" if self.nodes > 1 else ""
+        return f"{self.processes} {kind}{nodes}"
+
+
+@dataclass(frozen=True)
+class Longest:
+    prompt: int  # tokens
+    response: int  # tokens
+
+    @property
+    def sequence(self) -> int:
+        """Tokens of both."""
+        return self.prompt + self.response
+
+
+@dataclass(frozen=True)
+class Case:
+    """A stage of training on a machine, and the sizes that its phases share."""
+
+    stage: str  # sft or grpo
+    model: ModelConfig
+    cfg: Config
+    machine: Machine
+    longest: Longest
+
+    @property
+    def c(self) -> int:
+        """Bytes of a number in the compute dtype."""
+        return compute_dtype(torch.device(self.machine.device)).itemsize
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the model is sharded; one process on a CPU is plain PyTorch."""
+        return self.machine.device == "cuda" or self.machine.processes > 1
+
+    @property
+    def shards(self) -> int:
+        """Processes that a model is spread over."""
+        replicas = 1 if self.cfg.parallel.shard == "all" else self.machine.nodes
+        return self.machine.processes // replicas
+
+    @property
+    def offloaded(self) -> bool:
+        """Whether weights, moments and gradients lie in host memory between their uses."""
+        return self.cfg.parallel.offload and self.machine.device == "cuda"
+
+    @property
+    def resident(self) -> float:
+        """Parameters whose weights, moments and gradients a process has on its device."""
+        return 0 if self.offloaded else self.model.parameters / self.shards
+
+    @property
+    def tokens_of_rank(self) -> int:
+        """Tokens that one process has in a step."""
+        rl = self.cfg.grpo
+        sequences = self.cfg.sft.sequences_per_step
+        if self.stage == "grpo":
+            last_stage = rl.stage2 if rl.stage2.max_steps else rl.stage1
+            sequences = rl.questions_per_step * last_stage.group_size
+        return math.ceil(sequences / self.machine.processes) * self.longest.sequence
+
+    @property
+    def pack(self) -> int:
+        """T: a pack is full, unless one sequence is longer or the process has fewer tokens."""
+        asked = getattr(self.cfg, self.stage).micro_batch_tokens
+        return max(self.longest.sequence, min(asked, self.tokens_of_rank))
+
+    @property
+    def logits(self) -> int:
+        """Bytes of two chunks' logits in fp32: one is made while the one before is still there."""
+        scored = self.pack * self.longest.response // self.longest.sequence
+        chunk = min(scored, tokens_per_chunk(self.model.vocab_size, self.machine.device))
+        return 2 * 4 * chunk * self.model.vocab_size
+
+    @property
+    def gathered(self) -> Lines:
+        """What FSDP holds whole while a block runs: this block and the next, and what is no block."""
+        block, layers = self.model.block_parameters, self.model.num_hidden_layers
+        whole = self.model.parameters - (layers - 2) * block
+        return {"gathered: embedding, output, 2 blocks": self.c * whole * self.sharded}
+
+    def forward(self, tokens: int) -> int:
+        """Return the bytes of a block's activations where no gradient is wanted."""
+        return self.c * tokens * (2 * self.model.hidden_size + 3 * self.model.intermediate_size)
+
+
+@dataclass(frozen=True)
 class Budget:
     standing: Lines  # there at all times
     phases: dict[str, Lines]  # what each phase of a step adds at its worst moment
@@ -42,7 +138,7 @@ class Budget:
 
     def peak_of(self, phase: str) -> float:
         """Return the bytes at the phase's worst moment, what is there at all times included."""
-        return sum(self.standing.values()) + sum(self.phases[phase].values())
+        return _sum(self.standing) + _sum(self.phases[phase])
 
     @property
     def peak(self) -> float:
@@ -51,172 +147,176 @@ class Budget:
 
     def lines(self) -> list[str]:
         """Return the budget as text, in GB."""
-        text = []
-        for title, part in {"at all times": self.standing, **self.phases}.items():
-            before = 0 if part is self.standing else sum(self.standing.values())
-            text.append(f"{title:44}{(before + sum(part.values())) / GB:8.2f}" + " with the above" * bool(before))
-            text += [f"  {name:42}{size / GB:8.2f}" for name, size in part.items() if size]
-        return [*text, f"{'host memory, a process':44}{self.host / GB:8.2f}"] if self.host else text
-
-
-def kept_by_block(model: ModelConfig, tokens: int, c: int, side_by_side: bool) -> int:
-    """Return the bytes that autograd keeps of one block for its backward; a test asks autograd itself."""
-    q, k = model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim
-
-    def norm(width: int, rows: int) -> int:  # the input in fp32, the normalised input, 1 / rms of each row
-        return (4 + c) * width + 4 * rows
-
-    a_token = 2 * (norm(model.hidden_size, 1) + c * model.hidden_size)  # and the outputs, which q, k, v and MLP read
-    if model.qk_norm:  # their outputs are only rotated, for which cos and sin are kept, once for all blocks
-        a_token += norm(q, model.num_attention_heads) + norm(k, model.num_key_value_heads)
-    a_token += c * (2 * q + 2 * k) + 4 * model.num_attention_heads  # q, k, v, their output, the logsumexp of each head
-    if side_by_side:
-        a_token += c * (2 * q + 2 * k)  # once more as they lie in the pack
-    a_token += c * 4 * model.intermediate_size  # gate, silu(gate), up, their product
-    return tokens * a_token
-
-
-def estimate(
-    model: ModelConfig,
-    cfg: Config,
-    stage: str,
-    world_size: int,
-    device: str = "cuda",
-    nodes: int = 1,
-    *,
-    prompt: int = LONGEST_PROMPT,
-    response: int | None = None,
-) -> Budget:
-    """Return what each of `world_size` processes needs on its device for the stage ("sft" or "grpo").
-
-    prompt, response: the longest, in tokens; response defaults to grpo.max_new_tokens. One process on a CPU is plain
-    PyTorch; all else is sharded.
-    """
-    rl, length = cfg.grpo, prompt + (response or cfg.grpo.max_new_tokens)
-    c = compute_dtype(torch.device(device)).itemsize
-    sharded = device == "cuda" or world_size > 1
-    n = world_size if cfg.parallel.shard == "all" else world_size // nodes
-    on_device = not (cfg.parallel.offload and device == "cuda")
-    total, block, layers = model.parameters, model.block_parameters, model.num_hidden_layers
-    root = total - layers * block  # the group of embedding, last norm and output matrix
-    hidden, inner, matrix = model.hidden_size, model.intermediate_size, model.vocab_size * model.hidden_size
-    reference = stage == "grpo" and rl.loss.needs_reference
-    standing: Lines = {
-        f"weights, fp32, 1/{n}": 4 * total / n * on_device,
-        f"AdamW's two moments, fp32, 1/{n}": 8 * total / n * on_device,
-        f"reference model, {8 * c} bits, 1/{n}": c * total / n * reference,
-        f"sampling copy, {8 * c} bits, whole": c * total * (stage == "grpo" and sharded),
-    }
-    gathered = {"gathered: embedding, output matrix": c * root * sharded, "gathered: 2 blocks": 2 * c * block * sharded}
-
-    # A pack is full, unless one sequence is longer or the rank has fewer.
-    if stage == "grpo":
-        sequences = rl.questions_per_step * (rl.stage2 if rl.stage2.max_steps else rl.stage1).group_size
-    else:
-        sequences = cfg.sft.sequences_per_step
-    of_rank = math.ceil(sequences / world_size) * length
-    tokens = max(length, min(getattr(cfg, stage).micro_batch_tokens, of_rank))
-    several_packs = of_rank > tokens
-    scored = tokens * (length - prompt) // length
-    chunk = min(scored, tokens_per_chunk(model.vocab_size, device)) * model.vocab_size
-    next_chunk = min(chunk, scored * model.vocab_size - chunk)  # made while the one before is still there
-    phases: dict[str, Lines] = {}
-    if stage == "grpo":
-        phases["rollout"] = _rollout(model, cfg, world_size, device, prompt, length, c)
-        moments = [
-            {"gathered: embedding, output matrix": 2 * c * root * sharded},  # and the buffer that they came in
-            {"a block's activations": c * tokens * (2 * hidden + 3 * inner), **gathered},
-            # fp32, and as much again for logsumexp or entropy
-            {"logits": 8 * (chunk + next_chunk), "hidden states": c * (2 * tokens + scored) * hidden, **gathered},
-        ]
-        if reference or rl.updates_per_rollout > 1 or rl.loss.importance_cap:
-            phases["score"] = max(moments, key=_sum)
-
-    # The update. Autograd keeps the blocks'; of the last norm its input and output; cos and sin; the scored rows.
-    block_kept = kept_by_block(model, tokens, c, side_by_side=device == "cpu" and tokens > length)
-    again = cfg.parallel.activation_checkpointing
-    kept = layers * (c * tokens * hidden if again else block_kept)
-    top = tokens * ((4 + 2 * c) * hidden + c * model.head_dim) + c * scored * hidden
-    # The MLP's product in backward: gradients of it and its two factors, less what is freed; and the residual's.
-    backward = {"a block's backward": block_kept * again + c * tokens * 2 * (inner + hidden)}
-    # A chunk has fp32 logits, overwritten by their gradient, and that once more in a compute dtype of its own. The
-    # output matrix's gradient is added up in fp32: in place, or from products in the compute dtype.
-    half = c * (c < 4)
-    chunks = (4 + half) * chunk + max(4 * next_chunk, half * matrix)
-    head = {"logits, output matrix's gradient": chunks + 4 * matrix + c * scored * hidden}
-    # Gradients of earlier packs are there from the start; those of one pack come as activations go. The output matrix's
-    # waits for the embedding's where both are one parameter or one group, a block's for the reduce-scatter before it.
-    grads = 4 * total / n * on_device
-    waiting = c * matrix if sharded or model.tie_word_embeddings else 0
-    own = 0 if waiting else 4 * matrix
-    begin, end = (grads, grads) if several_packs else (own, own + grads * (layers - 1) * block / total)
-    in_flight = {"gradients in flight": waiting + (c + 4) * block * sharded}
-    moments = [
-        {"gradients": grads * several_packs, "activations": kept + top, **head, **gathered},
-        {"gradients": begin, "activations": kept, **backward, **in_flight, **gathered},
-        {"gradients": end, "activations": kept / layers, **backward, **in_flight, **gathered},
-        {"gradients": grads, "gradients in flight": waiting + c * matrix * (several_packs or sharded), **gathered},
-        {"gradients": grads, "gradients in flight": ((c + 4) * root + 4 * block) * sharded},
-    ]
-    phases["update"] = max(moments, key=_sum)
-    phases["export"] = {"the largest tensor, gathered": c * matrix * (1 + 1 / n) * sharded}
-    return Budget(standing, phases, 16 * total / n * (not on_device))
+        text = [_row("at all times", _sum(self.standing)), *_rows(self.standing)]
+        for phase, lines in self.phases.items():
+            title = _row(phase, self.peak_of(phase))
+            text += [f"{title} with the above", *_rows(lines)]
+        if self.host:
+            text.append(_row("host memory, a process", self.host))
+        return text
 
 
 def _sum(lines: Lines) -> float:
     return sum(lines.values())
 
 
-def _rollout(model: ModelConfig, cfg: Config, world_size: int, device: str, prompt: int, length: int, c: int) -> Lines:
-    """Return what sampling needs with all rows in use."""
-    rl, mined = cfg.grpo, cfg.grpo.stage2.max_steps > 0  # mining answers the whole training set
-    rows = math.ceil(rl.questions_per_step / world_size) * rl.stage1.group_size
-    rows = rl.max_num_seqs if mined else min(rl.max_num_seqs, rows)
+def _row(name: str, size: float) -> str:
+    return f"{name:44}{size / GB:8.1f}"
+
+
+def _rows(lines: Lines) -> list[str]:
+    return [_row(f"  {name}", size) for name, size in lines.items() if size]
+
+
+def estimate(case: Case) -> Budget:
+    """Return what each process needs on its device."""
+    rl, model, n = case.cfg.grpo, case.model, case.shards
+    phases = {}
+    if case.stage == "grpo":
+        phases["rollout"] = _rollout(case)
+        if rl.loss.needs_reference or rl.updates_per_rollout > 1 or rl.loss.importance_cap:
+            phases["score"] = _score(case)
+    phases["update"] = _update(case)
+    largest = case.c * model.vocab_size * model.hidden_size
+    phases["export"] = {"the largest tensor, gathered": largest * (1 + 1 / n) * case.sharded}
+    return Budget(_standing(case), phases, host=16 * model.parameters / n * case.offloaded)
+
+
+def _standing(case: Case) -> Lines:
+    total, n, bits = case.model.parameters, case.shards, 8 * case.c
+    referred = case.stage == "grpo" and case.cfg.grpo.loss.needs_reference
+    copied = case.stage == "grpo" and case.sharded
+    return {
+        f"weights, fp32, 1/{n}": 4 * case.resident,
+        f"AdamW's two moments, fp32, 1/{n}": 8 * case.resident,
+        f"reference model, {bits} bits, 1/{n}": case.c * total / n * referred,
+        f"sampling copy, {bits} bits, whole": case.c * total * copied,
+    }
+
+
+def _rollout(case: Case) -> Lines:
+    """Return what sampling adds with all rows in use."""
+    rl, longest = case.cfg.grpo, case.longest
+    rows, samples = rl.max_num_seqs, rl.curriculum.mine_samples  # mining answers the whole training set
+    if not rl.stage2.max_steps:
+        samples = rl.stage1.group_size
+        rows = min(rows, math.ceil(rl.questions_per_step / case.machine.processes) * samples)
+    a_token = case.model.kv_bytes_per_token(torch.float32) // 4 * case.c
+
     # The first rows' prompts are all prefilled, a pack at a time, before the cache is filled from them.
-    prompts = math.ceil(rows / (rl.curriculum.mine_samples if mined else rl.stage1.group_size))
-    pack = min(prompts, max(1, PREFILL_TOKENS[device] // prompt)) * prompt
-    a_token = model.kv_bytes_per_token(torch.float32) // 4 * c
-    activations = c * pack * (2 * model.hidden_size + 3 * model.intermediate_size)
-    prefill = prompts * (prompt * a_token + c * model.vocab_size) + max(pack * a_token, activations)
+    prompts = math.ceil(rows / samples)
+    at_a_time = min(prompts, max(1, PREFILL_TOKENS[case.machine.device] // longest.prompt))
+    prefill = prompts * longest.prompt * a_token + case.forward(at_a_time * longest.prompt)
     # Drawing has the logits, and in float64 the logits, their differences from the largest, and the exponentials.
-    draw = rows * model.vocab_size * (c + 3 * 8)
-    cache = {f"KV cache, {rows} x {length} tokens": rows * length * a_token}
-    return cache | ({"prefill": prefill} if prefill > draw else {"drawing": draw})
+    drawing = rows * case.model.vocab_size * (case.c + 3 * 8)
+    return {
+        f"KV cache, {rows} x {longest.sequence} tokens": rows * longest.sequence * a_token,
+        "prefill or drawing": max(prefill, drawing),
+    }
 
 
-def report(
-    model: ModelConfig, cfg: Config, stage: str, world_size: int, memory: float, device="cuda", nodes=1, **longest: int
-) -> str:
-    """Return the budget as text; its last line says whether it fits `memory` bytes a process, or what would make it."""
-    budget = estimate(model, cfg, stage, world_size, device, nodes, **longest)
-    ranks = f"{world_size} {'GPUs' if device == 'cuda' else 'processes'}" + f" on {nodes} nodes" * (nodes > 1)
-    title = f"{STAGES[stage]}, {model.parameters:,} parameters: memory of each of {ranks}, GB"
+def _score(case: Case) -> Lines:
+    """Return what log-probs without a gradient add; of logits as much again for logsumexp and entropy."""
+    return {"activations or logits": max(case.forward(case.pack), 2 * case.logits), **case.gathered}
+
+
+def _update(case: Case) -> Lines:
+    """Return what a forward and its backward add, at the loss or in a block's backward."""
+    model, c, tokens = case.model, case.c, case.pack
+    matrix = model.vocab_size * model.hidden_size
+    gradients = 4 * case.resident
+    of_earlier_packs = gradients * (case.tokens_of_rank > tokens)
+
+    side_by_side = case.machine.device == "cpu" and tokens > case.longest.sequence
+    block = kept_by_block(model, tokens, c, side_by_side)
+    # The MLP's product in backward: gradients of it and its two factors, less what is freed; and the residual's.
+    backward = 2 * c * tokens * (model.intermediate_size + model.hidden_size)
+    kept = model.num_hidden_layers * block
+    if case.cfg.parallel.activation_checkpointing:
+        kept = model.num_hidden_layers * c * tokens * model.hidden_size  # each block's input
+        backward += block  # made again
+
+    # The output matrix's gradient is added up in fp32: in place, or from products in the compute dtype.
+    loss = case.logits + (4 + c * (c < 4)) * matrix
+    # The output matrix's gradient waits for the embedding's, a block's for the reduce-scatter of the one before.
+    in_flight = c * matrix + (c + 4) * model.block_parameters * case.sharded
+    # The first pack's gradients come as activations go.
+    still_kept = kept if of_earlier_packs else max(0, kept - gradients)
+    moments = [
+        {"gradients": of_earlier_packs, "activations": kept, "logits, output matrix's gradient": loss},
+        {
+            "gradients": gradients,
+            "activations": still_kept,
+            "a block's backward": backward,
+            "gradients in flight": in_flight,
+        },
+    ]
+    return max(moments, key=_sum) | case.gathered
+
+
+def kept_by_block(model: ModelConfig, tokens: int, c: int, side_by_side: bool) -> int:
+    """Return the bytes that autograd keeps of one block for its backward; a test asks autograd itself.
+
+    side_by_side: the pack's sequences are laid out once more for attention, as on a CPU.
+    """
+    q, k = model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim
+    norms = 2 * (4 + 2 * c) * model.hidden_size  # of each the input in fp32, the normalised input, the output
+    if model.qk_norm:
+        norms += (4 + c) * (q + k)  # their outputs are only rotated
+    attention = c * (2 * q + 2 * k)  # q, k, v and their output
+    if side_by_side:
+        attention *= 2
+    mlp = c * 4 * model.intermediate_size  # gate, silu(gate), up, their product
+    return tokens * (norms + attention + mlp)
+
+
+def report(case: Case) -> str:
+    """Return the budget as text; its last line says whether it fits the machine, or what would make it."""
+    budget, memory = estimate(case), case.machine.memory
     worst = max(budget.phases, key=budget.peak_of)
     peak = f"the peak, in {worst}, is {budget.peak / GB:.1f} of {memory / GB:.0f} GB"
-    text = "\n".join([title, *budget.lines(), f"fits: {peak}"])
+    title = f"{STAGES[case.stage]}, {case.model.parameters:,} parameters"
+    lines = [f"{title}: memory of each of {case.machine}, GB", *budget.lines()]
     if budget.peak <= USABLE * memory:
-        return text
-    text = text.replace("\nfits", "\ndoes not fit") + ", of which a tenth is kept free"
+        lines.append(f"fits: {peak}")
+    else:
+        lines.append(f"does not fit: {peak}, of which a tenth is kept free")
+        lines.append(_what_would_fit(case))
+    return "\n".join(lines)
+
+
+def _what_would_fit(case: Case) -> str:
+    """Take one setting after the other that makes a phase smaller which is too large."""
+    usable = USABLE * case.machine.memory
+    budget = estimate(case)
     taken = []
     for section, key, value in (
         ("parallel", "activation_checkpointing", True),
-        (stage, "micro_batch_tokens", sum(longest.values())),
-        ("grpo", "max_num_seqs", min(16, cfg.grpo.max_num_seqs)),
+        (case.stage, "micro_batch_tokens", case.longest.sequence),
+        ("grpo", "max_num_seqs", min(16, case.cfg.grpo.max_num_seqs)),
         ("parallel", "offload", True),
-        ("parallel", "shard", "all"),  # and twice the nodes
+        ("parallel", "shard", "all"),
     ):
-        more = 2 if key == "shard" else 1
-        changed = replace(cfg, **{section: replace(getattr(cfg, section), **{key: value})})
-        other = estimate(model, changed, stage, world_size * more, device, nodes * more, **longest)
-        too_high = [phase for phase in budget.phases if budget.peak_of(phase) > USABLE * memory]
-        if any(other.peak_of(phase) < budget.peak_of(phase) for phase in too_high):
-            cfg, budget, world_size, nodes = changed, other, world_size * more, nodes * more
-            taken.append(f"{section}.{key}={str(value).lower()}" + f" on {nodes} nodes" * (more > 1))
-    if budget.peak <= USABLE * memory:
-        return f"{text}\nwould fit with {', '.join(taken)}: {budget.peak / GB:.1f} GB"
+        changed = replace(getattr(case.cfg, section), **{key: value})
+        other = replace(case, cfg=replace(case.cfg, **{section: changed}))
+        setting = f"{section}.{key}={str(value).lower()}"
+        if key == "shard":
+            processes, nodes = 2 * case.machine.processes, 2 * case.machine.nodes
+            other = replace(other, machine=replace(case.machine, processes=processes, nodes=nodes))
+            setting += f" on {nodes} nodes"
+        new = estimate(other)
+        too_large = [phase for phase in budget.phases if budget.peak_of(phase) > usable]
+        if any(new.peak_of(phase) < budget.peak_of(phase) for phase in too_large):
+            case, budget = other, new
+            taken.append(setting)
+
+    settings = ", ".join(taken)
+    peak = f"{budget.peak / GB:.1f} GB"
+    if budget.peak <= usable:
+        return f"would fit with {settings}: {peak}"
     name, size = max(budget.standing.items(), key=lambda line: line[1])
     return (
-        f"{text}\nwould not fit with {', '.join(taken)} either: {budget.peak / GB:.1f} GB ({name}: {size / GB:.1f}); "
+        f"would not fit with {settings} either: {peak} ({name}: {size / GB:.1f}); "
         f"with all that {math.ceil(budget.peak / USABLE / GB)} GB would do"
     )
 
@@ -226,18 +326,20 @@ def main(argv: list[str]) -> None:
         parser.add_argument("--gpus", type=int, default=1, help="in all; default 1")
         parser.add_argument("--nodes", type=int, default=1, help="that they are spread over; default 1")
         parser.add_argument("--gpu-memory", type=float, default=80, metavar="GB", help="of each; default 80")
-        parser.add_argument("--prompt", type=int, default=LONGEST_PROMPT, help="longest prompt, tokens; default 1024")
-        parser.add_argument("--response", type=int, help="longest answer, tokens; default grpo.max_new_tokens")
+        parser.add_argument(
+            "--prompt", type=int, default=LONGEST_PROMPT, help="longest, tokens; default 1024"
+        )
+        parser.add_argument("--response", type=int, help="longest, tokens; default grpo.max_new_tokens")
 
     cfg, options = parse_command_line(Config, __doc__, argv, add_arguments)
-    longest = {"prompt": options.prompt, "response": options.response or cfg.grpo.max_new_tokens}
-    if min(options.gpus, options.nodes, *longest.values()) < 1 or options.gpus % options.nodes:
+    longest = Longest(options.prompt, options.response or cfg.grpo.max_new_tokens)
+    smallest = min(options.gpus, options.nodes, longest.prompt, longest.response)
+    if smallest < 1 or options.gpus % options.nodes:
         raise InputError(f"--gpus {options.gpus} --nodes {options.nodes}: expected as many GPUs on each node")
     model = load_config(cfg.model or Path(cfg.run_dir, "base/model"))
+    machine = Machine(options.gpus, options.nodes, memory=options.gpu_memory * GB)
     for stage in STAGES:
-        print(
-            report(model, cfg, stage, options.gpus, options.gpu_memory * GB, nodes=options.nodes, **longest), end="\n\n"
-        )
+        print(report(Case(stage, model, cfg, machine, longest)), end="\n\n")
 
 
 if __name__ == "__main__":

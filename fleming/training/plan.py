@@ -15,20 +15,30 @@ from fleming.prompt import question_messages
 from fleming.records import Question, Trajectory
 from fleming.settings import Config
 from fleming.training.checkpoint import newest_checkpoint
-from fleming.training.estimate_memory import GB, report
+from fleming.training.estimate_memory import GB, Case, Longest, Machine, report
 from fleming.training.parallel import pick_device
 from fleming.training.run import check_same_run, fingerprint
 from model.errors import InputError
+from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import find_tensors, open_model
 
 LOOKED_AT = 100  # of the first records, and of the longest, are tokenised
+Conversation = tuple[
+    list[dict[str, str]], str
+]  # the messages that the model gets, its answer where that is known
 
 
 def add_dry_run(parser: argparse.ArgumentParser) -> None:
     """Add --dry-run, and what it should suppose about the machine."""
-    parser.add_argument("--dry-run", action="store_true", help="check everything, estimate memory, start nothing")
-    parser.add_argument("--gpus", type=int, metavar="N", help="for --dry-run: GPUs in all; default: those of torchrun")
-    parser.add_argument("--gpu-memory", type=float, metavar="GB", help="for --dry-run: of each; default: found, or 80")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything, estimate memory, start nothing"
+    )
+    parser.add_argument(
+        "--gpus", type=int, metavar="N", help="for --dry-run: GPUs in all; default: those of torchrun"
+    )
+    parser.add_argument(
+        "--gpu-memory", type=float, metavar="GB", help="for --dry-run: of each; default: found, or 80"
+    )
 
 
 def dry_run(
@@ -47,10 +57,12 @@ def dry_run(
     """
     if os.environ.get("RANK", "0") != "0":
         return
-    device, ranks, nodes, memory = _machine(cfg, options)
+    machine = _machine(cfg, options)
     check()
+
     transformer, tokenizer = open_model(model_folder, cfg.chat_format)
-    tensors, model = find_tensors(transformer, model_folder), transformer.cfg
+    model = transformer.cfg
+    tensors = find_tensors(transformer, model_folder)
     print(f"model: {model_folder}, {model.parameters:,} parameters in {len(tensors)} tensors, all there")
     print(f"chat format: {tokenizer.chat_format.name}")
 
@@ -58,50 +70,83 @@ def dry_run(
     if not records:
         raise InputError(f"{data_file}: no question has split train; RL learns from no other")
     conversations = [_conversation(record, cfg) for record in records]
-    texts = [tokenizer.render(messages) + answer for messages, answer in conversations]
-    longest = sorted(range(len(texts)), key=lambda i: -len(texts[i]))[:LOOKED_AT]  # in characters: near enough
-    lengths = []
-    for i in {*range(len(records))[:LOOKED_AT], *longest}:
-        messages, answer = conversations[i]
-        response = len(tokenizer.encode(answer)) + 1 if stage == "sft" else cfg.grpo.max_new_tokens
-        lengths.append((len(tokenizer.encode_chat(messages)), response))
-    usable = [pair for pair in lengths if sum(pair) <= model.max_position_embeddings]
-    limit = f"the model's context of {model.max_position_embeddings}"
+    lengths = _lengths(conversations, tokenizer, cfg.grpo.max_new_tokens if stage == "grpo" else None)
+    context = model.max_position_embeddings
+    usable = [length for length in lengths if length.sequence <= context]
+    limit = f"the model's context of {context}"
     if not usable:
-        raise InputError(f"{data_file}: none of {len(lengths)} records looked at fits {limit}, answer included")
-    prompt, response = (max(column) for column in zip(*usable, strict=True))
-    print(f"data: {data_file}, {len(records)} records; looked at {len(lengths)}, the first and the longest")
-    print(f"longest prompt {prompt} tokens, longest answer {response}; {len(lengths) - len(usable)} exceed {limit}")
-    print(f"the first record:\n{texts[0]}\n")
+        raise InputError(
+            f"{data_file}: none of {len(lengths)} records looked at fits {limit}, answer included"
+        )
+    longest = Longest(max(length.prompt for length in usable), max(length.response for length in usable))
+    too_long = len(lengths) - len(usable)
+    print(
+        f"data: {data_file}, {len(conversations)} records; looked at {len(lengths)}, the first and the longest"
+    )
+    print(f"longest prompt {longest.prompt} tokens, longest answer {longest.response}", end="; ")
+    print(f"{too_long} exceed {limit}")
+    print(f"the first record:\n{_text(conversations[0], tokenizer)}\n")
 
     if stage == "grpo":
         print(f"loss: {cfg.grpo.loss}")
-    if state := newest_checkpoint(Path(cfg.run_dir, stage, "checkpoints")):
-        saved = {k: v for k, v in state["identity"].items() if not k.startswith("sha256 of ")}
-        check_same_run(saved, fingerprint(cfg, stage, {}), cfg.run_dir)
-        print(f"{cfg.run_dir}: goes on after step {state['step']}; the settings agree, files are compared at the start")
-    else:
-        print(f"{cfg.run_dir}: begins at step 1")
-    print(report(model, cfg, stage, ranks, memory, device, nodes, prompt=prompt, response=response))
+    print(_where_it_begins(stage, cfg))
+    print(report(Case(stage, model, cfg, machine, longest)))
     print("dry run: nothing was started or written")
 
 
-def _machine(cfg: Config, options: argparse.Namespace) -> tuple[str, int, int, float]:
-    """Return the device, how many processes on how many nodes, and the bytes each has."""
-    ranks = options.gpus if options.gpus is not None else int(os.environ.get("WORLD_SIZE", "1"))
-    if ranks < 1:
-        raise InputError(f"--gpus {ranks}: expected at least 1")
-    nodes = max(1, ranks // int(os.environ.get("LOCAL_WORLD_SIZE", ranks)))
+def _machine(cfg: Config, options: argparse.Namespace) -> Machine:
+    """Return what is asked for, or else what is found here."""
+    processes = options.gpus
+    if processes is None:
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes < 1:
+        raise InputError(f"--gpus {processes}: expected at least 1")
+    nodes = max(1, processes // int(os.environ.get("LOCAL_WORLD_SIZE", processes)))
+
     elsewhere = options.gpus is not None and cfg.parallel.device != "cpu"  # GPUs that need not be here
     device = "cuda" if elsewhere else pick_device(cfg.parallel).type
     if device == "cpu":
-        return device, ranks, nodes, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * nodes / ranks
-    found = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 80 * GB
-    return device, ranks, nodes, options.gpu_memory * GB if options.gpu_memory else found
+        of_a_node = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return Machine(processes, nodes, device, of_a_node * nodes / processes)
+    memory = 80 * GB
+    if options.gpu_memory:
+        memory = options.gpu_memory * GB
+    elif torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory
+    return Machine(processes, nodes, device, memory)
 
 
-def _conversation(record: Question | Trajectory, cfg: Config) -> tuple[list[dict[str, str]], str]:
-    """Return the messages that the model gets, and what it is to answer where that is known."""
+def _conversation(record: Question | Trajectory, cfg: Config) -> Conversation:
     if isinstance(record, Trajectory):
         return record.prompt, record.response
     return question_messages(record, cfg.answer_style, cfg.instruction, cfg.system), ""
+
+
+def _text(conversation: Conversation, tokenizer: Tokenizer) -> str:
+    messages, answer = conversation
+    return tokenizer.render(messages) + answer
+
+
+def _lengths(asked: list[Conversation], tokenizer: Tokenizer, answer_tokens: int | None) -> list[Longest]:
+    """Return the lengths of the first conversations and of the longest, these found by characters: near enough.
+
+    answer_tokens: what an answer may take; None: the answers are known.
+    """
+    characters = [len(_text(conversation, tokenizer)) for conversation in asked]
+    order = sorted(range(len(asked)), key=lambda i: -characters[i])
+    lengths = []
+    for i in {*range(len(asked))[:LOOKED_AT], *order[:LOOKED_AT]}:
+        messages, answer = asked[i]
+        response = answer_tokens or len(tokenizer.encode(answer)) + 1  # with the token that ends it
+        lengths.append(Longest(len(tokenizer.encode_chat(messages)), response))
+    return lengths
+
+
+def _where_it_begins(stage: str, cfg: Config) -> str:
+    """Compare the settings with those of the newest checkpoint, and return the step that the run would go on after."""
+    state = newest_checkpoint(Path(cfg.run_dir, stage, "checkpoints"))
+    if not state:
+        return f"{cfg.run_dir}: begins at step 1"
+    saved = {key: value for key, value in state["identity"].items() if not key.startswith("sha256 of ")}
+    check_same_run(saved, fingerprint(cfg, stage, {}), cfg.run_dir)
+    return f"{cfg.run_dir}: goes on after step {state['step']}; the settings agree, files are compared at the start"
