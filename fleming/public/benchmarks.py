@@ -2,7 +2,7 @@
 
 The nine of the paper, with 4 and 5 options or both sizes where two are in use, and CMExam as a tenth. Nothing is
 repaired and nothing dropped: a count that differs from the published one is a warning, a flawed question is counted by
-its flaw and asked all the same. Left out: what the records look like (data/public_sets.py).
+its flaw and asked all the same. Left out: what the records look like (forms.py).
 """
 
 import fnmatch
@@ -26,7 +26,7 @@ class Benchmark:
     """What is known of a published benchmark."""
 
     set: str
-    """Its set's name in data/public_sets.py."""
+    """Its set's name in forms.py."""
     size: int
     """Records as published."""
     files: tuple[str, ...]

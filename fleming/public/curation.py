@@ -1,6 +1,6 @@
 """Curate (paper, 3.1): the public question sets that a run learns from, each as its authors split it.
 
-Left out: the forms of the sets (public_sets.py) and what is wrong with their questions (refinement.py).
+Left out: the forms of the sets (forms.py) and what is wrong with their questions (refine/).
 """
 
 import dataclasses

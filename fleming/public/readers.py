@@ -1,7 +1,7 @@
 """Readers of questions and trajectories: our own records, and public sets as they are published.
 
 A record of another shape is refused with its place, never guessed at. Left out: what each public set looks like
-(public_sets.py), and the forms of files (tables.py).
+(forms.py), and the forms of files (tables.py).
 """
 
 import re
