@@ -16,8 +16,8 @@ from fleming.public.forms import DECISIONS
 from fleming.public.readers import QuestionSet, read_set
 from fleming.public.tables import table_suffix
 from fleming.records import Question
-from fleming.refine.format_filter import mentions_figure
 from fleming.settings import EvaluateConfig
+from fleming.text import mentions_figure
 from model.errors import InputError
 
 

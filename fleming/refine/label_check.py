@@ -23,8 +23,8 @@ from fleming.files import read_jsonl, write_jsonl
 from fleming.noise import generator
 from fleming.prompt import question_messages
 from fleming.records import LETTERS, Question, to_json
-from fleming.reorder import can_reorder
 from fleming.teachers.remembered import Completer, ask_missing, complete_all
+from fleming.text import can_reorder
 from model.errors import InputError
 
 RULES = {  # rule -> whether a question with so many right votes of so many goes to review
@@ -124,7 +124,7 @@ def trial_orders(question: Question, seed: int, trials: int) -> list[str]:
     letter, every trial shows the options as they are.
     """
     letters = "".join(question.options)
-    if not can_reorder(question):
+    if not can_reorder(question.options):
         return [letters] * trials
     orders: list[str] = []
     used: set[str] = set()  # since all orders were last used up
