@@ -27,10 +27,10 @@ from fleming.public.curation import read_public
 from fleming.questions.masking import Rules
 from fleming.questions.sampling import sample_questions, split_by_composition
 from fleming.records import Question, Trajectory, to_json
-from fleming.refine.decontamination import RULES, Index, decontaminate, write_report
+from fleming.refine.decontamination import RULES, Index, decontaminate
 from fleming.refine.difficulty import agreement, grade_by_graph, grade_by_pass_rate, grade_by_rubric
 from fleming.refine.duplicates import drop_duplicates
-from fleming.refine.gate import files_of, measured_on, report_path
+from fleming.refine.gate import files_of, measured_on, report_path, write_report
 from fleming.refine.label_check import Poll, check_labels, pass_rates
 from fleming.refine.mixing import mix
 from fleming.refine.steps import Refinement, anonymised, drop_faults

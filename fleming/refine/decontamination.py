@@ -12,28 +12,21 @@ word), and each text of a record by itself (stem, context, each message of a tra
 A word's weight is its inverse document frequency over benchmarks and data: 1 for a word of one document, 0 for a word
 of all, so that "which of the following is the most appropriate next step in management" weighs next to nothing.
 
-The gate is a report of what was checked, with the sha256 of every file; `check_gate` refuses to train on any other.
-Left out: translations, and rewrites that keep neither a run of words nor the options; which files a run learns from
-and is measured on (evaluation/decontaminate.py, which is the command).
+Left out: translations, and rewrites that keep neither a run of words nor the options; which files are looked at, and
+what follows from a leak (gate.py, which is the command).
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fleming.files import read_json, sha256_file, write_atomic
 from fleming.noise import generator
-from fleming.public.readers import read_questions, read_trajectories
-from fleming.public.tables import read_rows
 from fleming.records import Question, Trajectory
 from fleming.text import option_key, words
-from model.errors import InputError
 
 RUN = 8  # words; runs of 13 (GPT-3's) find a third as many of HuatuoGPT-o1's rewritten questions
 RUN_SHARE = 0.25  # below it are vital signs and other phrases of the trade
@@ -46,8 +39,6 @@ COMMON, COMMON_OPTION = 50, 10  # a run or an option that more benchmark questio
 RULES = {"run": RUN, "run_share": RUN_SHARE, "words_share": WORDS_SHARE, "whole": WHOLE, "most": MOST}
 RULES |= {"enough": ENOUGH, "alone": ALONE, "bare": BARE, "common": COMMON, "common_option": COMMON_OPTION}
 BATCH_WORDS = 1 << 17  # looked up at once: bounds the memory
-COMMAND = "python -m fleming.refine.gate"
-MODES = ("require", "warn", "off")
 Record = Question | Trajectory | str
 
 
@@ -265,96 +256,3 @@ def decontaminate(questions: Sequence[Question], index: Index) -> tuple[list[Que
         else:
             leaked.append({"code": "contaminated", **asdict(match), "question": asdict(question)})
     return kept, leaked
-
-
-def read_records(path: Path) -> list[Question] | list[Trajectory]:
-    """Return the questions of a file of any known form, or the trajectories. Raises InputError as their readers do."""
-    _, first = next(read_rows(path), ("", {}))
-    return read_trajectories(path) if {"prompt", "response"} <= first.keys() else read_questions(path)
-
-
-def write_report(
-    path: Path,
-    data_files: Mapping[str, Path],
-    benchmark_files: Mapping[str, Path],
-    benchmarks: Mapping[str, Sequence[Question]],
-) -> dict[str, Any]:
-    """Check every record of the data files against the benchmarks' questions; write the report and return it.
-
-    benchmark_files: what `benchmarks` were read from, by names of their own. A file that changes meanwhile has another
-    sha256 than the report says. Raises InputError for a file that cannot be read.
-    """
-    hashes = {str(file): sha256_file(file) for file in (*data_files.values(), *benchmark_files.values())}
-    records = {name: read_records(file) for name, file in data_files.items()}
-    index = Index(benchmarks, (record for part in records.values() for record in part))
-    matches: list[dict[str, Any]] = []
-    data = {}
-    for name, part in records.items():
-        found = [
-            {"file": name, "id": record.id, **asdict(match), "score": round(match.score, 4)}
-            for record, match in zip(part, index.leaks(part), strict=True)
-            if match
-        ]
-        file = data_files[name]
-        data[name] = {"file": str(file), "sha256": hashes[str(file)], "records": len(part), "leaks": len(found)}
-        matches += found
-    counts = Counter(match["benchmark"] for match in matches)
-    report = {
-        "rules": RULES,
-        "data": data,
-        "benchmark_files": {n: {"file": str(f), "sha256": hashes[str(f)]} for n, f in benchmark_files.items()},
-        "benchmarks": {n: {"questions": len(qs), "leaks": counts[n]} for n, qs in benchmarks.items()},
-        "matches": matches,
-    }
-    write_atomic(path, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
-    return report
-
-
-def _fault(report_path: Path, data: Mapping[str, str], benchmarks: Mapping[str, str]) -> str | None:
-    """Return why the report does not clear files with these hashes, or None."""
-    if not benchmarks:
-        return "no benchmark is given: set evaluate.benchmarks or evaluate.benchmark_folder, then"
-    if not report_path.exists():
-        return f"{report_path} is missing:"
-    try:
-        report = read_json(report_path)
-        checked = {entry["sha256"]: int(entry["leaks"]) for entry in report["data"].values()}
-        against = {entry["sha256"] for entry in report["benchmark_files"].values()}
-        rules = report["rules"]
-    except (TypeError, KeyError, AttributeError, ValueError):  # InputError is a ValueError
-        return f"{report_path} is no report of decontamination:"
-    if rules != RULES:
-        return f"{report_path} was made by other rules:"
-    for name, sha in data.items():
-        if sha not in checked:
-            return f"{report_path} does not cover {name} as it is now:"
-        if checked[sha]:
-            many = f"{checked[sha]:,} records that leak a benchmark question"
-            return f"{name} has {many} ({report_path} lists them): take them out, then"
-    if missing := [name for name, sha in benchmarks.items() if sha not in against]:
-        return f"{report_path} does not cover the benchmark {missing[0]} as it is now:"
-    return None
-
-
-def check_gate(
-    mode: str, report_path: Path, data_files: Mapping[str, Path], benchmark_files: Mapping[str, Path]
-) -> dict[str, Any]:
-    """Return what the manifest says of decontamination: mode, report, its sha256, and why it clears nothing, or null.
-
-    require: raise InputError where the report is missing, was made by other rules or of other files than these (by
-    their sha256), where it found leaks in them, and where no benchmark is given. warn: print that in one line. off:
-    look at nothing.
-    """
-    if mode not in MODES:
-        raise InputError(f"decontamination is {mode!r}, expected one of {', '.join(MODES)}")
-    if mode == "off":
-        return {"mode": mode}
-    data, benchmarks = ({n: sha256_file(f) for n, f in files.items()} for files in (data_files, benchmark_files))
-    fault = _fault(report_path, data, benchmarks)
-    if fault:
-        line = f"decontamination: {fault} run {COMMAND} with this config"
-        if mode == "require":
-            raise InputError(line)
-        print(line)
-    sha = sha256_file(report_path) if report_path.exists() else None
-    return {"mode": mode, "report": str(report_path), "sha256": sha, "fault": fault}
