@@ -2,7 +2,7 @@
 
 The nine of the paper, with 4 and 5 options or both sizes where two are in use, and CMExam as a tenth. Nothing is
 repaired and nothing dropped: a count that differs from the published one is a warning, a flawed question is counted by
-its flaw and asked all the same. Left out: what the records look like (forms.py).
+its flaw and asked all the same. Left out: what the records look like (sets.py).
 """
 
 import fnmatch
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleming.files import read_json
-from fleming.public.forms import DECISIONS
 from fleming.public.readers import QuestionSet, read_set
+from fleming.public.sets import DECISIONS
 from fleming.public.tables import table_suffix
 from fleming.records import Question
 from fleming.settings import EvaluateConfig
@@ -26,7 +26,7 @@ class Benchmark:
     """What is known of a published benchmark."""
 
     set: str
-    """Its set's name in forms.py."""
+    """Its set's name in sets.py."""
     size: int
     """Records as published."""
     files: tuple[str, ...]
@@ -48,18 +48,36 @@ class Benchmark:
 MEDBULLETS = {"set": "medbullets", "size": 308, "document": "letters"}
 MMLU_PRO = {"set": "mmlu_pro", "document": "letters"}
 BENCHMARKS = {
-    "careqa": Benchmark("careqa", 5621, ("!*_es*", "!*open*", "careqa_en*", "careqa*", "care_qa*"), "choices", 4),
+    "careqa": Benchmark(
+        "careqa", 5621, ("!*_es*", "!*open*", "careqa_en*", "careqa*", "care_qa*"), "choices", 4
+    ),
     "jmed": Benchmark("jmed", 1000, ("jmed*",), "letters"),
     "medbullets": Benchmark(**MEDBULLETS, files=("medbullets_op4*", "medbullets*"), options=4, distinct=True),
-    "medbullets_op5": Benchmark(**MEDBULLETS, files=("medbullets_op5*",), options=5, distinct=True, in_paper=False),
-    "medmcqa": Benchmark("medmcqa", 4183, ("medmcqa*dev*", "medmcqa*validation*", "dev", "validation*"), "choices", 4),
-    "medqa": Benchmark("medqa", 1273, ("phrases_no_exclude_test*", "medqa*4*test*", "medqa*test*"), "question", 4),
+    "medbullets_op5": Benchmark(
+        **MEDBULLETS, files=("medbullets_op5*",), options=5, distinct=True, in_paper=False
+    ),
+    "medmcqa": Benchmark(
+        "medmcqa", 4183, ("medmcqa*dev*", "medmcqa*validation*", "dev", "validation*"), "choices", 4
+    ),
+    "medqa": Benchmark(
+        "medqa", 1273, ("phrases_no_exclude_test*", "medqa*4*test*", "medqa*test*"), "question", 4
+    ),
     "medqa_op5": Benchmark("medqa", 1273, ("medqa*5*test*", "test"), "question", 5, in_paper=False),
-    "medxpertqa": Benchmark("medxpertqa", 2450, ("medxpertqa*text*", "*text*test*", "medxpertqa*"), "letters", 10),
-    "pubmedqa": Benchmark("pubmedqa", 500, ("ori_pqal", "pubmedqa*", "pqa_labeled*"), "abstract", official_split=True),
-    "pubmedqa_1000": Benchmark("pubmedqa", 1000, ("ori_pqal", "pubmedqa*", "pqa_labeled*"), "abstract", in_paper=False),
-    "mmlu_pro_biology": Benchmark(**MMLU_PRO, size=717, files=("mmlu*pro*biology*", "mmlu*pro*"), category="biology"),
-    "mmlu_pro_health": Benchmark(**MMLU_PRO, size=818, files=("mmlu*pro*health*", "mmlu*pro*"), category="health"),
+    "medxpertqa": Benchmark(
+        "medxpertqa", 2450, ("medxpertqa*text*", "*text*test*", "medxpertqa*"), "letters", 10
+    ),
+    "pubmedqa": Benchmark(
+        "pubmedqa", 500, ("ori_pqal", "pubmedqa*", "pqa_labeled*"), "abstract", official_split=True
+    ),
+    "pubmedqa_1000": Benchmark(
+        "pubmedqa", 1000, ("ori_pqal", "pubmedqa*", "pqa_labeled*"), "abstract", in_paper=False
+    ),
+    "mmlu_pro_biology": Benchmark(
+        **MMLU_PRO, size=717, files=("mmlu*pro*biology*", "mmlu*pro*"), category="biology"
+    ),
+    "mmlu_pro_health": Benchmark(
+        **MMLU_PRO, size=818, files=("mmlu*pro*health*", "mmlu*pro*"), category="health"
+    ),
     "cmexam": Benchmark("cmexam", 6811, ("cmexam*test*", "test*", "cmexam*"), "letters", in_paper=False),
 }
 PAPER_NINE = tuple(name for name, known in BENCHMARKS.items() if known.in_paper)
@@ -127,13 +145,19 @@ def load_benchmark(name: str, path: Path) -> LoadedBenchmark:
     if known.options:
         (usual, _), *_ = Counter(len(q.options) for q in questions).most_common(1)
         if usual != known.options:
-            other = next((n for n, b in BENCHMARKS.items() if b.set == known.set and b.options == usual), "another")
-            raise InputError(f"{path}: its questions have {usual} options, {name} has {known.options}: is it {other}?")
+            other = next(
+                (n for n, b in BENCHMARKS.items() if b.set == known.set and b.options == usual), "another"
+            )
+            raise InputError(
+                f"{path}: its questions have {usual} options, {name} has {known.options}: is it {other}?"
+            )
         if odd := sum(len(q.options) != usual for q in questions):
             warnings.append(f"{path}: {odd:,} of {len(questions):,} questions have not {usual} options")
     count = len(questions) + len(found.set_aside)
     if count != known.size:
-        warnings.append(f"{path} has {count:,} records, {name} as published has {known.size:,}: not the same set")
+        warnings.append(
+            f"{path} has {count:,} records, {name} as published has {known.size:,}: not the same set"
+        )
     warnings += skewed(questions)
     return LoadedBenchmark(name, questions, files, known, found.set_aside, warnings, known.set)
 
@@ -151,7 +175,9 @@ def named_benchmarks(names: Sequence[str], ev: EvaluateConfig) -> list[LoadedBen
                 f"{', '.join(BENCHMARKS)}"
             )
         if name not in ev.benchmarks and not ev.benchmark_folder:
-            raise InputError(f"where is {name}? set evaluate.benchmarks.{name}=FILE or evaluate.benchmark_folder=DIR")
+            raise InputError(
+                f"where is {name}? set evaluate.benchmarks.{name}=FILE or evaluate.benchmark_folder=DIR"
+            )
     if len(set(names)) < len(names):
         raise InputError(f"--benchmarks {','.join(names)}: a name stands twice")
     return [load_benchmark(name, Path(ev.benchmarks.get(name, ev.benchmark_folder))) for name in names]
@@ -164,26 +190,41 @@ def find_file(name: str, folder: Path) -> Path:
     """
     known = BENCHMARKS.get(name)
     if known is None:
-        raise InputError(f"{folder}: is a folder, and {name!r} is none of the benchmarks {', '.join(BENCHMARKS)}")
+        raise InputError(
+            f"{folder}: is a folder, and {name!r} is none of the benchmarks {', '.join(BENCHMARKS)}"
+        )
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     inside = [
-        [p for d in entries if d.is_dir() and d.name.lower().replace("-", "_") == n for p in sorted(d.iterdir())]
+        [
+            p
+            for d in entries
+            if d.is_dir() and d.name.lower().replace("-", "_") == n
+            for p in sorted(d.iterdir())
+        ]
         for n in dict.fromkeys((name, known.set))
     ]
     for files in (*inside, entries):
         tables = {
-            p: p.name.lower().partition(".")[0].replace("-", "_") for p in files if p.is_file() and table_suffix(p)
+            p: p.name.lower().partition(".")[0].replace("-", "_")
+            for p in files
+            if p.is_file() and table_suffix(p)
         }
         never = [pattern[1:] for pattern in known.files if pattern.startswith("!")]
-        tables = {p: plain for p, plain in tables.items() if not any(fnmatch.fnmatch(plain, n) for n in never)}
+        tables = {
+            p: plain for p, plain in tables.items() if not any(fnmatch.fnmatch(plain, n) for n in never)
+        }
         for pattern in known.files:
             matches = [p for p, plain in tables.items() if fnmatch.fnmatch(plain, pattern)]
             if len(matches) > 1:
                 listed = ", ".join(str(p.relative_to(folder)) for p in matches)
-                raise InputError(f"{folder}: {listed} may be {name}: name one by evaluate.benchmarks.{name}=FILE")
+                raise InputError(
+                    f"{folder}: {listed} may be {name}: name one by evaluate.benchmarks.{name}=FILE"
+                )
             if matches:
                 return matches[0]
-    raise InputError(f"{folder}: no file of {name} in it, looked for {' and '.join(known.files)} there or in {name}/")
+    raise InputError(
+        f"{folder}: no file of {name} in it, looked for {' and '.join(known.files)} there or in {name}/"
+    )
 
 
 def _official_split(found: QuestionSet, path: Path) -> tuple[list[Question], Path]:
@@ -200,10 +241,14 @@ def _official_split(found: QuestionSet, path: Path) -> tuple[list[Question], Pat
         raise InputError(f"{truth_file}: expected an object of PMID -> yes, no or maybe")
     questions = [q for q in found.questions if q.id.rpartition("/")[2] in truth]
     if len(questions) < len(truth):
-        raise InputError(f"{path}: {len(truth) - len(questions)} of the questions that {truth_file} names are missing")
+        raise InputError(
+            f"{path}: {len(truth) - len(questions)} of the questions that {truth_file} names are missing"
+        )
     for q in questions:
         if q.answer != DECISIONS[decision := truth[q.id.rpartition("/")[2]]]:
-            raise InputError(f"{path}: {q.id} has answer {q.options[q.answer]!r}, {truth_file} has {decision!r}")
+            raise InputError(
+                f"{path}: {q.id} has answer {q.options[q.answer]!r}, {truth_file} has {decision!r}"
+            )
     return questions, truth_file
 
 
@@ -273,7 +318,9 @@ def skewed(questions: Sequence[Question]) -> list[str]:
     chance = sum(1 / len(q.options) for q in questions if letter in q.options) / len(questions)
     if len(questions) < 50 or share <= min(3 * chance, (1 + chance) / 2):
         return []
-    return [f"the right answer is {letter} in {100 * share:.0f} % of the questions, by chance {100 * chance:.0f} %"]
+    return [
+        f"the right answer is {letter} in {100 * share:.0f} % of the questions, by chance {100 * chance:.0f} %"
+    ]
 
 
 def known_sizes() -> dict[str, tuple[int, ...]]:

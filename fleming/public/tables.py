@@ -4,7 +4,7 @@ r"""Rows of a table file, whatever its form: JSON Lines, JSON, CSV, TSV or parqu
 - JSON documents may be a list of rows, rows by id, columns ({column: {"0": ...}} or {column: [...]}), or one row
 - a bare NaN and an empty CSV cell are None, as is an absent one
 - CSV is UTF-8, or GB 18030 where it is not UTF-8 and reads as Chinese; nothing else is guessed
-- left out: what the columns mean (forms.py)
+- left out: what the columns mean (sets.py)
 """
 
 import codecs
