@@ -27,11 +27,11 @@ from fleming.public.curation import read_public
 from fleming.questions.masking import Rules
 from fleming.questions.sampling import sample_questions, split_by_composition
 from fleming.records import Question, Trajectory, to_json
-from fleming.refine.decontamination import RULES, Index, decontaminate, write_report
+from fleming.refine.decontamination import RULES, Index, decontaminate
 from fleming.refine.difficulty import agreement, grade_by_graph, grade_by_pass_rate, grade_by_rubric
 from fleming.refine.duplicates import drop_duplicates
-from fleming.refine.gate import files_of, measured_on, report_path
-from fleming.refine.label_check import check_labels, pass_rates
+from fleming.refine.gate import files_of, measured_on, report_path, write_report
+from fleming.refine.label_check import Poll, check_labels, pass_rates
 from fleming.refine.mixing import mix
 from fleming.refine.steps import Refinement, anonymised, drop_faults
 from fleming.settings import Config
@@ -92,9 +92,8 @@ def main(argv: list[str]) -> None:
             index = Index({b.name: b.questions for b in benchmarks}, rl)
             rl = refine("decontamination", rl, partial(decontaminate, index=index), rules=RULES)
         if voter:
-            checked = check_labels(
-                rl, voter, folder, cfg.seed, synth.trials, synth.review_rule, synth.decisions or None, cfg.answer_style
-            )
+            poll = Poll(voter, folder, cfg.seed, synth.trials, cfg.answer_style)
+            checked = check_labels(rl, poll, synth.review_rule, synth.decisions or None)
             if too_long := getattr(voter, "too_long", 0):
                 print(f"{too_long:,} times a question left the voter's context no room for an answer: it abstained")
             undecided = [{"code": "in_review", "id": record["id"]} for record in checked.review]
@@ -169,7 +168,9 @@ def grade(
     chosen = {"hops": posed, "graph": by_graph}.get(synth.grade_by)
     folder = Path(cfg.run_dir, "data")
     if synth.grade_by == "pass_rate":
-        chosen = grade_by_pass_rate(pass_rates(questions, voter, folder, cfg.seed, synth.trials, cfg.answer_style))
+        chosen = grade_by_pass_rate(
+            pass_rates(questions, Poll(voter, folder, cfg.seed, synth.trials, cfg.answer_style))
+        )
     elif synth.grade_by == "rubric":
         chosen = grade_by_rubric(questions, Remembered(voter, folder / "grading_answers.jsonl", "grading"))
     default = {q.id: synth.default_grade.get(part_of[q.id]) for q in questions}

@@ -1,19 +1,28 @@
-"""Text as it is compared: one folding for stems, one for options, one for names; Latin, Greek and Chinese alike.
+"""Text as it is compared, and what it points at: Latin, Greek and Chinese alike.
+
+There is one folding for stems, one for options and one for names.
 
 Case, width, white space, quotes and dashes never make two texts differ. Punctuation is ignored in stems (`marks` has
 what matters of it) but kept in options, where a sign or a comparator is the difference ("-2" and "2", "<5" and ">5",
-"10²" and "102"). Left out: reading a model's answer (answer.py).
+"10²" and "102"). What a text may point at: a picture, a table, the options beside it. Left out: reading a model's
+answer (answer.py).
 """
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 # NFKC alone would read 10² as 102, 2½ as 21/2 and a spacing acute as a blank with an accent.
-_PLAIN = {
-    char: plain
-    for plain, chars in {"-": "‐‑‒–—―−﹘︱︲⁻", "'": "`‘’‛´ʼ｀", '"': "“”„‟", "~": "〜∼", "≤": "≦⩽", "≥": "≧⩾"}.items()
-    for char in chars
-} | {char: f" {unicodedata.normalize('NFKC', char)}" for char in "¼½¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
+_SAME = {
+    "-": "‐‑‒–—―−﹘︱︲⁻",
+    "'": "`‘’‛´ʼ｀",
+    '"': "“”„‟",
+    "~": "〜∼",
+    "≤": "≦⩽",
+    "≥": "≧⩾",
+}
+_PLAIN = {char: plain for plain, chars in _SAME.items() for char in chars}
+_PLAIN |= {char: f" {unicodedata.normalize('NFKC', char)}" for char in "¼½¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 _GREEK = {ord(char): f" {unicodedata.name(char).split()[-1].lower()} " for char in "αβγδεζηθικλμνξοπρστυφχψω"}
 # Scripts without spaces, and Hangul: a character is a word.
@@ -77,3 +86,55 @@ def name_key(name: str) -> str:
     text = unicodedata.normalize("NFD", _POSSESSIVE.sub("", fold(name)))
     text = "".join(char for char in text if not unicodedata.combining(char)).translate(_GREEK)
     return " ".join(_WORD.findall(text))
+
+
+_FIGURE = r"(?:figure|fig|image|photograph|photo|picture|diagram|graph|exhibit|illustration)s?"
+_STUDY = (
+    r"(?:photograph|(?:photo)?micrograph|graph|diagram|ecg|ekg|electrocardiogram|cardiotocograph|radiograph"
+    r"|x[- ‑]?ray|cxr|ct|cect|scan|mri|ultrasound|smear|tracing|biopsy|specimen)s?"
+)
+_WHOSE = (
+    r"(?: (?:of|from)(?: (?!(?:is|are|was|were|and|which)\b)[\w'’-]+){1,12})?"  # "of the patient's left hand"
+)
+_MENTIONS_FIGURE = re.compile(
+    rf"\b(?:(?:shown|seen|depicted|given|marked|labell?ed) (?:here |below )?in (?:the |this )?(?:\w+ )?{_FIGURE}"
+    rf"|{_FIGURE} (?:is |are )?(?:shown|below|above|attached|given|provided)|(?:see|refer to) (?:the |this )?{_FIGURE}"
+    rf"|(?:figure|fig|image)s? (?-i:[A-J]|[1-9])|(?<!clinical )(?:figure|fig|image|picture|graph)s? (?:shows|depicts)"
+    rf"|(?:(?<!of the )following|attached|accompanying|given) {_FIGURE}"
+    rf"|{_STUDY}{_WHOSE} (?:is|are|was|were) (?:(?:done|performed|obtained|taken) )?(?:and |as )?(?:is )?"
+    rf"(?:shown|given|attached|provided|depicted)|by (?:the |an )?(?:\w+ )?arrows?)\b"
+    r"|如图|下图|附图|见图|(?<![\u4e00-\u9fff])图[中示]",  # not the "shows" of "心电图示", an ECG shows
+    re.IGNORECASE,
+)
+_MENTIONS_TABLE = re.compile(
+    r"\b(?:in|see) the (?:following |attached |given )?table\b|\b(?:following table|table (?:below|shown|given))\b"
+    r"|下表|如表|附表",
+    re.IGNORECASE,
+)
+
+
+def mentions_figure(text: str) -> bool:
+    """Return whether a text speaks of a picture."""
+    return bool(_MENTIONS_FIGURE.search(text))
+
+
+def mentions_lost_table(text: str) -> bool:
+    """Return whether a text speaks of a table, and no three numbers follow."""
+    table = _MENTIONS_TABLE.search(text)
+    return bool(table) and len(re.findall(r"\d+", text[table.end() :])) < 3
+
+
+# Options that speak of others by place or letter: moved, they would be false. Better one too many than one too few.
+_LIST = r"[(]?[a-j][)]?(?: ?(?:,|and|or|nor|&|\+|/|、|和|或|与|及) ?[(]?[a-j][)]?)+"
+_REFERS = re.compile(
+    r"\b(?:all|none|both|any|either|neither) (?:of )?(?:the )?(?:above|below|these|those|them|others?|options)\b"
+    rf"|\b(?:above|below)\b|^\W*(?:both |either |neither |only |options? |选项 ?)*{_LIST}"
+    r"(?:\W|$|均|都|皆| (?:are|is|only|both|but|not)\b)|^\W*(?:options? |选项 ?|only )+[(]?[a-j]\b"
+    r"|以上|上述|都不|均不|均是|均非|都是|都对|都错|皆",
+    re.IGNORECASE,
+)
+
+
+def can_reorder(options: Mapping[str, str]) -> bool:
+    """Return whether no option, letter -> text, speaks of others by place or letter, as "all of the above" does."""
+    return not any(_REFERS.search(text[:200]) for text in options.values())

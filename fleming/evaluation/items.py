@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from fleming.noise import generator
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.records import Question
-from fleming.reorder import can_reorder
+from fleming.text import can_reorder
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def all_asked(
     asked = []
     for order in range(reshuffles + 1):
         for question in benchmark.questions:
-            if order and not can_reorder(question):
+            if order and not can_reorder(question.options):
                 continue
             shown, published = reshuffle(question, order, seed) if order else (question, None)
             item = Item(benchmark.name, shown, order, published, question.id in counted)

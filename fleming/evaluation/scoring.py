@@ -21,7 +21,7 @@ from fleming.evaluation.statistics import (
 )
 from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, defects, gold_letters
 from fleming.records import Question
-from fleming.reorder import can_reorder
+from fleming.text import can_reorder
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -221,7 +221,7 @@ def _option_order(questions: Sequence[Question], records: Records) -> dict[str, 
     return {
         "orders": len(first),
         "questions": len(asked),
-        "left_out": sum(not can_reorder(q) for q in questions),
+        "left_out": sum(not can_reorder(q.options) for q in questions),
         "chance": sum(1 / len(q.options) for q in questions if q.id in choices) / len(asked),
         "accuracies": accuracies,
         "spread": max(accuracies) - min(accuracies),

@@ -1,8 +1,9 @@
 """The benchmarks: which file is which, how many questions each has as published, and what is wrong with them.
 
-The nine of the paper, with 4 and 5 options or both sizes where two are in use, and CMExam as a tenth. Nothing is
-repaired and nothing dropped: a count that differs from the published one is a warning, a flawed question is counted by
-its flaw and asked all the same. Left out: what the records look like (data/public_sets.py).
+The nine of the paper, with 4 and 5 options or both sizes where two are in use, and CMExam as a tenth; what is known of
+each is data, assets/benchmarks.yaml. Nothing is repaired and nothing dropped: a count that differs from the published
+one is a warning, a flawed question is counted by its flaw and asked all the same. Left out: what the records look like
+(sets.py).
 """
 
 import fnmatch
@@ -11,14 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 from fleming.files import read_json
-from fleming.public.forms import DECISIONS
 from fleming.public.readers import QuestionSet, read_set
+from fleming.public.sets import DECISIONS
 from fleming.public.tables import table_suffix
 from fleming.records import Question
-from fleming.refine.format_filter import mentions_figure
 from fleming.settings import EvaluateConfig
+from fleming.text import mentions_figure
+from fleming.typed import from_json
 from model.errors import InputError
+
+TABLE = Path(__file__).parents[2] / "assets/benchmarks.yaml"
 
 
 @dataclass(frozen=True)
@@ -26,13 +32,15 @@ class Benchmark:
     """What is known of a published benchmark."""
 
     set: str
-    """Its set's name in data/public_sets.py."""
+    """Its set's name in sets.py."""
     size: int
     """Records as published."""
     files: tuple[str, ...]
-    """Patterns of its file's name, lower case, without suffix; the first that matches counts. "!": never these."""
+    """Patterns of its file's name, lower case, "_" for "-", without suffix; the first that matches counts."""
     document: str
     """What the log-likelihood protocol completes, a key of loglikelihood.DOCUMENTS."""
+    never: tuple[str, ...] = ()
+    """Patterns of files that are something else."""
     options: int | None = None
     """Options of each of its questions; None where they differ among them."""
     category: str | None = None
@@ -45,23 +53,12 @@ class Benchmark:
     """One of the nine of the paper's macro average."""
 
 
-MEDBULLETS = {"set": "medbullets", "size": 308, "document": "letters"}
-MMLU_PRO = {"set": "mmlu_pro", "document": "letters"}
-BENCHMARKS = {
-    "careqa": Benchmark("careqa", 5621, ("!*_es*", "!*open*", "careqa_en*", "careqa*", "care_qa*"), "choices", 4),
-    "jmed": Benchmark("jmed", 1000, ("jmed*",), "letters"),
-    "medbullets": Benchmark(**MEDBULLETS, files=("medbullets_op4*", "medbullets*"), options=4, distinct=True),
-    "medbullets_op5": Benchmark(**MEDBULLETS, files=("medbullets_op5*",), options=5, distinct=True, in_paper=False),
-    "medmcqa": Benchmark("medmcqa", 4183, ("medmcqa*dev*", "medmcqa*validation*", "dev", "validation*"), "choices", 4),
-    "medqa": Benchmark("medqa", 1273, ("phrases_no_exclude_test*", "medqa*4*test*", "medqa*test*"), "question", 4),
-    "medqa_op5": Benchmark("medqa", 1273, ("medqa*5*test*", "test"), "question", 5, in_paper=False),
-    "medxpertqa": Benchmark("medxpertqa", 2450, ("medxpertqa*text*", "*text*test*", "medxpertqa*"), "letters", 10),
-    "pubmedqa": Benchmark("pubmedqa", 500, ("ori_pqal", "pubmedqa*", "pqa_labeled*"), "abstract", official_split=True),
-    "pubmedqa_1000": Benchmark("pubmedqa", 1000, ("ori_pqal", "pubmedqa*", "pqa_labeled*"), "abstract", in_paper=False),
-    "mmlu_pro_biology": Benchmark(**MMLU_PRO, size=717, files=("mmlu*pro*biology*", "mmlu*pro*"), category="biology"),
-    "mmlu_pro_health": Benchmark(**MMLU_PRO, size=818, files=("mmlu*pro*health*", "mmlu*pro*"), category="health"),
-    "cmexam": Benchmark("cmexam", 6811, ("cmexam*test*", "test*", "cmexam*"), "letters", in_paper=False),
-}
+def _read_table() -> dict[str, Benchmark]:
+    rows = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    return {name: from_json(Benchmark, row, f"{TABLE}: {name}") for name, row in rows.items()}
+
+
+BENCHMARKS = _read_table()
 PAPER_NINE = tuple(name for name, known in BENCHMARKS.items() if known.in_paper)
 
 
@@ -115,8 +112,9 @@ def load_benchmark(name: str, path: Path) -> LoadedBenchmark:
         path = find_file(name, path)
     if known is None:
         return load_own(path, name)
+
     found = read_set(path, known.set)
-    questions, files, warnings = found.questions, [path], []
+    questions, files = found.questions, [path]
     if known.category:
         questions = [q for q in questions if q.provenance["groups"].get("category") == known.category]
         if not questions:
@@ -124,18 +122,30 @@ def load_benchmark(name: str, path: Path) -> LoadedBenchmark:
     if known.official_split:
         questions, truth = _official_split(found, path)
         files.append(truth)
-    if known.options:
-        (usual, _), *_ = Counter(len(q.options) for q in questions).most_common(1)
-        if usual != known.options:
-            other = next((n for n, b in BENCHMARKS.items() if b.set == known.set and b.options == usual), "another")
-            raise InputError(f"{path}: its questions have {usual} options, {name} has {known.options}: is it {other}?")
-        if odd := sum(len(q.options) != usual for q in questions):
-            warnings.append(f"{path}: {odd:,} of {len(questions):,} questions have not {usual} options")
+
+    warnings = _count_options(name, known, questions, path)
     count = len(questions) + len(found.set_aside)
     if count != known.size:
-        warnings.append(f"{path} has {count:,} records, {name} as published has {known.size:,}: not the same set")
+        published = f"{name} as published has {known.size:,}"
+        warnings.append(f"{path} has {count:,} records, {published}: not the same set")
     warnings += skewed(questions)
     return LoadedBenchmark(name, questions, files, known, found.set_aside, warnings, known.set)
+
+
+def _count_options(name: str, known: Benchmark, questions: Sequence[Question], path: Path) -> list[str]:
+    """Return a warning of questions with more or fewer options; raise InputError where that is the most of them."""
+    if known.options is None:
+        return []
+    counts = Counter(len(q.options) for q in questions)
+    usual = counts.most_common(1)[0][0]
+    if usual != known.options:
+        sizes = {b.options: other for other, b in BENCHMARKS.items() if b.set == known.set}
+        other = sizes.get(usual, "another")
+        raise InputError(
+            f"{path}: its questions have {usual} options, {name} has {known.options}: is it {other}?"
+        )
+    odd = len(questions) - counts[usual]
+    return [f"{path}: {odd:,} of {len(questions):,} questions have not {usual} options"] if odd else []
 
 
 def named_benchmarks(names: Sequence[str], ev: EvaluateConfig) -> list[LoadedBenchmark]:
@@ -151,7 +161,9 @@ def named_benchmarks(names: Sequence[str], ev: EvaluateConfig) -> list[LoadedBen
                 f"{', '.join(BENCHMARKS)}"
             )
         if name not in ev.benchmarks and not ev.benchmark_folder:
-            raise InputError(f"where is {name}? set evaluate.benchmarks.{name}=FILE or evaluate.benchmark_folder=DIR")
+            raise InputError(
+                f"where is {name}? set evaluate.benchmarks.{name}=FILE or evaluate.benchmark_folder=DIR"
+            )
     if len(set(names)) < len(names):
         raise InputError(f"--benchmarks {','.join(names)}: a name stands twice")
     return [load_benchmark(name, Path(ev.benchmarks.get(name, ev.benchmark_folder))) for name in names]
@@ -164,26 +176,41 @@ def find_file(name: str, folder: Path) -> Path:
     """
     known = BENCHMARKS.get(name)
     if known is None:
-        raise InputError(f"{folder}: is a folder, and {name!r} is none of the benchmarks {', '.join(BENCHMARKS)}")
+        raise InputError(
+            f"{folder}: is a folder, and {name!r} is none of the benchmarks {', '.join(BENCHMARKS)}"
+        )
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    inside = [
-        [p for d in entries if d.is_dir() and d.name.lower().replace("-", "_") == n for p in sorted(d.iterdir())]
-        for n in dict.fromkeys((name, known.set))
-    ]
-    for files in (*inside, entries):
-        tables = {
-            p: p.name.lower().partition(".")[0].replace("-", "_") for p in files if p.is_file() and table_suffix(p)
-        }
-        never = [pattern[1:] for pattern in known.files if pattern.startswith("!")]
-        tables = {p: plain for p, plain in tables.items() if not any(fnmatch.fnmatch(plain, n) for n in never)}
+    folders = [path for path in entries if path.is_dir()]
+    for own_name in (name, known.set, None):
+        files = entries
+        if own_name:
+            files = [
+                file
+                for place in folders
+                if _plain_name(place) == own_name
+                for file in sorted(place.iterdir())
+            ]
+        tables = [file for file in files if file.is_file() and table_suffix(file)]
+        tables = [file for file in tables if not _matches(file, known.never)]
         for pattern in known.files:
-            matches = [p for p, plain in tables.items() if fnmatch.fnmatch(plain, pattern)]
-            if len(matches) > 1:
-                listed = ", ".join(str(p.relative_to(folder)) for p in matches)
-                raise InputError(f"{folder}: {listed} may be {name}: name one by evaluate.benchmarks.{name}=FILE")
-            if matches:
-                return matches[0]
-    raise InputError(f"{folder}: no file of {name} in it, looked for {' and '.join(known.files)} there or in {name}/")
+            found = [file for file in tables if _matches(file, (pattern,))]
+            if len(found) > 1:
+                listed = ", ".join(str(file.relative_to(folder)) for file in found)
+                raise InputError(
+                    f"{folder}: {listed} may be {name}: name one by evaluate.benchmarks.{name}=FILE"
+                )
+            if found:
+                return found[0]
+    patterns = " and ".join(known.files)
+    raise InputError(f"{folder}: no file of {name} in it, looked for {patterns} there or in {name}/")
+
+
+def _plain_name(path: Path) -> str:
+    return path.name.lower().partition(".")[0].replace("-", "_")
+
+
+def _matches(path: Path, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatch(_plain_name(path), pattern) for pattern in patterns)
 
 
 def _official_split(found: QuestionSet, path: Path) -> tuple[list[Question], Path]:
@@ -196,26 +223,29 @@ def _official_split(found: QuestionSet, path: Path) -> tuple[list[Question], Pat
         )
     truth = read_json(truth_file)
     decisions = list(truth.values()) if isinstance(truth, dict) else []
-    if not decisions or not all(isinstance(d, str) and d in DECISIONS for d in decisions):
+    if not decisions or not all(
+        isinstance(decision, str) and decision in DECISIONS for decision in decisions
+    ):
         raise InputError(f"{truth_file}: expected an object of PMID -> yes, no or maybe")
-    questions = [q for q in found.questions if q.id.rpartition("/")[2] in truth]
-    if len(questions) < len(truth):
-        raise InputError(f"{path}: {len(truth) - len(questions)} of the questions that {truth_file} names are missing")
-    for q in questions:
-        if q.answer != DECISIONS[decision := truth[q.id.rpartition("/")[2]]]:
-            raise InputError(f"{path}: {q.id} has answer {q.options[q.answer]!r}, {truth_file} has {decision!r}")
-    return questions, truth_file
+
+    by_pmid = {q.id.rpartition("/")[2]: q for q in found.questions}
+    missing = truth.keys() - by_pmid.keys()
+    if missing:
+        raise InputError(f"{path}: {len(missing)} of the questions that {truth_file} names are missing")
+    for pmid, q in by_pmid.items():
+        if pmid in truth and q.answer != DECISIONS[truth[pmid]]:
+            raise InputError(
+                f"{path}: {q.id} has answer {q.options[q.answer]!r}, {truth_file} has {truth[pmid]!r}"
+            )
+    return [q for pmid, q in by_pmid.items() if pmid in truth], truth_file
+
+
+# What is wrong with questions
 
 
 def stem(question: Question) -> str:
     """Return a question's text and context as they are compared: case and white space folded."""
     return " ".join(f"{question.context or ''} {question.question}".casefold().split())
-
-
-def _duplicate_options(question: Question) -> list[str]:
-    """Return the texts that several options have; case, signs and Greek letters tell options apart, blanks do not."""
-    counts = Counter(" ".join(text.split()) for text in question.options.values())
-    return [text for text, count in counts.items() if count > 1]
 
 
 def with_first(questions: Sequence[Question]) -> list[tuple[Question, Question]]:
@@ -224,36 +254,35 @@ def with_first(questions: Sequence[Question]) -> list[tuple[Question, Question]]
     return [(q, first.setdefault(stem(q), q)) for q in questions]
 
 
-def _texts(question: Question) -> list[str]:
-    return sorted(" ".join(text.split()) for text in question.options.values())
-
-
-def _gold_text(question: Question) -> str:
-    return " ".join(question.options[question.answer].split())
+def _options(question: Question) -> dict[str, str]:
+    """Return the options, blanks single: case, signs and Greek letters tell options apart, blanks do not."""
+    return {letter: " ".join(text.split()) for letter, text in question.options.items()}
 
 
 def defects(questions: Sequence[Question]) -> dict[str, list[str]]:
     """Return flaw -> ids of the questions that have it.
 
     duplicate_stem: an earlier question has the same stem. other_gold: and the same options, of which another is right.
-    duplicate_options: two
-    options are the same. gold_among_duplicates: the right one is among them, so that its letter is arbitrary.
-    mentions_figure: the stem speaks of a picture that is not here (found by its wording). relettered: the file skips
-    letters.
+    duplicate_options: two options are the same. gold_among_duplicates: the right one is among them, so that its letter
+    is arbitrary. mentions_figure: the stem speaks of a picture that is not here (found by its wording). relettered: the
+    file skips letters.
     """
     found: dict[str, list[str]] = {}
     for q, earlier in with_first(questions):
-        twice = _duplicate_options(q)
+        options, before = _options(q), _options(earlier)
+        gold = options[q.answer]
+        counts = Counter(options.values())
         flaws = {
             "duplicate_stem": earlier is not q,
-            "other_gold": _texts(earlier) == _texts(q) and _gold_text(earlier) != _gold_text(q),
-            "duplicate_options": bool(twice),
-            "gold_among_duplicates": _gold_text(q) in twice,
+            "other_gold": counts == Counter(before.values()) and gold != before[earlier.answer],
+            "duplicate_options": len(counts) < len(options),
+            "gold_among_duplicates": counts[gold] > 1,
             "mentions_figure": mentions_figure(q.question),
             "relettered": "letters" in (q.provenance or {}),
         }
-        for flaw in (name for name, present in flaws.items() if present):
-            found.setdefault(flaw, []).append(q.id)
+        for flaw, present in flaws.items():
+            if present:
+                found.setdefault(flaw, []).append(q.id)
     return found
 
 
@@ -273,7 +302,9 @@ def skewed(questions: Sequence[Question]) -> list[str]:
     chance = sum(1 / len(q.options) for q in questions if letter in q.options) / len(questions)
     if len(questions) < 50 or share <= min(3 * chance, (1 + chance) / 2):
         return []
-    return [f"the right answer is {letter} in {100 * share:.0f} % of the questions, by chance {100 * chance:.0f} %"]
+    return [
+        f"the right answer is {letter} in {100 * share:.0f} % of the questions, by chance {100 * chance:.0f} %"
+    ]
 
 
 def known_sizes() -> dict[str, tuple[int, ...]]:

@@ -1,6 +1,6 @@
 """Curate (paper, 3.1): the public question sets that a run learns from, each as its authors split it.
 
-Left out: the forms of the sets (public_sets.py) and what is wrong with their questions (refinement.py).
+Left out: the forms of the sets (sets.py) and what is wrong with their questions (refine/).
 """
 
 import dataclasses
@@ -27,5 +27,7 @@ def read_public(files: Mapping[str, str], fold: int) -> tuple[dict[str, list[Que
         elif any(q.split == "test" for q in questions):
             raise InputError(f"synth.public.{name}: {path} is a test split; nothing may be learned from it")
         parts[name] = [dataclasses.replace(q, split="train") for q in questions]
-        aside += [{"code": record["code"], "where": record["record"], "part": name} for record in found.set_aside]
+        aside += [
+            {"code": record["code"], "where": record["record"], "part": name} for record in found.set_aside
+        ]
     return parts, aside

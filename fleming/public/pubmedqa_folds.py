@@ -12,13 +12,15 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleming.public.forms import DECISIONS
 from fleming.public.readers import read_set
+from fleming.public.sets import DECISIONS
 from fleming.records import Question
 from model.errors import InputError
 
 FOLDS = 10
-TEST_IDS = "8cf42aa2181eb26c952897e953a7c266"  # of test_ground_truth.json: sha256 of its sorted ids between blanks
+TEST_IDS = (
+    "8cf42aa2181eb26c952897e953a7c266"  # of test_ground_truth.json: sha256 of its sorted ids between blanks
+)
 
 
 def pubmedqa_fold(path: str | Path, fold: int) -> tuple[list[Question], list[Question]]:

@@ -1,7 +1,7 @@
 """Readers of questions and trajectories: our own records, and public sets as they are published.
 
 A record of another shape is refused with its place, never guessed at. Left out: what each public set looks like
-(public_sets.py), and the forms of files (tables.py).
+(sets.py), and the forms of files (tables.py).
 """
 
 import re
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleming.files import read_jsonl
-from fleming.public.forms import SETS, SetAsideError, cop_letter, plain_text, whole_number
+from fleming.public.forms import SetAsideError, plain_text, whole_number
+from fleming.public.sets import SETS, cop_letter
 from fleming.public.tables import ID, Row, read_rows
 from fleming.records import LETTERS, SPLITS, Question, Trajectory, question_from_json, trajectory_from_json
 from model.errors import InputError
@@ -90,13 +91,15 @@ def _reader(name: str, path: Path) -> Callable[[Row, str], Question]:
             raise InputError(f"{where}: not a record of {name}: it lacks {missing!r}")
         if name in ("careqa", "medmcqa"):
             row = {**row, "cop": cop_letter(row, base, where)}
-        fields = public.read(row, where)
+        fields = public.fields(row, where)
         key = fields.pop("key", None)
         if key in (None, "") and (key := row.get(ID)) is None:
             key = re.split(r"[: ]", where)[-1]  # the record's number
         if (key := plain_text(key)) is None:
             raise InputError(f"{where}: its id must be a text or a number")
-        return question_from_json({"id": f"{name}/{stem}/{key}", "source": name, "split": split, **fields}, where)
+        return question_from_json(
+            {"id": f"{name}/{stem}/{key}", "source": name, "split": split, **fields}, where
+        )
 
     return read
 

@@ -4,31 +4,26 @@ r"""Rows of a table file, whatever its form: JSON Lines, JSON, CSV, TSV or parqu
 - JSON documents may be a list of rows, rows by id, columns ({column: {"0": ...}} or {column: [...]}), or one row
 - a bare NaN and an empty CSV cell are None, as is an absent one
 - CSV is UTF-8, or GB 18030 where it is not UTF-8 and reads as Chinese; nothing else is guessed
-- left out: what the columns mean (public_sets.py)
+- left out: what the columns mean (sets.py)
 """
 
 import codecs
-import contextlib
-import csv
-import io
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fleming.delimited import cells_of, inner_suffix, lines_of, text_encoding
 from fleming.files import MAX_BYTES, open_bytes, parse_json, read_json, read_jsonl
 from model.errors import InputError
 
 Row = dict[str, Any]
 ID = "@id"  # the column that holds the id of a document of rows by id
-CSV_LIMIT = 1 << 20  # characters in one CSV record: memory stays bounded
 PARQUET_BATCH = 256  # rows in memory at a time
 
 
 def table_suffix(path: Path) -> str:
     """Return .json, .jsonl, .csv, .tsv or .parquet, below a .gz or .xz; "" for another name."""
-    inner = path.with_suffix("") if path.suffix.lower() in (".gz", ".xz") else path
-    suffix = inner.suffix.lower()
+    suffix = inner_suffix(path)
     return suffix if suffix in (".json", ".jsonl", ".csv", ".tsv", ".parquet") else ""
 
 
@@ -77,7 +72,11 @@ def _rows_of(value: Any, path: Path) -> list[Any]:
     if isinstance(value, list):
         return value
     columns = list(value.values()) if isinstance(value, dict) else []
-    if len(columns) == 1 and isinstance(columns[0], list) and all(isinstance(row, dict) for row in columns[0]):
+    if (
+        len(columns) == 1
+        and isinstance(columns[0], list)
+        and all(isinstance(row, dict) for row in columns[0])
+    ):
         return columns[0]  # {"data": [rows]}
     if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
         return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -94,57 +93,26 @@ def _rows_of(value: Any, path: Path) -> list[Any]:
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
-    encoding, number, size = text_encoding(path), 0, 0
-    with open_bytes(path) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+    number = 0  # of the record; the header is 0
 
-        def lines() -> Iterator[str]:
-            nonlocal size
-            for line in iter(partial(text.readline, CSV_LIMIT), ""):
-                size += len(line)
-                if size >= CSV_LIMIT:
-                    raise InputError(f"{path}: record {number}: over {CSV_LIMIT:,} characters; is a quote missing?")
-                yield line
+    def refuse(where: str, code: str, detail: str) -> None:
+        line = where.rpartition(":")[2]
+        raise InputError(f"{path}: record {number}, line {line}: not CSV: {detail}")
 
-        csv.field_size_limit(CSV_LIMIT)
-        reader = csv.reader(lines(), delimiter=delimiter, strict=True)
-        try:
-            names = next(reader, [])
-            if len(set(names)) < len(names) or len(names) < 2:
-                raise InputError(f"{path}: expected two or more different column names, found {str(names)[:200]}")
-            number, size = 1, 0
-            for cells in reader:
-                size = 0
-                if not cells:  # a blank line
-                    continue
-                if len(cells) != len(names):
-                    raise InputError(f"{path}: record {number}: {len(cells)} cells, the header has {len(names)}")
-                yield f"{path}: record {number}", {n: cell or None for n, cell in zip(names, cells, strict=True)}
-                number += 1
-        except csv.Error as error:
-            raise InputError(f"{path}: record {number}, line {reader.line_num}: not CSV: {error}") from error
-
-
-def text_encoding(path: Path) -> str:
-    """Return utf-8-sig, or gb18030 where the file reads as Chinese by it. InputError for anything else."""
-    with contextlib.suppress(UnicodeDecodeError):
-        for _ in _blocks(path, "utf-8-sig"):
-            pass
-        return "utf-8-sig"
-    # Windows-1252 and torn UTF-8 may be read as GB 18030 too, but then as rare characters.
-    common = rare = 0
-    with contextlib.suppress(UnicodeDecodeError):
-        for text in _blocks(path, "gb18030"):
-            plain, daily = (len(text.encode(code, "ignore")) for code in ("ascii", "gb2312"))
-            common += (daily - plain) // 2
-            rare += len(text) - plain - (daily - plain) // 2
-        if 2 * rare <= common:
-            return "gb18030"
-    raise InputError(f"{path}: neither UTF-8 nor Chinese text in GB 18030: save it as UTF-8")
-
-
-def _blocks(path: Path, encoding: str) -> Iterator[str]:
-    with open_bytes(path) as file, io.TextIOWrapper(file, encoding=encoding) as text:
-        yield from iter(partial(text.read, 1 << 20), "")
+    lines = lines_of(path, text_encoding(path), refuse, newline="")
+    records = cells_of(lines, path, refuse, delimiter, quote='"')
+    _, names = next(records, (0, []))
+    if len(set(names)) < len(names) or len(names) < 2:
+        raise InputError(f"{path}: expected two or more different column names, found {str(names)[:200]}")
+    number = 1
+    for _, cells in records:
+        if len(cells) != len(names):
+            raise InputError(f"{path}: record {number}: {len(cells)} cells, the header has {len(names)}")
+        yield (
+            f"{path}: record {number}",
+            {name: cell or None for name, cell in zip(names, cells, strict=True)},
+        )
+        number += 1
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:

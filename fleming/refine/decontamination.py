@@ -12,28 +12,21 @@ word), and each text of a record by itself (stem, context, each message of a tra
 A word's weight is its inverse document frequency over benchmarks and data: 1 for a word of one document, 0 for a word
 of all, so that "which of the following is the most appropriate next step in management" weighs next to nothing.
 
-The gate is a report of what was checked, with the sha256 of every file; `check_gate` refuses to train on any other.
-Left out: translations, and rewrites that keep neither a run of words nor the options; which files a run learns from
-and is measured on (evaluation/decontaminate.py, which is the command).
+Left out: translations, and rewrites that keep neither a run of words nor the options; which files are looked at, and
+what follows from a leak (gate.py, which is the command).
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fleming.files import read_json, sha256_file, write_atomic
 from fleming.noise import generator
-from fleming.public.readers import read_questions, read_trajectories
-from fleming.public.tables import read_rows
 from fleming.records import Question, Trajectory
 from fleming.text import option_key, words
-from model.errors import InputError
 
 RUN = 8  # words; runs of 13 (GPT-3's) find a third as many of HuatuoGPT-o1's rewritten questions
 RUN_SHARE = 0.25  # below it are vital signs and other phrases of the trade
@@ -43,11 +36,21 @@ ENOUGH, ALONE = 4.0, 8.0  # in words that no other document has; below 4 are the
 BARE = 2.0  # of a whole stem without options; below it "Which of the following is true?"
 MOST = 0.4
 COMMON, COMMON_OPTION = 50, 10  # a run or an option that more benchmark questions have is no evidence
-RULES = {"run": RUN, "run_share": RUN_SHARE, "words_share": WORDS_SHARE, "whole": WHOLE, "most": MOST}
-RULES |= {"enough": ENOUGH, "alone": ALONE, "bare": BARE, "common": COMMON, "common_option": COMMON_OPTION}
+RULES = {
+    "run": RUN,
+    "run_share": RUN_SHARE,
+    "words_share": WORDS_SHARE,
+    "whole": WHOLE,
+    "most": MOST,
+    "enough": ENOUGH,
+    "alone": ALONE,
+    "bare": BARE,
+    "common": COMMON,
+    "common_option": COMMON_OPTION,
+}
 BATCH_WORDS = 1 << 17  # looked up at once: bounds the memory
-COMMAND = "python -m fleming.refine.gate"
-MODES = ("require", "warn", "off")
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: an odd factor that mixes a hash's bits
+FIRST_BITS = np.uint64(40)  # shifted out, they leave the first 24
 Record = Question | Trajectory | str
 
 
@@ -89,51 +92,70 @@ def _texts(record: Record) -> list[str]:
 
 
 class Index:
-    """What records are looked up in: the runs of words of the benchmarks' texts, hashed and sorted, and the options."""
+    """What records are looked up in: the runs of words of the benchmarks' texts, hashed and sorted, and the options.
+
+    Arrays with a value for each place hold all texts, end to end: `ids`, and `before`, the weight up to there.
+    """
 
     def __init__(self, benchmarks: Mapping[str, Sequence[Question]], data: Iterable[Record] = ()):
         """Index the questions of each benchmark by its name; `data` only adds to the words' document frequencies."""
         self.vocabulary: dict[str, int] = {}  # word -> id from 1; 0 is any other word
         self.items: list[_Item] = []
-        self.with_option: dict[str, list[int]] = {}
-        self.with_text: list[list[int]] = []  # a text of several questions is there once
+        self.with_option: dict[str, list[int]] = {}  # option -> numbers of items
+        self.with_text: list[
+            list[int]
+        ] = []  # number of a text -> of items: one of several questions is there once
         self.is_context: list[bool] = []
         texts: dict[tuple[int, ...], int] = {}
         for name, questions in benchmarks.items():
-            for q in questions:
-                numbers = []
-                for text in (q.question, *([q.context] if q.context else [])):
-                    ids = tuple(self.vocabulary.setdefault(w, len(self.vocabulary) + 1) for w in words(text))
-                    numbers.append(texts.setdefault(ids, len(texts)))
-                    if len(texts) > len(self.with_text):
-                        self.with_text.append([])
-                        self.is_context.append(len(numbers) == 2)
-                    self.with_text[numbers[-1]].append(len(self.items))
-                options, gold = _options(q)
-                for option in options:
-                    self.with_option.setdefault(option, []).append(len(self.items))
-                self.items.append(_Item(name, q.id, options, gold, numbers[0]))
+            for question in questions:
+                self._add(name, question, texts)
+
         lengths = np.array([len(ids) for ids in texts], np.int64)
-        self.ids = np.fromiter((i for ids in texts for i in ids), np.int64, lengths.sum())  # all texts, end to end
+        self.ids = np.fromiter((i for ids in texts for i in ids), np.int64, lengths.sum())
         self.end = np.cumsum(lengths)
         self.start = self.end - lengths
         self.run = np.minimum(lengths, RUN)  # a shorter text is one run
         self.weight = self._weigh(texts, data)
-        self.before = np.append(0, np.cumsum(self.weight[self.ids]))  # weight of all places before this one
+        self.before = np.append(0, np.cumsum(self.weight[self.ids]))
         self._hash_runs()
 
+    def _add(self, benchmark: str, question: Question, texts: dict[tuple[int, ...], int]) -> None:
+        item = len(self.items)
+        stem = self._add_text(question.question, item, False, texts)
+        if question.context:
+            self._add_text(question.context, item, True, texts)
+        options, gold = _options(question)
+        for option in options:
+            self.with_option.setdefault(option, []).append(item)
+        self.items.append(_Item(benchmark, question.id, options, gold, stem))
+
+    def _add_text(self, text: str, item: int, is_context: bool, texts: dict[tuple[int, ...], int]) -> int:
+        ids = tuple(self.vocabulary.setdefault(word, len(self.vocabulary) + 1) for word in words(text))
+        number = texts.setdefault(ids, len(texts))
+        if number == len(self.with_text):
+            self.with_text.append([])
+            self.is_context.append(is_context)
+        self.with_text[number].append(item)
+        return number
+
     def _weigh(self, texts: Iterable[tuple[int, ...]], data: Iterable[Record]) -> np.ndarray:
-        counts, documents, seen = np.zeros(len(self.vocabulary) + 1), 0, set()
+        """Return each word's weight, by its id."""
+        counts = np.zeros(len(self.vocabulary) + 1)
+        documents = 0
         for ids in texts:
             counts[list(set(ids))] += 1
             documents += 1
+
+        seen = set()
         for record in data:
-            known = {self.vocabulary.get(w, 0) for text in _texts(record) for w in words(text)}
+            known = {self.vocabulary.get(word, 0) for text in _texts(record) for word in words(text)}
             digest = hashlib.blake2b(repr(sorted(known)).encode(), digest_size=8).digest()
-            if digest not in seen:  # a leak must not grow light by being there a thousand times
-                seen.add(digest)
-                counts[list(known)] += 1
-                documents += 1
+            if digest in seen:  # a leak must not grow light by being there a thousand times
+                continue
+            seen.add(digest)
+            counts[list(known)] += 1
+            documents += 1
         return np.log((documents + 1) / np.maximum(counts, 1)) / np.log(max(documents, 1) + 1)
 
     def _hash_runs(self) -> None:
@@ -142,40 +164,54 @@ class Index:
         hashes, places = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
         for length, hashed in self._runs(self.ids):
             place = np.arange(len(hashed))
-            inside = (self.run[text[place]] == length) & (place + length <= self.end[text[place]])
+            here = text[place]
+            inside = (self.run[here] == length) & (place + length <= self.end[here])
             hashes.append(hashed[inside])
             places.append(place[inside])
-        every = np.concatenate(hashes)
-        _, which, count = np.unique(every, return_inverse=True, return_counts=True)
+
+        all_hashes, all_places = np.concatenate(hashes), np.concatenate(places)
+        _, which, count = np.unique(all_hashes, return_inverse=True, return_counts=True)
         kept = np.flatnonzero(count[which] <= COMMON)
-        kept = kept[np.argsort(every[kept], kind="stable")]
-        self.hashes, self.places = every[kept], np.concatenate(places)[kept]
-        self.maybe = np.zeros(1 << 24, bool)  # by a hash's first 24 bits: most runs of a record are in no benchmark
-        self.maybe[self.hashes >> np.uint64(40)] = True
+        kept = kept[np.argsort(all_hashes[kept], kind="stable")]
+        self.hashes, self.places = all_hashes[kept], all_places[kept]
+        self.maybe = np.zeros(
+            1 << 24, bool
+        )  # by a hash's first 24 bits: most runs of a record are in no benchmark
+        self.maybe[self.hashes >> FIRST_BITS] = True
 
     def _runs(self, ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (n, hash of the n words from each place on) for each n that is the length of a run."""
         values = hashed = self.random[ids]
         lengths = set(self.run.tolist())
         for n in range(1, min(RUN, len(ids)) + 1):
-            hashed = hashed[:-1] * np.uint64(0x9E3779B97F4A7C15) + values[n - 1 :] if n > 1 else values
+            if n > 1:
+                hashed = hashed[:-1] * GOLDEN + values[n - 1 :]
             if n in lengths:
                 yield n, hashed
 
     def _shared(self, texts: Sequence[Sequence[str]]) -> Iterator[tuple[int, int, float]]:
         """Yield (number in `texts`, benchmark text, weight of that text's places which shared runs cover)."""
-        ids = np.fromiter((i for text in texts for i in (*(self.vocabulary.get(w, 0) for w in text), 0)), np.int64)
+        ids = []
+        for text in texts:
+            ids += [self.vocabulary.get(word, 0) for word in text]
+            ids.append(0)  # no run goes over a text's end
         text_at = np.repeat(np.arange(len(texts)), [len(text) + 1 for text in texts])
-        found = [np.zeros(0, np.int64)]
-        for _, hashed in self._runs(ids):
-            at = np.flatnonzero(self.maybe[hashed >> np.uint64(40)])
-            low, high = (np.searchsorted(self.hashes, hashed[at], side) for side in ("left", "right"))
-            count = high - low
-            each = np.repeat(low, count) + np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+
+        found = [np.zeros(0, np.int64)]  # our text and the run's place in theirs, as one number
+        for _, hashed in self._runs(np.array(ids, np.int64)):
+            at = np.flatnonzero(self.maybe[hashed >> FIRST_BITS])
+            low = np.searchsorted(self.hashes, hashed[at], "left")
+            count = np.searchsorted(self.hashes, hashed[at], "right") - low
+            first = np.cumsum(count) - count
+            each = np.arange(count.sum()) + np.repeat(
+                low - first, count
+            )  # low .. low + count - 1, for every run
             found.append(np.repeat(text_at[at], count) * len(self.ids) + self.places[each])
-        if not sum(map(len, found)):
+        pairs = np.unique(np.concatenate(found))
+        if not len(pairs):
             return
-        ours, place = np.divmod(np.unique(np.concatenate(found)), len(self.ids))
+
+        ours, place = np.divmod(pairs, len(self.ids))
         theirs = np.searchsorted(self.start, place, "right") - 1
         end = place + self.run[theirs]
         same = (ours[1:] == ours[:-1]) & (theirs[1:] == theirs[:-1])
@@ -187,56 +223,74 @@ class Index:
     def _common(self, text: int, ours: Sequence[str]) -> tuple[float, float]:
         """Return the share of the benchmark text's weight that both have, and of ours; each word once, in any order."""
         theirs = set(self.ids[self.start[text] : self.end[text]].tolist())
-        known = {self.vocabulary[w] for w in ours if w in self.vocabulary}
-        common, all_of_theirs, all_of_ours = (
-            float(self.weight[list(ids)].sum()) for ids in (theirs & known, theirs, known)
-        )
-        others = len({w for w in ours if w not in self.vocabulary})
-        return common / max(all_of_theirs, 1e-9), common / max(all_of_ours + others, 1e-9)
+        known = {self.vocabulary[word] for word in ours if word in self.vocabulary}
+        unknown = {word for word in ours if word not in self.vocabulary}
+        common = self._weight_of(theirs & known)
+        of_theirs = common / max(self._weight_of(theirs), 1e-9)
+        of_ours = common / max(self._weight_of(known) + len(unknown), 1e-9)
+        return of_theirs, of_ours
+
+    def _weight_of(self, ids: set[int]) -> float:
+        return float(self.weight[list(ids)].sum())
 
     def _judge(self, record: Record, ours: Sequence[str], text: int, weight: float) -> Match | None:
+        """Return the leak of a benchmark's text of which shared runs carry so much weight, None where it is none."""
         whole = self.before[self.end[text]] - self.before[self.start[text]]
         if weight < RUN_SHARE * whole or not weight:
             return None
-        share, items = float(weight / whole), [self.items[i] for i in self.with_text[text]]
-        if share >= WHOLE and not self.is_context[text]:
+        share = float(weight / whole)
+        items = [self.items[i] for i in self.with_text[text]]
+        is_context, is_whole = self.is_context[text], share >= WHOLE
+
+        if is_whole and not is_context:
             options, gold = _options(record) if isinstance(record, Question) else (frozenset(), None)
             padded = f" {' '.join(ours)} "
             for item in items:
                 same = sum(option in options or f" {option} " in padded for option in item.options)
                 if item.gold == gold or 2 * same >= len(item.options):
                     return Match(item.benchmark, item.id, "stem", share)
+
         # A question with other options is another question; a text that asks the same without any is not.
-        enough = ENOUGH if share < WHOLE or isinstance(record, Question) else BARE
-        there, here = self._common(text, ours)
-        if there < WORDS_SHARE or (weight < ALONE and (weight < enough or here < MOST)):
+        enough = BARE if is_whole and not isinstance(record, Question) else ENOUGH
+        of_theirs, of_ours = self._common(text, ours)
+        is_evidence = weight >= ALONE or (weight >= enough and of_ours >= MOST)
+        if of_theirs < WORDS_SHARE or not is_evidence:
             return None
-        rule = "context" if self.is_context[text] else "stem" if share >= WHOLE else "ngrams"
-        return Match(items[0].benchmark, items[0].id, rule, share)
+        rule = "stem" if is_whole else "ngrams"
+        return Match(items[0].benchmark, items[0].id, "context" if is_context else rule, share)
 
     def _by_options(self, question: Question, ours: Sequence[str]) -> Iterator[Match]:
         options, gold = _options(question)
-        postings = [self.with_option.get(option, []) for option in options]
-        counts = Counter(i for numbers in postings if len(numbers) <= COMMON_OPTION for i in numbers)
-        for item, telling in sorted((i, n) for i, n in counts.items()):
-            item = self.items[item]
+        rare_in_common: Counter[int] = Counter()
+        for option in options:
+            items = self.with_option.get(option, [])
+            if len(items) <= COMMON_OPTION:
+                rare_in_common.update(items)
+
+        for number, rare in sorted(rare_in_common.items()):
+            item = self.items[number]
             all_but_one = max(len(options), len(item.options)) - 1
-            if gold == item.gold and telling >= 2 and len(options & item.options) >= all_but_one:
-                there, here = self._common(item.stem, ours)
-                if min(there, here) >= 0.5:
-                    yield Match(item.benchmark, item.id, "options", there)
+            if gold != item.gold or rare < 2 or len(options & item.options) < all_but_one:
+                continue
+            of_theirs, of_ours = self._common(item.stem, ours)
+            if min(of_theirs, of_ours) >= 0.5:
+                yield Match(item.benchmark, item.id, "options", of_theirs)
 
     def _batch(self, batch: Sequence[tuple[Record, list[list[str]]]]) -> Iterator[Match | None]:
-        found: list[list[Match | None]] = [[] for _ in batch]
+        """Yield the likest match of each (record, words of its texts)."""
+        found: list[list[Match]] = [[] for _ in batch]
         record_of = [number for number, (_, texts) in enumerate(batch) for _ in texts]
         flat = [text for _, texts in batch for text in texts]
         for ours, theirs, weight in self._shared(flat):
             number = record_of[ours]
-            found[number].append(self._judge(batch[number][0], flat[ours], theirs, weight))
+            match = self._judge(batch[number][0], flat[ours], theirs, weight)
+            if match:
+                found[number].append(match)
+
         for (record, texts), matches in zip(batch, found, strict=True):
             if isinstance(record, Question):
                 matches += self._by_options(record, texts[0])
-            yield max(filter(None, matches), key=lambda match: match.score, default=None)
+            yield max(matches, key=lambda match: match.score, default=None)
 
     def leaks(self, records: Iterable[Record]) -> Iterator[Match | None]:
         """Yield for each record the benchmark question that it leaks, the likest of several, or None."""
@@ -265,96 +319,3 @@ def decontaminate(questions: Sequence[Question], index: Index) -> tuple[list[Que
         else:
             leaked.append({"code": "contaminated", **asdict(match), "question": asdict(question)})
     return kept, leaked
-
-
-def read_records(path: Path) -> list[Question] | list[Trajectory]:
-    """Return the questions of a file of any known form, or the trajectories. Raises InputError as their readers do."""
-    _, first = next(read_rows(path), ("", {}))
-    return read_trajectories(path) if {"prompt", "response"} <= first.keys() else read_questions(path)
-
-
-def write_report(
-    path: Path,
-    data_files: Mapping[str, Path],
-    benchmark_files: Mapping[str, Path],
-    benchmarks: Mapping[str, Sequence[Question]],
-) -> dict[str, Any]:
-    """Check every record of the data files against the benchmarks' questions; write the report and return it.
-
-    benchmark_files: what `benchmarks` were read from, by names of their own. A file that changes meanwhile has another
-    sha256 than the report says. Raises InputError for a file that cannot be read.
-    """
-    hashes = {str(file): sha256_file(file) for file in (*data_files.values(), *benchmark_files.values())}
-    records = {name: read_records(file) for name, file in data_files.items()}
-    index = Index(benchmarks, (record for part in records.values() for record in part))
-    matches: list[dict[str, Any]] = []
-    data = {}
-    for name, part in records.items():
-        found = [
-            {"file": name, "id": record.id, **asdict(match), "score": round(match.score, 4)}
-            for record, match in zip(part, index.leaks(part), strict=True)
-            if match
-        ]
-        file = data_files[name]
-        data[name] = {"file": str(file), "sha256": hashes[str(file)], "records": len(part), "leaks": len(found)}
-        matches += found
-    counts = Counter(match["benchmark"] for match in matches)
-    report = {
-        "rules": RULES,
-        "data": data,
-        "benchmark_files": {n: {"file": str(f), "sha256": hashes[str(f)]} for n, f in benchmark_files.items()},
-        "benchmarks": {n: {"questions": len(qs), "leaks": counts[n]} for n, qs in benchmarks.items()},
-        "matches": matches,
-    }
-    write_atomic(path, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
-    return report
-
-
-def _fault(report_path: Path, data: Mapping[str, str], benchmarks: Mapping[str, str]) -> str | None:
-    """Return why the report does not clear files with these hashes, or None."""
-    if not benchmarks:
-        return "no benchmark is given: set evaluate.benchmarks or evaluate.benchmark_folder, then"
-    if not report_path.exists():
-        return f"{report_path} is missing:"
-    try:
-        report = read_json(report_path)
-        checked = {entry["sha256"]: int(entry["leaks"]) for entry in report["data"].values()}
-        against = {entry["sha256"] for entry in report["benchmark_files"].values()}
-        rules = report["rules"]
-    except (TypeError, KeyError, AttributeError, ValueError):  # InputError is a ValueError
-        return f"{report_path} is no report of decontamination:"
-    if rules != RULES:
-        return f"{report_path} was made by other rules:"
-    for name, sha in data.items():
-        if sha not in checked:
-            return f"{report_path} does not cover {name} as it is now:"
-        if checked[sha]:
-            many = f"{checked[sha]:,} records that leak a benchmark question"
-            return f"{name} has {many} ({report_path} lists them): take them out, then"
-    if missing := [name for name, sha in benchmarks.items() if sha not in against]:
-        return f"{report_path} does not cover the benchmark {missing[0]} as it is now:"
-    return None
-
-
-def check_gate(
-    mode: str, report_path: Path, data_files: Mapping[str, Path], benchmark_files: Mapping[str, Path]
-) -> dict[str, Any]:
-    """Return what the manifest says of decontamination: mode, report, its sha256, and why it clears nothing, or null.
-
-    require: raise InputError where the report is missing, was made by other rules or of other files than these (by
-    their sha256), where it found leaks in them, and where no benchmark is given. warn: print that in one line. off:
-    look at nothing.
-    """
-    if mode not in MODES:
-        raise InputError(f"decontamination is {mode!r}, expected one of {', '.join(MODES)}")
-    if mode == "off":
-        return {"mode": mode}
-    data, benchmarks = ({n: sha256_file(f) for n, f in files.items()} for files in (data_files, benchmark_files))
-    fault = _fault(report_path, data, benchmarks)
-    if fault:
-        line = f"decontamination: {fault} run {COMMAND} with this config"
-        if mode == "require":
-            raise InputError(line)
-        print(line)
-    sha = sha256_file(report_path) if report_path.exists() else None
-    return {"mode": mode, "report": str(report_path), "sha256": sha, "fault": fault}

@@ -25,43 +25,9 @@ import unicodedata
 from collections.abc import Sequence
 
 from fleming.records import Question
-from fleming.text import fold, marks, option_key, stem_key, words
+from fleming.text import fold, marks, mentions_figure, mentions_lost_table, option_key, stem_key, words
 
 LONGEST_TEXT, LONGEST_OPTION = 20_000, 2_000  # characters of stem and context, of an option
-
-_FIGURE = r"(?:figure|fig|image|photograph|photo|picture|diagram|graph|exhibit|illustration)s?"
-_STUDY = (
-    r"(?:photograph|(?:photo)?micrograph|graph|diagram|ecg|ekg|electrocardiogram|cardiotocograph|radiograph"
-    r"|x[- ‑]?ray|cxr|ct|cect|scan|mri|ultrasound|smear|tracing|biopsy|specimen)s?"
-)
-_WHOSE = r"(?: (?:of|from)(?: (?!(?:is|are|was|were|and|which)\b)[\w'’-]+){1,12})?"  # "of the patient's left hand"
-_MENTIONS_FIGURE = re.compile(
-    rf"\b(?:(?:shown|seen|depicted|given|marked|labell?ed) (?:here |below )?in (?:the |this )?(?:\w+ )?{_FIGURE}"
-    rf"|{_FIGURE} (?:is |are )?(?:shown|below|above|attached|given|provided)|(?:see|refer to) (?:the |this )?{_FIGURE}"
-    rf"|(?:figure|fig|image)s? (?-i:[A-J]|[1-9])|(?<!clinical )(?:figure|fig|image|picture|graph)s? (?:shows|depicts)"
-    rf"|(?:(?<!of the )following|attached|accompanying|given) {_FIGURE}"
-    rf"|{_STUDY}{_WHOSE} (?:is|are|was|were) (?:(?:done|performed|obtained|taken) )?(?:and |as )?(?:is )?"
-    rf"(?:shown|given|attached|provided|depicted)|by (?:the |an )?(?:\w+ )?arrows?)\b"
-    r"|如图|下图|附图|见图|(?<![\u4e00-\u9fff])图[中示]",  # not the "shows" of "心电图示", an ECG shows
-    re.IGNORECASE,
-)
-_MENTIONS_TABLE = re.compile(
-    r"\b(?:in|see) the (?:following |attached |given )?table\b|\b(?:following table|table (?:below|shown|given))\b"
-    r"|下表|如表|附表",
-    re.IGNORECASE,
-)
-
-
-def mentions_figure(text: str) -> bool:
-    """Return whether a text speaks of a picture."""
-    return bool(_MENTIONS_FIGURE.search(text))
-
-
-def mentions_lost_table(text: str) -> bool:
-    """Return whether a text speaks of a table, and no three numbers follow."""
-    table = _MENTIONS_TABLE.search(text)
-    return bool(table) and len(re.findall(r"\d+", text[table.end() :])) < 3
-
 
 _ABOVE = re.compile(
     r"(?:[a-h]\) ?)?(?:can be |may be )?(?:all|none|both|neither|any|either|some|two|more than one)(?: of)?(?: the)?"
@@ -71,7 +37,9 @@ _ABOVE = re.compile(
     r"|(?:(?:both|only|neither|either|options?|选项) ?)*[a-h](?:(?: ?[,、&+/和与及或]+ ?| ?\b(?:and|or|nor)\b ?)[a-h])+"
     r"(?: (?:only|both|are|is|correct|true|above))*(?:[均都皆]?不?[是对可]|[均都皆]?正确)?"
 )
-_OWN_LIST = re.compile(r"(?:^|[\s(,;:])[a-c1-3][).:、-]", re.IGNORECASE)  # the stem's own statements, which stay put
+_OWN_LIST = re.compile(
+    r"(?:^|[\s(,;:])[a-c1-3][).:、-]", re.IGNORECASE
+)  # the stem's own statements, which stay put
 
 
 def _speaks_of_options(option: str, stem: str) -> bool:
@@ -92,7 +60,9 @@ def _has_markup(text: str) -> bool:
     return bool(_TAG.search(text)) or any(e[1] == "#" or e[1:] in html.entities.html5 for e in found)
 
 
-_GBK = re.compile("[鈥锛銆鐨鏄]|锟斤拷")  # what the commonest UTF-8 bytes are in GBK; nobody writes these characters
+_GBK = re.compile(
+    "[鈥锛銆鐨鏄]|锟斤拷"
+)  # what the commonest UTF-8 bytes are in GBK; nobody writes these characters
 _FOREIGN = re.compile(r"[^\x00-\x7f]{2,}")
 
 
@@ -129,7 +99,11 @@ def _is_leaked(question: Question) -> bool:
     stem = f" {stem_key(question.question)} "
     inside = [letter for letter, text in question.options.items() if f" {stem_key(text)} " in stem]
     gold = words(question.options[question.answer])
-    return inside == [question.answer] and len(gold) >= 2 and len("".join(gold)) >= (8 if gold[0].isascii() else 4)
+    return (
+        inside == [question.answer]
+        and len(gold) >= 2
+        and len("".join(gold)) >= (8 if gold[0].isascii() else 4)
+    )
 
 
 def format_fault(question: Question) -> str | None:
@@ -143,7 +117,9 @@ def format_fault(question: Question) -> str | None:
         "gold_out_of_range": lambda: question.answer not in question.options,
         "mojibake": lambda: any(map(_is_mojibake, texts)),
         "markup": lambda: any(map(_has_markup, texts)),
-        "too_long": lambda: len(texts[0] + texts[1]) > LONGEST_TEXT or max(map(len, texts[2:])) > LONGEST_OPTION,
+        "too_long": lambda: (
+            len(texts[0] + texts[1]) > LONGEST_TEXT or max(map(len, texts[2:])) > LONGEST_OPTION
+        ),
         "truncated": lambda: any(map(_is_cut, (texts[0], *texts[2:]))),
         "duplicate_option": lambda: len(set(keys)) < len(keys),
         "all_or_none_of_the_above": lambda: any(_speaks_of_options(text, texts[0]) for text in texts[2:]),

@@ -1,23 +1,37 @@
-"""Looks for the questions that a run is measured on in the files that it learns from, and writes the gate's report.
+"""The decontamination gate: no training on files that no report has cleared of the questions that a run is measured on.
 
     python -m fleming.refine.gate --config configs/demo.yaml [key=value] [--benchmarks medqa,pubmedqa]
 
-Writes RUN_DIR/data/decontamination.json and exits with 1 where a record leaks a question, else with 0. Left out: what
-counts as a leak, and the gate (data/decontamination.py).
+The command writes the report, RUN_DIR/data/decontamination.json, which names the sha256 of every file that was looked
+at, and exits with 1 where a record leaks a question, else with 0. Training asks `gate`, which looks for a report on the
+very files of the run. Left out: what counts as a leak (decontamination.py).
 """
 
 import argparse
-from collections.abc import Mapping
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fleming.config import parse_command_line, run_script
+from fleming.files import read_json, sha256_file, write_atomic
 from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, load_benchmark, load_own, named_benchmarks
-from fleming.refine.decontamination import check_gate, write_report
+from fleming.public.readers import read_questions, read_trajectories
+from fleming.public.tables import read_rows
+from fleming.records import Question, Trajectory
+from fleming.refine.decontamination import RULES, Index
 from fleming.settings import Config
+from fleming.typed import from_json
 from model.errors import InputError
 
+COMMAND = "python -m fleming.refine.gate"
+MODES = ("require", "warn", "off")
 SHOWN = 10  # matches printed; the report has all
+
+
+# Which files
 
 
 def report_path(cfg: Config) -> Path:
@@ -27,9 +41,10 @@ def report_path(cfg: Config) -> Path:
 
 def learned_from(cfg: Config) -> dict[str, Path]:
     """Return the files that the run learns from: those that the config names, else those in its folder."""
-    named = {"questions": (cfg.data.questions, "rl.jsonl"), "trajectories": (cfg.data.trajectories, "cold_start.jsonl")}
-    files = {n: Path(given or Path(cfg.run_dir, "data", own)) for n, (given, own) in named.items()}
-    return {name: file for name, file in files.items() if named[name][0] or file.exists()}
+    named = {"questions": cfg.data.questions, "trajectories": cfg.data.trajectories}
+    own = {"questions": "rl.jsonl", "trajectories": "cold_start.jsonl"}
+    files = {name: Path(file or Path(cfg.run_dir, "data", own[name])) for name, file in named.items()}
+    return {name: file for name, file in files.items() if named[name] or file.exists()}
 
 
 def measured_on(cfg: Config, chosen: str = "") -> list[LoadedBenchmark]:
@@ -39,23 +54,113 @@ def measured_on(cfg: Config, chosen: str = "") -> list[LoadedBenchmark]:
     that is not there is said in a line. Raises InputError for a file that cannot be read.
     """
     ev = cfg.evaluate
-    if names := [name.strip() for name in chosen.split(",") if name.strip()]:
+    names = [name.strip() for name in chosen.split(",") if name.strip()]
+    if names:
         return named_benchmarks(names, ev)
+
     loaded = [load_benchmark(name, Path(file)) for name, file in ev.benchmarks.items()]
     if ev.questions:
         loaded.append(load_own(Path(ev.questions), "questions"))
-    for name in PAPER_NINE if ev.benchmark_folder else ():
-        if name not in ev.benchmarks:
-            try:
-                loaded.append(load_benchmark(name, Path(ev.benchmark_folder)))
-            except InputError as error:
-                print(f"{name} is not looked for: {error}")
+    in_folder = [name for name in PAPER_NINE if name not in ev.benchmarks] if ev.benchmark_folder else []
+    for name in in_folder:
+        try:
+            loaded.append(load_benchmark(name, Path(ev.benchmark_folder)))
+        except InputError as error:
+            print(f"{name} is not looked for: {error}")
     return loaded
 
 
 def files_of(benchmarks: list[LoadedBenchmark]) -> dict[str, Path]:
     """Return what the benchmarks were read from, by the names that an evaluation's hashes have."""
     return {f"{b.name}.{i}": path for b in benchmarks for i, path in enumerate(b.files)}
+
+
+# The report
+
+
+@dataclass(frozen=True)
+class BenchmarkFile:
+    """What a benchmark was read from."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file that a run learns from."""
+
+    file: str
+    sha256: str
+    records: int
+    leaks: int
+    """Of its records: how many leak a benchmark question."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was looked at, by which rules, and what was found."""
+
+    rules: dict[str, Any]
+    """decontamination.RULES at the time."""
+    data: dict[str, DataFile]
+    benchmark_files: dict[str, BenchmarkFile]
+    benchmarks: dict[str, dict[str, int]]
+    """Name -> {"questions", "leaks"}."""
+    matches: list[dict[str, Any]]
+    """{"file", "id"} of each record that leaks, and its decontamination.Match."""
+
+
+def read_records(path: Path) -> list[Question] | list[Trajectory]:
+    """Return the questions of a file of any known form, or the trajectories. Raises InputError as their readers do."""
+    _, first = next(read_rows(path), ("", {}))
+    return read_trajectories(path) if {"prompt", "response"} <= first.keys() else read_questions(path)
+
+
+def write_report(
+    path: Path,
+    data_files: Mapping[str, Path],
+    benchmark_files: Mapping[str, Path],
+    benchmarks: Mapping[str, Sequence[Question]],
+) -> dict[str, Any]:
+    """Check every record of the data files against the benchmarks' questions; write the report and return it.
+
+    benchmark_files: what `benchmarks` were read from, by names of their own. A file that changes meanwhile has another
+    sha256 than the report says. Raises InputError for a file that cannot be read.
+    """
+    hashes = {file: sha256_file(file) for file in (*data_files.values(), *benchmark_files.values())}
+    records = {name: read_records(file) for name, file in data_files.items()}
+    index = Index(benchmarks, (record for part in records.values() for record in part))
+
+    data, matches = {}, []
+    for name, part in records.items():
+        before = len(matches)
+        for record, match in zip(part, index.leaks(part), strict=True):
+            if match:
+                found = {"file": name, "id": record.id, **asdict(match)}
+                matches.append(found | {"score": round(match.score, 4)})
+        file = data_files[name]
+        data[name] = DataFile(str(file), hashes[file], len(part), len(matches) - before)
+
+    counts = Counter(match["benchmark"] for match in matches)
+    report = asdict(
+        Report(
+            rules=RULES,
+            data=data,
+            benchmark_files={
+                name: BenchmarkFile(str(file), hashes[file]) for name, file in benchmark_files.items()
+            },
+            benchmarks={
+                name: {"questions": len(part), "leaks": counts[name]} for name, part in benchmarks.items()
+            },
+            matches=matches,
+        )
+    )
+    write_atomic(path, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+    return report
+
+
+# The gate
 
 
 def gate(cfg: Config, files: Mapping[str, Path]) -> dict[str, Any]:
@@ -65,30 +170,94 @@ def gate(cfg: Config, files: Mapping[str, Path]) -> dict[str, Any]:
     return {"decontamination": check_gate(mode, report_path(cfg), files, benchmarks)}
 
 
+def check_gate(
+    mode: str, report_path: Path, data_files: Mapping[str, Path], benchmark_files: Mapping[str, Path]
+) -> dict[str, Any]:
+    """Return what the manifest says of decontamination: mode, report, its sha256, and why it clears nothing, or null.
+
+    require: raise InputError where the report is missing, was made by other rules or of other files than these (by
+    their sha256), where it found leaks in them, and where no benchmark is given. warn: print that in one line. off:
+    look at nothing.
+    """
+    if mode not in MODES:
+        raise InputError(f"decontamination is {mode!r}, expected one of {', '.join(MODES)}")
+    if mode == "off":
+        return {"mode": mode}
+    data = {name: sha256_file(file) for name, file in data_files.items()}
+    benchmarks = {name: sha256_file(file) for name, file in benchmark_files.items()}
+    fault = _fault(report_path, data, benchmarks)
+    if fault:
+        line = f"decontamination: {fault} run {COMMAND} with this config"
+        if mode == "require":
+            raise InputError(line)
+        print(line)
+    sha = sha256_file(report_path) if report_path.exists() else None
+    return {"mode": mode, "report": str(report_path), "sha256": sha, "fault": fault}
+
+
+def _fault(report_path: Path, data: Mapping[str, str], benchmarks: Mapping[str, str]) -> str | None:
+    """Return why the report does not clear files with these hashes, or None."""
+    if not benchmarks:
+        return "no benchmark is given: set evaluate.benchmarks or evaluate.benchmark_folder, then"
+    if not report_path.exists():
+        return f"{report_path} is missing:"
+    try:
+        report = from_json(Report, read_json(report_path), str(report_path))
+    except InputError:
+        return f"{report_path} is no report of decontamination:"
+    if report.rules != RULES:
+        return f"{report_path} was made by other rules:"
+
+    leaks = {file.sha256: file.leaks for file in report.data.values()}
+    for name, sha in data.items():
+        if sha not in leaks:
+            return f"{report_path} does not cover {name} as it is now:"
+        if leaks[sha]:
+            many = f"{leaks[sha]:,} records that leak a benchmark question"
+            return f"{name} has {many} ({report_path} lists them): take them out, then"
+
+    covered = {file.sha256 for file in report.benchmark_files.values()}
+    for name, sha in benchmarks.items():
+        if sha not in covered:
+            return f"{report_path} does not cover the benchmark {name} as it is now:"
+    return None
+
+
+# The command
+
+
 def main(argv: list[str]) -> int:
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--benchmarks", default="", metavar="NAMES", help="only these, by comma; paper: the nine")
+        parser.add_argument(
+            "--benchmarks", default="", metavar="NAMES", help="only these, by comma; paper: the nine"
+        )
 
     cfg, options = parse_command_line(Config, __doc__, argv, add_arguments)
     files, benchmarks = learned_from(cfg), measured_on(cfg, options.benchmarks)
     if not files:
         raise InputError(f"{cfg.run_dir}/data: nothing to check: set data.questions or data.trajectories")
     if not benchmarks:
-        raise InputError("no benchmark to look for: set evaluate.benchmarks.NAME=FILE or evaluate.benchmark_folder")
+        raise InputError(
+            "no benchmark to look for: set evaluate.benchmarks.NAME=FILE or evaluate.benchmark_folder"
+        )
+
     questions = {b.name: b.questions for b in benchmarks}
     report = write_report(report_path(cfg), files, files_of(benchmarks), questions)
+    matches = report["matches"]
     print(f"{'file':42}{'records':>10}{'leaks':>8}")
     for entry in report["data"].values():
         print(f"{entry['file'][-40:]:42}{entry['records']:10,}{entry['leaks']:8,}")
     print(f"\n{'benchmark':42}{'questions':>10}{'leaks':>8}")
     for name, entry in report["benchmarks"].items():
         print(f"{name:42}{entry['questions']:10,}{entry['leaks']:8,}")
-    for match in report["matches"][:SHOWN]:
-        print(f"{match['file']} {match['id']} is {match['benchmark_id']} by {match['rule']}, {match['score']:.2f}")
-    if (more := len(report["matches"]) - SHOWN) > 0:
-        print(f"and {more:,} more")
-    print(f"\n{report_path(cfg)}: {len(report['matches']):,} records leak a benchmark question")
-    return 1 if report["matches"] else 0
+    for match in matches[:SHOWN]:
+        print(
+            f"{match['file']} {match['id']} is {match['benchmark_id']} by {match['rule']}, {match['score']:.2f}"
+        )
+    if len(matches) > SHOWN:
+        print(f"and {len(matches) - SHOWN:,} more")
+    print(f"\n{report_path(cfg)}: {len(matches):,} records leak a benchmark question")
+    return 1 if matches else 0
 
 
 if __name__ == "__main__":

@@ -1,24 +1,20 @@
 r"""Lines and cells of a source's file, of any length and with any damage: what cannot be read is skipped, not fatal.
 
-- `\n` alone ends a line; a line over MAX_LINE characters is dropped piece by piece, so memory stays bounded
+- `\n` alone ends a line; a line over MAX_LINE characters is dropped
 - a quoted cell may run over MAX_LINES_A_CELL lines; where its quote is not closed by then, that line alone is lost
-- left out: what the cells mean (mapping.py, hpo.py); tables that must be whole (fleming/public/tables.py)
+- left out: the reading itself (delimited.py); what the cells mean (mapping.py, hpo.py); tables that must be whole
+  (public/tables.py)
 """
 
-import csv
-import io
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
-from fleming.files import open_bytes
-from fleming.public.tables import CSV_LIMIT, table_suffix, text_encoding
+from fleming.delimited import Line, cells_of, inner_suffix, lines_of, text_encoding
 from fleming.sources.facts import Skip
 from model.errors import InputError
 
-MAX_LINE = 1 << 20  # characters
 MAX_LINES_A_CELL = 100
 
 
@@ -27,48 +23,22 @@ def read_lines(path: str | Path, skip: Skip, encoding: str = "utf-8-sig") -> Ite
 
     Skipped: too_long; characters (NUL, or bytes that are not in the encoding).
     """
-    number = 0
-    try:
-        with open_bytes(path) as file, io.TextIOWrapper(file, encoding, errors="replace", newline="\n") as text:
-            while line := text.readline(MAX_LINE):
-                number += 1
-                if len(line) == MAX_LINE and line[-1] != "\n":
-                    while (rest := text.readline(MAX_LINE)) and rest[-1] != "\n":
-                        pass
-                    skip(f"{path}:{number}", "too_long", f"a line of over {MAX_LINE:,} characters")
-                elif "\0" in line or "\ufffd" in line:
-                    skip(f"{path}:{number}", "characters", f"NUL, or bytes that are not {encoding}")
-                else:
-                    yield number, line.rstrip("\r\n")
-    except (LookupError, UnicodeError) as error:
-        raise InputError(f"{path}: cannot read as {encoding!r}: {error}") from error
+    return ((number, line.rstrip("\r\n")) for number, line in _readable(path, skip, encoding))
 
 
 def read_cells(
     path: str | Path, skip: Skip, delimiter: str = "\t", quote: str = "", encoding: str = "utf-8-sig"
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield (number of the record's first line, its cells); blank lines are passed over. Skipped: quotes; as above."""
-    csv.field_size_limit(CSV_LIMIT)
-    lines, ahead = read_lines(path, skip, encoding), deque()
+    return cells_of(_readable(path, skip, encoding), path, skip, delimiter, quote, MAX_LINES_A_CELL)
 
-    def following(first: tuple[int, str]) -> Iterator[str]:
-        yield first[1] + "\n"
-        while len(taken) < MAX_LINES_A_CELL and (after := ahead.popleft() if ahead else next(lines, None)):
-            taken.append(after)
-            yield after[1] + "\n"
 
-    while item := ahead.popleft() if ahead else next(lines, None):
-        number, line = item
-        if not quote or quote not in line:
-            if line:
-                yield number, line.split(delimiter)
-            continue
-        taken: list[tuple[int, str]] = []
-        try:
-            yield number, next(csv.reader(following(item), delimiter=delimiter, quotechar=quote, strict=True))
-        except csv.Error as error:
-            skip(f"{path}:{number}", "quotes", str(error))
-            ahead.extendleft(reversed(taken))
+def _readable(path: str | Path, skip: Skip, encoding: str) -> Iterator[Line]:
+    for number, line in lines_of(path, encoding, skip):
+        if "\0" in line or "\ufffd" in line:
+            skip(f"{path}:{number}", "characters", f"NUL, or bytes that are not {encoding}")
+        else:
+            yield number, line
 
 
 class RecordError(ValueError):
@@ -97,8 +67,11 @@ class Table:
     def __init__(self, path: str, form: Form, skip: Skip):
         """Open the file and read the columns' names. InputError for what cannot be read."""
         self.path, self.skip = path, skip
-        delimiter = form.delimiter or ("," if table_suffix(Path(path)) == ".csv" else "\t")
-        quote = form.quote if form.quote is not None else "" if delimiter == "\t" else '"'
+        delimiter, quote = form.delimiter, form.quote
+        if not delimiter:
+            delimiter = "," if inner_suffix(Path(path)) == ".csv" else "\t"
+        if quote is None:
+            quote = "" if delimiter == "\t" else '"'
         named = bool(form.header or form.comment)  # what cannot be read may be a comment
 
         def skip_record(where: str, code: str, detail: str) -> None:
@@ -106,9 +79,14 @@ class Table:
                 raise InputError(f"{where}: the columns' names cannot be read: {detail}")
             skip(where, code, detail)
 
-        rows = read_cells(path, skip_record, delimiter, quote, form.encoding or text_encoding(Path(path)))
-        self.rows = ((n, c) for n, c in rows if not c[0].startswith(form.comment)) if form.comment else rows
-        self.names = list(form.header or ()) or [name.strip("\ufeff ") for name in next(self.rows, (0, []))[1]]
+        encoding = form.encoding or text_encoding(Path(path))
+        self.rows = read_cells(path, skip_record, delimiter, quote, encoding)
+        if form.comment:
+            self.rows = (row for row in self.rows if not row[1][0].startswith(form.comment))
+        self.names = list(form.header or ())
+        if not self.names:
+            _, first = next(self.rows, (0, []))
+            self.names = [name.strip("\ufeff ") for name in first]
         named = True
         self.used = 0
 

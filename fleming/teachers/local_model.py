@@ -44,7 +44,9 @@ class LocalModel:
         transformer, self.tokenizer = load_model(folder, dtype=dtype, device=device, chat_format=chat_format)
         context = transformer.cfg.max_position_embeddings
         if max_new_tokens >= context:
-            raise InputError(f"{folder}: answers of {max_new_tokens} tokens leave a context of {context} no prompt")
+            raise InputError(
+                f"{folder}: answers of {max_new_tokens} tokens leave a context of {context} no prompt"
+            )
         self.params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
         self.sampler = Sampler(transformer, self.tokenizer, max_num_seqs)
         self.too_long = 0

@@ -1,21 +1,25 @@
 """What a voter, a grader and a teacher have in common: a conversation goes in, n answers come out.
 
-Left out: who answers (cold_start/local_model.py, or anything else with such a method).
+Left out: who answers (local_model.py, or anything else with such a method).
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
 from fleming.files import AppendLog, read_jsonl
+from fleming.typed import from_json
 from model.errors import InputError
 
+CHUNK = 256  # conversations asked at once
 Messages = list[dict[str, str]]
+R = TypeVar("R")  # a record of answers: a frozen dataclass with a `key`
 
 
 class Completer(Protocol):
@@ -34,44 +38,71 @@ def complete_all(completer: Completer, conversations: Sequence[Messages], n: int
     Raises InputError where it gives anything but n texts to each.
     """
     if hasattr(completer, "complete_all"):
-        answers = completer.complete_all(conversations, n)
+        groups = completer.complete_all(conversations, n)
     else:
-        answers = [completer.complete(messages, n) for messages in conversations]
-    good = len(answers) == len(conversations) and all(len(given) == n for given in answers)
-    if not good or not all(isinstance(text, str) for given in answers for text in given):
-        raise InputError(f"{completer.name} did not give {n} texts to each of {len(conversations)} conversations")
-    return answers
+        groups = [completer.complete(messages, n) for messages in conversations]
+
+    complete = len(groups) == len(conversations) and all(len(answers) == n for answers in groups)
+    if not complete or not all(isinstance(text, str) for answers in groups for text in answers):
+        raise InputError(
+            f"{completer.name} did not give {n} texts to each of {len(conversations)} conversations"
+        )
+    return groups
 
 
-def ask_missing(
-    keys: Sequence[Hashable],
-    ask: Callable[[slice], Sequence[dict[str, Any]]],
-    log_path: Path,
-    key_of: Callable[[dict[str, Any], str], Hashable],
-    chunk: int,
-    doing: str,
-) -> list[dict[str, Any]]:
-    """Return the record of each key: those that the log has, the others as `ask` gives them, each logged as it comes.
+def writable(text: str) -> str:
+    """Return the text without half surrogate pairs, which a model may write and no file can hold."""
+    return text.encode("utf-8", "replace").decode()
 
-    A model's answers agree to rounding, not to the bit, with what is sampled beside them: so a chunk is always asked as
-    a whole, also where an interrupted run has logged a part of it. `key_of` reads a logged record, and refuses one of
-    another kind; `doing` stands before the progress bar.
-    """
-    known: dict[Hashable, dict[str, Any]] = {}
-    bar = tqdm(total=len(keys), desc=doing, unit="question", dynamic_ncols=True)
-    with contextlib.closing(AppendLog(log_path)) as log, bar:  # opened first: it drops a torn last line
-        for where, record in read_jsonl(log_path):
-            known.setdefault(key_of(record, where), record)
-        for start in range(0, len(keys), chunk):
-            part = slice(start, start + chunk)
-            if any(key not in known for key in keys[part]):
-                for key, record in zip(keys[part], ask(part), strict=True):
-                    if key not in known:
-                        known[key] = record
-                        log.append(record)
-            bar.update(len(keys[part]))
-        log.sync()
-    return [known[key] for key in keys]
+
+@dataclass(frozen=True)
+class AnswerLog:
+    """A file of answers, a record each, that is added to as they come."""
+
+    path: Path
+    kind: type[R]
+    """Of its records."""
+    doing: str
+    """Stands before the progress bar."""
+
+    def complete(self, keys: Sequence[Any], ask: Callable[[slice], Sequence[R]], chunk: int) -> list[R]:
+        """Return the record of each key: those that the file has, the others as `ask` gives them.
+
+        A model's answers agree to rounding, not to the bit, with what is sampled beside them: so a chunk is always
+        asked as a whole, also where an interrupted run has logged a part of it. InputError for a file of another kind.
+        """
+        bar = tqdm(total=len(keys), desc=self.doing, unit="question", dynamic_ncols=True)
+        with contextlib.closing(AppendLog(self.path)) as log, bar:  # opened first: it drops a torn last line
+            known = self._read()
+            for start in range(0, len(keys), chunk):
+                part = slice(start, start + chunk)
+                if any(key not in known for key in keys[part]):
+                    for record in ask(part):
+                        if record.key not in known:
+                            known[record.key] = record
+                            log.append(asdict(record))
+                bar.update(len(keys[part]))
+            log.sync()
+        return [known[key] for key in keys]
+
+    def _read(self) -> dict[Any, R]:
+        known = {}
+        for where, value in read_jsonl(self.path):
+            try:
+                record = from_json(self.kind, value, where)
+            except InputError as error:
+                raise InputError(f"{error}; delete the file to ask anew") from error
+            known.setdefault(record.key, record)
+        return known
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A line of `Remembered`'s file."""
+
+    key: str
+    """A hash of who was asked what, and how often."""
+    answers: list[str]
 
 
 class Remembered:
@@ -79,7 +110,8 @@ class Remembered:
 
     def __init__(self, completer: Completer, path: str | Path, doing: str) -> None:
         """`doing` stands before the progress bar."""
-        self.completer, self.name, self.path, self.doing = completer, completer.name, Path(path), doing
+        self.completer, self.name = completer, completer.name
+        self.log = AnswerLog(Path(path), Answers, doing)
 
     def complete(self, messages: Messages, n: int) -> list[str]:
         return self.complete_all([messages], n)[0]
@@ -88,25 +120,13 @@ class Remembered:
         """Return n answers to each; what the file lacks is asked for. Raises InputError for a file of another kind."""
         keys = [self._key(messages, n) for messages in conversations]
 
-        def ask(part: slice) -> list[dict[str, Any]]:
-            found = complete_all(self.completer, conversations[part], n)
-            # Half a surrogate pair, which a model may write, could not be read again.
-            readable = [[text.encode("utf-8", "replace").decode() for text in answers] for answers in found]
-            return [{"key": key, "answers": answers} for key, answers in zip(keys[part], readable, strict=True)]
+        def ask(part: slice) -> list[Answers]:
+            groups = complete_all(self.completer, conversations[part], n)
+            readable = [list(map(writable, answers)) for answers in groups]
+            return [Answers(key, answers) for key, answers in zip(keys[part], readable, strict=True)]
 
-        records = ask_missing(keys, ask, self.path, _answers_key, CHUNK, self.doing)
-        return [record["answers"] for record in records]
+        return [record.answers for record in self.log.complete(keys, ask, CHUNK)]
 
     def _key(self, messages: Messages, n: int) -> str:
         asked = json.dumps([self.name, messages, n], ensure_ascii=True)
         return hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()
-
-
-def _answers_key(record: dict[str, Any], where: str) -> str:
-    key, answers = record.get("key"), record.get("answers")
-    if not isinstance(key, str) or not isinstance(answers, list) or set(map(type, answers)) - {str}:
-        raise InputError(f"{where}: not a record of answers; delete the file to ask anew")
-    return key
-
-
-CHUNK = 256  # conversations

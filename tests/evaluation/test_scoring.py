@@ -15,7 +15,7 @@ from fleming.evaluation.scoring import accuracy, summarise, summarise_all
 from fleming.evaluation.statistics import wilson_interval
 from fleming.public.benchmarks import BENCHMARKS, LoadedBenchmark
 from fleming.records import Question
-from fleming.reorder import can_reorder
+from fleming.text import can_reorder
 from model.errors import InputError
 
 
@@ -98,7 +98,7 @@ def test_a_reshuffle_moves_options_with_their_texts_and_never_gives_the_publishe
 )
 def test_options_that_speak_of_others_stay_where_they_are(text, moves):
     q = Question(id="x", question="?", options={"A": "one", "B": "two", "C": text}, answer="A")
-    assert can_reorder(q) is moves
+    assert can_reorder(q.options) is moves
 
 
 def test_every_sample_of_every_order_is_asked_once():

@@ -1,4 +1,4 @@
-"""fleming/public/forms.py: every published form gives the same questions, and what is broken is refused by name."""
+"""fleming/public/sets.py: every published form gives the same questions, and what is broken is refused by name."""
 
 import contextlib
 import copy

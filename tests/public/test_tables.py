@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from fleming.public.tables import CSV_LIMIT, read_rows, table_suffix
+from fleming.delimited import MAX_LINE
+from fleming.public.tables import read_rows, table_suffix
 from model.errors import InputError
 
 ROWS = [
@@ -238,7 +239,7 @@ def test_a_csv_record_without_end_is_refused_before_it_fills_the_memory(tmp_path
             file.write(repeated * ((1 << 20) // len(repeated)))
     tracemalloc.start()
     began = time.perf_counter()
-    with pytest.raises(InputError, match=f"over {CSV_LIMIT:,} characters"):
+    with pytest.raises(InputError, match=f"over {MAX_LINE:,} characters"):
         rows_of(path)
     assert time.perf_counter() - began < 5
     assert tracemalloc.get_traced_memory()[1] < 40 << 20

@@ -11,8 +11,8 @@ import pytest
 from fleming.files import write_jsonl
 from fleming.records import LETTERS, Question, Trajectory, to_json
 from fleming.refine import decontamination
-from fleming.refine.decontamination import RUN, Index, check_gate, decontaminate, find_leak, write_report
-from fleming.refine.gate import files_of, learned_from, main, measured_on, report_path
+from fleming.refine.decontamination import RUN, Index, decontaminate, find_leak
+from fleming.refine.gate import check_gate, files_of, learned_from, main, measured_on, report_path, write_report
 from fleming.settings import Config, DataConfig, EvaluateConfig
 from fleming.text import words
 from model.errors import InputError

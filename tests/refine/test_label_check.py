@@ -7,7 +7,8 @@ import pytest
 
 from fleming.files import read_jsonl
 from fleming.records import Question, question_from_json
-from fleming.refine.label_check import check_labels, pass_rates, read_decisions, text_hash, trial_orders
+from fleming.refine.decisions import read_decisions, text_hash
+from fleming.refine.label_check import Poll, check_labels, pass_rates, trial_orders
 from fleming.teachers.local_model import LocalModel
 from model.errors import InputError
 
@@ -16,7 +17,9 @@ TEXTS = ["iron", "zinc", "copper", "lead"]
 
 def ask(number: int, answer: str = "A", options: int = 4, **fields) -> Question:
     texts = [f"{text} {number}" for text in [*TEXTS, "tin", "gold"]][:options]
-    return Question(f"q/{number}", f"Which metal {number}?", dict(zip("ABCDEF", texts, strict=False)), answer, **fields)
+    return Question(
+        f"q/{number}", f"Which metal {number}?", dict(zip("ABCDEF", texts, strict=False)), answer, **fields
+    )
 
 
 def option_lines(messages) -> dict[str, str]:
@@ -53,7 +56,7 @@ def decide(path, *records):
 
 def test_a_voter_that_knows_the_answer_passes_it_in_every_order(tmp_path):
     voter = Voter("copper")
-    kept, review, dropped, report = check_labels([ask(1, "C"), ask(2, "A")], voter, tmp_path, seed=0)
+    kept, review, dropped, report = check_labels([ask(1, "C"), ask(2, "A")], Poll(voter, tmp_path, 0))
     assert [q.id for q in kept] == ["q/1"]
     assert not dropped
     assert kept == [ask(1, "C")]
@@ -73,9 +76,13 @@ def test_one_who_likes_a_letter_does_not_get_five_of_five(tmp_path):
         def complete(self, messages, n):
             return ["<answer>A</answer>"] * n
 
-    *_, report = check_labels([ask(i, "A") for i in range(200)], LikesA(""), tmp_path, 0, rule="any_wrong")
+    *_, report = check_labels(
+        [ask(i, "A") for i in range(200)], Poll(LikesA(""), tmp_path, 0), rule="any_wrong"
+    )
     assert report["by_right"]["5"] <= 2
-    assert sum(int(n) * count for n, count in report["by_right"].items()) / 1000 == pytest.approx(0.25, abs=0.06)
+    assert sum(int(n) * count for n, count in report["by_right"].items()) / 1000 == pytest.approx(
+        0.25, abs=0.06
+    )
 
 
 @pytest.mark.parametrize(("options", "distinct"), [(2, 2), (3, 5), (4, 5), (6, 5)])
@@ -95,14 +102,14 @@ def test_all_orders_differ_while_there_are_orders(options, distinct):
 def test_options_that_speak_of_others_are_not_moved(tmp_path):
     question = Question("q", "Which?", {"A": "iron", "B": "zinc", "C": "Both A and B"}, "C")
     voter = Voter("Both")
-    kept, *_ = check_labels([question], voter, tmp_path, 0)
+    kept, *_ = check_labels([question], Poll(voter, tmp_path, 0))
     assert kept == [question]
     assert voter.asked == [question.options]  # one conversation, five answers
     assert next(iter(read_jsonl(tmp_path / "label_votes.jsonl")))[1]["orders"] == ["ABC"] * 5
 
 
 def test_two_options_have_as_many_votes_as_any(tmp_path):
-    *_, report = check_labels([ask(1, "B", options=2)], Voter("zinc"), tmp_path, 0)
+    *_, report = check_labels([ask(1, "B", options=2)], Poll(Voter("zinc"), tmp_path, 0))
     assert report["by_right"]["5"] == 1
 
 
@@ -111,7 +118,7 @@ def test_what_cannot_be_read_is_a_wrong_vote(tmp_path):
         def complete(self, messages, n):
             return ["It is \ud800 surely A. " + "x" * 9000] * n
 
-    _, (waiting,), _, report = check_labels([ask(1)], Rambles(""), tmp_path, 0)
+    _, (waiting,), _, report = check_labels([ask(1)], Poll(Rambles(""), tmp_path, 0))
     assert waiting["votes"] == [None] * 5
     assert report["abstentions"] == 5
     assert {len(text) for text in waiting["responses"]} == {2000}
@@ -124,30 +131,30 @@ def test_any_wrong_sends_more_to_review(tmp_path):
             return super().complete(messages, n)
 
     questions = [ask(1, "A"), ask(2, "A")]
-    assert len(check_labels(questions, Wavers(""), tmp_path / "a", 0).kept) == 2
-    _, review, _, _ = check_labels(questions, Wavers(""), tmp_path / "b", 0, rule="any_wrong")
+    assert len(check_labels(questions, Poll(Wavers(""), tmp_path / "a", 0)).kept) == 2
+    _, review, _, _ = check_labels(questions, Poll(Wavers(""), tmp_path / "b", 0), rule="any_wrong")
     assert [record["right"] for record in review] == [4, 4]
     with pytest.raises(InputError, match="none_right, any_wrong"):
-        check_labels(questions, Wavers(""), tmp_path, 0, rule="all")
+        check_labels(questions, Poll(Wavers(""), tmp_path, 0), rule="all")
 
 
 @pytest.mark.parametrize("kind", [Voter, Together])
 def test_a_killed_run_goes_on_and_writes_the_same_bytes(tmp_path, kind):
     questions = [ask(i, "ABCD"[i % 4]) for i in range(70)]
     whole = kind("zinc")
-    check_labels(questions, whole, tmp_path / "whole", 0)
+    check_labels(questions, Poll(whole, tmp_path / "whole", 0))
     with pytest.raises(KeyboardInterrupt):
-        check_labels(questions, kind("zinc", dies_after=331), tmp_path / "cut", 0)
+        check_labels(questions, Poll(kind("zinc", dies_after=331), tmp_path / "cut", 0))
     with open(tmp_path / "cut/label_votes.jsonl", "ab") as file:
         file.write(b'{"id": "half a li')  # killed while it wrote
     second = kind("zinc")
-    check_labels(questions, second, tmp_path / "cut", 0)
+    check_labels(questions, Poll(second, tmp_path / "cut", 0))
     assert len(whole.asked) == 350
     assert len(second.asked) == (20 if kind is Voter else 30)
     for name in ("label_votes.jsonl", "review.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
     again = kind("zinc")
-    check_labels(questions, again, tmp_path / "cut", 0)
+    check_labels(questions, Poll(again, tmp_path / "cut", 0))
     assert not again.asked
 
 
@@ -155,7 +162,7 @@ def test_votes_on_a_changed_question_by_another_voter_or_seed_are_not_used_again
     def asks(question, seed=0, name="scripted"):
         voter = Voter("zinc")
         voter.name = name
-        check_labels([question], voter, tmp_path, seed)
+        check_labels([question], Poll(voter, tmp_path, seed))
         return len(voter.asked)
 
     assert asks(ask(1)) == 5
@@ -176,12 +183,12 @@ def test_a_pass_rate_is_the_share_of_right_votes_and_no_vote_is_cast_twice(tmp_p
             return given if len(self.asked) % 2 else ["copper, I think"] * n
 
     questions, voter = [ask(1, "C"), ask(2, "A")], Half("copper")
-    check_labels(questions, voter, tmp_path, 0, trials=4)
-    assert pass_rates(questions, voter, tmp_path, 0, 4) == {"q/1": 0.5, "q/2": 0.0}
+    check_labels(questions, Poll(voter, tmp_path, 0, trials=4))
+    assert pass_rates(questions, Poll(voter, tmp_path, 0, 4)) == {"q/1": 0.5, "q/2": 0.0}
     assert len(voter.asked) == 8
     relabelled = replace(questions[1], answer="C")  # another right answer: voted on anew, then not again
     for _ in range(2):
-        assert pass_rates([questions[0], relabelled], voter, tmp_path, 0, 4) == {"q/1": 0.5, "q/2": 0.5}
+        assert pass_rates([questions[0], relabelled], Poll(voter, tmp_path, 0, 4)) == {"q/1": 0.5, "q/2": 0.5}
         assert len(voter.asked) == 12
 
 
@@ -198,7 +205,7 @@ def test_decisions_are_applied_by_every_later_run(tmp_path):
     )
     results = []
     for _ in range(2):
-        checked = check_labels(questions, Voter("zinc"), tmp_path / "run", 0, decisions=decisions)
+        checked = check_labels(questions, Poll(Voter("zinc"), tmp_path / "run", 0), decisions=decisions)
         results.append(checked)
     assert results[0] == results[1]
     assert [(q.id, q.answer) for q in checked.kept] == [("q/0", "A"), ("q/1", "B"), ("q/4", "A")]
@@ -217,11 +224,11 @@ def test_a_decision_holds_for_what_passed_too_and_lapses_with_its_text(tmp_path)
     question = ask(1, "B", provenance={"hops": 1})
     path = tmp_path / "d.jsonl"
     decide(path, {"id": "q/1", "decision": "relabel D", "text": text_hash(question)})
-    (kept,) = check_labels([question], Voter("zinc"), tmp_path, 0, decisions=path).kept
+    (kept,) = check_labels([question], Poll(Voter("zinc"), tmp_path, 0), decisions=path).kept
     assert kept.answer == "D"
     assert kept.provenance["hops"] == 1
     changed = replace(question, question="Which one?")
-    assert check_labels([changed], Voter("zinc"), tmp_path, 0, decisions=path).kept == [changed]
+    assert check_labels([changed], Poll(Voter("zinc"), tmp_path, 0), decisions=path).kept == [changed]
 
 
 @pytest.mark.parametrize(
@@ -237,21 +244,28 @@ def test_a_decision_holds_for_what_passed_too_and_lapses_with_its_text(tmp_path)
         ([{"id": "q/1", "decision": "relabel B C"}], r"d\.jsonl:1: expected an id and accept"),
         ([{"id": "q/1"}], r"d\.jsonl:1: expected an id and accept"),
         ([{"decision": "drop"}], r"d\.jsonl:1: expected an id and accept"),
-        ([{"id": "q/1", "decision": "drop", "why": "x"}], r"d\.jsonl:1: 'why' is not a text, or no field"),
-        ([{"id": 1, "decision": "drop"}], r"d\.jsonl:1: 'id' is not a text"),
-        ([{"id": "q/1", "decision": ["drop"]}], r"d\.jsonl:1: 'decision' is not a text"),
+        ([{"id": "q/1", "decision": "drop", "why": "x"}], r"d\.jsonl:1: unknown field 'why'"),
+        ([{"id": 1, "decision": "drop"}], r"d\.jsonl:1: id: expected str"),
+        ([{"id": "q/1", "decision": ["drop"]}], r"d\.jsonl:1: decision: expected str"),
         (
-            [{"id": "q/1", "decision": "drop"}, {"id": "x", "decision": "drop"}, {"id": "q/1", "decision": "accept"}],
+            [
+                {"id": "q/1", "decision": "drop"},
+                {"id": "x", "decision": "drop"},
+                {"id": "q/1", "decision": "accept"},
+            ],
             r"d\.jsonl:3: accept for 'q/1', but .*d\.jsonl:1 says drop",
         ),
-        ([{"id": "q", "decision": "drop"}, {"id": "q", "decision": "accept", "text": "t"}], r"d\.jsonl:2: accept"),
+        (
+            [{"id": "q", "decision": "drop"}, {"id": "q", "decision": "accept", "text": "t"}],
+            r"d\.jsonl:2: accept",
+        ),
     ],
 )
 def test_a_decisions_file_that_cannot_be_meant_is_refused(tmp_path, records, complaint):
     path = decide(tmp_path / "d.jsonl", *records)
     voter = Voter("zinc")
     with pytest.raises(InputError, match=complaint) as refused:
-        check_labels([ask(1, "A")], voter, tmp_path, 0, decisions=path)
+        check_labels([ask(1, "A")], Poll(voter, tmp_path, 0), decisions=path)
     assert not voter.asked  # before any vote is paid for
     assert "\n" not in str(refused.value)
 
@@ -264,11 +278,13 @@ def test_the_same_decision_twice_and_decisions_on_two_texts_are_fine(tmp_path):
     assert [d.verdict for d in read_decisions(path)["q"]] == ["drop", "relabel B"]
 
 
-@pytest.mark.parametrize("line", ['{"id": "q"}', "[]", '{"id": 1, "text": "", "voter": "", "style": ""}', "{"])
+@pytest.mark.parametrize(
+    "line", ['{"id": "q"}', "[]", '{"id": 1, "text": "", "voter": "", "style": ""}', "{"]
+)
 def test_a_broken_log_of_votes_is_named(tmp_path, line):
     (tmp_path / "label_votes.jsonl").write_text(line + "\n")
     with pytest.raises(InputError, match=r"label_votes\.jsonl:1: "):
-        check_labels([ask(1)], Voter("zinc"), tmp_path, 0)
+        check_labels([ask(1)], Poll(Voter("zinc"), tmp_path, 0))
 
 
 def test_a_voter_that_gives_too_few_answers_is_named(tmp_path):
@@ -277,7 +293,7 @@ def test_a_voter_that_gives_too_few_answers_is_named(tmp_path):
             return []
 
     with pytest.raises(InputError, match="scripted did not give 1 texts"):
-        check_labels([ask(1)], Short(""), tmp_path, 0)
+        check_labels([ask(1)], Poll(Short(""), tmp_path, 0))
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +336,7 @@ def test_a_local_model_votes_and_a_resumed_run_gives_the_same_bytes(folder, tmp_
     questions = [ask(i) for i in range(3)]
     for run in ("a", "b"):
         model = LocalModel(folder, max_new_tokens=6, temperature=1.0)
-        _, review, _, report = check_labels(questions, model, tmp_path / run, 0)
+        _, review, _, report = check_labels(questions, Poll(model, tmp_path / run, 0))
         assert len(review) == 3
         assert report["abstentions"] == 15
         if run == "a":

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from support.source_files import HETIONET_NODES, HP, OBO, Skips, hpoa, read, triples, write
 
-from fleming.sources.cells import MAX_LINE, read_cells
+from fleming.delimited import MAX_LINE
+from fleming.sources.cells import read_cells
 from fleming.sources.facts import Fact, Node
 from fleming.sources.mapping import read_table
 from fleming.sources.registry import MAPPINGS, SOURCES

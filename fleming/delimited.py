@@ -1,0 +1,134 @@
+r"""Delimited text (CSV, TSV, other people's variants): lines, cells and encodings, by one loop and with one bound.
+
+- what cannot be read goes to a callback `fault(where, code, detail)`: a strict caller raises there, a tolerant one
+  notes it, and the reader goes on with the next line
+- a quoted cell may run over lines; where its quote is never closed, its first line alone is lost
+- neither a line nor a record is longer than MAX_LINE characters: memory stays bounded, whatever the damage
+
+Left out: what the columns are called and mean (public/tables.py, sources/cells.py).
+"""
+
+import contextlib
+import csv
+import io
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from fleming.files import open_bytes
+from model.errors import InputError
+
+MAX_LINE = 1 << 20  # characters in a line, and in a record of several
+Fault = Callable[[str, str, str], None]
+Line = tuple[int, str]
+"""Number, from 1, and text with its end."""
+
+
+def inner_suffix(path: Path) -> str:
+    """Return the suffix below a .gz or .xz, in lower case: ".csv" of "a.CSV.gz"."""
+    compressed = path.suffix.lower() in (".gz", ".xz")
+    return (path.with_suffix("") if compressed else path).suffix.lower()
+
+
+def text_encoding(path: Path) -> str:
+    """Return utf-8-sig, or gb18030 where the file reads as Chinese by it. InputError for anything else."""
+    with contextlib.suppress(UnicodeDecodeError):
+        for _ in _blocks(path, "utf-8-sig"):
+            pass
+        return "utf-8-sig"
+
+    # Windows-1252 and torn UTF-8 may be read as GB 18030 too, but then as rare characters.
+    common = rare = 0
+    with contextlib.suppress(UnicodeDecodeError):
+        for text in _blocks(path, "gb18030"):
+            ascii_count = len(text.encode("ascii", "ignore"))
+            common_here = (len(text.encode("gb2312", "ignore")) - ascii_count) // 2
+            common += common_here
+            rare += len(text) - ascii_count - common_here
+        if 2 * rare <= common:
+            return "gb18030"
+    raise InputError(f"{path}: neither UTF-8 nor Chinese text in GB 18030: save it as UTF-8")
+
+
+def _blocks(path: Path, encoding: str) -> Iterator[str]:
+    with open_bytes(path) as file, io.TextIOWrapper(file, encoding=encoding) as text:
+        yield from iter(partial(text.read, MAX_LINE), "")
+
+
+def lines_of(path: str | Path, encoding: str, fault: Fault, newline: str = "\n") -> Iterator[Line]:
+    """Yield the file's lines; bytes that are not in the encoding become U+FFFD.
+
+    newline: "" lets a carriage return alone end a line too. Fault: too_long. InputError: the file cannot be read, or
+    there is no such encoding.
+    """
+    number = 0
+    try:
+        with (
+            open_bytes(path) as file,
+            io.TextIOWrapper(file, encoding, errors="replace", newline=newline) as text,
+        ):
+            while line := text.readline(MAX_LINE):
+                number += 1
+                if not _is_torn(line):
+                    yield number, line
+                    continue
+                fault(f"{path}:{number}", "too_long", f"a line of over {MAX_LINE:,} characters")
+                while _is_torn(text.readline(MAX_LINE)):
+                    pass
+    except (LookupError, UnicodeError) as error:
+        raise InputError(f"{path}: cannot read as {encoding!r}: {error}") from error
+
+
+def _is_torn(line: str) -> bool:
+    return len(line) == MAX_LINE and line[-1] not in "\r\n"
+
+
+def cells_of(
+    lines: Iterable[Line],
+    path: str | Path,
+    fault: Fault,
+    delimiter: str,
+    quote: str,
+    max_lines: int | None = None,
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield (number of the record's first line, its cells); blank lines are passed over.
+
+    quote: around a cell that holds the delimiter, "": none. max_lines: that a record may go on for, and that are read
+    again where it cannot be read; None where `fault` raises, so that nothing is read again. Fault: quotes.
+    """
+    csv.field_size_limit(MAX_LINE)
+    unread = deque()
+    lines = iter(lines)
+
+    def next_line() -> Line | None:
+        return unread.popleft() if unread else next(lines, None)
+
+    def record_from(first: Line, taken: deque[Line]) -> Iterator[str]:
+        """Yield the lines of a record as the csv module asks for them, the ones after the first also to `taken`."""
+        size = len(first[1])
+        yield first[1]
+        for _ in range(max_lines or MAX_LINE):
+            line = next_line()
+            if line is None:
+                return
+            taken.append(line)
+            size += len(line[1])
+            if size >= MAX_LINE:
+                raise csv.Error(f"a record of over {MAX_LINE:,} characters; is a quote missing?")
+            yield line[1]
+
+    while line := next_line():
+        number, text = line
+        if not quote or quote not in text:
+            plain = text.rstrip("\r\n")
+            if plain:
+                yield number, plain.split(delimiter)
+            continue
+        taken = deque(maxlen=max_lines or 0)
+        try:
+            record = record_from(line, taken)
+            yield number, next(csv.reader(record, delimiter=delimiter, quotechar=quote, strict=True))
+        except csv.Error as error:
+            fault(f"{path}:{number}", "quotes", str(error))
+            unread.extendleft(reversed(taken))

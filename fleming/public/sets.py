@@ -1,0 +1,275 @@
+r"""Public question sets in the forms in which their authors and the hubs publish them, as our Questions.
+
+| set | forms |
+|---|---|
+| careqa | `op1 .. op4`, `cop` from 1 |
+| medmcqa | `opa .. opd`, `cop`: from 1 in the authors' files, from 0 on the hub; see readers.py |
+| medbullets | `opa .. opd` or `ope` (or `choicesA ..`), `answer_idx` |
+| medqa | `options`, `answer_idx`; `sent1`, `ending0 ..`, `label`; `data: {Question, Options, Correct Option}` |
+| mmlu_pro | `options` a list, `answer`, `answer_index` |
+| medxpertqa | `options` by letter or a list, `label`; choices that the question repeats are taken off it |
+| pubmedqa | `QUESTION`, `CONTEXTS` or `question`, `context: {contexts}`; `final_decision`; never the long answer |
+| cmexam | `Question`, `Options` ("A text", a line each), `Answer` |
+| jmed | `question`, `options` by letter, some missing, `answer`; an older form writes both as Python literals |
+
+Left out: how a form is read (forms.py), files (readers.py), and which file is which benchmark (benchmarks.py).
+"""
+
+import ast
+import json
+import re
+from typing import Any
+
+from fleming.public.forms import Form, PublicSet, SetAsideError, options_of, text_of, whole_number
+from fleming.public.tables import Row
+from fleming.records import LETTERS
+from model.errors import InputError
+
+DECISIONS = {"yes": "A", "no": "B", "maybe": "C"}
+
+
+def cop_letter(row: Row, base: int, where: str) -> str:
+    """Return the letter of the right option by its number, counted from `base`."""
+    number = -1 if row["cop"] is None else whole_number(row["cop"], "cop", where)
+    if number == -1:  # also the hub's hidden labels
+        raise SetAsideError("no_label")
+    if not 0 <= number - base < 4:
+        raise InputError(f"{where}: cop is {number}, counted from {base}: no option has this number")
+    return LETTERS[number - base]
+
+
+def _only(answer: Any) -> Any:
+    """Return the answer, also where it is a list of one."""
+    if not isinstance(answer, list):
+        return answer
+    if len(answer) != 1:
+        raise SetAsideError("several_answers" if answer else "no_label")
+    return answer[0]
+
+
+def _literal(value: Any, where: str) -> Any:
+    """A value, read once more where it is a text that holds a Python list or dict."""
+    if not (isinstance(value, str) and value[:1] in ("{", "[") and len(value) < 100_000):
+        return value
+    try:
+        tree = ast.parse(value, mode="eval").body
+        found = ast.literal_eval(tree)
+        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise InputError(f"{where}: not a Python literal: {value[:80]!r}") from error
+    if isinstance(tree, ast.Dict) and len(found) < len(tree.keys):
+        raise InputError(f"{where}: a key twice in {value[:80]!r}")
+    return found
+
+
+def _medqa_step(row: Row, where: str) -> Row:
+    step = row.get("meta_info")
+    is_step = isinstance(step, str) and step.startswith("step")
+    return {**row, "meta_info": step if is_step else None}
+
+
+ENDINGS = tuple(f"ending{i}" for i in range(5))
+
+
+def _medqa_endings(row: Row, where: str) -> Row:
+    number = whole_number(row["label"], "label", where)
+    count = sum(column in row for column in ENDINGS)
+    return {**row, "label": LETTERS[number] if 0 <= number < count else f"number {number}"}
+
+
+def _medqa_data(row: Row, where: str) -> Row:
+    data = row["data"]
+    if not isinstance(data, dict) or {"Question", "Options", "Correct Option"} - data.keys():
+        raise InputError(f"{where}: data must hold Question, Options and Correct Option")
+    return data
+
+
+def _mmlu_pro(row: Row, where: str) -> Row:
+    options = {letter: None if text == "N/A" else text for letter, text in options_of(row["options"], where)}
+    number = whole_number(row["answer_index"], "answer_index", where)
+    answer = row.get("answer")
+    if not 0 <= number < len(LETTERS) or answer not in (None, LETTERS[number]):
+        raise InputError(f"{where}: answer {str(answer)[:80]!r} is not option number {number}")
+    return {**row, "options": options, "answer": LETTERS[number]}
+
+
+def _medxpertqa(row: Row, where: str) -> Row:
+    if row.get("images"):
+        raise InputError(f"{where}: it has images: this is not MedXpertQA's text part")
+    options = options_of(row["options"], where)
+    question = text_of(row, "question", where)
+    stem, found, choices = question.rpartition("Answer Choices:")
+    if found and choices.split() != " ".join(f"({letter}) {text}" for letter, text in options).split():
+        raise InputError(f"{where}: the choices at the end of the question are not its options")
+    return {**row, "question": stem.rstrip() if found else question, "label": _only(row["label"])}
+
+
+def _pubmedqa(row: Row, where: str) -> Row:
+    contexts = row.get("CONTEXTS")
+    if "CONTEXTS" not in row and isinstance(row["context"], dict):
+        contexts = row["context"].get("contexts")
+    if not isinstance(contexts, list) or not contexts or not all(isinstance(text, str) for text in contexts):
+        raise InputError(f"{where}: the contexts must be a list of texts, found {str(contexts)[:80]!r}")
+    decision = row["final_decision"]
+    if decision is None:
+        raise SetAsideError("no_label")
+    if not isinstance(decision, str) or decision not in DECISIONS:
+        raise InputError(f"{where}: final_decision must be yes, no or maybe, found {str(decision)[:80]!r}")
+    options = {letter: text for text, letter in DECISIONS.items()}
+    return {**row, "options": options, "answer": DECISIONS[decision], "context": "\n".join(contexts)}
+
+
+_BREAK = r"(?:\r?\n|\\n)"  # some copies write a line break as the two characters \n
+_HEAD = rf"[A-Z](?:[.．、:：][ \u3000]*|[ \u3000]+|(?={_BREAK}|$))"  # what follows is the option's text, ".5 mg" too
+
+
+def _cmexam(row: Row, where: str) -> Row:
+    if row["Answer"] is None:
+        raise SetAsideError("no_label")
+    answer = re.sub(r"[\s,，、;；]", "", text_of(row, "Answer", where)).upper()
+    if len(answer) > 1 and set(answer) <= set(LETTERS):
+        raise SetAsideError("several_answers")
+    options = row["Options"]
+    if isinstance(options, str):
+        lines = re.split(rf"{_BREAK}[ \u3000]*(?={_HEAD})", text_of(row, "Options", where).strip())
+        heads = [re.match(_HEAD, line) for line in lines]
+        letters = [head[0][0] for head in heads if head]
+        if len(letters) < len(lines) or letters != sorted(set(letters)):
+            raise InputError(
+                f"{where}: Options must be lines that begin with rising letters, found {letters}"
+            )
+        options = {head[0][0]: line[head.end() :] for head, line in zip(heads, lines, strict=True)}
+    return {**row, "Options": options, "Answer": answer}
+
+
+def _jmed(row: Row, where: str) -> Row:
+    options = _literal(row["options"], where)
+    return {**row, "options": options, "answer": _only(_literal(row["answer"], where))}
+
+
+# `cop` is the number of the right option in the file, its letter when it is read here: see `cop_letter`.
+SETS = {
+    "careqa": PublicSet(
+        (
+            Form(
+                needs=("op1", "op2", "cop", "question"),
+                options=("op1", "op2", "op3", "op4"),
+                answer="cop",
+                key="unique_id",
+                groups={"category": "category", "year": "year"},
+            ),
+        )
+    ),
+    "medmcqa": PublicSet(
+        (
+            Form(
+                needs=("opa", "opb", "cop", "question"),
+                options=("opa", "opb", "opc", "opd"),
+                answer="cop",
+                key="id",
+                groups={"subject": "subject_name", "choice_type": "choice_type"},
+            ),
+        )
+    ),
+    "medbullets": PublicSet(
+        (
+            Form(
+                needs=("opa", "answer_idx", "question"),
+                options=("opa", "opb", "opc", "opd", "ope"),
+                answer="answer_idx",
+                answer_text="answer",
+            ),
+            Form(
+                needs=("choicesA", "choicesB", "answer_idx", "question"),
+                options=("choicesA", "choicesB", "choicesC", "choicesD", "choicesE"),
+                answer="answer_idx",
+                answer_text="answer",
+            ),
+        )
+    ),
+    "medqa": PublicSet(
+        (
+            Form(
+                needs=("answer_idx", "options", "question"),
+                answer="answer_idx",
+                answer_text="answer",
+                groups={"step": "meta_info"},
+                tidy=_medqa_step,
+            ),
+            Form(
+                needs=("sent1", "ending0", "ending1", "label"),
+                question="sent1",
+                options=ENDINGS,
+                answer="label",
+                tidy=_medqa_endings,
+            ),
+            Form(
+                needs=("data",),
+                question="Question",
+                options="Options",
+                answer="Correct Option",
+                answer_text="Correct Answer",
+                tidy=_medqa_data,
+            ),
+        )
+    ),
+    "mmlu_pro": PublicSet(
+        (
+            Form(
+                needs=("answer_index", "question_id", "options", "question"),
+                key="question_id",
+                groups={"category": "category", "src": "src"},
+                tidy=_mmlu_pro,
+            ),
+        )
+    ),
+    "medxpertqa": PublicSet(
+        (
+            Form(
+                needs=("label", "options", "question"),
+                answer="label",
+                key="id",
+                groups={
+                    "medical_task": "medical_task",
+                    "body_system": "body_system",
+                    "question_type": "question_type",
+                },
+                tidy=_medxpertqa,
+            ),
+        )
+    ),
+    "pubmedqa": PublicSet(
+        (
+            Form(
+                needs=("CONTEXTS", "QUESTION", "final_decision"),
+                question="QUESTION",
+                context="context",
+                key="pubid",
+                tidy=_pubmedqa,
+            ),
+            Form(
+                needs=("context", "question", "final_decision"),
+                context="context",
+                key="pubid",
+                tidy=_pubmedqa,
+            ),
+        )
+    ),
+    "cmexam": PublicSet(
+        (
+            Form(
+                needs=("Question", "Options", "Answer"),
+                question="Question",
+                options="Options",
+                answer="Answer",
+                tidy=_cmexam,
+            ),
+        ),
+        language="zh",
+    ),
+    "jmed": PublicSet(
+        (Form(needs=("question", "options", "answer"), key="id", tidy=_jmed),),
+        language="zh",
+        by_name_only=True,
+    ),
+}

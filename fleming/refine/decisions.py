@@ -1,0 +1,90 @@
+"""A person's word on questions that the label check sent to review: `accept`, `relabel B` or `drop`.
+
+A decision is one JSON object a line: {"id", "decision"}, and if wanted "by", "reason", and "text", the hash from
+review.jsonl, which makes it lapse where the question changes. Decisions hold for any question, in review or not, and
+undecided questions are kept out of training. Left out: who is asked before (label_check.py).
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleming.files import read_jsonl
+from fleming.records import LETTERS, Question
+from fleming.typed import from_json
+from model.errors import InputError
+
+
+def text_hash(question: Question) -> str:
+    """Return a hash of all that a vote and a decision are about: context, stem, options, the answer given as right."""
+    parts = [question.context, question.question, list(question.options.items()), question.answer]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A line of the file of decisions."""
+
+    id: str = ""
+    """The question's."""
+    decision: str = ""
+    """accept, drop, or relabel and a letter, in any case."""
+    text: str | None = None
+    """The hash of the question that it is about; null: whatever the question's text."""
+    by: str | None = None
+    reason: str | None = None
+    where: str = ""
+    """File and line: told by the reader."""
+
+    @property
+    def verdict(self) -> str:
+        """accept, drop, or relabel and a letter."""
+        word, _, letter = " ".join(self.decision.split()).partition(" ")
+        return f"{word.lower()} {letter.upper()}".strip()
+
+    def check(self, where: str) -> None:
+        """Raise InputError for another verdict, and where the question is not named."""
+        verdict = self.verdict
+        relabels = verdict[:-1] == "relabel " and verdict[-1] in LETTERS
+        if not self.id or not (relabels or verdict in ("accept", "drop")):
+            found = str({"id": self.id, "decision": self.decision})[:80]
+            raise InputError(f"{where}: expected an id and accept, drop or relabel LETTER, found {found}")
+
+    def contradicts(self, other: "Decision") -> bool:
+        """Whether both are about the same text of a question and differ."""
+        same_text = self.text == other.text or None in (self.text, other.text)
+        return same_text and self.verdict != other.verdict
+
+
+def read_decisions(path: str | Path) -> dict[str, list[Decision]]:
+    """Return id -> decisions, one for each text of the question that was decided on.
+
+    Raises InputError naming file and line for a record of another form, and for two on one text that differ.
+    """
+    found: dict[str, list[Decision]] = defaultdict(list)
+    for where, record in read_jsonl(path):
+        decision = dataclasses.replace(from_json(Decision, record, where), where=where)
+        for other in found[decision.id]:
+            if decision.contradicts(other):
+                says = f"{decision.verdict} for {decision.id!r}, but {other.where} says {other.verdict}"
+                raise InputError(f"{where}: {says}")
+        found[decision.id].append(decision)
+    return dict(found)
+
+
+def relabel(question: Question, decision: Decision | None) -> Question:
+    """Return the question with the answer that the decision gives it; InputError where it has no such option."""
+    word, _, letter = decision.verdict.partition(" ") if decision else ("", "", "")
+    if word != "relabel" or letter == question.answer:
+        return question
+    if letter not in question.options:
+        letters = ", ".join(question.options)
+        raise InputError(
+            f"{decision.where}: cannot relabel {question.id!r} to {letter}: its options are {letters}"
+        )
+    note = {"relabelled_from": question.answer, "by": decision.by, "reason": decision.reason}
+    provenance = {**(question.provenance or {}), "label_check": note}
+    return dataclasses.replace(question, answer=letter, provenance=provenance)
