@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from fleming.refine.names import EPONYMS, FIRST_NAMES, MONTHS, STATES, STATE_CODES, SURNAMES
+from fleming.refine.names import EPONYMS, FIRST_NAMES, MONTHS, STATE_CODES, STATES, SURNAMES
 
 _MONTH = rf"(?i:{'|'.join(MONTHS.split())}|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?)"
 _FULL_MONTH = rf"(?:{'|'.join(MONTHS.split())})"
