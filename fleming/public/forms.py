@@ -6,7 +6,6 @@ is refused with its place. Left out: which set has which forms (sets.py), and fi
 """
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +28,7 @@ class Form:
     needs: tuple[str, ...]
     """The columns that it is known by, those first that only it has."""
     question: str = "question"
-    options: str | tuple[str, ...] = "options"
+    options: tuple[str, ...] = ("options",)
     """One column that has all, or a column for each."""
     answer: str = "answer"
     """The letter of the right option."""
@@ -38,10 +37,10 @@ class Form:
     context: str | None = None
     key: str | None = None
     """The record's id."""
-    groups: Mapping[str, str] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
     """Name of a group -> column."""
-    tidy: Callable[[Row, str], Row] = lambda row, where: row
-    """Makes these columns of a record (and where it stands) that has them in another way."""
+    tidy: str | None = None
+    """The function of sets.py that makes these columns of a record that has them in another way."""
 
     def missing(self, row: Row) -> list[str]:
         """Return the needed columns that the row lacks."""
@@ -49,12 +48,11 @@ class Form:
 
     def fields(self, row: Row, where: str) -> dict[str, Any]:
         """Return the fields of the record's Question, and its `key`. Raises SetAsideError or InputError."""
-        row = self.tidy(row, where)
-        if isinstance(self.options, str):
-            options = options_of(row[self.options], where)
+        if len(self.options) == 1:
+            options = options_of(row[self.options[0]], where)
         else:
-            columns = {LETTERS[i]: column for i, column in enumerate(self.options) if column in row}
-            options = options_of({letter: row[column] for letter, column in columns.items()}, where)
+            lettered = zip(LETTERS, self.options, strict=False)
+            options = options_of({letter: row[column] for letter, column in lettered if column in row}, where)
         answer = row[self.answer]
         if self.answer_text:
             _check_text(answer, row.get(self.answer_text), dict(options), where)
@@ -98,10 +96,6 @@ class PublicSet:
     def missing(self, row: Row) -> str | None:
         """Return the first column that the row lacks of its nearest form, None where it has all of one."""
         return next(iter(self.nearest(row).missing(row)), None)
-
-    def fields(self, row: Row, where: str) -> dict[str, Any]:
-        """Return the fields of the record's Question, and its `key`. Raises SetAsideError or InputError."""
-        return {**self.nearest(row).fields(row, where), "language": self.language}
 
 
 # Values

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fleming.files import read_jsonl
 from fleming.public.forms import SetAsideError, plain_text, whole_number
-from fleming.public.sets import SETS, cop_letter
+from fleming.public.sets import SETS, cop_letter, fields_of
 from fleming.public.tables import ID, Row, read_rows
 from fleming.records import LETTERS, SPLITS, Question, Trajectory, question_from_json, trajectory_from_json
 from model.errors import InputError
@@ -91,7 +91,7 @@ def _reader(name: str, path: Path) -> Callable[[Row, str], Question]:
             raise InputError(f"{where}: not a record of {name}: it lacks {missing!r}")
         if name in ("careqa", "medmcqa"):
             row = {**row, "cop": cop_letter(row, base, where)}
-        fields = public.fields(row, where)
+        fields = fields_of(public, row, where)
         key = fields.pop("key", None)
         if key in (None, "") and (key := row.get(ID)) is None:
             key = re.split(r"[: ]", where)[-1]  # the record's number

@@ -1,30 +1,25 @@
-r"""Public question sets in the forms in which their authors and the hubs publish them, as our Questions.
+"""The public sets that we know: assets/public_sets.yaml, and the functions that tidy what has no column of its own.
 
-| set | forms |
-|---|---|
-| careqa | `op1 .. op4`, `cop` from 1 |
-| medmcqa | `opa .. opd`, `cop`: from 1 in the authors' files, from 0 on the hub; see readers.py |
-| medbullets | `opa .. opd` or `ope` (or `choicesA ..`), `answer_idx` |
-| medqa | `options`, `answer_idx`; `sent1`, `ending0 ..`, `label`; `data: {Question, Options, Correct Option}` |
-| mmlu_pro | `options` a list, `answer`, `answer_index` |
-| medxpertqa | `options` by letter or a list, `label`; choices that the question repeats are taken off it |
-| pubmedqa | `QUESTION`, `CONTEXTS` or `question`, `context: {contexts}`; `final_decision`; never the long answer |
-| cmexam | `Question`, `Options` ("A text", a line each), `Answer` |
-| jmed | `question`, `options` by letter, some missing, `answer`; an older form writes both as Python literals |
-
-Left out: how a form is read (forms.py), files (readers.py), and which file is which benchmark (benchmarks.py).
+A function takes a record and where it stands and returns it with the columns that the form names: what the hub's CSV
+writes as one text, choices that MedXpertQA's questions repeat, JMED's Python literals. Left out: how a form is read
+(forms.py), files (readers.py), and which file is which benchmark (benchmarks.py).
 """
 
 import ast
 import json
 import re
+from pathlib import Path
 from typing import Any
 
-from fleming.public.forms import Form, PublicSet, SetAsideError, options_of, text_of, whole_number
+import yaml
+
+from fleming.public.forms import PublicSet, SetAsideError, options_of, text_of, whole_number
 from fleming.public.tables import Row
 from fleming.records import LETTERS
+from fleming.typed import from_json
 from model.errors import InputError
 
+TABLE = Path(__file__).parents[2] / "assets/public_sets.yaml"
 DECISIONS = {"yes": "A", "no": "B", "maybe": "C"}
 
 
@@ -62,29 +57,26 @@ def _literal(value: Any, where: str) -> Any:
     return found
 
 
-def _medqa_step(row: Row, where: str) -> Row:
+def medqa_step(row: Row, where: str) -> Row:
     step = row.get("meta_info")
     is_step = isinstance(step, str) and step.startswith("step")
     return {**row, "meta_info": step if is_step else None}
 
 
-ENDINGS = tuple(f"ending{i}" for i in range(5))
-
-
-def _medqa_endings(row: Row, where: str) -> Row:
+def medqa_endings(row: Row, where: str) -> Row:
     number = whole_number(row["label"], "label", where)
-    count = sum(column in row for column in ENDINGS)
+    count = sum(f"ending{i}" in row for i in range(5))
     return {**row, "label": LETTERS[number] if 0 <= number < count else f"number {number}"}
 
 
-def _medqa_data(row: Row, where: str) -> Row:
+def medqa_data(row: Row, where: str) -> Row:
     data = row["data"]
     if not isinstance(data, dict) or {"Question", "Options", "Correct Option"} - data.keys():
         raise InputError(f"{where}: data must hold Question, Options and Correct Option")
     return data
 
 
-def _mmlu_pro(row: Row, where: str) -> Row:
+def mmlu_pro(row: Row, where: str) -> Row:
     options = {letter: None if text == "N/A" else text for letter, text in options_of(row["options"], where)}
     number = whole_number(row["answer_index"], "answer_index", where)
     answer = row.get("answer")
@@ -93,7 +85,7 @@ def _mmlu_pro(row: Row, where: str) -> Row:
     return {**row, "options": options, "answer": LETTERS[number]}
 
 
-def _medxpertqa(row: Row, where: str) -> Row:
+def medxpertqa(row: Row, where: str) -> Row:
     if row.get("images"):
         raise InputError(f"{where}: it has images: this is not MedXpertQA's text part")
     options = options_of(row["options"], where)
@@ -104,7 +96,7 @@ def _medxpertqa(row: Row, where: str) -> Row:
     return {**row, "question": stem.rstrip() if found else question, "label": _only(row["label"])}
 
 
-def _pubmedqa(row: Row, where: str) -> Row:
+def pubmedqa(row: Row, where: str) -> Row:
     contexts = row.get("CONTEXTS")
     if "CONTEXTS" not in row and isinstance(row["context"], dict):
         contexts = row["context"].get("contexts")
@@ -123,7 +115,7 @@ _BREAK = r"(?:\r?\n|\\n)"  # some copies write a line break as the two character
 _HEAD = rf"[A-Z](?:[.．、:：][ \u3000]*|[ \u3000]+|(?={_BREAK}|$))"  # what follows is the option's text, ".5 mg" too
 
 
-def _cmexam(row: Row, where: str) -> Row:
+def cmexam(row: Row, where: str) -> Row:
     if row["Answer"] is None:
         raise SetAsideError("no_label")
     answer = re.sub(r"[\s,，、;；]", "", text_of(row, "Answer", where)).upper()
@@ -142,134 +134,24 @@ def _cmexam(row: Row, where: str) -> Row:
     return {**row, "Options": options, "Answer": answer}
 
 
-def _jmed(row: Row, where: str) -> Row:
+def jmed(row: Row, where: str) -> Row:
     options = _literal(row["options"], where)
     return {**row, "options": options, "answer": _only(_literal(row["answer"], where))}
 
 
-# `cop` is the number of the right option in the file, its letter when it is read here: see `cop_letter`.
+def fields_of(public: PublicSet, row: Row, where: str) -> dict[str, Any]:
+    """Return the fields of a record's Question, and its `key`. Raises SetAsideError or InputError."""
+    form = public.nearest(row)
+    if form.tidy:
+        row = TIDY[form.tidy](row, where)
+    return {**form.fields(row, where), "language": public.language}
+
+
+TIDY = {
+    f.__name__: f
+    for f in (medqa_step, medqa_endings, medqa_data, mmlu_pro, medxpertqa, pubmedqa, cmexam, jmed)
+}
 SETS = {
-    "careqa": PublicSet(
-        (
-            Form(
-                needs=("op1", "op2", "cop", "question"),
-                options=("op1", "op2", "op3", "op4"),
-                answer="cop",
-                key="unique_id",
-                groups={"category": "category", "year": "year"},
-            ),
-        )
-    ),
-    "medmcqa": PublicSet(
-        (
-            Form(
-                needs=("opa", "opb", "cop", "question"),
-                options=("opa", "opb", "opc", "opd"),
-                answer="cop",
-                key="id",
-                groups={"subject": "subject_name", "choice_type": "choice_type"},
-            ),
-        )
-    ),
-    "medbullets": PublicSet(
-        (
-            Form(
-                needs=("opa", "answer_idx", "question"),
-                options=("opa", "opb", "opc", "opd", "ope"),
-                answer="answer_idx",
-                answer_text="answer",
-            ),
-            Form(
-                needs=("choicesA", "choicesB", "answer_idx", "question"),
-                options=("choicesA", "choicesB", "choicesC", "choicesD", "choicesE"),
-                answer="answer_idx",
-                answer_text="answer",
-            ),
-        )
-    ),
-    "medqa": PublicSet(
-        (
-            Form(
-                needs=("answer_idx", "options", "question"),
-                answer="answer_idx",
-                answer_text="answer",
-                groups={"step": "meta_info"},
-                tidy=_medqa_step,
-            ),
-            Form(
-                needs=("sent1", "ending0", "ending1", "label"),
-                question="sent1",
-                options=ENDINGS,
-                answer="label",
-                tidy=_medqa_endings,
-            ),
-            Form(
-                needs=("data",),
-                question="Question",
-                options="Options",
-                answer="Correct Option",
-                answer_text="Correct Answer",
-                tidy=_medqa_data,
-            ),
-        )
-    ),
-    "mmlu_pro": PublicSet(
-        (
-            Form(
-                needs=("answer_index", "question_id", "options", "question"),
-                key="question_id",
-                groups={"category": "category", "src": "src"},
-                tidy=_mmlu_pro,
-            ),
-        )
-    ),
-    "medxpertqa": PublicSet(
-        (
-            Form(
-                needs=("label", "options", "question"),
-                answer="label",
-                key="id",
-                groups={
-                    "medical_task": "medical_task",
-                    "body_system": "body_system",
-                    "question_type": "question_type",
-                },
-                tidy=_medxpertqa,
-            ),
-        )
-    ),
-    "pubmedqa": PublicSet(
-        (
-            Form(
-                needs=("CONTEXTS", "QUESTION", "final_decision"),
-                question="QUESTION",
-                context="context",
-                key="pubid",
-                tidy=_pubmedqa,
-            ),
-            Form(
-                needs=("context", "question", "final_decision"),
-                context="context",
-                key="pubid",
-                tidy=_pubmedqa,
-            ),
-        )
-    ),
-    "cmexam": PublicSet(
-        (
-            Form(
-                needs=("Question", "Options", "Answer"),
-                question="Question",
-                options="Options",
-                answer="Answer",
-                tidy=_cmexam,
-            ),
-        ),
-        language="zh",
-    ),
-    "jmed": PublicSet(
-        (Form(needs=("question", "options", "answer"), key="id", tidy=_jmed),),
-        language="zh",
-        by_name_only=True,
-    ),
+    name: from_json(PublicSet, value, f"{TABLE}: {name}")
+    for name, value in yaml.safe_load(TABLE.read_text(encoding="utf-8")).items()
 }
