@@ -26,6 +26,7 @@ import numpy as np
 
 from fleming.noise import generator
 from fleming.records import Question, Trajectory
+from fleming.refine.duplicates import GOLDEN
 from fleming.text import option_key, words
 
 RUN = 8  # words; runs of 13 (GPT-3's) find a third as many of HuatuoGPT-o1's rewritten questions
@@ -49,7 +50,6 @@ RULES = {
     "common_option": COMMON_OPTION,
 }
 BATCH_WORDS = 1 << 17  # looked up at once: bounds the memory
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: an odd factor that mixes a hash's bits
 FIRST_BITS = np.uint64(40)  # shifted out, they leave the first 24
 Record = Question | Trajectory | str
 

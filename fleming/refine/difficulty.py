@@ -28,12 +28,11 @@ def graph_score(question: Question) -> float | None:
     """
     provenance = question.provenance or {}
     hops, rare, certificate = (provenance.get(key) for key in ("hops", "rare", "certificate"))
-    distractors = certificate.get("distractors") if isinstance(certificate, dict) else None
-    if type(hops) is not int or not isinstance(rare, bool) or not isinstance(distractors, list) or not distractors:
-        return None
     try:
-        counts = [(len(d["shares"]), len(d["violates"])) for d in distractors]
-    except (TypeError, KeyError):
+        counts = [(len(wrong["shares"]), len(wrong["violates"])) for wrong in certificate["distractors"]]
+    except (TypeError, KeyError):  # no certificate, or another one
+        return None
+    if not counts or type(hops) is not int or not isinstance(rare, bool):
         return None
     overlap = sum(shared / max(1, shared + violated) for shared, violated in counts) / len(counts)
     return hops * (1.5 if rare else 1.0) * (1.0 + overlap)
@@ -50,7 +49,9 @@ def grade_by_pass_rate(rates: Mapping[str, float], moderate: float = 0.75, diffi
 
 
 def _grade(score: float | None, moderate: float, difficult: float) -> str | None:
-    return None if score is None else DIFFICULTIES[(score >= moderate) + (score >= difficult)]
+    if score is None:
+        return None
+    return DIFFICULTIES[(score >= moderate) + (score >= difficult)]
 
 
 RUBRIC = (
@@ -68,7 +69,7 @@ def grade_by_rubric(questions: Sequence[Question], teacher: Completer, k: int = 
     groups = complete_all(teacher, [question_messages(q, "letter", RUBRIC) for q in questions], k)
     grades: Graded = {}
     for question, group in zip(questions, groups, strict=True):
-        (grade, votes), *_ = Counter(map(parse_grade, group)).most_common(1)
+        grade, votes = Counter(map(parse_grade, group)).most_common(1)[0]
         grades[question.id] = grade if 2 * votes > k else None
     return grades
 
@@ -85,10 +86,11 @@ def agreement(one: Graded, other: Graded) -> dict[str, Any]:
     exact: the share of equal grades. kappa: Cohen's with linear weights, 1 - observed / expected disagreement, where
     easy and difficult are twice as far apart as neighbours; None where both always give one and the same grade.
     """
-    pairs = [(one[key], other[key]) for key in one if one[key] is not None and other.get(key) is not None]
-    places = [(DIFFICULTIES.index(a), DIFFICULTIES.index(b)) for a, b in pairs]
+    both = [key for key in one if one[key] is not None and other.get(key) is not None]
+    places = [(DIFFICULTIES.index(one[key]), DIFFICULTIES.index(other[key])) for key in both]
     n = len(places)
-    firsts, seconds = (Counter(place[side] for place in places) for side in (0, 1))
+    firsts = Counter(a for a, _ in places)
+    seconds = Counter(b for _, b in places)
     observed = n * sum(abs(a - b) for a, b in places)
     expected = sum(firsts[a] * seconds[b] * abs(a - b) for a in firsts for b in seconds)
     return {

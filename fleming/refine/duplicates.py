@@ -11,7 +11,8 @@ no shingles; one question in two languages.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -25,8 +26,11 @@ from fleming.text import marks, option_key, stem_key, words
 SHINGLE = 3  # words; Chinese characters
 SIMILAR = 0.7
 BANDS, ROWS = 16, 4
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: an odd factor that mixes a hash's bits
 CHUNK = 256  # questions whose shingles are hashed at once
-MOST_COMPARED = 50  # questions of a bucket that one is compared with: bounds the time on a template's thousands
+MOST_COMPARED = (
+    50  # questions of a bucket that one is compared with: bounds the time on a template's thousands
+)
 
 
 def _text(question: Question) -> str:
@@ -54,37 +58,52 @@ def signatures(texts: Sequence[str]) -> np.ndarray:
 
     Multiply-shift hashing (Dietzfelbinger et al. 1997) of the shingles' 64-bit hashes.
     """
-    factors = generator("minhash").integers(1 << 64, size=(2, BANDS * ROWS, 1), dtype=np.uint64)
-    factor, offset = factors[0] | np.uint64(1), factors[1]
-    minima = np.empty((len(texts), BANDS * ROWS), np.uint32)
+    columns = BANDS * ROWS
+    factors, offsets = generator("minhash").integers(1 << 64, size=(2, columns, 1), dtype=np.uint64)
+    factors |= np.uint64(1)
+    minima = np.empty((len(texts), columns), np.uint32)
     for begin in range(0, len(texts), CHUNK):
-        found = [words(text) for text in texts[begin : begin + CHUNK]]
-        found = [each + [""] * (SHINGLE - len(each)) for each in found]
-        numbers = np.array([_number(word) for each in found for word in each], np.uint64)
-        sizes = np.array([len(each) - SHINGLE + 1 for each in found])
-        starts = np.cumsum(sizes) - sizes
-        first = np.arange(sizes.sum()) + np.repeat(np.arange(len(found)) * (SHINGLE - 1), sizes)
-        hashed = numbers[first]
-        for i in range(1, SHINGLE):
-            hashed = hashed * np.uint64(0x9E3779B97F4A7C15) + numbers[first + i]
-        for i in range(BANDS * ROWS):
-            mixed = (hashed * factor[i] + offset[i]) >> np.uint64(32)
-            minima[begin : begin + CHUNK, i] = np.minimum.reduceat(mixed, starts)
+        chunk = slice(begin, begin + CHUNK)
+        hashes, starts = _shingle_hashes(texts[chunk])
+        for column in range(columns):
+            mixed = (hashes * factors[column] + offsets[column]) >> np.uint64(32)
+            minima[chunk, column] = np.minimum.reduceat(mixed, starts)
     return minima
 
 
-def _buckets(questions: Sequence[Question], same: Sequence[tuple]) -> Iterator[tuple[int, list[int]]]:
-    """Yield (question, the buckets that it shares with another), in order; a bucket has one band and one `same`."""
-    salt = np.array([_number(repr(key)) for key in same], np.uint64)
+def _shingle_hashes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hash of each shingle of all texts, end to end, and where each text's begin."""
+    numbers, sizes = [], []
+    for text in texts:
+        found = words(text)
+        found += [""] * (SHINGLE - len(found))
+        numbers += map(_number, found)
+        sizes.append(len(found) - SHINGLE + 1)
+    numbers, sizes = np.array(numbers, np.uint64), np.array(sizes)
+
+    starts = np.cumsum(sizes) - sizes
+    words_before = np.repeat(
+        np.arange(len(texts)) * (SHINGLE - 1), sizes
+    )  # no shingle begins with a text's last words
+    first = np.arange(sizes.sum()) + words_before
+    hashes = numbers[first]
+    for i in range(1, SHINGLE):
+        hashes = hashes * GOLDEN + numbers[first + i]
+    return hashes, starts
+
+
+def _buckets(questions: Sequence[Question], same: Sequence[tuple]) -> list[list[int]]:
+    """Return the buckets that each question shares with another; a bucket has one band and one `same`."""
     bands = signatures([_text(q) for q in questions]).reshape(len(questions), BANDS, ROWS)
-    keys = np.repeat(salt[:, None], BANDS, axis=1) + np.arange(BANDS, dtype=np.uint64)
+    salt = np.array([_number(repr(key)) for key in same], np.uint64)
+    keys = salt[:, None] + np.arange(BANDS, dtype=np.uint64)
     for row in range(ROWS):
-        keys = (keys ^ bands[:, :, row]) * np.uint64(0x9E3779B97F4A7C15)
+        keys = (keys ^ bands[:, :, row]) * GOLDEN
         keys ^= keys >> np.uint64(29)
     _, which, count = np.unique(keys, return_inverse=True, return_counts=True)
     which = which.reshape(keys.shape)
-    for i, shared in enumerate(count[which] > 1):
-        yield i, which[i][shared].tolist()
+    is_shared = count[which] > 1
+    return [buckets[shared].tolist() for buckets, shared in zip(which, is_shared, strict=True)]
 
 
 def drop_duplicates(questions: Sequence[Question]) -> tuple[list[Question], list[dict[str, Any]]]:
@@ -94,34 +113,48 @@ def drop_duplicates(questions: Sequence[Question]) -> tuple[list[Question], list
     """
     options = [frozenset(map(option_key, q.options.values())) for q in questions]
     same = [(option_key(q.options[q.answer]), *marks(_text(q))) for q in questions]
-    exact: dict[tuple, int] = {}
-    in_bucket: dict[int, list[int]] = {}
-    kept, rejected = [], []
-    for i, buckets in _buckets(questions, same):
-        q = questions[i]
 
-        def reject(code: str, first: int, similarity: float, q: Question = q) -> None:
-            of = {"code": code, "duplicate_of": questions[first].id, "similarity": round(similarity, 4)}
-            rejected.append({**of, "question": asdict(q)})
-
-        key = (stem_key(_text(q)), same[i], options[i])
-        if (first := exact.setdefault(key, i)) != i:
-            reject("exact_duplicate", first, 1.0)
-            continue
-        ours, near = None, None
-        for j in sorted({j for bucket in buckets for j in in_bucket.get(bucket, ())}):
-            if same[i] != same[j] or len(options[i] & options[j]) < max(len(options[i]), len(options[j])) - 1:
+    def near(i: int, candidates: Iterable[int]) -> tuple[int, float] | None:
+        """Return the first candidate that question i is a near duplicate of, and their similarity."""
+        ours = None
+        for j in candidates:
+            all_but_one = max(len(options[i]), len(options[j])) - 1
+            if same[i] != same[j] or len(options[i] & options[j]) < all_but_one:
                 continue
-            ours = ours or shingles(_text(q))
-            if (similarity := jaccard(ours, shingles(_text(questions[j])))) >= SIMILAR:
-                near = (j, similarity)
-                break
-        if near:
-            exact[key] = near[0]  # what equals this one is told the one that stays
-            reject("near_duplicate", *near)
+            ours = ours or shingles(_text(questions[i]))
+            similarity = jaccard(ours, shingles(_text(questions[j])))
+            if similarity >= SIMILAR:
+                return j, similarity
+        return None
+
+    first_of: dict[tuple, int] = {}  # what makes an exact duplicate -> the question that stays
+    in_bucket: dict[int, list[int]] = defaultdict(list)
+    kept, rejected = [], []
+    for i, buckets in enumerate(_buckets(questions, same)):
+        question = questions[i]
+        key = (stem_key(_text(question)), same[i], options[i])
+        code, found = "exact_duplicate", (first_of[key], 1.0) if key in first_of else None
+        if found is None:
+            code, found = (
+                "near_duplicate",
+                near(i, sorted({j for bucket in buckets for j in in_bucket[bucket]})),
+            )
+        if found is None:
+            first_of[key] = i
+            kept.append(question)
+            for bucket in buckets:
+                if len(in_bucket[bucket]) < MOST_COMPARED:
+                    in_bucket[bucket].append(i)
             continue
-        kept.append(q)
-        for bucket in buckets:
-            if len(members := in_bucket.setdefault(bucket, [])) < MOST_COMPARED:
-                members.append(i)
+
+        first, similarity = found
+        first_of[key] = first  # what equals this one is told the one that stays
+        rejected.append(
+            {
+                "code": code,
+                "duplicate_of": questions[first].id,
+                "similarity": round(similarity, 4),
+                "question": asdict(question),
+            }
+        )
     return kept, rejected

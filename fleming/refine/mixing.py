@@ -26,38 +26,46 @@ def mix(
     in two parts.
     """
     names = sorted(proportions)
-    if odd := sorted(proportions.keys() ^ parts.keys()):
-        known = "no part has this name" if odd[0] in proportions else "this part has no proportion (0 leaves it out)"
-        raise InputError(f"mixing {odd[0]!r}: {known}; the parts are {', '.join(sorted(parts))}")
-    for name in names:
-        if not (math.isfinite(proportions[name]) and proportions[name] >= 0):
-            raise InputError(f"mixing {name!r}: the proportion must be 0 or more, found {proportions[name]}")
-    _refuse_common_ids(parts)
+    _check(parts, proportions)
     weights = _whole_weights([proportions[name] for name in names])
     sizes = [len(parts[name]) for name in names]
     counts = _largest(weights, sizes, names) if total is None else _apportion(weights, total)
     for name, count, size in zip(names, counts, sizes, strict=True):
         if count > size:
-            raise InputError(f"mixing {name!r}: it has {size} questions, {count} of {total} are wanted from it")
-    taken = [
-        parts[name][i]
-        for name, count in zip(names, counts, strict=True)
-        for i in generator(seed, "mix", name).permutation(len(parts[name]))[:count].tolist()
-    ]
-    mixed = [taken[i] for i in generator(seed, "mix order").permutation(len(taken)).tolist()]
-    table = {
-        name: {"available": size, "share": weight / sum(weights), "taken": count}
-        for name, size, weight, count in zip(names, sizes, weights, counts, strict=True)
-    }
+            raise InputError(
+                f"mixing {name!r}: it has {size} questions, {count} of {total} are wanted from it"
+            )
+
+    taken, table = [], {}
+    for name, size, weight, count in zip(names, sizes, weights, counts, strict=True):
+        chosen = generator(seed, "mix", name).permutation(size)[:count]
+        taken += [parts[name][i] for i in chosen.tolist()]
+        table[name] = {"available": size, "share": weight / sum(weights), "taken": count}
+    order = generator(seed, "mix order").permutation(len(taken))
+    mixed = [taken[i] for i in order.tolist()]
     return mixed, {"total": len(mixed), "parts": table}
 
 
-def _refuse_common_ids(parts: Mapping[str, Sequence[Question]]) -> None:
+def _check(parts: Mapping[str, Sequence[Question]], proportions: Mapping[str, float]) -> None:
+    odd = sorted(proportions.keys() ^ parts.keys())
+    if odd:
+        known = (
+            "no part has this name"
+            if odd[0] in proportions
+            else "this part has no proportion (0 leaves it out)"
+        )
+        raise InputError(f"mixing {odd[0]!r}: {known}; the parts are {', '.join(sorted(parts))}")
+    for name, proportion in sorted(proportions.items()):
+        if not (math.isfinite(proportion) and proportion >= 0):
+            raise InputError(f"mixing {name!r}: the proportion must be 0 or more, found {proportion}")
+
     owner: dict[str, str] = {}
     for name, questions in sorted(parts.items()):
         for question in questions:
             if question.id in owner:
-                raise InputError(f"mixing {name!r}: id {question.id[:200]!r} is also in {owner[question.id]!r}")
+                raise InputError(
+                    f"mixing {name!r}: id {question.id[:200]!r} is also in {owner[question.id]!r}"
+                )
             owner[question.id] = name
 
 
@@ -84,10 +92,16 @@ def _apportion(weights: Sequence[int], total: int) -> list[int]:
 
 def _largest(weights: Sequence[int], sizes: Sequence[int], names: Sequence[str]) -> list[int]:
     """Return the counts of the largest total for which every part is large enough."""
-    drawn_from = [(name, weight, size) for name, weight, size in zip(names, weights, sizes, strict=True) if weight]
-    if empty := [name for name, _, size in drawn_from if not size]:
-        raise InputError(f"mixing {empty[0]!r}: it has no questions, and its proportion is above 0")
+    drawn_from = [part for part in zip(names, weights, sizes, strict=True) if part[1]]
+    for name, _, size in drawn_from:
+        if not size:
+            raise InputError(f"mixing {name!r}: it has no questions, and its proportion is above 0")
+
     # A count is its exact share rounded down or up, so no larger total fits; from there down to the first that does.
     most = min(((size + 1) * sum(weights) - 1) // weight for _, weight, size in drawn_from)
-    totals = (_apportion(weights, total) for total in range(min(most, sum(sizes)), 0, -1))
-    return next(counts for counts in totals if all(n <= size for n, size in zip(counts, sizes, strict=True)))
+    total = min(most, sum(sizes))
+    counts = _apportion(weights, total)
+    while any(count > size for count, size in zip(counts, sizes, strict=True)):
+        total -= 1
+        counts = _apportion(weights, total)
+    return counts
