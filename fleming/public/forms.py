@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleming.public.tables import Row
-from fleming.records import LETTERS
+from fleming.records import LETTERS, Split
 from model.errors import InputError
 
 Options = list[tuple[str, str | None]]
@@ -86,6 +86,8 @@ class PublicSet:
 
     forms: tuple[Form, ...]
     language: str = "en"
+    split: Split = "train"
+    """Of a file whose name does not say it: test for a set that is a benchmark alone, or that has test questions."""
     by_name_only: bool = False
     """Its columns are not its own."""
 

@@ -18,8 +18,6 @@ from fleming.records import LETTERS, SPLITS, Question, Trajectory, question_from
 from model.errors import InputError
 
 OWN = "own"
-# Files of these are for testing unless their name says otherwise: benchmarks alone, or holding PubMedQA's test split.
-TEST_SETS = ("careqa", "jmed", "medbullets", "medxpertqa", "mmlu_pro", "pubmedqa")
 
 
 @dataclass(frozen=True)
@@ -48,33 +46,36 @@ def read_set(path: str | Path, name: str | None = None) -> QuestionSet:
     name: read as this set and refuse another form. Raises InputError naming file and record for a record that is
     broken, for an id that occurs twice, and for a file in which there is no question.
     """
-    path, rows, questions, set_aside, seen = Path(path), 0, [], [], set()
-    read = None
+    path, rows, read = Path(path), 0, None
+    questions: dict[str, Question] = {}
+    set_aside: list[dict[str, str]] = []
     for where, row in read_rows(path):
         rows += 1
-        if all(value is None for value in row.values()):
-            set_aside.append({"record": where, "code": "blank"})
-            continue
-        if read is None:
-            name = name or recognise(row)
-            read = _reader(name, path)
         try:
+            if all(value is None for value in row.values()):
+                raise SetAsideError("blank")
+            if read is None:
+                name = name or recognise(row)
+                read = _reader(name, path)
             question = read(row, where)
         except SetAsideError as reason:
             set_aside.append({"record": where, "code": str(reason)})
             continue
-        if question.id in seen:
+        if question.id in questions:
             raise InputError(f"{where}: id {question.id[:200]!r} occurs twice")
-        seen.add(question.id)
-        questions.append(question)
+        questions[question.id] = question
     if not questions:
-        raise InputError(f"{path}: no questions in it" + (f" ({set_aside[0]['code']})" if set_aside else ""))
-    return QuestionSet(name or OWN, rows, questions, set_aside)
+        why = f" ({set_aside[0]['code']})" if set_aside else ""
+        raise InputError(f"{path}: no questions in it{why}")
+    return QuestionSet(name or OWN, rows, list(questions.values()), set_aside)
 
 
 def recognise(row: Row) -> str:
     """Return the name of the set whose columns the row has, "own" where there is none."""
-    return next((n for n, s in SETS.items() if not s.by_name_only and s.missing(row) is None), OWN)
+    for name, public in SETS.items():
+        if not public.by_name_only and public.missing(row) is None:
+            return name
+    return OWN
 
 
 def _reader(name: str, path: Path) -> Callable[[Row, str], Question]:
@@ -84,22 +85,26 @@ def _reader(name: str, path: Path) -> Callable[[Row, str], Question]:
     base = cop_base(path) if name == "medmcqa" else 1
     stem = re.sub(r"(\.(jsonl?|csv|tsv|parquet|gz|xz))+$", "", path.name, flags=re.IGNORECASE)
     words = re.split(r"[^a-z]+", stem.lower().replace("validation", "dev"))  # phrases_no_exclude_test
-    split = next((word for word in words if word in SPLITS), "test" if name in TEST_SETS else "train")
+    split = next((word for word in words if word in SPLITS), public.split)
 
     def read(row: Row, where: str) -> Question:
-        if missing := public.missing(row):
+        missing = public.missing(row)
+        if missing:
             raise InputError(f"{where}: not a record of {name}: it lacks {missing!r}")
         if name in ("careqa", "medmcqa"):
             row = {**row, "cop": cop_letter(row, base, where)}
         fields = fields_of(public, row, where)
-        key = fields.pop("key", None)
-        if key in (None, "") and (key := row.get(ID)) is None:
+
+        key = fields.pop("key")
+        if key in (None, ""):
+            key = row.get(ID)
+        if key is None:
             key = re.split(r"[: ]", where)[-1]  # the record's number
-        if (key := plain_text(key)) is None:
+        key = plain_text(key)
+        if key is None:
             raise InputError(f"{where}: its id must be a text or a number")
-        return question_from_json(
-            {"id": f"{name}/{stem}/{key}", "source": name, "split": split, **fields}, where
-        )
+        head = {"id": f"{name}/{stem}/{key}", "source": name, "split": split}
+        return question_from_json({**head, **fields}, where)
 
     return read
 

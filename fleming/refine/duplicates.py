@@ -82,10 +82,8 @@ def _shingle_hashes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     numbers, sizes = np.array(numbers, np.uint64), np.array(sizes)
 
     starts = np.cumsum(sizes) - sizes
-    words_before = np.repeat(
-        np.arange(len(texts)) * (SHINGLE - 1), sizes
-    )  # no shingle begins with a text's last words
-    first = np.arange(sizes.sum()) + words_before
+    lost = np.arange(len(texts)) * (SHINGLE - 1)  # no shingle begins with the last words of the texts before
+    first = np.arange(sizes.sum()) + np.repeat(lost, sizes)
     hashes = numbers[first]
     for i in range(1, SHINGLE):
         hashes = hashes * GOLDEN + numbers[first + i]
@@ -133,12 +131,11 @@ def drop_duplicates(questions: Sequence[Question]) -> tuple[list[Question], list
     for i, buckets in enumerate(_buckets(questions, same)):
         question = questions[i]
         key = (stem_key(_text(question)), same[i], options[i])
-        code, found = "exact_duplicate", (first_of[key], 1.0) if key in first_of else None
-        if found is None:
-            code, found = (
-                "near_duplicate",
-                near(i, sorted({j for bucket in buckets for j in in_bucket[bucket]})),
-            )
+        if key in first_of:
+            code, found = "exact_duplicate", (first_of[key], 1.0)
+        else:
+            candidates = {j for bucket in buckets for j in in_bucket[bucket]}
+            code, found = "near_duplicate", near(i, sorted(candidates))
         if found is None:
             first_of[key] = i
             kept.append(question)
@@ -149,12 +146,6 @@ def drop_duplicates(questions: Sequence[Question]) -> tuple[list[Question], list
 
         first, similarity = found
         first_of[key] = first  # what equals this one is told the one that stays
-        rejected.append(
-            {
-                "code": code,
-                "duplicate_of": questions[first].id,
-                "similarity": round(similarity, 4),
-                "question": asdict(question),
-            }
-        )
+        of = {"code": code, "duplicate_of": questions[first].id, "similarity": round(similarity, 4)}
+        rejected.append({**of, "question": asdict(question)})
     return kept, rejected
