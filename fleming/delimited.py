@@ -11,8 +11,9 @@ Left out: what the columns are called and mean (public/tables.py, sources/cells.
 import contextlib
 import csv
 import io
+import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +22,6 @@ from model.errors import InputError
 
 MAX_LINE = 1 << 20  # characters in a line, and in a record of several
 Fault = Callable[[str, str, str], None]
-Line = tuple[int, str]
-"""Number, from 1, and text with its end."""
 
 
 def inner_suffix(path: Path) -> str:
@@ -56,79 +55,75 @@ def _blocks(path: Path, encoding: str) -> Iterator[str]:
         yield from iter(partial(text.read, MAX_LINE), "")
 
 
-def lines_of(path: str | Path, encoding: str, fault: Fault, newline: str = "\n") -> Iterator[Line]:
-    """Yield the file's lines; bytes that are not in the encoding become U+FFFD.
+def lines_of(path: str | Path, encoding: str, fault: Fault, newline: str = "\n") -> Iterator[str]:
+    """Yield the file's lines with their ends, "" for one that is too long; bytes not in the encoding become U+FFFD.
 
     newline: "" lets a carriage return alone end a line too. Fault: too_long. InputError: the file cannot be read, or
     there is no such encoding.
     """
-    number = 0
     try:
         with (
             open_bytes(path) as file,
             io.TextIOWrapper(file, encoding, errors="replace", newline=newline) as text,
         ):
-            while line := text.readline(MAX_LINE):
-                number += 1
-                if not _is_torn(line):
-                    yield number, line
+            for number, line in enumerate(iter(partial(text.readline, MAX_LINE), ""), start=1):
+                if len(line) < MAX_LINE or line[-1] in "\r\n":
+                    yield line
                     continue
                 fault(f"{path}:{number}", "too_long", f"a line of over {MAX_LINE:,} characters")
-                while _is_torn(text.readline(MAX_LINE)):
-                    pass
+                while len(line) == MAX_LINE and line[-1] not in "\r\n":
+                    line = text.readline(MAX_LINE)
+                yield ""
     except (LookupError, UnicodeError) as error:
         raise InputError(f"{path}: cannot read as {encoding!r}: {error}") from error
 
 
-def _is_torn(line: str) -> bool:
-    return len(line) == MAX_LINE and line[-1] not in "\r\n"
-
-
 def cells_of(
-    lines: Iterable[Line],
+    lines: Iterator[str],
     path: str | Path,
     fault: Fault,
     delimiter: str,
     quote: str,
     max_lines: int | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield (number of the record's first line, its cells); blank lines are passed over.
+    """Yield (number of the record's first line, from 1, its cells); blank lines are passed over.
 
     quote: around a cell that holds the delimiter, "": none. max_lines: that a record may go on for, and that are read
     again where it cannot be read; None where `fault` raises, so that nothing is read again. Fault: quotes.
     """
     csv.field_size_limit(MAX_LINE)
-    unread = deque()
-    lines = iter(lines)
+    number = 0  # of the line read last
+    unread: deque[str] = deque()
 
-    def next_line() -> Line | None:
-        return unread.popleft() if unread else next(lines, None)
+    def following() -> Iterator[str]:
+        nonlocal number
+        while (line := unread.popleft() if unread else next(lines, None)) is not None:
+            number += 1
+            yield line
 
-    def record_from(first: Line, taken: deque[Line]) -> Iterator[str]:
+    def record_from(first: str, taken: deque[str]) -> Iterator[str]:
         """Yield the lines of a record as the csv module asks for them, the ones after the first also to `taken`."""
-        size = len(first[1])
-        yield first[1]
-        for _ in range(max_lines or MAX_LINE):
-            line = next_line()
-            if line is None:
-                return
+        yield first
+        left = MAX_LINE - len(first)
+        for line in itertools.islice(following(), max_lines):
             taken.append(line)
-            size += len(line[1])
-            if size >= MAX_LINE:
+            left -= len(line)
+            if left <= 0:
                 raise csv.Error(f"a record of over {MAX_LINE:,} characters; is a quote missing?")
-            yield line[1]
+            yield line
 
-    while line := next_line():
-        number, text = line
-        if not quote or quote not in text:
-            plain = text.rstrip("\r\n")
+    for line in following():
+        if not quote or quote not in line:
+            plain = line.rstrip("\r\n")
             if plain:
                 yield number, plain.split(delimiter)
             continue
+        first = number
         taken = deque(maxlen=max_lines or 0)
         try:
             record = record_from(line, taken)
-            yield number, next(csv.reader(record, delimiter=delimiter, quotechar=quote, strict=True))
+            yield first, next(csv.reader(record, delimiter=delimiter, quotechar=quote, strict=True))
         except csv.Error as error:
-            fault(f"{path}:{number}", "quotes", str(error))
+            fault(f"{path}:{first}", "quotes", str(error))
             unread.extendleft(reversed(taken))
+            number = first

@@ -35,11 +35,9 @@ def cop_letter(row: Row, base: int, where: str) -> str:
 
 def _only(answer: Any) -> Any:
     """Return the answer, also where it is a list of one."""
-    if not isinstance(answer, list):
-        return answer
-    if len(answer) != 1:
+    if isinstance(answer, list) and len(answer) != 1:
         raise SetAsideError("several_answers" if answer else "no_label")
-    return answer[0]
+    return answer[0] if isinstance(answer, list) else answer
 
 
 def _literal(value: Any, where: str) -> Any:
@@ -58,18 +56,21 @@ def _literal(value: Any, where: str) -> Any:
 
 
 def medqa_step(row: Row, where: str) -> Row:
+    """`meta_info` is the examination's step, or something else."""
     step = row.get("meta_info")
     is_step = isinstance(step, str) and step.startswith("step")
     return {**row, "meta_info": step if is_step else None}
 
 
 def medqa_endings(row: Row, where: str) -> Row:
+    """`label` is the number of the right ending."""
     number = whole_number(row["label"], "label", where)
     count = sum(f"ending{i}" in row for i in range(5))
     return {**row, "label": LETTERS[number] if 0 <= number < count else f"number {number}"}
 
 
 def medqa_data(row: Row, where: str) -> Row:
+    """All stands in `data`."""
     data = row["data"]
     if not isinstance(data, dict) or {"Question", "Options", "Correct Option"} - data.keys():
         raise InputError(f"{where}: data must hold Question, Options and Correct Option")
@@ -77,6 +78,7 @@ def medqa_data(row: Row, where: str) -> Row:
 
 
 def mmlu_pro(row: Row, where: str) -> Row:
+    """Options "N/A" only fill up; the right one is told by its number, and by its letter too."""
     options = {letter: None if text == "N/A" else text for letter, text in options_of(row["options"], where)}
     number = whole_number(row["answer_index"], "answer_index", where)
     answer = row.get("answer")
@@ -86,6 +88,7 @@ def mmlu_pro(row: Row, where: str) -> Row:
 
 
 def medxpertqa(row: Row, where: str) -> Row:
+    """The question may end with its choices; `label` may be a list."""
     if row.get("images"):
         raise InputError(f"{where}: it has images: this is not MedXpertQA's text part")
     options = options_of(row["options"], where)
@@ -97,6 +100,7 @@ def medxpertqa(row: Row, where: str) -> Row:
 
 
 def pubmedqa(row: Row, where: str) -> Row:
+    """`final_decision` is yes, no or maybe; the abstract is a list of texts."""
     contexts = row.get("CONTEXTS")
     if "CONTEXTS" not in row and isinstance(row["context"], dict):
         contexts = row["context"].get("contexts")
@@ -108,7 +112,8 @@ def pubmedqa(row: Row, where: str) -> Row:
     if not isinstance(decision, str) or decision not in DECISIONS:
         raise InputError(f"{where}: final_decision must be yes, no or maybe, found {str(decision)[:80]!r}")
     options = {letter: text for text, letter in DECISIONS.items()}
-    return {**row, "options": options, "answer": DECISIONS[decision], "context": "\n".join(contexts)}
+    read = {"options": options, "answer": DECISIONS[decision], "context": "\n".join(contexts)}
+    return row | read
 
 
 _BREAK = r"(?:\r?\n|\\n)"  # some copies write a line break as the two characters \n
@@ -116,6 +121,7 @@ _HEAD = rf"[A-Z](?:[.．、:：][ \u3000]*|[ \u3000]+|(?={_BREAK}|$))"  # what f
 
 
 def cmexam(row: Row, where: str) -> Row:
+    """`Options` is a text, an option a line; `Answer` may name several."""
     if row["Answer"] is None:
         raise SetAsideError("no_label")
     answer = re.sub(r"[\s,，、;；]", "", text_of(row, "Answer", where)).upper()
@@ -135,6 +141,7 @@ def cmexam(row: Row, where: str) -> Row:
 
 
 def jmed(row: Row, where: str) -> Row:
+    """An older form writes the options and the answer as Python literals."""
     options = _literal(row["options"], where)
     return {**row, "options": options, "answer": _only(_literal(row["answer"], where))}
 

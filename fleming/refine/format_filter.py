@@ -22,6 +22,7 @@ import contextlib
 import html.entities
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 
 from fleming.records import Question
@@ -37,9 +38,8 @@ _ABOVE = re.compile(
     r"|(?:(?:both|only|neither|either|options?|选项) ?)*[a-h](?:(?: ?[,、&+/和与及或]+ ?| ?\b(?:and|or|nor)\b ?)[a-h])+"
     r"(?: (?:only|both|are|is|correct|true|above))*(?:[均都皆]?不?[是对可]|[均都皆]?正确)?"
 )
-_OWN_LIST = re.compile(
-    r"(?:^|[\s(,;:])[a-c1-3][).:、-]", re.IGNORECASE
-)  # the stem's own statements, which stay put
+# The stem's own statements, which stay put.
+_OWN_LIST = re.compile(r"(?:^|[\s(,;:])[a-c1-3][).:、-]", re.IGNORECASE)
 
 
 def _speaks_of_options(option: str, stem: str) -> bool:
@@ -56,22 +56,24 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|\w{2,31});", re.IGNORECASE)
 
 
 def _has_markup(text: str) -> bool:
-    found = (entity[0] for entity in _ENTITY.finditer(text))
-    return bool(_TAG.search(text)) or any(e[1] == "#" or e[1:] in html.entities.html5 for e in found)
+    if _TAG.search(text):
+        return True
+    names = [entity[1:] for entity in _ENTITY.findall(text)]
+    return any(name[0] == "#" or name in html.entities.html5 for name in names)
 
 
-_GBK = re.compile(
-    "[鈥锛銆鐨鏄]|锟斤拷"
-)  # what the commonest UTF-8 bytes are in GBK; nobody writes these characters
+# What the commonest UTF-8 bytes are in GBK; nobody writes these characters.
+_GBK = re.compile("[鈥锛銆鐨鏄]|锟斤拷")
+_UNPRINTABLE = ("Cc", "Co", "Cn", "Cs")  # Unicode's categories: control, private use, unassigned, half a pair
 _FOREIGN = re.compile(r"[^\x00-\x7f]{2,}")
 
 
 def _is_mojibake(text: str) -> bool:
-    if _GBK.search(text):
+    if "\ufffd" in text or _GBK.search(text):
         return True
-    if any(unicodedata.category(char) in ("Cc", "Co", "Cn", "Cs") for char in set(text) - set("\t\n\r")):
+    if any(unicodedata.category(char) in _UNPRINTABLE for char in set(text) - set("\t\n\r")):
         return True
-    return "\ufffd" in text or any(_misread(run[0]) for run in _FOREIGN.finditer(text))
+    return any(map(_misread, _FOREIGN.findall(text)))
 
 
 def _misread(run: str) -> bool:
@@ -99,31 +101,27 @@ def _is_leaked(question: Question) -> bool:
     stem = f" {stem_key(question.question)} "
     inside = [letter for letter, text in question.options.items() if f" {stem_key(text)} " in stem]
     gold = words(question.options[question.answer])
-    return (
-        inside == [question.answer]
-        and len(gold) >= 2
-        and len("".join(gold)) >= (8 if gold[0].isascii() else 4)
-    )
+    if inside != [question.answer] or len(gold) < 2:
+        return False
+    return len("".join(gold)) >= (8 if gold[0].isascii() else 4)
 
 
 def format_fault(question: Question) -> str | None:
     """Return the code of the first fault in the order of the module's table, or None."""
-    texts = [question.question, question.context or "", *question.options.values()]
-    keys = [option_key(text, keep_case=True) for text in question.options.values()]
+    stem, context, options = question.question, question.context or "", list(question.options.values())
+    keys = [option_key(text, keep_case=True) for text in options]
     faults = {
-        "empty_stem": lambda: not words(question.question),
-        "empty_option": lambda: not all(fold(text) for text in question.options.values()),
+        "empty_stem": lambda: not words(stem),
+        "empty_option": lambda: not all(map(fold, options)),
         "too_few_options": lambda: len(keys) < 2,
         "gold_out_of_range": lambda: question.answer not in question.options,
-        "mojibake": lambda: any(map(_is_mojibake, texts)),
-        "markup": lambda: any(map(_has_markup, texts)),
-        "too_long": lambda: (
-            len(texts[0] + texts[1]) > LONGEST_TEXT or max(map(len, texts[2:])) > LONGEST_OPTION
-        ),
-        "truncated": lambda: any(map(_is_cut, (texts[0], *texts[2:]))),
+        "mojibake": lambda: any(map(_is_mojibake, (stem, context, *options))),
+        "markup": lambda: any(map(_has_markup, (stem, context, *options))),
+        "too_long": lambda: len(stem + context) > LONGEST_TEXT or max(map(len, options)) > LONGEST_OPTION,
+        "truncated": lambda: any(map(_is_cut, (stem, *options))),
         "duplicate_option": lambda: len(set(keys)) < len(keys),
-        "all_or_none_of_the_above": lambda: any(_speaks_of_options(text, texts[0]) for text in texts[2:]),
-        "missing_figure": lambda: mentions_figure(texts[0]) or mentions_lost_table(texts[0]),
+        "all_or_none_of_the_above": lambda: any(_speaks_of_options(text, stem) for text in options),
+        "missing_figure": lambda: mentions_figure(stem) or mentions_lost_table(stem),
         "answer_leaked": lambda: _is_leaked(question),
     }
     return next((code for code, found in faults.items() if found()), None)
@@ -135,17 +133,20 @@ def conflicting_stems(questions: Sequence[Question]) -> dict[str, str]:
     Both have the same stem and context (text.stem_key and text.marks). Other options under the same stem are another
     question, and no conflict.
     """
-    groups: dict[tuple, list[Question]] = {}
+    same_stem: dict[tuple, list[Question]] = defaultdict(list)
     for q in questions:
         text = f"{q.context or ''}\n{q.question}"
-        groups.setdefault((stem_key(text), *marks(text)), []).append(q)
+        same_stem[stem_key(text), *marks(text)].append(q)
+
     found: set[str] = set()
-    for group in (group for group in groups.values() if len(group) > 1):
-        right: dict[str, set[str]] = {}
-        wrong: dict[str, set[str]] = {}
+    for group in same_stem.values():
+        if len(group) == 1:
+            continue
+        right, wrong = defaultdict(set), defaultdict(set)  # option -> ids of the questions
         for q in group:
-            for letter, text in q.options.items():
-                (right if letter == q.answer else wrong).setdefault(option_key(text), set()).add(q.id)
-        for key in right.keys() & wrong.keys():
-            found |= right[key] | wrong[key]
+            for letter, option in q.options.items():
+                ids = right if letter == q.answer else wrong
+                ids[option_key(option)].add(q.id)
+        for option in right.keys() & wrong.keys():
+            found |= right[option] | wrong[option]
     return {q.id: "same_stem_other_gold" for q in questions if q.id in found}

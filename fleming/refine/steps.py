@@ -28,16 +28,24 @@ class Refinement:
         kept, rejected = step(questions)
         self.rejected += [{"step": name, **record} for record in rejected]
         codes = dict(Counter(record["code"] for record in rejected))
-        self.report.append({"step": name, "questions": len(questions), "kept": len(kept), "rejected": codes, **more})
+        self.report.append(
+            {"step": name, "questions": len(questions), "kept": len(kept), "rejected": codes, **more}
+        )
         return kept
 
 
 def drop_faults(questions: Sequence[Question]) -> tuple[Kept, Rejected]:
     """(a) Leave out what is malformed, and every question whose stem stands with another right option elsewhere."""
-    faults = {q.id: code for q in questions if (code := format_fault(q))}
-    faults = conflicting_stems([q for q in questions if q.id not in faults]) | faults
-    kept = [q for q in questions if q.id not in faults]
-    return kept, [{"code": faults[q.id], "question": to_json(q)} for q in questions if q.id in faults]
+    faults = {q.id: format_fault(q) for q in questions}
+    faults |= conflicting_stems([q for q in questions if faults[q.id] is None])
+    kept, rejected = [], []
+    for question in questions:
+        code = faults[question.id]
+        if code is None:
+            kept.append(question)
+        else:
+            rejected.append({"code": code, "question": to_json(question)})
+    return kept, rejected
 
 
 def anonymised(questions: Sequence[Question], counts: Counter[str]) -> tuple[Kept, Rejected]:

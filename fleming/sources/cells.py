@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
-from fleming.delimited import Line, cells_of, inner_suffix, lines_of, text_encoding
+from fleming.delimited import cells_of, inner_suffix, lines_of, text_encoding
 from fleming.sources.facts import Skip
 from model.errors import InputError
 
@@ -23,7 +23,9 @@ def read_lines(path: str | Path, skip: Skip, encoding: str = "utf-8-sig") -> Ite
 
     Skipped: too_long; characters (NUL, or bytes that are not in the encoding).
     """
-    return ((number, line.rstrip("\r\n")) for number, line in _readable(path, skip, encoding))
+    for number, line in enumerate(_readable(path, skip, encoding), start=1):
+        if line:
+            yield number, line.rstrip("\r\n")
 
 
 def read_cells(
@@ -33,12 +35,13 @@ def read_cells(
     return cells_of(_readable(path, skip, encoding), path, skip, delimiter, quote, MAX_LINES_A_CELL)
 
 
-def _readable(path: str | Path, skip: Skip, encoding: str) -> Iterator[Line]:
-    for number, line in lines_of(path, encoding, skip):
+def _readable(path: str | Path, skip: Skip, encoding: str) -> Iterator[str]:
+    """Yield the lines with their ends, "" for one that is skipped."""
+    for number, line in enumerate(lines_of(path, encoding, skip), start=1):
         if "\0" in line or "\ufffd" in line:
             skip(f"{path}:{number}", "characters", f"NUL, or bytes that are not {encoding}")
-        else:
-            yield number, line
+            line = ""
+        yield line
 
 
 class RecordError(ValueError):
