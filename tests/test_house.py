@@ -14,10 +14,10 @@ from support.places import ROOT
 from fleming.settings import Config
 
 SCRIPTS = ("synth_data", "train_sft", "train_grpo", "evaluate")
-GROUND = {"answer", "config", "files", "noise", "prompt", "records", "reorder", "settings", "text", "typed"}
+GROUND = {"answer", "config", "delimited", "files", "noise", "prompt", "records", "settings", "text", "typed"}
 ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the ground, which knows none
     "public": set(),
-    "sources": {"public"},
+    "sources": set(),
     "graph": {"sources"},
     "questions": {"sources", "graph"},
     "teachers": set(),
@@ -28,7 +28,6 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
     "evaluation": {"public", "training"},
 }
 EXCEPTIONS = {  # an arrow between two modules that no room has, and why
-    ("fleming.public.benchmarks", "fleming.refine.format_filter"): "one rule says what speaks of a figure",
     ("fleming.sources.handwritten", "fleming.graph.knowledge_graph"): "a hand-written graph needs no joining",
 }
 PACKAGES = {"torch", "safetensors", "tokenizers", "numpy", "tqdm", "yaml"}
