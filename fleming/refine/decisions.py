@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,14 @@ def read_decisions(path: str | Path) -> dict[str, list[Decision]]:
                 raise InputError(f"{where}: {says}")
         found[decision.id].append(decision)
     return dict(found)
+
+
+def ruling_on(question: Question, decisions: Sequence[Decision]) -> Decision | None:
+    """Return the decision that holds: one on any text of the question, or on this."""
+    for decision in decisions:
+        if decision.text in (None, text_hash(question)):
+            return decision
+    return None
 
 
 def relabel(question: Question, decision: Decision | None) -> Question:

@@ -20,7 +20,7 @@ from fleming.files import write_jsonl
 from fleming.noise import generator
 from fleming.prompt import question_messages
 from fleming.records import LETTERS, Question, to_json
-from fleming.refine.decisions import read_decisions, relabel, text_hash
+from fleming.refine.decisions import read_decisions, relabel, ruling_on, text_hash
 from fleming.teachers.remembered import AnswerLog, Completer, complete_all, writable
 from fleming.text import can_reorder
 from model.errors import InputError
@@ -189,28 +189,26 @@ def check_labels(
     if rule not in RULES or poll.trials < 1:
         raise InputError(f"label check: {rule!r} with {poll.trials} trials; the rules are {', '.join(RULES)}")
     decided = read_decisions(decisions) if decisions else {}
-    rulings = [
-        next((d for d in decided.get(q.id, []) if d.text in (None, text_hash(q))), None) for q in questions
-    ]
+    rulings = [ruling_on(question, decided.get(question.id, [])) for question in questions]
     settled = [
         relabel(q, ruling) for q, ruling in zip(questions, rulings, strict=True)
     ]  # may refuse: before votes
 
     checked, counts, by_right = Checked([], [], [], {}), Counter(), Counter()
-    for i, (question, votes) in enumerate(zip(questions, poll.votes(questions), strict=True)):
-        ruling = rulings[i]
+    for i, votes in enumerate(poll.votes(questions)):
+        question, ruling = questions[i], rulings[i]
         right = votes.votes.count(question.answer)
         failed = RULES[rule](right, poll.trials)
+        outcome = "undecided" if failed else "passed"
+        if ruling:
+            outcome = ruling.verdict.split()[0]
         by_right[right] += 1
-        counts["abstentions"] += votes.votes.count(None)
+        counts[outcome] += 1
         counts["failed"] += failed
-        if ruling is None:
-            counts["undecided" if failed else "passed"] += 1
-            counts["stale_decisions"] += question.id in decided
-        else:
-            counts[ruling.verdict.split()[0]] += 1
+        counts["abstentions"] += votes.votes.count(None)
+        counts["stale_decisions"] += question.id in decided and ruling is None
 
-        if ruling and ruling.verdict == "drop":
+        if outcome == "drop":
             dropped = {
                 "id": question.id,
                 "code": "dropped_in_review",
@@ -218,7 +216,7 @@ def check_labels(
                 "reason": ruling.reason,
             }
             checked.dropped.append({**dropped, "question": to_json(question)})
-        elif ruling is None and failed:
+        elif outcome == "undecided":
             checked.review.append({"right": right, **asdict(votes), "question": to_json(question)})
         else:
             checked.kept.append(settled[i])
