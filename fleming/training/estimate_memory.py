@@ -221,7 +221,7 @@ def _score(case: Case) -> Lines:
 
 
 def _update(case: Case) -> Lines:
-    """Return what a forward and its backward add, at the loss or in a block's backward."""
+    """Return what a forward and its backward add: at the loss, in a block's backward or at its end."""
     model, c, tokens = case.model, case.c, case.pack
     matrix = model.vocab_size * model.hidden_size
     gradients = 4 * case.resident
@@ -250,6 +250,7 @@ def _update(case: Case) -> Lines:
             "a block's backward": backward,
             "gradients in flight": in_flight,
         },
+        {"gradients": gradients, "gradients in flight": 2 * c * matrix},  # the embedding's comes last
     ]
     return max(moments, key=_sum) | case.gathered
 
