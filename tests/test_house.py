@@ -224,21 +224,28 @@ def names_in(path: Path) -> set[str]:
     return names
 
 
+def test_every_path_that_a_document_or_the_code_names_exists():
+    rooms = "fleming|model|configs|docs|tests|benchmarks|assets"
+    code = [*run_time_files(), *(ROOT / "benchmarks").glob("*.py")]
+    for path in (*DOCUMENTS, *CONFIGS, *code):
+        named = re.findall(rf"(?<![\w/.])((?:{rooms})/[\w./-]*\.(?:py|md|yaml))\b", path.read_text())
+        assert not [name for name in named if not (ROOT / name).is_file()], path.name
+
+
 @pytest.mark.parametrize("document", ["paper-map.md", "reading.md", "training.md"])
 def test_every_file_and_function_that_a_map_names_exists(document):
     """`folder/file.py: name, name` or `folder/`; a file without its folder lies where the one before it does."""
+    text = (ROOT / "docs" / document).read_text()
+    rows_items_and_paragraphs = re.split(r"\n(?=[|\n-]|\d+\. )", text)
+    file = r"(?:[\w.]+/)*(?:[\w-]+\.(?:py|md|yaml))?"
     seen = 0
-    for line in re.split(
-        r"\n(?=[|\n-]|\d+\. )", (ROOT / "docs" / document).read_text()
-    ):  # a row, an item, a paragraph
+    for part in rows_items_and_paragraphs:
         folder = ROOT
-        for path, names in re.findall(
-            r"(?<!\[)`((?:[\w.]+/)*(?:[\w-]+\.(?:py|md|yaml))?)(?:: ([\w.,\s]+))?`", line
-        ):
+        for path, names in re.findall(rf"(?<!\[)`({file})(?:: ([\w.,\s]+))?`", part):
             if not path:
                 continue
             place = ROOT / path if "/" in path or (ROOT / path).exists() else folder / path
-            assert place.exists(), f"{path}: {line}"
+            assert place.exists(), f"{path}: {part}"
             folder = place if place.is_dir() else place.parent
             wanted = set(re.split(r",\s+", names)) if names else set()
             assert not wanted or wanted <= names_in(place), f"{path}: {wanted - names_in(place)}"
