@@ -42,10 +42,10 @@ class Machine:
     device: str = "cuda"  # or cpu
     memory: float = 80 * GB  # bytes that each process has
 
-    def __str__(self) -> str:
-        kind = "GPUs" if self.device == "cuda" else "processes"
-        nodes = f" on {self.nodes} nodes" if self.nodes > 1 else ""
-        return f"{self.processes} {kind}{nodes}"
+    @property
+    def doubled(self) -> "Machine":
+        """Twice as many nodes like these."""
+        return replace(self, processes=2 * self.processes, nodes=2 * self.nodes)
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ class Case:
         return self.machine.processes // replicas
 
     @property
-    def offloaded(self) -> bool:
-        """Whether weights, moments and gradients lie in host memory between their uses."""
-        return self.cfg.parallel.offload and self.machine.device == "cuda"
+    def share(self) -> float:
+        """Parameters that a process has of a model."""
+        return self.model.parameters / self.shards
 
     @property
     def resident(self) -> float:
-        """Parameters whose weights, moments and gradients a process has on its device."""
-        return 0 if self.offloaded else self.model.parameters / self.shards
+        """Parameters whose weights, moments and gradients are on the device, not in host memory."""
+        return self.share * (not self.cfg.parallel.offload or self.machine.device == "cpu")
 
     @property
     def tokens_of_rank(self) -> int:
@@ -107,7 +107,7 @@ class Case:
 
     @property
     def pack(self) -> int:
-        """T: a pack is full, unless one sequence is longer or the process has fewer tokens."""
+        """Tokens of a pack: it is full, unless one sequence is longer or the process has fewer."""
         asked = getattr(self.cfg, self.stage).micro_batch_tokens
         return max(self.longest.sequence, min(asked, self.tokens_of_rank))
 
@@ -136,21 +136,21 @@ class Budget:
     phases: dict[str, Lines]  # what each phase of a step adds at its worst moment
     host: float  # bytes of host memory a process, where the optimiser is offloaded
 
-    def peak_of(self, phase: str) -> float:
-        """Return the bytes at the phase's worst moment, what is there at all times included."""
-        return _sum(self.standing) + _sum(self.phases[phase])
+    @property
+    def peaks(self) -> dict[str, float]:
+        """Bytes at each phase's worst moment, what is there at all times included."""
+        return {phase: _sum(self.standing) + _sum(lines) for phase, lines in self.phases.items()}
 
     @property
     def peak(self) -> float:
         """Bytes at the worst moment of all."""
-        return max(map(self.peak_of, self.phases))
+        return max(self.peaks.values())
 
     def lines(self) -> list[str]:
         """Return the budget as text, in GB."""
         text = [_row("at all times", _sum(self.standing)), *_rows(self.standing)]
-        for phase, lines in self.phases.items():
-            title = _row(phase, self.peak_of(phase))
-            text += [f"{title} with the above", *_rows(lines)]
+        for phase, size in self.peaks.items():
+            text += [f"{_row(phase, size)} with the above", *_rows(self.phases[phase])]
         if self.host:
             text.append(_row("host memory, a process", self.host))
         return text
@@ -170,28 +170,24 @@ def _rows(lines: Lines) -> list[str]:
 
 def estimate(case: Case) -> Budget:
     """Return what each process needs on its device."""
-    rl, model, n = case.cfg.grpo, case.model, case.shards
-    phases = {}
-    if case.stage == "grpo":
-        phases["rollout"] = _rollout(case)
-        if rl.loss.needs_reference or rl.updates_per_rollout > 1 or rl.loss.importance_cap:
-            phases["score"] = _score(case)
-    phases["update"] = _update(case)
-    largest = case.c * model.vocab_size * model.hidden_size
-    phases["export"] = {"the largest tensor, gathered": largest * (1 + 1 / n) * case.sharded}
-    return Budget(_standing(case), phases, host=16 * model.parameters / n * case.offloaded)
-
-
-def _standing(case: Case) -> Lines:
-    total, n, bits = case.model.parameters, case.shards, 8 * case.c
-    referred = case.stage == "grpo" and case.cfg.grpo.loss.needs_reference
-    copied = case.stage == "grpo" and case.sharded
-    return {
+    rl, c, n = case.cfg.grpo, case.c, case.shards
+    largest = c * case.model.vocab_size * case.model.hidden_size
+    standing = {
         f"weights, fp32, 1/{n}": 4 * case.resident,
         f"AdamW's two moments, fp32, 1/{n}": 8 * case.resident,
-        f"reference model, {bits} bits, 1/{n}": case.c * total / n * referred,
-        f"sampling copy, {bits} bits, whole": case.c * total * copied,
     }
+    phases = {}
+    if case.stage == "grpo":
+        standing[f"reference model, {8 * c} bits, 1/{n}"] = c * case.share * rl.loss.needs_reference
+        standing[f"sampling copy, {8 * c} bits, whole"] = c * case.model.parameters * case.sharded
+        phases["rollout"] = _rollout(case)
+        if rl.loss.needs_reference or rl.updates_per_rollout > 1 or rl.loss.importance_cap:
+            # Of logits as much again for logsumexp and entropy.
+            most = max(case.forward(case.pack), 2 * case.logits)
+            phases["score"] = {"activations or logits": most, **case.gathered}
+    phases["update"] = _update(case)
+    phases["export"] = {"the largest tensor, gathered": largest * (1 + 1 / n) * case.sharded}
+    return Budget(standing, phases, host=16 * (case.share - case.resident))
 
 
 def _rollout(case: Case) -> Lines:
@@ -215,13 +211,8 @@ def _rollout(case: Case) -> Lines:
     }
 
 
-def _score(case: Case) -> Lines:
-    """Return what log-probs without a gradient add; of logits as much again for logsumexp and entropy."""
-    return {"activations or logits": max(case.forward(case.pack), 2 * case.logits), **case.gathered}
-
-
 def _update(case: Case) -> Lines:
-    """Return what a forward and its backward add, at the loss or in a block's backward."""
+    """Return what a forward and its backward add: at the loss, in a block's backward or at its end."""
     model, c, tokens = case.model, case.c, case.pack
     matrix = model.vocab_size * model.hidden_size
     gradients = 4 * case.resident
@@ -250,6 +241,7 @@ def _update(case: Case) -> Lines:
             "a block's backward": backward,
             "gradients in flight": in_flight,
         },
+        {"gradients": gradients, "gradients in flight": 2 * c * matrix},  # the embedding's comes last
     ]
     return max(moments, key=_sum) | case.gathered
 
@@ -272,11 +264,14 @@ def kept_by_block(model: ModelConfig, tokens: int, c: int, side_by_side: bool) -
 
 def report(case: Case) -> str:
     """Return the budget as text; its last line says whether it fits the machine, or what would make it."""
-    budget, memory = estimate(case), case.machine.memory
-    worst = max(budget.phases, key=budget.peak_of)
+    budget, machine, memory = estimate(case), case.machine, case.machine.memory
+    worst = max(budget.peaks, key=budget.peaks.get)
     peak = f"the peak, in {worst}, is {budget.peak / GB:.1f} of {memory / GB:.0f} GB"
     title = f"{STAGES[case.stage]}, {case.model.parameters:,} parameters"
-    lines = [f"{title}: memory of each of {case.machine}, GB", *budget.lines()]
+    ranks = f"{machine.processes} {'GPUs' if machine.device == 'cuda' else 'processes'}"
+    if machine.nodes > 1:
+        ranks += f" on {machine.nodes} nodes"
+    lines = [f"{title}: memory of each of {ranks}, GB", *budget.lines()]
     if budget.peak <= USABLE * memory:
         lines.append(f"fits: {peak}")
     else:
@@ -287,8 +282,7 @@ def report(case: Case) -> str:
 
 def _what_would_fit(case: Case) -> str:
     """Take one setting after the other that makes a phase smaller which is too large."""
-    usable = USABLE * case.machine.memory
-    budget = estimate(case)
+    usable, budget = USABLE * case.machine.memory, estimate(case)
     taken = []
     for section, key, value in (
         ("parallel", "activation_checkpointing", True),
@@ -301,22 +295,19 @@ def _what_would_fit(case: Case) -> str:
         other = replace(case, cfg=replace(case.cfg, **{section: changed}))
         setting = f"{section}.{key}={str(value).lower()}"
         if key == "shard":
-            processes, nodes = 2 * case.machine.processes, 2 * case.machine.nodes
-            other = replace(other, machine=replace(case.machine, processes=processes, nodes=nodes))
-            setting += f" on {nodes} nodes"
+            other = replace(other, machine=case.machine.doubled)
+            setting += f" on {other.machine.nodes} nodes"
         new = estimate(other)
-        too_large = [phase for phase in budget.phases if budget.peak_of(phase) > usable]
-        if any(new.peak_of(phase) < budget.peak_of(phase) for phase in too_large):
+        if any(new.peaks[phase] < size for phase, size in budget.peaks.items() if size > usable):
             case, budget = other, new
             taken.append(setting)
 
-    settings = ", ".join(taken)
-    peak = f"{budget.peak / GB:.1f} GB"
+    settings, peak = ", ".join(taken), f"{budget.peak / GB:.1f} GB"
     if budget.peak <= usable:
         return f"would fit with {settings}: {peak}"
-    name, size = max(budget.standing.items(), key=lambda line: line[1])
+    largest = max(budget.standing, key=budget.standing.get)
     return (
-        f"would not fit with {settings} either: {peak} ({name}: {size / GB:.1f}); "
+        f"would not fit with {settings} either: {peak} ({largest}: {budget.standing[largest] / GB:.1f}); "
         f"with all that {math.ceil(budget.peak / USABLE / GB)} GB would do"
     )
 

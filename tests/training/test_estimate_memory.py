@@ -216,7 +216,7 @@ def test_the_predicted_peak_of_rl_and_of_its_phases_is_the_measured_one(
     predicted = estimate(Case("grpo", SHAPES[kind], cfg, Machine(device="cpu"), Longest(prompt, response)))
     assert predicted.peak == pytest.approx(measured["all"], rel=0.05)
     for phase in ("rollout", "score", "update"):
-        assert predicted.peak_of(phase) == pytest.approx(measured[phase], rel=0.05), phase
+        assert predicted.peaks[phase] == pytest.approx(measured[phase], rel=0.05), phase
 
 
 def test_the_predicted_peaks_of_two_sharded_processes_are_the_measured_ones():
@@ -237,7 +237,7 @@ def test_the_predicted_peaks_of_two_sharded_processes_are_the_measured_ones():
         predicted = estimate(Case("grpo", estimate_worker.MODEL, cfg, Machine(2, device="cpu"), longest))
         assert sum(predicted.standing.values()) == pytest.approx(measured["standing"], rel=0.01)
         for phase in ("score", "update", "export"):
-            assert predicted.peak_of(phase) == pytest.approx(measured[phase], rel=0.1), (phase, checkpointing)
+            assert predicted.peaks[phase] == pytest.approx(measured[phase], rel=0.1), (phase, checkpointing)
 
 
 def test_the_states_of_7b_on_eight_gpus_are_the_designs():
@@ -290,7 +290,7 @@ def test_each_setting_that_saves_memory_saves_it():
         return estimate(Case("grpo", QWEN25_7B, cfg, Machine(gpus, nodes), TEXT))
 
     def of(cfg, phase, gpus=16, nodes=2):
-        return budget(cfg, gpus, nodes).peak_of(phase)
+        return budget(cfg, gpus, nodes).peaks[phase]
 
     assert of(change("parallel", activation_checkpointing=False), "update") > of(base, "update")
     assert of(change("grpo", micro_batch_tokens=8192), "update") < of(base, "update")
