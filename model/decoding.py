@@ -2,11 +2,11 @@
 
 - what a step reads and writes lies in tensors of fixed address, so that a CUDA graph can replay it
 - exact shapes (a CPU): a step runs for the rows in use and one step is a round
-- fixed shapes (CUDA): a step runs for a number of rows and places out of a short list, each captured once as a graph;
-  a round is ROUND_TOKENS steps, and what a row draws behind its last token is dropped by the host
+- fixed shapes (CUDA): a step runs for a number of rows and places out of a short list, each captured once as
+  a graph; a round is ROUND_TOKENS steps, and what a row draws behind its last token is dropped by the host
 - left out: who decodes what, and when a sample ends (sampler.py)
 
-Letters: R rows of the cache, n in use, B computed, V ids that exist in the tokenizer, J steps a round at most.
+Letters: R rows of the cache, n in use, B computed, V ids that exist in the tokenizer, J steps a round.
 """
 
 import numpy as np
@@ -63,8 +63,8 @@ class Decoder:
     def round(self, state: np.ndarray, noise: np.ndarray) -> tuple[list[list[int]], list[list[float]]]:
         """Run decode steps; return what they drew for each of n rows, [n, steps] ids and log-probs.
 
-        state [2, n] int64: each row's newest token and its place. noise [steps, n] float64: as many steps are run.
-        This reads from the device once, at its end.
+        state [2, n] int64: each row's newest token and its place. noise [steps, n] float64: as many steps are
+        run. This reads from the device once, at its end.
         """
         steps, n = noise.shape
         self.state[:, :n].copy_(torch.from_numpy(state), non_blocking=True)
@@ -125,7 +125,7 @@ class Decoder:
             self._step(rows, span)  # lets libraries prepare, and writes what the replay will write again
             self.state.copy_(state)
             self.step_index.copy_(step_index)
-            # torch.cuda.graph would collect garbage and empty the allocator's cache first, which takes longer.
+            # torch.cuda.graph would collect garbage and empty the allocator's cache first, which is slower.
             graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")  # NCCL has threads too
             self._step(rows, span)
             graph.capture_end()

@@ -6,7 +6,8 @@
 - what is drawn is drawing.py's, the steps decoding.py's
 - left out: beam search, penalties, prefix sharing between different prompts
 
-Letters: n rows in use, V ids that exist in the tokenizer, T packed prompt tokens, K key/value heads, d head_dim.
+Letters: n rows in use, V ids that exist in the tokenizer, T packed prompt tokens, K key/value heads, d
+head_dim.
 """
 
 import time
@@ -45,7 +46,9 @@ class Sample:
 
 
 OnFinish = Callable[[int, int, Sample, float], object]
-"""Called with the prompt's place in the list, the sample's index, the sample, and the seconds that it was decoded."""
+"""Called with the prompt's place in the list, the sample's index, the sample, and the seconds that it was
+decoded.
+"""
 
 
 class Sampler:
@@ -60,16 +63,17 @@ class Sampler:
         """Samples with the transformer's own tensors, at most `max_num_seqs` sequences at once.
 
         Of the tokenizer only `size` and `stop_ids` are used. capacity: the cache's size, instead of what each
-        `generate` needs and the free memory holds. fixed_shapes: how decoding.py works, on CUDA by default and on a
-        CPU to test the same.
+        `generate` needs and the free memory holds. fixed_shapes: how decoding.py works, on CUDA by default
+        and on a CPU to test the same.
         """
         self.transformer, self.tokenizer = transformer, tokenizer
         self.max_num_seqs, self.capacity = max_num_seqs, capacity
         self.fixed_shapes = transformer.lm_head.weight.is_cuda if fixed_shapes is None else fixed_shapes
         self.vocab_limit = min(tokenizer.size, transformer.vocab_limit)
         self.decode_seconds, self.decode_bytes = 0.0, 0
-        """Of the last `generate`: time of its rounds of decode steps, and the weights and cache that they had to
-        read; prefill and the first tokens are left out."""
+        """Of the last `generate`: time of its rounds of decode steps, and the weights and cache that they had
+        to read; prefill and the first tokens are left out.
+        """
 
     @torch.inference_mode()
     def generate(
@@ -83,8 +87,8 @@ class Sampler:
         """Return params.n samples for each prompt, in the order given.
 
         prompts: token ids. prompt_keys: one a prompt, seeds its noise (default: its position in the list).
-        on_token(id) is called for each new token as it comes, on_finish as each sample ends.
-        Raises InputError for an empty prompt, an id outside the vocabulary, or a prompt that leaves the model's
+        on_token(id) is called for each new token as it comes, on_finish as each sample ends. Raises
+        InputError for an empty prompt, an id outside the vocabulary, or a prompt that leaves the model's
         context or the cache no room for max_new_tokens; nothing has run then.
         """
         self._check(prompts, params)
@@ -117,7 +121,8 @@ class Sampler:
             if min(prompt) < 0 or max(prompt) >= cfg.vocab_size:
                 raise InputError(f"prompt {i} has a token id outside the vocabulary")
             needed = len(prompt) + params.max_new_tokens
-            exceeds = f"prompt {i} has {len(prompt)} tokens: with max_new_tokens {params.max_new_tokens} it exceeds the"
+            length = f"prompt {i} has {len(prompt)} tokens"
+            exceeds = f"{length}: with max_new_tokens {params.max_new_tokens} it exceeds the"
             if needed > context:
                 raise InputError(
                     f"{exceeds} model's context of {context}; shorten the prompt or lower max_new_tokens"
@@ -177,7 +182,9 @@ class _Batch:
         self.decode_seconds, self.decode_bytes = 0.0, 0
 
     def schedule(self) -> list[_Row]:
-        """Give free rows to waiting samples: an eighth of all rows at a time, so that prompts share a prefill."""
+        """Give free rows to waiting samples: an eighth of all rows at a time, so that prompts share a
+        prefill.
+        """
         free = self.num_rows - len(self.rows)
         if self.rows and free < max(1, self.num_rows // 8):
             return []
@@ -192,7 +199,8 @@ class _Batch:
     def prefill(self, new: list[_Row]) -> list[int]:
         """Fill the new rows' part of the cache and draw the first token of each; return these.
 
-        A prompt that is not there yet runs through the model, and is forgotten when its last sample has a row.
+        A prompt that is not there yet runs through the model, and is forgotten when its last sample has a
+        row.
         """
         missing = {row.prompt_ids for row in new} - self.prefilled.keys()
         most = PREFILL_TOKENS[self.device.type]
@@ -209,11 +217,11 @@ class _Batch:
 
         noise = torch.tensor([row.noise[0] for row in new], dtype=torch.float64, device=self.device)
         ids, logprobs = draw(logits, noise, self.params)
-        ids, logprobs = ids.tolist(), logprobs.tolist()
-        for row, token, logprob in zip(new, ids, logprobs, strict=True):
+        firsts = ids.tolist()
+        for row, token, logprob in zip(new, firsts, logprobs.tolist(), strict=True):
             row.token_ids.append(token)
             row.logprobs.append(logprob)
-        return ids
+        return firsts
 
     def _run_prompts(self, prompts: list[PromptIds]) -> None:
         """Run prompts through the model, packed end to end, and keep their keys, values and last logits."""
@@ -221,8 +229,8 @@ class _Batch:
         lengths = [len(prompt) for prompt in prompts]
         ends = list(accumulate(lengths, initial=0))
         packed = PackedCausal(torch.tensor(ends, dtype=torch.int32, device=device), max(lengths))
-        tokens = torch.tensor(list(chain(*prompts)), device=device)[None]  # [1, T]
-        positions = torch.cat([torch.arange(n, device=device) for n in lengths])[None]  # [1, T]
+        tokens = torch.tensor(list(chain(*prompts)), device=device)  # [T]
+        positions = torch.cat([torch.arange(n, device=device) for n in lengths])
         last = torch.tensor(ends[1:], device=device) - 1
 
         def readout(hidden: Tensor, weight: Tensor) -> Tensor:
@@ -236,7 +244,8 @@ class _Batch:
             stored_values.append(values)
 
         with torch.compiler.set_stance("force_eager"):
-            logits = self.transformer(tokens, positions, PrefillInto(packed, store), readout)  # [prompts, V]
+            attend = PrefillInto(packed, store)
+            logits = self.transformer(tokens[None], positions[None], attend, readout)  # [prompts, V]
         keys = torch.stack(stored_keys).transpose(1, 2)  # [L, K, T, d]
         values = torch.stack(stored_values).transpose(1, 2)
         for i, prompt in enumerate(prompts):
@@ -267,7 +276,9 @@ class _Batch:
                     break
 
     def _bytes_read(self, steps: int) -> int:
-        """What the steps could not help reading: all weights but an embedding of its own, and each row's cache."""
+        """What the steps could not help reading: all weights but an embedding of its own, and each row's
+        cache.
+        """
         cfg, weight = self.transformer.cfg, self.transformer.lm_head.weight
         looked_up = 0 if cfg.tie_word_embeddings else weight.numel()
         weights = (cfg.parameters - looked_up) * weight.itemsize
@@ -295,7 +306,9 @@ class _Batch:
 
 
 def _packs(prompts: Iterable[PromptIds], most: int) -> Iterator[list[PromptIds]]:
-    """Yield the prompts in packs of about `most` tokens: neighbours in length lie side by side with little waste."""
+    """Yield the prompts in packs of about `most` tokens: neighbours in length lie side by side with little
+    waste.
+    """
     pack: list[PromptIds] = []
     for prompt in sorted(prompts, key=lambda ids: (len(ids), ids)):
         if pack and (len(pack) + 1) * len(prompt) > most:

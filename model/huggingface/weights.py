@@ -1,14 +1,14 @@
 """Weights: Hugging Face folders into a Transformer and back, one tensor at a time.
 
-- reads model.safetensors, or the shards of model.safetensors.index.json; every name, shape and dtype is checked before
-  anything is copied, and a damaged file is reported with the tensor that it damages
+- reads model.safetensors, or the shards of model.safetensors.index.json; every name, shape and dtype is
+  checked before anything is copied, and a damaged file is reported with the tensor that it damages
 - of a sharded model (DTensor parameters) each rank reads its own rows alone, a piece at a time
 - writes a folder that transformers loads back bit for bit, renamed into place when it is complete
 - left out: pickled weights (never read), quantised and 8-bit dtypes
 
-The format is read and written by hand. The safetensors library (0.8) names no tensor where a file is cut off, maps the
-file, so that one that shrinks meanwhile ends the process by SIGBUS, and writes a dict of whole tensors, which is a
-shard in memory, sorted by name and readable by its owner alone.
+The format is read and written by hand. The safetensors library (0.8) names no tensor where a file is cut off,
+maps the file, so that one that shrinks meanwhile ends the process by SIGBUS, and writes a dict of whole
+tensors, which is a shard in memory, sorted by name and readable by its owner alone.
 """
 
 import itertools
@@ -57,11 +57,12 @@ def load_model(
     chat_format: str | None = None,
     prepare: Callable[[Transformer], object] = lambda transformer: None,
 ) -> tuple[Transformer, Tokenizer]:
-    """Return the model and the tokenizer of a Hugging Face folder, the weights converted to `dtype` on `device`.
+    """Return the model and the tokenizer of a Hugging Face folder, the weights converted to `dtype` on
+    `device`.
 
-    `chat_format`: see `Tokenizer.from_folder`. `prepare` is called with the model before it has memory: where it is
-    sharded, so that each rank allocates and reads its own rows alone. Raises InputError naming the file, and the key
-    or tensor in it, for whatever is missing, broken, contradictory or not supported.
+    `chat_format`: see `Tokenizer.from_folder`. `prepare` is called with the model before it has memory: where
+    it is sharded, so that each rank allocates and reads its own rows alone. Raises InputError naming the
+    file, and the key or tensor in it, for whatever is missing, broken, contradictory or not supported.
     """
     transformer, tokenizer = open_model(folder, chat_format)
     prepare(transformer.to(dtype))
@@ -71,7 +72,9 @@ def load_model(
 
 
 def open_model(folder: str | Path, chat_format: str | None = None) -> tuple[Transformer, Tokenizer]:
-    """Return a folder's model on the meta device, which takes no memory, and its tokenizer. Raises as `load_model`."""
+    """Return a folder's model on the meta device, which takes no memory, and its tokenizer. Raises as
+    `load_model`.
+    """
     cfg = load_config(folder)
     tokenizer = Tokenizer.from_folder(folder, chat_format)
     _check_vocabulary(cfg.vocab_size, tokenizer.size, Path(folder))
@@ -102,8 +105,9 @@ def load_weights(transformer: Transformer, folder: str | Path) -> None:
 def find_tensors(transformer: Transformer, folder: str | Path) -> dict[str, StoredTensor]:
     """Return a folder's tensors by their Hugging Face names, which are exactly the model's.
 
-    Reads headers only, and the model may be on the meta device. Raises InputError naming file and tensor for one that
-    is missing, too many or of another shape. Of a tied model the file may hold the output matrix too.
+    Reads headers only, and the model may be on the meta device. Raises InputError naming file and tensor for
+    one that is missing, too many or of another shape. Of a tied model the file may hold the output matrix
+    too.
     """
     source, found = _read_headers(Path(folder))
     parameters = _hf_parameters(transformer)
@@ -160,8 +164,9 @@ def _read_headers(folder: Path) -> tuple[Path, dict[str, StoredTensor]]:
 def read_header(path: str | Path) -> dict[str, StoredTensor]:
     """Return the tensors of a safetensors file by their names.
 
-    Raises InputError naming the file, and the tensor at fault, for a broken or overlong header, a dtype other than
-    F32, F16 and BF16, a size that is not the shape's, and bytes that overlap, leave a gap or lie beyond the end.
+    Raises InputError naming the file, and the tensor at fault, for a broken or overlong header, a dtype other
+    than F32, F16 and BF16, a size that is not the shape's, and bytes that overlap, leave a gap or lie beyond
+    the end.
     """
     path = Path(path)
     with os_errors(path, "read"), open(path, "rb") as file:
@@ -210,7 +215,9 @@ def _are_sizes(value: object) -> bool:
 
 
 def _pieces(parameter: Tensor, stored: StoredTensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield some rows of the parameter (of a sharded one: of this rank's part) and what the file has for them."""
+    """Yield some rows of the parameter (of a sharded one: of this rank's part) and what the file has for
+    them.
+    """
     first, rows = 0, parameter
     if isinstance(parameter, DTensor):
         assert all(p.is_replicate() or p.is_shard(0) for p in parameter.placements)
@@ -241,13 +248,15 @@ def save_model(
     max_shard_bytes: int = 4 << 30,
     writes: bool = True,
 ) -> None:
-    """Write a Hugging Face folder that transformers loads back bit for bit, in `dtype` (default: the model's own).
+    """Write a Hugging Face folder that transformers loads back bit for bit, in `dtype` (default: the model's
+    own).
 
-    It is built beside `folder` and renamed when it is complete and on disk, so no reader sees half of it; a model
-    folder that stood there is replaced. Raises InputError where something else stands there or the disk refuses.
+    It is built beside `folder` and renamed when it is complete and on disk, so no reader sees half of it; a
+    model folder that stood there is replaced. Raises InputError where something else stands there or the disk
+    refuses.
 
-    All ranks of a sharded model call this, one of them with `writes`: each tensor in turn is gathered by all (none
-    ever holds more than one) and written by that one.
+    All ranks of a sharded model call this, one of them with `writes`: each tensor in turn is gathered by all
+    (none ever holds more than one) and written by that one.
     """
     parameters = _hf_parameters(transformer)
     dtype = dtype or transformer.norm.weight.dtype
@@ -277,7 +286,9 @@ def _whole(parameter: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _hf_parameters(transformer: Transformer) -> dict[str, torch.nn.Parameter]:
-    """Return the parameters under their Hugging Face names; a tied output matrix occurs once, as the embedding."""
+    """Return the parameters under their Hugging Face names; a tied output matrix occurs once, as the
+    embedding.
+    """
     named = transformer.named_parameters()
     return {name if name.startswith("lm_head.") else f"model.{name}": parameter for name, parameter in named}
 
@@ -306,7 +317,9 @@ def _small_files(transformer: Transformer, tokenizer: Tokenizer, dtype: torch.dt
 
 
 def _generation_config(tokenizer: Tokenizer) -> bytes:
-    """Return the folder's own file, unless others would not stop where we do: base models lack the end of a turn."""
+    """Return the folder's own file, unless others would not stop where we do: base models lack the end of a
+    turn.
+    """
     data = tokenizer.files.get("generation_config.json", b"{}")
     config = json.loads(data)
     eos = config.get("eos_token_id")
@@ -321,7 +334,7 @@ def _json_bytes(value: dict[str, Any]) -> bytes:
 
 
 def shards_of(sizes: dict[str, int], limit: int) -> list[list[str]]:
-    """Split the names, in order, into runs of at most `limit` bytes together, or of a single larger tensor."""
+    """Split the names, in order, into runs of at most `limit` bytes in all, or of a single larger tensor."""
     shards, filled = [[]], 0
     for name, size in sizes.items():
         if shards[-1] and filled + size > limit:
@@ -339,7 +352,8 @@ def _write_weights(
     dtype: torch.dtype,
     limit: int,
 ) -> None:
-    """Write one safetensors file, or several and their index; no shard but of a single tensor is over the limit.
+    """Write one safetensors file, or several and their index; no shard but of a single tensor is over the
+    limit.
 
     `tensors` are those that `shapes` names, in its order.
     """
