@@ -53,8 +53,9 @@ __all__ = [
 def read_jsonl(path: str | os.PathLike, nan_is_null: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
     r"""Yield ("FILE:LINE", record) for each line, one line in memory at a time; blank lines are skipped.
 
-    `\n` alone ends a record (U+2028 does not); a byte-order mark and a trailing `\r` are dropped. Raises InputError
-    for a file that cannot be read and for a line that is not one JSON object as strict as `parse_json` asks.
+    `\n` alone ends a record (U+2028 does not); a byte-order mark and a trailing `\r` are dropped. Raises
+    InputError for a file that cannot be read and for a line that is not one JSON object as strict as
+    `parse_json` asks.
     """
     with open_bytes(path) as file:
         lines = iter(partial(file.readline, MAX_BYTES + 8), b"")
@@ -90,7 +91,7 @@ def _json_line(record: dict[str, Any]) -> bytes:
 
 
 def write_jsonl(path: str | os.PathLike, records: Iterable[dict[str, Any]]) -> None:
-    """Write one record a line as they come, the whole file or nothing. Raises ValueError for NaN, else as above."""
+    """Write one record a line as they come, the whole file or nothing. Raises ValueError for NaN."""
     write_atomic(path, map(_json_line, records))
 
 
@@ -100,8 +101,8 @@ class AppendLog:
     def __init__(self, path: str | os.PathLike, keep_bytes: int | None = None, active: bool = True):
         """Open, first cutting the file back to `keep_bytes`, or where None to its last whole line.
 
-        Not `active`: touch no file and drop what is appended (of a run's processes one writes). Raises InputError
-        where the file is shorter than `keep_bytes` or no line ends there.
+        Not `active`: touch no file and drop what is appended (of a run's processes one writes). Raises
+        InputError where the file is shorter than `keep_bytes` or no line ends there.
         """
         self.path, self.active, self.offset = Path(path), active, 0
         if not active:
@@ -131,7 +132,7 @@ class AppendLog:
         return 0
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write one line, unbuffered. Raises InputError where the disk refuses: no rest of it is written later."""
+        """Write one line, unbuffered. Raises InputError where the disk refuses; no rest comes later."""
         if not self.active:
             return
         line = rest = _json_line(record)
@@ -158,9 +159,9 @@ class AppendLog:
 def run_lock(run_dir: str | os.PathLike, name: str, rank: int = 0) -> Iterator[None]:
     """Hold the folder for this process; raise InputError naming the process that holds it already.
 
-    Each rank of a run has a lock of its own: one that outlives the others (kill -9 of the launcher leaves all of them
-    alive) still writes its part. The kernel drops a lock with its process, kill -9 included, and a program started
-    from here does not inherit it.
+    Each rank of a run has a lock of its own: one that outlives the others (kill -9 of the launcher leaves all
+    of them alive) still writes its part. The kernel drops a lock with its process, kill -9 included, and a
+    program started from here does not inherit it.
     """
     path = Path(run_dir, f".lock.{rank}" if rank else ".lock")
     with os_errors(path, "lock"):

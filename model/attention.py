@@ -25,8 +25,10 @@ FLASH_ARGUMENTS = {argument.name for argument in FLASH._schema.arguments}
 
 
 def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """[B, T, H, d] x [B, T, K, d] -> [B, T, H, d], within each row; query head h reads key head h // (H / K)."""
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, heads, T, d]
+    """[B, T, H, d] x [B, T, K, d] -> [B, T, H, d], each row alone. Query head h reads key head h // (H/K)."""
+    q = q.transpose(1, 2)  # [B, H, T, d]
+    k = k.transpose(1, 2)
+    v = v.transpose(1, 2)
     out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
     return out.transpose(1, 2)
 
@@ -45,10 +47,10 @@ def _varlen_causal(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seql
 class PackedCausal:
     """Attend causally within each of N sequences that lie end to end in one row of T tokens.
 
-    On CUDA in half precision the flash kernel reads the packed row as it is. Elsewhere the sequences are laid side
-    by side for SDPA, on a CPU those of like lengths together, since a row costs the square of the longest: that
-    padding exists inside this class alone. Right padding needs no mask, since a causal query never looks to its
-    right and the padded queries are dropped.
+    On CUDA in half precision the flash kernel reads the packed row as it is. Elsewhere the sequences are laid
+    side by side for SDPA, on a CPU those of like lengths together, since a row costs the square of the
+    longest: that padding exists inside this class alone. Right padding needs no mask, since a causal query
+    never looks to its right and the padded queries are dropped.
     """
 
     LIKE = 0.75  # lengths that lie side by side: down to this share of the longest
@@ -98,7 +100,7 @@ class PackedCausal:
 
 
 def _side_by_side(qkv: Sequence[Tensor], slots: Tensor, n: int, width: int) -> Tensor:
-    """Attend in n rows of `width` places: q [t, H, d], k and v [t, K, d], of which `slots` [t] says where they lie."""
+    """Attend in n rows of `width` places: q [t, H, d], k and v [t, K, d] lie where `slots` [t] says."""
     laid = []
     for x in qkv:
         flat = x.new_zeros(n * width, *x.shape[1:]).index_copy(0, slots, x)
@@ -119,7 +121,7 @@ def _runs_of_like(lengths: list[int], like: float) -> tuple[list[int], list[int]
 
 
 class PrefillInto:
-    """Packed causal attention that also hands this block's keys and values to `store(k [T, K, d], v [T, K, d])`."""
+    """Packed causal attention that also hands this block's keys and values, [T, K, d] each, to `store`."""
 
     def __init__(self, packed: PackedCausal, store: Callable[[Tensor, Tensor], object]):
         self.packed, self.store = packed, store
@@ -138,13 +140,13 @@ def flash_reads_cache(keys: Tensor) -> bool:
 class NewestTokens:
     """Where the newest token of each of B rows goes in a cache, and how far it sees.
 
-    Made once a step and shared by all blocks. Each row and key head is a sequence of its own, B * K of them, which
-    the g = H / K query heads that read it attend to together.
+    Made once a step and shared by all blocks. Each row and key head is a sequence of its own, B * K of them,
+    which the g = H / K query heads that read it attend to together.
     """
 
     def __init__(self, places: Tensor, keys: Tensor, span: int):
-        """places [B]: the token's place, the last one that it sees. keys: the cache's, [L, R, K, S, d]. span: places
-        read at all, above the largest.
+        """places [B]: the token's place, the last one that it sees. keys: the cache's, [L, R, K, S, d]. span:
+        places read at all, above the largest.
         """
         key_heads, capacity = keys.shape[2:4]
         places = places.repeat_interleave(key_heads)  # [B * K]
@@ -161,7 +163,7 @@ class NewestTokens:
 
 
 class Cached:
-    """One new token a row: write its key and value to the row's next place, then attend over the row so far."""
+    """One new token a row: write its key and value to the row's next place, then attend over the row."""
 
     def __init__(self, keys: Tensor, values: Tensor, newest: NewestTokens):
         """keys, values [R, K, S, d]: this block's cache, of which the first B rows are in use."""
@@ -181,11 +183,9 @@ class Cached:
         keys = self.keys.flatten(0, 1)[:count, :span]  # [B * K, span, d]
         values = self.values.flatten(0, 1)[:count, :span]
         if q.is_cuda:
-            out = F.scaled_dot_product_attention(
-                queries[:, None], keys[:, None], values[:, None], new.mask[:, None]
-            )
-            return out.reshape(q.shape)
-        # SDPA's kernel for the CPU works on large tiles; two products of the small sizes here take half its time.
+            heads = [x[:, None] for x in (queries, keys, values, new.mask)]  # one a sequence
+            return F.scaled_dot_product_attention(*heads).reshape(q.shape)
+        # SDPA's kernel for the CPU likes large tiles; two products of small sizes take half its time.
         scores = torch.bmm(queries * d**-0.5, keys.mT).add_(new.mask)  # [B * K, g, span]
         return torch.bmm(scores.softmax(-1), values).view_as(q)
 

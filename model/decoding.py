@@ -2,11 +2,11 @@
 
 - what a step reads and writes lies in tensors of fixed address, so that a CUDA graph can replay it
 - exact shapes (a CPU): a step runs for the rows in use and one step is a round
-- fixed shapes (CUDA): a step runs for a number of rows and places out of a short list, each captured once as a graph;
-  a round is ROUND_TOKENS tokens a row, and what a row draws behind its last token is dropped by the host
+- fixed shapes (CUDA): a step runs for a number of rows and places out of a short list, each captured once as
+  a graph; a round is ROUND_TOKENS steps, and what a row draws behind its last token is dropped by the host
 - left out: who decodes what, and when a sample ends (sampler.py)
 
-Letters: R rows of the cache, n in use, B computed, V ids that exist in the tokenizer, J tokens a round at most.
+Letters: R rows of the cache, n in use, B computed, V ids that exist in the tokenizer, J steps a round.
 """
 
 import numpy as np
@@ -43,16 +43,13 @@ class Decoder:
         self.transformer, self.cache, self.params = transformer, cache, params
         self.vocab_limit, self.fixed_shapes = vocab_limit, fixed_shapes
         self.round_tokens = ROUND_TOKENS if fixed_shapes else 1
-        rows, tokens, device = cache.capacity.rows, self.round_tokens, cache.keys.device
-        self.state = torch.zeros(
-            2, rows, dtype=torch.int64, device=device
-        )  # newest token, its place in the cache
-        self.noise = torch.zeros(tokens, rows, dtype=torch.float64, device=device)  # [J, R]
-        self.drawn = torch.zeros(2, tokens, rows, dtype=torch.float64, device=device)  # ids, log-probs
-        self.step_index = torch.zeros(1, dtype=torch.int64, device=device)  # of the round: 0 .. J-1
-        self.first_drawn = torch.zeros(
-            2, rows, dtype=torch.float64, device=device
-        )  # new rows' first ids, log-probs
+        steps, rows, device = self.round_tokens, cache.capacity.rows, cache.keys.device
+        integers = {"dtype": torch.int64, "device": device}
+        numbers = {"dtype": torch.float64, "device": device}
+        self.state = torch.zeros(2, rows, **integers)  # [2, R]: newest token, its place in the cache
+        self.step_index = torch.zeros(1, **integers)  # of the round: 0 .. J-1
+        self.noise = torch.zeros(steps, rows, **numbers)  # [J, R]
+        self.drawn = torch.zeros(2, steps, rows, **numbers)  # [2, J, R]: ids, log-probs
 
         compiled = transformer.compiled and fixed_shapes  # where shapes never repeat it does not pay
         self.stance = "default" if compiled else "force_eager"
@@ -63,39 +60,21 @@ class Decoder:
             self.pool = torch.cuda.graph_pool_handle()
             self.capture_stream = torch.cuda.Stream()
 
-    def round(
-        self, state: np.ndarray, noise: np.ndarray, first: tuple[Tensor, np.ndarray] | None = None
-    ) -> tuple[list[list[int]], list[list[float]]]:
-        """Run decode steps; return what they drew for each of n rows, ids and log-probs.
+    def round(self, state: np.ndarray, noise: np.ndarray) -> tuple[list[list[int]], list[list[float]]]:
+        """Run decode steps; return what they drew for each of n rows, [n, steps] ids and log-probs.
 
-        state [2, n] int64: each row's newest token and its place. noise [steps, n] float64: as many steps as it has
-        are run. first: logits [new, V] and noise [new] for the first tokens of the last `new` rows, which are drawn
-        before the steps; these rows have a token more. This reads from the device once, at its end.
+        state [2, n] int64: each row's newest token and its place. noise [steps, n] float64: as many steps are
+        run. This reads from the device once, at its end.
         """
         steps, n = noise.shape
         self.state[:, :n].copy_(torch.from_numpy(state), non_blocking=True)
         self.noise[:steps, :n].copy_(torch.from_numpy(noise), non_blocking=True)
         self.step_index.zero_()
-        new = slice(n, n)
-        if first is not None:
-            logits, first_noise = first
-            new = slice(n - len(logits), n)
-            on_device = torch.from_numpy(first_noise).to(logits.device, non_blocking=True)
-            ids, logprobs = draw(logits, on_device, self.params)
-            self.state[0, new] = ids
-            self.first_drawn[0, new], self.first_drawn[1, new] = ids, logprobs
-        if steps:
-            shape = self._shape(n, int(state[1].max()) + steps)
-            with torch.compiler.set_stance(self.stance):
-                self._run(steps, *shape)
-
-        drawn = torch.cat(
-            (self.first_drawn[:, None, :n], self.drawn[:, :steps, :n]), dim=1
-        ).cpu()  # [2, 1 + steps, n]
-        ids, logprobs = drawn[0].long().T.tolist(), drawn[1].T.tolist()
-        for i in range(new.start):  # an old row has no first token
-            del ids[i][0], logprobs[i][0]
-        return ids, logprobs
+        furthest = int(state[1].max()) + steps
+        with torch.compiler.set_stance(self.stance):
+            self._run(steps, *self._shape(n, furthest))
+        ids, logprobs = self.drawn[:, :steps, :n].cpu().mT  # [n, steps]
+        return ids.long().tolist(), logprobs.tolist()
 
     def _shape(self, n: int, span: int) -> tuple[int, int]:
         """Return how many rows to compute and how many places to read."""
@@ -146,7 +125,7 @@ class Decoder:
             self._step(rows, span)  # lets libraries prepare, and writes what the replay will write again
             self.state.copy_(state)
             self.step_index.copy_(step_index)
-            # torch.cuda.graph would collect garbage and empty the allocator's cache first, which takes longer.
+            # torch.cuda.graph would collect garbage and empty the allocator's cache first, which is slower.
             graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")  # NCCL has threads too
             self._step(rows, span)
             graph.capture_end()

@@ -1,7 +1,7 @@
 """Drawing the next token: which distribution, with whose noise.
 
-- noise is counted, not consumed: a sample's uniforms depend on (seed, prompt key, sample index) alone, so its text
-  does not depend on the batch, the order or the rank it was drawn in (up to rounding of the logits)
+- noise is counted, not consumed: a sample's uniforms depend on (seed, prompt key, sample index) alone, so its
+  text does not depend on the batch, the order or the rank it was drawn in (up to rounding of the logits)
 - the log-prob returned is that of the distribution drawn from
 - nothing here waits for the device, so a CUDA graph can hold it
 
@@ -57,7 +57,7 @@ def generator(*key: object) -> np.random.Generator:
 
 
 def sample_noise(seed: int, prompt_key: int | str, sample: int, count: int) -> np.ndarray:
-    """Return `count` uniforms in [0, 1), float64, fixed by (seed, prompt key, sample index) and prefix-stable."""
+    """Return `count` uniforms in [0, 1), float64, fixed by seed, prompt key and sample; prefix-stable."""
     return generator(seed, prompt_key, sample).random(count)
 
 
@@ -81,11 +81,11 @@ def filtered_logits(logits: Tensor, params: SamplingParams) -> Tensor:
 
 
 def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
-    """Draw one id for each row by inverting the CDF. logits [n, V], noise [n] in [0, 1) -> ids, log-probs [n].
+    """Draw one id for each row by inverting the CDF. logits [n, V], noise [n] in [0, 1) -> [n] each.
 
-    float64 throughout: in fp32 a cumulative sum over 150,000 ids leaves unlikely ids unreachable and lets rounding
-    of 1e-6 flip 1 % of the tokens. The CDF is inverted twice, over chunks of ids and inside one chunk, so that a
-    cumulative sum runs over a few hundred numbers and not over the vocabulary.
+    float64 throughout: in fp32 a cumulative sum over 150,000 ids leaves unlikely ids unreachable and lets
+    rounding of 1e-6 flip 1 % of the tokens. The CDF is inverted twice, over chunks of ids and inside one
+    chunk, so that a cumulative sum runs over a few hundred numbers and not over the vocabulary.
     """
     logits = filtered_logits(logits, params)
     peak, likeliest = logits.max(-1, keepdim=True)
@@ -105,7 +105,7 @@ def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor,
         inside = weights.gather(-1, members).masked_fill(beyond, 0.0)
         place, _ = _invert(inside.cumsum(-1), above)
         ids = members.gather(-1, place)
-        # A sum made in parallel may fall by rounding where nothing is added: an id of no weight is never drawn.
+        # A sum made in parallel may fall by rounding where nothing is added: never draw an id of no weight.
         ids = torch.where(weights.gather(-1, ids) > 0, ids, likeliest)
     logprobs = (weights.gather(-1, ids) / total).log()
     return ids[:, 0], logprobs[:, 0]

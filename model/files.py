@@ -1,7 +1,7 @@
 """Files as all of this house reads and writes them: strict JSON, whole files and whole folders by rename.
 
 - JSON is UTF-8, has no key twice in an object and finite numbers only, and one value takes at most MAX_BYTES
-- a whole file or folder is written to a hidden sibling, fsynced and renamed: a reader sees the old or the new one
+- a whole file or folder is written to a hidden sibling, fsynced and renamed: readers see the old or the new
 - the sibling's name is fixed, so that what a killed run left is overwritten, not heaped up: one writer a path
 - what is read may be compressed (.gz, .xz), what is written is not
 - whatever the disk refuses is an InputError that names the path
@@ -46,7 +46,7 @@ def os_errors(path: str | os.PathLike, doing: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_bytes(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Yield the file's bytes, decompressed as its name says (.gz, .xz). Raises InputError for what cannot be read."""
+    """Yield the file's bytes, decompressed as its name says (.gz, .xz). Raises InputError where it cannot."""
     suffix = Path(path).suffix.lower()
     opener = {".gz": gzip.open, ".xz": lzma.open}.get(suffix, open)
     with os_errors(path, "read"), opener(path, "rb") as file:
@@ -89,7 +89,7 @@ STRICT_BUT_NAN = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite
 
 
 def parse_json(data: bytes, where: str, nan_is_null: bool = False) -> Any:
-    """Return the JSON value, or raise InputError beginning with `where`: strict UTF-8, no key twice, finite numbers.
+    """Return the JSON value, or raise InputError beginning with `where`: UTF-8, no key twice, finite numbers.
 
     nan_is_null: a bare NaN, which others' tools write for a missing value, is read as null.
     """
@@ -118,7 +118,7 @@ def parse_object(data: bytes, where: str, nan_is_null: bool = False) -> dict[str
 
 
 def read_json(path: str | os.PathLike, nan_is_null: bool = False) -> Any:
-    """Return the one JSON value in the file, which may begin with a byte-order mark. Raises as `parse_json`."""
+    """Return the one JSON value in the file, less a byte-order mark. Raises as `parse_json`."""
     data = read_bytes(path).removeprefix(codecs.BOM_UTF8)
     return parse_json(data, str(path), nan_is_null)
 
@@ -167,7 +167,7 @@ def write_atomic(path: str | os.PathLike, data: str | bytes | Iterable[bytes]) -
 
 @contextlib.contextmanager
 def replace_folder(folder: str | os.PathLike) -> Iterator[Path]:
-    """Yield an empty sibling to fill; at the end it takes the place of `folder`, after an error it is removed."""
+    """Yield an empty sibling to fill; at the end it takes the place of `folder`, after an error it goes."""
     folder = Path(folder)
     new, old = being_written(folder), folder.with_name(f".{folder.name}.old")
     with os_errors(folder, "write"):

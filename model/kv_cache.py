@@ -1,8 +1,8 @@
 """The key/value cache of the sampler: one dense slab, a row for each sequence being decoded.
 
 Rows in use are kept together at the front, and a row's key heads lie side by side: the first n rows are n * K
-sequences one behind the other, of which a decode step reads views and copies nothing. Left out: paging (a row owns
-its places from start to end).
+sequences one behind the other, of which a decode step reads views and copies nothing. Left out: paging (a row
+owns its places from start to end).
 
 Letters: L layers, R rows, K key/value heads, S places, d head_dim, T a prompt's tokens.
 """
@@ -61,7 +61,7 @@ CACHE_SHARE = 0.75  # of the free memory; the rest is for prefill and drawing
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that can still be allocated on the device: on a CPU what the system calls available."""
+    """Return the bytes that can still be allocated on the device: of a CPU what the system says."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -83,7 +83,8 @@ def choose_capacity(cfg: ModelConfig, dtype: torch.dtype, places: int, most: int
     if rows < 1:
         needed, there = row / 2**30, max(0, memory) / 2**30
         raise InputError(
-            f"the cache of one sequence of {places} tokens takes {needed:.2f} GiB, and there are {there:.2f} for it: "
+            f"the cache of one sequence of {places} tokens takes {needed:.2f} GiB, "
+            f"and there are {there:.2f} for it: "
             "lower max_new_tokens, shorten the prompts or use more GPUs"
         )
     return Capacity(rows, places)

@@ -1,12 +1,13 @@
 """Batched sampling with a KV cache: which sample is decoded when, and when it ends.
 
-- schedule, prefill, decode, retire, over and over until no sample is left
+- schedule, then prefill the new rows or decode all of them, retire; over and over until no sample is left
 - each unique prompt is prefilled once, and its cache given to all samples of its group
 - a finished row leaves and a waiting sample takes its place: at once on a CPU, at the end of a round on CUDA
 - what is drawn is drawing.py's, the steps decoding.py's
 - left out: beam search, penalties, prefix sharing between different prompts
 
-Letters: n rows in use, V ids that exist in the tokenizer, T packed prompt tokens, K key/value heads, d head_dim.
+Letters: n rows in use, V ids that exist in the tokenizer, T packed prompt tokens, K key/value heads, d
+head_dim.
 """
 
 import time
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from model.attention import PackedCausal, PrefillInto
 from model.decoding import Decoder, next_logits
-from model.drawing import SamplingParams, sample_noise
+from model.drawing import SamplingParams, draw, sample_noise
 from model.errors import InputError
 from model.kv_cache import CACHE_SHARE, Capacity, KVCache, PrefilledPrompt, choose_capacity, free_memory
 from model.transformer import Transformer
@@ -45,7 +46,9 @@ class Sample:
 
 
 OnFinish = Callable[[int, int, Sample, float], object]
-"""Called with the prompt's place in the list, the sample's index, the sample, and the seconds that it was decoded."""
+"""Called with the prompt's place in the list, the sample's index, the sample, and the seconds that it was
+decoded.
+"""
 
 
 class Sampler:
@@ -60,16 +63,17 @@ class Sampler:
         """Samples with the transformer's own tensors, at most `max_num_seqs` sequences at once.
 
         Of the tokenizer only `size` and `stop_ids` are used. capacity: the cache's size, instead of what each
-        `generate` needs and the free memory holds. fixed_shapes: how decoding.py works, on CUDA by default and on a
-        CPU to test the same.
+        `generate` needs and the free memory holds. fixed_shapes: how decoding.py works, on CUDA by default
+        and on a CPU to test the same.
         """
         self.transformer, self.tokenizer = transformer, tokenizer
         self.max_num_seqs, self.capacity = max_num_seqs, capacity
         self.fixed_shapes = transformer.lm_head.weight.is_cuda if fixed_shapes is None else fixed_shapes
         self.vocab_limit = min(tokenizer.size, transformer.vocab_limit)
         self.decode_seconds, self.decode_bytes = 0.0, 0
-        """Of the last `generate`: time of its rounds of decode steps, and the weights and cache that they had to
-        read; rounds that also prefill are left out."""
+        """Of the last `generate`: time of its rounds of decode steps, and the weights and cache that they had
+        to read; prefill and the first tokens are left out.
+        """
 
     @torch.inference_mode()
     def generate(
@@ -83,8 +87,8 @@ class Sampler:
         """Return params.n samples for each prompt, in the order given.
 
         prompts: token ids. prompt_keys: one a prompt, seeds its noise (default: its position in the list).
-        on_token(id) is called for each new token as it comes, on_finish as each sample ends.
-        Raises InputError for an empty prompt, an id outside the vocabulary, or a prompt that leaves the model's
+        on_token(id) is called for each new token as it comes, on_finish as each sample ends. Raises
+        InputError for an empty prompt, an id outside the vocabulary, or a prompt that leaves the model's
         context or the cache no room for max_new_tokens; nothing has run then.
         """
         self._check(prompts, params)
@@ -94,8 +98,8 @@ class Sampler:
 
         while batch.waiting or batch.rows:
             new = batch.schedule()
-            first_logits = batch.prefill(new) if new else None  # [new, V]
-            for token in batch.decode(first_logits):
+            drawn = batch.prefill(new) if new else batch.decode()
+            for token in drawn:
                 if on_token:
                     on_token(token)
             for row, sample in batch.retire():
@@ -117,7 +121,8 @@ class Sampler:
             if min(prompt) < 0 or max(prompt) >= cfg.vocab_size:
                 raise InputError(f"prompt {i} has a token id outside the vocabulary")
             needed = len(prompt) + params.max_new_tokens
-            exceeds = f"prompt {i} has {len(prompt)} tokens: with max_new_tokens {params.max_new_tokens} it exceeds the"
+            length = f"prompt {i} has {len(prompt)} tokens"
+            exceeds = f"{length}: with max_new_tokens {params.max_new_tokens} it exceeds the"
             if needed > context:
                 raise InputError(
                     f"{exceeds} model's context of {context}; shorten the prompt or lower max_new_tokens"
@@ -134,32 +139,18 @@ class _Row:
     sample: int
     prompt_ids: PromptIds
     noise: np.ndarray  # [max_new_tokens] float64 in [0, 1)
-    began: float = 0.0  # by time.perf_counter, once its prompt is prefilled
+    began: float = 0.0  # by time.perf_counter, its prompt prefilled
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
 
     @property
-    def newest(self) -> int:
-        """The token to feed next; of a new row it is drawn on the device."""
-        return self.token_ids[-1] if self.token_ids else 0
-
-    @property
     def place(self) -> int:
-        """Where in the cache the newest token goes, or will once it is drawn; as many lie before it."""
-        return len(self.prompt_ids) + self.stepped
-
-    @property
-    def stepped(self) -> int:
-        """How many of its tokens came of decode steps: all but the first, whose logits are the prompt's."""
-        return max(0, len(self.token_ids) - 1)
+        """Where in the cache the newest token goes; as many lie before it."""
+        return len(self.prompt_ids) + len(self.token_ids) - 1
 
 
 class _Batch:
-    """One call of `generate`: who waits, which rows are in use, and what the device holds for them.
-
-    A round draws `decoder.round_tokens` tokens a row at most. In a round that begins with new rows, these draw their
-    first token from their prompt's logits, and the others wait for them.
-    """
+    """One call of `generate`: who waits, which rows are in use, and what the device holds for them."""
 
     def __init__(
         self,
@@ -174,13 +165,14 @@ class _Batch:
         self.stop_ids = sampler.tokenizer.stop_ids | set(params.stop_token_ids)
 
         cfg, weight = self.transformer.cfg, self.transformer.lm_head.weight
+        self.device = weight.device
         size = sampler.capacity
         if size is None:
             places = max(map(len, prompts), default=0) + params.max_new_tokens
-            memory = CACHE_SHARE * free_memory(weight.device)
+            memory = CACHE_SHARE * free_memory(self.device)
             size = choose_capacity(cfg, weight.dtype, places, sampler.max_num_seqs, memory)
         self.num_rows = min(size.rows, len(prompts) * params.n)
-        self.cache = KVCache(cfg, Capacity(self.num_rows, size.places), weight.dtype, weight.device)
+        self.cache = KVCache(cfg, Capacity(self.num_rows, size.places), weight.dtype, self.device)
         self.decoder = Decoder(self.transformer, self.cache, params, self.vocab_limit, sampler.fixed_shapes)
 
         self.waiting = deque((i, j) for i in range(len(prompts)) for j in range(params.n))
@@ -190,7 +182,9 @@ class _Batch:
         self.decode_seconds, self.decode_bytes = 0.0, 0
 
     def schedule(self) -> list[_Row]:
-        """Give free rows to waiting samples: an eighth of all rows at a time, so that prompts share a prefill."""
+        """Give free rows to waiting samples: an eighth of all rows at a time, so that prompts share a
+        prefill.
+        """
         free = self.num_rows - len(self.rows)
         if self.rows and free < max(1, self.num_rows // 8):
             return []
@@ -202,16 +196,17 @@ class _Batch:
         self.rows += new
         return new
 
-    def prefill(self, new: list[_Row]) -> Tensor:
-        """Fill the new rows' part of the cache; return the logits [new, V] for their first tokens.
+    def prefill(self, new: list[_Row]) -> list[int]:
+        """Fill the new rows' part of the cache and draw the first token of each; return these.
 
-        A prompt that is not there yet runs through the model, and is forgotten when its last sample has a row.
+        A prompt that is not there yet runs through the model, and is forgotten when its last sample has a
+        row.
         """
         missing = {row.prompt_ids for row in new} - self.prefilled.keys()
-        most = PREFILL_TOKENS[self.cache.keys.device.type]
+        most = PREFILL_TOKENS[self.device.type]
         for prompts in _packs(missing, most):
             self._run_prompts(prompts)
-        logits = torch.stack([self.prefilled[row.prompt_ids].logits for row in new])
+        logits = torch.stack([self.prefilled[row.prompt_ids].logits for row in new])  # [new, V]
         first_new = len(self.rows) - len(new)
         for i, row in enumerate(new, start=first_new):
             row.began = time.perf_counter()
@@ -219,16 +214,23 @@ class _Batch:
             self.without_row[row.prompt_ids] -= 1
             if not self.without_row[row.prompt_ids]:
                 del self.prefilled[row.prompt_ids]
-        return logits
+
+        noise = torch.tensor([row.noise[0] for row in new], dtype=torch.float64, device=self.device)
+        ids, logprobs = draw(logits, noise, self.params)
+        firsts = ids.tolist()
+        for row, token, logprob in zip(new, firsts, logprobs.tolist(), strict=True):
+            row.token_ids.append(token)
+            row.logprobs.append(logprob)
+        return firsts
 
     def _run_prompts(self, prompts: list[PromptIds]) -> None:
         """Run prompts through the model, packed end to end, and keep their keys, values and last logits."""
-        device = self.cache.keys.device
+        device = self.device
         lengths = [len(prompt) for prompt in prompts]
         ends = list(accumulate(lengths, initial=0))
         packed = PackedCausal(torch.tensor(ends, dtype=torch.int32, device=device), max(lengths))
-        tokens = torch.tensor(list(chain(*prompts)), device=device)[None]  # [1, T]
-        positions = torch.cat([torch.arange(n, device=device) for n in lengths])[None]  # [1, T]
+        tokens = torch.tensor(list(chain(*prompts)), device=device)  # [T]
+        positions = torch.cat([torch.arange(n, device=device) for n in lengths])
         last = torch.tensor(ends[1:], device=device) - 1
 
         def readout(hidden: Tensor, weight: Tensor) -> Tensor:
@@ -242,36 +244,29 @@ class _Batch:
             stored_values.append(values)
 
         with torch.compiler.set_stance("force_eager"):
-            logits = self.transformer(tokens, positions, PrefillInto(packed, store), readout)  # [prompts, V]
+            attend = PrefillInto(packed, store)
+            logits = self.transformer(tokens[None], positions[None], attend, readout)  # [prompts, V]
         keys = torch.stack(stored_keys).transpose(1, 2)  # [L, K, T, d]
         values = torch.stack(stored_values).transpose(1, 2)
         for i, prompt in enumerate(prompts):
             part = slice(ends[i], ends[i + 1])
             self.prefilled[prompt] = PrefilledPrompt(keys[:, :, part], values[:, :, part], logits[i])
 
-    def decode(self, first_logits: Tensor | None) -> Iterator[int]:
-        """Draw up to a round of tokens for each row, and yield them as they are given to their rows.
-
-        first_logits [new, V]: of new rows, which are the last ones.
-        """
-        first, drawn_first = None, 0
-        if first_logits is not None:
-            new = self.rows[-len(first_logits) :]
-            first = first_logits, np.array([row.noise[0] for row in new])
-            drawn_first = 1
-        steps_left = max(self.params.max_new_tokens - 1 - row.stepped for row in self.rows)
-        steps = min(self.decoder.round_tokens - drawn_first, steps_left)
+    def decode(self) -> Iterator[int]:
+        """Draw up to a round of tokens for each row, and yield them as they are given to their rows."""
+        longest_left = max(self.params.max_new_tokens - len(row.token_ids) for row in self.rows)
+        steps = min(self.decoder.round_tokens, longest_left)
         noise = np.zeros((steps, len(self.rows)))
         for i, row in enumerate(self.rows):
-            ahead = row.noise[row.stepped + 1 :][:steps]
+            ahead = row.noise[len(row.token_ids) :][:steps]
             noise[: len(ahead), i] = ahead
-        state = np.array([[row.newest for row in self.rows], [row.place for row in self.rows]])
+        newest = [row.token_ids[-1] for row in self.rows]
+        places = [row.place for row in self.rows]
 
         began = time.perf_counter()
-        ids, logprobs = self.decoder.round(state, noise, first)
-        if first is None:
-            self.decode_seconds += time.perf_counter() - began
-            self.decode_bytes += self._bytes_read(steps)
+        ids, logprobs = self.decoder.round(np.array([newest, places]), noise)
+        self.decode_seconds += time.perf_counter() - began
+        self.decode_bytes += self._bytes_read(steps)
         for row, its_ids, its_logprobs in zip(self.rows, ids, logprobs, strict=True):
             for token, logprob in zip(its_ids, its_logprobs, strict=True):
                 row.token_ids.append(token)
@@ -281,7 +276,9 @@ class _Batch:
                     break
 
     def _bytes_read(self, steps: int) -> int:
-        """What the steps could not help reading: all weights but an embedding of its own, and each row's cache."""
+        """What the steps could not help reading: all weights but an embedding of its own, and each row's
+        cache.
+        """
         cfg, weight = self.transformer.cfg, self.transformer.lm_head.weight
         looked_up = 0 if cfg.tie_word_embeddings else weight.numel()
         weights = (cfg.parameters - looked_up) * weight.itemsize
@@ -309,7 +306,9 @@ class _Batch:
 
 
 def _packs(prompts: Iterable[PromptIds], most: int) -> Iterator[list[PromptIds]]:
-    """Yield the prompts in packs of about `most` tokens: neighbours in length lie side by side with little waste."""
+    """Yield the prompts in packs of about `most` tokens: neighbours in length lie side by side with little
+    waste.
+    """
     pack: list[PromptIds] = []
     for prompt in sorted(prompts, key=lambda ids: (len(ids), ids)):
         if pack and (len(pack) + 1) * len(prompt) > most:

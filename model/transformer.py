@@ -1,10 +1,11 @@
 """The decoder-only transformer of Qwen2, Qwen2.5, Qwen3 (dense) and Llama, one screen a class.
 
-- pre-norm blocks of grouped-query attention and SwiGLU, RMSNorm, rotary positions, as pretrained or stretched by YaRN
+- pre-norm blocks of grouped-query attention and SwiGLU, RMSNorm, rotary positions, as pretrained or stretched
+  by YaRN
 - Qwen2: bias on q, k, v. Qwen3: RMSNorm on each head's q and k before the rotation
 - parameter names are Hugging Face's without the leading "model.", so the files need no translation table
-- left out: dropout (these models use none), other scalings of rotary positions and sliding windows (refused by
-  ModelConfig), caches and masks (a block is told how to attend; see attention.py)
+- left out: dropout (these models use none), other scalings of rotary positions and sliding windows (refused
+  by ModelConfig), caches and masks (a block is told how to attend; see attention.py)
 
 Letters: B batch, T tokens, D hidden, H query heads, K key/value heads, d head_dim, V vocabulary.
 """
@@ -29,18 +30,20 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        # The order matters in bf16: normalise in fp32, cast back, then scale (as the reference weights were trained).
+        # The order matters in bf16: normalise in fp32, cast back, then scale (as the reference weights were
+        # trained).
         return self.weight * F.rms_norm(x, self.weight.shape, eps=self.eps)
 
 
 def frequencies(cfg: ModelConfig, device: torch.device | None = None) -> Tensor:
     """Return the radians by which each pair turns from one position to the next, [d/2] fp32: theta^(-2i/d).
 
-    YaRN (arXiv 2309.00071v2): a pair that turns r times over the L positions of pretraining (Eq. 17) keeps its
-    frequency if r > beta_fast, since it tells neighbours apart, and is slowed down s times if r < beta_slow, since more
-    positions would take it to angles never seen. In between a ramp blends both (Eq. 18): linear in the pair's index i,
-    as in the authors' code and so in every checkpoint, where the paper has it linear in r. The order of the operations
-    is transformers' too, as a rounding made here is multiplied by the position.
+    YaRN (arXiv 2309.00071v2): a pair that turns r times over the L positions of pretraining (Eq. 17) keeps
+    its frequency if r > beta_fast, since it tells neighbours apart, and is slowed down s times if r <
+    beta_slow, since more positions would take it to angles never seen. In between a ramp blends both (Eq.
+    18): linear in the pair's index i, as in the authors' code and so in every checkpoint, where the paper has
+    it linear in r. The order of the operations is transformers' too, as a rounding made here is multiplied by
+    the position.
     """
     d, theta, yarn = cfg.head_dim, cfg.rope_theta, cfg.yarn
     exponents = torch.arange(0, d, 2, dtype=torch.float32, device=device) / d
@@ -62,15 +65,17 @@ def frequencies(cfg: ModelConfig, device: torch.device | None = None) -> Tensor:
     pairs = torch.arange(d // 2, dtype=torch.float32, device=device)
     ramp = (pairs - low) / (high - low or 0.001)
     gamma = 1 - ramp.clamp(0, 1)
-    return (1 - gamma) * (1.0 / (yarn.factor * powers)) + gamma * (1.0 / powers)  # Eq. 20
+    kept = 1.0 / powers
+    slowed = 1.0 / (yarn.factor * powers)
+    return (1 - gamma) * slowed + gamma * kept  # Eq. 20
 
 
 def rotary(cfg: ModelConfig, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return cos and sin, [*positions.shape, 1, d] each (RoFormer Eq. 34), times YaRN's attention factor.
 
-    The angle of pair i stands at i and at i + d/2, its sine with a minus at i, as `rotate` wants them.
-    Angles are fp32 whatever the compute dtype: at position 32,000 a bf16 angle is noise. The factor sqrt(1/t) reaches
-    q and k alike, which divides the attention logits by the temperature t at no cost (YaRN Eq. 21).
+    The angle of pair i stands at i and at i + d/2, its sine with a minus at i, as `rotate` wants them. Angles
+    are fp32 whatever the compute dtype: at position 32,000 a bf16 angle is noise. The factor sqrt(1/t)
+    reaches q and k alike, which divides the attention logits by the temperature t at no cost (YaRN Eq. 21).
     """
     angles = positions[..., None, None].float() * frequencies(cfg, positions.device)
     scale = cfg.yarn.attention_factor if cfg.yarn else 1.0
@@ -82,7 +87,8 @@ def rotary(cfg: ModelConfig, positions: Tensor, dtype: torch.dtype) -> tuple[Ten
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate x [B, T, heads, d]: element i of the first half pairs with element i of the second half.
 
-    The roll swaps the halves: the first becomes first * cos - second * sin, the second second * cos + first * sin.
+    The roll swaps the halves: the first becomes first * cos - second * sin, the second second * cos + first *
+    sin.
     """
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
@@ -98,13 +104,16 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(width, keys, bias=bias)
         self.v_proj = nn.Linear(width, keys, bias=bias)
         self.o_proj = nn.Linear(queries, width, bias=False)
-        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps) if cfg.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps) if cfg.qk_norm else nn.Identity()
+        self.q_norm = self.k_norm = nn.Identity()
+        if cfg.qk_norm:
+            self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
+            self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
-        q = self.q_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, H, d]
-        k = self.k_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, K, d]
-        v = self.v_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, K, d]
+        heads = (-1, self.head_dim)
+        q = self.q_proj(x).unflatten(-1, heads)  # [B, T, H, d]
+        k = self.k_proj(x).unflatten(-1, heads)  # [B, T, K, d]
+        v = self.v_proj(x).unflatten(-1, heads)  # [B, T, K, d]
         q = rotate(self.q_norm(q), cos, sin)
         k = rotate(self.k_norm(k), cos, sin)
         out = attend(q, k, v)  # [B, T, H, d]
@@ -162,12 +171,15 @@ class Transformer(nn.Module):
         self.tie_weights()  # to_empty gave each of the two a memory of its own
 
     def tie_weights(self) -> None:
-        """Make the output matrix the embedding itself where the config says so. Needed again after `to_empty`."""
+        """Make the output matrix the embedding itself where the config says so. Needed again after
+        `to_empty`.
+        """
         if self.cfg.tie_word_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
 
     def init_weights(self, generator: torch.Generator) -> None:
-        """Draw fresh weights: normal(0, initializer_range), biases 0, norms 1, residual outputs scaled by depth.
+        """Draw fresh weights: normal(0, initializer_range), biases 0, norms 1, residual outputs scaled by
+        depth.
 
         The scale 1 / sqrt(2 L) of the two matrices that write into the residual stream is GPT-2's.
         """
@@ -193,8 +205,9 @@ class Transformer(nn.Module):
         """Return logits [B, T, V] for tokens [B, T] int64, or whatever `readout` makes of them.
 
         positions [B, T] or [1, T]: default 0 .. T-1. attend: one callable for all blocks, or one for each.
-        readout(hidden [B, T, D], output matrix [V, D]): the last step, where a caller wants log-probs or one row
-        instead of all logits; it runs inside forward, where a sharded model has its output matrix at hand.
+        readout(hidden [B, T, D], output matrix [V, D]): the last step, where a caller wants log-probs or one
+        row instead of all logits; it runs inside forward, where a sharded model has its output matrix at
+        hand.
         """
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]

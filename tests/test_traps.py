@@ -265,7 +265,7 @@ def test_a_rank_that_cannot_write_an_export_still_takes_part_in_every_gather(fol
     transformer, tokenizer = load_model(folder / "model")
     gathered, whole = [], weights._whole
     monkeypatch.setattr(weights, "_whole", lambda p, dtype: gathered.append(p) or whole(p, dtype))
-    monkeypatch.setattr(weights, "_write_safetensors", Mock(side_effect=OSError(28, "No space left")))
+    monkeypatch.setattr(weights, "write_safetensors", Mock(side_effect=OSError(28, "No space left")))
     with pytest.raises(InputError, match="No space left") if writes else nullcontext():
         save_model(transformer, tokenizer, tmp_path / "out", writes=writes)
     assert [id(p) for p in gathered] == [id(p) for p in transformer.parameters()]

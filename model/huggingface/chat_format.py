@@ -1,8 +1,8 @@
-"""ChatFormat: how a conversation becomes text, and which format a folder's chat template means, without jinja2.
+"""ChatFormat: how a conversation becomes text, and which format a folder's chat template means.
 
-- three formats, written by hand: qwen3, and qwen2.5 and chatml, which differ in their default system prompt alone
-- a template is recognised by what it renders on probe conversations, not by its spelling: template.py interprets the
-  few constructs of jinja that such templates use, and whatever else one holds makes it unknown
+- three formats, written by hand: qwen3, and qwen2.5 and chatml, which differ in their default system prompt
+- a template is recognised by what it renders on probe conversations, not by its spelling: template.py
+  interprets the few constructs of jinja that such templates use, and whatever else one holds makes it unknown
 - left out: tools
 """
 
@@ -28,7 +28,7 @@ class ChatFormat:
     def turns(self, messages: Messages, add_generation_prompt: bool, thinking: bool) -> tuple[list[str], str]:
         """Return what stands between the control tokens: the closed turns, and the open one ("" for none).
 
-        Raises InputError where there is no message, or one is no {"role", "content"} of strings with a known role.
+        Raises InputError where there is no message, or one that is no {"role", "content"} of a known role.
         """
         if not messages:
             raise InputError("a conversation has no messages")
@@ -53,7 +53,7 @@ class ChatFormat:
         return turns, f"assistant\n{silence}"
 
     def render(self, messages: Messages, add_generation_prompt: bool = True, thinking: bool = True) -> str:
-        """Return the conversation as the text that the model's own template gives. Raises InputError as `turns`."""
+        """Return the conversation as the text that the model's own template gives. Raises as `turns`."""
         turns, opening = self.turns(messages, add_generation_prompt, thinking)
         closed = "".join(f"{START}{turn}{END}\n" for turn in turns)
         return closed + START + opening if opening else closed
@@ -77,7 +77,7 @@ def _last_question(messages: Messages) -> int:
 
 
 def _qwen3_answer(content: str, current: bool, last: bool) -> str:
-    """Return an assistant turn: thinking is dropped from answers to earlier questions, and shown in the current one."""
+    """Return an assistant turn: thinking is dropped from answers to earlier questions."""
     thoughts = ""
     if "</think>" in content:
         before, *_, content = content.split("</think>")
@@ -88,7 +88,7 @@ def _qwen3_answer(content: str, current: bool, last: bool) -> str:
     return content
 
 
-# ";" parts conversations and "|" turns; a turn is its role's first letter and its content, with "~" for newlines.
+# ";" parts conversations and "|" turns; a turn is its role's first letter and its content, "~" a newline.
 _PROBE_TEXT = (
     "uA;sS;aB;sS|uA;sS|aB;uA|aB;uA|uB|aC|aD;uA|sS|aB|uC;s|u|a;uA|aB|uC|aD|uE;uA|a~~B~~;uA|a~B|a~C;"
     "s ~ S ~ |u ~ A ~ |a ~ B ~ |u~~;uA|a<think>~~R~~</think>~~~B~|uC|a~<think>R</think>B;a<think>R</think>B;"

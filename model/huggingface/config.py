@@ -1,10 +1,10 @@
 """ModelConfig: the shape of a model, read from a Hugging Face config.json and written back as one.
 
-- Qwen2 and Qwen2.5 (model_type qwen2), Qwen3 dense and Llama, in the spelling of transformers 4 and of transformers 5
+- Qwen2 and Qwen2.5 (model_type qwen2), Qwen3 dense and Llama, in the spelling of transformers 4 and of 5
 - YaRN, the long-context setting of Qwen2.5 and Qwen3, with every key that transformers reads
 - arithmetic about the model: parameters, operations of a forward, bytes of the key/value cache
-- whatever would change the numbers and is not implemented is refused by name: other scalings of rotary positions,
-  active sliding windows, other activations, extra biases, quantised weights
+- whatever would change the numbers and is not implemented is refused by name: other scalings of rotary
+  positions, active sliding windows, other activations, extra biases, quantised weights
 - left out: what changes nothing here (dropout, use_cache, token ids). It is kept in `raw` for the export
 """
 
@@ -24,7 +24,9 @@ ARCHITECTURES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llam
 
 @dataclass(frozen=True)
 class Yarn:
-    """YaRN (arXiv 2309.00071): rotary positions stretched beyond the context of pretraining; see transformer.py."""
+    """YaRN (arXiv 2309.00071): rotary positions stretched beyond the context of pretraining; see
+    transformer.py.
+    """
 
     factor: float  # s, at least 1: how many times longer the context becomes
     original_max_position_embeddings: int  # L: the context of pretraining
@@ -51,8 +53,10 @@ class ModelConfig:
     rope_theta: float  # base of the rotary wavelengths
     rms_norm_eps: float  # added to the mean square in RMSNorm
     max_position_embeddings: int
-    """Usable context: sampling and training stay within it. Read from the key of this name; with YaRN at least
-    factor * original_max_position_embeddings, since Qwen's advice is to add rope_scaling and leave this key alone."""
+    """Usable context: sampling and training stay within it. Read from the key of this name; with YaRN at
+    least factor * original_max_position_embeddings, since Qwen's advice is to add rope_scaling and leave this
+    key alone.
+    """
     tie_word_embeddings: bool  # the output matrix is the embedding itself
     initializer_range: float  # standard deviation of fresh weights
     yarn: Yarn | None = None  # stretched rotary positions; None: as pretrained
@@ -72,10 +76,11 @@ class ModelConfig:
 
     @classmethod
     def from_hf(cls, raw: dict[str, Any], where: str) -> "ModelConfig":
-        """Return the config that a decoded config.json describes; absent keys take the defaults of transformers.
+        """Return the config that a decoded config.json describes; absent keys take the defaults of
+        transformers.
 
-        `where` names the file. Raises InputError naming file, key and value for what is missing, of a wrong type,
-        out of range, contradictory or not implemented.
+        `where` names the file. Raises InputError naming file, key and value for what is missing, of a wrong
+        type, out of range, contradictory or not implemented.
         """
         fields = _Fields(raw, where)
         _refuse_unsupported(fields)
@@ -142,7 +147,9 @@ class ModelConfig:
 
     @property
     def block_parameters(self) -> int:
-        """Parameters of one block: what a rank gathers at a time, and what activation checkpointing recomputes."""
+        """Parameters of one block: what a rank gathers at a time, and what activation checkpointing
+        recomputes.
+        """
         parameters = self._block_matrices + 2 * self.hidden_size  # and two norms
         if self.qk_norm:
             parameters += 2 * self.head_dim
@@ -152,7 +159,7 @@ class ModelConfig:
 
     @property
     def parameters(self) -> int:
-        """Parameters of the whole model; a tied output matrix is the embedding itself, so it is counted once."""
+        """Parameters of the whole model; a tied output matrix is the embedding itself and is counted once."""
         matrices = 1 if self.tie_word_embeddings else 2
         vocabulary = matrices * self.vocab_size * self.hidden_size
         return vocabulary + self.num_hidden_layers * self.block_parameters + self.hidden_size
@@ -160,21 +167,26 @@ class ModelConfig:
     def forward_flops(self, tokens: int, attended: int, scored: int) -> int:
         """Return the operations of a forward's matrix products, a multiply-add counted as 2.
 
-        tokens pass all blocks (an embedding is looked up, not multiplied); attended query-key pairs, T (T + 1) / 2 for
-        a causal sequence, cost 2 d in q k^T and 2 d in the sum over v, per layer and query head; scored rows meet the
-        output matrix. A backward costs twice a forward: each product has a gradient for either factor.
+        tokens pass all blocks (an embedding is looked up, not multiplied); attended query-key pairs, T (T +
+        1) / 2 for a causal sequence, cost 2 d in q k^T and 2 d in the sum over v, per layer and query head;
+        scored rows meet the output matrix. A backward costs twice a forward: each product has a gradient for
+        either factor.
         """
         pairs = 4 * self.head_dim * self.num_attention_heads * attended
         blocks = self.num_hidden_layers * (2 * tokens * self._block_matrices + pairs)
         return blocks + 2 * scored * self.hidden_size * self.vocab_size
 
     def kv_bytes_per_token(self, dtype: torch.dtype) -> int:
-        """Return the bytes of a token's keys and values over all layers: what decoding reads again at every step."""
+        """Return the bytes of a token's keys and values over all layers: what decoding reads again at every
+        step.
+        """
         return 2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim * dtype.itemsize
 
 
 def load_config(folder: str | Path) -> ModelConfig:
-    """Return the ModelConfig of a model folder. Raises InputError as `ModelConfig.from_hf` and `read_object` do."""
+    """Return the ModelConfig of a model folder. Raises InputError as `ModelConfig.from_hf` and `read_object`
+    do.
+    """
     path = Path(folder) / "config.json"
     return ModelConfig.from_hf(read_object(path), str(path))
 
@@ -216,7 +228,7 @@ class _Fields:
 
 
 def _rope(fields: _Fields, context: int) -> tuple[float, Yarn | None]:
-    """Return base and scaling from rope_theta and rope_scaling (transformers 4) or from rope_parameters (5)."""
+    """Return base and scaling from rope_theta and rope_scaling (transformers 4) or rope_parameters (5)."""
     thetas, scalings = [], []
     if fields.has("rope_theta"):
         thetas.append(fields.number("rope_theta"))

@@ -49,7 +49,7 @@ def render(program: list, variables: dict[str, Any]) -> str:
 
 
 def parse(template: str) -> list:
-    """Return the template as nested statements: a text, or (out | set | for | if, ...). Raises on any other."""
+    """Return the template as nested statements: a text, or (out | set | for | if, ...). Raises on others."""
     if len(template) > MAX_TEXT:
         raise ValueError
     # transformers renders with lstrip_blocks and trim_blocks: a statement alone on its line leaves no line.
@@ -138,7 +138,9 @@ def _evaluate(expression: str, scope: dict[str, Any]) -> Any:
 
 @functools.lru_cache(maxsize=1024)
 def _tree(expression: str) -> ast.expr:
-    """Return the syntax tree of a jinja expression: Python's grammar, but that a filter binds like an attribute."""
+    """Return the syntax tree of a jinja expression: Python's grammar, but that a filter binds like an
+    attribute.
+    """
     pieces = re.split(f"({LITERAL})", expression)  # code, literal, code, ...
     for i, piece in enumerate(pieces):
         if i % 2:

@@ -1,6 +1,7 @@
 """Tokenizer: text to ids and back by a tokenizer.json, and conversations to ids by the folder's chat format.
 
-- only the tokens written here between turns are control tokens; the same characters inside a message are plain text
+- only the tokens written here between turns are control tokens; the same characters inside a message are
+  plain text
 - the folder's files are kept byte for byte, so that an exported model has the tokenizer it was trained with
 - left out: BOS in conversations, padding, truncation, tools, tokenizers that are not a tokenizer.json
 """
@@ -32,9 +33,9 @@ FILES = [
 class Tokenizer:
     """A tokenizer.json and the chat format that goes with it.
 
-    size: one more than the largest id. end_of_turn: the id that ends an assistant's turn. stop_ids: the ids that end
-    a response, which are end_of_turn and every eos of generation_config, config and tokenizer. chat_format: see
-    ChatFormat. files: name -> content of the folder's tokenizer files.
+    size: one more than the largest id. end_of_turn: the id that ends an assistant's turn. stop_ids: the ids
+    that end a response, which are end_of_turn and every eos of generation_config, config and tokenizer.
+    chat_format: see ChatFormat. files: name -> content of the folder's tokenizer files.
     """
 
     def __init__(self, folder: Path, files: dict[str, bytes], chat_format: str | None = None):
@@ -54,8 +55,8 @@ class Tokenizer:
     def from_folder(cls, folder: str | Path, chat_format: str | None = None) -> "Tokenizer":
         """Return the tokenizer of a model folder.
 
-        `chat_format` (qwen2.5, qwen3 or chatml) overrides what the folder's template says. Raises InputError naming
-        the file that is missing or broken, or whose chat template is not surely one of the three.
+        `chat_format` (qwen2.5, qwen3 or chatml) overrides what the folder's template says. Raises InputError
+        naming the file that is missing or broken, or whose chat template is not surely one of the three.
         """
         folder = Path(folder)
         files = {name: read_bytes(folder / name) for name in FILES if (folder / name).exists()}
@@ -101,7 +102,9 @@ class Tokenizer:
         return found
 
     def _special_tokens(self) -> dict[str, str]:
-        """Return tokenizer_config.json's special tokens, name -> text; each stands there as a string or an object."""
+        """Return tokenizer_config.json's special tokens, name -> text; each stands there as a string or an
+        object.
+        """
         found = {}
         for name, value in self._config.items():
             text = value.get("content") if isinstance(value, dict) else value
@@ -163,7 +166,9 @@ class Tokenizer:
         return self._folder / "tokenizer_config.json", None
 
     def _check_control_tokens(self) -> None:
-        """Refuse a tokenizer in which a text can write control tokens, or its ids depend on what stands before it."""
+        """Refuse a tokenizer in which a text can write control tokens, or its ids depend on what stands
+        before it.
+        """
         probe = [{"role": "user", "content": "a b"}, {"role": "assistant", "content": "c"}]
         self._tokenizer.encode_special_tokens = False
         whole = self._tokenizer.encode(self.render(probe), add_special_tokens=False).ids

@@ -1,21 +1,15 @@
 """Weights: Hugging Face folders into a Transformer and back, one tensor at a time.
 
-- reads model.safetensors, or the shards of model.safetensors.index.json; every name, shape and dtype is checked before
-  anything is copied, and a damaged file is reported with the tensor that it damages
+- reads model.safetensors, or the shards of model.safetensors.index.json; every name, shape and dtype is
+  checked before anything is copied, and a damaged file is reported with the tensor that it damages
 - of a sharded model (DTensor parameters) each rank reads its own rows alone, a piece at a time
 - writes a folder that transformers loads back bit for bit, renamed into place when it is complete
 - left out: pickled weights (never read), quantised and 8-bit dtypes
-
-The format is read and written by hand. The safetensors library (0.8) names no tensor where a file is cut off, maps the
-file, so that one that shrinks meanwhile ends the process by SIGBUS, and writes a dict of whole tensors, which is a
-shard in memory, sorted by name and readable by its owner alone.
 """
 
-import itertools
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +19,14 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from model.errors import InputError
-from model.files import MAX_BYTES, os_errors, parse_object, read_object, replace_folder
+from model.files import os_errors, read_object, replace_folder
 from model.huggingface.config import load_config
+from model.huggingface.safetensors_file import StoredTensor, read_header, write_safetensors
 from model.huggingface.tokenizer import Tokenizer
 from model.transformer import Transformer
 
-DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 PIECE_BYTES = 32 << 20  # read at a time
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """Where a tensor lies in a file, as the header says."""
-
-    path: Path
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    begin: int  # its first byte, from the start of the file
-    end: int  # the first byte after it
 
 
 # A folder in
@@ -57,11 +39,12 @@ def load_model(
     chat_format: str | None = None,
     prepare: Callable[[Transformer], object] = lambda transformer: None,
 ) -> tuple[Transformer, Tokenizer]:
-    """Return the model and the tokenizer of a Hugging Face folder, the weights converted to `dtype` on `device`.
+    """Return the model and the tokenizer of a Hugging Face folder, the weights converted to `dtype` on
+    `device`.
 
-    `chat_format`: see `Tokenizer.from_folder`. `prepare` is called with the model before it has memory: where it is
-    sharded, so that each rank allocates and reads its own rows alone. Raises InputError naming the file, and the key
-    or tensor in it, for whatever is missing, broken, contradictory or not supported.
+    `chat_format`: see `Tokenizer.from_folder`. `prepare` is called with the model before it has memory: where
+    it is sharded, so that each rank allocates and reads its own rows alone. Raises InputError naming the
+    file, and the key or tensor in it, for whatever is missing, broken, contradictory or not supported.
     """
     transformer, tokenizer = open_model(folder, chat_format)
     prepare(transformer.to(dtype))
@@ -71,7 +54,9 @@ def load_model(
 
 
 def open_model(folder: str | Path, chat_format: str | None = None) -> tuple[Transformer, Tokenizer]:
-    """Return a folder's model on the meta device, which takes no memory, and its tokenizer. Raises as `load_model`."""
+    """Return a folder's model on the meta device, which takes no memory, and its tokenizer. Raises as
+    `load_model`.
+    """
     cfg = load_config(folder)
     tokenizer = Tokenizer.from_folder(folder, chat_format)
     _check_vocabulary(cfg.vocab_size, tokenizer.size, Path(folder))
@@ -102,8 +87,9 @@ def load_weights(transformer: Transformer, folder: str | Path) -> None:
 def find_tensors(transformer: Transformer, folder: str | Path) -> dict[str, StoredTensor]:
     """Return a folder's tensors by their Hugging Face names, which are exactly the model's.
 
-    Reads headers only, and the model may be on the meta device. Raises InputError naming file and tensor for one that
-    is missing, too many or of another shape. Of a tied model the file may hold the output matrix too.
+    Reads headers only, and the model may be on the meta device. Raises InputError naming file and tensor for
+    one that is missing, too many or of another shape. Of a tied model the file may hold the output matrix
+    too.
     """
     source, found = _read_headers(Path(folder))
     parameters = _hf_parameters(transformer)
@@ -157,60 +143,10 @@ def _read_headers(folder: Path) -> tuple[Path, dict[str, StoredTensor]]:
     return index, found
 
 
-def read_header(path: str | Path) -> dict[str, StoredTensor]:
-    """Return the tensors of a safetensors file by their names.
-
-    Raises InputError naming the file, and the tensor at fault, for a broken or overlong header, a dtype other than
-    F32, F16 and BF16, a size that is not the shape's, and bytes that overlap, leave a gap or lie beyond the end.
-    """
-    path = Path(path)
-    with os_errors(path, "read"), open(path, "rb") as file:
-        size = path.stat().st_size
-        length = int.from_bytes(file.read(8), "little")
-        start = 8 + length
-        if size < 8 or length > MAX_BYTES or start > size:
-            raise InputError(f"{path}: not a safetensors file, or cut off within its header ({size} bytes)")
-        entries = parse_object(file.read(length), str(path))
-
-    entries.pop("__metadata__", None)
-    header = {name: _read_entry(path, name, entry, start) for name, entry in entries.items()}
-    in_order = sorted(header.items(), key=lambda item: (item[1].begin, item[1].end))
-    expected = start
-    for name, stored in in_order:
-        if stored.end > size:
-            raise InputError(
-                f"{path}: tensor {name} ends at byte {stored.end}, the file at {size}: it is truncated"
-            )
-        if stored.begin != expected:
-            raise InputError(f"{path}: tensor {name} begins at byte {stored.begin}, expected {expected}")
-        expected = stored.end
-    if expected != size:
-        raise InputError(f"{path}: {size - expected} bytes after the last tensor")
-    return header
-
-
-def _read_entry(path: Path, name: str, entry: object, start: int) -> StoredTensor:
-    """Check one entry of a header whose tensors begin at byte `start`."""
-    fields = entry if isinstance(entry, dict) else {}
-    dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        expected = ", ".join(DTYPES)
-        raise InputError(f"{path}: tensor {name} has dtype {str(dtype)[:40]}, expected one of {expected}")
-    if _are_sizes(shape) and _are_sizes(offsets) and len(offsets) == 2:
-        begin, end = offsets
-        if end - begin == math.prod(shape) * DTYPES[dtype].itemsize:
-            return StoredTensor(path, DTYPES[dtype], tuple(shape), start + begin, start + end)
-    raise InputError(
-        f"{path}: tensor {name} has shape {str(shape)[:80]} but data_offsets {str(offsets)[:80]}"
-    )
-
-
-def _are_sizes(value: object) -> bool:
-    return isinstance(value, list) and all(type(n) is int and 0 <= n < 1 << 48 for n in value)
-
-
 def _pieces(parameter: Tensor, stored: StoredTensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield some rows of the parameter (of a sharded one: of this rank's part) and what the file has for them."""
+    """Yield some rows of the parameter (of a sharded one: of this rank's part) and what the file has for
+    them.
+    """
     first, rows = 0, parameter
     if isinstance(parameter, DTensor):
         assert all(p.is_replicate() or p.is_shard(0) for p in parameter.placements)
@@ -241,13 +177,15 @@ def save_model(
     max_shard_bytes: int = 4 << 30,
     writes: bool = True,
 ) -> None:
-    """Write a Hugging Face folder that transformers loads back bit for bit, in `dtype` (default: the model's own).
+    """Write a Hugging Face folder that transformers loads back bit for bit, in `dtype` (default: the model's
+    own).
 
-    It is built beside `folder` and renamed when it is complete and on disk, so no reader sees half of it; a model
-    folder that stood there is replaced. Raises InputError where something else stands there or the disk refuses.
+    It is built beside `folder` and renamed when it is complete and on disk, so no reader sees half of it; a
+    model folder that stood there is replaced. Raises InputError where something else stands there or the disk
+    refuses.
 
-    All ranks of a sharded model call this, one of them with `writes`: each tensor in turn is gathered by all (none
-    ever holds more than one) and written by that one.
+    All ranks of a sharded model call this, one of them with `writes`: each tensor in turn is gathered by all
+    (none ever holds more than one) and written by that one.
     """
     parameters = _hf_parameters(transformer)
     dtype = dtype or transformer.norm.weight.dtype
@@ -277,7 +215,9 @@ def _whole(parameter: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _hf_parameters(transformer: Transformer) -> dict[str, torch.nn.Parameter]:
-    """Return the parameters under their Hugging Face names; a tied output matrix occurs once, as the embedding."""
+    """Return the parameters under their Hugging Face names; a tied output matrix occurs once, as the
+    embedding.
+    """
     named = transformer.named_parameters()
     return {name if name.startswith("lm_head.") else f"model.{name}": parameter for name, parameter in named}
 
@@ -306,7 +246,9 @@ def _small_files(transformer: Transformer, tokenizer: Tokenizer, dtype: torch.dt
 
 
 def _generation_config(tokenizer: Tokenizer) -> bytes:
-    """Return the folder's own file, unless others would not stop where we do: base models lack the end of a turn."""
+    """Return the folder's own file, unless others would not stop where we do: base models lack the end of a
+    turn.
+    """
     data = tokenizer.files.get("generation_config.json", b"{}")
     config = json.loads(data)
     eos = config.get("eos_token_id")
@@ -321,7 +263,7 @@ def _json_bytes(value: dict[str, Any]) -> bytes:
 
 
 def shards_of(sizes: dict[str, int], limit: int) -> list[list[str]]:
-    """Split the names, in order, into runs of at most `limit` bytes together, or of a single larger tensor."""
+    """Split the names, in order, into runs of at most `limit` bytes in all, or of a single larger tensor."""
     shards, filled = [[]], 0
     for name, size in sizes.items():
         if shards[-1] and filled + size > limit:
@@ -339,7 +281,8 @@ def _write_weights(
     dtype: torch.dtype,
     limit: int,
 ) -> None:
-    """Write one safetensors file, or several and their index; no shard but of a single tensor is over the limit.
+    """Write one safetensors file, or several and their index; no shard but of a single tensor is over the
+    limit.
 
     `tensors` are those that `shapes` names, in its order.
     """
@@ -348,29 +291,8 @@ def _write_weights(
     placed = {}
     for i, names in enumerate(shards, start=1):
         file = SINGLE if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-        _write_safetensors(folder / file, {name: shapes[name] for name in names}, tensors, dtype)
+        write_safetensors(folder / file, {name: shapes[name] for name in names}, tensors, dtype)
         placed |= dict.fromkeys(names, file)
     if len(shards) > 1:
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": placed}
         (folder / INDEX).write_bytes(_json_bytes(index))
-
-
-def _write_safetensors(
-    path: Path, shapes: dict[str, torch.Size], tensors: Iterator[Tensor], dtype: torch.dtype
-) -> None:
-    """Write 8 bytes of length, a JSON header and the tensors, of which one at a time is copied.
-
-    Source: the format section of the safetensors README.
-    """
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, shape in shapes.items():
-        begin, end = end, end + shape.numel() * dtype.itemsize
-        header[name] = {"dtype": DTYPE_NAMES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
-    with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little"))
-        file.write(text)
-        for tensor in itertools.islice(tensors, len(shapes)):
-            file.write(tensor.cpu().contiguous().view(torch.uint8).numpy())
