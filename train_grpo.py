@@ -13,8 +13,6 @@ from functools import partial
 import torch
 
 from fleming.config import parse_command_line, run_script
-from fleming.public.readers import read_questions
-from fleming.refine.gate import gate
 from fleming.rl.curriculum import draw, stage_pools, training_questions
 from fleming.rl.grpo import grpo_loss, loss_denominator
 from fleming.rl.reward import load_reward
@@ -34,9 +32,7 @@ def main(argv: list[str]) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
-        cleared = partial(gate, cfg, {"data.questions": cfg.question_file})
-        load_reward(cfg.grpo.reward)
-        return dry_run("grpo", cfg, options, cfg.rl_start, cfg.question_file, read_questions, cleared)
+        return dry_run("grpo", cfg, options, partial(load_reward, cfg.grpo.reward))
     with join_world(cfg.parallel) as world:
         train(cfg, world)
 

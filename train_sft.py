@@ -8,14 +8,11 @@ Supervised fine-tuning on trajectories <think> ... </think> <answer> ... </answe
 """
 
 import math
-from functools import partial
 
 import torch
 
 from fleming.config import parse_command_line, run_script
 from fleming.noise import shuffled
-from fleming.public.readers import read_trajectories
-from fleming.refine.gate import gate
 from fleming.settings import Config
 from fleming.training.examples import training_examples
 from fleming.training.logprobs import token_logprobs
@@ -32,8 +29,7 @@ def main(argv: list[str]) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
-        cleared = partial(gate, cfg, {"data.trajectories": cfg.trajectory_file})
-        return dry_run("sft", cfg, options, cfg.base_folder, cfg.trajectory_file, read_trajectories, cleared)
+        return dry_run("sft", cfg, options)
     with join_world(cfg.parallel) as world:
         train(cfg, world)
 

@@ -6,13 +6,15 @@ Left out: what only the run itself can find out, such as a full disk or a file o
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from fleming.prompt import question_messages
+from fleming.public.readers import read_questions, read_trajectories
 from fleming.records import Question, Trajectory
+from fleming.refine.gate import gate
 from fleming.settings import Config
 from fleming.training.checkpoint import newest_checkpoint
 from fleming.training.estimate_memory import GB, Case, Longest, Machine, report
@@ -23,9 +25,8 @@ from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import find_tensors, open_model
 
 LOOKED_AT = 100  # of the first records, and of the longest, are tokenised
-Conversation = tuple[
-    list[dict[str, str]], str
-]  # the messages that the model gets, its answer where that is known
+# The messages that the model gets, and its answer where that is known.
+Conversation = tuple[list[dict[str, str]], str]
 
 
 def add_dry_run(parser: argparse.ArgumentParser) -> None:
@@ -42,23 +43,22 @@ def add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 
 def dry_run(
-    stage: str,
-    cfg: Config,
-    options: argparse.Namespace,
-    model_folder: Path,
-    data_file: Path,
-    read: Callable[[Path], Sequence[Question | Trajectory]],
-    check: Callable[[], object] = lambda: None,
+    stage: str, cfg: Config, options: argparse.Namespace, check: Callable[[], object] = lambda: None
 ) -> None:
     """Print what the stage ("sft" or "grpo") would start from, its first record as the model gets it, and the memory.
 
-    `read` is the stage's reader of `data_file`; `check` is called for whatever else may be wrong. Raises InputError for
-    the first mistake, as the run itself would.
+    `check` is called for whatever else may be wrong. Raises InputError for the first mistake, as the run itself would.
     """
     if os.environ.get("RANK", "0") != "0":
         return
     machine = _machine(cfg, options)
     check()
+    if stage == "sft":
+        model_folder, data_file, read = cfg.base_folder, cfg.trajectory_file, read_trajectories
+        gate(cfg, {"data.trajectories": data_file})
+    else:
+        model_folder, data_file, read = cfg.rl_start, cfg.question_file, read_questions
+        gate(cfg, {"data.questions": data_file})
 
     transformer, tokenizer = open_model(model_folder, cfg.chat_format)
     model = transformer.cfg

@@ -17,7 +17,6 @@ import torch
 from support.places import ROOT, SHARED
 
 from fleming.config import load_config
-from fleming.public.readers import read_questions, read_trajectories
 from fleming.rl.reward import load_reward
 from fleming.settings import BaseModelConfig, Config, DataConfig, GRPOConfig
 from fleming.training.base_model import CHATML, make_base_model, train_tokenizer
@@ -157,12 +156,11 @@ def small(tmp_path) -> Config:
 
 
 def run(stage: str, cfg: Config, gpus: int | None = 2) -> None:
-    options, folder = Namespace(gpus=gpus, gpu_memory=None), Path(cfg.model)
+    options = Namespace(gpus=gpus, gpu_memory=None)
     if stage == "sft":
-        dry_run("sft", cfg, options, folder, Path(cfg.data.trajectories), read_trajectories)
+        dry_run("sft", cfg, options)
     else:
-        check = lambda: load_reward(cfg.grpo.reward)  # noqa: E731
-        dry_run("grpo", cfg, options, folder, Path(cfg.data.questions), read_questions, check)
+        dry_run("grpo", cfg, options, lambda: load_reward(cfg.grpo.reward))
 
 
 def test_it_says_what_the_run_would_start_from(small, capsys, tmp_path):
