@@ -17,7 +17,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-import transformers
 
 from fleming.training.parallel import keep_freed_memory
 from model import Sampler, SamplingParams
@@ -48,11 +47,15 @@ class Ids:
         self.size, self.stop_ids = size, frozenset(stop_ids)
 
 
-def models(name: str) -> tuple[Transformer, transformers.PreTrainedModel]:
+def models(name: str) -> tuple[Transformer, torch.nn.Module]:
     """Return our model and transformers', with the same random weights."""
+    import transformers
+
     torch.manual_seed(0)
     kind = transformers.Qwen3Config if name == "demo" else transformers.LlamaConfig
-    theirs = transformers.AutoModelForCausalLM.from_config(kind(**CONFIGS[name], max_position_embeddings=2048)).eval()
+    theirs = transformers.AutoModelForCausalLM.from_config(
+        kind(**CONFIGS[name], max_position_embeddings=2048)
+    ).eval()
     ours = Transformer(ModelConfig.from_hf(theirs.config.to_dict(), "config.json"))
     state = {key.removeprefix("model."): value for key, value in theirs.state_dict().items()}
     ours.load_state_dict(state, strict=False)
@@ -123,14 +126,20 @@ def run(case: str, repeats: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    import transformers
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--case", default=",".join(CASES))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as our scripts do; theirs gain as much
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, {options.threads} threads, fp32, CPU\n")
+    print(
+        f"torch {torch.__version__}, transformers {transformers.__version__}, {options.threads} threads, fp32, CPU\n"
+    )
     print("| case | what | transformers, tokens/s | ours, tokens/s | ratio |\n|---|---|---|---|---|")
     found = {case: run(case, options.repeats) for case in options.case.split(",")}
     print(json.dumps({"torch": torch.__version__, "transformers": transformers.__version__, **found}))

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -44,8 +45,11 @@ def length(response, finished, question, cfg):
 """
 
 
-def write_tokenizer(folder: Path, ids: int) -> None:
-    """Bytes, control tokens, and words that no text contains, up to the real number of ids."""
+def write_tokenizer(folder: Path, ids: int, stops: int = 1) -> None:
+    """Bytes, control tokens, and words that no text contains, up to the real number of ids.
+
+    So many `stops` end an answer: <|im_end|>, and words, so that random weights stop too.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: i for i, token in enumerate(alphabet)}
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -56,8 +60,15 @@ def write_tokenizer(folder: Path, ids: int) -> None:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in specials])
     tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "chat_template": CHATML}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<|im_end|>",
+        "chat_template": CHATML,
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    im_end = ids - 1
+    words = list(range(ids - len(specials) - (stops - 1), ids - len(specials)))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [*words, im_end]}))
 
 
 def config_of(shape: tuple) -> ModelConfig:
@@ -80,16 +91,30 @@ def config_of(shape: tuple) -> ModelConfig:
     )
 
 
-def write_model(folder: Path, shape: str) -> ModelConfig:
-    """Write a model folder with random bf16 weights; return its config."""
-    cfg, ids = config_of(SHAPES[shape]), SHAPES[shape][-1]
+def write_model(folder: Path, cfg: ModelConfig, ids: int, stops: int = 1, output_scale: float = 1.0) -> None:
+    """Write a model folder with random bf16 weights; 1.5 billion of them take 20 s.
+
+    stops: see `write_tokenizer`. output_scale: of the output matrix's weights; at 0.1 logits are nearly uniform.
+    """
     with tempfile.TemporaryDirectory() as files:
-        write_tokenizer(Path(files), ids)
+        write_tokenizer(Path(files), ids, stops)
         tokenizer = OurTokenizer.from_folder(files)
-    transformer = Transformer(cfg)
+    with torch.device("meta"):
+        transformer = Transformer(cfg).to(torch.bfloat16)
+    transformer.allocate("cpu")
     transformer.init_weights(torch.Generator().manual_seed(0))
-    save_model(transformer, tokenizer, folder, torch.bfloat16)
-    return cfg
+    with torch.no_grad():
+        transformer.lm_head.weight.mul_(output_scale)
+    save_model(transformer, tokenizer, folder)
+
+
+def torchrun(processes: int, settings: list[str], log: IO[str], modules: Path) -> subprocess.Popen:
+    """Start train_grpo.py, what it prints going to `log`; `modules`: the folder of the reward."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+    command += [str(ROOT / "train_grpo.py"), *settings]
+    environment = {**os.environ, "PYTHONPATH": str(modules)}
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
 
 def descendants(pid: int) -> list[int]:
@@ -117,12 +142,15 @@ def status(pid: int, key: str) -> int:
 def anonymous_of_imports() -> int:
     """What a process holds that has only imported torch and us; on a CPU the rest is the run's own."""
     code = "import train_grpo; print(open('/proc/self/status').read())"
-    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    text = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
     return next(int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("RssAnon:"))
 
 
 def run(shape: str, processes: int, overrides: list[str], scratch: Path) -> dict:
-    model = write_model(scratch / "model", shape)
+    model = config_of(SHAPES[shape])
+    write_model(scratch / "model", model, ids=SHAPES[shape][-1])
     questions = [
         {"id": f"q{i}", "question": f"Which number is number {i}? " + "Think well. " * (i % 5), "answer": "A"}
         | {"options": {"A": str(i), "B": str(i + 1)}}
@@ -144,13 +172,9 @@ def run(shape: str, processes: int, overrides: list[str], scratch: Path) -> dict
         "grpo.keep_last=1",
         *overrides,
     ]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-    environment = {**os.environ, "PYTHONPATH": str(scratch), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     began, together, each = time.perf_counter(), 0, {}
     with open(scratch / "log", "w+") as log:
-        process = subprocess.Popen(
-            [*torchrun, str(ROOT / "train_grpo.py"), *settings], stdout=log, stderr=log, env=environment
-        )
+        process = torchrun(processes, settings, log, scratch)
         while process.poll() is None:
             alive = descendants(process.pid)
             together = max(together, sum(status(pid, "VmRSS") for pid in alive))
@@ -161,7 +185,10 @@ def run(shape: str, processes: int, overrides: list[str], scratch: Path) -> dict
         if process.returncode:
             raise SystemExit(f"{shape}: status {process.returncode}\n{log.read()[-3000:]}")
     records = [json.loads(line) for line in (scratch / "run/grpo/metrics.jsonl").read_text().splitlines()]
-    first = [json.loads(line) for line in (scratch / "run/grpo/rollouts/step_000001.jsonl").read_text().splitlines()]
+    first = [
+        json.loads(line)
+        for line in (scratch / "run/grpo/rollouts/step_000001.jsonl").read_text().splitlines()
+    ]
     cfg = load_config(Config, None, settings)
     device = pick_device(cfg.parallel).type
     prompt = max(len(r["prompt_ids"]) for r in first)
@@ -187,8 +214,12 @@ def run(shape: str, processes: int, overrides: list[str], scratch: Path) -> dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shapes", default="llama-135m,qwen2.5-0.5b,qwen3-0.6b", help=f"of {', '.join(SHAPES)}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--shapes", default="llama-135m,qwen2.5-0.5b,qwen3-0.6b", help=f"of {', '.join(SHAPES)}"
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("settings", nargs="*", metavar="key=value")
     arguments = parser.parse_intermixed_args()
