@@ -119,14 +119,16 @@ def torchrun(processes: int, settings: list[str], log: IO[str], modules: Path) -
 
 def descendants(pid: int) -> list[int]:
     """The process and all that it started."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*"):
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            children = (task / "children").read_text().split()
-        except OSError:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has gone
             continue
-        for child in children:
-            found += descendants(int(child))
+        parents[int(path.parent.name)] = int(fields[1])
+    found = [pid]
+    for process in found:
+        found += [child for child, parent in parents.items() if parent == process]
     return found
 
 
