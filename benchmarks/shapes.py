@@ -112,7 +112,8 @@ def torchrun(processes: int, settings: list[str], log: IO[str], modules: Path) -
     """Start train_grpo.py, what it prints going to `log`; `modules`: the folder of the reward."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
     command += [str(ROOT / "train_grpo.py"), *settings]
-    environment = {**os.environ, "PYTHONPATH": str(modules)}
+    paths = [str(modules), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     environment.setdefault("OMP_NUM_THREADS", "1")
     return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
