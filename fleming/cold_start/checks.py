@@ -7,6 +7,7 @@ from typing import Any
 
 from fleming.answer import format_ok, parse_answer
 from fleming.graph.knowledge_graph import KnowledgeGraph
+from fleming.graph.open_world import denied, is_sure, possible
 from fleming.records import Question, Trajectory
 
 
@@ -19,18 +20,20 @@ def check_trajectory(
     `unsaid_fact`, a fact is listed whose names the response does not contain; `false_fact`, a stated fact is not on
     the graph or is disputed, or a denied one may well hold; `too_long`, over `max_words` words split at white space.
     """
-    checks = trajectory.checks
-    facts, denied = checks.get("facts", []), checks.get("denied", [])
-    names = {name for head, _, tail in (*facts, *denied) for name in (head, tail)}
-    words = len(trajectory.response.split())
+    checks, response = trajectory.checks, trajectory.response
     style = checks.get("answer_style", "letter")
+    facts, denials = checks.get("facts", []), checks.get("denied", [])
+    names = {name for head, _, tail in (*facts, *denials) for name in (head, tail)}
+    words = len(response.split())
+    facts_hold = all(is_sure(graph, *fact) for fact in facts)
+    denials_hold = all(denied(graph, *fact) or not possible(graph, *fact) for fact in denials)
     results = {
-        "wrong_answer": parse_answer(trajectory.response, question.options) == question.answer,
-        "bad_format": format_ok(trajectory.response, question.options, style, True),
-        "unsaid_fact": all(name in trajectory.response for name in names),
-        "false_fact": all(graph.has(*t) and not graph.disputed(*t) for t in facts)
-        and all(graph.denied(*t) or not graph.possible(*t) for t in denied),
+        "wrong_answer": parse_answer(response, question.options) == question.answer,
+        "bad_format": format_ok(response, question.options, style, True),
+        "unsaid_fact": all(name in response for name in names),
+        "false_fact": facts_hold and denials_hold,
         "too_long": words <= max_words,
     }
-    code = next((code for code, passed in results.items() if not passed), None)
-    return {"code": code, "passed": [code for code, passed in results.items() if passed], "words": words}
+    passed = [code for code, is_passed in results.items() if is_passed]
+    failed = [code for code in results if code not in passed]
+    return {"code": failed[0] if failed else None, "passed": passed, "words": words}
