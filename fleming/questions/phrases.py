@@ -50,12 +50,16 @@ class Phrases:
     forms: dict[str, tuple[str, ...]]
     nouns: dict[str, str]
 
-    def say(self, rng: np.random.Generator, *keys: str, **names: str) -> str:
-        """Return one of the phrases of the first key that the file has, its fields filled; InputError for none."""
+    def draw(self, rng: np.random.Generator, *keys: str) -> str:
+        """Return one of the phrases of the first key that the file has; InputError where it has none of them."""
         for key in keys:
             if key in self.forms:
-                return pick(rng, self.forms[key]).format(**names)
+                return pick(rng, self.forms[key])
         raise InputError(f"{self.file}: phrases.{keys[-1]} is missing")
+
+    def say(self, rng: np.random.Generator, *keys: str, **names: str) -> str:
+        """Return a drawn phrase with its fields filled."""
+        return self.draw(rng, *keys).format(**names)
 
 
 @functools.cache

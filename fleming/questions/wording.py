@@ -55,7 +55,7 @@ def word_scenario(query: Query, register: str, rng: np.random.Generator) -> str:
     sentences.insert(0, words.say(rng, f"opening {root} {register}", clues=listed(names)))
 
     def described(place: int) -> str:
-        """What singles out the node, "" where nothing must."""
+        """What singles out the node."""
         clauses = [
             words.say(rng, f"clause {relation}", x=tail) for _, relation, tail in query.clues_of(place)
         ]
@@ -68,12 +68,12 @@ def word_scenario(query: Query, register: str, rng: np.random.Generator) -> str:
 
     subject = words.say(rng, "hidden root" if root == "disease" else f"hidden {root}")
     for place, step in enumerate(chain[:-1], 1):
-        clause = f" {described(place)}".rstrip()
+        clause = f" {described(place)}" if query.clues_of(place) else ""
         sentences.append(words.say(rng, f"step {key(step)}", x=subject, c=clause))
         subject = words.say(rng, f"that {key(step)}", f"that {step}")
     asked = key(chain[-1])
     sentences.append(words.say(rng, f"scenario {asked}", asked, x=subject))
-    clauses = described(len(chain))
-    if clauses:
-        sentences.append(words.say(rng, "which", clauses=clauses))
+    if query.clues_of(len(chain)):
+        which = words.draw(rng, "which")
+        sentences.append(which.format(clauses=described(len(chain))))
     return " ".join(sentences)

@@ -9,6 +9,7 @@ import yaml
 
 from fleming.cold_start.checks import check_trajectory
 from fleming.cold_start.template import TemplateTeacher, sentences
+from fleming.noise import generator
 from fleming.prompt import question_messages
 from fleming.questions.sampling import sample_questions
 from fleming.sources.handwritten import import_yaml

@@ -1,14 +1,17 @@
 """The graph, its importer, sampling and proofs, on six diseases whose facts can be checked by eye."""
 
+import doctest
 import json
 
 import numpy as np
 import pytest
 
+from fleming.graph import columns, knowledge_graph, naming, open_world
 from fleming.graph.graph_files import load_graph, save_graph
 from fleming.graph.knowledge_graph import Edge, Entity, KnowledgeGraph
 from fleming.graph.open_world import has, heads
 from fleming.noise import generator
+from fleming.questions import query
 from fleming.questions.certificates import bindings, solutions
 from fleming.questions.masking import draw_query
 from fleming.questions.metapaths import METAPATHS
@@ -74,6 +77,11 @@ def test_import_gives_each_fact_a_type_and_evidence(graph, path):
     assert graph.entities["myasthenia gravis"].type == "disease"
     assert graph.degree("tremor") == 3
     assert not has(graph, "gout", "treated_by", "levodopa")
+
+
+@pytest.mark.parametrize("module", [columns, knowledge_graph, naming, open_world, query])
+def test_examples_in_docstrings_are_true(module):
+    assert doctest.testmod(module).failed == 0
 
 
 def test_a_drug_is_rare_where_all_that_it_treats_is_rare(graph):
