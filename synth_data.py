@@ -7,16 +7,23 @@ its files: stopped and run again, it writes the same bytes (pages fetched and vo
     python synth_data.py --config configs/demo.yaml
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fleming.cold_start.outputs import Outcome, summarise
+from fleming.cold_start.outputs import (
+    by_hops,
+    counts_of_graph,
+    counts_of_trajectories,
+    summarise,
+    write_records,
+)
 from fleming.cold_start.teach import teach
 from fleming.config import parse_command_line, run_script
-from fleming.files import run_lock
+from fleming.files import run_lock, write_atomic
 from fleming.graph.build import build_graph, graph_files
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.public.benchmarks import LoadedBenchmark
@@ -25,14 +32,15 @@ from fleming.questions.rules import Rules
 from fleming.questions.sampling import sample_questions
 from fleming.questions.splitting import split_by_composition
 from fleming.records import Question, Trajectory
-from fleming.refine.decontamination import RULES, Index, decontaminate, write_report
+from fleming.refine.decontamination import RULES, Index, decontaminate
 from fleming.refine.duplicates import drop_duplicates
-from fleming.refine.gate import files_of, measured_on, report_path
+from fleming.refine.gate import files_of, measured_on, report_path, write_report
 from fleming.refine.grading import grade
-from fleming.refine.label_check import check_labels
+from fleming.refine.label_check import Poll, check_labels
 from fleming.refine.mixing import mix
 from fleming.refine.steps import Kept, Refinement, Rejected, anonymised, drop_faults
 from fleming.settings import Config
+from fleming.settings.synth import SynthConfig
 from fleming.teachers.local_model import LocalModel
 from fleming.training.base_model import make_base_model
 from fleming.training.parallel import pick_device
@@ -46,6 +54,7 @@ def main(argv: list[str]) -> None:
     files = graph_files(synth, REPOSITORY)
     with run_lock(cfg.run_dir, "synth_data.py"):
         voter = load_voter(cfg) if synth.voter else None  # first: a wrong folder shows before the long part
+        poll = Poll(voter, folder, cfg.seed, synth.trials, cfg.answer_style) if voter else None
 
         # 1. Curate public question sets.
         parts, set_aside = read_public(synth.public, synth.pubmedqa_fold)
@@ -72,9 +81,10 @@ def main(argv: list[str]) -> None:
         if benchmarks:
             index = Index({b.name: b.questions for b in benchmarks}, rl)
             rl = refine("decontamination", rl, partial(decontaminate, index=index), rules=RULES)
-        if voter:
+        if poll:
             votes: dict[str, Any] = {}
-            rl = refine("labels", rl, partial(drop_mislabelled, voter=voter, cfg=cfg, report=votes), votes=votes)
+            step = partial(drop_mislabelled, poll=poll, synth=synth, report=votes)
+            rl = refine("labels", rl, step, votes=votes)
         if synth.anonymise:
             identifiers: Counter[str] = Counter()
             rl = refine("identifiers", rl, partial(anonymised, counts=identifiers), removed=identifiers)
@@ -82,27 +92,32 @@ def main(argv: list[str]) -> None:
             of_part = {name: [q for q in rl if part_of[q.id] == name] for name in parts}
             rl, mixed = mix(of_part, synth.mix, synth.mix_total, cfg.seed)
             refine.report.append({"step": "mix", **mixed})
-        rl, grades = grade(rl, part_of, voter, cfg)
+        rl, grades = grade(rl, part_of, poll, synth)
 
         # 5. Cold start: a teacher works out most of the synthetic questions; what fails a check is not taught.
         synthetic = [question for question in rl if part_of[question.id] == "graph"]
         trajectories, not_taught = teach(synthetic, joined.graph, cfg)
 
-        write_manifest("synth", cfg, input_hashes(inputs(cfg, files, benchmarks)))
-        for name, is_made in (("review.jsonl", voter), ("decontamination.json", benchmarks)):
-            if not is_made:  # what an earlier run with other settings has left says nothing of this one
-                (folder / name).unlink(missing_ok=True)
-        splits = {"rl": rl, "dev": dev, "test": test}
-        made = Outcome(
-            joined, set_aside, not_posed, sampling, refine, part_of, grades, splits, trajectories, not_taught
-        )
-        report = made.write(folder)
-        if benchmarks:
-            write_gate_report(cfg, benchmarks, rl, trajectories)
+        # What the other stages begin with, and a report on every step.
+        write_manifest("synth", cfg, input_hashes({**public_files(cfg), **files, **files_of(benchmarks)}))
+        rejected = [*set_aside, *not_posed, *refine.rejected, *not_taught]
+        write_records(folder, joined, {"rl": rl, "dev": dev, "test": test}, trajectories, rejected)
+        write_gate_report(cfg, benchmarks)
+        if not voter:  # what an earlier run with other settings has left says nothing of this one
+            (folder / "review.jsonl").unlink(missing_ok=True)
+        report = {
+            **counts_of_graph(joined),
+            "set_aside": dict(Counter(record["code"] for record in set_aside)),
+            "sampling": sampling,
+            "refinement": refine.report,
+            "difficulty": grades,
+            "parts": dict(Counter(part_of[question.id] for question in rl)),
+            "splits": {"train": by_hops(rl), "dev": by_hops(dev), "test": by_hops(test)},
+            "trajectories": counts_of_trajectories(trajectories, not_taught),
+        }
+        write_atomic(folder / "report.json", json.dumps(report, ensure_ascii=False, indent=1) + "\n")
         if cfg.base_model.make:
-            texts = [f"user\n{t.prompt[-1]['content']}\nassistant\n{t.response}" for t in trajectories]
-            names, base = list(joined.graph.entities), Path(cfg.run_dir, "base/model")
-            make_base_model(cfg.base_model, texts, names, cfg.seed, base)
+            make_base(cfg, trajectories, list(joined.graph.entities))
     summarise(report)
     if not rl:
         raise InputError(f"no training question is left; {folder}/report.json and rejected.jsonl say why")
@@ -110,10 +125,8 @@ def main(argv: list[str]) -> None:
 
 def load_voter(cfg: Config) -> LocalModel:
     """Return the model that votes on labels and grades difficulty; its chat format is its own folder's."""
-    device = pick_device(cfg.parallel)
-    return LocalModel(
-        cfg.synth.voter, max_new_tokens=cfg.synth.voter_max_new_tokens, seed=cfg.seed, device=device
-    )
+    device, longest = pick_device(cfg.parallel), cfg.synth.voter_max_new_tokens
+    return LocalModel(cfg.synth.voter, max_new_tokens=longest, seed=cfg.seed, device=device)
 
 
 def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[list[Question], list[dict], dict]:
@@ -129,21 +142,11 @@ def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[list[Question], 
 
 
 def drop_mislabelled(
-    questions: Sequence[Question], voter: LocalModel, cfg: Config, report: dict[str, Any]
+    questions: Sequence[Question], poll: Poll, synth: SynthConfig, report: dict[str, Any]
 ) -> tuple[Kept, Rejected]:
-    """(b) Keep what the votes or a person confirm; `report` is told the counts."""
-    synth, folder = cfg.synth, Path(cfg.run_dir, "data")
-    checked = check_labels(
-        questions,
-        voter,
-        folder,
-        cfg.seed,
-        synth.trials,
-        synth.review_rule,
-        synth.decisions or None,
-        cfg.answer_style,
-    )
-    too_long = getattr(voter, "too_long", 0)
+    """Keep what the votes or a person confirm; `report` is told the counts."""
+    checked = check_labels(questions, poll, synth.review_rule, synth.decisions or None)
+    too_long = getattr(poll.voter, "too_long", 0)
     if too_long:
         print(f"{too_long:,} times a question left the voter's context no room for an answer: it abstained")
     report.update(checked.report)
@@ -151,24 +154,26 @@ def drop_mislabelled(
     return checked.kept, [*checked.dropped, *undecided]
 
 
-def inputs(cfg: Config, files: dict[str, Path], benchmarks: list[LoadedBenchmark]) -> dict[str, Path]:
-    """Return every file that the stage has read, by the key that names it."""
-    public = {f"synth.public.{name}": Path(path) for name, path in cfg.synth.public.items()}
-    return {**public, **files, **files_of(benchmarks)}
+def public_files(cfg: Config) -> dict[str, Path]:
+    return {f"synth.public.{name}": Path(path) for name, path in cfg.synth.public.items()}
 
 
-def write_gate_report(
-    cfg: Config, benchmarks: list[LoadedBenchmark], rl: list[Question], trajectories: list[Trajectory]
-) -> None:
-    """Look for the benchmarks' questions in what was written to learn from, and leave the gate's report."""
-    folder = Path(cfg.run_dir, "data")
-    learned = {}
-    if rl:
-        learned["questions"] = folder / "rl.jsonl"
-    if trajectories:
-        learned["trajectories"] = folder / "cold_start.jsonl"
+def write_gate_report(cfg: Config, benchmarks: list[LoadedBenchmark]) -> None:
+    """Look for the benchmarks' questions in what was written to learn from, and leave the gate's report, if any."""
+    report_path(cfg).unlink(missing_ok=True)
+    if not benchmarks:
+        return
+    written = {"questions": "rl.jsonl", "trajectories": "cold_start.jsonl"}
+    learned = {name: Path(cfg.run_dir, "data", file) for name, file in written.items()}
+    learned = {name: path for name, path in learned.items() if path.stat().st_size}
     questions = {b.name: b.questions for b in benchmarks}
     write_report(report_path(cfg), learned, files_of(benchmarks), questions)
+
+
+def make_base(cfg: Config, trajectories: Sequence[Trajectory], names: list[str]) -> None:
+    """Make the demo's starting model, its tokenizer from what it will be taught."""
+    texts = [f"user\n{t.prompt[-1]['content']}\nassistant\n{t.response}" for t in trajectories]
+    make_base_model(cfg.base_model, texts, names, cfg.seed, Path(cfg.run_dir, "base/model"))
 
 
 if __name__ == "__main__":

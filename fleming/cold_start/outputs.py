@@ -1,80 +1,47 @@
 """What stage 1 leaves in RUN_DIR/data: its records, a report on every step, and the report's summary.
 
-Left out: what other rooms write as they go (pages of Wikipedia, votes, what waits for a person), the gate's report.
+Left out: what other rooms write as they go (pages of Wikipedia, votes, what waits for a person).
 """
 
-import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fleming.files import write_atomic, write_jsonl
+from fleming.files import write_jsonl
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import Joined
 from fleming.records import Question, Trajectory, to_json
-from fleming.refine.steps import Refinement
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What the five steps made and what they rejected."""
+def write_records(
+    folder: Path,
+    joined: Joined,
+    splits: Mapping[str, Sequence[Question]],
+    trajectories: Sequence[Trajectory],
+    rejected: Sequence[dict[str, Any]],
+) -> None:
+    """Write the graph, how it was joined, each split and all of them, the trajectories, and what was left out."""
+    save_graph(joined.graph, folder / "graph.jsonl")
+    write_jsonl(folder / "joins.jsonl", joined.joins)
+    everything = [question for split in splits.values() for question in split]
+    for name, records in {"questions": everything, **splits, "cold_start": trajectories}.items():
+        write_jsonl(folder / f"{name}.jsonl", map(to_json, records))
+    write_jsonl(folder / "rejected.jsonl", rejected)
 
-    joined: Joined
-    set_aside: list[dict[str, Any]]
-    """Records of public sets and of the graph's sources that cannot be used."""
-    not_posed: list[dict[str, Any]]
-    """Draws that gave no question."""
-    sampling: dict[str, Any]
-    refinement: Refinement
-    part_of: dict[str, str]
-    """Question id -> the public set, or graph."""
-    grades: dict[str, Any]
-    splits: dict[str, list[Question]]
-    """rl (training, all parts), dev and test."""
-    trajectories: list[Trajectory]
-    not_taught: list[dict[str, Any]]
-    """Trajectories that failed a check."""
 
-    def write(self, folder: Path) -> dict[str, Any]:
-        """Write all files, and return what the report says."""
-        save_graph(self.joined.graph, folder / "graph.jsonl")
-        write_jsonl(folder / "joins.jsonl", self.joined.joins)
-        questions = [question for split in self.splits.values() for question in split]
-        write_jsonl(folder / "questions.jsonl", map(to_json, questions))
-        rejected = [*self.set_aside, *self.not_posed, *self.refinement.rejected, *self.not_taught]
-        write_jsonl(folder / "rejected.jsonl", rejected)
-        write_jsonl(folder / "cold_start.jsonl", map(to_json, self.trajectories))
-        for name, split in self.splits.items():
-            write_jsonl(folder / f"{name}.jsonl", map(to_json, split))
-        report = self.report()
-        write_atomic(folder / "report.json", json.dumps(report, ensure_ascii=False, indent=1) + "\n")
-        return report
+def counts_of_graph(joined: Joined) -> dict[str, Any]:
+    graph = joined.graph
+    return {
+        "entities": len(graph.entities),
+        "edges": len(graph),
+        "graph": {**joined.report, "edges": graph.count_by_relation()},
+    }
 
-    def report(self) -> dict[str, Any]:
-        """Return the counts of every step."""
-        graph, splits = self.joined.graph, self.splits
-        return {
-            "entities": len(graph.entities),
-            "edges": len(graph),
-            "graph": {**self.joined.report, "edges": graph.count_by_relation()},
-            "set_aside": dict(Counter(record["code"] for record in self.set_aside)),
-            "sampling": self.sampling,
-            "refinement": self.refinement.report,
-            "difficulty": self.grades,
-            "parts": dict(Counter(self.part_of[question.id] for question in splits["rl"])),
-            "splits": {
-                "train": by_hops(splits["rl"]),
-                "dev": by_hops(splits["dev"]),
-                "test": by_hops(splits["test"]),
-            },
-            "trajectories": {
-                "kept": len(self.trajectories),
-                "rejected": len(self.not_taught),
-                "with_refinement": sum(bool(trajectory.refinements) for trajectory in self.trajectories),
-            },
-        }
+
+def counts_of_trajectories(kept: Sequence[Trajectory], rejected: Sequence) -> dict[str, int]:
+    refined = sum(bool(trajectory.refinements) for trajectory in kept)
+    return {"kept": len(kept), "rejected": len(rejected), "with_refinement": refined}
 
 
 def by_hops(questions: Sequence[Question]) -> dict[str, int]:
@@ -85,7 +52,9 @@ def by_hops(questions: Sequence[Question]) -> dict[str, int]:
 
 def summarise(report: dict[str, Any]) -> None:
     """Print what a reader wants to know first."""
-    print(f"{report['entities']:,} entities, {report['edges']:,} edges; questions by hops: {report['splits']}")
+    print(
+        f"{report['entities']:,} entities, {report['edges']:,} edges; questions by hops: {report['splits']}"
+    )
     for step in report["refinement"]:
         if step["step"] == "mix":
             print(f"{'mix':16}{step['total']:9,} in exact proportions")

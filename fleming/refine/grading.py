@@ -17,39 +17,32 @@ from fleming.refine.difficulty import (
     grade_by_pass_rate,
     grade_by_rubric,
 )
-from fleming.refine.label_check import pass_rates
-from fleming.settings import Config
-from fleming.teachers.remembered import Completer, Remembered
+from fleming.refine.label_check import Poll, pass_rates
+from fleming.settings.synth import SynthConfig
+from fleming.teachers.remembered import Remembered
 
 
 def grade(
-    questions: Sequence[Question], part_of: Mapping[str, str], voter: Completer | None, cfg: Config
+    questions: Sequence[Question], part_of: Mapping[str, str], poll: Poll | None, synth: SynthConfig
 ) -> tuple[list[Question], dict[str, Any]]:
     """Return the questions with their difficulty, and how many have each and how far two ways of grading agree."""
     by_hops: Graded = {q.id: q.difficulty for q in questions}
     by_graph = grade_by_graph(questions)
-    chosen = _chosen(questions, by_hops, by_graph, voter, cfg)
-    default = cfg.synth.default_grade
-    graded = [replace(q, difficulty=chosen.get(q.id) or default.get(part_of[q.id])) for q in questions]
+    chosen = by_hops
+    if synth.grade_by == "graph":
+        chosen = by_graph
+    elif synth.grade_by == "pass_rate":
+        chosen = grade_by_pass_rate(pass_rates(questions, poll))
+    elif synth.grade_by == "rubric":
+        log = Path(poll.folder, "grading_answers.jsonl")
+        chosen = grade_by_rubric(questions, Remembered(poll.voter, log, "grading"))
 
-    other_name, other = ("hops", by_hops) if cfg.synth.grade_by == "graph" else ("graph", by_graph)
+    default = synth.default_grade
+    graded = [replace(q, difficulty=chosen.get(q.id) or default.get(part_of[q.id])) for q in questions]
+    other, compared = ("hops", by_hops) if synth.grade_by == "graph" else ("graph", by_graph)
     report = {
-        "graded_by": cfg.synth.grade_by,
+        "graded_by": synth.grade_by,
         "grades": dict(Counter(str(q.difficulty) for q in graded)),
-        f"agreement with {other_name}": agreement(chosen, other),
+        f"agreement with {other}": agreement(chosen, compared),
     }
     return graded, report
-
-
-def _chosen(
-    questions: Sequence[Question], by_hops: Graded, by_graph: Graded, voter: Completer | None, cfg: Config
-) -> Graded:
-    folder, synth = Path(cfg.run_dir, "data"), cfg.synth
-    if synth.grade_by == "graph":
-        return by_graph
-    if synth.grade_by == "pass_rate":
-        rates = pass_rates(questions, voter, folder, cfg.seed, synth.trials, cfg.answer_style)
-        return grade_by_pass_rate(rates)
-    if synth.grade_by == "rubric":
-        return grade_by_rubric(questions, Remembered(voter, folder / "grading_answers.jsonl", "grading"))
-    return by_hops

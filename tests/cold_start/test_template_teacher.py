@@ -30,9 +30,9 @@ def questions(graph):
 @pytest.fixture(scope="module")
 def pairs(graph, questions):
     return [
-        (question, TemplateTeacher(graph, style, wrong_turn_rate=rate).trajectory(question, generator(style, question.id)))
+        (question, teacher.trajectory(question, generator(style, question.id)))
         for style in ("letter", "text")
-        for rate in (0.0, 1.0)
+        for teacher in (TemplateTeacher(graph, style, wrong_turn_rate=rate) for rate in (0.0, 1.0))
         for question in questions
     ]
 
