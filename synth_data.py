@@ -7,7 +7,6 @@ its files: stopped and run again, it writes the same bytes (pages fetched and vo
     python synth_data.py --config configs/demo.yaml
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -18,12 +17,12 @@ from fleming.cold_start.outputs import (
     by_hops,
     counts_of_graph,
     counts_of_trajectories,
-    summarise,
+    show_and_write,
     write_records,
 )
 from fleming.cold_start.teach import teach
 from fleming.config import parse_command_line, run_script
-from fleming.files import run_lock, write_atomic
+from fleming.files import run_lock
 from fleming.graph.build import build_graph, graph_files
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.public.benchmarks import LoadedBenchmark
@@ -31,7 +30,7 @@ from fleming.public.curation import read_public
 from fleming.questions.rules import Rules
 from fleming.questions.sampling import sample_questions
 from fleming.questions.splitting import split_by_composition
-from fleming.records import Question, Trajectory
+from fleming.records import Question
 from fleming.refine.decontamination import RULES, Index, decontaminate
 from fleming.refine.duplicates import drop_duplicates
 from fleming.refine.gate import files_of, measured_on, report_path, write_report
@@ -67,10 +66,7 @@ def main(argv: list[str]) -> None:
         joined = build_graph(synth, files, folder, skip)
 
         # 3. Sample paths rare-first, mask them, pose the questions that can be certified; hold some compositions out.
-        posed, not_posed, sampling = pose_questions(joined.graph, cfg)
-        parts["graph"], dev, test = split_by_composition(
-            posed, synth.dev_questions, synth.test_questions, cfg.seed, synth.style == "basic"
-        )
+        (parts["graph"], dev, test), not_posed, sampling = pose_questions(joined.graph, cfg)
 
         # 4. Refine: format, duplicates, decontamination, labels, identifiers, mix, difficulty.
         part_of = {question.id: name for name, part in parts.items() for question in part}
@@ -99,7 +95,8 @@ def main(argv: list[str]) -> None:
         trajectories, not_taught = teach(synthetic, joined.graph, cfg)
 
         # What the other stages begin with, and a report on every step.
-        write_manifest("synth", cfg, input_hashes({**public_files(cfg), **files, **files_of(benchmarks)}))
+        public = {f"synth.public.{name}": Path(path) for name, path in synth.public.items()}
+        write_manifest("synth", cfg, input_hashes({**public, **files, **files_of(benchmarks)}))
         rejected = [*set_aside, *not_posed, *refine.rejected, *not_taught]
         write_records(folder, joined, {"rl": rl, "dev": dev, "test": test}, trajectories, rejected)
         write_gate_report(cfg, benchmarks)
@@ -115,10 +112,11 @@ def main(argv: list[str]) -> None:
             "splits": {"train": by_hops(rl), "dev": by_hops(dev), "test": by_hops(test)},
             "trajectories": counts_of_trajectories(trajectories, not_taught),
         }
-        write_atomic(folder / "report.json", json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+        show_and_write(report, folder / "report.json")
         if cfg.base_model.make:
-            make_base(cfg, trajectories, list(joined.graph.entities))
-    summarise(report)
+            texts = [f"user\n{t.prompt[-1]['content']}\nassistant\n{t.response}" for t in trajectories]
+            base = Path(cfg.run_dir, "base/model")
+            make_base_model(cfg.base_model, texts, joined.graph.names, cfg.seed, base)
     if not rl:
         raise InputError(f"no training question is left; {folder}/report.json and rejected.jsonl say why")
 
@@ -129,8 +127,12 @@ def load_voter(cfg: Config) -> LocalModel:
     return LocalModel(cfg.synth.voter, max_new_tokens=longest, seed=cfg.seed, device=device)
 
 
-def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[list[Question], list[dict], dict]:
-    """Return what `sample_questions` does, a third of the questions of each chain length; InputError for none."""
+def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[tuple, list[dict], dict]:
+    """Return (training, dev and test questions), the draws that gave none, and a report; InputError for no question.
+
+    A third of the questions has each chain length. Held-out compositions are new; those of basic questions ask for
+    facts that training has.
+    """
     synth, rules = cfg.synth, Rules.of(cfg.synth)
     wanted = synth.train_questions + synth.dev_questions + synth.test_questions
     counts = {hops: (wanted + place) // 3 for place, hops in enumerate(rules.lengths)}
@@ -138,7 +140,9 @@ def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[list[Question], 
     if not posed:
         codes = report["rejected"]
         raise InputError(f"synth: no question can be posed on this graph (rejected draws: {codes})")
-    return posed, rejected, report
+    held_out = synth.dev_questions, synth.test_questions
+    splits = split_by_composition(posed, *held_out, cfg.seed, facts_in_training=not rules.scenario)
+    return splits, rejected, report
 
 
 def drop_mislabelled(
@@ -154,26 +158,16 @@ def drop_mislabelled(
     return checked.kept, [*checked.dropped, *undecided]
 
 
-def public_files(cfg: Config) -> dict[str, Path]:
-    return {f"synth.public.{name}": Path(path) for name, path in cfg.synth.public.items()}
-
-
 def write_gate_report(cfg: Config, benchmarks: list[LoadedBenchmark]) -> None:
     """Look for the benchmarks' questions in what was written to learn from, and leave the gate's report, if any."""
-    report_path(cfg).unlink(missing_ok=True)
     if not benchmarks:
+        report_path(cfg).unlink(missing_ok=True)  # what an earlier run with other settings has left
         return
     written = {"questions": "rl.jsonl", "trajectories": "cold_start.jsonl"}
     learned = {name: Path(cfg.run_dir, "data", file) for name, file in written.items()}
     learned = {name: path for name, path in learned.items() if path.stat().st_size}
     questions = {b.name: b.questions for b in benchmarks}
     write_report(report_path(cfg), learned, files_of(benchmarks), questions)
-
-
-def make_base(cfg: Config, trajectories: Sequence[Trajectory], names: list[str]) -> None:
-    """Make the demo's starting model, its tokenizer from what it will be taught."""
-    texts = [f"user\n{t.prompt[-1]['content']}\nassistant\n{t.response}" for t in trajectories]
-    make_base_model(cfg.base_model, texts, names, cfg.seed, Path(cfg.run_dir, "base/model"))
 
 
 if __name__ == "__main__":

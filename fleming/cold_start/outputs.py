@@ -3,12 +3,13 @@
 Left out: what other rooms write as they go (pages of Wikipedia, votes, what waits for a person).
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fleming.files import write_jsonl
+from fleming.files import write_atomic, write_jsonl
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import Joined
 from fleming.records import Question, Trajectory, to_json
@@ -50,8 +51,8 @@ def by_hops(questions: Sequence[Question]) -> dict[str, int]:
     return {str(length): hops[length] for length in sorted(hops)}
 
 
-def summarise(report: dict[str, Any]) -> None:
-    """Print what a reader wants to know first."""
+def show_and_write(report: dict[str, Any], path: Path) -> None:
+    """Print what a reader wants to know first, and write the whole."""
     print(
         f"{report['entities']:,} entities, {report['edges']:,} edges; questions by hops: {report['splits']}"
     )
@@ -66,3 +67,4 @@ def summarise(report: dict[str, Any]) -> None:
     print(f"{trajectories['kept']:,} trajectories, {trajectories['with_refinement']:,} with a refinement")
     even, drawn = sampling["rare_even"], sampling["rare_drawn"]
     print(f"rare share of roots: {even:.2f} drawn evenly, {drawn:.2f} rare-first")
+    write_atomic(path, json.dumps(report, ensure_ascii=False, indent=1) + "\n")

@@ -8,13 +8,13 @@ teachers, which need not stick to a path.
 
 from dataclasses import dataclass
 
-import numpy as np
+from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
 from fleming.graph.open_world import denied, disputed, has, heads, possible
 from fleming.prompt import question_messages
 from fleming.questions.metapaths import METAPATHS
-from fleming.questions.phrases import ASSETS, Phrases, pick, read_phrases
+from fleming.questions.phrases import pick, read_phrases
 from fleming.questions.wording import listed
 from fleming.records import Question, Trajectory
 from fleming.sources.vocabulary import FEATURES
@@ -22,16 +22,12 @@ from fleming.sources.vocabulary import FEATURES
 WRONG_TURN_RATE = 0.25
 
 
-def sentences() -> Phrases:
-    return read_phrases(ASSETS / "teacher.yaml")
-
-
 class _Draft:
     """The sentences so far, with the facts that they state and deny."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: Generator) -> None:
         self.rng = rng
-        self.phrases = sentences()
+        self.phrases = read_phrases("teacher")
         self.sentences: list[str] = []
         self.facts: list[Triple] = []
         self.denied: list[Triple] = []
@@ -69,7 +65,7 @@ class TemplateTeacher:
     wrong_turn_rate: float = WRONG_TURN_RATE
     """How often a refinement is used, drawn evenly from those that the question allows."""
 
-    def trajectory(self, question: Question, rng: np.random.Generator) -> Trajectory:
+    def trajectory(self, question: Question, rng: Generator) -> Trajectory:
         """Return a worked answer to a question of `pose_question`.
 
         `refinements` names the one that was used. `checks` holds the answer style and the triples stated and denied.
@@ -92,10 +88,11 @@ class TemplateTeacher:
             self._reject_option(draft, provenance, refinement)
         draft.state(*path[asked])
 
-        text = question.options[question.answer]
-        by_letter = self.answer_style == "letter"
-        draft.say("conclude", x=f"{text} ({question.answer})" if by_letter else text)
-        thought, answer = " ".join(draft.sentences), question.answer if by_letter else text
+        answer = conclusion = question.options[question.answer]
+        if self.answer_style == "letter":
+            answer, conclusion = question.answer, f"{conclusion} ({question.answer})"
+        draft.say("conclude", x=conclusion)
+        thought = " ".join(draft.sentences)
         return Trajectory(
             id=f"{question.id}/template/0",
             question_id=question.id,
@@ -121,7 +118,7 @@ class TemplateTeacher:
                     found.append((rival, clue))
         return found
 
-    def _refinement(self, clues: list, rivals: list, rng: np.random.Generator) -> str | None:
+    def _refinement(self, clues: list, rivals: list, rng: Generator) -> str | None:
         kinds = ["self_correction"]
         if rivals or not clues:
             kinds.append("path_exploration")
@@ -134,7 +131,7 @@ class TemplateTeacher:
     ) -> None:
         """From the clues to the hidden root, perhaps by way of a rival that shares one clue and lacks another."""
         root = clues[0][0]
-        draft.say("start clues", x=_joined(clues))
+        draft.say("start clues", x=listed([tail for _, _, tail in clues]))
         if refinement in ("backtracking", "path_exploration"):
             rival, shared = pick(draft.rng, rivals)
             if refinement == "path_exploration":
@@ -176,10 +173,6 @@ class TemplateTeacher:
         draft.deny(*proof, known=_is_closed(provenance) or wrong["ground"] != "absent")
         if refinement == "self_correction":
             draft.say("correct")
-
-
-def _joined(clues: list[Triple]) -> str:
-    return listed([tail for _, _, tail in clues])
 
 
 def _is_closed(provenance: dict) -> bool:

@@ -22,18 +22,7 @@ class Records:
         self.nodes: dict[int, Node] = {}
         self.relations, self.origins = Numbering(), Numbering()
         self.notes = Numbering({"": 0})
-        self.facts = Columns(
-            head="i",
-            relation="i",
-            tail="i",
-            negated="i",
-            origin="i",
-            record="i",
-            end="i",
-            confidence="f",
-            frequency="f",
-            note="i",
-        )
+        self.facts = Columns("head relation tail negated origin record end confidence:f frequency:f note")
 
     def add_node(self, node: Node) -> None:
         number = self.keys[node.key]

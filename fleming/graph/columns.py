@@ -20,16 +20,19 @@ class Numbering(dict[Hashable, int]):
 
 
 class Columns:
-    """Rows of numbers; the codes of the fields are those of Python's `array`.
+    """Rows of numbers of 32 bits, whole ones but for the fields that are marked with f.
 
-    >>> edges = Columns(head="i", tail="i", confidence="f")
+    >>> edges = Columns("head tail confidence:f")
     >>> edges.append(3, 7, 0.5)
     >>> len(edges), edges.row(0), edges["tail"]
     (1, (3, 7, 0.5), array([7], dtype=int32))
     """
 
-    def __init__(self, **codes: str) -> None:
-        self.arrays = {name: array(code) for name, code in codes.items()}
+    def __init__(self, fields: str) -> None:
+        self.arrays: dict[str, array] = {}
+        for field in fields.split():
+            name, _, code = field.partition(":")
+            self.arrays[name] = array(code or "i")
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))

@@ -53,18 +53,25 @@ def load_graph(path: str | os.PathLike) -> KnowledgeGraph:
     graph = KnowledgeGraph()
     origins: list[Origin] = []
     for where, record in read_jsonl(path):
-        kind = record.get("kind")
-        shape = [(name, type(value)) for name, value in record.items()]
-        if not isinstance(kind, str) or shape != _SHAPES.get(kind):
+        kind, fields = record.get("kind"), [(name, type(value)) for name, value in record.items()]
+        if fields != _SHAPES.get(str(kind)):
             kinds = [f"{kind} with {', '.join(list(fields)[1:])}" for kind, fields in _FIELDS.items()]
             raise InputError(f"{where}: expected kind {' or '.join(kinds)}; found {str(record)[:120]}")
+        _, *values = record.values()
         if kind == "facts":
-            for fact in record["facts"]:
-                graph.add_edge(_edge(record["head"], fact, origins, where), where)
+            head, facts = values
+            for fact in facts:
+                graph.add_edge(_edge(head, fact, origins, where), where)
         elif kind == "entity":
-            graph.add_entity(_entity(record, where), where)
+            *named, synonyms, ids = values
+            if not all(isinstance(name, str) for name in (*synonyms, *ids)):
+                raise InputError(f"{where}: synonyms and ids must be texts, found {str(record)[:120]}")
+            graph.add_entity(Entity(*named, tuple(synonyms), tuple(ids)), where)
         else:
-            origins.append(_origin(record, len(origins), where))
+            number, *origin = values
+            if number != len(origins):
+                raise InputError(f"{where}: origins must be numbered 0, 1, 2 ..., found {str(record)[:120]}")
+            origins.append(Origin(*origin))
     return graph
 
 
@@ -72,34 +79,17 @@ def _edge(head: str, fact: Any, origins: list[Origin], where: str) -> Edge:
     if not _is_row(fact, _FACT):
         raise InputError(f"{where}: expected [relation, tail, negated, evidence], found {str(fact)[:80]}")
     relation, tail, negated, rows = fact
-    evidence = []
     for row in rows:
-        if not _is_row(row, _EVIDENCE) or not _in_range(row, origins):
+        if not _is_row(row, _EVIDENCE) or not _is_in_range(*row[:3], len(origins)):
             expected = "[origin, record, end, confidence, frequency, note]"
             raise InputError(f"{where}: evidence must be {expected}, found {str(row)[:80]}")
-        origin, *rest = row
-        evidence.append(Evidence(origins[origin], *rest))
-    return Edge(head, relation, tail, tuple(evidence), negated)
+    evidence = tuple(Evidence(origins[origin], *rest) for origin, *rest in rows)
+    return Edge(head, relation, tail, evidence, negated)
 
 
 def _is_row(value: Any, types: list[type]) -> bool:
     return isinstance(value, list) and list(map(type, value)) == types
 
 
-def _in_range(row: list, origins: list[Origin]) -> bool:
-    origin, record, end, *_ = row
-    return 0 <= origin < len(origins) and -1 <= record < 2**31 and -1 <= end < 2**31
-
-
-def _entity(record: dict[str, Any], where: str) -> Entity:
-    _, *named, synonyms, ids = record.values()
-    if not all(isinstance(name, str) for name in (*synonyms, *ids)):
-        raise InputError(f"{where}: synonyms and ids must be texts, found {str(record)[:120]}")
-    return Entity(*named, tuple(synonyms), tuple(ids))
-
-
-def _origin(record: dict[str, Any], expected: int, where: str) -> Origin:
-    _, number, *fields = record.values()
-    if number != expected:
-        raise InputError(f"{where}: origins must be numbered 0, 1, 2 ..., found {str(record)[:120]}")
-    return Origin(*fields)
+def _is_in_range(origin: int, record: int, end: int, origins: int) -> bool:
+    return 0 <= origin < origins and -1 <= record < 2**31 and -1 <= end < 2**31

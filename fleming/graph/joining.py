@@ -28,19 +28,11 @@ PHENOTYPES = (
     "adverse_effect",
 )  # the first that any record says is the entity's type
 FEATURE_OF = {"symptom": "has_symptom", "lab": "has_lab"}
-TYPED_HEADS = (
-    "has_symptom",
-    "has_finding",
-    "has_lab",
-    "diagnosed_by",
-    "treated_by",
-    "associated_gene",
-    "inherited_as",
-    "has_onset",
-    "has_mechanism",
-    "has_adverse_effect",
-    "targets",
-)
+# Relations whose heads must be of the type's family that the vocabulary names.
+TYPED_HEADS = """
+    has_symptom has_finding has_lab diagnosed_by treated_by associated_gene inherited_as has_onset has_mechanism
+    has_adverse_effect targets
+""".split()  # noqa: SIM905
 RARE_QUANTILE = (
     0.25  # of the degrees of a type: what is no better known counts as rare where no source says more
 )

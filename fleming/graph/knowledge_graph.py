@@ -8,7 +8,7 @@ edges lie in columns of integers. Left out: what follows from the edges, or is l
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -127,6 +127,7 @@ class KnowledgeGraph:
 
     def __init__(self) -> None:
         self.entities: dict[str, Entity] = {}
+        self.names: list[str] = []  # by place
         self.origins: list[Origin] = []
         self.memory: dict[tuple, Any] = {}
         self._number: dict[str, int] = {}  # entity -> its place
@@ -136,10 +137,8 @@ class KnowledgeGraph:
         )  # by id, of what self.origins keeps alive: hashing four texts a fact is slow
         self._note = Numbering({"": 0})
         self._place = Numbering()  # packed (head, relation, tail, negated) -> edge
-        self._edges = Columns(head="i", relation="i", tail="i", negated="i")
-        self._support = Columns(
-            edge="i", origin="i", record="i", end="i", confidence="f", frequency="f", note="i"
-        )
+        self._edges = Columns("head relation tail negated")
+        self._support = Columns("edge origin record end confidence:f frequency:f note")
 
     # building
 
@@ -150,7 +149,8 @@ class KnowledgeGraph:
             raise InputError(f"{where}: an entity needs a name and a type, found {name!r}, {entity.type!r}")
         known = self.entities.setdefault(name, entity)
         if known is entity:
-            self._number[name] = len(self._number)
+            self._number[name] = len(self.names)
+            self.names.append(name)
             self.memory.clear()
         elif known != entity:
             raise InputError(
@@ -197,21 +197,12 @@ class KnowledgeGraph:
         return list(self._relation)
 
     @remembered
-    def names(self) -> list[str]:
-        """Return every entity's name, by its place."""
-        return list(self.entities)
-
-    @remembered
     def of_type(self, entity_type: str) -> list[str]:
         return [entity.name for entity in self.entities.values() if entity.type == entity_type]
 
     def place(self, name: str) -> int:
         """Return the entity's place, -1 where there is none."""
         return self._number.get(name, -1)
-
-    def numbers(self, names: Iterable[str]) -> np.ndarray:
-        """Return the entities' places: int64 [names]."""
-        return np.fromiter(map(self._number.__getitem__, names), np.int64)
 
     @remembered
     def _step(self, step: str) -> tuple[np.ndarray, np.ndarray]:
@@ -234,8 +225,7 @@ class KnowledgeGraph:
 
     def follow(self, name: str, step: str) -> list[str]:
         """Return the entities that one stated edge leads to."""
-        names = self.names()
-        return [names[place] for place in self.targets(name, step).tolist()]
+        return [self.names[place] for place in self.targets(name, step).tolist()]
 
     def starts(self, chain: Sequence[str]) -> np.ndarray:
         """Return from which entities the steps of `chain` lead anywhere: bool [entities]."""
@@ -284,7 +274,7 @@ class KnowledgeGraph:
 
     def edges(self) -> Iterator[Edge]:
         """Yield every edge with its evidence, negated ones too."""
-        names, relations = self.names(), self.relations
+        names, relations = self.names, self.relations
         for place, (head, relation, tail, negated) in enumerate(self._edges):
             evidence = self._evidence(place)
             yield Edge(names[head], relations[relation], names[tail], evidence, bool(negated))
@@ -308,7 +298,7 @@ class KnowledgeGraph:
             return []
         edges, bounds = self._incident()
         place = self._number[name]
-        names, relations = self.names(), self.relations
+        names, relations = self.names, self.relations
         found = []
         for edge in dict.fromkeys(edges[bounds[place] : bounds[place + 1]].tolist()):  # a loop comes twice
             head, relation, tail, _ = self._edges.row(edge)

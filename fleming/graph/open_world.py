@@ -68,15 +68,13 @@ def heads(graph: KnowledgeGraph, relation: str, tail: str) -> list[str]:
     """Return every head of which the relation to `tail` is stated, or implied by a stated subtype of it."""
     if relation in NOT_IMPLIED or not graph.follow(tail, "^subtype_of"):
         return graph.follow(tail, "^" + relation)
-    names = graph.names()
-    return [names[place] for place in holders(graph, relation, tail).tolist()]
+    return [graph.names[place] for place in holders(graph, relation, tail).tolist()]
 
 
 def may_follow(graph: KnowledgeGraph, name: str, step: str) -> set[str]:
     """Return all to which the step may lead from `name`: by a stated fact, an implied one, or one left open."""
     if step.startswith("^"):
-        names = graph.names()
-        return {names[place] for place in possible_holders(graph, step[1:], name).tolist()}
+        return {graph.names[place] for place in possible_holders(graph, step[1:], name).tolist()}
     stated = graph.follow(name, step)
     found = set(stated)
     if step not in NOT_IMPLIED:

@@ -7,10 +7,9 @@ certificate is as good as the graph is complete.
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-import numpy as np
+from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
 from fleming.graph.naming import is_plain
@@ -93,7 +92,7 @@ def certified_distractors(
     graph: KnowledgeGraph,
     query: Query,
     rules: Rules,
-    rng: np.random.Generator,
+    rng: Generator,
     balance: Mapping[str, float],
     count: int = 3,
 ) -> list[dict]:
@@ -112,10 +111,15 @@ def certified_distractors(
     also refuses options that may be a form of a node of the path or of one another, and those that fail a clue alone.
     Needs unique hidden nodes.
     """
+
+    def turn(option: str) -> tuple[float, float]:
+        """Who has the largest balance is first, then who is drawn."""
+        return -balance.get(option, 0.0), rng.random()
+
     used = _never_wrong(graph, query)
     told_apart_from = list(query.nodes)
     certificates = []
-    for option, path, shared in _proposals(graph, query, rules, _Turns(balance, rng)):
+    for option, path, shared in _proposals(graph, query, rules, turn):
         if option in used or not _is_fair(graph, query, option, told_apart_from):
             continue
         if path and _count_shared(graph, query, path) < rules.min_shared:
@@ -155,19 +159,8 @@ def _never_wrong(graph: KnowledgeGraph, query: Query) -> set[str]:
     return found
 
 
-@dataclass(frozen=True)
-class _Turns:
-    """Whose turn it is to be a wrong option: who has the largest balance, then who is drawn."""
-
-    balance: Mapping[str, float]
-    rng: np.random.Generator
-
-    def of(self, option: str) -> tuple[float, float]:
-        return -self.balance.get(option, 0.0), self.rng.random()
-
-
 def _proposals(
-    graph: KnowledgeGraph, query: Query, rules: Rules, turns: _Turns
+    graph: KnowledgeGraph, query: Query, rules: Rules, turn: Callable[[str], tuple[float, float]]
 ) -> Iterator[tuple[str, tuple[str, ...], list[Triple]]]:
     """Yield (option, the competitor's path to it if there is one, edges that it shares)."""
     root, answer = query.nodes[0], query.answer
@@ -176,10 +169,10 @@ def _proposals(
     ranked = []
     for rival, shared in rivals.items():
         paths = list(itertools.islice(paths_along(graph, rival, query.kind.chain), most))
-        paths.sort(key=lambda path: turns.of(path[-1]))
+        paths.sort(key=lambda path: turn(path[-1]))
         for place, path in enumerate(paths):
             # A competitor's second option comes after every other competitor's first.
-            rank = place, -len(shared), turns.of(path[-1])
+            rank = place, -len(shared), turn(path[-1])
             ranked.append((rank, path, shared))
     ranked.sort(key=lambda proposal: proposal[0])
     for _, path, shared in ranked:
@@ -188,9 +181,9 @@ def _proposals(
         return
 
     similar = look_alikes(graph, answer, graph.incident(answer))
-    for option in sorted(similar, key=lambda option: (-len(similar[option]), turns.of(option))):
+    for option in sorted(similar, key=lambda option: (-len(similar[option]), turn(option))):
         yield option, (), similar[option]
-    for option in sorted(graph.of_type(graph.entities[answer].type), key=turns.of):
+    for option in sorted(graph.of_type(graph.entities[answer].type), key=turn):
         yield option, (), []
 
 

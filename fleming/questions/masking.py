@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
 from fleming.graph.naming import alike, is_plain
@@ -29,7 +30,7 @@ SINGLING_OUT = 2  # at most so many clues beside a bridge or the answer
 LOOKED_AT = 60  # of a hub's edges, so many are considered as clues, drawn at random
 
 
-def draw_query(graph: KnowledgeGraph, metapath: str, root: str, rng: np.random.Generator) -> Query | str:
+def draw_query(graph: KnowledgeGraph, metapath: str, root: str, rng: Generator) -> Query | str:
     """Draw one basic path of the metapath from `root` and mask it; return why not (a rejection code) where none is.
 
     Codes: `no_path`; `root_ambiguous`, no two clues, nor three of which each is needed, belong to the root alone;
@@ -57,9 +58,7 @@ def draw_query(graph: KnowledgeGraph, metapath: str, root: str, rng: np.random.G
     return Query(metapath, tuple(nodes), tuple(clues))
 
 
-def _fewest_clues(
-    graph: KnowledgeGraph, root: str, kind: Metapath, rng: np.random.Generator
-) -> list[Triple] | None:
+def _fewest_clues(graph: KnowledgeGraph, root: str, kind: Metapath, rng: Generator) -> list[Triple] | None:
     """Return two edges that only the root has together, else three of which each is needed, else None; by name.
 
     At least one is shared with another entity where the root has such a one: a competitor for the reader to rule out.
@@ -94,7 +93,7 @@ def _by_name(edges: list[Triple]) -> list[Triple]:
 
 
 def draw_scenario(
-    graph: KnowledgeGraph, metapath: str, root: str, rng: np.random.Generator, rules: Rules
+    graph: KnowledgeGraph, metapath: str, root: str, rng: Generator, rules: Rules
 ) -> Query | str:
     """Draw one path from `root` with as many visible neighbours as make each node on it, the answer too, unique.
 
@@ -162,16 +161,14 @@ def _is_usable(graph: KnowledgeGraph, triple: Triple, rules: Rules) -> bool:
     return graph.trust(*triple) >= max(rules.min_confidence, 1e-9) and not disputed(graph, *triple)
 
 
-def _drawn_clues(
-    graph: KnowledgeGraph, edges: list[Triple], rng: np.random.Generator, rules: Rules
-) -> list[Triple]:
+def _drawn_clues(graph: KnowledgeGraph, edges: list[Triple], rng: Generator, rules: Rules) -> list[Triple]:
     """Return some of the edges, drawn at random, that may be shown to a reader."""
     edges = [edges[i] for i in rng.permutation(len(edges))[:LOOKED_AT]]
     return [edge for edge in edges if _is_usable(graph, edge, rules) and is_plain(graph.entities[edge[2]])]
 
 
 def _root_clues(
-    graph: KnowledgeGraph, root: str, kind: Metapath, rng: np.random.Generator, rules: Rules
+    graph: KnowledgeGraph, root: str, kind: Metapath, rng: Generator, rules: Rules
 ) -> list[Triple] | None:
     """Return 2 to max_clues edges that only the root can have together, at least two of them findings; else None.
 
@@ -203,7 +200,7 @@ def _root_clues(
 
 
 def _single_out(
-    graph: KnowledgeGraph, edges: list[Triple], rivals: set[str], rng: np.random.Generator, rules: Rules
+    graph: KnowledgeGraph, edges: list[Triple], rivals: set[str], rng: Generator, rules: Rules
 ) -> list[Triple] | None:
     """Return as few edges as tell their head from every rival, none where there is no rival; None where none do."""
     if not rivals:

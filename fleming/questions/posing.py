@@ -6,7 +6,7 @@ Left out: drawing the path (masking.py), how facts are proved (certificates.py).
 import hashlib
 from collections.abc import Mapping, Sequence
 
-import numpy as np
+from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.questions.certificates import certified_distractors, solutions
@@ -23,7 +23,7 @@ GIVEAWAY = 5  # letters from which on a word that stem and right option alone sh
 def pose_question(
     graph: KnowledgeGraph,
     query: Query,
-    rng: np.random.Generator,
+    rng: Generator,
     balance: Mapping[str, float] | None = None,
     rules: Rules = BASIC,
 ) -> Question | str:

@@ -5,11 +5,10 @@ Every draw is counted noise (Philox keyed by a hash of what it is for). Left out
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from tqdm import tqdm
 
 from fleming.graph.knowledge_graph import KnowledgeGraph
@@ -35,14 +34,14 @@ class Seeds:
     cumulative: np.ndarray
     """[names]"""
 
-    def draw(self, rng: np.random.Generator) -> int:
+    def draw(self, rng: Generator) -> int:
         return int(np.searchsorted(self.cumulative[:-1], rng.random(), side="right"))
 
 
 def seeds(graph: KnowledgeGraph, names: list[str], rare_factor: float, alpha: float) -> Seeds:
     """Return the seeds with p proportional to (rare_factor where rare, else 1) * (1 + degree) ** -alpha."""
     rare = np.array([graph.entities[name].rare for name in names], dtype=bool)
-    degree = graph.degrees()[graph.numbers(names)] if names else np.zeros(0)
+    degree = np.array([graph.degree(name) for name in names])
     weights = np.where(rare, rare_factor, 1.0) * (1.0 + degree) ** -alpha
     cumulative = (weights / weights.sum()).cumsum() if names else weights
     return Seeds(names, rare, float(rare.mean()) if names else 0.0, cumulative)
@@ -57,66 +56,6 @@ def supported(graph: KnowledgeGraph, metapath: str) -> list[str]:
         return sum(len(graph.follow(name, relation)) for relation in LISTED[kind.root]) > 1
 
     return [name for name in graph.of_type(kind.root) if starts[graph.place(name)] and has_clues(name)]
-
-
-@dataclass
-class _Drawn:
-    """All questions so far, and how rare what was drawn is."""
-
-    questions: dict[tuple, Question] = field(default_factory=dict)
-    """By composition."""
-    rejected: dict[Hashable, dict[str, Any]] = field(default_factory=dict)
-    even: list[float] = field(default_factory=list)
-    """Each draw's share of rare roots, were it an even one."""
-    rare: list[bool] = field(default_factory=list)
-    """Whether each draw's root is rare."""
-    posed_rare: list[bool] = field(default_factory=list)
-    """The same of each question's root."""
-
-    def reject(self, key: Hashable, code: str, metapath: str, nodes: list[str]) -> None:
-        self.rejected[key] = {"code": code, "metapath": metapath, "nodes": nodes}
-
-    def report(self) -> dict[str, Any]:
-        provenances = [question.provenance for question in self.questions.values()]
-        return {
-            "questions": dict(Counter(provenance["metapath"] for provenance in provenances)),
-            "rejected": dict(Counter(record["code"] for record in self.rejected.values())),
-            "rare_even": _mean(self.even),
-            "rare_drawn": _mean(self.rare),
-            "rare_roots": _mean(self.posed_rare),
-            "rare_questions": _mean([provenance["rare"] for provenance in provenances]),
-        }
-
-
-def _mean(values: list) -> float:
-    return float(np.mean(values or [0]))
-
-
-class _Tally:
-    """What the questions of one chain length have as answers, roots and options."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.answers: Counter[str] = Counter()
-        self.roots: Counter[str] = Counter()
-        self.balances: dict[str, Counter[str]] = defaultdict(Counter)
-        """Last step -> option -> how often it should still be wrong: three times for each time right."""
-
-    def balance(self, query: Query) -> Counter[str]:
-        return self.balances[query.kind.chain[-1]]
-
-    def too_common(self, query: Query) -> str | None:
-        """Return the code of what has had its share."""
-        if self.answers[query.answer] >= self.most:
-            return "common_answer"
-        return "common_root" if self.roots[query.nodes[0]] >= self.most else None
-
-    def add(self, query: Query, question: Question) -> None:
-        self.answers[query.answer] += 1
-        self.roots[query.nodes[0]] += 1
-        balance = self.balance(query)
-        balance.update(dict.fromkeys(question.options.values(), -1))
-        balance[query.answer] += 4
 
 
 def sample_questions(
@@ -135,59 +74,70 @@ def sample_questions(
     and rejections by kind, and the share of rare roots that an even draw would give (`rare_even`), that was drawn
     (`rare_drawn`), and of questions with a rare root (`rare_roots`) or any rare entity (`rare_questions`).
     """
-    drawn = _Drawn()
-    total = sum(counts.values())
-    with tqdm(total=total, desc="questions", unit="question", dynamic_ncols=True) as progress:
-        for hops, count in counts.items():
-            _sample_length(graph, hops, count, seed, rules, drawn, progress)
-    return list(drawn.questions.values()), list(drawn.rejected.values()), drawn.report()
+    questions: dict[tuple, Question] = {}
+    rejected: dict[tuple, dict] = {}
+    even, drawn, roots = [], [], []
+    progress = tqdm(total=sum(counts.values()), desc="questions", unit="question", dynamic_ncols=True)
+    for hops, count in counts.items():
+        rng = generator(seed, "draw", hops)
+        pools = _pools(graph, hops, rules)
+        balances = defaultdict(Counter)  # last step -> option -> how often it should still be wrong
+        taken, in_vain, idle = Counter(), Counter(), 0
+        most = max(1, math.ceil(rules.max_answer_share * count))
+        enough = len(questions) + count
+        while pools and len(questions) < enough and idle < rules.patience:
+            idle += 1
+            metapath = pick(rng, list(pools))
+            pool = pools[metapath]
+            place = pool.draw(rng)
+            even.append(pool.rare_share)
+            drawn.append(pool.rare[place])
+            in_vain[metapath] += 1
+            if rules.scenario and in_vain[metapath] > rules.patience // 10:
+                del pools[metapath]
+
+            root = pool.names[place]
+            query = _draw(graph, metapath, root, rng, rules)
+            if isinstance(query, str):
+                rejected[metapath, place, query] = {"code": query, "metapath": metapath, "nodes": [root]}
+                continue
+            key, answer = query.composition, query.answer
+            if key in questions or key in rejected:
+                continue
+            balance = balances[query.kind.chain[-1]]
+            if taken["answer", answer] >= most:
+                question = "common_answer"
+            elif taken["root", root] >= most:
+                question = "common_root"
+            else:
+                question = pose_question(graph, query, generator(seed, key), balance, rules)
+            if isinstance(question, str):
+                rejected[key] = {"code": question, "metapath": metapath, "nodes": list(query.nodes)}
+                continue
+
+            questions[key] = question
+            roots.append(pool.rare[place])
+            taken.update([("answer", answer), ("root", root)])
+            balance.update(dict.fromkeys(question.options.values(), -1))
+            balance[answer] += 4
+            idle = in_vain[metapath] = 0
+            progress.update()
+    progress.close()
+
+    posed, refused = list(questions.values()), list(rejected.values())
+    report = {
+        "questions": dict(Counter(question.provenance["metapath"] for question in posed)),
+        "rejected": dict(Counter(record["code"] for record in refused)),
+        "rare_even": _mean(even),
+        "rare_drawn": _mean(drawn),
+        "rare_roots": _mean(roots),
+        "rare_questions": _mean([question.provenance["rare"] for question in posed]),
+    }
+    return posed, refused, report
 
 
-def _sample_length(
-    graph: KnowledgeGraph,
-    hops: int,
-    count: int,
-    seed: int,
-    rules: Rules,
-    drawn: _Drawn,
-    progress: tqdm,
-) -> None:
-    """Add questions of one chain length to `drawn`."""
-    rng = generator(seed, "draw", hops)
-    pools = _pools(graph, hops, rules)
-    tally = _Tally(max(1, math.ceil(rules.max_answer_share * count)))
-    enough = len(drawn.questions) + count
-    idle, in_vain = 0, Counter()
-    while pools and len(drawn.questions) < enough and idle < rules.patience:
-        idle += 1
-        metapath = pick(rng, list(pools))
-        pool = pools[metapath]
-        root = pool.draw(rng)
-        is_rare = pool.rare[root]
-        drawn.even.append(pool.rare_share)
-        drawn.rare.append(is_rare)
-        in_vain[metapath] += 1
-        if rules.scenario and in_vain[metapath] > rules.patience // 10:
-            del pools[metapath]
-
-        query = _draw(graph, metapath, pool.names[root], rng, rules)
-        if isinstance(query, str):
-            drawn.reject((metapath, root, query), query, metapath, [pool.names[root]])
-            continue
-        key = query.composition
-        if key in drawn.questions or key in drawn.rejected:
-            continue
-        question = tally.too_common(query)
-        if question is None:
-            question = pose_question(graph, query, generator(seed, key), tally.balance(query), rules)
-        if isinstance(question, str):
-            drawn.reject(key, question, metapath, list(query.nodes))
-            continue
-        idle = in_vain[metapath] = 0
-        drawn.questions[key] = question
-        drawn.posed_rare.append(is_rare)
-        tally.add(query, question)
-        progress.update()
+def _mean(values: list) -> float:
+    return float(np.mean(values or [0]))
 
 
 def _pools(graph: KnowledgeGraph, hops: int, rules: Rules) -> dict[str, Seeds]:
@@ -200,9 +150,7 @@ def _pools(graph: KnowledgeGraph, hops: int, rules: Rules) -> dict[str, Seeds]:
     return {name: pool for name, pool in pools.items() if pool.names}
 
 
-def _draw(
-    graph: KnowledgeGraph, metapath: str, root: str, rng: np.random.Generator, rules: Rules
-) -> Query | str:
+def _draw(graph: KnowledgeGraph, metapath: str, root: str, rng: Generator, rules: Rules) -> Query | str:
     if rules.scenario:
         return draw_scenario(graph, metapath, root, rng, rules)
     return draw_query(graph, metapath, root, rng)

@@ -5,17 +5,17 @@ The phrases are those of assets/wording.yaml. Left out: rewriting by a teacher.
 
 from collections.abc import Sequence
 
-import numpy as np
+from numpy.random import Generator
 
 from fleming.questions.metapaths import LISTED
-from fleming.questions.phrases import ASSETS, Phrases, read_phrases
+from fleming.questions.phrases import Phrases, read_phrases
 from fleming.questions.query import Query
 
 REGISTERS = ("clinical", "lay")
 
 
 def wording() -> Phrases:
-    return read_phrases(ASSETS / "wording.yaml")
+    return read_phrases("wording")
 
 
 def listed(names: Sequence[str]) -> str:
@@ -24,7 +24,7 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def word_basic(query: Query, rng: np.random.Generator) -> str:
+def word_basic(query: Query, rng: Generator) -> str:
     """Return the stem of a basic question."""
     words, chain = wording(), query.kind.chain
     opening, subject = "", query.nodes[0]
@@ -41,7 +41,7 @@ def word_basic(query: Query, rng: np.random.Generator) -> str:
     return opening + words.say(rng, chain[-1], x=subject)
 
 
-def word_scenario(query: Query, register: str, rng: np.random.Generator) -> str:
+def word_scenario(query: Query, register: str, rng: Generator) -> str:
     """Return the stem of a scenario: the clues, a sentence for each step, what is asked for."""
     words, root, chain = wording(), query.kind.root, query.kind.chain
     names, sentences = [], []

@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from fleming.cold_start.checks import check_trajectory
-from fleming.cold_start.template import TemplateTeacher, sentences
+from fleming.cold_start.template import TemplateTeacher
 from fleming.noise import generator
 from fleming.prompt import question_messages
+from fleming.questions.phrases import read_phrases
 from fleming.questions.sampling import sample_questions
 from fleming.sources.handwritten import import_yaml
 
@@ -74,7 +75,7 @@ def test_refinements_are_named_only_where_they_were_made(pairs):
     seen = Counter()
     for _, trajectory in pairs:
         for name, keys in marks.items():
-            parts = [form.split("{")[0].rstrip(".") for key in keys for form in sentences().forms[key]]
+            parts = [form.split("{")[0].rstrip(".") for key in keys for form in read_phrases("teacher").phrases[key]]
             made = any(f". {part}" in thought(trajectory) for part in parts)
             assert made == (name in trajectory.refinements)
         seen.update(trajectory.refinements)
@@ -105,7 +106,7 @@ def test_about_the_asked_share_takes_a_wrong_turn(graph, questions):
 
 
 def test_wording_varies_and_every_step_has_four_phrasings(graph, questions):
-    assert all(len(set(forms)) >= 4 for forms in sentences().forms.values())
+    assert all(len(set(forms)) >= 4 for forms in read_phrases("teacher").phrases.values())
     drawn = {TemplateTeacher(graph).trajectory(questions[-1], generator(i)).response for i in range(30)}
     assert len(drawn) > 20
 

@@ -15,12 +15,12 @@ from fleming.questions import query
 from fleming.questions.certificates import bindings, solutions
 from fleming.questions.masking import draw_query
 from fleming.questions.metapaths import METAPATHS
+from fleming.questions.phrases import read_phrases
 from fleming.questions.posing import pose_question
 from fleming.questions.query import Query
 from fleming.questions.rules import Rules
 from fleming.questions.sampling import sample_questions, seeds
 from fleming.questions.splitting import split_by_composition
-from fleming.questions.wording import wording
 from fleming.sources.handwritten import import_yaml
 from model.errors import InputError
 
@@ -260,7 +260,7 @@ def test_each_metapath_has_six_surface_forms_or_more():
     assert {kind.hops for kind in METAPATHS.values() if not kind.scenario} == {1, 2, 3}
     assert {kind.hops for kind in METAPATHS.values() if kind.scenario} == {2, 3, 4}
     for kind in METAPATHS.values():
-        assert len(set(wording().forms[kind.chain[-1]])) >= 6
+        assert len(set(read_phrases("wording").phrases[kind.chain[-1]])) >= 6
 
 
 def test_seeds_are_drawn_by_the_formula(graph):

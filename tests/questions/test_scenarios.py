@@ -10,7 +10,7 @@ from support import scenario_checker
 from support.drawn_world import ORIGIN, world
 
 from fleming.cold_start.checks import check_trajectory
-from fleming.cold_start.template import TemplateTeacher, sentences
+from fleming.cold_start.template import TemplateTeacher
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import join_sources
 from fleming.graph.naming import alike
@@ -18,11 +18,12 @@ from fleming.graph.open_world import has, heads, possible
 from fleming.noise import generator
 from fleming.questions.masking import CARRIERS, draw_scenario
 from fleming.questions.metapaths import LISTED, METAPATHS
+from fleming.questions.phrases import read_phrases
 from fleming.questions.posing import pose_question
 from fleming.questions.query import Query
 from fleming.questions.rules import Rules
 from fleming.questions.sampling import sample_questions, supported
-from fleming.questions.wording import REGISTERS, wording
+from fleming.questions.wording import REGISTERS
 from fleming.records import Question, to_json
 from fleming.sources.facts import Fact, Node
 
@@ -123,7 +124,7 @@ def test_seeds_are_supported_and_drawing_repeats_itself(drawn):
 
 
 def test_every_metapath_can_be_worded_in_six_ways_and_more():
-    words = wording().forms
+    words = read_phrases("wording").phrases
     for kind in (kind for kind in METAPATHS.values() if kind.scenario):
         for register in REGISTERS:
             openings = words[f"opening {kind.root} {register}"]
@@ -219,7 +220,7 @@ def test_another_disease_is_spoken_of_only_where_there_was_one(drawn):
 
 def test_the_teacher_denies_nothing_that_may_hold_and_states_nothing_disputed(drawn):
     graph, facts, questions, _ = drawn
-    soft = [form.split("{")[0] for form in sentences().forms["open denial"][:3]]
+    soft = [form.split("{")[0] for form in read_phrases("teacher").phrases["open denial"][:3]]
     seen = Counter()
     for record in questions:
         question = Question(**record)
