@@ -31,7 +31,7 @@ def teach(
             failed.append({"code": "relabelled", "id": question.id})
             continue
         trajectory = teacher.trajectory(question, generator(cfg.seed, "teacher", question.id))
-        code = check_trajectory(trajectory, question, graph, cfg.synth.max_words)["code"]
+        code = check_trajectory(trajectory, question, graph, cfg.synth.max_words)
         if code:
             failed.append({"code": code, "trajectory": to_json(trajectory)})
         else:

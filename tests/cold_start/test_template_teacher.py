@@ -44,7 +44,7 @@ def thought(trajectory):
 
 def test_every_trajectory_passes_its_checks(graph, pairs):
     for question, trajectory in pairs:
-        assert check_trajectory(trajectory, question, graph)["code"] is None
+        assert check_trajectory(trajectory, question, graph) is None
 
 
 def test_trajectories_are_short(pairs):
@@ -126,4 +126,4 @@ def test_a_spoiled_trajectory_is_rejected_with_its_code(graph, questions, code, 
     question = questions[0]
     trajectory = TemplateTeacher(graph, wrong_turn_rate=0.0).trajectory(question, generator(0))
     spoiled = dataclasses.replace(trajectory, **change(trajectory))
-    assert check_trajectory(spoiled, question, graph)["code"] == code
+    assert check_trajectory(spoiled, question, graph) == code
