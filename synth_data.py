@@ -78,11 +78,11 @@ def main(argv: list[str]) -> None:
             index = Index({b.name: b.questions for b in benchmarks}, rl)
             rl = refine("decontamination", rl, partial(decontaminate, index=index), rules=RULES)
         if poll:
-            votes: dict[str, Any] = {}
+            votes = {}
             step = partial(drop_mislabelled, poll=poll, synth=synth, report=votes)
             rl = refine("labels", rl, step, votes=votes)
         if synth.anonymise:
-            identifiers: Counter[str] = Counter()
+            identifiers = Counter()
             rl = refine("identifiers", rl, partial(anonymised, counts=identifiers), removed=identifiers)
         if synth.mix:
             of_part = {name: [q for q in rl if part_of[q.id] == name] for name in parts}

@@ -38,7 +38,7 @@ def graph_files(synth: SynthConfig, repository: Path) -> dict[str, Path]:
         graph = Path(synth.graph)
         return {"synth.graph": graph if graph.exists() else repository / graph}
 
-    files: dict[str, Path] = {}
+    files = {}
     for name, source in synth.sources.items():
         if source.kind not in SOURCES:
             kinds = ", ".join(SOURCES)

@@ -55,7 +55,7 @@ class Records:
 
     def resolve_former_keys(self) -> None:
         """Let facts that use a term's former identifier, a key without a node of its own, find the term."""
-        claims: dict[int, list[int]] = defaultdict(list)
+        claims = defaultdict(list)  # former key -> records
         for number, node in self.in_order():
             for xref in node.xrefs:
                 former = self.keys.get(xref)
@@ -120,7 +120,7 @@ class Clusters:
         return FAMILIES.get(kind, kind)
 
     def join_by_identifier(self) -> None:
-        claimers: dict[tuple[str, str], list[int]] = defaultdict(list)  # (family, identifier) -> records
+        claimers = defaultdict(list)  # (family, identifier) -> records
         for i, node in self.nodes.items():
             for identifier in dict.fromkeys((node.key, *node.xrefs)):
                 if authority_of(identifier) not in TOO_BROAD:
@@ -147,8 +147,7 @@ class Clusters:
         Diseases also where the words are the same: "primary ciliary dyskinesia type 3", "Ciliary dyskinesia, primary,
         3".
         """
-        preferred: dict[tuple[str, str], list[int]] = defaultdict(list)  # (family, name) -> records
-        synonyms: dict[tuple[str, str], list[int]] = defaultdict(list)
+        preferred, synonyms = defaultdict(list), defaultdict(list)  # (family, name) -> records
         for i, node in self.nodes.items():
             family, key = self.family(i), name_key(node.name)
             if key:
@@ -159,7 +158,7 @@ class Clusters:
             for i in found[1:]:
                 self.join(found[0], i, "name", key)
 
-        same_words: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        same_words = defaultdict(list)
         for (family, key), found in preferred.items():
             if family == "disease":
                 words = sorted(word for word in key.split() if word != "type")

@@ -33,20 +33,21 @@ class Columns:
         for field in fields.split():
             name, _, code = field.partition(":")
             self.arrays[name] = array(code or "i")
+        self._columns = list(self.arrays.values())
 
     def __len__(self) -> int:
-        return len(next(iter(self.arrays.values())))
+        return len(self._columns[0])
 
     def __iter__(self) -> Iterator[tuple]:
-        return zip(*self.arrays.values(), strict=True)
+        return zip(*self._columns, strict=True)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a copy of the field: [rows]."""
         return np.array(self.arrays[name])
 
     def append(self, *row: float) -> None:
-        for column, value in zip(self.arrays.values(), row, strict=True):
+        for column, value in zip(self._columns, row, strict=True):
             column.append(value)
 
     def row(self, place: int) -> tuple:
-        return tuple(column[place] for column in self.arrays.values())
+        return tuple(column[place] for column in self._columns)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fleming.files import read_jsonl, write_jsonl
-from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
+from fleming.graph.knowledge_graph import Edge, Entity, KnowledgeGraph
 from fleming.sources.facts import Origin
 from model.errors import InputError
 
@@ -83,8 +83,8 @@ def _edge(head: str, fact: Any, origins: list[Origin], where: str) -> Edge:
         if not _is_row(row, _EVIDENCE) or not _is_in_range(*row[:3], len(origins)):
             expected = "[origin, record, end, confidence, frequency, note]"
             raise InputError(f"{where}: evidence must be {expected}, found {str(row)[:80]}")
-    evidence = tuple(Evidence(origins[origin], *rest) for origin, *rest in rows)
-    return Edge(head, relation, tail, evidence, negated)
+        row[0] = origins[row[0]]
+    return Edge(head, relation, tail, rows, negated)
 
 
 def _is_row(value: Any, types: list[type]) -> bool:

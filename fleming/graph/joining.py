@@ -130,7 +130,7 @@ def join_sources(sources: Iterable[Iterable[Node | Fact]], skip: Skip) -> Joined
 
 def _entities(clusters: Clusters) -> dict[int, _Named]:
     """Return the entities by the number of their first record."""
-    members: dict[int, list[Node]] = defaultdict(list)
+    members = defaultdict(list)
     for i, node in clusters.nodes.items():
         members[clusters.find(i)].append(node)
     typed = {number: (_type(found), found) for number, found in members.items()}

@@ -79,7 +79,7 @@ class Edge:
     @property
     def confidence(self) -> float:
         """1 less the chance that every source errs, each at its most confident."""
-        best: dict[str, float] = {}
+        best = {}
         for e in self.evidence:
             source = e.origin.source
             best[source] = max(best.get(source, 0.0), e.confidence)
@@ -136,7 +136,7 @@ class KnowledgeGraph:
             Numbering()
         )  # by id, of what self.origins keeps alive: hashing four texts a fact is slow
         self._note = Numbering({"": 0})
-        self._place = Numbering()  # packed (head, relation, tail, negated) -> edge
+        self._place: dict[int, int] = {}  # packed (head, relation, tail, negated) -> edge
         self._edges = Columns("head relation tail negated")
         self._support = Columns("edge origin record end confidence:f frequency:f note")
 
@@ -173,8 +173,9 @@ class KnowledgeGraph:
             name = edge.relation[:80]
             raise InputError(f"a graph has at most {MAX_RELATIONS} relations; {name!r} is one more")
         head, tail = self._number[edge.head], self._number[edge.tail]
-        place = self._place[_pack(head, relation, tail, edge.negated)]
-        new = place == len(self._edges)
+        count = len(self._edges)
+        place = self._place.setdefault(_pack(head, relation, tail, edge.negated), count)
+        new = place == count
         if new:
             self._edges.append(head, relation, tail, edge.negated)
             self.memory.clear()

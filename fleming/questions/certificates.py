@@ -17,6 +17,7 @@ from fleming.graph.open_world import denied, has, heads, is_sure, kin, may_be_on
 from fleming.questions.query import Pattern, Query, chain_triple, instantiate
 from fleming.questions.rules import Rules
 
+DISTRACTORS = 3
 NEAREST, PATHS = 200, 64  # competitors looked at, those that share the most; of each, so many paths
 NEAREST_OF_HUBS, PATHS_OF_HUBS = 60, 16  # the same for scenarios, on graphs where thousands share an edge
 ONE_VALUE = ("inherited_as", "associated_gene")  # where a disease has just one, another is known not to hold
@@ -63,7 +64,7 @@ def look_alikes(
 
     Of more than `nearest` only those are kept that share the most, the earliest first where equally many.
     """
-    shared: dict[str, list[Triple]] = defaultdict(list)
+    shared = defaultdict(list)
     for head, relation, tail in through:
         if head == name:
             for rival in heads(graph, relation, tail):
@@ -94,9 +95,8 @@ def certified_distractors(
     rules: Rules,
     rng: Generator,
     balance: Mapping[str, float],
-    count: int = 3,
 ) -> list[dict]:
-    """Return up to `count` certificates of wrong options, the nearest competitors first.
+    """Return up to three certificates of wrong options, the nearest competitors first.
 
     A competitor is another path of the same chain. It begins at an entity that shares a clue (or where the root is
     visible, any edge) with the root, or at the root itself; at least `min_shared` of the question's visible edges must
@@ -144,7 +144,7 @@ def certified_distractors(
         )
         used.add(option)
         told_apart_from.append(option)
-        if len(certificates) == count:
+        if len(certificates) == DISTRACTORS:
             break
     return certificates
 

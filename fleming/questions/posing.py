@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import KnowledgeGraph
-from fleming.questions.certificates import certified_distractors, solutions
+from fleming.questions.certificates import DISTRACTORS, certified_distractors, solutions
 from fleming.questions.phrases import pick
 from fleming.questions.query import Query, instantiate
 from fleming.questions.rules import BASIC, Rules
@@ -39,7 +39,7 @@ def pose_question(
     if ambiguous:
         return f"{ambiguous}_ambiguous"
     distractors = certified_distractors(graph, query, rules, rng, balance or {})
-    if len(distractors) < 3:
+    if len(distractors) < DISTRACTORS:
         return "few_distractors"
     options = [certificate["option"] for certificate in distractors]
 

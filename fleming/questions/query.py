@@ -63,7 +63,7 @@ class Query:
     @cached_property
     def parts(self) -> list[tuple[bool, Pattern]]:
         """The query's triples (is it a step of the chain?, triple), integers for what is hidden or asked for."""
-        terms: list[Term] = list(range(len(self.nodes)))
+        terms = list(range(len(self.nodes)))
         if self.first_hidden:
             terms[0] = self.nodes[0]
         parts = [(False, (0, relation, tail)) for _, relation, tail in self.clues_of(0)]

@@ -50,14 +50,14 @@ def split_by_composition(
     answer stays the answer of one. Members of a held-out combination that exceed a share are dropped. InputError where
     the facts allow no split as large as asked.
     """
-    units: dict[tuple, list[Question]] = defaultdict(list)
+    units = defaultdict(list)
     for question in questions:
         units[combination(question)].append(question)
     order = [list(units)[i] for i in generator(seed, "split").permutation(len(units))]
     left = Counter(kept for question in questions for kept in _kept_in_training(question))
     lengths = sorted({_hops(question) for question in questions})
 
-    held: dict[str, list[Question]] = {}
+    held = {}
     for split, total in (("test", test), ("dev", dev)):
         held[split] = []
         room = {hops: (total + i) // len(lengths) for i, hops in enumerate(lengths)}
