@@ -52,8 +52,7 @@ def main(argv: list[str]) -> None:
     synth, folder = cfg.synth, Path(cfg.run_dir, "data")
     files = graph_files(synth, REPOSITORY)
     with run_lock(cfg.run_dir, "synth_data.py"):
-        voter = load_voter(cfg) if synth.voter else None  # first: a wrong folder shows before the long part
-        poll = Poll(voter, folder, cfg.seed, synth.trials, cfg.answer_style) if voter else None
+        poll = load_poll(cfg) if synth.voter else None  # first: a wrong folder shows before the long part
 
         # 1. Curate public question sets.
         parts, set_aside = read_public(synth.public, synth.pubmedqa_fold)
@@ -100,7 +99,7 @@ def main(argv: list[str]) -> None:
         rejected = [*set_aside, *not_posed, *refine.rejected, *not_taught]
         write_records(folder, joined, {"rl": rl, "dev": dev, "test": test}, trajectories, rejected)
         write_gate_report(cfg, benchmarks)
-        if not voter:  # what an earlier run with other settings has left says nothing of this one
+        if not poll:  # what an earlier run with other settings has left says nothing of this one
             (folder / "review.jsonl").unlink(missing_ok=True)
         report = {
             **counts_of_graph(joined),
@@ -115,8 +114,9 @@ def main(argv: list[str]) -> None:
         show_and_write(report, folder / "report.json")
         if cfg.base_model.make:
             texts = [f"user\n{t.prompt[-1]['content']}\nassistant\n{t.response}" for t in trajectories]
-            base = Path(cfg.run_dir, "base/model")
-            make_base_model(cfg.base_model, texts, joined.graph.names, cfg.seed, base)
+            make_base_model(
+                cfg.base_model, texts, joined.graph.names, cfg.seed, Path(cfg.run_dir, "base/model")
+            )
     if not rl:
         raise InputError(f"no training question is left; {folder}/report.json and rejected.jsonl say why")
 
@@ -125,6 +125,10 @@ def load_voter(cfg: Config) -> LocalModel:
     """Return the model that votes on labels and grades difficulty; its chat format is its own folder's."""
     device, longest = pick_device(cfg.parallel), cfg.synth.voter_max_new_tokens
     return LocalModel(cfg.synth.voter, max_new_tokens=longest, seed=cfg.seed, device=device)
+
+
+def load_poll(cfg: Config) -> Poll:
+    return Poll(load_voter(cfg), Path(cfg.run_dir, "data"), cfg.seed, cfg.synth.trials, cfg.answer_style)
 
 
 def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[tuple, list[dict], dict]:
