@@ -30,7 +30,7 @@ from fleming.public.curation import read_public
 from fleming.questions.rules import Rules
 from fleming.questions.sampling import sample_questions
 from fleming.questions.splitting import split_by_composition
-from fleming.records import Question
+from fleming.records import Question, Trajectory
 from fleming.refine.decontamination import RULES, Index, decontaminate
 from fleming.refine.duplicates import drop_duplicates
 from fleming.refine.gate import files_of, measured_on, report_path, write_report
@@ -113,10 +113,7 @@ def main(argv: list[str]) -> None:
         }
         show_and_write(report, folder / "report.json")
         if cfg.base_model.make:
-            texts = [f"user\n{t.prompt[-1]['content']}\nassistant\n{t.response}" for t in trajectories]
-            make_base_model(
-                cfg.base_model, texts, joined.graph.names, cfg.seed, Path(cfg.run_dir, "base/model")
-            )
+            make_base(cfg, trajectories, joined.graph)
     if not rl:
         raise InputError(f"no training question is left; {folder}/report.json and rejected.jsonl say why")
 
@@ -172,6 +169,12 @@ def write_gate_report(cfg: Config, benchmarks: list[LoadedBenchmark]) -> None:
     learned = {name: path for name, path in learned.items() if path.stat().st_size}
     questions = {b.name: b.questions for b in benchmarks}
     write_report(report_path(cfg), learned, files_of(benchmarks), questions)
+
+
+def make_base(cfg: Config, trajectories: Sequence[Trajectory], graph: KnowledgeGraph) -> None:
+    """Make the demo's starting model, its tokenizer from what it will be taught."""
+    texts = [f"user\n{t.prompt[-1]['content']}\nassistant\n{t.response}" for t in trajectories]
+    make_base_model(cfg.base_model, texts, graph.names, cfg.seed, Path(cfg.run_dir, "base/model"))
 
 
 if __name__ == "__main__":
