@@ -120,8 +120,8 @@ def main(argv: list[str]) -> None:
 
 def load_voter(cfg: Config) -> LocalModel:
     """Return the model that votes on labels and grades difficulty; its chat format is its own folder's."""
-    device, longest = pick_device(cfg.parallel), cfg.synth.voter_max_new_tokens
-    return LocalModel(cfg.synth.voter, max_new_tokens=longest, seed=cfg.seed, device=device)
+    synth, device = cfg.synth, pick_device(cfg.parallel)
+    return LocalModel(synth.voter, max_new_tokens=synth.voter_max_new_tokens, seed=cfg.seed, device=device)
 
 
 def load_poll(cfg: Config) -> Poll:

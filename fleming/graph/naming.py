@@ -154,5 +154,5 @@ def alike(one: str, other: str) -> bool:
 def _bare(name: str) -> frozenset[str]:
     """The words of a name, singular, without what tells one numbered form from another: "type 2", "IIIb", "14"."""
     words = name_key(name).split()
-    telling = [word.rstrip("s") for word in words if len(word) > 3 and word != "type"]
-    return frozenset(telling or words)
+    long = [word.rstrip("s") for word in words if len(word) > 3 and word != "type"]
+    return frozenset(long or words)

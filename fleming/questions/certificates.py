@@ -14,7 +14,7 @@ from numpy.random import Generator
 from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
 from fleming.graph.naming import is_plain
 from fleming.graph.open_world import denied, has, heads, is_sure, kin, may_be_one, possible
-from fleming.questions.query import Pattern, Query, chain_triple, instantiate
+from fleming.questions.query import Query, TriplePattern, chain_triple, instantiate
 from fleming.questions.rules import Rules
 
 DISTRACTORS = 3
@@ -24,7 +24,7 @@ ONE_VALUE = ("inherited_as", "associated_gene")  # where a disease has just one,
 
 
 def bindings(
-    graph: KnowledgeGraph, pattern: Sequence[Pattern], bound: dict[int, str]
+    graph: KnowledgeGraph, pattern: Sequence[TriplePattern], bound: dict[int, str]
 ) -> Iterator[dict[int, str]]:
     """Yield every assignment of names to the pattern's integers that makes all its triples facts of the graph.
 
@@ -47,10 +47,10 @@ def bindings(
         yield from bindings(graph, rest, bound)
 
 
-def solutions(graph: KnowledgeGraph, pattern: Sequence[Pattern], node: int) -> list[str]:
+def solutions(graph: KnowledgeGraph, pattern: Sequence[TriplePattern], node: int) -> list[str]:
     """Return every name that node `node` can take, sorted, by the triples that mention no later node."""
 
-    def is_known(triple: Pattern) -> bool:
+    def is_known(triple: TriplePattern) -> bool:
         return all(isinstance(end, str) or end <= node for end in (triple[0], triple[2]))
 
     known = [triple for triple in pattern if is_known(triple)]
@@ -112,14 +112,14 @@ def certified_distractors(
     Needs unique hidden nodes.
     """
 
-    def turn(option: str) -> tuple[float, float]:
+    def priority(option: str) -> tuple[float, float]:
         """Who has the largest balance is first, then who is drawn."""
         return -balance.get(option, 0.0), rng.random()
 
     used = _never_wrong(graph, query)
     told_apart_from = list(query.nodes)
     certificates = []
-    for option, path, shared in _proposals(graph, query, rules, turn):
+    for option, path, shared in _proposals(graph, query, rules, priority):
         if option in used or not _is_fair(graph, query, option, told_apart_from):
             continue
         if path and _count_shared(graph, query, path) < rules.min_shared:
@@ -160,7 +160,7 @@ def _never_wrong(graph: KnowledgeGraph, query: Query) -> set[str]:
 
 
 def _proposals(
-    graph: KnowledgeGraph, query: Query, rules: Rules, turn: Callable[[str], tuple[float, float]]
+    graph: KnowledgeGraph, query: Query, rules: Rules, priority: Callable[[str], tuple[float, float]]
 ) -> Iterator[tuple[str, tuple[str, ...], list[Triple]]]:
     """Yield (option, the competitor's path to it if there is one, edges that it shares)."""
     root, answer = query.nodes[0], query.answer
@@ -169,10 +169,10 @@ def _proposals(
     ranked = []
     for rival, shared in rivals.items():
         paths = list(itertools.islice(paths_along(graph, rival, query.kind.chain), most))
-        paths.sort(key=lambda path: turn(path[-1]))
+        paths.sort(key=lambda path: priority(path[-1]))
         for place, path in enumerate(paths):
             # A competitor's second option comes after every other competitor's first.
-            rank = place, -len(shared), turn(path[-1])
+            rank = place, -len(shared), priority(path[-1])
             ranked.append((rank, path, shared))
     ranked.sort(key=lambda proposal: proposal[0])
     for _, path, shared in ranked:
@@ -181,9 +181,9 @@ def _proposals(
         return
 
     similar = look_alikes(graph, answer, graph.incident(answer))
-    for option in sorted(similar, key=lambda option: (-len(similar[option]), turn(option))):
+    for option in sorted(similar, key=lambda option: (-len(similar[option]), priority(option))):
         yield option, (), similar[option]
-    for option in sorted(graph.of_type(graph.entities[answer].type), key=turn):
+    for option in sorted(graph.of_type(graph.entities[answer].type), key=priority):
         yield option, (), []
 
 

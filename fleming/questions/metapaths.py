@@ -100,9 +100,9 @@ SCENARIOS = {
     """,
 }
 for _root, _chains in SCENARIOS.items():
-    for _line in _chains.split("\n"):
-        if _steps := tuple(_line.replace(">", " ").split()):
-            _clues = tuple(relation for relation in CLUES[_root] if relation not in _steps)
-            METAPATHS[f"scenario > {_root} > {' > '.join(_steps)}"] = Metapath(
-                _root, _steps, _clues, scenario=True
-            )
+    for _line in _chains.strip().splitlines():
+        _chain = tuple(_line.replace(">", " ").split())
+        _clues = tuple(relation for relation in CLUES[_root] if relation not in _chain)
+        METAPATHS[f"scenario > {_root} > {' > '.join(_chain)}"] = Metapath(
+            _root, _chain, _clues, scenario=True
+        )

@@ -12,11 +12,11 @@ from fleming.graph.knowledge_graph import Triple
 from fleming.questions.metapaths import METAPATHS, Metapath
 
 Term = str | int
-Pattern = tuple[Term, str, Term]
-"""A triple of which one end or both may be unknown."""
+TriplePattern = tuple[Term, str, Term]
+"""A triple of which one end or both may be unknown (SPARQL has the name)."""
 
 
-def chain_triple(here: Term, step: str, there: Term) -> Pattern:
+def chain_triple(here: Term, step: str, there: Term) -> TriplePattern:
     """Return the triple of one step, turned round where the step is an inverse one.
 
     >>> chain_triple("levodopa", "^treated_by", 1)
@@ -25,7 +25,7 @@ def chain_triple(here: Term, step: str, there: Term) -> Pattern:
     return (there, step[1:], here) if step.startswith("^") else (here, step, there)
 
 
-def instantiate(pattern: Sequence[Pattern], nodes: Sequence[str]) -> list[Triple]:
+def instantiate(pattern: Sequence[TriplePattern], nodes: Sequence[str]) -> list[Triple]:
     """Return the pattern with each integer replaced by that node."""
 
     def name(end: Term) -> str:
@@ -61,7 +61,7 @@ class Query:
         return 0 if self.clues_of(0) else 1
 
     @cached_property
-    def parts(self) -> list[tuple[bool, Pattern]]:
+    def parts(self) -> list[tuple[bool, TriplePattern]]:
         """The query's triples (is it a step of the chain?, triple), integers for what is hidden or asked for."""
         terms = list(range(len(self.nodes)))
         if self.first_hidden:
@@ -73,7 +73,7 @@ class Query:
         return parts
 
     @cached_property
-    def pattern(self) -> list[Pattern]:
+    def pattern(self) -> list[TriplePattern]:
         return [triple for _, triple in self.parts]
 
     @property
