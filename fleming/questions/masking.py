@@ -109,9 +109,8 @@ def draw_scenario(
     for place, step in enumerate(kind.chain, 1):
         taken = {*nodes, *(tail for _, (_, _, tail) in clues)}
         onward = graph.follow(nodes[-1], step)
-        fit = [
-            name for name in onward if name not in taken and _may_come_next(graph, nodes, step, name, rules)
-        ]
+        new = [name for name in onward if name not in taken]
+        fit = [name for name in new if _may_come_next(graph, nodes, step, name, rules)]
         if not fit:
             return "no_path"
         node = pick(rng, fit)
@@ -121,10 +120,8 @@ def draw_scenario(
         if is_answer:
             rivals -= kin(graph, node)
         rivals = (rivals | {*onward}) - {node}
-        steps = {step.strip("^"), *kind.chain[place : place + 1]}
-        relations = [
-            relation for relation in CLUES.get(graph.entities[node].type, ()) if relation not in steps
-        ]
+        steps = (step.strip("^"), *kind.chain[place : place + 1])
+        relations = [name for name in CLUES.get(graph.entities[node].type, ()) if name not in steps]
         edges = [edge for edge in _edges_of(graph, node, relations) if edge[2] not in taken]
         chosen = _single_out(graph, edges, rivals, rng, rules)
         if chosen is None:
