@@ -239,7 +239,7 @@ def test_the_real_graphs_joined_give_scenarios_that_the_independent_checker_prov
     assert joined.report["joins"]["identifier"] > 1000
     assert joined.report["joins"]["name"] > 1000
     save_graph(joined.graph, tmp_path / "graph.jsonl")
-    rules = Rules(min_shared=1, min_confidence=0.7)
+    rules = Rules(scenario=True, min_shared=1, min_confidence=0.7)
     questions, _, report = sample_questions(joined.graph, {2: 40, 3: 40, 4: 40}, 0, rules)
     assert len(questions) == 120
     assert report["rare_drawn"] > report["rare_even"]
