@@ -56,7 +56,7 @@ class Phrases:
 
 @functools.cache
 def read_phrases(name: str) -> Phrases:
-    """Return the phrases of assets/NAME.yaml. Raises InputError, naming file and key, for what is not as described."""
+    """Return the phrases of a file of assets/. InputError, naming file and key, for what is not as described."""
     path = ASSETS / f"{name}.yaml"
     return replace(load_config(Phrases, path, []), file=str(path))
 
