@@ -24,7 +24,8 @@ sys.path.insert(0, str(REPOSITORY))
 
 from fleming.graph.graph_files import load_graph, save_graph  # noqa: E402
 from fleming.graph.joining import join_sources  # noqa: E402
-from fleming.questions.masking import Rules  # noqa: E402
+from fleming.graph.open_world import has  # noqa: E402
+from fleming.questions.rules import Rules  # noqa: E402
 from fleming.questions.sampling import sample_questions  # noqa: E402
 from fleming.sources.registry import SOURCES  # noqa: E402
 
@@ -103,14 +104,14 @@ def measure(edges: int, questions: int) -> dict:
             found = 0
             for i, j in places:
                 found += len(graph.follow(diseases[i % len(diseases)], "has_finding"))
-                found += graph.has(diseases[i % len(diseases)], "has_finding", findings[j % len(findings)])
+                found += has(graph, diseases[i % len(diseases)], "has_finding", findings[j % len(findings)])
             return found
 
         look_up()  # builds the index
         _, query = timed(look_up)
         counts = {2: questions - 2 * (questions // 3), 3: questions // 3, 4: questions // 3}
         (posed, _, report), pose = timed(
-            lambda: sample_questions(graph, counts, 0, scenario=True, rules=Rules(min_shared=1))
+            lambda: sample_questions(graph, counts, 0, Rules(scenario=True, min_shared=1))
         )
         return {
             "entities": len(graph.entities), "edges": len(graph), "start_gib": before, "build_s": build,

@@ -10,7 +10,7 @@ from pathlib import Path
 from fleming.config import load_config
 from fleming.graph.graph_files import load_graph
 from fleming.graph.joining import Joined, join_sources
-from fleming.settings.synth import SynthConfig
+from fleming.settings.synth import SynthConfig, WikipediaConfig
 from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.handwritten import import_yaml
 from fleming.sources.registry import MAPPINGS, SOURCES
@@ -33,64 +33,89 @@ def graph_files(synth: SynthConfig, repository: Path) -> dict[str, Path]:
 
     InputError for one that is missing, and for a source of another kind or with other files than there are.
     """
-    if not synth.sources and not synth.wikipedia.pages:
-        graph = Path(synth.graph) if Path(synth.graph).exists() else repository / synth.graph
-        return {"synth.graph": graph}
+    pages = synth.wikipedia.pages
+    if not synth.sources and not pages:
+        graph = Path(synth.graph)
+        return {"synth.graph": graph if graph.exists() else repository / graph}
+
+    files = {}
     for name, source in synth.sources.items():
         if source.kind not in SOURCES:
-            raise InputError(f"synth.sources.{name}.kind is {source.kind!r}, expected one of {', '.join(SOURCES)}")
-        SOURCES[source.kind](dict(source.files), lambda *_: None)  # refuses other names of files; reads nothing yet
-    files = {
-        f"synth.sources.{name}.files.{file}": Path(path)
-        for name, source in synth.sources.items()
-        for file, path in source.files.items()
-    }
-    pages = synth.wikipedia.pages
-    if pages and not pages.startswith(("http://", "https://")):
+            kinds = ", ".join(SOURCES)
+            raise InputError(f"synth.sources.{name}.kind is {source.kind!r}, expected one of {kinds}")
+        SOURCES[source.kind](
+            dict(source.files), lambda *_: None
+        )  # refuses other names of files; reads nothing yet
+        files |= {f"synth.sources.{name}.files.{file}": Path(path) for file, path in source.files.items()}
+    if pages and not _is_address(pages):
         found = sorted(Path(pages).iterdir()) if Path(pages).is_dir() else [Path(pages)]
         files |= {f"synth.wikipedia.pages/{path.name}": path for path in found}
-    if missing := next((key for key, path in files.items() if not path.exists()), None):
-        raise InputError(f"{missing}: no such file: {files[missing]}")
+
+    for key, path in files.items():
+        if not path.exists():
+            raise InputError(f"{key}: no such file: {path}")
     return files
 
 
 def build_graph(synth: SynthConfig, files: dict[str, Path], folder: Path, skip: Skip) -> Joined:
     """Return the graph and how its records were joined; `folder` keeps the pages of Wikipedia that were fetched."""
-    if graph := files.get("synth.graph"):
+    graph = files.get("synth.graph")
+    if graph:
         read = load_graph if graph.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.xz")) else import_yaml
         return Joined(read(graph), [])
-    names: dict[str, tuple[str, str] | None] = {}  # what Wikipedia's text can be linked to: name -> key and type
-    keys: set[str] = set()
-
-    def noted(source: Iterator[Node | Fact]) -> Iterator[Node | Fact]:
-        for item in source:
-            if isinstance(item, Node):
-                keys.add(item.key)
-                for name in (item.name, *item.synonyms):
-                    known = names.setdefault(name_key(name), (item.key, item.type))
-                    if known and known[1] != item.type:
-                        names[name_key(name)] = None  # of two types: the text does not say which
-            yield item
+    known = _Known()
 
     def sources() -> Iterator[Iterable[Node | Fact]]:
         for source in synth.sources.values():
-            yield noted(SOURCES[source.kind](dict(source.files), skip))
+            yield known.note(SOURCES[source.kind](dict(source.files), skip))
         if synth.wikipedia.pages:
-            yield _walk(synth, folder, lambda name: names.get(name_key(name)), skip)
+            yield _from_wikipedia(synth.wikipedia, folder, known.find, skip)
         common = load_config(Common, COMMON, []).diseases
-        yield (Node(key, name, "disease", rare=False) for key, name in common.items() if key in keys)
+        yield (Node(key, name, "disease", rare=False) for key, name in common.items() if key in known.keys)
 
     return join_sources(sources(), skip)
 
 
-def _walk(synth: SynthConfig, folder: Path, known, skip: Skip) -> Iterator[Node | Fact]:
-    wiki = synth.wikipedia
-    if wiki.pages.startswith(("http://", "https://")):
+class _Known:
+    """What the sources name, and Wikipedia's text can be linked to."""
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+        self.names: dict[str, tuple[str, str] | None] = {}
+        """name -> (key, type); None where entities of two types have it: the text does not say which."""
+
+    def note(self, source: Iterable[Node | Fact]) -> Iterator[Node | Fact]:
+        for item in source:
+            if isinstance(item, Node):
+                self.keys.add(item.key)
+                for name in map(name_key, (item.name, *item.synonyms)):
+                    known = self.names.setdefault(name, (item.key, item.type))
+                    if known and known[1] != item.type:
+                        self.names[name] = None
+            yield item
+
+    def find(self, name: str) -> tuple[str, str] | None:
+        return self.names.get(name_key(name))
+
+
+def _is_address(pages: str) -> bool:
+    return pages.startswith(("http://", "https://"))
+
+
+def _from_wikipedia(wiki: WikipediaConfig, folder: Path, known, skip: Skip) -> Iterator[Node | Fact]:
+    seeds = list(wiki.seeds)
+    if _is_address(wiki.pages):
         pages = MediaWikiPages(wiki.pages, contact=wiki.contact, interval=wiki.seconds_between_requests)
-        seeds = list(wiki.seeds)
     else:
         pages = FolderPages(wiki.pages)
-        seeds = list(wiki.seeds or pages.titles())
+        seeds = seeds or list(pages.titles())
     yield from discover(
-        pages, seeds, wiki.max_requests, wiki.max_requests, str(folder / "wikipedia"), known, skip, progress=True
+        pages,
+        seeds,
+        wiki.max_requests,
+        wiki.max_requests,
+        str(folder / "wikipedia"),
+        known,
+        skip,
+        progress=True,
     )

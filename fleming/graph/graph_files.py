@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fleming.files import read_jsonl, write_jsonl
-from fleming.graph.knowledge_graph import Entity, KnowledgeGraph
+from fleming.graph.knowledge_graph import Edge, Entity, KnowledgeGraph
 from fleming.sources.facts import Origin
 from model.errors import InputError
 
@@ -29,7 +29,10 @@ def save_graph(graph: KnowledgeGraph, path: str | os.PathLike) -> None:
         for entity in graph.entities.values():
             yield {"kind": "entity", **dataclasses.asdict(entity)}
         for head, edges in itertools.groupby(graph.edges(), key=lambda edge: edge.head):
-            facts = [[e.relation, e.tail, e.negated, [[number[id(o)], *row] for o, *row in e.evidence]] for e in edges]
+            facts = []
+            for edge in edges:
+                evidence = [[number[id(origin)], *rest] for origin, *rest in edge.evidence]
+                facts.append([edge.relation, edge.tail, edge.negated, evidence])
             yield {"kind": "facts", "head": head, "facts": facts}
 
     write_jsonl(path, records())
@@ -40,9 +43,9 @@ _FIELDS = {
     "entity": {"kind": str, "name": str, "type": str, "rare": bool, "synonyms": list, "ids": list},
     "facts": {"kind": str, "head": str, "facts": list},
 }
-_SHAPES = {kind: (tuple(fields), tuple(fields.values())) for kind, fields in _FIELDS.items()}
-_FACT = (str, str, bool, list)
-_EVIDENCE = (int, int, int, float, float, str)
+_SHAPES = {kind: list(fields.items()) for kind, fields in _FIELDS.items()}
+_FACT = [str, str, bool, list]
+_EVIDENCE = [int, int, int, float, float, str]
 
 
 def load_graph(path: str | os.PathLike) -> KnowledgeGraph:
@@ -50,27 +53,15 @@ def load_graph(path: str | os.PathLike) -> KnowledgeGraph:
     graph = KnowledgeGraph()
     origins: list[Origin] = []
     for where, record in read_jsonl(path):
-        kind = record.get("kind")
-        shape = _SHAPES.get(kind) if isinstance(kind, str) else None
-        if shape is None or (tuple(record), tuple(map(type, record.values()))) != shape:
-            expected = " or ".join(f"{kind} with {', '.join(list(f)[1:])}" for kind, f in _FIELDS.items())
-            raise InputError(f"{where}: expected kind {expected}; found {str(record)[:120]}")
+        kind, fields = record.get("kind"), [(name, type(value)) for name, value in record.items()]
+        if fields != _SHAPES.get(str(kind)):
+            kinds = [f"{kind} with {', '.join(list(fields)[1:])}" for kind, fields in _FIELDS.items()]
+            raise InputError(f"{where}: expected kind {' or '.join(kinds)}; found {str(record)[:120]}")
         _, *values = record.values()
         if kind == "facts":
             head, facts = values
             for fact in facts:
-                if not isinstance(fact, list) or tuple(map(type, fact)) != _FACT:
-                    raise InputError(f"{where}: expected [relation, tail, negated, evidence], found {str(fact)[:80]}")
-                relation, tail, negated, rows = fact
-                for row in rows:
-                    known = isinstance(row, list) and tuple(map(type, row)) == _EVIDENCE and 0 <= row[0] < len(origins)
-                    if not known or not (-1 <= row[1] < 2**31 and -1 <= row[2] < 2**31):
-                        raise InputError(
-                            f"{where}: evidence must be [origin, record, end, confidence, frequency, note], "
-                            f"found {str(row)[:80]}"
-                        )
-                    row[0] = origins[row[0]]
-                graph.add_fact(head, relation, tail, negated, rows, where)
+                graph.add_edge(_edge(head, fact, origins, where), where)
         elif kind == "entity":
             *named, synonyms, ids = values
             if not all(isinstance(name, str) for name in (*synonyms, *ids)):
@@ -82,3 +73,23 @@ def load_graph(path: str | os.PathLike) -> KnowledgeGraph:
                 raise InputError(f"{where}: origins must be numbered 0, 1, 2 ..., found {str(record)[:120]}")
             origins.append(Origin(*origin))
     return graph
+
+
+def _edge(head: str, fact: Any, origins: list[Origin], where: str) -> Edge:
+    if not _is_row(fact, _FACT):
+        raise InputError(f"{where}: expected [relation, tail, negated, evidence], found {str(fact)[:80]}")
+    relation, tail, negated, rows = fact
+    for row in rows:
+        if not _is_row(row, _EVIDENCE) or not _is_in_range(*row[:3], len(origins)):
+            expected = "[origin, record, end, confidence, frequency, note]"
+            raise InputError(f"{where}: evidence must be {expected}, found {str(row)[:80]}")
+        row[0] = origins[row[0]]  # the row itself is the evidence: a million objects less
+    return Edge(head, relation, tail, rows, negated)
+
+
+def _is_row(value: Any, types: list[type]) -> bool:
+    return isinstance(value, list) and list(map(type, value)) == types
+
+
+def _is_in_range(origin: int, record: int, end: int, origins: int) -> bool:
+    return 0 <= origin < origins and -1 <= record < 2**31 and -1 <= end < 2**31

@@ -1,37 +1,41 @@
-"""One graph out of many sources: which records mean one entity, under which name, and what each fact then says.
+"""One graph out of many sources: which records mean one entity, and what each fact then says.
 
 Records are joined by identifier first (their own, and cross-references), by normalised name second, and only within a
 family of types. Caution wins: two terms of one authority are never joined, for it keeps them apart itself; an
 identifier that two terms of one authority claim, or that is one of several that a term claims from one authority,
-joins nothing. Every join and every refusal is recorded. Left out: joining by similarity of names or of neighbours.
+joins nothing. Every join and every refusal is recorded. Left out: joining by similarity of names or of neighbours;
+the names that entities go by (naming.py).
 """
 
-import re
-from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fleming.graph.knowledge_graph import Entity, Evidence, KnowledgeGraph
-from fleming.sources.facts import Fact, Node, Origin, Skip
-from fleming.sources.vocabulary import FAMILIES, FEATURES, INVERSES, RELATIONS
-from fleming.text import name_key
+from fleming.graph.clusters import Clusters, Records
+from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
+from fleming.graph.naming import unique_names
+from fleming.sources.facts import Fact, Node, Skip
+from fleming.sources.vocabulary import FAMILIES, FEATURES, RELATIONS
 from model.errors import InputError
 
-# Codes of billing group diseases; they identify none.
-TOO_BROAD = ("ICD9", "ICD9CM", "ICD10", "ICD10CM", "ICD11", "ICDO")
-PHENOTYPES = ("symptom", "lab", "finding", "adverse_effect")  # the first that any record says is the entity's type
+PHENOTYPES = (
+    "symptom",
+    "lab",
+    "finding",
+    "adverse_effect",
+)  # the first that any record says is the entity's type
 FEATURE_OF = {"symptom": "has_symptom", "lab": "has_lab"}
-TYPED_HEADS = ("has_symptom", "has_finding", "has_lab", "diagnosed_by", "treated_by", "associated_gene", "inherited_as",
-               "has_onset", "has_mechanism", "has_adverse_effect", "targets")  # fmt: skip
-EPONYMS = ("syndrome", "disease", "sign", "palsy", "anomaly", "reflex", "phenomenon", "test", "tumor")
-LOWERED = (*PHENOTYPES, "drug", "drug_class", "inheritance", "onset")  # types whose names begin with no proper name
-EPONYMS_TOO = 50  # a word that is small so often is none: "Facial palsy", but "Down syndrome"
-NAMED_FIRST = ("disease", "drug", "gene", "drug_class", "anatomy", "test", "mechanism", "action", "symptom", "lab")
-RARE_QUANTILE = 0.25  # of the degrees of a type: what is no better known counts as rare where no source says more
+# Relations whose heads must be of the type's family that the vocabulary names.
+TYPED_HEADS = """
+    has_symptom has_finding has_lab diagnosed_by treated_by associated_gene inherited_as has_onset has_mechanism
+    has_adverse_effect targets
+""".split()  # noqa: SIM905
+RARE_QUANTILE = (
+    0.25  # of the degrees of a type: what is no better known counts as rare where no source says more
+)
 
 
 @dataclass
@@ -44,87 +48,34 @@ class Joined:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-class _Records:
-    """Every node and fact as they come; facts in columns, since there are a million."""
+@dataclass(frozen=True)
+class _Named:
+    """Records that are one entity."""
 
-    def __init__(self) -> None:
-        self.keys: dict[str, int] = {}  # key -> record; facts may name a key before its node comes
-        self.nodes: list[Node | None] = []
-        self.relations: dict[str, int] = {}
-        self.origins: dict[Origin, int] = {}
-        self.notes: dict[str, int] = {"": 0}
-        self.facts = tuple(array(code) for code in "iiiiiiiffi")
-        # head, relation, tail, negated, origin, record, end, confidence, frequency, note
+    name: str
+    type: str
+    records: list[Node]
 
-    def number(self, key: str) -> int:
-        place = self.keys.setdefault(key, len(self.nodes))
-        if place == len(self.nodes):
-            self.nodes.append(None)
-        return place
+    @property
+    def said_rare(self) -> list[bool]:
+        """What those of its records say that say something."""
+        return [record.rare for record in self.records if record.rare is not None]
 
-    def add_node(self, node: Node) -> None:
-        place = self.number(node.key)
-        if (known := self.nodes[place]) is not None:  # two files of one authority: the first names it
-            names = dict.fromkeys([*known.synonyms, node.name, *node.synonyms])
-            names.pop(known.name, None)
-            xrefs = tuple(dict.fromkeys([*known.xrefs, *node.xrefs]))
-            rare = False if False in (known.rare, node.rare) else known.rare or node.rare
-            node = known._replace(synonyms=tuple(names), xrefs=xrefs, rare=rare)
-        self.nodes[place] = node
-
-    def add_fact(self, fact: Fact) -> None:
-        head, relation, tail = fact.head, fact.relation, fact.tail
-        if relation in INVERSES:
-            head, relation, tail = tail, INVERSES[relation], head
-        row = (
-            self.number(head),
-            self.relations.setdefault(relation, len(self.relations)),
-            self.number(tail),
-            fact.negated,
-            self.origins.setdefault(fact.origin, len(self.origins)),
-            fact.record,
-            fact.end,
-            fact.confidence,
-            fact.frequency,
-            self.notes.setdefault(fact.note, len(self.notes)),
-        )
-        for column, value in zip(self.facts, row, strict=True):
-            column.append(value)
+    def entity(self, rare: bool) -> Entity:
+        synonyms = dict.fromkeys(name for record in self.records for name in (record.name, *record.synonyms))
+        synonyms.pop(self.name, None)
+        ids = dict.fromkeys(record.key for record in self.records)
+        return Entity(self.name, self.type, rare, tuple(synonyms), tuple(ids))
 
 
-class _Clusters:
-    """Union-find over records; a cluster's first record stands for it."""
+class _Link(NamedTuple):
+    """A usable fact between two entities, by their numbers."""
 
-    def __init__(self, nodes: list[Node | None]) -> None:
-        self.nodes = nodes
-        self.parent = list(range(len(nodes)))
-        self.authorities = [{_authority(node.key)} if node else set() for node in nodes]
-        self.joins: list[tuple[int, int, str, str]] = []  # first, joined, how, through
-
-    def find(self, i: int) -> int:
-        while self.parent[i] != i:
-            self.parent[i] = self.parent[self.parent[i]]
-            i = self.parent[i]
-        return i
-
-    def join(self, i: int, j: int, how: str, through: str) -> None:
-        a, b = sorted((self.find(i), self.find(j)))
-        if a == b:
-            return
-        if self.authorities[a] & self.authorities[b] - {"NAME"}:
-            self.joins.append((a, b, "refused: an authority keeps them apart", through))
-            return
-        self.parent[b] = a
-        self.authorities[a] |= self.authorities[b]
-        self.joins.append((a, b, how, through))
-
-    def family(self, i: int) -> str:
-        kind = self.nodes[i].type
-        return FAMILIES.get(kind, kind)
-
-
-def _authority(key: str) -> str:
-    return key.partition(":")[0]
+    head: int
+    relation: str
+    tail: int
+    row: int
+    """Of the records' facts."""
 
 
 def join_sources(sources: Iterable[Iterable[Node | Fact]], skip: Skip) -> Joined:
@@ -133,241 +84,130 @@ def join_sources(sources: Iterable[Iterable[Node | Fact]], skip: Skip) -> Joined
     Facts that cannot be used go to `skip` with a code: `unknown_entity`, no node has the key; `self_loop`, both ends
     are one entity; `wrong_type`, the relation's head is of another family.
     """
-    records = _Records()
+    records = Records()
     for source in sources:
         for item in source:
-            (records.add_node if isinstance(item, Node) else records.add_fact)(item)
-    clusters = _Clusters(records.nodes)
-    _alternative_keys(records)
-    _join_by_identifier(clusters)
-    _join_by_name(clusters)
-    return _assemble(records, clusters, skip)
-
-
-def _alternative_keys(records: _Records) -> None:
-    """Let facts that use a term's former identifier find the term."""
-    claims: dict[str, list[int]] = defaultdict(list)
-    for i, node in enumerate(records.nodes):
-        for xref in node.xrefs if node else ():
-            if xref in records.keys and records.nodes[records.keys[xref]] is None:
-                claims[xref].append(i)
-    renamed = {records.keys[xref]: found[0] for xref, found in claims.items() if len(found) == 1}
-    for column in (records.facts[0], records.facts[2]):
-        for place, key in enumerate(column):
-            if key in renamed:
-                column[place] = renamed[key]
-
-
-def _join_by_identifier(clusters: _Clusters) -> None:
-    claimers: dict[tuple[str, str], list[int]] = defaultdict(list)  # (family, identifier) -> records
-    for i, node in enumerate(clusters.nodes):
-        if node:
-            for identifier in dict.fromkeys((node.key, *node.xrefs)):
-                if _authority(identifier) not in TOO_BROAD:
-                    claimers[clusters.family(i), identifier].append(i)
-    several: Counter[tuple[int, str]] = Counter()  # (record, authority) -> identifiers of it that others claim too
-    for (_, identifier), found in claimers.items():
-        for i in found if len(found) > 1 else ():
-            several[i, _authority(identifier)] += 1
-    for (_, identifier), found in claimers.items():
-        if len(found) < 2:
-            continue
-        by_authority = Counter(_authority(clusters.nodes[i].key) for i in found)
-        clear = []
-        for i in found:
-            node = clusters.nodes[i]
-            own = node.key == identifier
-            if (by_authority[_authority(node.key)] == 1 or own) and (own or several[i, _authority(identifier)] == 1):
-                clear.append(i)
+            if isinstance(item, Node):
+                records.add_node(item)
             else:
-                clusters.joins.append((i, i, "refused: not one to one", identifier))
-        for i in clear[1:]:
-            clusters.join(clear[0], i, "identifier", identifier)
+                records.add_fact(item)
+    records.resolve_former_keys()
 
+    clusters = Clusters(records)
+    clusters.join_by_identifier()
+    clusters.join_by_name()
+    entities = _entities(clusters)
+    links = list(_usable(records, clusters, entities, skip))
+    rare, rare_by = _rare(entities, links, records)
 
-def _join_by_name(clusters: _Clusters) -> None:
-    """Join what has one preferred name, then what has as its preferred name a synonym of exactly one other.
-
-    Diseases also where the words are the same: "primary ciliary dyskinesia type 3", "Ciliary dyskinesia, primary, 3".
-    """
-    preferred: dict[tuple[str, str], list[int]] = defaultdict(list)
-    synonyms: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for i, node in enumerate(clusters.nodes):
-        if node:
-            family = clusters.family(i)
-            preferred[family, name_key(node.name)].append(i)
-            for key in dict.fromkeys(map(name_key, node.synonyms)):
-                synonyms[family, key].append(i)
-    for (_, key), found in preferred.items():
-        for i in found[1:] if key else ():
-            clusters.join(found[0], i, "name", key)
-    same_words: dict[str, list[int]] = defaultdict(list)
-    for (family, key), found in preferred.items():
-        if family == "disease" and key:
-            same_words[" ".join(sorted(word for word in key.split() if word != "type"))].append(found[0])
-    for found in same_words.values():
-        for i in found[1:]:
-            clusters.join(found[0], i, "name", name_key(clusters.nodes[i].name))
-    for (family, key), found in preferred.items():
-        others = {clusters.find(i) for i in synonyms.get((family, key), ())} - {clusters.find(i) for i in found}
-        if key and len(others) == 1 and len({clusters.find(i) for i in found}) == 1:
-            clusters.join(found[0], others.pop(), "name", key)
-
-
-def _assemble(records: _Records, clusters: _Clusters, skip: Skip) -> Joined:
-    nodes = records.nodes
-    members: dict[int, list[int]] = defaultdict(list)
-    for i, node in enumerate(nodes):
-        if node:
-            members[clusters.find(i)].append(i)
-    types = {c: _type([nodes[i].type for i in found]) for c, found in members.items()}
-    names = _names(nodes, members, types)
-
-    relation_names = list(records.relations)
-    origins, notes = list(records.origins), list(records.notes)
-    facts: list[tuple[int, str, int]] = []  # what each fact says between clusters, -1 at its head where it is skipped
-    keys = list(records.keys)
-    for head, relation, tail, _, origin, record, *_ in zip(*records.facts, strict=True):
-        h, t, name = clusters.find(head), clusters.find(tail), relation_names[relation]
-        code = detail = None
-        if h not in members or t not in members:
-            code, detail = "unknown_entity", keys[head if h not in members else tail]
-        elif h == t:
-            code, detail = "self_loop", names[h]
-        elif name in TYPED_HEADS and FAMILIES.get(types[h]) != FAMILIES[RELATIONS[name][0]]:
-            code, detail = "wrong_type", f"{name} of a {types[h]}: {names[h]}"
-        if code:
-            skip(f"{origins[origin].file}: record {record}", code, detail)
-            h = -1
-        elif name in FEATURES and FAMILIES.get(types[t]) == "phenotype":
-            name = FEATURE_OF.get(types[t], "has_finding")
-        facts.append((h, name, t))
     graph = KnowledgeGraph()
-    rare, how = _rare(nodes, members, types, facts, records.facts[3])
-    for c, found in members.items():
-        known = dict.fromkeys(name for i in found for name in (nodes[i].name, *nodes[i].synonyms))
-        known.pop(names[c], None)
-        ids = dict.fromkeys(nodes[i].key for i in found)
-        graph.add_entity(Entity(names[c], types[c], rare[c], tuple(known), tuple(ids)), names[c])
-    order = np.argsort([h for h, _, _ in facts], kind="stable").tolist()  # a head's facts lie together in the file too
-    columns = records.facts
-    for i in order:
-        h, name, t = facts[i]
-        if h >= 0:
-            _, _, _, negated, origin, record, end, confidence, frequency, note = (column[i] for column in columns)
-            evidence = (Evidence(origins[origin], record, end, confidence, frequency, notes[note]),)
-            graph.support(names[h], name, names[t], bool(negated), evidence)
-    joins = []
-    for a, b, kind, through in clusters.joins:
-        entry = {"entity": names[clusters.find(a)], "record": nodes[b].key}
-        joins.append({**entry, ("refused" if kind.startswith("refused") else "by"): kind.removeprefix("refused: "),
-                      "through": through})  # fmt: skip
+    for number, named in entities.items():
+        graph.add_entity(named.entity(rare[number]), named.name)
+    for edge in _edges(links, records, entities):
+        graph.support(edge)
     if not len(graph):
         raise InputError("the sources hold no fact between two known entities")
+
+    joins = []
+    for join in clusters.joins:
+        entity, record = entities[clusters.find(join.first)], clusters.nodes[join.second]
+        joined = {
+            "entity": entity.name,
+            "record": record.key,
+            join.verdict: join.how,
+            "through": join.through,
+        }
+        joins.append(joined)
     report = {
-        "entities": dict(sorted(Counter(types.values()).items())),
-        "records": sum(map(len, members.values())),
-        "joins": dict(Counter(j["by"] for j in joins if "by" in j)),
-        "refused": dict(Counter(j["refused"] for j in joins if "refused" in j)),
-        "rare": how,
+        "entities": dict(sorted(Counter(named.type for named in entities.values()).items())),
+        "records": len(records.nodes),
+        "joins": dict(Counter(join.how for join in clusters.joins if join.verdict == "by")),
+        "refused": dict(Counter(join.how for join in clusters.joins if join.verdict == "refused")),
+        "rare": rare_by,
     }
     return Joined(graph, joins, report)
 
 
-def _type(types: list[str]) -> str:
+def _entities(clusters: Clusters) -> dict[int, _Named]:
+    """Return the entities by the number of their first record."""
+    members = defaultdict(list)
+    for i, node in clusters.nodes.items():
+        members[clusters.find(i)].append(node)
+    typed = {number: (_type(found), found) for number, found in members.items()}
+    names = unique_names(typed)
+    return {number: _Named(names[number], kind, found) for number, (kind, found) in typed.items()}
+
+
+def _type(records: list[Node]) -> str:
+    types = [record.type for record in records]
     return next((kind for kind in PHENOTYPES if kind in types), types[0])
 
 
-def _names(nodes: list[Node | None], members: dict[int, list[int]], types: dict[int, str]) -> dict[int, str]:
-    """Return each cluster's name: its first record's, as it would stand inside a sentence, and unique.
-
-    Where two families have one name, the first of NAMED_FIRST has it as it is, the other with its type behind it.
-    """
-    ordinary, proper = Counter(), Counter()  # words small inside a name; with a capital in one that is not a title
-    for node in nodes:
-        for name in (node.name, *node.synonyms) if node else ():
-            rest = name.split()[1:]
-            small = [word for word in rest if word.islower()]
-            ordinary.update(small)
-            if small:
-                proper.update(word for word in rest if word.istitle())
-    names: dict[int, str] = {}
-    taken = set()
-    rank = {kind: i for i, kind in enumerate(NAMED_FIRST)}
-    for c, found in sorted(members.items(), key=lambda item: rank.get(types[item[0]], len(rank))):
-        name = _in_a_sentence(nodes[found[0]], [nodes[i].name for i in found], types[c], ordinary, proper)
-        for unique in (name, f"{name} ({types[c].replace('_', ' ')})", f"{name} ({nodes[found[0]].key})"):
-            if unique.casefold() not in taken:
-                break
-        taken.add(unique.casefold())
-        names[c] = unique
-    return names
-
-
-def _in_a_sentence(node: Node, others: list[str], kind: str, ordinary: Counter[str], proper: Counter[str]) -> str:
-    name = " ".join(node.name.split())
-    if name.isupper() and kind != "gene":  # OMIM's old entries shout
-        quiet = next((other for other in others if name_key(other) == name_key(name) and not other.isupper()), "")
-        name = quiet or (_calm(node.name, ordinary, proper) if " " in name or len(name) > 8 else name)
-    if node.key.startswith("MESH:"):  # which puts the noun first: "Purpura, Thrombocytopenic, Idiopathic"
-        name = " ".join(reversed(name.split(", ")))
-    if kind == "gene" or (kind == "mechanism" and "virus" not in name):  # a genus has a capital
-        return name
-    words = name.split(" ")
-    as_title = len(words) > 1 and all(word.istitle() for word in words if len(word) > 3)
-    for i, word in enumerate(words):
-        # A letter that tells forms apart stays as it is: "type I", "1A", "D-dependent".
-        plain = word[:1].isupper() and word[1:].islower()
-        if not (plain or word.istitle()) or not word[1:2].isalpha() or any(map(str.isdigit, word)):
+def _usable(records: Records, clusters: Clusters, entities: dict[int, _Named], skip: Skip) -> Iterator[_Link]:
+    """Yield the facts between two entities, in order; hand the others to `skip`."""
+    keys, relations, origins = list(records.keys), list(records.relations), list(records.origins)
+    for row, (head, relation, tail, _, origin, record, *_) in enumerate(records.facts):
+        h, name, t = clusters.find(head), relations[relation], clusters.find(tail)
+        fault = None
+        if h not in entities or t not in entities:
+            fault = "unknown_entity", keys[tail if h in entities else head]
+        elif h == t:
+            fault = "self_loop", entities[h].name
+        elif not _fits(name, entities[h].type):
+            fault = "wrong_type", f"{name} of a {entities[h].type}: {entities[h].name}"
+        if fault:
+            skip(f"{origins[origin].file}: record {record}", *fault)
             continue
-        small, often = word.lower() in ordinary, ordinary[word.lower()] - proper[word]
-        if i + 1 < len(words) and words[i + 1].lower().rstrip(",") in EPONYMS:
-            ours = often > EPONYMS_TOO
-        else:
-            unknown = kind in LOWERED and (i == 0 or as_title) and plain and "'" not in word and not proper[word]
-            ours = (small and often >= 0) or unknown
-        if ours:
-            words[i] = word.lower()
-    return " ".join(words)
+        kind = entities[t].type
+        if name in FEATURES and FAMILIES.get(kind) == "phenotype":
+            name = FEATURE_OF.get(kind, "has_finding")
+        yield _Link(h, name, t, row)
 
 
-def _calm(name: str, ordinary: Counter[str], proper: Counter[str]) -> str:
-    def small(match: re.Match[str]) -> str:
-        word = match[0].lower()
-        if proper[match[0].title()] > ordinary[word]:
-            return match[0].title()
-        return word if len(word) > 3 or (len(word) > 1 and ordinary[word] > EPONYMS_TOO) else match[0]
+def _fits(relation: str, kind: str) -> bool:
+    """Whether what has the relation may be of this type."""
+    return relation not in TYPED_HEADS or FAMILIES.get(kind) == FAMILIES[RELATIONS[relation][0]]
 
-    return re.sub(r"\b[^\W\d_]+\b", small, " ".join(name.split()))
+
+def _edges(links: list[_Link], records: Records, entities: dict[int, _Named]) -> Iterator[Edge]:
+    """Yield an edge for each fact; those of one head lie together, as they then do in the file."""
+    origins, notes = list(records.origins), list(records.notes)
+    for head, relation, tail, row in sorted(links, key=lambda link: link.head):
+        _, _, _, negated, origin, record, end, confidence, frequency, note = records.facts.row(row)
+        evidence = Evidence(origins[origin], record, end, confidence, frequency, notes[note])
+        yield Edge(entities[head].name, relation, entities[tail].name, (evidence,), bool(negated))
 
 
 def _rare(
-    nodes: list[Node | None],
-    members: dict[int, list[int]],
-    types: dict[int, str],
-    facts: list[tuple[int, str, int]],
-    negated: array,
+    entities: dict[int, _Named], links: list[_Link], records: Records
 ) -> tuple[dict[int, bool], dict[str, int]]:
     """Return which entities are rare, and how many by what: a source's word, what a drug treats, or its degree."""
-    said = {c: [nodes[i].rare for i in found if nodes[i].rare is not None] for c, found in members.items()}
-    rare = {c: bool(words) and all(words) for c, words in said.items()}  # a prevalence beats a membership
-    how = Counter({"by a source": sum(rare.values())})
+    rare = {}
+    for number, named in entities.items():
+        said = named.said_rare
+        rare[number] = bool(said) and all(said)  # a prevalence beats a membership
+    rare_by = Counter({"by a source": sum(rare.values())})
+
     degree, uses = Counter(), defaultdict(list)
-    for (h, name, t), no in zip(facts, negated, strict=True):
-        if h >= 0 and not no:
-            degree[h] += 1
-            degree[t] += 1
-            if name == "treated_by" and types[t] == "drug":
-                uses[t].append(h)
+    negated = records.facts.arrays["negated"]
+    for link in links:
+        if negated[link.row]:
+            continue
+        degree[link.head] += 1
+        degree[link.tail] += 1
+        if link.relation == "treated_by" and entities[link.tail].type == "drug":
+            uses[link.tail].append(link.head)
+
     for kind in ("disease", "drug"):
-        open_ = [c for c in members if types[c] == kind and not said[c]]
+        silent = [number for number, named in entities.items() if named.type == kind and not named.said_rare]
         if kind == "drug":
-            for c in [c for c in open_ if uses[c]]:
-                rare[c] = all(rare[h] for h in uses[c])
-                how["drugs by what they treat"] += rare[c]
-            open_ = [c for c in open_ if not uses[c]]
-        cut = np.quantile([degree[c] for c in open_], RARE_QUANTILE) if open_ else 0
-        for c in open_:
-            rare[c] = bool(degree[c] <= cut)
-            how["by degree"] += rare[c]
-    return rare, dict(how)
+            for number in silent:
+                if uses[number]:
+                    rare[number] = all(rare[disease] for disease in uses[number])
+                    rare_by["drugs by what they treat"] += rare[number]
+            silent = [number for number in silent if not uses[number]]
+        cut = np.quantile([degree[number] for number in silent], RARE_QUANTILE) if silent else 0
+        for number in silent:
+            rare[number] = bool(degree[number] <= cut)
+            rare_by["by degree"] += rare[number]
+    return rare, dict(rare_by)

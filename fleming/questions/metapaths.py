@@ -54,6 +54,10 @@ CLUES = {
     "drug": ("has_adverse_effect", "has_mechanism", "targets", "subtype_of", "contraindicated_in"),
     "gene": ("participates_in",),
 }
+LISTED = {
+    "disease": FEATURES,
+    "drug": ("has_adverse_effect",),
+}  # clues that an opening names; others get a sentence
 # root type -> chains that make clinical sense from there. No chain ends at a site: brain, cerebellum and nervous system
 # are all right where one is, and sources that place diseases do not bring the hierarchy of sites.
 SCENARIOS = {
@@ -96,7 +100,9 @@ SCENARIOS = {
     """,
 }
 for _root, _chains in SCENARIOS.items():
-    for _line in _chains.split("\n"):
-        if _steps := tuple(_line.replace(">", " ").split()):
-            _clues = tuple(relation for relation in CLUES[_root] if relation not in _steps)
-            METAPATHS[f"scenario > {_root} > {' > '.join(_steps)}"] = Metapath(_root, _steps, _clues, scenario=True)
+    for _line in _chains.strip().splitlines():
+        _chain = tuple(_line.replace(">", " ").split())
+        _clues = tuple(relation for relation in CLUES[_root] if relation not in _chain)
+        METAPATHS[f"scenario > {_root} > {' > '.join(_chain)}"] = Metapath(
+            _root, _chain, _clues, scenario=True
+        )

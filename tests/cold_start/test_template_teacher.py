@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 from fleming.cold_start.checks import check_trajectory
-from fleming.cold_start.template import SENTENCES, template_trajectory
+from fleming.cold_start.template import TemplateTeacher
+from fleming.noise import generator
 from fleming.prompt import question_messages
-from fleming.questions.sampling import generator, sample_questions
+from fleming.questions.phrases import read_phrases
+from fleming.questions.sampling import sample_questions
 from fleming.sources.handwritten import import_yaml
 
 ASSET = pathlib.Path(__file__).resolve().parents[2] / "assets" / "medical_graph.yaml"
@@ -29,9 +31,9 @@ def questions(graph):
 @pytest.fixture(scope="module")
 def pairs(graph, questions):
     return [
-        (question, template_trajectory(question, graph, style, generator(style, question.id), wrong_turn_rate=rate))
+        (question, teacher.trajectory(question, generator(style, question.id)))
         for style in ("letter", "text")
-        for rate in (0.0, 1.0)
+        for teacher in (TemplateTeacher(graph, style, wrong_turn_rate=rate) for rate in (0.0, 1.0))
         for question in questions
     ]
 
@@ -42,7 +44,7 @@ def thought(trajectory):
 
 def test_every_trajectory_passes_its_checks(graph, pairs):
     for question, trajectory in pairs:
-        assert check_trajectory(trajectory, question, graph)["code"] is None
+        assert check_trajectory(trajectory, question, graph) is None
 
 
 def test_trajectories_are_short(pairs):
@@ -73,7 +75,7 @@ def test_refinements_are_named_only_where_they_were_made(pairs):
     seen = Counter()
     for _, trajectory in pairs:
         for name, keys in marks.items():
-            parts = [form.split("{")[0].rstrip(".") for key in keys for form in SENTENCES[key]]
+            parts = [form.split("{")[0].rstrip(".") for key in keys for form in read_phrases("teacher").phrases[key]]
             made = any(f". {part}" in thought(trajectory) for part in parts)
             assert made == (name in trajectory.refinements)
         seen.update(trajectory.refinements)
@@ -98,14 +100,14 @@ def test_a_wrong_turn_states_a_true_fact_of_a_rival_and_denies_one_that_the_file
 
 
 def test_about_the_asked_share_takes_a_wrong_turn(graph, questions):
-    drawn = [template_trajectory(q, graph, "letter", generator(9, q.id), wrong_turn_rate=0.25) for q in questions]
+    drawn = [TemplateTeacher(graph, wrong_turn_rate=0.25).trajectory(q, generator(9, q.id)) for q in questions]
     share = sum(bool(trajectory.refinements) for trajectory in drawn) / len(drawn)
     assert 0.18 < share < 0.32  # 4 standard errors at n = 600
 
 
 def test_wording_varies_and_every_step_has_four_phrasings(graph, questions):
-    assert all(len(set(forms)) >= 4 for forms in SENTENCES.values())
-    drawn = {template_trajectory(questions[-1], graph, "letter", generator(i)).response for i in range(30)}
+    assert all(len(set(forms)) >= 4 for forms in read_phrases("teacher").phrases.values())
+    drawn = {TemplateTeacher(graph).trajectory(questions[-1], generator(i)).response for i in range(30)}
     assert len(drawn) > 20
 
 
@@ -122,6 +124,6 @@ def test_wording_varies_and_every_step_has_four_phrasings(graph, questions):
 )
 def test_a_spoiled_trajectory_is_rejected_with_its_code(graph, questions, code, change):
     question = questions[0]
-    trajectory = template_trajectory(question, graph, "letter", generator(0), wrong_turn_rate=0.0)
+    trajectory = TemplateTeacher(graph, wrong_turn_rate=0.0).trajectory(question, generator(0))
     spoiled = dataclasses.replace(trajectory, **change(trajectory))
-    assert check_trajectory(spoiled, question, graph)["code"] == code
+    assert check_trajectory(spoiled, question, graph) == code

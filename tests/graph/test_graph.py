@@ -1,18 +1,26 @@
 """The graph, its importer, sampling and proofs, on six diseases whose facts can be checked by eye."""
 
+import doctest
 import json
 
 import numpy as np
 import pytest
 
+from fleming.graph import columns, knowledge_graph, naming, open_world
 from fleming.graph.graph_files import load_graph, save_graph
 from fleming.graph.knowledge_graph import Edge, Entity, KnowledgeGraph
+from fleming.graph.open_world import has, heads
 from fleming.noise import generator
+from fleming.questions import query
 from fleming.questions.certificates import bindings, solutions
-from fleming.questions.masking import Query, draw_query, pose_question
+from fleming.questions.masking import draw_query
 from fleming.questions.metapaths import METAPATHS
-from fleming.questions.sampling import sample_questions, seeds, split_by_composition
-from fleming.questions.wording import WORDING
+from fleming.questions.phrases import read_phrases
+from fleming.questions.posing import pose_question
+from fleming.questions.query import Query
+from fleming.questions.rules import Rules
+from fleming.questions.sampling import sample_questions, seeds
+from fleming.questions.splitting import split_by_composition
 from fleming.sources.handwritten import import_yaml
 from model.errors import InputError
 
@@ -64,11 +72,16 @@ def test_import_gives_each_fact_a_type_and_evidence(graph, path):
     (evidence,) = graph.edge("Wilson disease", "treated_by", "trientine").evidence
     assert evidence.origin.file == path.rpartition("/")[2]
     assert (evidence.record, evidence.note) == (1, "Wilson disease")
-    assert graph.heads("has_symptom", "tremor") == ["Wilson disease", "Parkinson disease", "gout"]
-    assert graph.tails("penicillamine", "contraindicated_in") == ["pregnancy", "myasthenia gravis"]
+    assert heads(graph, "has_symptom", "tremor") == ["Wilson disease", "Parkinson disease", "gout"]
+    assert graph.follow("penicillamine", "contraindicated_in") == ["pregnancy", "myasthenia gravis"]
     assert graph.entities["myasthenia gravis"].type == "disease"
     assert graph.degree("tremor") == 3
-    assert not graph.has("gout", "treated_by", "levodopa")
+    assert not has(graph, "gout", "treated_by", "levodopa")
+
+
+@pytest.mark.parametrize("module", [columns, knowledge_graph, naming, open_world, query])
+def test_examples_in_docstrings_are_true(module):
+    assert doctest.testmod(module).failed == 0
 
 
 def test_a_drug_is_rare_where_all_that_it_treats_is_rare(graph):
@@ -247,7 +260,7 @@ def test_each_metapath_has_six_surface_forms_or_more():
     assert {kind.hops for kind in METAPATHS.values() if not kind.scenario} == {1, 2, 3}
     assert {kind.hops for kind in METAPATHS.values() if kind.scenario} == {2, 3, 4}
     for kind in METAPATHS.values():
-        assert len(set(WORDING[kind.chain[-1]])) >= 6
+        assert len(set(read_phrases("wording").phrases[kind.chain[-1]])) >= 6
 
 
 def test_seeds_are_drawn_by_the_formula(graph):
@@ -262,8 +275,8 @@ def test_seeds_are_drawn_by_the_formula(graph):
 
 def test_sampling_favours_the_rare_and_repeats_itself(graph):
     counts = {1: 60, 2: 30, 3: 10}
-    first, rejected, report = sample_questions(graph, counts, seed=5, rare_factor=5.0)
-    again, _, _ = sample_questions(graph, counts, seed=5, rare_factor=5.0)
+    first, rejected, report = sample_questions(graph, counts, seed=5, rules=Rules(rare_factor=5.0))
+    again, _, _ = sample_questions(graph, counts, seed=5, rules=Rules(rare_factor=5.0))
     assert first == again
     assert report["rare_drawn"] > report["rare_even"] + 0.1
     codes = {"no_path", "root_ambiguous", "bridge_ambiguous", "bridge_evident", "few_distractors", "leak"}

@@ -9,7 +9,8 @@ from collections import Counter
 import pytest
 import yaml
 
-from fleming.questions.sampling import sample_questions, split_by_composition
+from fleming.questions.sampling import sample_questions
+from fleming.questions.splitting import split_by_composition
 from fleming.sources.handwritten import import_yaml
 
 ASSET = pathlib.Path(__file__).resolve().parents[2] / "assets" / "medical_graph.yaml"

@@ -10,15 +10,20 @@ from support import scenario_checker
 from support.drawn_world import ORIGIN, world
 
 from fleming.cold_start.checks import check_trajectory
-from fleming.cold_start.template import SENTENCES, template_trajectory
+from fleming.cold_start.template import TemplateTeacher
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import join_sources
+from fleming.graph.naming import alike
+from fleming.graph.open_world import has, heads, possible
 from fleming.noise import generator
-from fleming.questions.certificates import alike
-from fleming.questions.masking import CARRIERS, Query, Rules, draw_scenario, pose_question
-from fleming.questions.metapaths import METAPATHS
+from fleming.questions.masking import CARRIERS, draw_scenario
+from fleming.questions.metapaths import LISTED, METAPATHS
+from fleming.questions.phrases import read_phrases
+from fleming.questions.posing import pose_question
+from fleming.questions.query import Query
+from fleming.questions.rules import Rules
 from fleming.questions.sampling import sample_questions, supported
-from fleming.questions.wording import LISTED, REGISTERS, WORDING
+from fleming.questions.wording import REGISTERS
 from fleming.records import Question, to_json
 from fleming.sources.facts import Fact, Node
 
@@ -30,7 +35,7 @@ def drawn(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("world") / "graph.jsonl"
     save_graph(graph, path)
     questions, _, report = sample_questions(
-        graph, {2: 100, 3: 60, 4: 40}, request.param, scenario=True, rules=Rules(min_shared=1)
+        graph, {2: 100, 3: 60, 4: 40}, request.param, rules=Rules(scenario=True, min_shared=1)
     )
     return graph, scenario_checker.Facts(path), [json.loads(json.dumps(to_json(q))) for q in questions], report
 
@@ -91,7 +96,7 @@ def test_the_right_option_stands_anywhere(drawn):
 
 def test_each_ground_occurs_and_open_ones_can_be_refused(drawn):
     graph, *_ = drawn
-    kept, _, _ = sample_questions(graph, {2: 40}, 1, scenario=True, rules=Rules(min_shared=1, exclude_open=True))
+    kept, _, _ = sample_questions(graph, {2: 40}, 1, rules=Rules(scenario=True, min_shared=1, exclude_open=True))
     grounds = {c["ground"] for q in kept for c in q.provenance["certificate"]["distractors"]}
     assert grounds <= {"contradicted", "other_value"}
     assert "absent" in {c["ground"] for q in drawn[2] for c in q["provenance"]["certificate"]["distractors"]}
@@ -111,27 +116,28 @@ def test_seeds_are_supported_and_drawing_repeats_itself(drawn):
             for step in kind.chain:
                 reached = {there for here in reached for there in graph.follow(here, step)}
             assert reached
-    again, _, _ = sample_questions(graph, {2: 100}, 0, scenario=True, rules=Rules(min_shared=1))
-    twice, _, _ = sample_questions(graph, {2: 100}, 0, scenario=True, rules=Rules(min_shared=1))
+    again, _, _ = sample_questions(graph, {2: 100}, 0, rules=Rules(scenario=True, min_shared=1))
+    twice, _, _ = sample_questions(graph, {2: 100}, 0, rules=Rules(scenario=True, min_shared=1))
     assert again == twice
     assert 0 <= report["rare_even"] <= 1
     assert sum(report["questions"].values()) == len(questions)
 
 
 def test_every_metapath_can_be_worded_in_six_ways_and_more():
+    words = read_phrases("wording").phrases
     for kind in (kind for kind in METAPATHS.values() if kind.scenario):
         for register in REGISTERS:
-            openings = WORDING[f"opening {kind.root} {register}"]
-            assert len(set(openings)) * len(set(WORDING[kind.chain[-1]])) >= 36
-            assert len(set(WORDING[kind.chain[-1]])) >= 6
+            openings = words[f"opening {kind.root} {register}"]
+            assert len(set(openings)) * len(set(words[kind.chain[-1]])) >= 36
+            assert len(set(words[kind.chain[-1]])) >= 6
             for relation in kind.clue_relations:
-                assert relation in LISTED[kind.root] or len(WORDING[f"clue {relation} {register}"]) >= 2
+                assert relation in LISTED[kind.root] or len(words[f"clue {relation} {register}"]) >= 2
         for step in kind.chain[:-1]:
             steps = [f"step {step}", f"step again {step}"] if step.startswith("^") else [f"step {step}"]
-            assert all(len(WORDING[key]) >= 3 for key in steps if key in WORDING)
-            assert any(key in WORDING for key in steps)
-            assert len(WORDING[f"that {step}"]) >= 2
-    for key, forms in WORDING.items():
+            assert all(len(words[key]) >= 3 for key in steps if key in words)
+            assert any(key in words for key in steps)
+            assert len(words[f"that {step}"]) >= 2
+    for key, forms in words.items():
         for form in forms:
             assert set(re.findall(r"{(\w+)}", form)) <= {"x", "c", "clue", "clues", "clauses"}, key
 
@@ -158,11 +164,11 @@ def small():
 
 
 def test_who_has_the_narrower_has_the_broader_and_who_has_the_broader_may_have_the_narrower(small):
-    assert small.has("disease a", "has_finding", "seizure")
-    assert small.heads("has_finding", "seizure") == ["disease a", "disease b"]
-    assert not small.has("disease b", "has_finding", "focal seizure")
-    assert small.possible("disease b", "has_finding", "focal seizure")
-    assert not small.possible("disease c", "has_finding", "seizure")
+    assert has(small, "disease a", "has_finding", "seizure")
+    assert heads(small, "has_finding", "seizure") == ["disease a", "disease b"]
+    assert not has(small, "disease b", "has_finding", "focal seizure")
+    assert possible(small, "disease b", "has_finding", "focal seizure")
+    assert not possible(small, "disease c", "has_finding", "seizure")
 
 
 def clued(root, answer, *findings):
@@ -172,7 +178,7 @@ def clued(root, answer, *findings):
 
 def test_a_root_that_is_only_not_known_to_be_ambiguous_is_not_drawn(small):
     # b may have focal seizures too; the query's closed-world proof would let it pass, drawing does not.
-    questions, rejected, _ = sample_questions(small, {2: 20}, 0, scenario=True, rules=Rules(min_shared=1), patience=200)
+    questions, rejected, _ = sample_questions(small, {2: 20}, 0, rules=Rules(scenario=True, min_shared=1, patience=200))
     assert all(q.provenance["hidden"] != ["disease a"] for q in questions)
     assert {r["code"] for r in rejected if r["nodes"][0] == "disease a"} == {"root_ambiguous"}
 
@@ -214,12 +220,12 @@ def test_another_disease_is_spoken_of_only_where_there_was_one(drawn):
 
 def test_the_teacher_denies_nothing_that_may_hold_and_states_nothing_disputed(drawn):
     graph, facts, questions, _ = drawn
-    soft = [form.split("{")[0] for form in SENTENCES["open denial"][:3]]
+    soft = [form.split("{")[0] for form in read_phrases("teacher").phrases["open denial"][:3]]
     seen = Counter()
     for record in questions:
         question = Question(**record)
-        taught = template_trajectory(question, graph, "letter", generator("teacher", question.id), wrong_turn_rate=1.0)
-        assert check_trajectory(taught, question, graph, 500)["code"] is None
+        taught = TemplateTeacher(graph, wrong_turn_rate=1.0).trajectory(question, generator("teacher", question.id))
+        assert check_trajectory(taught, question, graph, 500) is None
         for triple in map(tuple, taught.checks["facts"]):
             assert facts.holds(*triple)
             assert triple not in facts.no
@@ -240,8 +246,8 @@ def test_what_carries_a_drug_or_breaks_it_down_is_not_asked_for_as_its_target():
 
 def test_no_answer_and_no_root_has_more_than_its_share(drawn):
     graph, *_ = drawn
-    rules = Rules(min_shared=1)
-    posed, rejected, _ = sample_questions(graph, {2: 60}, 0, scenario=True, rules=rules, max_answer_share=0.05)
+    rules = Rules(scenario=True, min_shared=1, max_answer_share=0.05)
+    posed, rejected, _ = sample_questions(graph, {2: 60}, 0, rules)
     paths = {(q.provenance["metapath"], *q.provenance["hidden"], q.provenance["answer"]) for q in posed}
     common = [r for r in rejected if r["code"] in ("common_answer", "common_root")]
     assert common

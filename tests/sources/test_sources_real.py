@@ -12,7 +12,7 @@ from support import scenario_checker
 
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import join_sources
-from fleming.questions.masking import Rules
+from fleming.questions.rules import Rules
 from fleming.questions.sampling import sample_questions
 from fleming.records import to_json
 from fleming.sources.facts import Fact, Node
@@ -239,8 +239,8 @@ def test_the_real_graphs_joined_give_scenarios_that_the_independent_checker_prov
     assert joined.report["joins"]["identifier"] > 1000
     assert joined.report["joins"]["name"] > 1000
     save_graph(joined.graph, tmp_path / "graph.jsonl")
-    rules = Rules(min_shared=1, min_confidence=0.7)
-    questions, _, report = sample_questions(joined.graph, {2: 40, 3: 40, 4: 40}, 0, scenario=True, rules=rules)
+    rules = Rules(scenario=True, min_shared=1, min_confidence=0.7)
+    questions, _, report = sample_questions(joined.graph, {2: 40, 3: 40, 4: 40}, 0, rules)
     assert len(questions) == 120
     assert report["rare_drawn"] > report["rare_even"]
     checked = scenario_checker.Facts(tmp_path / "graph.jsonl")

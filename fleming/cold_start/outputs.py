@@ -1,0 +1,70 @@
+"""What stage 1 leaves in RUN_DIR/data: its records, a report on every step, and the report's summary.
+
+Left out: what other rooms write as they go (pages of Wikipedia, votes, what waits for a person).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fleming.files import write_atomic, write_jsonl
+from fleming.graph.graph_files import save_graph
+from fleming.graph.joining import Joined
+from fleming.records import Question, Trajectory, to_json
+
+
+def write_records(
+    folder: Path,
+    joined: Joined,
+    splits: Mapping[str, Sequence[Question]],
+    trajectories: Sequence[Trajectory],
+    rejected: Sequence[dict[str, Any]],
+) -> None:
+    """Write the graph, how it was joined, each split and all of them, the trajectories, and what was left out."""
+    save_graph(joined.graph, folder / "graph.jsonl")
+    write_jsonl(folder / "joins.jsonl", joined.joins)
+    everything = [question for split in splits.values() for question in split]
+    for name, records in {"questions": everything, **splits, "cold_start": trajectories}.items():
+        write_jsonl(folder / f"{name}.jsonl", map(to_json, records))
+    write_jsonl(folder / "rejected.jsonl", rejected)
+
+
+def counts_of_graph(joined: Joined) -> dict[str, Any]:
+    graph = joined.graph
+    return {
+        "entities": len(graph.entities),
+        "edges": len(graph),
+        "graph": {**joined.report, "edges": graph.count_by_relation()},
+    }
+
+
+def counts_of_trajectories(kept: Sequence[Trajectory], rejected: Sequence) -> dict[str, int]:
+    refined = sum(bool(trajectory.refinements) for trajectory in kept)
+    return {"kept": len(kept), "rejected": len(rejected), "with_refinement": refined}
+
+
+def by_hops(questions: Sequence[Question]) -> dict[str, int]:
+    """Count synthetic questions by chain length."""
+    hops = Counter(q.provenance["hops"] for q in questions if q.source == "graph")
+    return {str(length): hops[length] for length in sorted(hops)}
+
+
+def show_and_write(report: dict[str, Any], path: Path) -> None:
+    """Print what a reader wants to know first, and write the whole."""
+    print(
+        f"{report['entities']:,} entities, {report['edges']:,} edges; questions by hops: {report['splits']}"
+    )
+    for step in report["refinement"]:
+        if step["step"] == "mix":
+            print(f"{'mix':16}{step['total']:9,} in exact proportions")
+        else:
+            kept = f"{step['kept']:9,} of {step['questions']:9,} kept"
+            print(f"{step['step']:16}{kept}  {step['rejected'] or ''}")
+    print(f"training questions by part: {report['parts']}, by difficulty: {report['difficulty']['grades']}")
+    trajectories, sampling = report["trajectories"], report["sampling"]
+    print(f"{trajectories['kept']:,} trajectories, {trajectories['with_refinement']:,} with a refinement")
+    even, drawn = sampling["rare_even"], sampling["rare_drawn"]
+    print(f"rare share of roots: {even:.2f} drawn evenly, {drawn:.2f} rare-first")
+    write_atomic(path, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
