@@ -12,10 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fleming.evaluation.comparison import describe_difference
-from fleming.evaluation.report import percent
+from fleming.evaluation.comparison import difference
+from fleming.evaluation.report import describe_difference, percent
 from fleming.evaluation.scoring import accuracy
-from fleming.evaluation.statistics import paired_difference
 from fleming.files import read_json, read_jsonl
 
 NAMES = ("base", "cold_start", "rl_stage1", "rl_stage2")
@@ -34,8 +33,8 @@ def main(run_dirs: list[str]) -> None:
     strata = [i for i, run in enumerate(answers["base"]) for _ in run]
     record = {"runs": run_dirs, "accuracy": {n: sum(_right(pooled[n])) / len(pooled[n]) for n in NAMES}}
     for after, before in PAIRS:
-        result = paired_difference(_right(pooled[before]), _right(pooled[after]), strata=strata)
-        print(f"{after} minus {before}, paired: {describe_difference({**vars(result), 'test': 'McNemar'})}")
+        result = difference(_right(pooled[before]), _right(pooled[after]), strata)
+        print(f"{after} minus {before}, paired: {describe_difference(result)}")
         record[f"{after} - {before}"] = [result.difference, result.low, result.high]
     print("\n| pooled | format | mean tokens |\n|---|---|---|")
     for n in NAMES:

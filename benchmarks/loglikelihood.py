@@ -43,9 +43,8 @@ def main() -> None:
     )
 
     def ours() -> list[float]:
-        found: dict[str, list[float]] = {}
-        keep = lambda record: found.__setitem__(record["id"], list(record["loglikelihoods"].values()))  # noqa: E731
-        loglikelihood(transformer, tokenizer, items, "question", keep)
+        answers = loglikelihood(transformer, tokenizer, items, "question")
+        found = {answer.id: answer.loglikelihoods.values() for answer in answers}
         return [value for q in questions for value in found[q.id]]
 
     def harness() -> list[float]:

@@ -2,19 +2,126 @@
 
 While a run lasts every rank appends to a part of its own; at its end the parts become answers.jsonl, in the order of
 the questions. A killed run is gone on with by the same command, on any number of ranks; more questions, samples or
-orders than before add to what is there. Left out: what an answer is (generation.py, loglikelihood.py).
+orders than before add to what is there. Left out: how an answer comes about (generation.py, loglikelihood.py).
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from fleming.evaluation.items import Key, key_of
+import torch
+
+from fleming.evaluation.items import Item, Key
 from fleming.files import AppendLog, read_json, read_jsonl, write_atomic, write_jsonl
+from fleming.settings import Config
 from fleming.training.parallel import World
 from fleming.training.run import check_same_run
+from fleming.typed import NonNegative, Positive, from_json
 from model.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One answer of a model; its fields stand in answers.jsonl in this order."""
+
+    benchmark: str
+    protocol: Literal["cot", "loglikelihood"]
+    id: str
+    """The question's."""
+    order: NonNegative[int]
+    """0: the options as published; 1, 2, ...: reshuffled."""
+    sample: NonNegative[int]
+    counts: bool
+    """Whether the question is part of the score."""
+    options: Positive[int]
+    """How many there were."""
+    answer: str | None
+    """The letter that was read, as shown; null: an abstention."""
+    gold: str
+    """The right letter, as shown."""
+    correct: bool
+    choice: str | None
+    """The published letter of `answer`."""
+    prompt: Any
+    """cot: messages. loglikelihood: the document."""
+    response: str | None
+    format: bool | None = None
+    """cot: whether the answer had the form that was asked for."""
+    finish_reason: str | None = None
+    """cot: stop, or length where it was cut."""
+    loglikelihoods: dict[str, float] | None = None
+    """loglikelihood: of each letter, nats."""
+    correct_by_length: bool | None = None
+    """loglikelihood: whether the likeliest by character is right."""
+    cut_left: bool | None = None
+    """loglikelihood: whether the document was too long."""
+    tokens: int
+    """cot: sampled. loglikelihood: of all options."""
+    time: dict[str, float]
+
+    @property
+    def key(self) -> Key:
+        """What tells it from all others of a run."""
+        return self.benchmark, self.protocol, self.id, self.order, self.sample
+
+    def check(self, where: str) -> None:
+        """Raise InputError for an answer that lacks what its protocol says, or contradicts itself."""
+        for name in FIELDS_OF[self.protocol]:
+            if getattr(self, name) is None:
+                raise InputError(f"{where}: an answer by {self.protocol} without {name}")
+        if self.correct != (self.answer == self.gold):
+            raise InputError(f"{where}: correct is {self.correct}, the answer {self.answer!r}, edited?")
+
+
+FIELDS_OF = {
+    "cot": ("format", "finish_reason"),
+    "loglikelihood": ("loglikelihoods", "correct_by_length", "cut_left"),
+}
+
+
+def answer_of(item: Item, sample: int, letter: str | None, protocol: str, **said: Any) -> Answer:
+    """Return the answer that chooses `letter` as it was shown; said: the fields that the item does not give."""
+    return Answer(
+        benchmark=item.benchmark,
+        protocol=protocol,
+        id=item.question.id,
+        order=item.order,
+        sample=sample,
+        counts=item.counts,
+        options=len(item.question.options),
+        answer=letter,
+        gold=item.question.answer,
+        correct=letter == item.question.answer,
+        choice=item.published_letter(letter),
+        **said,
+    )
+
+
+def answer_to_json(answer: Answer) -> dict[str, Any]:
+    """Return the answer as its line has it, without the fields of the other protocol."""
+    own = FIELDS_OF[answer.protocol]
+    others = {name for names in FIELDS_OF.values() for name in names if name not in own}
+    return {name: value for name, value in vars(answer).items() if name not in others}
+
+
+def answer_settings(cfg: Config, hashes: Mapping[str, str], dtype: torch.dtype) -> dict[str, Any]:
+    """Return what fixes an answer; only what the protocols of this run depend on."""
+    fixed: dict[str, Any] = {f"sha256 of {k}": v for k, v in hashes.items() if not k.startswith("model/")}
+    model = sorted(
+        (k, v) for k, v in hashes.items() if k.startswith("model/")
+    )  # one more file: another model
+    fixed["sha256 of model"] = hashlib.sha256(json.dumps(model).encode()).hexdigest()
+    fixed["seed"] = cfg.seed
+    fixed["dtype"] = str(dtype)
+    if "cot" in cfg.evaluate.protocols:
+        for name in ("chat_format", "system", "instruction", "answer_style"):
+            fixed[f"cot.{name}"] = getattr(cfg, name)
+        for name in ("temperature", "max_new_tokens"):
+            fixed[f"cot.{name}"] = getattr(cfg.evaluate, name)
+    return fixed
 
 
 class Answers:
@@ -25,36 +132,41 @@ class Answers:
         self.folder, self.world = folder, world
         world.on_main(_prepare, folder, dict(settings))
         with world.agree():
-            self.done: set[Key] = {key_of(record) for record in _read(folder)}
+            self.done: set[Key] = {answer.key for answer in _read(folder)}
         with world.agree():  # all have read before one of them writes
             self.part = AppendLog(folder / f"answers.part{world.rank}.jsonl")
 
-    def keep(self, record: dict[str, Any]) -> None:
+    def keep(self, answer: Answer) -> None:
         """Put an answer on the disk."""
-        self.part.append(record)
+        self.part.append(answer_to_json(answer))
 
-    def collect(self, order: Sequence[Key]) -> list[dict[str, Any]]:
-        """Join all parts in answers.jsonl, on the main rank; return there the records of `order`, elsewhere none.
+    def collect(self, order: Sequence[Key]) -> list[Answer]:
+        """Join all parts in answers.jsonl, on the main rank; return there the answers of `order`, elsewhere none.
 
         answers.jsonl keeps whatever else was answered before, behind them.
         """
-        records: list[dict[str, Any]] = []
+        answers: list[Answer] = []
         with self.world.agree():  # then all parts are whole
             self.part.sync()
             self.part.close()
         with self.world.agree():
             if self.world.is_main:
-                records = self._join(order)
-        return records
+                answers = self._join(order)
+        return answers
 
-    def _join(self, order: Sequence[Key]) -> list[dict[str, Any]]:
-        found: dict[Key, dict[str, Any]] = {}
-        for record in _read(self.folder):
-            found.setdefault(key_of(record), record)
-        if missing := [key for key in order if key not in found]:
-            raise InputError(f"{self.folder}: {len(missing)} answers are missing, the first of {missing[0]}: edited?")
+    def _join(self, order: Sequence[Key]) -> list[Answer]:
+        found: dict[Key, Answer] = {}
+        for answer in _read(self.folder):
+            found.setdefault(answer.key, answer)
+        missing = [key for key in order if key not in found]
+        if missing:
+            raise InputError(
+                f"{self.folder}: {len(missing)} answers missing, the first of {missing[0]}: edited?"
+            )
+
         others = sorted(found.keys() - set(order))
-        write_jsonl(self.folder / "answers.jsonl", (found[key] for key in (*order, *others)))
+        lines = (answer_to_json(found[key]) for key in (*order, *others))
+        write_jsonl(self.folder / "answers.jsonl", lines)
         for part in _parts(self.folder):
             part.unlink()
         return [found[key] for key in order]
@@ -69,10 +181,12 @@ def _prepare(folder: Path, settings: dict[str, Any]) -> None:
     settings = json.loads(json.dumps(settings))  # as they will be read back
     saved = read_settings(folder)
     if saved is None and ((folder / "answers.jsonl").exists() or _parts(folder)):
-        raise InputError(f"{path}: missing, so nobody knows under what settings the answers beside it were given")
+        raise InputError(
+            f"{path}: missing, so nobody knows under what settings the answers beside it were given"
+        )
     saved = saved or {}
-    both = saved.keys() & settings.keys()
-    check_same_run({k: saved[k] for k in sorted(both)}, {k: settings[k] for k in sorted(both)}, str(folder))
+    common = sorted(saved.keys() & settings.keys())
+    check_same_run({k: saved[k] for k in common}, {k: settings[k] for k in common}, str(folder))
     for part in _parts(folder):
         AppendLog(part).close()  # cuts off the line in which a run was killed
     write_atomic(path, json.dumps(saved | settings, ensure_ascii=False, indent=1) + "\n")
@@ -81,40 +195,21 @@ def _prepare(folder: Path, settings: dict[str, Any]) -> None:
 def read_settings(folder: Path) -> dict[str, Any] | None:
     """Return under what settings a folder's answers were given, None where the file is missing."""
     path = folder / "settings.json"
-    saved = read_json(path) if path.exists() else None
-    if not isinstance(saved, dict | None) or (path.exists() and saved is None):
+    if not path.exists():
+        return None
+    saved = read_json(path)
+    if not isinstance(saved, dict):
         raise InputError(f"{path}: not the settings of an evaluation; move it away")
     return saved
 
 
-def _read(folder: Path) -> Iterator[dict[str, Any]]:
+def read_answers(path: Path) -> Iterator[Answer]:
+    """Yield the answers of a file. Raises InputError with its line for one that is none."""
+    for where, record in read_jsonl(path):
+        yield from_json(Answer, record, where)
+
+
+def _read(folder: Path) -> Iterator[Answer]:
     for path in (folder / "answers.jsonl", *_parts(folder)):
         if path.exists():
             yield from read_answers(path)
-
-
-FIELDS = {
-    **dict.fromkeys(("benchmark", "protocol", "id", "gold"), str),
-    **dict.fromkeys(("order", "sample", "options", "tokens"), int),
-    **dict.fromkeys(("counts", "correct"), bool),
-    **{"answer": str | None, "choice": str | None, "time": dict},
-}
-OF_PROTOCOL = {
-    "cot": {"format": bool, "finish_reason": str},
-    "loglikelihood": {"loglikelihoods": dict, "correct_by_length": bool, "cut_left": bool},
-}
-
-
-def read_answers(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of an answers file. Raises InputError with its line for one that is no answer's."""
-    for where, record in read_jsonl(path):
-        fields = FIELDS | OF_PROTOCOL.get(str(record.get("protocol")), {})
-        for name, kind in fields.items():
-            value = record.get(name)
-            if name not in record or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-                raise InputError(f"{where}: not an answer: {name} is {str(value)[:80]!r}")
-        if record["protocol"] not in OF_PROTOCOL or record["options"] < 1:
-            raise InputError(f"{where}: not an answer: protocol {record['protocol']!r}, {record['options']} options")
-        if record["correct"] != (record["answer"] == record["gold"]):
-            raise InputError(f"{where}: correct is {record['correct']}, the answer {record['answer']!r}, edited?")
-        yield record

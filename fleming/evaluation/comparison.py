@@ -5,150 +5,155 @@ only where the bootstrap interval of the difference excludes 0 and the exact tes
 discordant questions the interval alone is too sure. Left out: correction for many comparisons.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+
+from numpy.typing import ArrayLike
 
 from fleming.evaluation.answers import read_answers, read_settings
-from fleming.evaluation.report import percent
-from fleming.evaluation.scoring import question_scores
-from fleming.evaluation.statistics import macro_difference, paired_difference
+from fleming.evaluation.scoring import Questions, Score, add_vote, score_of
+from fleming.evaluation.statistics import Interval, PairedResult, macro_difference, paired_difference
 from model.errors import InputError
 
 
-def compare_runs(a: Path, b: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Difference(PairedResult):
+    """b minus a on the same questions."""
+
+    test: str
+    """What p is of: McNemar, or a sign test where scores are shares of several answers."""
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two runs on the questions of one benchmark that both answered by one protocol."""
+
+    benchmark: str
+    protocol: str
+    a: Score
+    b: Score
+    only_a: int
+    """Questions that a alone answered; they are left out."""
+    only_b: int
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class MeanDifference:
+    """The unweighted mean of b minus a over several benchmarks."""
+
+    protocol: str
+    benchmarks: int
+    difference: Interval
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that two runs have in common."""
+
+    a: Path
+    b: Path
+    benchmarks: list[Compared]
+    means: list[MeanDifference]
+    settings_differ: list[str]
+    """What was set differently for what is compared."""
+
+
+def compare_runs(a: Path, b: Path) -> Comparison:
     """Compare two folders (eval/NAME) or answers files; b minus a, question by question.
 
     Questions that only one of them answered are counted and left out. Raises InputError for a folder without answers,
     runs without a common question, and a question whose right answer differs between them.
     """
-    runs = [_load(_answers_file(path)) for path in (a, b)]
-    report: dict[str, Any] = {"a": str(a), "b": str(b), "benchmarks": [], "macro": {}}
-    by_protocol: dict[str, list[tuple[list[float], list[float]]]] = defaultdict(list)
-    for benchmark, protocol in sorted(runs[0].keys() & runs[1].keys()):
-        first, second = (_by_question(run[benchmark, protocol]) for run in runs)
-        ids = [name for name in first if name in second]
-        for name in ids:
-            if first[name].gold != second[name].gold:
-                raise InputError(
-                    f"{b}: {name} has the right answer {second[name].gold}, in {a} it is {first[name].gold}"
-                )
-        if not ids:
+    first, second = _load(a), _load(b)
+    rows: list[Compared] = []
+    scores: dict[str, list[tuple[list[float], list[float]]]] = {}
+    for benchmark, protocol in sorted(first.keys() & second.keys()):
+        x, y = first[benchmark, protocol], second[benchmark, protocol]
+        common = [name for name in x if name in y]
+        for name in common:
+            if x[name].gold != y[name].gold:
+                golds = f"the right answer {y[name].gold}, in {a} it is {x[name].gold}"
+                raise InputError(f"{b}: {name} has {golds}")
+        if not common:
             continue
-        x, y = ([run[name].score for name in ids] for run in (first, second))
-        by_protocol[protocol].append((x, y))
-        report["benchmarks"].append(
-            {
-                "benchmark": benchmark,
-                "protocol": protocol,
-                "n": len(ids),
-                "chance": sum(1 / first[name].options for name in ids) / len(ids),
-                "only_a": len(first) - len(ids),
-                "only_b": len(second) - len(ids),
-                "accuracy_a": sum(x) / len(x),
-                "accuracy_b": sum(y) / len(y),
-                **difference(x, y),
-            }
-        )
-    if not report["benchmarks"]:
+        of_a, of_b = [x[name] for name in common], [y[name] for name in common]
+        pair = [q.score for q in of_a], [q.score for q in of_b]
+        only_a, only_b = len(x) - len(common), len(y) - len(common)
+        row = Compared(benchmark, protocol, score_of(of_a), score_of(of_b), only_a, only_b, difference(*pair))
+        rows.append(row)
+        scores.setdefault(protocol, []).append(pair)
+    if not rows:
         raise InputError(f"{a} and {b} have no question of one benchmark and protocol in common")
-    for protocol, pairs in by_protocol.items():
-        if len(pairs) > 1:
-            mean = macro_difference(pairs)
-            pooled = paired_difference(*([score for pair in pairs for score in pair[i]] for i in (0, 1)))
-            interval = {"difference": mean.value, "low": mean.low, "high": mean.high}
-            said = verdict(mean.low, mean.high, pooled.wins - pooled.losses, pooled.p_mcnemar)
-            report["macro"][protocol] = {"benchmarks": len(pairs), **interval, "verdict": said}
-    compared = {(row["benchmark"], row["protocol"]) for row in report["benchmarks"]}
-    return {**report, "settings_differ": _settings_differ(a, b, compared)}
+    means = [_mean(protocol, pairs) for protocol, pairs in scores.items() if len(pairs) > 1]
+    return Comparison(a, b, rows, means, _settings_differ(a, b, rows))
 
 
-def difference(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
-    """Return paired_difference of two runs' scores with its verdict; "test" names what p is of."""
-    found = paired_difference(a, b)
-    test = "McNemar" if {*a, *b} <= {0.0, 1.0} else "sign test"  # shares of several samples: larger or smaller
+def difference(a: ArrayLike, b: ArrayLike, strata: ArrayLike | None = None) -> Difference:
+    """Return paired_difference of two runs' scores on the same questions, with its verdict."""
+    found = paired_difference(a, b, strata=strata)
+    test = (
+        "McNemar" if {*a, *b} <= {0.0, 1.0} else "sign test"
+    )  # shares of several samples: larger or smaller
     said = verdict(found.low, found.high, found.wins - found.losses, found.p_mcnemar)
-    return {**vars(found), "test": test, "verdict": said}
+    return Difference(**vars(found), test=test, verdict=said)
+
+
+def _mean(protocol: str, pairs: Sequence[tuple[list[float], list[float]]]) -> MeanDifference:
+    mean = macro_difference(pairs)
+    all_a, all_b = (list(chain(*scores)) for scores in zip(*pairs, strict=True))
+    pooled = paired_difference(all_a, all_b)
+    said = verdict(mean.low, mean.high, pooled.wins - pooled.losses, pooled.p_mcnemar)
+    return MeanDifference(protocol, len(pairs), mean, said)
 
 
 def verdict(low: float, high: float, balance: int, p: float) -> str:
     """Return which run is better, where interval and exact test (wins less losses, p) both say so."""
     if p < 0.05 and low > 0 and balance > 0:
         return "b is better"
-    return "a is better" if p < 0.05 and high < 0 and balance < 0 else "no difference shown"
+    if p < 0.05 and high < 0 and balance < 0:
+        return "a is better"
+    return "no difference shown"
+
+
+def _load(path: Path) -> dict[tuple[str, str], Questions]:
+    """Return (benchmark, protocol) -> the questions that count."""
+    found: dict[tuple[str, str], Questions] = {}
+    for answer in read_answers(_answers_file(path)):
+        if answer.counts:
+            add_vote(found.setdefault((answer.benchmark, answer.protocol), {}), answer)
+    return found
 
 
 def _answers_file(path: Path) -> Path:
     file = path / "answers.jsonl" if path.is_dir() else path
     if file.exists():
         return file
-    inside = sorted(p.parent.name for p in path.glob("eval/*/answers.jsonl")) if path.is_dir() else []
-    hint = f"; name one of {', '.join(str(path / 'eval' / name) for name in inside)}" if inside else ""
+    inside = sorted(str(p.parent) for p in path.glob("eval/*/answers.jsonl"))
+    hint = f"; name one of {', '.join(inside)}" if inside else ""
     raise InputError(f"{file}: there is no such file{hint}")
 
 
-class _Score(NamedTuple):
-    score: float
-    gold: str
-    options: int
-
-
-def _load(path: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Return (benchmark, protocol) -> the answers that count, options in the published order."""
-    records: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for record in read_answers(path):
-        if record["order"] == 0 and record["counts"]:
-            kept = {name: record[name] for name in ("id", "order", "counts", "correct", "gold", "options")}
-            records[record["benchmark"], record["protocol"]].append(kept)
-    return records
-
-
-def _by_question(records: list[dict[str, Any]]) -> dict[str, _Score]:
-    scores = question_scores(records)
-    return {r["id"]: _Score(scores[r["id"]], r["gold"], r["options"]) for r in records}
-
-
-def _settings_differ(a: Path, b: Path, compared: set[tuple[str, str]]) -> list[str]:
+def _settings_differ(a: Path, b: Path, compared: Sequence[Compared]) -> list[str]:
     """Return what was set differently for what is compared; the models' hashes may differ."""
-    found = [read_settings(path if path.is_dir() else path.parent) for path in (a, b)]
-    if None in found:
+    first, second = (read_settings(path if path.is_dir() else path.parent) for path in (a, b))
+    if first is None or second is None:
         return ["unknown: settings.json is missing"]
-    first, second = ({k: v for k, v in saved.items() if _bears_on(k, compared)} for saved in found)
     return [
         f"{name}: {first.get(name)!r} against {second.get(name)!r}"
         for name in sorted(first.keys() | second.keys())
-        if first.get(name) != second.get(name)
+        if first.get(name) != second.get(name) and _bears_on(name, compared)
     ]
 
 
-def _bears_on(setting: str, compared: set[tuple[str, str]]) -> bool:
+def _bears_on(setting: str, compared: Sequence[Compared]) -> bool:
     if setting.startswith("sha256 of "):  # "sha256 of BENCHMARK.NUMBER", or "sha256 of model"
-        return setting.removeprefix("sha256 of ").rpartition(".")[0] in {benchmark for benchmark, _ in compared}
-    return not setting.startswith("cot.") or any(protocol == "cot" for _, protocol in compared)
-
-
-def describe_comparison(report: dict[str, Any]) -> str:
-    """Return the report as lines for a terminal."""
-    lines = [f"a: {report['a']}", f"b: {report['b']}"]
-    lines += [f"NOT THE SAME SETTINGS: {what}" for what in report["settings_differ"]]
-    for row in report["benchmarks"]:
-        lines.append(
-            f"{row['benchmark']}, {row['protocol']}, {row['n']} questions, chance {percent(row['chance'])}: "
-            f"a {percent(row['accuracy_a'])}, b {percent(row['accuracy_b'])}; "
-            f"b minus a {describe_difference(row)}: {row['verdict']}"
-        )
-        if row["only_a"] or row["only_b"]:
-            lines.append(f"  left out: {row['only_a']} that only a answered, {row['only_b']} that only b answered")
-    for protocol, row in report["macro"].items():
-        mean = f"macro average of {row['benchmarks']}, {protocol}"
-        lines.append(f"{mean}: b minus a {describe_difference(row)}: {row['verdict']}")
-    return "\n".join(lines)
-
-
-def describe_difference(row: Mapping[str, Any]) -> str:
-    """Return "+1.2 [+0.3, +2.1], 14 won, 5 lost, McNemar p = 0.06": percentage points, and counts where there are."""
-    line = f"{100 * row['difference']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
-    if "p_mcnemar" not in row:
-        return line
-    return f"{line}, {row['wins']} won, {row['losses']} lost, {row['test']} p = {row['p_mcnemar']:.2g}"
+        benchmark = setting.removeprefix("sha256 of ").rpartition(".")[0]
+        return any(row.benchmark == benchmark for row in compared)
+    if setting.startswith("cot."):
+        return any(row.protocol == "cot" for row in compared)
+    return True

@@ -6,68 +6,90 @@ prompts, and reading answers that do not have the form that was asked for.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from fleming.answer import format_ok, parse_answer
-from fleming.evaluation.items import Asked, Item, record_of
+from fleming.evaluation.answers import Answer, answer_of
+from fleming.evaluation.items import Asked, Item, all_asked
 from fleming.prompt import prompt_ids, question_messages, response_text
+from fleming.public.benchmarks import LoadedBenchmark
 from fleming.settings import Config
 from model.errors import InputError
+from model.huggingface.tokenizer import Tokenizer
 from model.sampler import Sample, Sampler, SamplingParams
+from model.transformer import Transformer
 
 
-def describe_cot(cfg: Config) -> str:
-    """Return the protocol in one line, to stand beside the score."""
-    ev = cfg.evaluate
-    answers = "one answer" if ev.samples == 1 else f"{ev.samples} answers"
-    drawn = "greedy" if ev.temperature == 0 else f"{answers} a question at temperature {ev.temperature:g}"
-    asked = "own instruction" if cfg.instruction else f"the option's {cfg.answer_style}"
-    return (
-        f"zero-shot chat prompt, <think> and <answer> ({asked}), {drawn}, at most {ev.max_new_tokens} new tokens, "
-        "strict parser, abstentions wrong"
-    )
+class ChainOfThought:
+    """The model reasons and answers."""
 
+    def __init__(self, transformer: Transformer, tokenizer: Tokenizer, cfg: Config):
+        self.cfg, self.tokenizer = cfg, tokenizer
+        self.context = transformer.cfg.max_position_embeddings
+        self.sampler = Sampler(transformer, tokenizer, cfg.evaluate.max_num_seqs)
 
-def cot_length(sampler: Sampler, cfg: Config, item: Item) -> int:
-    """Return the prompt's tokens, to sort by. Raises InputError where the context leaves no room for an answer."""
-    length = len(prompt_ids(item.question, sampler.tokenizer, cfg))
-    context = sampler.transformer.cfg.max_position_embeddings
-    if length + cfg.evaluate.max_new_tokens > context:
-        raise InputError(
-            f"{item.question.id}: its prompt has {length} tokens; with evaluate.max_new_tokens "
-            f"{cfg.evaluate.max_new_tokens} it exceeds the model's context of {context}"
+    @staticmethod
+    def describe(cfg: Config) -> str:
+        """Return the protocol in one line, to stand beside the score."""
+        ev = cfg.evaluate
+        answers = "one answer" if ev.samples == 1 else f"{ev.samples} answers"
+        drawn = "greedy" if ev.temperature == 0 else f"{answers} a question at temperature {ev.temperature:g}"
+        asked = "own instruction" if cfg.instruction else f"the option's {cfg.answer_style}"
+        return (
+            f"zero-shot chat prompt, <think> and <answer> ({asked}), {drawn}, "
+            f"at most {ev.max_new_tokens} new tokens, strict parser, abstentions wrong"
         )
-    return length
 
+    def plan(self, benchmark: LoadedBenchmark) -> list[Asked]:
+        """Return the answers that are wanted. Raises InputError where the context leaves no room for one."""
+        ev = self.cfg.evaluate
+        return all_asked(benchmark, "cot", ev.samples, ev.reshuffles, self.cfg.seed, self._prompt_tokens)
 
-def cot(sampler: Sampler, asked: Sequence[Asked], cfg: Config, keep: Callable[[dict[str, Any]], object]) -> None:
-    """Let the model answer; keep(record) gets each answer as it ends, in any order.
+    def _prompt_tokens(self, item: Item) -> int:
+        length = len(prompt_ids(item.question, self.tokenizer, self.cfg))
+        most = self.cfg.evaluate.max_new_tokens
+        if length + most > self.context:
+            raise InputError(
+                f"{item.question.id}: its prompt has {length} tokens; with evaluate.max_new_tokens "
+                f"{most} it exceeds the model's context of {self.context}"
+            )
+        return length
 
-    Its noise is fixed by the seed, the item and the sample index, whatever is sampled beside it.
-    """
-    params = SamplingParams(
-        max_new_tokens=cfg.evaluate.max_new_tokens, temperature=cfg.evaluate.temperature, seed=cfg.seed
-    )
-    prompts = [prompt_ids(a.item.question, sampler.tokenizer, cfg) for a in asked]
-    keys = [f"evaluate {a.item.question.id} {a.item.order} {a.sample}" for a in asked]
+    def answer(
+        self, benchmark: LoadedBenchmark, asked: Sequence[Asked], keep: Callable[[Answer], object]
+    ) -> None:
+        """Let the model answer; keep(answer) gets each as it ends, in any order.
 
-    def finish(place: int, _: int, sample: Sample, seconds: float) -> None:
-        keep(_record(asked[place].item, asked[place].sample, sample, seconds, sampler, cfg))
+        Its noise is fixed by the seed, the item and the sample index, whatever is sampled beside it.
+        """
+        ev = self.cfg.evaluate
+        params = SamplingParams(
+            max_new_tokens=ev.max_new_tokens, temperature=ev.temperature, seed=self.cfg.seed
+        )
+        prompts = [prompt_ids(a.item.question, self.tokenizer, self.cfg) for a in asked]
+        keys = [f"evaluate {a.item.question.id} {a.item.order} {a.sample}" for a in asked]
 
-    sampler.generate(prompts, params, keys, on_finish=finish)
+        def finish(place: int, _: int, sample: Sample, seconds: float) -> None:
+            keep(self._read(asked[place], sample, seconds))
 
+        self.sampler.generate(prompts, params, keys, on_finish=finish)
 
-def _record(item: Item, number: int, sample: Sample, seconds: float, sampler: Sampler, cfg: Config) -> dict[str, Any]:
-    if not all(map(math.isfinite, sample.logprobs)):
-        raise InputError(f"{item.question.id}: the model's log-probabilities are not finite; are its weights broken?")
-    question, response = item.question, response_text(sample, sampler.tokenizer)
-    answer = parse_answer(response, question.options)
-    return {
-        **record_of(item, "cot", number, answer),
-        "prompt": question_messages(question, cfg.answer_style, cfg.instruction, cfg.system),
-        "response": response,
-        "format": format_ok(response, question.options, cfg.answer_style, sample.finish_reason == "stop"),
-        "finish_reason": sample.finish_reason,
-        "tokens": len(sample.token_ids),
-        "time": {"seconds": round(seconds, 3)},
-    }
+    def _read(self, asked: Asked, sample: Sample, seconds: float) -> Answer:
+        question, cfg = asked.item.question, self.cfg
+        if not all(map(math.isfinite, sample.logprobs)):
+            raise InputError(
+                f"{question.id}: the model's log-probabilities are not finite; are its weights broken?"
+            )
+        response = response_text(sample, self.tokenizer)
+        finished = sample.finish_reason == "stop"
+        return answer_of(
+            asked.item,
+            asked.sample,
+            parse_answer(response, question.options),
+            "cot",
+            prompt=question_messages(question, cfg.answer_style, cfg.instruction, cfg.system),
+            response=response,
+            format=format_ok(response, question.options, cfg.answer_style, finished),
+            finish_reason=sample.finish_reason,
+            tokens=len(sample.token_ids),
+            time={"seconds": round(seconds, 3)},
+        )

@@ -5,9 +5,9 @@ Left out: how an item is asked and read (generation.py, loglikelihood.py).
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fleming.noise import generator
 from fleming.public.benchmarks import LoadedBenchmark
@@ -38,9 +38,14 @@ Key = tuple[str, str, str, int, int]
 """What tells an answer from all others of a run: benchmark, protocol, question id, order, sample."""
 
 
-def key_of(record: Mapping[str, Any]) -> Key:
-    """Return the key of an answer's record."""
-    return record["benchmark"], record["protocol"], record["id"], record["order"], record["sample"]
+class Asked(NamedTuple):
+    """One answer that is wanted."""
+
+    key: Key
+    item: Item
+    sample: int
+    length: int
+    """Of its prompt, in whatever unit: answers of like length are best given together."""
 
 
 def reshuffle(question: Question, order: int, seed: int) -> tuple[Question, dict[str, str]]:
@@ -53,20 +58,11 @@ def reshuffle(question: Question, order: int, seed: int) -> tuple[Question, dict
     shuffled = letters
     while shuffled == letters:
         shuffled = [letters[i] for i in rng.permutation(len(letters))]
+
     published = dict(zip(letters, shuffled, strict=True))
-    shown = {old: letter for letter, old in published.items()}
+    shown = dict(zip(shuffled, letters, strict=True))
     options = {letter: question.options[old] for letter, old in published.items()}
     return dataclasses.replace(question, options=options, answer=shown[question.answer]), published
-
-
-class Asked(NamedTuple):
-    """One answer that is wanted."""
-
-    key: Key
-    item: Item
-    sample: int
-    length: int
-    """Of its prompt, in whatever unit: answers of like length are best given together."""
 
 
 def all_asked(
@@ -92,23 +88,6 @@ def all_asked(
             item = Item(benchmark.name, shown, order, published, question.id in counted)
             length = measure(item)
             for sample in range(1 if order else samples):
-                asked.append(Asked((benchmark.name, protocol, question.id, order, sample), item, sample, length))
+                key = benchmark.name, protocol, question.id, order, sample
+                asked.append(Asked(key, item, sample, length))
     return asked
-
-
-def record_of(item: Item, protocol: str, sample: int, answer: str | None) -> dict[str, Any]:
-    """Return what an answer's record says in every protocol."""
-    question = item.question
-    return {
-        "benchmark": item.benchmark,
-        "protocol": protocol,
-        "id": question.id,
-        "order": item.order,
-        "sample": sample,
-        "counts": item.counts,
-        "options": len(question.options),
-        "answer": answer,
-        "gold": question.answer,
-        "correct": answer == question.answer,
-        "choice": item.published_letter(answer),
-    }

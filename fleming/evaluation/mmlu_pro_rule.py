@@ -27,7 +27,9 @@ def _official(text: str) -> tuple[str, str | None]:
     """Return (the search that decided, letter)."""
     if match := _ANSWER_IS.search(text):
         return "answer is", match[1]
-    if first := _ANSWER.search(text):  # `.*` is greedy and stops at \n: the last one in the first line with any
+    if first := _ANSWER.search(
+        text
+    ):  # `.*` is greedy and stops at \n: the last one in the first line with any
         end = text.find("\n", first.start()) % (len(text) + 1)  # -1, no line after it, becomes the end
         in_line = takewhile(lambda match: match.start() < end, _ANSWER.finditer(text, first.start()))
         return "answer:", deque(in_line, maxlen=1)[0][1]
@@ -65,7 +67,9 @@ def compare_outputs(path: str | Path) -> dict[str, Any]:
         (branch, official), strict = _official(text), parse_answer(text, options)
         guess = official or official_guess()
         branches[branch] = [branches[branch][0] + 1, branches[branch][1] + (official == gold)]
-        right = {rule: right[rule] + (x == gold) for rule, x in zip(right, (official, guess, strict), strict=True)}
+        right = {
+            rule: right[rule] + (x == gold) for rule, x in zip(right, (official, guess, strict), strict=True)
+        }
         abstained += strict is None
         read = {"record": n, "official": official, "strict": strict, "answer": gold}
         if None not in (official, strict) and official != strict:
@@ -77,14 +81,25 @@ def compare_outputs(path: str | Path) -> dict[str, Any]:
     if n == 0:
         raise InputError(f"{path}: no records; expected stored outputs")
     accuracy = {rule: count / n for rule, count in right.items()}
-    return {"n": n, "accuracy": accuracy, "branches": branches, "strict_abstained": abstained, "pred": pred, **lists}
+    return {
+        "n": n,
+        "accuracy": accuracy,
+        "branches": branches,
+        "strict_abstained": abstained,
+        "pred": pred,
+        **lists,
+    }
 
 
 def _records(path: str | Path) -> Iterator[tuple[int, dict[str, str], str, str, dict[str, Any]]]:
     """Yield (number, lettered options, generated_text, answer, record), checked."""
     for number, (where, row) in enumerate(read_rows(path), start=1):
         options = row.get("options")
-        if not isinstance(options, list) or not 2 <= len(options) <= 26 or not all(isinstance(o, str) for o in options):
+        if (
+            not isinstance(options, list)
+            or not 2 <= len(options) <= 26
+            or not all(isinstance(o, str) for o in options)
+        ):
             raise InputError(f"{where}: expected an object with options, a list of 2 to 26 strings")
         lettered = dict(zip(LETTERS, options, strict=False))
         if not isinstance(row.get("answer"), str) or row["answer"] not in lettered:

@@ -5,114 +5,238 @@ Left out: computing them (scoring.py, comparison.py).
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from fleming.evaluation.comparison import Comparison, Difference, difference
+from fleming.evaluation.scoring import Result, Score
+from fleming.evaluation.statistics import Interval
 from fleming.files import read_json, write_atomic
 from fleming.records import DIFFICULTIES
 from model.errors import InputError
 
-Summary = Mapping[str, Any]
+
+def percent(share: float) -> str:
+    """Return "57.1" for 0.571."""
+    return f"{100 * share:.1f}"
 
 
-def percent(share: float | None) -> str:
-    """Return "57.1" for 0.571, "" for None."""
-    return "" if share is None else f"{100 * share:.1f}"
-
-
-def with_interval(scored: Summary) -> str:
+def with_interval(score: Score) -> str:
     """Return "57.1 [55.0, 59.2]"."""
-    return f"{percent(scored['accuracy'])} [{percent(scored['accuracy_low'])}, {percent(scored['accuracy_high'])}]"
+    return f"{percent(score.accuracy)} [{percent(score.accuracy_low)}, {percent(score.accuracy_high)}]"
 
 
-def results_table(rows: Sequence[tuple[str, str, Summary]]) -> str:
-    """Return a table of (benchmark, model, summary): in percent; columns that say nothing are left out."""
-    columns: dict[str, list[str]] = {
-        "benchmark": [name for name, _, _ in rows],
-        "model": [model for _, model, _ in rows],
-        "questions": [f"{s['n']:,}" for _, _, s in rows],
-        "accuracy [95 % interval]": [with_interval(s) for _, _, s in rows],
-        "chance": [percent(s["chance"]) for _, _, s in rows],
-        "commonest letter": [percent(s.get("commonest_letter")) for _, _, s in rows],
-    }
-    by_grade = [s.get("breakdown", {}).get("difficulty", {}) for _, _, s in rows]
-    for grade in DIFFICULTIES:
-        columns[grade] = [percent(grades[grade]["accuracy"]) if grade in grades else "" for grades in by_grade]
-    for name in ("abstained", "format", "cut"):  # log-likelihoods have none of them
-        columns[name] = [percent(s[name]) if "format" in s else "" for _, _, s in rows]
-    columns["tokens"] = [f"{s['mean_tokens']:.1f}" if "format" in s else "" for _, _, s in rows]
+def results_table(rows: Sequence[tuple[str, Result]]) -> str:
+    """Return a table of (model, result), in percent; columns that say nothing are left out."""
+    lines = [_row(model, result) for model, result in rows]
+    columns = {head: [line.get(head, "") for line in lines] for head in COLUMNS}
     return table({head: cells for head, cells in columns.items() if any(cells)})
+
+
+OF_COT = ("abstained", "format", "cut")  # log-likelihoods have none of them
+COLUMNS = (
+    *("benchmark", "model", "questions", "accuracy [95 % interval]", "chance", "commonest letter"),
+    *(*DIFFICULTIES, *OF_COT, "tokens"),
+)
+
+
+def _row(model: str, result: Result) -> dict[str, str]:
+    """Return column -> cell, for what there is to say."""
+    score, details = result.score, result.details
+    row = {
+        "benchmark": result.benchmark,
+        "model": model,
+        "questions": f"{score.n:,}",
+        "accuracy [95 % interval]": with_interval(score),
+        "chance": percent(score.chance),
+        "commonest letter": percent(score.commonest_letter),
+    }
+    grades = details.get("breakdown", {}).get("difficulty", {})
+    row |= {grade: percent(found.accuracy) for grade, found in grades.items()}
+    if "format" in details:
+        row |= {name: percent(details[name]) for name in OF_COT}
+        row["tokens"] = f"{details['mean_tokens']:.1f}"
+    return row
 
 
 def table(columns: Mapping[str, Sequence[str]]) -> str:
     """Return a Markdown table of head -> cells."""
-    widths = [max(map(len, (head, *cells))) for head, cells in columns.items()]
-    lines = [list(columns), ["-" * width for width in widths], *map(list, zip(*columns.values(), strict=True))]
-    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
+    padded = []
+    for head, cells in columns.items():
+        width = max(map(len, (head, *cells)))
+        padded.append([cell.ljust(width) for cell in (head, "-" * width, *cells)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in zip(*padded, strict=True))
 
 
-def about_data(benchmark: str, summary: Summary) -> list[str]:
+def about_data(result: Result) -> list[str]:
     """Return what there is to say of a benchmark's data, a line each."""
-    lines = [f"WARNING, {benchmark}: {warning}" for warning in summary["warnings"]]
-    counted = [f"{flaw} {found['count']}" for flaw, found in summary["data"]["defects"].items()]
-    counted += [f"set aside {len(aside)}"] if (aside := summary["data"]["set_aside"]) else []
+    name, data = result.benchmark, result.details["data"]
+    lines = [f"WARNING, {name}: {warning}" for warning in result.details["warnings"]]
+    counted = [f"{flaw} {found['count']}" for flaw, found in data["defects"].items()]
+    if data["set_aside"]:
+        counted.append(f"set aside {len(data['set_aside'])}")
     if counted:
-        lines.append(f"{benchmark}, flaws of the data: {', '.join(counted)} (which: results.json)")
+        lines.append(f"{name}, flaws of the data: {', '.join(counted)} (which: results.json)")
     return lines
 
 
-def about_model(name: str, summary: Summary) -> list[str]:
-    """Return what there is to say of a model on a benchmark beside the table, a line each."""
-    lines, chance = [], f"chance {percent(summary['chance'])}"
-    if rows := summary.get("all_rows"):
-        repeats = f"repeated stems count once in the table; all {rows['n']} records: {with_interval(rows)}"
-        lines.append(f"{name}: {repeats}, chance {percent(rows['chance'])}")
-    if "pass_at_k" in summary:
-        guessed = summary["pass_at_k_by_chance"]
-        passes = [f"{percent(v)} (chance {percent(guessed[k])}) for k = {k}" for k, v in summary["pass_at_k"].items()]
-        votes = [f"{percent(v)} for k = {k}" for k, v in summary["maj_at_k"].items()]
-        lines.append(f"{name}: pass@k of {summary['samples']} answers: {', '.join(passes)}")
-        lines.append(f"{name}: maj@k of {summary['samples']} answers: {', '.join(votes)}; {chance}")
-    letter, share = max(summary["answered_letters"].items(), key=lambda item: item[1], default=("", 0))
-    if share > 0.5:
-        right = summary["data"]["gold_letters"].get(letter, 0)
-        lines.append(f"{name}: answers {letter} in {percent(share)} % of cases; it is right in {percent(right)} %")
-    if cut := summary.get("documents_cut_left"):
-        lines.append(f"WARNING, {name}: {cut} documents are longer than the model's context and were cut on the left")
-    if found := summary["calibration"]:
-        silent = f", {percent(summary['abstained'])} % abstained" if summary["abstained"] else ""
-        lines.append(f"{name}: ECE {found['ece']:.3f}, Brier score {found['brier']:.3f}, by {found['of']}{silent}")
-    if found := summary["option_order"]:
+def about_model(name: str, result: Result) -> list[str]:
+    """Return what there is to say of a model on a benchmark beside the table, a line each, beginning with `name`."""
+    details, lines = result.details, []
+    if "all_rows" in details:
+        rows = details["all_rows"]
+        said = f"repeated stems count once in the table; all {rows.n} records: {with_interval(rows)}"
+        lines.append(f"{name}: {said}, chance {percent(rows.chance)}")
+
+    if "pass_at_k" in details:
+        answers, guessed = f"{details['samples']} answers", details["pass_at_k_by_chance"]
+        passes = [
+            f"{percent(share)} (chance {percent(guessed[k])}) for k = {k}"
+            for k, share in details["pass_at_k"].items()
+        ]
+        votes = [f"{percent(share)} for k = {k}" for k, share in details["maj_at_k"].items()]
+        lines.append(f"{name}: pass@k of {answers}: {', '.join(passes)}")
+        lines.append(f"{name}: maj@k of {answers}: {', '.join(votes)}; chance {percent(result.score.chance)}")
+
+    shares = details["answered_letters"]
+    letter = max(shares, key=shares.get, default="")
+    if shares.get(letter, 0) > 0.5:
+        right = percent(details["data"]["gold_letters"].get(letter, 0))
         lines.append(
-            f"{name}: {found['orders']} orders of the options on {found['questions']} questions, first answers: right "
-            f"{', '.join(map(percent, found['accuracies']))} (spread {percent(found['spread'])}, chance "
-            f"{percent(found['chance'])}), the same option in all orders {percent(found['consistency'])} %"
+            f"{name}: answers {letter} in {percent(shares[letter])} % of cases; it is right in {right} %"
         )
+
+    cut = details.get("documents_cut_left")
+    if cut:
+        said = f"{cut} documents are longer than the model's context and were cut on the left"
+        lines.append(f"WARNING, {name}: {said}")
+
+    found = details["calibration"]
+    if found:
+        silent = f", {percent(details['abstained'])} % abstained" if details["abstained"] else ""
+        said = f"ECE {found['ece']:.3f}, Brier score {found['brier']:.3f}, by {found['of']}"
+        lines.append(f"{name}: {said}{silent}")
+
+    found = details["option_order"]
+    if found:
+        asked = f"{found['orders']} orders of the options on {found['questions']} questions"
+        right = ", ".join(map(percent, found["accuracies"]))
+        spread = f"spread {percent(found['spread'])}, chance {percent(found['chance'])}"
+        same = f"the same option in all orders {percent(found['consistency'])} %"
+        lines.append(f"{name}: {asked}, first answers: right {right} ({spread}), {same}")
     return lines
+
+
+# Differences
+
+
+def describe_interval(found: Interval | Difference, value: float) -> str:
+    """Return "+1.2 [+0.3, +2.1]", percentage points."""
+    return f"{100 * value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def describe_difference(found: Difference) -> str:
+    """Return "+1.2 [+0.3, +2.1], 14 won, 5 lost, McNemar p = 0.06": percentage points and counts of questions."""
+    points = describe_interval(found, found.difference)
+    return f"{points}, {found.wins} won, {found.losses} lost, {found.test} p = {found.p_mcnemar:.2g}"
+
+
+def describe_comparison(comparison: Comparison) -> str:
+    """Return two runs' comparison as lines for a terminal."""
+    lines = [f"a: {comparison.a}", f"b: {comparison.b}"]
+    lines += [f"NOT THE SAME SETTINGS: {what}" for what in comparison.settings_differ]
+    for row in comparison.benchmarks:
+        on = f"{row.benchmark}, {row.protocol}, {row.a.n} questions, chance {percent(row.a.chance)}"
+        scores = f"a {percent(row.a.accuracy)}, b {percent(row.b.accuracy)}"
+        said = f"{describe_difference(row.difference)}: {row.difference.verdict}"
+        lines.append(f"{on}: {scores}; b minus a {said}")
+        if row.only_a or row.only_b:
+            lines.append(f"  left out: {row.only_a} that only a answered, {row.only_b} that only b answered")
+    for mean in comparison.means:
+        points = describe_interval(mean.difference, mean.difference.value)
+        on = f"macro average of {mean.benchmarks}, {mean.protocol}"
+        lines.append(f"{on}: b minus a {points}: {mean.verdict}")
+    return "\n".join(lines)
+
+
+# All of a run
+
+
+def describe_results(results: Mapping[str, Sequence[Result]], protocols: Mapping[str, str], seed: int) -> str:
+    """Return for each protocol the table, what else there is to say, and the models' paired differences.
+
+    results: model -> its results, the same benchmarks in the same order for each. protocols: name -> what it does.
+    """
+    models = list(results)
+    pairs = list(pairwise(models))
+    if len(models) == 4:  # base, cold start, stage 1, stage 2: what RL did as a whole
+        pairs.append((models[1], models[3]))
+
+    lines = [""]
+    first = next(iter(protocols))
+    for result in results[models[0]]:
+        if result.protocol == first and result.questions:
+            lines += about_data(result)
+    for protocol, described in protocols.items():
+        # a benchmark's result of each model side by side; behind the benchmarks, their mean
+        found = [[r for r in results[model] if r.protocol == protocol] for model in models]
+        side_by_side = [dict(zip(models, row, strict=True)) for row in zip(*found, strict=True)]
+        rows = [(model, result) for row in side_by_side for model, result in row.items()]
+        lines += [f"\n{protocol}: {described}; seed {seed}\n", results_table(rows) + "\n"]
+
+        benchmarks = [row for row in side_by_side if row[models[0]].questions]
+        for row in benchmarks:
+            for model, result in row.items():
+                lines += about_model(f"{result.benchmark}, {model}", result)
+        for row in benchmarks:
+            for before, after in pairs:
+                a, b = row[before].questions, row[after].questions
+                found = difference([q.score for q in a.values()], [b[name].score for name in a])
+                said = f"{after} minus {before}, same questions: {describe_difference(found)}"
+                lines.append(f"{row[after].benchmark}: {said}")
+    return "\n".join(lines)
+
+
+# results.json
 
 
 def read_results(folder: Path) -> dict[str, Any]:
     """Return results.json of an earlier command, or nothing. Raises InputError for a file that is none."""
     path = folder / "results.json"
     found = read_json(path) if path.exists() else {}
-    parts = [found.get(name, {}) for name in ("benchmarks", "sha256")] if isinstance(found, dict) else [None]
-    if not all(isinstance(part, dict) for part in parts) or not all(isinstance(b, dict) for b in parts[0].values()):
+    maps = [found]
+    if isinstance(found, dict):
+        maps += [found.get("sha256", {}), found.get("benchmarks", {})]
+    if isinstance(maps[-1], dict):
+        maps += maps[-1].values()
+    if not all(isinstance(part, dict) for part in maps):
         raise InputError(f"{path}: not the results of an evaluation; move it away")
     return found
 
 
 def write_results(
-    folder: Path, before: Mapping[str, Any], results: dict[str, Any], protocols: Mapping[str, str]
+    folder: Path,
+    before: Mapping[str, Any],
+    about: Mapping[str, Any],
+    results: Sequence[Result],
+    protocols: Mapping[str, str],
 ) -> None:
     """Write results.json: what this command found, and what earlier ones did by other protocols or on other benchmarks.
 
     Each score carries its own protocol. The means are of this command's benchmarks alone.
     """
-    benchmarks = dict(before.get("benchmarks", {}))
-    for name, by_protocol in results["benchmarks"].items():
-        scored = {p: {"protocol": protocols[p], **summary} for p, summary in by_protocol.items()}
-        benchmarks[name] = benchmarks.get(name, {}) | scored
-    others = {name: value for name, value in before.get("sha256", {}).items() if not name.startswith("model/")}
-    results = {**results, "sha256": others | results["sha256"], "benchmarks": benchmarks}
-    text = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
+    benchmarks, means = dict(before.get("benchmarks", {})), {}
+    for result in results:
+        score = vars(result.score)
+        if not result.questions:
+            means[result.protocol] = {**result.details, **score}
+            continue
+        found = {"protocol": protocols[result.protocol], **score, **result.details}
+        benchmarks[result.benchmark] = benchmarks.get(result.benchmark, {}) | {result.protocol: found}
+
+    earlier = before.get("sha256", {})
+    others = {name: sha256 for name, sha256 in earlier.items() if not name.startswith("model/")}
+    record = {**about, "sha256": others | about["sha256"], "benchmarks": benchmarks, "macro": means}
+    text = json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False, default=vars)
     write_atomic(folder / "results.json", text + "\n")

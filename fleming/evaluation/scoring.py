@@ -6,9 +6,11 @@ how answers come about (generation.py, loglikelihood.py).
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from fleming.evaluation.answers import Answer
 from fleming.evaluation.statistics import (
     Interval,
     calibration,
@@ -20,19 +22,77 @@ from fleming.evaluation.statistics import (
     wilson_interval,
 )
 from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, defects, gold_letters
-from fleming.records import Question
+from fleming.records import LETTERS, Question
 from fleming.text import can_reorder
 
-Records = Sequence[Mapping[str, Any]]
+
+@dataclass(frozen=True)
+class Votes:
+    """What a question's answers chose, its options in the published order."""
+
+    gold: str
+    options: int
+    of: Counter[str | None]
+    """Letter -> answers; None counts abstentions."""
+
+    @property
+    def answers(self) -> int:
+        """How many there are."""
+        return self.of.total()
+
+    @property
+    def score(self) -> float:
+        """The share of them that are right."""
+        return self.of[self.gold] / self.answers
 
 
-def question_scores(records: Records) -> dict[str, float]:
-    """Return question id -> share of its answers that are right, of what counts, options in the published order."""
-    return _scores([r for r in records if r["order"] == 0 and r["counts"]])
+Questions = dict[str, Votes]
+"""Question id -> votes, in the order of the questions."""
 
 
-def _scores(records: Records) -> dict[str, float]:
-    return {name: _share(r["correct"] for r in answers) for name, answers in _by_question(records).items()}
+@dataclass(frozen=True)
+class Score:
+    """An accuracy and what must stand beside it; results.json has these fields, in this order."""
+
+    n: int
+    """Questions."""
+    accuracy: float
+    accuracy_low: float
+    """Lower end of its 95 % interval."""
+    accuracy_high: float
+    """Upper end."""
+    chance: float
+    """Of guessing: the mean of 1 / options."""
+    commonest_letter: float
+    """Of always giving the letter that is right most often."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one model did on a benchmark by a protocol, or in the mean of several."""
+
+    benchmark: str
+    protocol: str
+    score: Score
+    questions: Questions
+    """What the score is of; empty for a mean."""
+    details: dict[str, Any]
+    """What else results.json says of it; scores of parts are a Score."""
+
+
+def add_vote(questions: Questions, answer: Answer) -> None:
+    """Count an answer, unless its options stood in another order than the published one."""
+    if answer.order == 0:
+        votes = questions.setdefault(answer.id, Votes(answer.gold, answer.options, Counter()))
+        votes.of[answer.choice] += 1
+
+
+def votes_of(answers: Iterable[Answer]) -> Questions:
+    """Return what was chosen in the answers, those with the options in the published order."""
+    questions: Questions = {}
+    for answer in answers:
+        add_vote(questions, answer)
+    return questions
 
 
 def accuracy(scores: Sequence[float], samples: int) -> Interval:
@@ -47,43 +107,53 @@ def accuracy(scores: Sequence[float], samples: int) -> Interval:
     return Interval(right / len(scores), *wilson_interval(right, len(scores)))
 
 
-def summarise(loaded: LoadedBenchmark, records: Records) -> dict[str, Any]:
-    """Return the scores of one benchmark by one protocol. records: its answers of all orders and samples."""
-    asked = [r for r in records if r["order"] == 0]
-    shown, everything, headline = [r for r in asked if r["counts"]], _scores(asked), loaded.headline
-    scores, by_id = _scores(shown), _by_question(shown)
-    samples = len(asked) // len(loaded.questions)
-    result = {
-        **_scored(headline, scores, samples),
-        "samples": samples,
-        "stderr": stderr_of_mean(list(scores.values())) if len(scores) > 1 else None,
-        "abstained": _share(r["answer"] is None for r in shown),
-        "answered_letters": _letters(shown),
-        "mean_tokens": sum(r["tokens"] for r in shown) / len(shown),
-    }
-    if len(headline) < len(loaded.questions):
-        result["all_rows"] = _scored(loaded.questions, everything, samples)
-    if "finish_reason" in shown[0]:
-        result |= {
-            "format": _share(r["format"] for r in shown),
-            "cut": _share(r["finish_reason"] == "length" for r in shown),
-        }
-    else:
-        result |= {
-            "accuracy_by_length": _share(r["correct_by_length"] for r in shown),
-            "document": loaded.document,
-            "documents_cut_left": sum(r["cut_left"] for r in shown),
-        }
-    if samples > 1:
-        votes = {q.id: Counter(r["choice"] for r in by_id[q.id]) for q in headline}
-        result |= _at_k(headline, votes, samples)
-    result["calibration"] = _calibration(headline, by_id)
-    result["option_order"] = _option_order(headline, [r for r in records if r["counts"]])
-    flaws = defects(loaded.questions)
-    result["breakdown"] = _breakdown(
-        headline, scores, samples, {i for flaw, ids in flaws.items() for i in ids if flaw != "duplicate_stem"}
+def score_of(questions: Collection[Votes]) -> Score:
+    """Return the score on these questions, of which there is at least one."""
+    n = len(questions)
+    found = accuracy([q.score for q in questions], max(q.answers for q in questions))
+    golds = Counter(q.gold for q in questions)
+    return Score(
+        n=n,
+        accuracy=found.value,
+        accuracy_low=found.low,
+        accuracy_high=found.high,
+        chance=sum(1 / q.options for q in questions) / n,
+        commonest_letter=max(golds.values()) / n,
     )
-    result["data"] = {
+
+
+def summarise(loaded: LoadedBenchmark, answers: Sequence[Answer]) -> Result:
+    """Return the result of one benchmark by one protocol. answers: to it, of all orders and samples."""
+    counted = [a for a in answers if a.counts]
+    shown = [a for a in counted if a.order == 0]
+    questions, everything = votes_of(shown), votes_of(answers)
+    scores = [q.score for q in questions.values()]
+    samples = max(q.answers for q in questions.values())
+    headline, flaws = loaded.headline, defects(loaded.questions)
+    flawed = {name for flaw, ids in flaws.items() if flaw != "duplicate_stem" for name in ids}
+
+    details: dict[str, Any] = {
+        "samples": samples,
+        "stderr": stderr_of_mean(scores) if len(scores) > 1 else None,
+        "abstained": _share(a.answer is None for a in shown),
+        "answered_letters": _letters(shown),
+        "mean_tokens": sum(a.tokens for a in shown) / len(shown),
+    }
+    if len(questions) < len(everything):
+        details["all_rows"] = score_of(everything.values())
+    if shown[0].protocol == "cot":
+        details["format"] = _share(a.format for a in shown)
+        details["cut"] = _share(a.finish_reason == "length" for a in shown)
+    else:
+        details["accuracy_by_length"] = _share(a.correct_by_length for a in shown)
+        details["document"] = loaded.document
+        details["documents_cut_left"] = sum(a.cut_left for a in shown)
+    if samples > 1:
+        details |= _at_k(questions.values(), samples)
+    details["calibration"] = _calibration(shown, questions.values(), samples)
+    details["option_order"] = _option_order(headline, counted)
+    details["breakdown"] = _breakdown(headline, questions, flawed)
+    details["data"] = {
         "files": [str(path) for path in loaded.files],
         "published_size": loaded.known.size if loaded.known else None,
         "questions": len(loaded.questions),
@@ -91,54 +161,54 @@ def summarise(loaded: LoadedBenchmark, records: Records) -> dict[str, Any]:
         "defects": {flaw: {"count": len(ids), "ids": ids} for flaw, ids in flaws.items()},
         "gold_letters": gold_letters(headline),
     }
-    result["warnings"] = loaded.warnings
-    return result
+    details["warnings"] = loaded.warnings
+    return Result(loaded.name, shown[0].protocol, score_of(questions.values()), questions, details)
 
 
-def summarise_all(
-    benchmarks: Sequence[LoadedBenchmark], answers: Records
-) -> tuple[dict[str, Any], dict[tuple[str, str], dict[str, float]]]:
-    """Return the scores of all benchmarks by all protocols with their means, and each question's score.
-
-    The first is {"benchmarks": {name: {protocol: summary}}, "macro": {protocol: unweighted mean of the benchmarks}}.
-    """
-    given: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
-    for record in answers:
-        given[record["benchmark"], record["protocol"]].append(record)
-    scores = {name: question_scores(records) for name, records in given.items()}
+def summarise_all(benchmarks: Sequence[LoadedBenchmark], answers: Iterable[Answer]) -> list[Result]:
+    """Return the results of each benchmark by each protocol, and behind them each protocol's mean of several."""
+    given: dict[tuple[str, str], list[Answer]] = defaultdict(list)
+    for answer in answers:
+        given[answer.benchmark, answer.protocol].append(answer)
     protocols = list(dict.fromkeys(protocol for _, protocol in given))
-    found = {b.name: {p: summarise(b, given[b.name, p]) for p in protocols} for b in benchmarks}
-    means = {}
-    for protocol in protocols if len(benchmarks) > 1 else ():
-        groups = [[scores[b.name, protocol][q.id] for q in b.headline] for b in benchmarks]
-        mean = _macro(groups, [found[b.name][protocol]["samples"] for b in benchmarks])
-        means[protocol] = {
-            "of": [b.name for b in benchmarks],
-            "papers_nine": {b.name for b in benchmarks} == set(PAPER_NINE) and not any(b.warnings for b in benchmarks),
-            "n": sum(len(b.headline) for b in benchmarks),
-            "accuracy": mean.value,
-            "accuracy_low": mean.low,
-            "accuracy_high": mean.high,
-            **{
-                level: sum(found[b.name][protocol][level] for b in benchmarks) / len(benchmarks)
-                for level in ("chance", "commonest_letter")
-            },
-        }
-    return {"benchmarks": found, "macro": means}, scores
+    found = {p: [summarise(b, given[b.name, p]) for b in benchmarks] for p in protocols}
+    results = [result for of_benchmark in zip(*found.values(), strict=True) for result in of_benchmark]
+    if len(benchmarks) > 1:
+        results += [_mean(found[p], benchmarks) for p in protocols]
+    return results
 
 
-def _macro(groups: Sequence[Sequence[float]], samples: Sequence[int]) -> Interval:
+def _mean(results: Sequence[Result], benchmarks: Sequence[LoadedBenchmark]) -> Result:
+    """Return the unweighted mean of the benchmarks' results by one protocol."""
+    names = [result.benchmark for result in results]
+    scores = [result.score for result in results]
+    mean = _macro([result.questions.values() for result in results])
+    complete = not any(benchmark.warnings for benchmark in benchmarks)
+    score = Score(
+        n=sum(s.n for s in scores),
+        accuracy=mean.value,
+        accuracy_low=mean.low,
+        accuracy_high=mean.high,
+        chance=sum(s.chance for s in scores) / len(scores),
+        commonest_letter=sum(s.commonest_letter for s in scores) / len(scores),
+    )
+    details = {"of": names, "papers_nine": set(names) == set(PAPER_NINE) and complete}
+    return Result(f"mean of {len(names)}", results[0].protocol, score, {}, details)
+
+
+def _macro(benchmarks: Sequence[Collection[Votes]]) -> Interval:
     """Return the mean of the benchmarks' means: macro_average, a bootstrap within each benchmark.
 
     Where a benchmark's scores are all equal there is nothing to resample in it; then the benchmarks' own intervals are
     added in quadrature, each side for itself (Zou & Donner, Stat. Med. 27 (2008) 1693: MOVER for a sum).
     """
+    groups = [[q.score for q in questions] for questions in benchmarks]
     if all(len(set(group)) > 1 for group in groups):
         return macro_average(groups)
-    each = [accuracy(group, n) for group, n in zip(groups, samples, strict=True)]
-    value = sum(i.value for i in each) / len(each)
-    below = math.sqrt(sum((i.value - i.low) ** 2 for i in each)) / len(each)
-    above = math.sqrt(sum((i.high - i.value) ** 2 for i in each)) / len(each)
+    each = [score_of(questions) for questions in benchmarks]
+    value = sum(s.accuracy for s in each) / len(each)
+    below = math.sqrt(sum((s.accuracy - s.accuracy_low) ** 2 for s in each)) / len(each)
+    above = math.sqrt(sum((s.accuracy_high - s.accuracy) ** 2 for s in each)) / len(each)
     return Interval(value, max(0.0, value - below), min(1.0, value + above))
 
 
@@ -147,113 +217,102 @@ def _share(flags: Iterable[bool]) -> float:
     return sum(counted) / len(counted)
 
 
-def _letters(records: Records) -> dict[str, float]:
+def _letters(answers: Sequence[Answer]) -> dict[str, float]:
     """Return letter -> share of the answers; what is missing to 1 are abstentions."""
-    counts = Counter(r["answer"] for r in records if r["answer"] is not None)
-    return {letter: counts[letter] / len(records) for letter in sorted(counts)}
+    counts = Counter(a.answer for a in answers if a.answer is not None)
+    return {letter: counts[letter] / len(answers) for letter in sorted(counts)}
 
 
-def _by_question(records: Records) -> dict[str, list[Mapping[str, Any]]]:
-    found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for record in records:
-        found[record["id"]].append(record)
-    return found
-
-
-def _scored(questions: Sequence[Question], scores: Mapping[str, float], samples: int) -> dict[str, Any]:
-    found = accuracy([scores[q.id] for q in questions], samples)
-    return {
-        "n": len(questions),
-        "accuracy": found.value,
-        "accuracy_low": found.low,
-        "accuracy_high": found.high,
-        "chance": sum(1 / len(q.options) for q in questions) / len(questions),
-        "commonest_letter": max(Counter(q.answer for q in questions).values()) / len(questions),
-    }
-
-
-def _at_k(questions: Sequence[Question], votes: Mapping[str, Counter], samples: int) -> dict[str, Any]:
-    """pass@k and maj@k for k = 1, 2, 4, ... and all samples: means over questions, from the published letters."""
+def _at_k(questions: Collection[Votes], samples: int) -> dict[str, dict[str, float]]:
+    """pass@k and maj@k for k = 1, 2, 4, ... and all samples: means over questions."""
     sizes = sorted({2**i for i in range(samples.bit_length())} | {samples})
-    mean = {
-        "pass_at_k": {k: sum(pass_at_k(samples, votes[q.id][q.answer], k) for q in questions) for k in sizes},
-        "pass_at_k_by_chance": {k: sum(1 - (1 - 1 / len(q.options)) ** k for q in questions) for k in sizes},
-        "maj_at_k": {k: sum(maj_at_k(votes[q.id], q.answer, k) for q in questions) for k in sizes},
+    of_question = {
+        "pass_at_k": lambda q, k: pass_at_k(samples, q.of[q.gold], k),
+        "pass_at_k_by_chance": lambda q, k: 1 - (1 - 1 / q.options) ** k,
+        "maj_at_k": lambda q, k: maj_at_k(q.of, q.gold, k),
     }
-    return {name: {str(k): v / len(questions) for k, v in by_k.items()} for name, by_k in mean.items()}
+    return {
+        name: {str(k): sum(measure(q, k) for q in questions) / len(questions) for k in sizes}
+        for name, measure in of_question.items()
+    }
 
 
-def _calibration(questions: Sequence[Question], by_id: Mapping[str, Records]) -> dict[str, Any] | None:
+def _calibration(
+    shown: Sequence[Answer], questions: Collection[Votes], samples: int
+) -> dict[str, Any] | None:
     """ECE and Brier score, of the options' likelihoods or of the shares of votes; None for one answer a question."""
-    rows = []
-    for q in questions:
-        records = by_id[q.id]
-        if "loglikelihoods" in records[0]:
-            best = max(records[0]["loglikelihoods"].values())
-            weights = [math.exp(value - best) for value in records[0]["loglikelihoods"].values()]
-            rows.append([w / sum(weights) for w in weights])
-        elif len(records) > 1:
-            rows.append([sum(r["choice"] == letter for r in records) / len(records) for letter in q.options])
-        else:
-            return None
-    found = calibration(rows, [list(q.options).index(q.answer) for q in questions])
-    of = "likelihoods of the options" if "loglikelihoods" in by_id[questions[0].id][0] else "shares of votes"
-    return {"of": of, "ece": found.ece, "brier": found.brier, "bins": [list(b) for b in found.bins]}
+    if shown[0].loglikelihoods:
+        of = "likelihoods of the options"
+        rows = [_softmax(list(a.loglikelihoods.values())) for a in shown]
+    elif samples > 1:
+        of = "shares of votes"
+        rows = [[q.of[letter] / q.answers for letter in LETTERS[: q.options]] for q in questions]
+    else:
+        return None
+    found = calibration(rows, [LETTERS.index(q.gold) for q in questions])
+    return {"of": of, **vars(found)}
 
 
-def _option_order(questions: Sequence[Question], records: Records) -> dict[str, Any] | None:
+def _softmax(logprobs: Sequence[float]) -> list[float]:
+    best = max(logprobs)
+    weights = [math.exp(value - best) for value in logprobs]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _option_order(questions: Sequence[Question], answers: Iterable[Answer]) -> dict[str, Any] | None:
     """How much the order of the options matters, over the questions that were asked in all orders.
 
     consistency: share of questions whose first sample chooses the same option in every order. spread: largest less
     smallest accuracy of an order.
     """
-    first: dict[int, dict[str, Mapping[str, Any]]] = defaultdict(dict)
-    for record in records:
-        if record["sample"] == 0:
-            first[record["order"]][record["id"]] = record
-    if len(first) < 2:
+    first: dict[int, dict[str, Answer]] = defaultdict(dict)
+    for answer in answers:
+        if answer.sample == 0:
+            first[answer.order][answer.id] = answer
+    asked = [q for q in questions if all(q.id in by_id for by_id in first.values())]
+    if len(first) < 2 or not asked:
         return None
-    asked = [q.id for q in questions if all(q.id in answers for answers in first.values())]
-    if not asked:
-        return None
-    choices = {i: {answers[i]["choice"] for answers in first.values()} for i in asked}
-    accuracies = [_share(first[order][i]["correct"] for i in asked) for order in sorted(first)]
+
+    orders = [[by_id[q.id] for q in asked] for _, by_id in sorted(first.items())]
+    accuracies = [_share(a.correct for a in by_order) for by_order in orders]
+    choices = [{a.choice for a in of_question} for of_question in zip(*orders, strict=True)]
     return {
-        "orders": len(first),
+        "orders": len(orders),
         "questions": len(asked),
         "left_out": sum(not can_reorder(q.options) for q in questions),
-        "chance": sum(1 / len(q.options) for q in questions if q.id in choices) / len(asked),
+        "chance": sum(1 / len(q.options) for q in asked) / len(asked),
         "accuracies": accuracies,
         "spread": max(accuracies) - min(accuracies),
-        "consistency": _share(len(chosen) == 1 and None not in chosen for chosen in choices.values()),
+        "consistency": _share(len(chosen) == 1 and None not in chosen for chosen in choices),
     }
 
 
-def _groups(question: Question, flawed: set[str]) -> dict[str, str]:
-    """Return dimension -> the group that the question belongs to, of what its record says."""
+def _groups(question: Question, flawed: bool) -> dict[str, Any]:
+    """Return dimension -> the group that the question belongs to, of what its record says; None: of none."""
     provenance = question.provenance or {}
-    found = {
+    own = provenance.get("groups")
+    return {
         "source": question.source,
         "language": question.language,
         "difficulty": question.difficulty,
         "rare_entity": provenance.get("rare"),
         "hops": provenance.get("hops"),
-        "flawed": question.id in flawed,
-        **(groups if isinstance(groups := provenance.get("groups"), dict) else {}),
+        "flawed": flawed,
+        **(own if isinstance(own, dict) else {}),
     }
-    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def _breakdown(
-    questions: Sequence[Question], scores: Mapping[str, float], samples: int, flawed: set[str]
-) -> dict[str, dict[str, Any]]:
-    """Return dimension -> group -> scores, for the dimensions that divide the questions."""
-    members: dict[str, dict[str, list[Question]]] = defaultdict(lambda: defaultdict(list))
+    questions: Sequence[Question], votes: Questions, flawed: set[str]
+) -> dict[str, dict[str, Score]]:
+    """Return dimension -> group -> score, for the dimensions that divide the questions."""
+    members: dict[str, dict[str, list[Votes]]] = defaultdict(lambda: defaultdict(list))
     for q in questions:
-        for dimension, group in _groups(q, flawed).items():
-            members[dimension][group].append(q)
+        for dimension, group in _groups(q, q.id in flawed).items():
+            if group is not None:
+                members[dimension][str(group)].append(votes[q.id])
     return {
-        dimension: {group: _scored(those, scores, samples) for group, those in sorted(groups.items())}
+        dimension: {group: score_of(those) for group, those in sorted(groups.items())}
         for dimension, groups in members.items()
         if len(groups) > 1
     }

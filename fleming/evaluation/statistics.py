@@ -100,10 +100,14 @@ def paired_difference(
     groups = [gains[stratum == s] for s in range(stratum.max() + 1)]
     interval = _bootstrap(groups, seed, resamples, confidence, pooled=True)
     wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
-    return PairedResult(float(gains.mean()), interval.low, interval.high, wins, losses, mcnemar_p(wins, losses))
+    return PairedResult(
+        float(gains.mean()), interval.low, interval.high, wins, losses, mcnemar_p(wins, losses)
+    )
 
 
-def mean_interval(scores: ArrayLike, seed: int = 0, resamples: int = 10_000, confidence: float = 0.95) -> Interval:
+def mean_interval(
+    scores: ArrayLike, seed: int = 0, resamples: int = 10_000, confidence: float = 0.95
+) -> Interval:
     """Return the mean of scores [n], one in [0, 1] a question, with a percentile bootstrap over questions.
 
     A question sampled several times enters once, as the share of its samples that are right. Raises ValueError for
@@ -128,7 +132,10 @@ def macro_average(
 
 
 def macro_difference(
-    pairs: Sequence[tuple[ArrayLike, ArrayLike]], seed: int = 0, resamples: int = 10_000, confidence: float = 0.95
+    pairs: Sequence[tuple[ArrayLike, ArrayLike]],
+    seed: int = 0,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
 ) -> Interval:
     """Return the unweighted mean over benchmarks of mean(b) - mean(a), bootstrapped as in `macro_average`.
 
@@ -150,7 +157,9 @@ def _gains(a: ArrayLike, b: ArrayLike) -> NDArray[numpy.float64]:
     """Return b - a [n]; raise ValueError unless they are equally long, non-empty lists of finite scores."""
     a, b = numpy.asarray(a, dtype=numpy.float64), numpy.asarray(b, dtype=numpy.float64)
     if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
-        raise ValueError(f"expected two equally long, non-empty lists of scores, found shapes {a.shape} and {b.shape}")
+        raise ValueError(
+            f"expected two equally long, non-empty lists of scores, found shapes {a.shape} and {b.shape}"
+        )
     return _scores(b) - _scores(a)
 
 
@@ -194,10 +203,14 @@ def maj_at_k(votes: Mapping[str | None, int], gold: str, k: int) -> float:
     """
     n, c = sum(votes.values()), votes.get(gold, 0)
     if not 1 <= k <= n or min(votes.values()) < 0:
-        raise ValueError(f"expected 1 <= k <= samples and counts of 0 or more, found k {k}, votes {dict(votes)}")
+        raise ValueError(
+            f"expected 1 <= k <= samples and counts of 0 or more, found k {k}, votes {dict(votes)}"
+        )
     scale = math.lcm(*range(1, len(votes) + 1))  # makes every 1 / m an integer
     right = 0
-    for g in range(1, min(c, k) + 1):  # gold is drawn g times; it wins or ties if no other option is drawn more often
+    for g in range(
+        1, min(c, k) + 1
+    ):  # gold is drawn g times; it wins or ties if no other option is drawn more often
         # Options with fewer than g votes and abstentions cannot matter: they fill the draw, from one pool.
         rivals = [v for option, v in votes.items() if option not in (gold, None) and v >= g]
         pool = n - c - sum(rivals)
@@ -236,13 +249,17 @@ def calibration(probabilities: Sequence[Sequence[float]], gold: Sequence[int], b
     unequally long input, a probability outside [0, 1], a row that sums to more than 1 and gold outside its row.
     """
     if len(probabilities) != len(gold) or len(gold) == 0 or bins < 1:
-        raise ValueError(f"expected a gold a row, some rows and bins, found {len(probabilities)}, {len(gold)}, {bins}")
+        raise ValueError(
+            f"expected a gold a row, some rows and bins, found {len(probabilities)}, {len(gold)}, {bins}"
+        )
     # Quotients, not multiples of 1 / bins: a share such as 3 / 10 must equal its edge to the last bit.
     edges = [(i + 1) / bins for i in range(bins)]
     binned: list[list[tuple[float, bool]]] = [[] for _ in edges]
     errors = []
     for i, (row, right) in enumerate(zip(probabilities, gold, strict=True)):
-        row = [float(p) for p in row]  # of any number type; sums of single-precision softmaxes miss 1 by about 1e-7
+        row = [
+            float(p) for p in row
+        ]  # of any number type; sums of single-precision softmaxes miss 1 by about 1e-7
         if not (0 <= right < len(row) and all(0 <= p <= 1 for p in row) and math.fsum(row) <= 1 + 1e-6):
             raise ValueError(f"question {i}: expected probabilities that include gold {right}'s, found {row}")
         confidence = max(row)
@@ -250,7 +267,11 @@ def calibration(probabilities: Sequence[Sequence[float]], gold: Sequence[int], b
         binned[bisect_left(edges, confidence)].append((confidence, correct))
         errors.append(math.fsum((p - (j == right)) ** 2 for j, p in enumerate(row)))
     full = [
-        (len(members), math.fsum(p for p, _ in members) / len(members), sum(r for _, r in members) / len(members))
+        (
+            len(members),
+            math.fsum(p for p, _ in members) / len(members),
+            sum(r for _, r in members) / len(members),
+        )
         for members in binned
         if members
     ]

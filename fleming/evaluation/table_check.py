@@ -57,7 +57,9 @@ def possible_counts(printed: str, n: int) -> range:
     return _counts(*_bounds(printed), n)
 
 
-def check_table(path: str | Path, known: Mapping[str, Sequence[int]], window: tuple[int, int] | None = None) -> dict:
+def check_table(
+    path: str | Path, known: Mapping[str, Sequence[int]], window: tuple[int, int] | None = None
+) -> dict:
     """Return what a CSV table of percentages says about its sizes and averages, as plain data; `describe` words it.
 
     known: the published sizes of a benchmark, by its name in lower case, letters and digits only. window: the lowest
@@ -76,11 +78,19 @@ def check_table(path: str | Path, known: Mapping[str, Sequence[int]], window: tu
     for at, name in enumerate(header):
         normal = "".join(c for c in name.lower() if c.isalnum())
         if normal in _AVERAGES:
-            averages.append({"name": name, "of": [header[i] for i in suspects], **_average(at, rows, header, suspects)})
+            averages.append(
+                {"name": name, "of": [header[i] for i in suspects], **_average(at, rows, header, suspects)}
+            )
             continue
-        cells = [{"model": model, "line": line, "printed": row[at]} for model, line, row in rows if row[at] is not None]
+        cells = [
+            {"model": model, "line": line, "printed": row[at]}
+            for model, line, row in rows
+            if row[at] is not None
+        ]
         sizes = known.get(normal, ())
-        scan = _scan(cells, *(window or ((-(-4 * sizes[0] // 5), 6 * sizes[0] // 5) if sizes else (50, 10_000))))
+        scan = _scan(
+            cells, *(window or ((-(-4 * sizes[0] // 5), 6 * sizes[0] // 5) if sizes else (50, 10_000)))
+        )
         missed = {n: _impossible(cells, n) for n in sizes}
         listed = [{"size": n, "impossible": found} for n, found in missed.items()]
         columns.append({"name": name, "cells": len(cells), "known": listed, "scan": scan})
@@ -88,7 +98,13 @@ def check_table(path: str | Path, known: Mapping[str, Sequence[int]], window: tu
         lines = [{cell["line"] for cell in found} for found in missed.values()]
         suspects[at] = (set.intersection(*lines) if lines else set(), list(missed))
     missing = sum(row.count(None) for _, _, row in rows)
-    return {"path": str(path), "rows": len(rows), "missing": missing, "columns": columns, "averages": averages}
+    return {
+        "path": str(path),
+        "rows": len(rows),
+        "missing": missing,
+        "columns": columns,
+        "averages": averages,
+    }
 
 
 def _impossible(cells: list[dict], n: int) -> list[dict]:
@@ -122,7 +138,9 @@ def _average(at: int, rows: list, header: list[str], suspects: dict[int, tuple[s
             continue
         checked += 1
         least, most = (sum(ends) for ends in zip(*map(_bounds, cells.values()), strict=True))
-        low, high = (len(cells) * end for end in _bounds(row[at]))  # of the sum, as the printed average has it
+        low, high = (
+            len(cells) * end for end in _bounds(row[at])
+        )  # of the sum, as the printed average has it
         if low <= most and least <= high:
             continue
         repairs = []
@@ -132,7 +150,9 @@ def _average(at: int, rows: list, header: list[str], suspects: dict[int, tuple[s
             values = [_print(k, n, cells[i]) for k in counts[:LISTED]]
             repairs.append({"column": header[i], "printed": cells[i], "size": n, "values": values})
         mean = _print(sum(map(Fraction, cells.values())), 100 * len(cells), row[at])
-        wrong.append({"model": model, "line": line, "printed": row[at], "recomputed": mean, "repairs": repairs})
+        wrong.append(
+            {"model": model, "line": line, "printed": row[at], "recomputed": mean, "repairs": repairs}
+        )
     return {"checked": checked, "wrong": wrong}
 
 
@@ -146,15 +166,26 @@ def _read(path: str | Path) -> tuple[list[str], list[tuple[str, int, list[str | 
     reader = csv.reader(map(bytes.decode, io.BytesIO(data.removeprefix(codecs.BOM_UTF8))), strict=True)
     try:
         for record in reader:
-            where, line, end, cells = f"{path}: line {end + 1}", end + 1, reader.line_num, [c.strip() for c in record]
+            where, line, end, cells = (
+                f"{path}: line {end + 1}",
+                end + 1,
+                reader.line_num,
+                [c.strip() for c in record],
+            )
             if not header and cells:
                 header = [name[:NAME] for name in cells]
                 if len(cells) < 2 or "" in cells[1:] or len(set(header)) < len(cells):
-                    raise InputError(f"{where}: expected a header: models, then benchmarks, each named and named once")
+                    raise InputError(
+                        f"{where}: expected a header: models, then benchmarks, each named and named once"
+                    )
             elif cells:
                 if len(cells) != len(header) or not cells[0]:
-                    raise InputError(f"{where}: expected a model and {len(header) - 1} scores, found {len(cells)}")
-                scores = [_score(c, f"{where}: column {n!r}") for n, c in zip(header[1:], cells[1:], strict=True)]
+                    raise InputError(
+                        f"{where}: expected a model and {len(header) - 1} scores, found {len(cells)}"
+                    )
+                scores = [
+                    _score(c, f"{where}: column {n!r}") for n, c in zip(header[1:], cells[1:], strict=True)
+                ]
                 rows.append((cells[0][:NAME], line, scores))
             if len(rows) * len(header) > MAX_CELLS:
                 raise InputError(f"{where}: over {MAX_CELLS} cells; expected a result table")
@@ -177,20 +208,35 @@ def describe(report: dict) -> str:
     """Return the report of `check_table` in lines for a terminal, without control characters."""
     lines = [f"{report['path']}: {report['rows']} models, {report['missing']} cells missing"]
     for column in report["columns"]:
-        n, total, scan, fewest = f"{column['name']}, n =", column["cells"], column["scan"], column["scan"]["fewest"]
-        lines += [f"{n} {at['size']}: impossible: {_some(at['impossible']) or 'none'}" for at in column["known"]]
+        n, total, scan, fewest = (
+            f"{column['name']}, n =",
+            column["cells"],
+            column["scan"],
+            column["scan"]["fewest"],
+        )
+        lines += [
+            f"{n} {at['size']}: impossible: {_some(at['impossible']) or 'none'}" for at in column["known"]
+        ]
         sizes = ", ".join(str(best["size"]) for best in scan["sizes"] or ()) or f"{scan['count']} sizes"
-        lines.append(f"{n} {scan['low']}..{scan['high']}: {sizes} fit {total - fewest} of {total} cells, others fewer")
+        lines.append(
+            f"{n} {scan['low']}..{scan['high']}: {sizes} fit {total - fewest} of {total} cells, others fewer"
+        )
         if 0 < 2 * fewest <= total:
-            lines += [f"{n} {best['size']}: odd one out: {_some(best['missed'])}" for best in scan["sizes"] or ()]
+            lines += [
+                f"{n} {best['size']}: odd one out: {_some(best['missed'])}" for best in scan["sizes"] or ()
+            ]
     for mean in report["averages"]:
         wrong, of = mean["wrong"], len(mean["of"])
-        lines.append(f"{mean['name']}: in {len(wrong)} of {mean['checked']} rows not the mean of {of} columns before")
+        lines.append(
+            f"{mean['name']}: in {len(wrong)} of {mean['checked']} rows not the mean of {of} columns before"
+        )
         for row in wrong:
             lines.append(f"  {row['model']}: printed {row['printed']}, its cells give {row['recomputed']}")
             for mend in row["repairs"]:
                 values = " or ".join(mend["values"]) or "no value"
-                lines.append(f"    {mend['column']} {mend['printed']}: {values} (n = {mend['size']}) would mend it")
+                lines.append(
+                    f"    {mend['column']} {mend['printed']}: {values} (n = {mend['size']}) would mend it"
+                )
     return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
 
 

@@ -94,28 +94,22 @@ def _compare(folder: Path, model_folder: Path, dtype: torch.dtype, limit: int = 
         samples = sorted(expected["samples"][task_name], key=lambda s: s["doc_id"])
         loaded = load_benchmark(name, folder)
         questions = loaded.questions[:limit]
-        records: dict[str, dict] = {}
-        loglikelihood(
-            transformer,
-            tokenizer,
-            [Item(name, q) for q in sorted(questions, key=lambda q: len(q.question))],
-            loaded.document,
-            lambda record, records=records: records.__setitem__(record["id"], record),
-        )
+        items = [Item(name, q) for q in sorted(questions, key=lambda q: len(q.question))]
+        records = {r.id: r for r in loglikelihood(transformer, tokenizer, items, loaded.document)}
         assert len(samples) == len(records) == limit
         worst = 0.0
         for sample, question in zip(samples, questions, strict=True):
             record = records[question.id]
-            assert sample["arguments"][0][0] == record["prompt"]
+            assert sample["arguments"][0][0] == record.prompt
             harness = [float(response[0]) for response in sample["filtered_resps"]]
-            worst = max(worst, *(abs(a - b) for a, b in zip(harness, record["loglikelihoods"].values(), strict=True)))
-            assert sample["acc"] == record["correct"], question.id
+            worst = max(worst, *(abs(a - b) for a, b in zip(harness, record.loglikelihoods.values(), strict=True)))
+            assert sample["acc"] == record.correct, question.id
             if "acc_norm" in sample:  # not every task of the harness reports it
-                assert sample["acc_norm"] == record["correct_by_length"], question.id
+                assert sample["acc_norm"] == record.correct_by_length, question.id
         print(f"{name}: {len(records)} documents, largest difference {worst:.2g}")
         assert worst <= 1e-5
         found = expected["results"][task_name]
-        right = [float(records[q.id]["correct"]) for q in questions]
+        right = [float(records[q.id].correct) for q in questions]
         assert found["acc,none"] == sum(right) / len(right)
         assert found["acc_stderr,none"] == pytest.approx(stderr_of_mean(right), rel=1e-12)
 

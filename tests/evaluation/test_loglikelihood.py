@@ -72,17 +72,15 @@ def test_the_first_of_equal_options_is_chosen_and_lengths_are_those_of_the_choic
     question = Question(
         id="x", question="?", context="c", options={"A": "maybe", "B": "no", "C": "no", "D": "yes"}, answer="C"
     )
-    records = []
-    loglikelihood(ours(hf_model("qwen3")), Characters(), [Item("mine", question)], "abstract", records.append)
-    (record,) = records
-    values = record["loglikelihoods"]
+    (record,) = loglikelihood(ours(hf_model("qwen3")), Characters(), [Item("mine", question)], "abstract")
+    values = record.loglikelihoods
     assert values["B"] == values["C"]
     by_length = {letter: value / len(question.options[letter]) for letter, value in values.items()}
-    assert record["answer"] == max(values, key=values.__getitem__)  # the first of several
-    assert record["correct_by_length"] == (max(by_length, key=by_length.__getitem__) == "C")
+    assert record.answer == max(values, key=values.__getitem__)  # the first of several
+    assert record.correct_by_length == (max(by_length, key=by_length.__getitem__) == "C")
     twins = Question(id="y", question="?", context="c", options={"A": "no", "B": "no"}, answer="B")
-    loglikelihood(ours(hf_model("qwen3")), Characters(), [Item("mine", twins)], "abstract", records.append)
-    assert (records[1]["answer"], records[1]["correct"], records[1]["correct_by_length"]) == ("A", False, False)
+    (record,) = loglikelihood(ours(hf_model("qwen3")), Characters(), [Item("mine", twins)], "abstract")
+    assert (record.answer, record.correct, record.correct_by_length) == ("A", False, False)
 
 
 def test_documents_are_what_the_harness_asks():
@@ -104,4 +102,4 @@ def test_a_choice_without_a_token_of_its_own_is_an_error_that_names_the_question
 
     question = Question(id="x", question="?", options={"A": "yes", "B": "no"}, answer="A")
     with pytest.raises(InputError, match="x: an option adds no token"):
-        loglikelihood(ours(hf_model("qwen3")), Swallows(), [Item("mine", question)], "letters", print)
+        list(loglikelihood(ours(hf_model("qwen3")), Swallows(), [Item("mine", question)], "letters"))

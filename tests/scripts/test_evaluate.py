@@ -15,6 +15,7 @@ from support import runs
 from support.places import ROOT
 
 import evaluate
+from fleming.evaluation.chosen import name_of
 
 SMALL = ["evaluate.max_new_tokens=12", "evaluate.max_num_seqs=4", "threads=1", "parallel.device=cpu", "seed=3"]
 
@@ -256,10 +257,6 @@ def test_a_question_with_options_is_asked_as_the_benchmarks_ask_and_its_answer_i
         (["evaluate.protocols=[]"], "evaluate.protocols"),
         (["--model", "{files}/absent"], "absent"),
         (["--compare", "{files}/x", "{files}/y"], "no such file"),
-        (["--check-table", "{files}/absent.csv"], "absent.csv"),
-        (["--check-outputs", "{files}/absent.json"], "absent.json"),
-        (["--sizes", "many"], "LOW..HIGH"),
-        (["--sizes", "250..330"], "--sizes with --check-table"),
         (["--compare", "a", "b", "--question", "x"], "--question and --compare: one at a time"),
         (["--benchmarks", ","], "unknown benchmark ''"),
     ],
@@ -341,4 +338,4 @@ def test_a_models_results_stay_inside_the_run_folder():
         ("/model", "model"),
         ("/", "root"),
     ):
-        assert evaluate.name_of(folder) == name
+        assert name_of(folder) == name

@@ -1,0 +1,47 @@
+"""One question to a model, from the command line, its answer streamed. Left out: conversations."""
+
+from pathlib import Path
+
+from fleming.answer import parse_answer
+from fleming.prompt import prompt_ids, with_options
+from fleming.settings import Config
+from fleming.training.parallel import compute_dtype, pick_device
+from model.huggingface.weights import load_model
+from model.sampler import Sampler, SamplingParams
+
+
+def ask(text: str, model_folder: Path, cfg: Config) -> None:
+    """Stream the model's reasoning and answer to one question, greedily.
+
+    A question that ends with lettered options ("A. ...", a line each) is put as the benchmarks' are, and what the
+    parser reads from the answer is said; any other is put as it stands.
+    """
+    device = pick_device(cfg.parallel)
+    transformer, tokenizer = load_model(model_folder, compute_dtype(device), device, cfg.chat_format)
+    question = with_options(text)
+    if question:
+        prompt = prompt_ids(question, tokenizer, cfg)
+    else:
+        system = [{"role": "system", "content": cfg.system}] if cfg.system else []
+        prompt = tokenizer.encode_chat([*system, {"role": "user", "content": text}])
+    room = transformer.cfg.max_position_embeddings - len(prompt)
+    params = SamplingParams(temperature=0, max_new_tokens=max(1, min(cfg.evaluate.max_new_tokens, room)))
+
+    ids: list[int] = []
+    printed = ""
+
+    def show(token: int) -> None:
+        nonlocal printed
+        if token in tokenizer.stop_ids:
+            return
+        ids.append(token)
+        text = tokenizer.decode(ids).rstrip("\N{REPLACEMENT CHARACTER}")  # half a character waits for its end
+        print(text[len(printed) :], end="", flush=True)
+        printed = text
+
+    Sampler(transformer, tokenizer, max_num_seqs=1).generate([prompt], params, on_token=show)
+    print()
+    if question:
+        answer = parse_answer(tokenizer.decode(ids), question.options)
+        said = f"answer read: {answer}. {question.options[answer]}" if answer else "no answer could be read"
+        print(f"\n{said}")

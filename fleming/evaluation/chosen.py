@@ -1,0 +1,66 @@
+"""What a command evaluates: the benchmarks and the models that its options and its config name."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fleming.public.benchmarks import LoadedBenchmark, load_own, named_benchmarks
+from fleming.settings import Config
+from model.errors import InputError
+from model.huggingface.config import load_config
+
+
+def chosen_benchmarks(cfg: Config, named: str) -> list[LoadedBenchmark]:
+    """Return the benchmarks named by --benchmarks, else those of the config, else the run's own test questions."""
+    ev = cfg.evaluate
+    names = [name.strip() for name in named.split(",")] if named else list(ev.benchmarks)
+    if names:
+        loaded = named_benchmarks(names, ev)
+    else:
+        source = Path(ev.questions or Path(cfg.run_dir, "data/test.jsonl"))
+        loaded = [load_own(source, source.name.partition(".")[0])]
+    return [limited(benchmark, ev.limit) for benchmark in loaded]
+
+
+def limited(benchmark: LoadedBenchmark, limit: int) -> LoadedBenchmark:
+    """Return the benchmark with its first questions alone, and a warning that says so; 0 is no limit."""
+    total = len(benchmark.questions)
+    if not limit or limit >= total:
+        return benchmark
+    warning = f"only the first {limit:,} of {total:,} questions (evaluate.limit)"
+    warnings = [*benchmark.warnings, warning]
+    return dataclasses.replace(benchmark, questions=benchmark.questions[:limit], warnings=warnings)
+
+
+def files_of(benchmarks: Sequence[LoadedBenchmark]) -> dict[str, Path]:
+    """Return "BENCHMARK.NUMBER" -> file."""
+    return {f"{b.name}.{i}": path for b in benchmarks for i, path in enumerate(b.files)}
+
+
+def chosen_models(cfg: Config, folder: str, say: Callable[[str], None]) -> dict[str, Path]:
+    """Return name -> folder of --model's model, else of those that the config names, relative to run_dir.
+
+    A stage of no steps is left out, which `say` is told. Raises InputError for a folder that holds no model.
+    """
+    if folder:
+        models = {name_of(folder): Path(folder)}
+    else:
+        models = {name: Path(cfg.run_dir, place) for name, place in cfg.evaluate.models.items()}
+        for stage, steps in ((1, cfg.grpo.stage1.max_steps), (2, cfg.grpo.stage2.max_steps)):
+            exported = Path(cfg.run_dir, f"grpo/stage{stage}/model")
+            for name in [name for name, place in models.items() if place == exported and steps == 0]:
+                say(f"{name} is left out: grpo.stage{stage}.max_steps is 0")
+                del models[name]
+        if not models and cfg.model:
+            models = {name_of(cfg.model): Path(cfg.model)}
+        if not models:
+            raise InputError("nothing to evaluate: give --model DIR, or evaluate.models in the config")
+    for place in models.values():
+        load_config(place)
+    return models
+
+
+def name_of(folder: str) -> str:
+    """What a model folder's results are filed under; ours are all called "model", so with the folders above it."""
+    *above, last = Path(folder).resolve().parts[1:] or ("root",)
+    return "_".join(above[-2:]) if last == "model" and above else last
