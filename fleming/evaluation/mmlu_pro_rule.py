@@ -1,10 +1,14 @@
 r"""The official MMLU-Pro rule that searches free text for a letter, kept only to compare stored outputs with.
 
+    python -m fleming.evaluation.mmlu_pro_rule outputs.json
+
 Nothing of ours is scored by it: it reads "A" out of "A cell divides", and where it finds nothing the scorer guesses.
 Source: TIGER-Lab's evaluate_from_local.py and compute_accuracy.py, from 14 July 2024; here in linear time. Left out:
 their level-1 rule (the first search alone).
 """
 
+import argparse
+import json
 import random
 import re
 from collections import deque
@@ -14,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from fleming.answer import parse_answer
-from fleming.public.tables import read_rows
+from fleming.config import run_script
+from fleming.public.tables import Row, read_rows
 from fleming.records import LETTERS
 from model.errors import InputError
 
+BRANCHES = ("answer is", "answer:", "last letter", "nothing")
 _ANSWER_IS = re.compile(r"answer is \(?([A-J])\)?")
 _ANSWER = re.compile(r"[aA]nswer:(?=\s*([A-J]))")  # only looks ahead: "answer: Answer: B" holds two, A and B
 _LETTER = re.compile(r"\b[A-J]\b")
@@ -25,16 +31,24 @@ _LETTER = re.compile(r"\b[A-J]\b")
 
 def _official(text: str) -> tuple[str, str | None]:
     """Return (the search that decided, letter)."""
-    if match := _ANSWER_IS.search(text):
+    match = _ANSWER_IS.search(text)
+    if match:
         return "answer is", match[1]
-    if first := _ANSWER.search(
-        text
-    ):  # `.*` is greedy and stops at \n: the last one in the first line with any
-        end = text.find("\n", first.start()) % (len(text) + 1)  # -1, no line after it, becomes the end
-        in_line = takewhile(lambda match: match.start() < end, _ANSWER.finditer(text, first.start()))
-        return "answer:", deque(in_line, maxlen=1)[0][1]
-    last = deque(_LETTER.finditer(text), maxlen=1)
-    return ("last letter", last[0][0]) if last else ("nothing", None)
+
+    first = _ANSWER.search(text)
+    if first:  # `.*` is greedy and stops at \n: the last one in the first line with any
+        end = text.find("\n", first.start())
+        end = len(text) if end < 0 else end
+        in_line = takewhile(lambda m: m.start() < end, _ANSWER.finditer(text, first.start()))
+        return "answer:", _last(in_line)[1]
+
+    last = _last(_LETTER.finditer(text))
+    return ("last letter", last[0]) if last else ("nothing", None)
+
+
+def _last(matches: Iterator[re.Match]) -> re.Match | None:
+    kept = deque(matches, maxlen=1)
+    return kept[0] if kept else None
 
 
 def official_answer(text: str) -> str | None:
@@ -60,50 +74,69 @@ def compare_outputs(path: str | Path) -> dict[str, Any]:
     guess, with neither; pred_differ, these last; strict_abstained; rules_differ, the records in which both rules read
     a letter, but not the same. Records count from 1. Raises InputError naming file and record.
     """
-    n, abstained, right = 0, 0, dict.fromkeys(("official", "official_with_guess", "strict"), 0)
-    branches = {branch: [0, 0] for branch in ("answer is", "answer:", "last letter", "nothing")}
-    pred, lists = {"agree": 0, "agree_by_guess": 0, "differ": 0}, {"pred_differ": [], "rules_differ": []}
-    for n, options, text, gold, record in _records(path):
-        (branch, official), strict = _official(text), parse_answer(text, options)
+    branches = {branch: [0, 0] for branch in BRANCHES}
+    right, strict_abstained = dict.fromkeys(("official", "official_with_guess", "strict"), 0), 0
+    pred = {"agree": 0, "agree_by_guess": 0, "differ": 0}
+    pred_differ, rules_differ = [], []
+    n = 0
+    for where, row in read_rows(path):
+        n += 1
+        options = _check(row, where)
+        gold, text = row["answer"], row["generated_text"]
+        branch, official = _official(text)
+        strict = parse_answer(text, options)
         guess = official or official_guess()
-        branches[branch] = [branches[branch][0] + 1, branches[branch][1] + (official == gold)]
-        right = {
-            rule: right[rule] + (x == gold) for rule, x in zip(right, (official, guess, strict), strict=True)
-        }
-        abstained += strict is None
+
+        branches[branch][0] += 1
+        branches[branch][1] += official == gold
+        right["official"] += official == gold
+        right["official_with_guess"] += guess == gold
+        right["strict"] += strict == gold
+        strict_abstained += strict is None
+
         read = {"record": n, "official": official, "strict": strict, "answer": gold}
         if None not in (official, strict) and official != strict:
-            lists["rules_differ"].append(read)
-        if "pred" in record:  # null where the scorer kept its guess to itself
-            kind = {guess: "agree_by_guess", official: "agree"}.get(record["pred"], "differ")
+            rules_differ.append(read)
+        if "pred" in row:  # null where the scorer kept its guess to itself
+            kind = {guess: "agree_by_guess", official: "agree"}.get(row["pred"], "differ")
             pred[kind] += 1
-            lists["pred_differ"] += [read | {"pred": record["pred"]}] if kind == "differ" else []
+            if kind == "differ":
+                pred_differ.append(read | {"pred": row["pred"]})
     if n == 0:
         raise InputError(f"{path}: no records; expected stored outputs")
-    accuracy = {rule: count / n for rule, count in right.items()}
     return {
         "n": n,
-        "accuracy": accuracy,
+        "accuracy": {rule: count / n for rule, count in right.items()},
         "branches": branches,
-        "strict_abstained": abstained,
+        "strict_abstained": strict_abstained,
         "pred": pred,
-        **lists,
+        "pred_differ": pred_differ,
+        "rules_differ": rules_differ,
     }
 
 
-def _records(path: str | Path) -> Iterator[tuple[int, dict[str, str], str, str, dict[str, Any]]]:
-    """Yield (number, lettered options, generated_text, answer, record), checked."""
-    for number, (where, row) in enumerate(read_rows(path), start=1):
-        options = row.get("options")
-        if (
-            not isinstance(options, list)
-            or not 2 <= len(options) <= 26
-            or not all(isinstance(o, str) for o in options)
-        ):
-            raise InputError(f"{where}: expected an object with options, a list of 2 to 26 strings")
-        lettered = dict(zip(LETTERS, options, strict=False))
-        if not isinstance(row.get("answer"), str) or row["answer"] not in lettered:
-            raise InputError(f"{where}: expected answer, a letter from A to {max(lettered)}")
-        if not isinstance(row.get("generated_text"), str) or not isinstance(row.get("pred"), str | None):
-            raise InputError(f"{where}: expected generated_text, and pred if any, to be strings")
-        yield number, lettered, row["generated_text"], row["answer"], row
+def _check(row: Row, where: str) -> dict[str, str]:
+    """Return a record's options, lettered. Raises InputError for what is no stored output."""
+    options = row.get("options")
+    texts = isinstance(options, list) and all(isinstance(option, str) for option in options)
+    if not texts or not 2 <= len(options) <= 26:
+        raise InputError(f"{where}: expected an object with options, a list of 2 to 26 strings")
+    lettered = dict(zip(LETTERS, options, strict=False))
+    if not isinstance(row.get("answer"), str) or row["answer"] not in lettered:
+        raise InputError(f"{where}: expected answer, a letter from A to {max(lettered)}")
+    if not isinstance(row.get("generated_text"), str) or not isinstance(row.get("pred"), str | None):
+        raise InputError(f"{where}: expected generated_text, and pred if any, to be strings")
+    return lettered
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("outputs", metavar="FILE", help="stored outputs, a record an answer")
+    options = parser.parse_args(argv)
+    print(json.dumps(compare_outputs(options.outputs), ensure_ascii=False, indent=1))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,26 +1,29 @@
 r"""A checker of printed result tables: can each score be k right of n questions, and is the average that of its row?
 
-n questions allow only n + 1 scores, so the decimals of a column tell its n, and a misprint shows. The arithmetic is
-exact. A printed number stands for all within half a unit of its last decimal, both ends included: rounding half up and
-half to even both pass. Left out: scores that are no k/n (means of several runs, partial credit), weighted averages.
+    python -m fleming.evaluation.table_check table.csv [--sizes 250..330]
+
+The table has a row a model, a column a benchmark, perhaps an average behind them. n questions allow only n + 1 scores,
+so the decimals of a column tell its n, and a misprint shows. The arithmetic is exact. A printed number stands for all
+within half a unit of its last decimal, both ends included: rounding half up and half to even both pass. Left out:
+scores that are no k/n (means of several runs, partial credit), weighted averages, what a misprint was meant to be.
 """
 
-import codecs
-import csv
-import io
+import argparse
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy
 
-from fleming.files import open_bytes
+from fleming.config import run_script
+from fleming.public.benchmarks import known_sizes
+from fleming.public.tables import read_rows, table_suffix
 from model.errors import InputError
 
-MAX_BYTES = 16 * 2**20
 MAX_CELLS = 20_000  # times 10,000 sizes to try: a few seconds
 MAX_SIZE = 100_000
 LISTED = 20  # of more sizes than this only the number is told: that many fit by chance
@@ -30,20 +33,23 @@ _MISSING = {"", "-", "—", "n/a", "N/A"}
 _AVERAGES = {"avg", "average", "mean", "macro", "macroavg", "macroaverage"}
 
 
+# Numbers
+
+
 def _bounds(printed: str) -> tuple[Fraction, Fraction]:
-    half = Fraction(1, 2 * 10 ** len(printed.partition(".")[2]))
+    """Return the least and the largest number that a printed one stands for."""
+    half = Fraction(1, 2 * 10 ** _decimals(printed))
     return Fraction(printed) - half, Fraction(printed) + half
 
 
-def _counts(low: Fraction, high: Fraction, n: int) -> range:
-    """Return all k in 0..n for which k of n, in percent, lies in low..high."""
-    return range(max(0, math.ceil(low * n / 100)), min(n, math.floor(high * n / 100)) + 1)
+def _decimals(printed: str) -> int:
+    return len(printed.partition(".")[2])
 
 
-def _print(k: int | Fraction, n: int, like: str) -> str:
-    """Return k of n in percent with as many decimals as `like`, rounded half up."""
-    decimals = len(like.partition(".")[2])
-    whole, rest = divmod(math.floor(Fraction(k) / n * 10 ** (decimals + 2) + Fraction(1, 2)), 10**decimals)
+def _percent(share: Fraction, decimals: int) -> str:
+    """Return a share in percent, rounded half up."""
+    units = math.floor(100 * share * 10**decimals + Fraction(1, 2))
+    whole, rest = divmod(units, 10**decimals)
     return f"{whole}.{rest:0{decimals}d}" if decimals else str(whole)
 
 
@@ -54,12 +60,62 @@ def possible_counts(printed: str, n: int) -> range:
     """
     if not _NUMBER.fullmatch(printed) or n < 1:
         raise ValueError(f"expected a plain decimal number and a positive size, found {printed!r} and {n}")
-    return _counts(*_bounds(printed), n)
+    low, high = _bounds(printed)
+    least, most = math.ceil(low * n / 100), math.floor(high * n / 100)
+    return range(max(0, least), min(n, most) + 1)
+
+
+# The table
+
+Columns = dict[str, list[str | None]]
+"""Name -> the scores as they are printed, a row a model; None where one is missing."""
+Cells = list[tuple[str, str]]
+"""Model and score, where there is one."""
+
+
+def _read(path: str | Path) -> tuple[list[str], Columns]:
+    """Return the models and the columns. Raises InputError for what is no table of percentages."""
+    if table_suffix(Path(path)) not in (".csv", ".tsv"):
+        raise InputError(f"{path}: expected a table as it is printed, in a file called .csv or .tsv")
+    models: list[str] = []
+    columns: Columns = {}
+    for where, row in read_rows(path):
+        names = [name.strip()[:NAME] for name in row][1:]
+        columns = columns or {name: [] for name in names}
+        if names != list(columns) or "" in names:
+            raise InputError(f"{where}: expected models, then benchmarks, each column named and named once")
+        model, *scores = ["" if cell is None else cell.strip() for cell in row.values()]
+        if not model:
+            raise InputError(f"{where}: expected a model")
+        models.append(model[:NAME])
+        for name, cell in zip(names, scores, strict=True):
+            columns[name].append(_score(cell, f"{where}: column {name!r}"))
+        if len(models) * len(row) > MAX_CELLS:
+            raise InputError(f"{where}: over {MAX_CELLS} cells; expected a result table")
+
+    if not models:
+        raise InputError(f"{path}: no data rows")
+    largest = max((float(cell) for cells in columns.values() for cell in cells if cell), default=0)
+    if 0 < largest <= 1:
+        raise InputError(f"{path}: no score over 1, expected percentages")
+    return models, columns
+
+
+def _score(cell: str, where: str) -> str | None:
+    if cell in _MISSING:
+        return None
+    number = cell.removesuffix("%").rstrip()
+    if not _NUMBER.fullmatch(number) or float(number) > 100:
+        raise InputError(f"{where}: expected a plain number from 0 to 100, found {cell[:NAME]!r}")
+    return number
+
+
+# What it says
 
 
 def check_table(
     path: str | Path, known: Mapping[str, Sequence[int]], window: tuple[int, int] | None = None
-) -> dict:
+) -> dict[str, Any]:
     """Return what a CSV table of percentages says about its sizes and averages, as plain data; `describe` words it.
 
     known: the published sizes of a benchmark, by its name in lower case, letters and digits only. window: the lowest
@@ -68,163 +124,90 @@ def check_table(
     In `columns`, `known` has per size the cells it makes impossible, with the possible values around each; `scan` the
     `count` of sizes that miss the `fewest` cells (0: fit every cell), and in `sizes` which, and the cells they miss
     (None: over 20). In `averages`, `checked` counts the rows without a missing cell; `wrong` are those whose average no
-    rounding explains, with `repairs`: the values (at most 20) of one suspect cell, impossible at each known size or
-    missed in the scan where none is known, that mend it. Raises InputError naming file, line and column.
+    rounding explains. Raises InputError naming file, record and column.
     """
     if window and not 1 <= window[0] <= window[1] <= MAX_SIZE:
         raise InputError(f"window of sizes: expected 1 <= lowest <= highest <= {MAX_SIZE}, found {window}")
-    header, rows = _read(path)
-    columns, averages, suspects = [], [], {}
-    for at, name in enumerate(header):
-        normal = "".join(c for c in name.lower() if c.isalnum())
-        if normal in _AVERAGES:
-            averages.append(
-                {"name": name, "of": [header[i] for i in suspects], **_average(at, rows, header, suspects)}
-            )
+    models, table = _read(path)
+    benchmarks: Columns = {}  # those to the left of an average are what it is of
+    columns, averages = [], []
+    for name, printed in table.items():
+        plain = "".join(c for c in name.lower() if c.isalnum())
+        if plain in _AVERAGES:
+            averages.append({"name": name, "of": list(benchmarks), **_average(models, printed, benchmarks)})
             continue
-        cells = [
-            {"model": model, "line": line, "printed": row[at]}
-            for model, line, row in rows
-            if row[at] is not None
-        ]
-        sizes = known.get(normal, ())
-        scan = _scan(
-            cells, *(window or ((-(-4 * sizes[0] // 5), 6 * sizes[0] // 5) if sizes else (50, 10_000)))
+        benchmarks[name] = printed
+        cells = [(model, cell) for model, cell in zip(models, printed, strict=True) if cell]
+        sizes = known.get(plain, ())
+        low, high = (math.ceil(4 * sizes[0] / 5), 6 * sizes[0] // 5) if sizes else (50, 10_000)
+        columns.append(
+            {
+                "name": name,
+                "cells": len(cells),
+                "known": [{"size": n, "impossible": _impossible(cells, n)} for n in sizes],
+                "scan": _scan(cells, *(window or (low, high))),
+            }
         )
-        missed = {n: _impossible(cells, n) for n in sizes}
-        listed = [{"size": n, "impossible": found} for n, found in missed.items()]
-        columns.append({"name": name, "cells": len(cells), "known": listed, "scan": scan})
-        missed = missed or {best["size"]: best["missed"] for best in scan["sizes"] or ()}
-        lines = [{cell["line"] for cell in found} for found in missed.values()]
-        suspects[at] = (set.intersection(*lines) if lines else set(), list(missed))
-    missing = sum(row.count(None) for _, _, row in rows)
+    missing = sum(cells.count(None) for cells in table.values())
     return {
         "path": str(path),
-        "rows": len(rows),
+        "rows": len(models),
         "missing": missing,
         "columns": columns,
         "averages": averages,
     }
 
 
-def _impossible(cells: list[dict], n: int) -> list[dict]:
+def _impossible(cells: Cells, n: int) -> list[dict[str, str]]:
     """Return the cells that no k of n gives, each with the possible values below and above it."""
     found = []
-    for cell in cells:
-        if not possible_counts(printed := cell["printed"], n):
-            k = Fraction(printed) * n // 100
-            found.append(cell | {"below": _print(k, n, printed), "above": _print(k + 1, n, printed)})
+    for model, printed in cells:
+        if not possible_counts(printed, n):
+            k = math.floor(Fraction(printed) * n / 100)
+            below, above = (_percent(Fraction(count, n), _decimals(printed)) for count in (k, k + 1))
+            found.append({"model": model, "printed": printed, "below": below, "above": above})
     return found
 
 
-def _scan(cells: list[dict], low: int, high: int) -> dict:
+def _scan(cells: Cells, low: int, high: int) -> dict[str, Any]:
+    """Return which of the sizes low..high miss the fewest cells."""
     sizes = numpy.arange(low, high + 1)
     misses = numpy.zeros_like(sizes)
-    for printed, times in Counter(cell["printed"] for cell in cells).items():
-        low_end, high_end = _bounds(printed)  # possible_counts in int64, exact: nothing here is near 2**63
-        most = high_end.numerator * sizes // (100 * high_end.denominator)
-        misses += times * (100 * most * low_end.denominator < low_end.numerator * sizes)
+    for printed, times in Counter(printed for _, printed in cells).items():
+        least, most = _bounds(printed)  # possible_counts in int64, exact: nothing here is near 2**63
+        largest = most.numerator * sizes // (100 * most.denominator)
+        misses += times * (100 * largest * least.denominator < least.numerator * sizes)
     fewest = int(misses.min())
     best = sizes[misses == fewest].tolist()
-    listed = [{"size": n, "missed": _impossible(cells, n)} for n in best] if len(best) <= LISTED else None
+    listed = None
+    if len(best) <= LISTED:
+        listed = [{"size": n, "missed": _impossible(cells, n)} for n in best]
     return {"low": low, "high": high, "fewest": fewest, "count": len(best), "sizes": listed}
 
 
-def _average(at: int, rows: list, header: list[str], suspects: dict[int, tuple[set[int], list[int]]]) -> dict:
+def _average(models: list[str], printed: list[str | None], benchmarks: Columns) -> dict[str, Any]:
+    """Return how many averages were checked, and those that are none of their row."""
     checked, wrong = 0, []
-    for model, line, row in rows:
-        cells = {i: row[i] for i in suspects}
-        if not cells or row[at] is None or None in cells.values():
+    for model, average, *cells in zip(models, printed, *benchmarks.values(), strict=True):
+        if average is None or None in cells or not cells:
             continue
         checked += 1
-        least, most = (sum(ends) for ends in zip(*map(_bounds, cells.values()), strict=True))
-        low, high = (
-            len(cells) * end for end in _bounds(row[at])
-        )  # of the sum, as the printed average has it
-        if low <= most and least <= high:
-            continue
-        repairs = []
-        for i, n in [(i, n) for i, (lines, sizes) in suspects.items() if line in lines for n in sizes]:
-            own_low, own_high = _bounds(cells[i])
-            counts = _counts(low - (most - own_high), high - (least - own_low), n)
-            values = [_print(k, n, cells[i]) for k in counts[:LISTED]]
-            repairs.append({"column": header[i], "printed": cells[i], "size": n, "values": values})
-        mean = _print(sum(map(Fraction, cells.values())), 100 * len(cells), row[at])
-        wrong.append(
-            {"model": model, "line": line, "printed": row[at], "recomputed": mean, "repairs": repairs}
-        )
+        least, most = (sum(ends) / len(cells) for ends in zip(*map(_bounds, cells), strict=True))
+        low, high = _bounds(average)
+        if high < least or most < low:
+            mean = _percent(sum(map(Fraction, cells)) / len(cells) / 100, _decimals(average))
+            wrong.append({"model": model, "printed": average, "recomputed": mean})
     return {"checked": checked, "wrong": wrong}
 
 
-def _read(path: str | Path) -> tuple[list[str], list[tuple[str, int, list[str | None]]]]:
-    """Return the names of the columns after the first, and per row (model, line, cells): a plain number or None."""
-    with open_bytes(path) as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path}: over {MAX_BYTES >> 20} MiB; expected a result table")
-    header, rows, end = [], [], 0
-    reader = csv.reader(map(bytes.decode, io.BytesIO(data.removeprefix(codecs.BOM_UTF8))), strict=True)
-    try:
-        for record in reader:
-            where, line, end, cells = (
-                f"{path}: line {end + 1}",
-                end + 1,
-                reader.line_num,
-                [c.strip() for c in record],
-            )
-            if not header and cells:
-                header = [name[:NAME] for name in cells]
-                if len(cells) < 2 or "" in cells[1:] or len(set(header)) < len(cells):
-                    raise InputError(
-                        f"{where}: expected a header: models, then benchmarks, each named and named once"
-                    )
-            elif cells:
-                if len(cells) != len(header) or not cells[0]:
-                    raise InputError(
-                        f"{where}: expected a model and {len(header) - 1} scores, found {len(cells)}"
-                    )
-                scores = [
-                    _score(c, f"{where}: column {n!r}") for n, c in zip(header[1:], cells[1:], strict=True)
-                ]
-                rows.append((cells[0][:NAME], line, scores))
-            if len(rows) * len(header) > MAX_CELLS:
-                raise InputError(f"{where}: over {MAX_CELLS} cells; expected a result table")
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: line {end + 1}: not CSV in UTF-8: {error}") from error
-    largest = max((float(score) for _, _, scores in rows for score in scores if score), default=0)
-    if not rows or 0 < largest <= 1:
-        raise InputError(f"{path}: {'no score over 1, expected percentages' if rows else 'no data rows'}")
-    return header[1:], rows
+# In words
 
 
-def _score(cell: str, where: str) -> str | None:
-    number = cell.removesuffix("%").rstrip()
-    if cell not in _MISSING and (not _NUMBER.fullmatch(number) or float(number) > 100):
-        raise InputError(f"{where}: expected a plain number from 0 to 100, found {cell[:NAME]!r}")
-    return None if cell in _MISSING else number
-
-
-def describe(report: dict) -> str:
+def describe(report: dict[str, Any]) -> str:
     """Return the report of `check_table` in lines for a terminal, without control characters."""
     lines = [f"{report['path']}: {report['rows']} models, {report['missing']} cells missing"]
     for column in report["columns"]:
-        n, total, scan, fewest = (
-            f"{column['name']}, n =",
-            column["cells"],
-            column["scan"],
-            column["scan"]["fewest"],
-        )
-        lines += [
-            f"{n} {at['size']}: impossible: {_some(at['impossible']) or 'none'}" for at in column["known"]
-        ]
-        sizes = ", ".join(str(best["size"]) for best in scan["sizes"] or ()) or f"{scan['count']} sizes"
-        lines.append(
-            f"{n} {scan['low']}..{scan['high']}: {sizes} fit {total - fewest} of {total} cells, others fewer"
-        )
-        if 0 < 2 * fewest <= total:
-            lines += [
-                f"{n} {best['size']}: odd one out: {_some(best['missed'])}" for best in scan["sizes"] or ()
-            ]
+        lines += [f"{column['name']}, n = {said}" for said in _about_column(column)]
     for mean in report["averages"]:
         wrong, of = mean["wrong"], len(mean["of"])
         lines.append(
@@ -232,14 +215,46 @@ def describe(report: dict) -> str:
         )
         for row in wrong:
             lines.append(f"  {row['model']}: printed {row['printed']}, its cells give {row['recomputed']}")
-            for mend in row["repairs"]:
-                values = " or ".join(mend["values"]) or "no value"
-                lines.append(
-                    f"    {mend['column']} {mend['printed']}: {values} (n = {mend['size']}) would mend it"
-                )
     return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
 
 
-def _some(cells: list[dict]) -> str:
+def _about_column(column: dict[str, Any]) -> list[str]:
+    lines = [f"{at['size']}: impossible: {_some(at['impossible']) or 'none'}" for at in column["known"]]
+    scan, total = column["scan"], column["cells"]
+    best, fewest = scan["sizes"] or [], scan["fewest"]
+    sizes = ", ".join(str(at["size"]) for at in best) or f"{scan['count']} sizes"
+    lines.append(
+        f"{scan['low']}..{scan['high']}: {sizes} fit {total - fewest} of {total} cells, others fewer"
+    )
+    if 0 < 2 * fewest <= total:
+        lines += [f"{at['size']}: odd one out: {_some(at['missed'])}" for at in best]
+    return lines
+
+
+def _some(cells: list[dict[str, str]]) -> str:
     words = [f"{c['model']} {c['printed']} (nearest {c['below']} and {c['above']})" for c in cells[:5]]
-    return ", ".join(words) + (f" and {len(cells) - 5} more" if len(cells) > 5 else "")
+    more = f" and {len(cells) - 5} more" if len(cells) > 5 else ""
+    return ", ".join(words) + more
+
+
+def size_range(text: str) -> tuple[int, int]:
+    """Return (250, 330) for "250..330"."""
+    low, _, high = text.partition("..")
+    if not (low.isdecimal() and high.isdecimal()):
+        raise InputError(f"--sizes: expected LOW..HIGH, as in 250..330, found {text!r}")
+    return int(low), int(high)
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("table", metavar="CSV", help="a printed table: model, a column a benchmark, average")
+    parser.add_argument("--sizes", metavar="LOW..HIGH", help="sizes to try")
+    options = parser.parse_args(argv)
+    window = size_range(options.sizes) if options.sizes else None
+    print(describe(check_table(options.table, known_sizes(), window)))
+
+
+if __name__ == "__main__":
+    run_script(main)

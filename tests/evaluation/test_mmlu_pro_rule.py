@@ -6,7 +6,9 @@ import re
 import time
 
 import pytest
+from support import runs
 
+from fleming.evaluation import mmlu_pro_rule
 from fleming.evaluation.mmlu_pro_rule import compare_outputs, official_answer, official_guess
 from model.errors import InputError
 
@@ -256,6 +258,15 @@ def test_a_file_that_holds_no_such_outputs_is_refused_by_name_and_record(tmp_pat
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot read"):
         compare_outputs(tmp_path / "none.json")
+
+
+def test_the_command_prints_the_report_and_a_mistake_is_one_line(tmp_path, capsys):
+    path = tmp_path / "outputs.json"
+    path.write_text(as_list(RECORDS), encoding="utf-8")
+    mmlu_pro_rule.main([str(path)])
+    assert json.loads(capsys.readouterr().out) == compare_outputs(path)
+    status, (line,) = runs.run_here(mmlu_pro_rule, [str(tmp_path / "absent.json")])
+    assert (status, "absent.json" in line) == (2, True)
 
 
 # The stored outputs of Llama 3.1 8B
