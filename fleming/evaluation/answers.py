@@ -109,11 +109,15 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
 
 def answer_settings(cfg: Config, hashes: Mapping[str, str], dtype: torch.dtype) -> dict[str, Any]:
     """Return what fixes an answer; only what the protocols of this run depend on."""
-    fixed: dict[str, Any] = {f"sha256 of {k}": v for k, v in hashes.items() if not k.startswith("model/")}
-    model = sorted(
-        (k, v) for k, v in hashes.items() if k.startswith("model/")
-    )  # one more file: another model
-    fixed["sha256 of model"] = hashlib.sha256(json.dumps(model).encode()).hexdigest()
+    fixed: dict[str, Any] = {}
+    model = []
+    for name, sha256 in hashes.items():
+        if name.startswith("model/"):
+            model.append((name, sha256))
+        else:
+            fixed[f"sha256 of {name}"] = sha256
+    whole = json.dumps(sorted(model))  # one more file is another model
+    fixed["sha256 of model"] = hashlib.sha256(whole.encode()).hexdigest()
     fixed["seed"] = cfg.seed
     fixed["dtype"] = str(dtype)
     if "cot" in cfg.evaluate.protocols:
@@ -186,7 +190,8 @@ def _prepare(folder: Path, settings: dict[str, Any]) -> None:
         )
     saved = saved or {}
     common = sorted(saved.keys() & settings.keys())
-    check_same_run({k: saved[k] for k in common}, {k: settings[k] for k in common}, str(folder))
+    before, now = ({name: side[name] for name in common} for side in (saved, settings))
+    check_same_run(before, now, str(folder))
     for part in _parts(folder):
         AppendLog(part).close()  # cuts off the line in which a run was killed
     write_atomic(path, json.dumps(saved | settings, ensure_ascii=False, indent=1) + "\n")

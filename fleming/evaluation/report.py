@@ -35,10 +35,8 @@ def results_table(rows: Sequence[tuple[str, Result]]) -> str:
 
 
 OF_COT = ("abstained", "format", "cut")  # log-likelihoods have none of them
-COLUMNS = (
-    *("benchmark", "model", "questions", "accuracy [95 % interval]", "chance", "commonest letter"),
-    *(*DIFFICULTIES, *OF_COT, "tokens"),
-)
+OF_ALL = ("benchmark", "model", "questions", "accuracy [95 % interval]", "chance", "commonest letter")
+COLUMNS = (*OF_ALL, *DIFFICULTIES, *OF_COT, "tokens")
 
 
 def _row(model: str, result: Result) -> dict[str, str]:
@@ -169,32 +167,30 @@ def describe_results(results: Mapping[str, Sequence[Result]], protocols: Mapping
     results: model -> its results, the same benchmarks in the same order for each. protocols: name -> what it does.
     """
     models = list(results)
-    pairs = list(pairwise(models))
+    side_by_side = list(zip(*results.values(), strict=True))  # a result a model, on the same benchmark
+    pairs = list(pairwise(range(len(models))))
     if len(models) == 4:  # base, cold start, stage 1, stage 2: what RL did as a whole
-        pairs.append((models[1], models[3]))
+        pairs.append((1, 3))
 
     lines = [""]
-    first = next(iter(protocols))
-    for result in results[models[0]]:
-        if result.protocol == first and result.questions:
-            lines += about_data(result)
+    asked_first = next(iter(protocols))
+    for first, *_ in side_by_side:
+        if first.protocol == asked_first and first.questions:
+            lines += about_data(first)
     for protocol, described in protocols.items():
-        # a benchmark's result of each model side by side; behind the benchmarks, their mean
-        found = [[r for r in results[model] if r.protocol == protocol] for model in models]
-        side_by_side = [dict(zip(models, row, strict=True)) for row in zip(*found, strict=True)]
-        rows = [(model, result) for row in side_by_side for model, result in row.items()]
-        lines += [f"\n{protocol}: {described}; seed {seed}\n", results_table(rows) + "\n"]
+        rows = [row for row in side_by_side if row[0].protocol == protocol]
+        named = [pair for row in rows for pair in zip(models, row, strict=True)]
+        lines += [f"\n{protocol}: {described}; seed {seed}\n", results_table(named) + "\n"]
 
-        benchmarks = [row for row in side_by_side if row[models[0]].questions]
-        for row in benchmarks:
-            for model, result in row.items():
+        for model, result in named:
+            if result.questions:  # else it is a mean
                 lines += about_model(f"{result.benchmark}, {model}", result)
-        for row in benchmarks:
-            for before, after in pairs:
+        for row in rows:
+            for before, after in pairs if row[0].questions else ():
                 a, b = row[before].questions, row[after].questions
                 found = difference([q.score for q in a.values()], [b[name].score for name in a])
-                said = f"{after} minus {before}, same questions: {describe_difference(found)}"
-                lines.append(f"{row[after].benchmark}: {said}")
+                said = f"{models[after]} minus {models[before]}, same questions: {describe_difference(found)}"
+                lines.append(f"{row[0].benchmark}: {said}")
     return "\n".join(lines)
 
 

@@ -80,6 +80,12 @@ class Result:
     """What else results.json says of it; scores of parts are a Score."""
 
 
+def mean(numbers: Iterable[float]) -> float:
+    """Return the mean of one number or more, a share where they are truths."""
+    numbers = list(numbers)
+    return sum(numbers) / len(numbers)
+
+
 def add_vote(questions: Questions, answer: Answer) -> None:
     """Count an answer, unless its options stood in another order than the published one."""
     if answer.order == 0:
@@ -109,16 +115,15 @@ def accuracy(scores: Sequence[float], samples: int) -> Interval:
 
 def score_of(questions: Collection[Votes]) -> Score:
     """Return the score on these questions, of which there is at least one."""
-    n = len(questions)
     found = accuracy([q.score for q in questions], max(q.answers for q in questions))
     golds = Counter(q.gold for q in questions)
     return Score(
-        n=n,
+        n=len(questions),
         accuracy=found.value,
         accuracy_low=found.low,
         accuracy_high=found.high,
-        chance=sum(1 / q.options for q in questions) / n,
-        commonest_letter=max(golds.values()) / n,
+        chance=mean(1 / q.options for q in questions),
+        commonest_letter=max(golds.values()) / len(questions),
     )
 
 
@@ -135,17 +140,17 @@ def summarise(loaded: LoadedBenchmark, answers: Sequence[Answer]) -> Result:
     details: dict[str, Any] = {
         "samples": samples,
         "stderr": stderr_of_mean(scores) if len(scores) > 1 else None,
-        "abstained": _share(a.answer is None for a in shown),
+        "abstained": mean(a.answer is None for a in shown),
         "answered_letters": _letters(shown),
-        "mean_tokens": sum(a.tokens for a in shown) / len(shown),
+        "mean_tokens": mean(a.tokens for a in shown),
     }
     if len(questions) < len(everything):
         details["all_rows"] = score_of(everything.values())
     if shown[0].protocol == "cot":
-        details["format"] = _share(a.format for a in shown)
-        details["cut"] = _share(a.finish_reason == "length" for a in shown)
+        details["format"] = mean(a.format for a in shown)
+        details["cut"] = mean(a.finish_reason == "length" for a in shown)
     else:
-        details["accuracy_by_length"] = _share(a.correct_by_length for a in shown)
+        details["accuracy_by_length"] = mean(a.correct_by_length for a in shown)
         details["document"] = loaded.document
         details["documents_cut_left"] = sum(a.cut_left for a in shown)
     if samples > 1:
@@ -171,50 +176,52 @@ def summarise_all(benchmarks: Sequence[LoadedBenchmark], answers: Iterable[Answe
     for answer in answers:
         given[answer.benchmark, answer.protocol].append(answer)
     protocols = list(dict.fromkeys(protocol for _, protocol in given))
-    found = {p: [summarise(b, given[b.name, p]) for b in benchmarks] for p in protocols}
-    results = [result for of_benchmark in zip(*found.values(), strict=True) for result in of_benchmark]
+    results = [summarise(b, given[b.name, p]) for b in benchmarks for p in protocols]
     if len(benchmarks) > 1:
-        results += [_mean(found[p], benchmarks) for p in protocols]
+        complete = not any(benchmark.warnings for benchmark in benchmarks)
+        by_protocol = [[r for r in results if r.protocol == p] for p in protocols]
+        results += [_mean_result(found, complete) for found in by_protocol]
     return results
 
 
-def _mean(results: Sequence[Result], benchmarks: Sequence[LoadedBenchmark]) -> Result:
+def _mean_result(results: Sequence[Result], complete: bool) -> Result:
     """Return the unweighted mean of the benchmarks' results by one protocol."""
     names = [result.benchmark for result in results]
     scores = [result.score for result in results]
-    mean = _macro([result.questions.values() for result in results])
-    complete = not any(benchmark.warnings for benchmark in benchmarks)
+    interval = _macro(results)
     score = Score(
         n=sum(s.n for s in scores),
-        accuracy=mean.value,
-        accuracy_low=mean.low,
-        accuracy_high=mean.high,
-        chance=sum(s.chance for s in scores) / len(scores),
-        commonest_letter=sum(s.commonest_letter for s in scores) / len(scores),
+        accuracy=interval.value,
+        accuracy_low=interval.low,
+        accuracy_high=interval.high,
+        chance=mean(s.chance for s in scores),
+        commonest_letter=mean(s.commonest_letter for s in scores),
     )
-    details = {"of": names, "papers_nine": set(names) == set(PAPER_NINE) and complete}
+    details = {"of": names, "papers_nine": complete and set(names) == set(PAPER_NINE)}
     return Result(f"mean of {len(names)}", results[0].protocol, score, {}, details)
 
 
-def _macro(benchmarks: Sequence[Collection[Votes]]) -> Interval:
+def _macro(results: Sequence[Result]) -> Interval:
     """Return the mean of the benchmarks' means: macro_average, a bootstrap within each benchmark.
 
     Where a benchmark's scores are all equal there is nothing to resample in it; then the benchmarks' own intervals are
     added in quadrature, each side for itself (Zou & Donner, Stat. Med. 27 (2008) 1693: MOVER for a sum).
     """
-    groups = [[q.score for q in questions] for questions in benchmarks]
+    groups = [[q.score for q in result.questions.values()] for result in results]
     if all(len(set(group)) > 1 for group in groups):
         return macro_average(groups)
-    each = [score_of(questions) for questions in benchmarks]
-    value = sum(s.accuracy for s in each) / len(each)
-    below = math.sqrt(sum((s.accuracy - s.accuracy_low) ** 2 for s in each)) / len(each)
-    above = math.sqrt(sum((s.accuracy_high - s.accuracy) ** 2 for s in each)) / len(each)
-    return Interval(value, max(0.0, value - below), min(1.0, value + above))
+
+    scores = [result.score for result in results]
+    value = mean(s.accuracy for s in scores)
+    below = [s.accuracy - s.accuracy_low for s in scores]
+    above = [s.accuracy_high - s.accuracy for s in scores]
+    low = value - _root_of_squares(below) / len(scores)
+    high = value + _root_of_squares(above) / len(scores)
+    return Interval(value, max(0.0, low), min(1.0, high))
 
 
-def _share(flags: Iterable[bool]) -> float:
-    counted = list(flags)
-    return sum(counted) / len(counted)
+def _root_of_squares(sides: Iterable[float]) -> float:
+    return math.sqrt(sum(side**2 for side in sides))
 
 
 def _letters(answers: Sequence[Answer]) -> dict[str, float]:
@@ -226,15 +233,12 @@ def _letters(answers: Sequence[Answer]) -> dict[str, float]:
 def _at_k(questions: Collection[Votes], samples: int) -> dict[str, dict[str, float]]:
     """pass@k and maj@k for k = 1, 2, 4, ... and all samples: means over questions."""
     sizes = sorted({2**i for i in range(samples.bit_length())} | {samples})
-    of_question = {
-        "pass_at_k": lambda q, k: pass_at_k(samples, q.of[q.gold], k),
-        "pass_at_k_by_chance": lambda q, k: 1 - (1 - 1 / q.options) ** k,
-        "maj_at_k": lambda q, k: maj_at_k(q.of, q.gold, k),
-    }
-    return {
-        name: {str(k): sum(measure(q, k) for q in questions) / len(questions) for k in sizes}
-        for name, measure in of_question.items()
-    }
+    passes, by_chance, majority = {}, {}, {}
+    for k in sizes:
+        passes[str(k)] = mean(pass_at_k(samples, q.of[q.gold], k) for q in questions)
+        by_chance[str(k)] = mean(1 - (1 - 1 / q.options) ** k for q in questions)
+        majority[str(k)] = mean(maj_at_k(q.of, q.gold, k) for q in questions)
+    return {"pass_at_k": passes, "pass_at_k_by_chance": by_chance, "maj_at_k": majority}
 
 
 def _calibration(
@@ -274,16 +278,16 @@ def _option_order(questions: Sequence[Question], answers: Iterable[Answer]) -> d
         return None
 
     orders = [[by_id[q.id] for q in asked] for _, by_id in sorted(first.items())]
-    accuracies = [_share(a.correct for a in by_order) for by_order in orders]
+    accuracies = [mean(a.correct for a in by_order) for by_order in orders]
     choices = [{a.choice for a in of_question} for of_question in zip(*orders, strict=True)]
     return {
         "orders": len(orders),
         "questions": len(asked),
         "left_out": sum(not can_reorder(q.options) for q in questions),
-        "chance": sum(1 / len(q.options) for q in asked) / len(asked),
+        "chance": mean(1 / len(q.options) for q in asked),
         "accuracies": accuracies,
         "spread": max(accuracies) - min(accuracies),
-        "consistency": _share(len(chosen) == 1 and None not in chosen for chosen in choices),
+        "consistency": mean(len(chosen) == 1 and None not in chosen for chosen in choices),
     }
 
 

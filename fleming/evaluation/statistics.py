@@ -26,9 +26,12 @@ def wilson_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
         return 0.0, 1.0
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     centre = (k + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
+    spread = math.sqrt(k * (n - k) / n + z * z / 4)
+    half = z / (n + z * z) * spread
     # At the ends the bound is exactly 0 or 1; rounding alone would put it just beyond.
-    return 0.0 if k == 0 else centre - half, 1.0 if k == n else centre + half
+    low = 0.0 if k == 0 else centre - half
+    high = 1.0 if k == n else centre + half
+    return low, high
 
 
 def mcnemar_p(wins: int, losses: int) -> float:
@@ -49,7 +52,9 @@ def stderr_of_mean(scores: ArrayLike) -> float:
     NaN for one score, where the harness divides by zero. Raises ValueError for no scores.
     """
     scores = _scores(scores)
-    return float(scores.std(ddof=1) / math.sqrt(len(scores))) if len(scores) > 1 else math.nan
+    if len(scores) == 1:
+        return math.nan
+    return float(scores.std(ddof=1) / math.sqrt(len(scores)))
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,17 @@ def paired_difference(
     resampled within itself. The same seed gives the same interval. Raises ValueError for empty or unpaired scores.
     """
     gains = _gains(a, b)
-    _, stratum = numpy.unique(numpy.zeros(len(gains)) if strata is None else strata, return_inverse=True)
-    groups = [gains[stratum == s] for s in range(stratum.max() + 1)]
+    strata = numpy.zeros(len(gains)) if strata is None else numpy.asarray(strata)
+    groups = [gains[strata == stratum] for stratum in numpy.unique(strata)]
     interval = _bootstrap(groups, seed, resamples, confidence, pooled=True)
     wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
     return PairedResult(
-        float(gains.mean()), interval.low, interval.high, wins, losses, mcnemar_p(wins, losses)
+        difference=float(gains.mean()),
+        low=interval.low,
+        high=interval.high,
+        wins=wins,
+        losses=losses,
+        p_mcnemar=mcnemar_p(wins, losses),
     )
 
 
@@ -181,7 +191,8 @@ def _bootstrap(
         value += counts @ values / unit
         totals += draws @ values / unit
     n = sum(map(len, groups)) if pooled else len(groups)
-    low, high = numpy.quantile(totals / n, [(1 - confidence) / 2, (1 + confidence) / 2])
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = numpy.quantile(totals / n, ends)
     return Interval(float(value / n), float(low), float(high))
 
 
@@ -192,7 +203,8 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     """
     if not (0 <= c <= n and 1 <= k <= n):
         raise ValueError(f"expected 0 <= c <= n and 1 <= k <= n, found n {n}, c {c}, k {k}")
-    return (math.comb(n, k) - math.comb(n - c, k)) / math.comb(n, k)  # integers to the end: exact for any n
+    draws, without = math.comb(n, k), math.comb(n - c, k)
+    return (draws - without) / draws  # integers to the end: exact for any n
 
 
 def maj_at_k(votes: Mapping[str | None, int], gold: str, k: int) -> float:
@@ -210,21 +222,30 @@ def maj_at_k(votes: Mapping[str | None, int], gold: str, k: int) -> float:
     right = 0
     for g in range(
         1, min(c, k) + 1
-    ):  # gold is drawn g times; it wins or ties if no other option is drawn more often
+    ):  # gold is drawn g times; it wins or ties if no other is drawn more often
         # Options with fewer than g votes and abstentions cannot matter: they fill the draw, from one pool.
         rivals = [v for option, v in votes.items() if option not in (gold, None) and v >= g]
         pool = n - c - sum(rivals)
-        ways = {(0, 1): 1}  # (samples drawn from the rivals so far, options with g of them) -> number of ways
-        for v in rivals:
-            wider: dict[tuple[int, int], int] = {}
-            for (drawn, m), number in ways.items():
-                for j in range(min(g, k - g - drawn) + 1):
-                    state = drawn + j, m + (j == g)
-                    wider[state] = wider.get(state, 0) + number * math.comb(v, j)
-            ways = wider
-        for (drawn, m), number in ways.items():
-            right += math.comb(c, g) * number * math.comb(pool, k - g - drawn) * (scale // m)
+        for (drawn, m), ways in _ways(rivals, g, k - g).items():
+            rest = math.comb(pool, k - g - drawn)
+            right += math.comb(c, g) * ways * rest * (scale // m)
     return right / (scale * math.comb(n, k))
+
+
+def _ways(rivals: Sequence[int], g: int, most: int) -> dict[tuple[int, int], int]:
+    """Return (samples drawn from the rivals, options that g were drawn of, gold's among them) -> number of ways.
+
+    At most g of each rival are drawn, and at most `most` in all.
+    """
+    ways = {(0, 1): 1}
+    for votes in rivals:
+        wider: dict[tuple[int, int], int] = {}
+        for (drawn, m), number in ways.items():
+            for j in range(min(g, most - drawn) + 1):
+                state = drawn + j, m + (j == g)
+                wider[state] = wider.get(state, 0) + number * math.comb(votes, j)
+        ways = wider
+    return ways
 
 
 @dataclass(frozen=True)
@@ -260,20 +281,17 @@ def calibration(probabilities: Sequence[Sequence[float]], gold: Sequence[int], b
         row = [
             float(p) for p in row
         ]  # of any number type; sums of single-precision softmaxes miss 1 by about 1e-7
-        if not (0 <= right < len(row) and all(0 <= p <= 1 for p in row) and math.fsum(row) <= 1 + 1e-6):
+        shares = all(0 <= p <= 1 for p in row) and math.fsum(row) <= 1 + 1e-6
+        if not shares or not 0 <= right < len(row):
             raise ValueError(f"question {i}: expected probabilities that include gold {right}'s, found {row}")
         confidence = max(row)
         correct = confidence > 0 and row.index(confidence) == right  # index finds the first of equals
         binned[bisect_left(edges, confidence)].append((confidence, correct))
         errors.append(math.fsum((p - (j == right)) ** 2 for j, p in enumerate(row)))
-    full = [
-        (
-            len(members),
-            math.fsum(p for p, _ in members) / len(members),
-            sum(r for _, r in members) / len(members),
-        )
-        for members in binned
-        if members
-    ]
-    ece = math.fsum(count * abs(accuracy - confidence) for count, confidence, accuracy in full) / len(gold)
-    return Calibration(ece, math.fsum(errors) / len(gold), full)
+    full = []
+    for members in filter(None, binned):
+        confidence = math.fsum(p for p, _ in members) / len(members)
+        accuracy = sum(correct for _, correct in members) / len(members)
+        full.append((len(members), confidence, accuracy))
+    gaps = [count * abs(accuracy - confidence) for count, confidence, accuracy in full]
+    return Calibration(math.fsum(gaps) / len(gold), math.fsum(errors) / len(gold), full)

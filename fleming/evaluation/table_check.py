@@ -139,13 +139,13 @@ def check_table(
         benchmarks[name] = printed
         cells = [(model, cell) for model, cell in zip(models, printed, strict=True) if cell]
         sizes = known.get(plain, ())
-        low, high = (math.ceil(4 * sizes[0] / 5), 6 * sizes[0] // 5) if sizes else (50, 10_000)
+        around = (-(-4 * sizes[0] // 5), 6 * sizes[0] // 5) if sizes else (50, 10_000)
         columns.append(
             {
                 "name": name,
                 "cells": len(cells),
                 "known": [{"size": n, "impossible": _impossible(cells, n)} for n in sizes],
-                "scan": _scan(cells, *(window or (low, high))),
+                "scan": _scan(cells, *(window or around)),
             }
         )
     missing = sum(cells.count(None) for cells in table.values())
@@ -164,7 +164,8 @@ def _impossible(cells: Cells, n: int) -> list[dict[str, str]]:
     for model, printed in cells:
         if not possible_counts(printed, n):
             k = math.floor(Fraction(printed) * n / 100)
-            below, above = (_percent(Fraction(count, n), _decimals(printed)) for count in (k, k + 1))
+            below = _percent(Fraction(k, n), _decimals(printed))
+            above = _percent(Fraction(k + 1, n), _decimals(printed))
             found.append({"model": model, "printed": printed, "below": below, "above": above})
     return found
 
@@ -192,7 +193,9 @@ def _average(models: list[str], printed: list[str | None], benchmarks: Columns) 
         if average is None or None in cells or not cells:
             continue
         checked += 1
-        least, most = (sum(ends) / len(cells) for ends in zip(*map(_bounds, cells), strict=True))
+        bounds = [_bounds(cell) for cell in cells]
+        least = sum(low for low, _ in bounds) / len(cells)
+        most = sum(high for _, high in bounds) / len(cells)
         low, high = _bounds(average)
         if high < least or most < low:
             mean = _percent(sum(map(Fraction, cells)) / len(cells) / 100, _decimals(average))
