@@ -42,21 +42,29 @@ def chosen_models(cfg: Config, folder: str, say: Callable[[str], None]) -> dict[
 
     A stage of no steps is left out, which `say` is told. Raises InputError for a folder that holds no model.
     """
-    if folder:
-        models = {name_of(folder): Path(folder)}
-    else:
-        models = {name: Path(cfg.run_dir, place) for name, place in cfg.evaluate.models.items()}
-        for stage, steps in ((1, cfg.grpo.stage1.max_steps), (2, cfg.grpo.stage2.max_steps)):
-            exported = Path(cfg.run_dir, f"grpo/stage{stage}/model")
-            for name in [name for name, place in models.items() if place == exported and steps == 0]:
-                say(f"{name} is left out: grpo.stage{stage}.max_steps is 0")
-                del models[name]
-        if not models and cfg.model:
-            models = {name_of(cfg.model): Path(cfg.model)}
-        if not models:
-            raise InputError("nothing to evaluate: give --model DIR, or evaluate.models in the config")
+    models = {name_of(folder): Path(folder)} if folder else _models_of_config(cfg, say)
+    if not models and cfg.model:
+        models = {name_of(cfg.model): Path(cfg.model)}
+    if not models:
+        raise InputError("nothing to evaluate: give --model DIR, or evaluate.models in the config")
     for place in models.values():
         load_config(place)
+    return models
+
+
+def _models_of_config(cfg: Config, say: Callable[[str], None]) -> dict[str, Path]:
+    idle = {}  # folder of a stage that has no steps -> its name
+    for stage in ("stage1", "stage2"):
+        if getattr(cfg.grpo, stage).max_steps == 0:
+            idle[Path(cfg.run_dir, "grpo", stage, "model")] = stage
+
+    models = {}
+    for name, place in cfg.evaluate.models.items():
+        folder = Path(cfg.run_dir, place)
+        if folder in idle:
+            say(f"{name} is left out: grpo.{idle[folder]}.max_steps is 0")
+        else:
+            models[name] = folder
     return models
 
 

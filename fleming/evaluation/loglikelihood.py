@@ -28,6 +28,8 @@ from model.transformer import Transformer
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}  # of one forward: a CPU is fastest while they stay in its cache
 Pair = tuple[list[int], list[int]]
 """Context and continuation, in ids."""
+Encoded = tuple[Item, list[Pair]]
+"""An item and a pair for each of its options."""
 
 
 class Loglikelihood:
@@ -112,7 +114,8 @@ def encode_item(tokenizer: Tokenizer, document: str, item: Item) -> list[Pair]:
 
 def fed_tokens(pairs: Sequence[Pair]) -> int:
     """Return how many tokens the model is fed for them: documents that differ in nothing fed are fed once."""
-    return sum(map(len, {(*head, *tail[:-1]) for head, tail in pairs}))
+    different = {(*head, *tail[:-1]) for head, tail in pairs}
+    return sum(map(len, different))
 
 
 @torch.inference_mode()
@@ -141,9 +144,11 @@ def continuation_logprobs(transformer: Transformer, requests: Sequence[Pair]) ->
     positions = torch.tensor([i for n in lengths for i in range(n)], device=device)[None]  # [1, T]
     targets = torch.tensor([t for _, tail in requests for t in tail], device=device)  # [R]
     predict_at = torch.tensor(places, device=device)  # [R]
-    logprobs, _ = transformer(
-        tokens, positions, attend, lambda h, w: chunked_logprobs(h[0].index_select(0, predict_at), w, targets)
-    )
+
+    def readout(hidden: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return chunked_logprobs(hidden[0].index_select(0, predict_at), weight, targets)
+
+    logprobs, _ = transformer(tokens, positions, attend, readout)  # [R]
     parts = logprobs.double().cpu().split([len(tail) for _, tail in requests])
     return [part.sum().item() for part in parts]
 
@@ -152,7 +157,7 @@ def loglikelihood(
     transformer: Transformer, tokenizer: Tokenizer, items: Iterable[Item], document: str
 ) -> Iterator[Answer]:
     """Yield the answer to each item, best sorted by length; document: a key of DOCUMENTS."""
-    batch: list[tuple[Item, list[Pair]]] = []
+    batch: list[Encoded] = []
     size = 0
     most = BATCH_TOKENS[transformer.lm_head.weight.device.type]
     for item in items:
@@ -167,7 +172,7 @@ def loglikelihood(
         yield from _score(transformer, batch, document)
 
 
-def _score(transformer: Transformer, batch: list[tuple[Item, list[Pair]]], document: str) -> Iterator[Answer]:
+def _score(transformer: Transformer, batch: list[Encoded], document: str) -> Iterator[Answer]:
     began = time.perf_counter()
     scores = iter(continuation_logprobs(transformer, [pair for _, pairs in batch for pair in pairs]))
     seconds = (time.perf_counter() - began) / len(batch)

@@ -45,6 +45,12 @@ class Votes:
         """The share of them that are right."""
         return self.of[self.gold] / self.answers
 
+    @property
+    def shares(self) -> list[float]:
+        """The share of each option."""
+        letters = LETTERS[: self.options]
+        return [self.of[letter] / self.answers for letter in letters]
+
 
 Questions = dict[str, Votes]
 """Question id -> votes, in the order of the questions."""
@@ -247,17 +253,17 @@ def _calibration(
     """ECE and Brier score, of the options' likelihoods or of the shares of votes; None for one answer a question."""
     if shown[0].loglikelihoods:
         of = "likelihoods of the options"
-        rows = [_softmax(list(a.loglikelihoods.values())) for a in shown]
+        rows = [_softmax(a.loglikelihoods.values()) for a in shown]
     elif samples > 1:
         of = "shares of votes"
-        rows = [[q.of[letter] / q.answers for letter in LETTERS[: q.options]] for q in questions]
+        rows = [q.shares for q in questions]
     else:
         return None
     found = calibration(rows, [LETTERS.index(q.gold) for q in questions])
     return {"of": of, **vars(found)}
 
 
-def _softmax(logprobs: Sequence[float]) -> list[float]:
+def _softmax(logprobs: Collection[float]) -> list[float]:
     best = max(logprobs)
     weights = [math.exp(value - best) for value in logprobs]
     return [weight / sum(weights) for weight in weights]
