@@ -18,11 +18,18 @@ from fleming.evaluation.scoring import accuracy
 from fleming.files import read_json, read_jsonl
 
 NAMES = ("base", "cold_start", "rl_stage1", "rl_stage2")
-PAIRS = (("cold_start", "base"), ("rl_stage1", "cold_start"), ("rl_stage2", "rl_stage1"), ("rl_stage2", "cold_start"))
+PAIRS = (
+    ("cold_start", "base"),
+    ("rl_stage1", "cold_start"),
+    ("rl_stage2", "rl_stage1"),
+    ("rl_stage2", "cold_start"),
+)
 
 
 def main(run_dirs: list[str]) -> None:
-    answers = {n: [[r for _, r in read_jsonl(f"{d}/eval/{n}/answers.jsonl")] for d in run_dirs] for n in NAMES}
+    answers = {
+        n: [[r for _, r in read_jsonl(f"{d}/eval/{n}/answers.jsonl")] for d in run_dirs] for n in NAMES
+    }
     pooled = {n: [a for run in answers[n] for a in run] for n in NAMES}
     print(f"| run (seed) | questions | {' | '.join(NAMES)} |\n|{'---|' * (len(NAMES) + 2)}")
     for i, run_dir in enumerate(run_dirs):

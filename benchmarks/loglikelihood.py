@@ -27,7 +27,9 @@ from model import load_model
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True)
     parser.add_argument("--questions", required=True)
     parser.add_argument("--limit", type=int, default=40)
@@ -39,7 +41,8 @@ def main() -> None:
     transformer, tokenizer = load_model(options.model, torch.float32, "cpu", "chatml")
     theirs = HFLM(pretrained=options.model, dtype="float32", device="cpu", batch_size=8)
     items = sorted(
-        (Item("questions", q) for q in questions), key=lambda i: -fed_tokens(encode_item(tokenizer, "question", i))
+        (Item("questions", q) for q in questions),
+        key=lambda i: -fed_tokens(encode_item(tokenizer, "question", i)),
     )
 
     def ours() -> list[float]:

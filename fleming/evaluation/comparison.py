@@ -7,7 +7,6 @@ discordant questions the interval alone is too sure. Left out: correction for ma
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from numpy.typing import ArrayLike
@@ -16,6 +15,9 @@ from fleming.evaluation.answers import read_answers, read_settings
 from fleming.evaluation.scoring import Questions, Score, add_vote, score_of
 from fleming.evaluation.statistics import Interval, PairedResult, macro_difference, paired_difference
 from model.errors import InputError
+
+Pair = tuple[list[float], list[float]]
+"""Scores of a and of b on the same questions."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def compare_runs(a: Path, b: Path) -> Comparison:
     """
     first, second = _load(a), _load(b)
     rows: list[Compared] = []
-    scores: dict[str, list[tuple[list[float], list[float]]]] = {}
+    scores: dict[str, list[Pair]] = {}
     for benchmark, protocol in sorted(first.keys() & second.keys()):
         x, y = first[benchmark, protocol], second[benchmark, protocol]
         common = [name for name in x if name in y]
@@ -84,8 +86,8 @@ def compare_runs(a: Path, b: Path) -> Comparison:
         of_a, of_b = [x[name] for name in common], [y[name] for name in common]
         pair = [q.score for q in of_a], [q.score for q in of_b]
         only_a, only_b = len(x) - len(common), len(y) - len(common)
-        row = Compared(benchmark, protocol, score_of(of_a), score_of(of_b), only_a, only_b, difference(*pair))
-        rows.append(row)
+        found = difference(*pair)
+        rows.append(Compared(benchmark, protocol, score_of(of_a), score_of(of_b), only_a, only_b, found))
         scores.setdefault(protocol, []).append(pair)
     if not rows:
         raise InputError(f"{a} and {b} have no question of one benchmark and protocol in common")
@@ -96,16 +98,16 @@ def compare_runs(a: Path, b: Path) -> Comparison:
 def difference(a: ArrayLike, b: ArrayLike, strata: ArrayLike | None = None) -> Difference:
     """Return paired_difference of two runs' scores on the same questions, with its verdict."""
     found = paired_difference(a, b, strata=strata)
-    test = (
-        "McNemar" if {*a, *b} <= {0.0, 1.0} else "sign test"
-    )  # shares of several samples: larger or smaller
+    binary = {*a, *b} <= {0.0, 1.0}  # else shares of several samples: larger or smaller
+    test = "McNemar" if binary else "sign test"
     said = verdict(found.low, found.high, found.wins - found.losses, found.p_mcnemar)
     return Difference(**vars(found), test=test, verdict=said)
 
 
-def _mean(protocol: str, pairs: Sequence[tuple[list[float], list[float]]]) -> MeanDifference:
+def _mean(protocol: str, pairs: Sequence[Pair]) -> MeanDifference:
     mean = macro_difference(pairs)
-    all_a, all_b = (list(chain(*scores)) for scores in zip(*pairs, strict=True))
+    all_a = [score for a, _ in pairs for score in a]
+    all_b = [score for _, b in pairs for score in b]
     pooled = paired_difference(all_a, all_b)
     said = verdict(mean.low, mean.high, pooled.wins - pooled.losses, pooled.p_mcnemar)
     return MeanDifference(protocol, len(pairs), mean, said)

@@ -102,7 +102,9 @@ def _compare(folder: Path, model_folder: Path, dtype: torch.dtype, limit: int = 
             record = records[question.id]
             assert sample["arguments"][0][0] == record.prompt
             harness = [float(response[0]) for response in sample["filtered_resps"]]
-            worst = max(worst, *(abs(a - b) for a, b in zip(harness, record.loglikelihoods.values(), strict=True)))
+            worst = max(
+                worst, *(abs(a - b) for a, b in zip(harness, record.loglikelihoods.values(), strict=True))
+            )
             assert sample["acc"] == record.correct, question.id
             if "acc_norm" in sample:  # not every task of the harness reports it
                 assert sample["acc_norm"] == record.correct_by_length, question.id
@@ -125,7 +127,11 @@ def random_qwen2(tmp_path_factory, data) -> Path:
     folder = tmp_path_factory.mktemp("qwen2")
     qwen = Tokenizer.from_file(str(data.parent / "tokenizers/qwen2_5/tokenizer.json"))
     small = Tokenizer(models.BPE())
-    small.normalizer, small.pre_tokenizer, small.decoder = qwen.normalizer, qwen.pre_tokenizer, decoders.ByteLevel()
+    small.normalizer, small.pre_tokenizer, small.decoder = (
+        qwen.normalizer,
+        qwen.pre_tokenizer,
+        decoders.ByteLevel(),
+    )
     special, alphabet = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=1000, special_tokens=special, initial_alphabet=sorted(alphabet), show_progress=False

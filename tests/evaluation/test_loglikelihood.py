@@ -8,7 +8,13 @@ import torch
 from support.models import hf_model, ours
 
 from fleming.evaluation.items import Item
-from fleming.evaluation.loglikelihood import DOCUMENTS, choices_of, continuation_logprobs, encode_pairs, loglikelihood
+from fleming.evaluation.loglikelihood import (
+    DOCUMENTS,
+    choices_of,
+    continuation_logprobs,
+    encode_pairs,
+    loglikelihood,
+)
 from fleming.records import Question
 from model.errors import InputError
 
@@ -70,7 +76,11 @@ def test_blanks_at_the_documents_end_belong_to_the_choice():
 
 def test_the_first_of_equal_options_is_chosen_and_lengths_are_those_of_the_choices():
     question = Question(
-        id="x", question="?", context="c", options={"A": "maybe", "B": "no", "C": "no", "D": "yes"}, answer="C"
+        id="x",
+        question="?",
+        context="c",
+        options={"A": "maybe", "B": "no", "C": "no", "D": "yes"},
+        answer="C",
     )
     (record,) = loglikelihood(ours(hf_model("qwen3")), Characters(), [Item("mine", question)], "abstract")
     values = record.loglikelihoods
@@ -84,7 +94,9 @@ def test_the_first_of_equal_options_is_chosen_and_lengths_are_those_of_the_choic
 
 
 def test_documents_are_what_the_harness_asks():
-    question = Question(id="x", question="Which?", context="Text.", options={"A": "yes", "B": "no"}, answer="A")
+    question = Question(
+        id="x", question="Which?", context="Text.", options={"A": "yes", "B": "no"}, answer="A"
+    )
     assert {name: make(question) for name, make in DOCUMENTS.items()} == {
         "question": "Question: Which?\nA. yes\nB. no\nAnswer:",
         "choices": "Question: Which?\nChoices:\nA. yes\nB. no\nAnswer:",

@@ -135,13 +135,30 @@ def test_what_is_read(text, letter):
 @pytest.mark.parametrize(
     "unit",
     [
-        *("x", " ", "\n", "A ", "A", "answer is ", "answer is (", "answer:", "answer: ", "answer:\n", "answer: K", "a"),
+        *(
+            "x",
+            " ",
+            "\n",
+            "A ",
+            "A",
+            "answer is ",
+            "answer is (",
+            "answer:",
+            "answer: ",
+            "answer:\n",
+            "answer: K",
+            "a",
+        ),
         *("Answer: A", "answer: A\n", "A\n", "\u2028A", "answer:\u3000\x85"),
     ],
 )
 def test_time_is_linear_in_the_length_of_the_worst_strings(unit):
     def seconds(length):
-        texts = [head + unit * (length // len(unit)) + tail for head in ("", "answer:") for tail in ("", "K", "\nA ")]
+        texts = [
+            head + unit * (length // len(unit)) + tail
+            for head in ("", "answer:")
+            for tail in ("", "K", "\nA ")
+        ]
         best = float("inf")
         for _ in range(3):
             started = time.perf_counter()

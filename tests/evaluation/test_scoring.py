@@ -30,7 +30,9 @@ def loaded(questions, name="mine", **fields) -> LoadedBenchmark:
     return LoadedBenchmark(name, list(questions), [Path("mine.jsonl")], BENCHMARKS.get(name), [], **fields)
 
 
-def answer(q: Question, choice: str | None, order: int = 0, sample: int = 0, name: str = "mine", **fields) -> Answer:
+def answer(
+    q: Question, choice: str | None, order: int = 0, sample: int = 0, name: str = "mine", **fields
+) -> Answer:
     given = {
         "benchmark": name,
         "protocol": "cot",
@@ -134,7 +136,9 @@ def test_abstentions_are_wrong_answers_and_are_reported():
     found = summarise(loaded(questions), records)
     assert (found.score.n, found.score.accuracy) == (3, pytest.approx(1 / 3))
     assert found.score.chance == pytest.approx((0.25 + 0.25 + 0.1) / 3)
-    assert (found.details["abstained"], found.details["cut"], found.details["format"]) == pytest.approx((1 / 3, 1 / 3, 2 / 3))
+    assert (found.details["abstained"], found.details["cut"], found.details["format"]) == pytest.approx(
+        (1 / 3, 1 / 3, 2 / 3)
+    )
     assert found.details["mean_tokens"] == 10
     assert found.details["calibration"] is None
     assert found.details["option_order"] is None
@@ -149,7 +153,9 @@ def test_votes_give_pass_at_k_maj_at_k_and_calibration():
     found = summarise(loaded([q]), records)
     pairs = list(itertools.combinations(["B", "B", "A", None], 2))
     passes = sum("B" in pair for pair in pairs) / len(pairs)
-    votes = sum({("B", "B"): 1, ("B", "A"): 0.5, ("B", None): 1, ("A", None): 0}[pair] for pair in pairs) / len(pairs)
+    votes = sum(
+        {("B", "B"): 1, ("B", "A"): 0.5, ("B", None): 1, ("A", None): 0}[pair] for pair in pairs
+    ) / len(pairs)
     assert found.details["pass_at_k"] == {"1": 0.5, "2": pytest.approx(passes), "4": 1.0}
     assert found.details["maj_at_k"] == {"1": 0.5, "2": pytest.approx(votes), "4": 1.0}
     assert found.details["calibration"]["ece"] == pytest.approx(0.5)  # half the votes, and right
@@ -162,7 +168,11 @@ def test_likelihoods_give_calibration():
     records = []
     for q in questions:
         likelihoods = {"A": math.log(0.3), "B": math.log(0.1)}  # normalised over the options: 3/4 and 1/4
-        more = {"protocol": "loglikelihood", "loglikelihoods": likelihoods, "correct_by_length": q.answer == "A"}
+        more = {
+            "protocol": "loglikelihood",
+            "loglikelihoods": likelihoods,
+            "correct_by_length": q.answer == "A",
+        }
         records.append(answer(q, "A", **more, cut_left=False, finish_reason=None, format=None))
     found = summarise(loaded(questions), records)
     assert found.details["calibration"]["ece"] == pytest.approx(0.25)  # always 75 % sure, half right
@@ -219,7 +229,10 @@ def test_breakdowns_read_the_records_and_name_what_divides_them():
         "hops",
         "flawed",
     }  # one subject divides nothing
-    assert {k: (v.n, v.accuracy) for k, v in by["difficulty"].items()} == {"easy": (2, 0.5), "difficult": (1, 1)}
+    assert {k: (v.n, v.accuracy) for k, v in by["difficulty"].items()} == {
+        "easy": (2, 0.5),
+        "difficult": (1, 1),
+    }
     assert {k: v.accuracy for k, v in by["rare_entity"].items()} == {"True": 1, "False": 0}
     assert by["flawed"]["True"].n == 1
     assert by["language"]["zh"].accuracy_low == wilson_interval(1, 1)[0]
@@ -250,14 +263,21 @@ def test_the_mean_of_benchmarks_is_unweighted():
     assert mean.details == {"of": ["one", "two"], "papers_nine": False}
     assert {name: q.score for name, q in first.questions.items()} == {"x": 1.0}
     low, high = mean.score.accuracy_low, mean.score.accuracy_high
-    one, nine = wilson_interval(1, 1), wilson_interval(0, 9)  # no score varies, which is no proof of certainty
+    one, nine = (
+        wilson_interval(1, 1),
+        wilson_interval(0, 9),
+    )  # no score varies, which is no proof of certainty
     assert low == pytest.approx(0.5 - (1 - one[0]) / 2)
     assert high == pytest.approx(0.5 + nine[1] / 2)
     several = [question(f"z{i}") for i in range(40)]
     records += [answer(q, "A" if i % 2 else "B", name="three") for i, q in enumerate(several)]
     parts = [loaded(few, "one"), loaded(many, "two"), loaded(several, "three")]
     mean = summarise_all(parts, records)[-1].score  # two that never vary and one that does
-    half = [(1 - one[0], 0), (0, nine[1]), (0.5 - wilson_interval(20, 40)[0], wilson_interval(20, 40)[1] - 0.5)]
+    half = [
+        (1 - one[0], 0),
+        (0, nine[1]),
+        (0.5 - wilson_interval(20, 40)[0], wilson_interval(20, 40)[1] - 0.5),
+    ]
     assert mean.accuracy_low == pytest.approx(0.5 - math.hypot(*(h[0] for h in half)) / 3)
     assert mean.accuracy_high == pytest.approx(0.5 + math.hypot(*(h[1] for h in half)) / 3)
 
@@ -298,7 +318,12 @@ def test_a_winner_is_named_only_where_the_interval_excludes_zero(tmp_path):
         "aa": "no difference shown",
     }
     (row,) = compare_runs(a, c).benchmarks
-    assert (row.difference.wins, row.difference.losses, row.a.n, row.difference.difference) == (3, 1, 100, pytest.approx(0.02))
+    assert (row.difference.wins, row.difference.losses, row.a.n, row.difference.difference) == (
+        3,
+        1,
+        100,
+        pytest.approx(0.02),
+    )
     assert verdict(0.0, 0.1, 5, 0.01) == verdict(-0.1, 0.0, -5, 0.01) == "no difference shown"
     # one common question, or four won and none lost: the bootstrap's interval excludes 0, the exact test knows better
     for won in (1, 4):

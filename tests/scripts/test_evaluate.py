@@ -17,7 +17,13 @@ from support.places import ROOT
 import evaluate
 from fleming.evaluation.chosen import name_of
 
-SMALL = ["evaluate.max_new_tokens=12", "evaluate.max_num_seqs=4", "threads=1", "parallel.device=cpu", "seed=3"]
+SMALL = [
+    "evaluate.max_new_tokens=12",
+    "evaluate.max_num_seqs=4",
+    "threads=1",
+    "parallel.device=cpu",
+    "seed=3",
+]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,9 @@ def files(inputs, tmp_path_factory) -> Path:
         options = {f"op{letter.lower()}": text for letter, text in question["options"].items()}
         cop = "ABCD".index(question["answer"])
         rows.append({"id": f"q{number}", "question": question["question"], **options, "cop": cop})
-    rows.append({**rows[0], "id": "zero", "question": "Which is first?", "cop": 0})  # decides what cop counts from
+    rows.append(
+        {**rows[0], "id": "zero", "question": "Which is first?", "cop": 0}
+    )  # decides what cop counts from
     (folder / "medmcqa").mkdir()
     (folder / "medmcqa/validation.json").write_text("\n".join(map(json.dumps, rows)))
     return folder
@@ -85,9 +93,20 @@ def whole(files, tmp_path_factory) -> Path:
 
 def test_every_answer_is_there_with_what_is_needed_to_check_it(whole):
     found = answers(whole)
-    assert len(found) == len({key(r) for r in found}) == 7 * (2 + 1) + 7 * 2  # by cot two samples and a reshuffle
+    assert (
+        len(found) == len({key(r) for r in found}) == 7 * (2 + 1) + 7 * 2
+    )  # by cot two samples and a reshuffle
     for record in found:
-        assert {"prompt", "response", "answer", "gold", "correct", "choice", "tokens", "time"} <= record.keys()
+        assert {
+            "prompt",
+            "response",
+            "answer",
+            "gold",
+            "correct",
+            "choice",
+            "tokens",
+            "time",
+        } <= record.keys()
         assert record["gold"] in "ABCD"
     cot = [r for r in found if r["protocol"] == "cot"]
     assert all(r["response"] and r["tokens"] > 0 and r["time"]["seconds"] >= 0 for r in cot)
@@ -105,11 +124,25 @@ def test_every_answer_is_there_with_what_is_needed_to_check_it(whole):
 
 
 def test_two_processes_answer_each_item_once_and_as_one_process_does(files, whole, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(ROOT / "evaluate.py")]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        str(ROOT / "evaluate.py"),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    uneven = [BOTH[0], "evaluate.temperature=1"]  # seven answers by each protocol: four for one, three for the other
+    uneven = [
+        BOTH[0],
+        "evaluate.temperature=1",
+    ]  # seven answers by each protocol: four for one, three for the other
     result = subprocess.run(
-        [*command, *arguments(files, tmp_path, *uneven)], capture_output=True, text=True, cwd=ROOT, env=environment
+        [*command, *arguments(files, tmp_path, *uneven)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stdout.count("accuracy [95 % interval]") == 2  # one process prints
@@ -124,8 +157,15 @@ def test_after_kill_9_the_same_command_asks_only_what_is_missing_on_any_number_o
     files, whole, tmp_path, before, after
 ):
     def start(processes: int, *more: str) -> subprocess.Popen:
-        launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
-        command = [sys.executable, *launcher, str(ROOT / "evaluate.py"), *arguments(files, tmp_path, *BOTH, *more)]
+        launcher = (
+            ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
+        )
+        command = [
+            sys.executable,
+            *launcher,
+            str(ROOT / "evaluate.py"),
+            *arguments(files, tmp_path, *BOTH, *more),
+        ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment
@@ -138,14 +178,18 @@ def test_after_kill_9_the_same_command_asks_only_what_is_missing_on_any_number_o
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and sum(text.count(b"\n") for text in parts().values()) < 3:
         time.sleep(0.005)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split() if before > 1 else []
+    children = (
+        Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split() if before > 1 else []
+    )
     for pid in (process.pid, *map(int, children)):
         os.kill(pid, signal.SIGKILL)
     process.wait()
     time.sleep(0.5)  # until the last of them is gone
     kept = parts()
     assert len(kept) == before
-    first = [json.loads(line) for text in kept.values() for line in text.splitlines(True) if line.endswith(b"\n")]
+    first = [
+        json.loads(line) for text in kept.values() for line in text.splitlines(True) if line.endswith(b"\n")
+    ]
     assert 3 <= len(first) < len(answers(whole))
     for path, text in kept.items():
         path.write_bytes(text + b'{"benchmark": "mine", "proto')  # as if killed while writing
@@ -191,7 +235,9 @@ def test_answers_of_other_settings_are_not_mixed(files, whole):
 def test_benchmarks_are_found_by_name_and_scored_beside_each_other(files, tmp_path, capsys):
     places = [f"evaluate.benchmark_folder={files}", f"evaluate.benchmarks.own={files / 'mine.jsonl'}"]
     monitored = arguments(files, tmp_path, "--benchmarks", "medmcqa,own", *places)
-    result = subprocess.run([sys.executable, str(ROOT / "evaluate.py"), *monitored], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "evaluate.py"), *monitored], capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr[-1000:]
     found = results(tmp_path)
     assert list(found["benchmarks"]) == ["medmcqa", "own"]
@@ -202,7 +248,13 @@ def test_benchmarks_are_found_by_name_and_scored_beside_each_other(files, tmp_pa
     means = [found["benchmarks"][b]["cot"]["accuracy"] for b in ("medmcqa", "own")]
     assert found["macro"]["cot"]["accuracy"] == pytest.approx(sum(means) / 2)
     rows = [line for line in result.stdout.splitlines() if line.startswith("| ")]
-    assert [row.split("|")[1].strip() for row in rows] == ["benchmark", "-" * 9, "medmcqa", "own", "mean of 2"]
+    assert [row.split("|")[1].strip() for row in rows] == [
+        "benchmark",
+        "-" * 9,
+        "medmcqa",
+        "own",
+        "mean of 2",
+    ]
     chance = [cell.strip() for cell in rows[0].split("|")].index("chance")
     assert [row.split("|")[chance].strip() for row in rows[2:]] == ["25.0"] * 3  # beside every score
 
@@ -229,9 +281,20 @@ def test_a_question_with_options_is_asked_as_the_benchmarks_ask_and_its_answer_i
     found = with_options("Which drug?\nGive the first.\n\nA. Aspirin\n B) Heparin\n")
     assert found.question == "Which drug?\nGive the first."
     assert found.options == {"A": "Aspirin", "B": "Heparin"}
-    for plain in ("Which drug?", "A. Aspirin\nB. Heparin", "Which?\nA. Aspirin", "Which?\nB. Aspirin\nC. Heparin"):
+    for plain in (
+        "Which drug?",
+        "A. Aspirin\nB. Heparin",
+        "Which?\nA. Aspirin",
+        "Which?\nB. Aspirin\nC. Heparin",
+    ):
         assert with_options(plain) is None
-    command = [sys.executable, str(ROOT / "evaluate.py"), "--model", str(files / "model"), "evaluate.max_new_tokens=8"]
+    command = [
+        sys.executable,
+        str(ROOT / "evaluate.py"),
+        "--model",
+        str(files / "model"),
+        "evaluate.max_new_tokens=8",
+    ]
     result = subprocess.run([*command, "--question", "Which?\nA. x\nB. y"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.rstrip().splitlines()[-1] in (
@@ -252,7 +315,10 @@ def test_a_question_with_options_is_asked_as_the_benchmarks_ask_and_its_answer_i
         (["--benchmarks", "medqaa", "evaluate.benchmark_folder={files}"], "'medqaa'"),
         (["evaluate.benchmarks.medqa={files}/mine.jsonl"], "mine.jsonl:1"),
         (["evaluate.samples=2"], "evaluate.samples is 2"),
-        (["evaluate.samples=2", "evaluate.temperature=0.5", "evaluate.max_new_tokens=1020"], "max_new_tokens"),
+        (
+            ["evaluate.samples=2", "evaluate.temperature=0.5", "evaluate.max_new_tokens=1020"],
+            "max_new_tokens",
+        ),
         (["evaluate.protocols=[guess]"], "evaluate.protocols"),
         (["evaluate.protocols=[]"], "evaluate.protocols"),
         (["--model", "{files}/absent"], "absent"),
@@ -275,7 +341,10 @@ def test_a_damaged_run_folder_is_one_line_before_anything_is_asked(files, tmp_pa
     for name, text in (
         ("answers.jsonl", '{"benchmark": "mine"}\n'),
         ("answers.jsonl", (folder / "answers.jsonl").read_text().replace('"options": ', '"options": -')),
-        ("answers.jsonl", (folder / "answers.jsonl").read_text().replace('"correct": false', '"correct": true')),
+        (
+            "answers.jsonl",
+            (folder / "answers.jsonl").read_text().replace('"correct": false', '"correct": true'),
+        ),
         ("answers.jsonl", "rubbish\n"),
         ("settings.json", "[1]"),
         ("results.json", '{"benchmarks": 3}'),
