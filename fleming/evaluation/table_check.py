@@ -46,8 +46,9 @@ def _decimals(printed: str) -> int:
     return len(printed.partition(".")[2])
 
 
-def _percent(share: Fraction, decimals: int) -> str:
-    """Return a share in percent, rounded half up."""
+def _percent(share: Fraction, like: str) -> str:
+    """Return a share in percent with as many decimals as `like`, rounded half up."""
+    decimals = _decimals(like)
     units = math.floor(100 * share * 10**decimals + Fraction(1, 2))
     whole, rest = divmod(units, 10**decimals)
     return f"{whole}.{rest:0{decimals}d}" if decimals else str(whole)
@@ -164,8 +165,8 @@ def _impossible(cells: Cells, n: int) -> list[dict[str, str]]:
     for model, printed in cells:
         if not possible_counts(printed, n):
             k = math.floor(Fraction(printed) * n / 100)
-            below = _percent(Fraction(k, n), _decimals(printed))
-            above = _percent(Fraction(k + 1, n), _decimals(printed))
+            below = _percent(Fraction(k, n), printed)
+            above = _percent(Fraction(k + 1, n), printed)
             found.append({"model": model, "printed": printed, "below": below, "above": above})
     return found
 
@@ -198,7 +199,7 @@ def _average(models: list[str], printed: list[str | None], benchmarks: Columns) 
         most = sum(high for _, high in bounds) / len(cells)
         low, high = _bounds(average)
         if high < least or most < low:
-            mean = _percent(sum(map(Fraction, cells)) / len(cells) / 100, _decimals(average))
+            mean = _percent(sum(map(Fraction, cells)) / len(cells) / 100, average)
             wrong.append({"model": model, "printed": average, "recomputed": mean})
     return {"checked": checked, "wrong": wrong}
 
