@@ -305,6 +305,3 @@ def lock_run(cfg: Config, world: World, script: str) -> Iterator[StopRequest]:
         for number in (signal.SIGTERM, signal.SIGINT):
             stack.callback(signal.signal, number, signal.signal(number, handle))
         yield request
-
-
-hold = lock_run
