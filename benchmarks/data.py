@@ -50,7 +50,10 @@ relation: [relation]
 def write_files(folder: Path, edges: int) -> None:
     """Write nodes.tsv, edges.tsv and their mapping."""
     rng = np.random.default_rng(edges)
-    ids = {kind: [f"X:{kind}{i}" for i in range(max(4, int(edges / 10 * share)))] for kind, share in SHARES.items()}
+    ids = {
+        kind: [f"X:{kind}{i}" for i in range(max(4, int(edges / 10 * share)))]
+        for kind, share in SHARES.items()
+    }
     syllables = np.array([c + v for c in "bdfgklmnprst" for v in "aeiou"])
     number = 0
     with open(folder / "nodes.tsv", "w") as file:
@@ -69,7 +72,9 @@ def write_files(folder: Path, edges: int) -> None:
             if relation == "subtype_of":  # of one that was named before: no circles
                 tails = (np.array(heads) * rng.random(count)).astype(int)
             tails = tails.tolist()
-            file.writelines(f"{ids[head][h]}\t{relation}\t{ids[tail][t]}\n" for h, t in zip(heads, tails, strict=True))
+            file.writelines(
+                f"{ids[head][h]}\t{relation}\t{ids[tail][t]}\n" for h, t in zip(heads, tails, strict=True)
+            )
     (folder / "mapping.yaml").write_text(MAPPING)
 
 
@@ -123,7 +128,9 @@ def measure(edges: int, questions: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--edges", type=float, nargs="+", default=[1e4, 1e5, 1e6])
     parser.add_argument("--questions", type=int, default=1000)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # one size, in this process
@@ -133,7 +140,15 @@ def main() -> None:
         return
     rows = []
     for edges in options.edges:
-        command = [sys.executable, __file__, "--one", "--edges", str(edges), "--questions", str(options.questions)]
+        command = [
+            sys.executable,
+            __file__,
+            "--one",
+            "--edges",
+            str(edges),
+            "--questions",
+            str(options.questions),
+        ]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ})
         rows.append(json.loads(done.stdout.splitlines()[-1]))
     for key in rows[0]:

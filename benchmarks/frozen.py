@@ -158,12 +158,15 @@ def content(path: Path, folder: Path) -> bytes:
     if path.suffix == ".safetensors":
         tensors = load_file(path)
         return b"".join(
-            name.encode() + tensors[name].view(-1).view(torch.uint8).numpy().tobytes() for name in sorted(tensors)
+            name.encode() + tensors[name].view(-1).view(torch.uint8).numpy().tobytes()
+            for name in sorted(tensors)
         )
     data = path.read_bytes().replace(str(folder).encode(), b"")
     if path.name in ("metrics.jsonl", "answers.jsonl", "results.json"):
         lines = data.splitlines() if path.suffix == ".jsonl" else [data]
-        data = json.dumps([{k: v for k, v in json.loads(line).items() if k not in CLOCKS} for line in lines]).encode()
+        data = json.dumps(
+            [{k: v for k, v in json.loads(line).items() if k not in CLOCKS} for line in lines]
+        ).encode()
     return data
 
 
@@ -175,8 +178,16 @@ def main(folder: Path, parts: list[str]) -> None:
             make(part, place, folder / "one")
         for path in sorted(place.rglob("*")):
             hidden = any(name.startswith(".") for name in path.relative_to(place).parts)
-            if path.is_file() and not hidden and path.name not in ("manifest.json", "config.yaml", "state.json"):
-                print(hashlib.sha256(content(path, folder)).hexdigest()[:16], path.relative_to(folder), flush=True)
+            if (
+                path.is_file()
+                and not hidden
+                and path.name not in ("manifest.json", "config.yaml", "state.json")
+            ):
+                print(
+                    hashlib.sha256(content(path, folder)).hexdigest()[:16],
+                    path.relative_to(folder),
+                    flush=True,
+                )
         print(f"{part}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
 
 

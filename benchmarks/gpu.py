@@ -76,19 +76,25 @@ def generate(transformer: Transformer, tiny: bool) -> dict:
     names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     names += ("num_key_value_heads", "rms_norm_eps", "max_position_embeddings", "tie_word_embeddings")
     theirs_cfg = kind(
-        **{name: getattr(cfg, name) for name in names}, rope_parameters={"rope_type": "default", "rope_theta": 1e6}
+        **{name: getattr(cfg, name) for name in names},
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
     )
     with torch.device("meta"):
         theirs = transformers.AutoModelForCausalLM.from_config(
             theirs_cfg, dtype=transformer.lm_head.weight.dtype
         ).eval()
     theirs.to_empty(device=transformer.lm_head.weight.device)
-    state = {("" if name.startswith("lm_head") else "model.") + name: p for name, p in transformer.state_dict().items()}
+    state = {
+        ("" if name.startswith("lm_head") else "model.") + name: p
+        for name, p in transformer.state_dict().items()
+    }
     theirs.load_state_dict(state, assign=True)
     theirs.model.rotary_emb = type(theirs.model.rotary_emb)(theirs_cfg).to(transformer.lm_head.weight.device)
     count, n, length, new = (4, 2, 20, 24) if tiny else (32, 8, 256, 1024)
     stops = stop_ids_for(new / 3, new, cfg.vocab_size)
-    prompts = torch.randint(len(stops), cfg.vocab_size, (count, length), generator=torch.Generator().manual_seed(1))
+    prompts = torch.randint(
+        len(stops), cfg.vocab_size, (count, length), generator=torch.Generator().manual_seed(1)
+    )
     sampler = Sampler(transformer, Ids(cfg.vocab_size, stops), max_num_seqs=count * n)
     on_device = prompts.to(transformer.lm_head.weight.device)
 
@@ -111,7 +117,9 @@ def generate(transformer: Transformer, tiny: bool) -> dict:
     return {**best, "ratio": best["ours"] / best["transformers"], "each": speeds}
 
 
-def update(cfg: ModelConfig, world: World, speed: DeviceSpeed, tiny: bool, compiled: bool, tokens: int) -> dict:
+def update(
+    cfg: ModelConfig, world: World, speed: DeviceSpeed, tiny: bool, compiled: bool, tokens: int
+) -> dict:
     transformer = random_model(cfg, torch.float32, world.device)
     parallelize(transformer, ParallelConfig(compile=compiled), world)
     optimizer, take_step = make_adamw(transformer, 0.1), GuardedStep()
@@ -145,7 +153,9 @@ def update(cfg: ModelConfig, world: World, speed: DeviceSpeed, tiny: bool, compi
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--case", default="decode,generate,update")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--tiny", action="store_true", help="two thin layers, to try the benchmark itself")

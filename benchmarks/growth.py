@@ -97,12 +97,16 @@ def one_step(world: World) -> dict:
     gather_weights(policy, actor)
     stops = stop_ids_for(128 / 3, 128, 1600)
     prompts = random_ids(32, 60, len(stops))
-    sampler, params = Sampler(actor, Ids(1600, stops), max_num_seqs=256), SamplingParams(n=8, max_new_tokens=128)
+    sampler, params = (
+        Sampler(actor, Ids(1600, stops), max_num_seqs=256),
+        SamplingParams(n=8, max_new_tokens=128),
+    )
     groups: list = []
 
     def rollout() -> None:
         groups[:] = world.divide(
-            list(enumerate(prompts)), lambda mine: sampler.generate([p for _, p in mine], params, [i for i, _ in mine])
+            list(enumerate(prompts)),
+            lambda mine: sampler.generate([p for _, p in mine], params, [i for i, _ in mine]),
         )
 
     def update() -> None:
@@ -115,11 +119,22 @@ def one_step(world: World) -> dict:
 
     sampling, updating = fastest(rollout), fastest(update)
     new = sum(len(s.token_ids) for group in groups for s in group)
-    return {"sampled_tokens_per_second": new / sampling, "updated_tokens_per_second": (new + 256 * 60) / updating}
+    return {
+        "sampled_tokens_per_second": new / sampling,
+        "updated_tokens_per_second": (new + 256 * 60) / updating,
+    }
 
 
 def ranks(processes: int, threads: int) -> dict:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), __file__, "--worker"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        str(processes),
+        __file__,
+        "--worker",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     command = command if processes > 1 else [sys.executable, __file__, "--worker"]
     out = subprocess.run(
@@ -129,7 +144,9 @@ def ranks(processes: int, threads: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -145,8 +162,13 @@ def main() -> None:
     print("| rows, context 128 | decoded tokens/s | ms a step | cache, MiB |\n|---|---|---|---|")
     for rows in ROWS:
         found["rows"][rows] = r = decoded(frozen, rows, 128)
-        print(f"| {rows} | {r['tokens_per_second']:,.0f} | {r['ms_a_step']:.1f} | {r['cache_mib']:.1f} |", flush=True)
-    print("\n| context, 8 rows | decoded tokens/s | ms a step | cache, MiB | updated tokens/s | its peak, MiB |")
+        print(
+            f"| {rows} | {r['tokens_per_second']:,.0f} | {r['ms_a_step']:.1f} | {r['cache_mib']:.1f} |",
+            flush=True,
+        )
+    print(
+        "\n| context, 8 rows | decoded tokens/s | ms a step | cache, MiB | updated tokens/s | its peak, MiB |"
+    )
     print("|---|---|---|---|---|---|")
     for context in CONTEXTS:
         r, u = decoded(frozen, 8, context), updated(transformer, context)

@@ -92,7 +92,9 @@ def ragged(repeats: int, prompt: int = 60, longest: int = 384, count: int = 128)
     theirs = transformers.AutoModelForCausalLM.from_config(transformers.Qwen3Config(**DEMO)).train()
     ours = same_model(theirs)
     h = torch.tensor(hazard(longest / 3 - prompt, longest - prompt))
-    survival = (torch.arange(count) + 0.5) / count  # quantiles of a geometric distribution, cut at the longest
+    survival = (
+        torch.arange(count) + 0.5
+    ) / count  # quantiles of a geometric distribution, cut at the longest
     lengths = (survival.log() / torch.log1p(-h)).ceil().clamp(1, longest - prompt).int().tolist()
     random.Random(0).shuffle(lengths)
     rows = [torch.randint(DEMO["vocab_size"], (prompt + n,)).tolist() for n in lengths]
@@ -116,7 +118,9 @@ def ragged(repeats: int, prompt: int = 60, longest: int = 384, count: int = 128)
             mask = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in batch])
             labels = ids.masked_fill(mask == 0, -100)
             labels[:, :prompt] = -100
-            share = theirs(ids, attention_mask=mask, labels=labels, use_cache=False, num_items_in_batch=targets).loss
+            share = theirs(
+                ids, attention_mask=mask, labels=labels, use_cache=False, num_items_in_batch=targets
+            ).loss
             share.backward()
             loss += share.item()
         return loss
@@ -136,7 +140,9 @@ def ragged(repeats: int, prompt: int = 60, longest: int = 384, count: int = 128)
     return found
 
 
-def check_same(loss: float, their_loss: float, ours: Transformer, theirs: transformers.PreTrainedModel) -> None:
+def check_same(
+    loss: float, their_loss: float, ours: Transformer, theirs: transformers.PreTrainedModel
+) -> None:
     """Both have just gone over the same data: same loss and gradients to fp32 rounding."""
     assert abs(loss - their_loss) < 1e-5 * abs(their_loss), (loss, their_loss)
     for name, p in ours.named_parameters():
@@ -182,13 +188,20 @@ def their_reward(completions: list, **_) -> list[float]:
     return [sevens(completion[0]["content"]) for completion in completions]
 
 
-def our_steps(model: Path, questions: list[Question], steps: int, scratch: Path) -> tuple[list[float], dict, float]:
+def our_steps(
+    model: Path, questions: list[Question], steps: int, scratch: Path
+) -> tuple[list[float], dict, float]:
     """Run train_grpo.py; return its seconds a step but for the first, where they went, and the mean length."""
     (scratch / "questions.jsonl").write_text("".join(json.dumps(vars(q)) + "\n" for q in questions))
     run_dir = Path(tempfile.mkdtemp(dir=scratch))
     settings = [
         *(f"model={model}", f"data.questions={scratch / 'questions.jsonl'}", f"run_dir={run_dir}"),
-        *("parallel.device=cpu", "grpo.start_from=base", f"grpo.reward={__name__}:our_reward", "instruction=Answer."),
+        *(
+            "parallel.device=cpu",
+            "grpo.start_from=base",
+            f"grpo.reward={__name__}:our_reward",
+            "instruction=Answer.",
+        ),
         *(f"grpo.questions_per_step={PROMPTS}", f"grpo.stage1={{max_steps: {steps}, group_size: {ANSWERS}}}"),
         *("grpo.stage2.max_steps=0", f"grpo.max_new_tokens={NEW}", f"grpo.micro_batch_tokens={STEP_PACK}"),
         *(f"grpo.kl_coef={KL}", "grpo.show_every=0", "grpo.save_every=1000"),
@@ -199,7 +212,9 @@ def our_steps(model: Path, questions: list[Question], steps: int, scratch: Path)
     with join_world(cfg.parallel) as world, note, silent[0], silent[1]:
         train_grpo.train(cfg, world)
     records = [json.loads(line) for line in (run_dir / "grpo/metrics.jsonl").read_text().splitlines()]
-    laps = {k: statistics.median(r["time"][k] for r in records[1:]) for k in ("rollout", "reference", "update")}
+    laps = {
+        k: statistics.median(r["time"][k] for r in records[1:]) for k in ("rollout", "reference", "update")
+    }
     length = statistics.mean(r["response_length"] for r in records)
     return [b - a for a, b in pairwise(ends)], laps, length
 
@@ -223,12 +238,26 @@ def their_steps(
         str(scratch / "trl"),
         **{"per_device_train_batch_size": batch, "gradient_accumulation_steps": PROMPTS * ANSWERS // batch},
         **{"num_generations": ANSWERS, "max_completion_length": NEW, "beta": KL, "loss_type": "grpo"},
-        **{"max_steps": steps, "temperature": 1.0, "top_k": 0, "learning_rate": 1e-6, "lr_scheduler_type": "constant"},
+        **{
+            "max_steps": steps,
+            "temperature": 1.0,
+            "top_k": 0,
+            "learning_rate": 1e-6,
+            "lr_scheduler_type": "constant",
+        },
         **{"gradient_checkpointing": False, "use_cpu": True, "bf16": False, "shuffle_dataset": False},
-        **{"logging_strategy": "no", "save_strategy": "no", "report_to": "none", "disable_tqdm": True, **settings},
+        **{
+            "logging_strategy": "no",
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            **settings,
+        },
     )
     clock = Clock()
-    trainer = trl.GRPOTrainer(str(model), their_reward, arguments, Dataset.from_list(messages), callbacks=[clock])
+    trainer = trl.GRPOTrainer(
+        str(model), their_reward, arguments, Dataset.from_list(messages), callbacks=[clock]
+    )
     trainer.remove_callback(transformers.PrinterCallback)
     laps: dict[str, list[float]] = {"rollout": [], "reference": []}
     lengths: list[int] = []
@@ -263,7 +292,9 @@ def step(case: str, repeats: int) -> dict:
         model = scratch / "model"
         write_folder(model, long_tailed=case == "step_tailed")
         questions = [
-            Question(id=f"q{i}", question=f"Number {100 + i}?", options={"A": str(i), "B": str(i + 1)}, answer="A")
+            Question(
+                id=f"q{i}", question=f"Number {100 + i}?", options={"A": str(i), "B": str(i + 1)}, answer="A"
+            )
             for i in range(PROMPTS)
         ]
         trials = {batch: their_steps(model, questions, 2, batch, scratch)[0][0] for batch in BATCHES}
@@ -331,7 +362,12 @@ def measure(side: str, tokens: int, checkpointing: bool, length: int = 512, prom
         tokenizer = transformers.AutoTokenizer.from_pretrained(temporary, pad_token="<|endoftext|>")
         arguments = trl.GRPOConfig(
             temporary,
-            **{"per_device_train_batch_size": n, "num_generations": n, "loss_type": "grpo", "report_to": "none"},
+            **{
+                "per_device_train_batch_size": n,
+                "num_generations": n,
+                "loss_type": "grpo",
+                "report_to": "none",
+            },
             **{"use_cpu": True, "bf16": False, "gradient_checkpointing": checkpointing, "temperature": 1.0},
         )
         data = Dataset.from_list([{"prompt": "x"}] * n)
@@ -340,7 +376,10 @@ def measure(side: str, tokens: int, checkpointing: bool, length: int = 512, prom
     if checkpointing:
         model.gradient_checkpointing_enable()
     inputs = {"prompt_ids": ids[:, :prompt], "prompt_mask": torch.ones(n, prompt, dtype=torch.long)}
-    inputs |= {"completion_ids": ids[:, prompt:], "completion_mask": torch.ones(n, response, dtype=torch.long)}
+    inputs |= {
+        "completion_ids": ids[:, prompt:],
+        "completion_mask": torch.ones(n, response, dtype=torch.long),
+    }
     inputs |= {"advantages": advantages, "ref_per_token_logps": reference}
     return peak_of(lambda: trainer._compute_loss(model, inputs).backward())
 
@@ -372,7 +411,9 @@ def table_row(*cells: str | float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--case", default="ragged,step_tailed,step_full,memory")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)

@@ -53,12 +53,16 @@ class Question:
         if not 2 <= len(letters) <= 26:
             raise InputError(f"{where}: options: expected 2 to 26, found {len(letters)}")
         if letters != list(LETTERS[: len(letters)]):
-            raise InputError(f"{where}: options: expected the keys A, B, C ... in order, found {str(letters)[:80]}")
+            raise InputError(
+                f"{where}: options: expected the keys A, B, C ... in order, found {str(letters)[:80]}"
+            )
         for letter, text in self.options.items():
             if not text.strip():
                 raise InputError(f"{where}: option {letter}: expected a text that is not empty")
         if self.answer not in self.options:
-            raise InputError(f"{where}: answer: expected one of {', '.join(letters)}, found {self.answer[:80]!r}")
+            raise InputError(
+                f"{where}: answer: expected one of {', '.join(letters)}, found {self.answer[:80]!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,13 @@ class Trajectory:
         _not_empty(self, ("id", "question_id", "response", "teacher", "prompt"), where)
         for message in self.prompt:
             if message.keys() != {"role", "content"}:
-                raise InputError(f'{where}: prompt: expected messages {{"role", "content"}}, found {str(message)[:80]}')
+                raise InputError(
+                    f'{where}: prompt: expected messages {{"role", "content"}}, found {str(message)[:80]}'
+                )
             if message["role"] not in ("system", "user", "assistant"):
-                raise InputError(f"{where}: role: expected system, user or assistant, found {message['role'][:80]!r}")
+                raise InputError(
+                    f"{where}: role: expected system, user or assistant, found {message['role'][:80]!r}"
+                )
 
 
 def _not_empty(record: Any, names: tuple[str, ...], where: str) -> None:

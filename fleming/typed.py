@@ -89,11 +89,9 @@ def convert(kind: Any, value: Any, where: str, key: str, section: Section = _nes
         if value is None:
             return None
         inner = next(part for part in parts if part is not type(None))
-        return (
-            convert(inner, value, where, key, section)
-            if fits(inner, value)
-            else _refuse(kind, value, where, key)
-        )
+        if not fits(inner, value):
+            _refuse(kind, value, where, key)
+        return convert(inner, value, where, key, section)
 
     if not fits(kind, value):
         _refuse(kind, value, where, key)
@@ -139,9 +137,8 @@ def _finite(value: Any) -> float | None:
 
 
 def _refuse(kind: Any, value: Any, where: str, key: str) -> typing.NoReturn:
-    found = (
-        "null" if value is None else f"{type(value).__name__} {reprlib.repr(value)}"
-    )  # an alias may nest for ever
+    # An alias of YAML may nest for ever: reprlib cuts it.
+    found = "null" if value is None else f"{type(value).__name__} {reprlib.repr(value)}"
     hint = "; quote it" if kind is str and not isinstance(value, dict | list | None) else ""
     raise InputError(f"{where}: {key or 'settings'}: expected {type_name(kind)}, found {found}{hint}")
 

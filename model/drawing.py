@@ -114,9 +114,8 @@ def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor,
 def _invert(cdf: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first place whose cdf [n, m] exceeds u [n, 1], and how far u lies above the place before."""
     last = cdf[:, -1:]
-    u = torch.minimum(
-        u, torch.nextafter(last, torch.zeros_like(last))
-    )  # rounding may have brought it to the total
+    # Rounding may have brought it to the total.
+    u = torch.minimum(u, torch.nextafter(last, torch.zeros_like(last)))
     place = torch.searchsorted(cdf, u, right=True).clamp(max=cdf.shape[-1] - 1)
     before = torch.where(place > 0, cdf.gather(-1, (place - 1).clamp(min=0)), 0.0)
     return place, (u - before).clamp(min=0)

@@ -25,9 +25,8 @@ from typing import Any, BinaryIO
 
 from model.errors import InputError
 
-MAX_BYTES = (
-    64 * 2**20
-)  # of a JSON value, or of a small file read whole: the largest tokenizer.json in use has half
+# Of a JSON value, or of a small file read whole: the largest tokenizer.json in use has half.
+MAX_BYTES = 64 * 2**20
 
 
 @contextlib.contextmanager
@@ -100,9 +99,8 @@ def parse_json(data: bytes, where: str, nan_is_null: bool = False) -> Any:
         text = data.decode("utf-8")
         value = decoder.decode(text)
         if "\\ud" in text or "\\uD" in text:
-            json.dumps(value, ensure_ascii=False).encode(
-                "utf-8"
-            )  # half a surrogate pair could not be written again
+            # Half a surrogate pair could not be written again.
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         detail = str(error).replace("line 1 column", "column")
         raise InputError(f"{where}: not strict JSON: {detail}") from error

@@ -47,4 +47,6 @@ def in_process(inputs, monkeypatch):
     from support import runs
 
     monkeypatch.syspath_prepend(str(inputs))
-    return lambda module, run_dir, *settings: runs.run_here(module, runs.arguments(inputs, run_dir, *settings))
+    return lambda module, run_dir, *settings: runs.run_here(
+        module, runs.arguments(inputs, run_dir, *settings)
+    )

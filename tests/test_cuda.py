@@ -136,7 +136,9 @@ def test_a_round_waits_for_the_device_once(world, folder):
     assert [ids[0] for ids in first[0]] == [ids[0] for ids in again[0]]
 
 
-@pytest.mark.parametrize("settings", [{"offload": True}, {"activation_checkpointing": True}, {"compile": True}])
+@pytest.mark.parametrize(
+    "settings", [{"offload": True}, {"activation_checkpointing": True}, {"compile": True}]
+)
 def test_ten_losses_are_the_same_however_memory_is_saved(world, folder, settings):
     losses = {}
     for name, parallel in (("plain", ParallelConfig()), ("saved", ParallelConfig(**settings))):
@@ -158,7 +160,13 @@ def test_a_bf16_forward_is_near_the_fp32_one_for_each_architecture():
 
 @pytest.mark.slow
 def test_the_small_run_on_cuda(tmp_path):
-    config = ["--config", str(ROOT / "configs/demo.yaml"), *SMALL, f"run_dir={tmp_path}", "base_model.head_dim=32"]
+    config = [
+        "--config",
+        str(ROOT / "configs/demo.yaml"),
+        *SMALL,
+        f"run_dir={tmp_path}",
+        "base_model.head_dim=32",
+    ]
     config += ["parallel.device=cuda"]
     subprocess.run([sys.executable, str(ROOT / "synth_data.py"), *config], check=True, cwd=ROOT)
     for script in ("train_sft.py", "train_grpo.py"):

@@ -74,7 +74,9 @@ def older_kernel(q, k, v, cu_q, cu_k, max_q, max_k, is_causal=False):
     """The same with torch 2.10's: a flag for the mask, and as many key heads as query heads."""
     assert (is_causal, max_q, max_k) == (True, 5, 5)
     parts = [[x[a:b].transpose(0, 1) for x in (q, k, v)] for a, b in pairwise(cu_q)]
-    return torch.cat([F.scaled_dot_product_attention(*part, is_causal=True).transpose(0, 1) for part in parts])
+    return torch.cat(
+        [F.scaled_dot_product_attention(*part, is_causal=True).transpose(0, 1) for part in parts]
+    )
 
 
 @pytest.mark.parametrize("kernel", [newer_kernel, older_kernel])
@@ -97,7 +99,9 @@ def test_scorer_and_sampler_widen_half_precision_logits_before_they_divide_by_th
     torch.testing.assert_close(logp.double(), expected.gather(-1, targets[:, None])[:, 0], atol=1e-5, rtol=0)
     torch.testing.assert_close(entropy.double(), -(expected.exp() * expected).sum(-1), atol=1e-4, rtol=0)
     assert (logp.requires_grad, entropy.requires_grad) == (True, False)  # entropy is for the log
-    ids, drawn = draw(logits, torch.rand(20, dtype=torch.float64, generator=g), SamplingParams(temperature=0.7))
+    ids, drawn = draw(
+        logits, torch.rand(20, dtype=torch.float64, generator=g), SamplingParams(temperature=0.7)
+    )
     torch.testing.assert_close(drawn, expected.gather(-1, ids[:, None])[:, 0], atol=1e-12, rtol=0)
 
 
@@ -138,7 +142,9 @@ def test_a_policy_that_ran_away_from_the_old_one_is_clamped_and_counted_in_both_
 
 @pytest.mark.parametrize("gold", [{"answer": "C"}, {"answer": "yes", "answer_idx": "B"}, {"answer": ""}])
 def test_a_gold_answer_that_is_no_option_is_refused_where_it_is_read(gold, tmp_path):
-    write_jsonl(tmp_path / "q.jsonl", [{"id": "q", "question": "?", "options": {"A": "yes", "B": "no"}, **gold}])
+    write_jsonl(
+        tmp_path / "q.jsonl", [{"id": "q", "question": "?", "options": {"A": "yes", "B": "no"}, **gold}]
+    )
     with pytest.raises(InputError, match=r"q.jsonl:1.*answer"):
         read_questions(tmp_path / "q.jsonl")
 
@@ -149,7 +155,9 @@ class Scripted:
     keys: of all the noise that was asked for.
     """
 
-    tokenizer = SimpleNamespace(encode_chat=lambda messages: [7, 7, 7], decode=lambda ids: "".join(map(chr, ids)))
+    tokenizer = SimpleNamespace(
+        encode_chat=lambda messages: [7, 7, 7], decode=lambda ids: "".join(map(chr, ids))
+    )
 
     def __init__(self, *groups):
         self.groups, self.keys = groups, []
@@ -157,11 +165,15 @@ class Scripted:
     def generate(self, prompts, params, keys, on_finish=None):
         self.keys += keys
         logps = (-0.01 * i for i in range(1, 100))
-        return [[Sample([*map(ord, x)], [next(logps)] * len(x), "length") for x in texts] for texts in self.groups]
+        return [
+            [Sample([*map(ord, x)], [next(logps)] * len(x), "length") for x in texts] for texts in self.groups
+        ]
 
 
 def question(name, split="train"):
-    return Question(id=name, question=f"Is it {name}?", options={"A": "yes", "B": "no"}, answer="A", split=split)
+    return Question(
+        id=name, question=f"Is it {name}?", options={"A": "yes", "B": "no"}, answer="A", split=split
+    )
 
 
 def rollouts_of(sampler, names, reward, step=1):
@@ -185,12 +197,21 @@ def fragile(response, finished, question, cfg):
 
 
 def test_a_reward_that_fails_counts_as_zero_in_its_own_place_and_is_said(capsys):
-    groups = ["good", "raise", "bad"], ["none", "good", "good"], ["nan", "bad", "inf"], ["good", "forgot", "good"]
+    groups = (
+        ["good", "raise", "bad"],
+        ["none", "good", "good"],
+        ["nan", "bad", "inf"],
+        ["good", "forgot", "good"],
+    )
     rollouts = rollouts_of(Scripted(*groups), "abcd", fragile)
     assert [r.response for r in rollouts] == [text for group in groups for text in group]
-    assert [r.reward["total"] for r in rollouts] == [float(text == "good") for group in groups for text in group]
+    assert [r.reward["total"] for r in rollouts] == [
+        float(text == "good") for group in groups for text in group
+    ]
     said = capsys.readouterr().err.splitlines()
-    for line, id_, word in zip(said, "abccd", ("my own mistake", "none", "nan", "inf", "forgot"), strict=True):
+    for line, id_, word in zip(
+        said, "abccd", ("my own mistake", "none", "nan", "inf", "forgot"), strict=True
+    ):
         assert line.startswith(f"reward failed, counted as 0: {id_}:")
         assert word in line
 
@@ -208,7 +229,9 @@ def test_a_question_drawn_twice_makes_two_groups_with_noise_and_comparison_of_th
 def test_what_was_sampled_is_what_is_trained_on_with_its_own_log_probs_and_advantage():
     """In whatever packs, and whatever the ids are: no id means padding."""
     groups = ["user", "us\0\0", "u"], ["\0", "good", "users" * 3]
-    rollouts = rollouts_of(Scripted(*groups), "ab", lambda r, *_: dict.fromkeys(("correct", "format", "total"), len(r)))
+    rollouts = rollouts_of(
+        Scripted(*groups), "ab", lambda r, *_: dict.fromkeys(("correct", "format", "total"), len(r))
+    )
     batches, found = pack_rollouts(rollouts, 25, ALONE), {}
     for batch in batches:
         for begin, end in pairwise(batch.packed.response_cu_seqlens):
@@ -222,7 +245,9 @@ def test_activation_checkpointing_is_the_kind_that_any_gradient_passes_through()
     both = ours(hf_model("qwen3")), ours(hf_model("qwen3"))
     parallel.parallelize(both[0], ParallelConfig(activation_checkpointing=True), ALONE)
     batch = pack([[5, 6], [7]], [[8, 9, 3], [1, 2]])
-    found, expected = (torch.autograd.grad(token_logprobs(t, batch)[0].sum(), [*t.parameters()]) for t in both)
+    found, expected = (
+        torch.autograd.grad(token_logprobs(t, batch)[0].sum(), [*t.parameters()]) for t in both
+    )
     torch.testing.assert_close(found, expected)  # the older, reentrant kind refuses torch.autograd.grad
 
 
@@ -261,7 +286,9 @@ def test_mixed_precision_computes_what_a_bf16_model_does_and_keeps_fp32_masters(
 
 
 @pytest.mark.parametrize("writes", [True, False])
-def test_a_rank_that_cannot_write_an_export_still_takes_part_in_every_gather(folder, tmp_path, monkeypatch, writes):
+def test_a_rank_that_cannot_write_an_export_still_takes_part_in_every_gather(
+    folder, tmp_path, monkeypatch, writes
+):
     transformer, tokenizer = load_model(folder / "model")
     gathered, whole = [], weights._whole
     monkeypatch.setattr(weights, "_whole", lambda p, dtype: gathered.append(p) or whole(p, dtype))
@@ -274,7 +301,11 @@ def test_a_rank_that_cannot_write_an_export_still_takes_part_in_every_gather(fol
 
 def settings(folder, run_dir, *overrides):
     """Four steps of GRPO on the folder's questions: five a step, so one of the four comes twice."""
-    given = [f"run_dir={run_dir}", f"model={folder / 'model'}", f"data.questions={folder / 'questions.jsonl'}"]
+    given = [
+        f"run_dir={run_dir}",
+        f"model={folder / 'model'}",
+        f"data.questions={folder / 'questions.jsonl'}",
+    ]
     given += ["grpo.questions_per_step=5", "grpo.stage1={max_steps: 2, group_size: 4}", "instruction=Think."]
     given += ["grpo.stage2={max_steps: 2, group_size: 4}", "grpo.max_new_tokens=12", "grpo.temperature=0.7"]
     given += ["grpo.learning_rate=1e-2", "grpo.warmup_steps=0", "grpo.save_every=1", "grpo.show_every=0"]
@@ -314,7 +345,9 @@ def train(cfg, world, reward=uneven):
 def grpo(folder, one_rank, tmp_path_factory):
     """(calls, run_dir) of four steps, two updates each, with a reference, in one pack a step."""
     run_dir = tmp_path_factory.mktemp("grpo")
-    return train(settings(folder, run_dir, "grpo.updates_per_rollout=2", "grpo.kl_coef=0.01"), one_rank), run_dir
+    return train(
+        settings(folder, run_dir, "grpo.updates_per_rollout=2", "grpo.kl_coef=0.01"), one_rank
+    ), run_dir
 
 
 def sampled_at(run_dir, step, scored):
@@ -348,13 +381,20 @@ def test_the_reference_is_frozen_sharded_and_scored_once_a_rollout(grpo):
     assert isinstance(reference, FSDPModule)
     assert not any(p.requires_grad for p in reference.parameters())
     scored = [(arguments[0] is reference, gradients) for arguments, _, gradients in grpo[0]["token_logprobs"]]
-    assert scored == 4 * [(False, False), (True, False), (False, True), (False, True)]  # old, reference, two updates
+    assert scored == 4 * [
+        (False, False),
+        (True, False),
+        (False, True),
+        (False, True),
+    ]  # old, reference, two updates
 
 
 def test_what_samples_is_a_plain_model_and_draws_from_the_whole_distribution(grpo):
     """No collective can be in its decoding, and what is scored is what was sampled from."""
     policy = grpo[0]["load_sharded"][0][1][0]
-    (actor,) = {arguments[0].transformer for arguments, _, _ in grpo[0]["generate"]}  # one, overwritten in place
+    (actor,) = {
+        arguments[0].transformer for arguments, _, _ in grpo[0]["generate"]
+    }  # one, overwritten in place
     assert actor is not policy
     assert not isinstance(actor, FSDPModule)
     assert not any(isinstance(p, DTensor) for p in actor.parameters())
@@ -367,17 +407,25 @@ def test_rl_draws_and_mines_training_questions_alone(grpo):
     (mined,) = records(grpo[1] / "grpo/curriculum.jsonl")
     assert mined["pass_rates"].keys() == {"same", "b", "c", "d"}
     state = json.loads((grpo[1] / "grpo/checkpoints/step_000003/state.json").read_text())
-    assert state["pass_rates"] == list(mined["pass_rates"].values())  # what stage 2 draws from outlives a stop
+    assert state["pass_rates"] == list(
+        mined["pass_rates"].values()
+    )  # what stage 2 draws from outlives a stop
 
 
 def test_a_checkpoint_holds_fp32_safetensors_and_json_and_nothing_to_unpickle(grpo):
     files = [path for path in grpo[1].glob("grpo/checkpoints/*/*") if path.is_file()]
     tensors = [safetensors.torch.load_file(path) for path in files if path.suffix == ".safetensors"]
-    assert {t.dtype for file in tensors for t in file.values()} == {torch.float32}  # masters, not what is exported
-    assert len([json.loads(path.read_text()) for path in files if path.suffix == ".json"]) + len(tensors) == len(files)
+    assert {t.dtype for file in tensors for t in file.values()} == {
+        torch.float32
+    }  # masters, not what is exported
+    assert len([json.loads(path.read_text()) for path in files if path.suffix == ".json"]) + len(
+        tensors
+    ) == len(files)
 
 
-def test_groups_of_equal_reward_stay_in_the_denominator_and_without_kl_no_reference_is_loaded(folder, tmp_path):
+def test_groups_of_equal_reward_stay_in_the_denominator_and_without_kl_no_reference_is_loaded(
+    folder, tmp_path
+):
     calls = train(settings(folder, tmp_path, "grpo.kl_coef=0", "grpo.aggregation=token_mean"), ALONE)
     assert len(calls["load_sharded"]) == 1
     files = sorted(tmp_path.glob("grpo/rollouts/*.jsonl"))
@@ -433,8 +481,14 @@ def test_a_step_in_which_no_group_teaches_changes_no_weight(folder, one_rank, tm
 
 
 @pytest.mark.parametrize("chat_format", ["qwen2.5", "qwen3", "chatml"])
-def test_cold_start_teaches_answer_and_end_of_turn_after_the_prompt_of_rl(folder, tmp_path, monkeypatch, chat_format):
-    given = [f"data.trajectories={tmp_path / 't.jsonl'}", f"chat_format={chat_format}", "sft.sequences_per_step=2"]
+def test_cold_start_teaches_answer_and_end_of_turn_after_the_prompt_of_rl(
+    folder, tmp_path, monkeypatch, chat_format
+):
+    given = [
+        f"data.trajectories={tmp_path / 't.jsonl'}",
+        f"chat_format={chat_format}",
+        "sft.sequences_per_step=2",
+    ]
     cfg = settings(folder, tmp_path / "run", *given, "sft.epochs=1", "system=Be brief.")
     asked, answer = [question("b"), question("c")], "<think>\nIt is.\n</think>\n<answer>A</answer>"
     messages = [question_messages(q, cfg.answer_style, cfg.instruction, cfg.system) for q in asked]
@@ -446,7 +500,9 @@ def test_cold_start_teaches_answer_and_end_of_turn_after_the_prompt_of_rl(folder
     _, tokenizer = load_model(folder / "model", chat_format=chat_format)
     ((prompts, responses),) = packed
     assert sorted(prompts) == sorted(prompt_ids(q, tokenizer, cfg) for q in asked)
-    assert responses == [[*tokenizer.encode(answer), tokenizer.end_of_turn]] * 2  # not the template's newline after it
+    assert (
+        responses == [[*tokenizer.encode(answer), tokenizer.end_of_turn]] * 2
+    )  # not the template's newline after it
 
 
 def test_a_compiled_policy_samples_uncompiled(folder, tmp_path, monkeypatch):

@@ -220,9 +220,8 @@ def maj_at_k(votes: Mapping[str | None, int], gold: str, k: int) -> float:
         )
     scale = math.lcm(*range(1, len(votes) + 1))  # makes every 1 / m an integer
     right = 0
-    for g in range(
-        1, min(c, k) + 1
-    ):  # gold is drawn g times; it wins or ties if no other is drawn more often
+    # Gold is drawn g times; it wins or ties if no other is drawn more often.
+    for g in range(1, min(c, k) + 1):
         # Options with fewer than g votes and abstentions cannot matter: they fill the draw, from one pool.
         rivals = [v for option, v in votes.items() if option not in (gold, None) and v >= g]
         pool = n - c - sum(rivals)

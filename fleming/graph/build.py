@@ -43,9 +43,8 @@ def graph_files(synth: SynthConfig, repository: Path) -> dict[str, Path]:
         if source.kind not in SOURCES:
             kinds = ", ".join(SOURCES)
             raise InputError(f"synth.sources.{name}.kind is {source.kind!r}, expected one of {kinds}")
-        SOURCES[source.kind](
-            dict(source.files), lambda *_: None
-        )  # refuses other names of files; reads nothing yet
+        # Refuses other names of files; reads nothing yet.
+        SOURCES[source.kind](dict(source.files), lambda *_: None)
         files |= {f"synth.sources.{name}.files.{file}": Path(path) for file, path in source.files.items()}
     if pages and not _is_address(pages):
         found = sorted(Path(pages).iterdir()) if Path(pages).is_dir() else [Path(pages)]

@@ -21,12 +21,8 @@ from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.vocabulary import FAMILIES, FEATURES, RELATIONS
 from model.errors import InputError
 
-PHENOTYPES = (
-    "symptom",
-    "lab",
-    "finding",
-    "adverse_effect",
-)  # the first that any record says is the entity's type
+# The first that any record says is the entity's type.
+PHENOTYPES = ("symptom", "lab", "finding", "adverse_effect")
 FEATURE_OF = {"symptom": "has_symptom", "lab": "has_lab"}
 # Relations whose heads must be of the type's family that the vocabulary names.
 TYPED_HEADS = """

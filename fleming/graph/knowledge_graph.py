@@ -132,9 +132,8 @@ class KnowledgeGraph:
         self.memory: dict[tuple, Any] = {}
         self._number: dict[str, int] = {}  # entity -> its place
         self._relation = Numbering()
-        self._origin = (
-            Numbering()
-        )  # by id, of what self.origins keeps alive: hashing four texts a fact is slow
+        # By id, of what self.origins keeps alive: hashing four texts a fact is slow.
+        self._origin = Numbering()
         self._note = Numbering({"": 0})
         self._place: dict[int, int] = {}  # packed (head, relation, tail, negated) -> edge
         self._edges = Columns("head relation tail negated")

@@ -72,12 +72,9 @@ def _rows_of(value: Any, path: Path) -> list[Any]:
     if isinstance(value, list):
         return value
     columns = list(value.values()) if isinstance(value, dict) else []
-    if (
-        len(columns) == 1
-        and isinstance(columns[0], list)
-        and all(isinstance(row, dict) for row in columns[0])
-    ):
-        return columns[0]  # {"data": [rows]}
+    only = columns[0] if len(columns) == 1 else None
+    if isinstance(only, list) and all(isinstance(row, dict) for row in only):
+        return only  # {"data": [rows]}
     if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
         return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
     if columns and all(isinstance(column, dict) for column in columns):

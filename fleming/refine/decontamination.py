@@ -174,9 +174,8 @@ class Index:
         kept = np.flatnonzero(count[which] <= COMMON)
         kept = kept[np.argsort(all_hashes[kept], kind="stable")]
         self.hashes, self.places = all_hashes[kept], all_places[kept]
-        self.maybe = np.zeros(
-            1 << 24, bool
-        )  # by a hash's first 24 bits: most runs of a record are in no benchmark
+        # By a hash's first 24 bits: most runs of a record are in no benchmark.
+        self.maybe = np.zeros(1 << 24, bool)
         self.maybe[self.hashes >> FIRST_BITS] = True
 
     def _runs(self, ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -203,9 +202,8 @@ class Index:
             low = np.searchsorted(self.hashes, hashed[at], "left")
             count = np.searchsorted(self.hashes, hashed[at], "right") - low
             first = np.cumsum(count) - count
-            each = np.arange(count.sum()) + np.repeat(
-                low - first, count
-            )  # low .. low + count - 1, for every run
+            # low .. low + count - 1, for every run.
+            each = np.arange(count.sum()) + np.repeat(low - first, count)
             found.append(np.repeat(text_at[at], count) * len(self.ids) + self.places[each])
         pairs = np.unique(np.concatenate(found))
         if not len(pairs):

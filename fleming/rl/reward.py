@@ -32,15 +32,13 @@ def medical_reward(response: str, finished: bool, question: Question, cfg: Confi
 def load_reward(name: str) -> Reward:
     """Return the function that "module:function" names. Raises InputError where it cannot be found."""
     module, _, function = name.partition(":")
-    sys.path.append(
-        os.getcwd()
-    )  # a script looks for modules beside itself, a user has his own where he works
+    # A script looks for modules beside itself, a user has his own where he works.
+    sys.path.append(os.getcwd())
     try:
         reward = getattr(importlib.import_module(module), function)
     except Exception as error:  # whatever a module of the user's raises while it is imported
-        raise InputError(
-            f"grpo.reward={name}: cannot be imported ({error}); expected module:function"
-        ) from error
+        message = f"grpo.reward={name}: cannot be imported ({error}); expected module:function"
+        raise InputError(message) from error
     if not callable(reward):
         raise InputError(f"grpo.reward={name} is not a function")
     return reward

@@ -34,7 +34,9 @@ def train_tokenizer(texts: Iterable[str], names: Sequence[str], vocab_size: int)
     """Return a byte-level BPE of at most `vocab_size` ids; names, tags and control tokens have an id each."""
     added = [*TAGS, *(f" {name}" for name in sorted(names))]
     if vocab_size < (least := len(added) + len(SPECIAL_TOKENS) + 256):
-        raise InputError(f"base_model.vocab_size is {vocab_size}: bytes, tags and {len(names)} names need {least}")
+        raise InputError(
+            f"base_model.vocab_size is {vocab_size}: bytes, tags and {len(names)} names need {least}"
+        )
     tokenizer = FastTokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -49,7 +51,9 @@ def train_tokenizer(texts: Iterable[str], names: Sequence[str], vocab_size: int)
     return tokenizer
 
 
-def make_base_model(cfg: BaseModelConfig, texts: Iterable[str], names: Sequence[str], seed: int, folder: Path) -> None:
+def make_base_model(
+    cfg: BaseModelConfig, texts: Iterable[str], names: Sequence[str], seed: int, folder: Path
+) -> None:
     """Write a model folder with a fresh tokenizer and fresh weights, fixed by `seed`."""
     with tempfile.TemporaryDirectory() as temporary:
         files = Path(temporary)

@@ -220,16 +220,18 @@ def parallelize(
     if world.mesh is None:
         return
     half = world.dtype if world.dtype != torch.float32 else None
+    precision = MixedPrecisionPolicy(
+        half, torch.float32, cast_forward_inputs=False
+    )  # gradients' sums in fp32
+    offload = OffloadPolicy()
+    if settings.offload and trainable:
+        offload = CPUOffloadPolicy(world.device.type == "cuda")
     shard = partial(
         fully_shard,
         mesh=world.mesh,
         reshard_after_forward=True,
-        mp_policy=MixedPrecisionPolicy(
-            half, torch.float32, cast_forward_inputs=False
-        ),  # sums of gradients in fp32
-        offload_policy=CPUOffloadPolicy(world.device.type == "cuda")
-        if settings.offload and trainable
-        else OffloadPolicy(),
+        mp_policy=precision,
+        offload_policy=offload,
     )
     for block in transformer.layers:
         shard(block)

@@ -60,9 +60,8 @@ class ModelConfig:
     tie_word_embeddings: bool  # the output matrix is the embedding itself
     initializer_range: float  # standard deviation of fresh weights
     yarn: Yarn | None = None  # stretched rotary positions; None: as pretrained
-    raw: dict[str, Any] = field(
-        default_factory=dict, compare=False, repr=False
-    )  # the config.json as it was read
+    # The config.json as it was read.
+    raw: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def attention_bias(self) -> bool:
@@ -128,9 +127,8 @@ class ModelConfig:
         # 4 looks for rope_theta and torch_dtype, and would fall back to other values without a word.
         name = str(dtype).removeprefix("torch.")
         config |= {"rope_theta": self.rope_theta, "torch_dtype": name, "dtype": name}
-        if (
-            self.yarn
-        ):  # 4 knows no rope_parameters; before 4.56 its factor was max_position_embeddings / original
+        if self.yarn:
+            # 4 knows no rope_parameters; before 4.56 its factor was max_position_embeddings / original.
             scaling = {"rope_type": "yarn", **asdict(self.yarn)}
             config["rope_scaling"] = scaling
             config["rope_parameters"] = {"rope_theta": self.rope_theta, **scaling}
@@ -301,9 +299,8 @@ def _yarn(rope: _Fields, context: int) -> Yarn:
         attention_factor=rope.number("attention_factor", attention),
         beta_fast=beta_fast,
         beta_slow=beta_slow,
-        truncate=rope.flag(
-            "truncate", "truncate" not in rope.raw
-        ),  # null means false here, as in transformers
+        # Null means false here, as in transformers.
+        truncate=rope.flag("truncate", "truncate" not in rope.raw),
     )
 
 

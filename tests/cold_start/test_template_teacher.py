@@ -75,7 +75,11 @@ def test_refinements_are_named_only_where_they_were_made(pairs):
     seen = Counter()
     for _, trajectory in pairs:
         for name, keys in marks.items():
-            parts = [form.split("{")[0].rstrip(".") for key in keys for form in read_phrases("teacher").phrases[key]]
+            parts = [
+                form.split("{")[0].rstrip(".")
+                for key in keys
+                for form in read_phrases("teacher").phrases[key]
+            ]
             made = any(f". {part}" in thought(trajectory) for part in parts)
             assert made == (name in trajectory.refinements)
         seen.update(trajectory.refinements)
@@ -100,7 +104,9 @@ def test_a_wrong_turn_states_a_true_fact_of_a_rival_and_denies_one_that_the_file
 
 
 def test_about_the_asked_share_takes_a_wrong_turn(graph, questions):
-    drawn = [TemplateTeacher(graph, wrong_turn_rate=0.25).trajectory(q, generator(9, q.id)) for q in questions]
+    drawn = [
+        TemplateTeacher(graph, wrong_turn_rate=0.25).trajectory(q, generator(9, q.id)) for q in questions
+    ]
     share = sum(bool(trajectory.refinements) for trajectory in drawn) / len(drawn)
     assert 0.18 < share < 0.32  # 4 standard errors at n = 600
 
@@ -116,7 +122,10 @@ def test_wording_varies_and_every_step_has_four_phrasings(graph, questions):
     [
         ("wrong_answer", lambda t: {"response": t.response.replace("<answer>", "<answer>not ")}),
         ("bad_format", lambda t: {"response": t.response + "\nDone."}),
-        ("unsaid_fact", lambda t: {"checks": {**t.checks, "facts": [["gout", "treated_by", "a drug never named"]]}}),
+        (
+            "unsaid_fact",
+            lambda t: {"checks": {**t.checks, "facts": [["gout", "treated_by", "a drug never named"]]}},
+        ),
         ("false_fact", lambda t: {"checks": {**t.checks, "denied": t.checks["facts"]}}),
         ("false_fact", lambda t: {"checks": {**t.checks, "facts": [t.checks["facts"][0][::-1]]}}),
         ("too_long", lambda t: {"response": t.response.replace("<think>\n", "<think>\n" + "well " * 120)}),

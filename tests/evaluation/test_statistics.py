@@ -25,7 +25,9 @@ from fleming.evaluation.statistics import (
 def test_wilson_interval_is_where_the_score_test_just_rejects():
     for k, n in [(1, 10), (7, 20), (595, 1273), (1272, 1273)]:
         for bound in wilson_interval(k, n):  # |p - k/n| = z sqrt(p (1 - p) / n), its definition
-            assert abs(k / n - bound) == pytest.approx(1.959963984540054 * math.sqrt(bound * (1 - bound) / n), rel=1e-9)
+            assert abs(k / n - bound) == pytest.approx(
+                1.959963984540054 * math.sqrt(bound * (1 - bound) / n), rel=1e-9
+            )
 
 
 def test_wilson_interval_equals_scipy():
@@ -33,7 +35,9 @@ def test_wilson_interval_equals_scipy():
     for k, n in [(0, 1), (0, 5), (5, 5), (3, 8), (123, 500), (1_000_000, 3_000_000)]:
         for confidence in (0.8, 0.95, 0.99):
             expected = stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
-            assert wilson_interval(k, n, confidence) == pytest.approx((expected.low, expected.high), abs=1e-12)
+            assert wilson_interval(k, n, confidence) == pytest.approx(
+                (expected.low, expected.high), abs=1e-12
+            )
 
 
 def test_wilson_interval_stays_inside_zero_and_one():
@@ -95,7 +99,9 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_says():
 
 def test_strata_are_resampled_within_themselves():
     a = numpy.zeros(200)
-    b = numpy.concatenate([numpy.ones(100), numpy.zeros(100)])  # seeds that differ, questions in a seed that do not
+    b = numpy.concatenate(
+        [numpy.ones(100), numpy.zeros(100)]
+    )  # seeds that differ, questions in a seed that do not
     seeds = ["s0"] * 100 + ["s1"] * 100
     within = paired_difference(a, b, strata=seeds)
     assert (within.low, within.high) == (0.5, 0.5)
@@ -154,7 +160,9 @@ def test_mean_interval_covers_the_true_mean_though_samples_of_a_question_depend_
     rng = numpy.random.default_rng(6)
     covered = independent = 0
     for trial in range(300):
-        right = rng.binomial(8, rng.beta(0.5, 0.5, 150))  # of 8 samples; questions are mostly easy or hard; mean 0.5
+        right = rng.binomial(
+            8, rng.beta(0.5, 0.5, 150)
+        )  # of 8 samples; questions are mostly easy or hard; mean 0.5
         result = mean_interval(right / 8, seed=trial, resamples=1000)
         covered += result.low <= 0.5 <= result.high
         low, high = wilson_interval(int(right.sum()), 8 * 150)
@@ -187,7 +195,9 @@ def test_macro_difference_is_paired_within_each_benchmark():
     assert ours.value == pytest.approx(sum(g.mean() for g in gains) / 2, rel=1e-12)
     assert (ours.low, ours.high) == pytest.approx(plain_bootstrap(gains, 20_000), abs=0.025 * width)
     assert ours.high - ours.low == pytest.approx(width, rel=0.02)
-    unpaired = 2 * normal_width([scores for pair in pairs for scores in pair])  # of a sum of four means, over two
+    unpaired = 2 * normal_width(
+        [scores for pair in pairs for scores in pair]
+    )  # of a sum of four means, over two
     assert ours.high - ours.low < 0.65 * unpaired
     mirrored = macro_difference([(b, a) for a, b in pairs], seed=1, resamples=40_000)
     ends = (-mirrored.high, -mirrored.value, -mirrored.low)
@@ -198,7 +208,9 @@ def test_one_benchmark_has_the_interval_of_its_own_comparison():
     rng = numpy.random.default_rng(9)
     a, b = rng.integers(0, 2, 100), rng.integers(0, 2, 100)
     alone, macro = paired_difference(a, b, seed=5), macro_difference([(a, b)], seed=5)
-    assert (macro.low, macro.value, macro.high) == pytest.approx((alone.low, alone.difference, alone.high), abs=1e-15)
+    assert (macro.low, macro.value, macro.high) == pytest.approx(
+        (alone.low, alone.difference, alone.high), abs=1e-15
+    )
     assert mean_interval(b, seed=5) == macro_average([b], seed=5) == macro_difference([(0 * a, b)], seed=5)
     assert mean_interval(b, seed=5) != mean_interval(b, seed=6)
 
@@ -238,7 +250,9 @@ def test_stderr_is_that_of_the_harness():
 
 
 def test_stderr_by_hand():
-    assert stderr_of_mean([1, 0, 0, 1, 1]) == pytest.approx(math.sqrt(0.6 * 0.4 / 4), rel=1e-12)  # p (1 - p) / (n - 1)
+    assert stderr_of_mean([1, 0, 0, 1, 1]) == pytest.approx(
+        math.sqrt(0.6 * 0.4 / 4), rel=1e-12
+    )  # p (1 - p) / (n - 1)
     assert math.isnan(stderr_of_mean([1]))
 
 
@@ -299,7 +313,9 @@ def test_options_share_every_vote_that_is_cast():
     rng = numpy.random.default_rng(12)
     letters = "ABCDEFGHIJKLMNOPQRSTU"
     for weights in (numpy.ones(21), 0.7 ** numpy.arange(21)):
-        votes = dict(zip(letters, map(int, rng.multinomial(56, weights / weights.sum())), strict=True)) | {None: 8}
+        votes = dict(zip(letters, map(int, rng.multinomial(56, weights / weights.sum())), strict=True)) | {
+            None: 8
+        }
         for k in (1, 2, 7, 8, 32, 64):
             nobody = math.comb(8, k) / math.comb(64, k)
             assert math.fsum(maj_at_k(votes, o, k) for o in letters) == pytest.approx(1 - nobody, rel=1e-13)
@@ -324,9 +340,13 @@ def test_calibration_by_hand():
 def test_calibration_of_the_certain_and_of_the_clueless():
     right, wrong = calibration([[1, 0]] * 3, [0, 0, 0]), calibration([[1, 0]] * 3, [1, 1, 1])
     assert (right.ece, right.brier, wrong.ece, wrong.brier) == (0, 0, 1, 2)
-    uniform = calibration([[0.25] * 4] * 4, [0, 1, 2, 3])  # the first of equals is the answer: one of four is right
+    uniform = calibration(
+        [[0.25] * 4] * 4, [0, 1, 2, 3]
+    )  # the first of equals is the answer: one of four is right
     assert (uniform.ece, uniform.brier, uniform.bins) == (0, 0.75, [(4, 0.25, 0.25)])
-    silent = calibration([[0.0, 0.0]], [0])  # an abstention is wrong, though its first largest probability is gold's
+    silent = calibration(
+        [[0.0, 0.0]], [0]
+    )  # an abstention is wrong, though its first largest probability is gold's
     assert (silent.ece, silent.brier, silent.bins) == (0, 1, [(1, 0, 0)])
 
 
@@ -336,7 +356,9 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
             on, above = i / bins, min(1.0, math.nextafter(i / bins, 1))
             # A bin below holds nothing else, so that two bins are two and one is one.
             assert len(calibration([[on], [(i - 0.5) / bins]], [0, 0], bins).bins) == 1
-            assert len(calibration([[above], [(i - 0.5) / bins]], [0, 0], bins).bins) == (1 if i == bins else 2)
+            assert len(calibration([[above], [(i - 0.5) / bins]], [0, 0], bins).bins) == (
+                1 if i == bins else 2
+            )
     assert len(calibration([[0.0], [0.1]], [0, 0]).bins) == 1
 
 
@@ -345,7 +367,9 @@ def test_calibration_equals_one_written_the_plain_way():
     rows, gold = [], []
     for _ in range(500):
         m = rng.integers(2, 8)
-        rows.append(rng.multinomial(20, rng.dirichlet(numpy.full(m + 1, 0.5)))[:m] / 20)  # the last one abstains
+        rows.append(
+            rng.multinomial(20, rng.dirichlet(numpy.full(m + 1, 0.5)))[:m] / 20
+        )  # the last one abstains
         gold.append(int(rng.integers(0, m)))
     confidence = numpy.array([row.max() for row in rows])
     right = numpy.array([row.max() > 0 and row.argmax() == y for row, y in zip(rows, gold, strict=True)])
@@ -354,7 +378,9 @@ def test_calibration_equals_one_written_the_plain_way():
         inside = (twentieths > 2 * i) & (twentieths <= 2 * i + 2) | ((i == 0) & (twentieths == 0))
         if inside.any():
             ece += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    brier = numpy.mean([((row - numpy.eye(len(row))[y]) ** 2).sum() for row, y in zip(rows, gold, strict=True)])
+    brier = numpy.mean(
+        [((row - numpy.eye(len(row))[y]) ** 2).sum() for row, y in zip(rows, gold, strict=True)]
+    )
     result = calibration(rows, gold)
     assert (result.ece, result.brier) == pytest.approx((ece, brier), rel=1e-9)
     assert sum(count for count, _, _ in result.bins) == 500
@@ -365,7 +391,14 @@ def test_probabilities_that_are_none_are_refused():
     for rows, gold, bins in [([], [], 10), ([[1.0]], [0, 0], 10), ([[1.0]], [0], 0)]:
         with pytest.raises(ValueError, match="expected a gold a row"):
             calibration(rows, gold, bins)
-    for row, y in [([], 0), ([0.5, 0.5], 2), ([0.5, 0.5], -1), ([1 + 1e-7, 0], 0), ([-0.1, 1], 0), ([0.6, 0.6], 0)]:
+    for row, y in [
+        ([], 0),
+        ([0.5, 0.5], 2),
+        ([0.5, 0.5], -1),
+        ([1 + 1e-7, 0], 0),
+        ([-0.1, 1], 0),
+        ([0.6, 0.6], 0),
+    ]:
         with pytest.raises(ValueError, match="question 1: expected probabilities"):
             calibration([[1.0], row], [0, y])
     with pytest.raises(ValueError, match="question 0"):

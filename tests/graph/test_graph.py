@@ -98,22 +98,42 @@ def test_a_drug_is_rare_where_all_that_it_treats_is_rare(graph):
     [
         ("symptoms: [tremor, jaundice]", "symptons: [tremor]", "unknown key diseases[0].symptons"),
         ("symptoms: [tremor, jaundice]", "symptoms: []", "Wilson disease: symptoms: the list is empty"),
-        ("symptoms: [tremor, jaundice]", "symptoms: [tremor, 7]", "diseases[0].symptoms[1]: expected str, found int 7"),
-        ("symptoms: [tremor, jaundice]", "symptoms: [tremor, no]", "diseases[0].symptoms[1]: expected str, found bool"),
+        (
+            "symptoms: [tremor, jaundice]",
+            "symptoms: [tremor, 7]",
+            "diseases[0].symptoms[1]: expected str, found int 7",
+        ),
+        (
+            "symptoms: [tremor, jaundice]",
+            "symptoms: [tremor, no]",
+            "diseases[0].symptoms[1]: expected str, found bool",
+        ),
         ("symptoms: [tremor, jaundice]", "symptoms: [tremor, tremor]", "is stated twice"),
         (
             "symptoms: [tremor, jaundice]",
             'symptoms: ["tremor "]',
             "symptoms: a name must be text without surplus spaces",
         ),
-        ("symptoms: [tremor, jaundice]", "symptoms: [Tremor, jaundice]", "'tremor' is spelled 'Tremor' elsewhere"),
+        (
+            "symptoms: [tremor, jaundice]",
+            "symptoms: [Tremor, jaundice]",
+            "'tremor' is spelled 'Tremor' elsewhere",
+        ),
         (
             "symptoms: [tremor, jaundice]",
             "symptoms: [rigidity]",
             "'rigidity' is finding (rare: False) here but symptom",
         ),
-        ("symptoms: [tremor, jaundice]", "symptoms: [a], symptoms: [b]", "line 3, column 55: key 'symptoms' occurs"),
-        ("name: gout,", "name: Wilson disease,", "disease 5: an entry named 'Wilson disease' stands before it"),
+        (
+            "symptoms: [tremor, jaundice]",
+            "symptoms: [a], symptoms: [b]",
+            "line 3, column 55: key 'symptoms' occurs",
+        ),
+        (
+            "name: gout,",
+            "name: Wilson disease,",
+            "disease 5: an entry named 'Wilson disease' stands before it",
+        ),
         ("\ndrugs:\n", "\ndrugs:\n  - {name: gout}\n", "drug 1: an entry named 'gout' stands before it"),
         ("name: gout,", "", "disease 5: a name must be text"),
         ("[allopurinol]", "[colchicine]", "gout: drug 'colchicine' has no entry under drugs"),
@@ -203,7 +223,9 @@ def test_a_question_whose_clues_fit_two_diseases_is_not_posed(graph):
 
 
 def test_a_question_whose_drug_is_one_of_two_is_not_posed(graph):
-    query = Query("disease > drug > has_mechanism", ("Wilson disease", "trientine", "intestinal copper binding"))
+    query = Query(
+        "disease > drug > has_mechanism", ("Wilson disease", "trientine", "intestinal copper binding")
+    )
     assert pose_question(graph, query, generator(0)) == "bridge_ambiguous"
 
 
@@ -236,8 +258,14 @@ def test_the_nearest_competitor_comes_first_and_says_what_it_lacks(graph):
     assert set(by_option) == {"dopamine scan", "viral antibody", "joint puncture"}
     assert by_option["viral antibody"] == {
         "option": "viral antibody",
-        "shares": [["hepatitis A", "has_symptom", "jaundice"], ["hepatitis A", "diagnosed_by", "viral antibody"]],
-        "violates": [["hepatitis A", "has_symptom", "tremor"], ["Wilson disease", "diagnosed_by", "viral antibody"]],
+        "shares": [
+            ["hepatitis A", "has_symptom", "jaundice"],
+            ["hepatitis A", "diagnosed_by", "viral antibody"],
+        ],
+        "violates": [
+            ["hepatitis A", "has_symptom", "tremor"],
+            ["Wilson disease", "diagnosed_by", "viral antibody"],
+        ],
         "ground": "absent",
     }
 

@@ -171,8 +171,12 @@ def test_a_former_identifier_finds_its_term():
 
 
 def test_rarity_is_a_sources_word_else_what_a_drug_treats_else_the_degree():
-    items = [disease(f"OMIM:{i}", f"d{i}", rare=True) for i in range(2)] + [disease("DOID:9", "common", rare=False)]
-    items.append(disease("OMIM:600807", "Common", rare=True))  # a susceptibility to it: its prevalence is known
+    items = [disease(f"OMIM:{i}", f"d{i}", rare=True) for i in range(2)] + [
+        disease("DOID:9", "common", rare=False)
+    ]
+    items.append(
+        disease("OMIM:600807", "Common", rare=True)
+    )  # a susceptibility to it: its prevalence is known
     items += [disease(f"DOID:{i}", f"e{i}") for i in range(4)] + [GENE]
     items += [Node(f"DRUGBANK:{i}", f"drug{i}", "drug") for i in range(3)]
     items += [Fact(f"DOID:{i}", "has_finding", f"HP:{j}", ONE, 1) for i in range(4) for j in range(i + 1)]
@@ -181,7 +185,13 @@ def test_rarity_is_a_sources_word_else_what_a_drug_treats_else_the_degree():
               Fact("DOID:9", "treated_by", "DRUGBANK:1", ONE, 4)]  # fmt: skip
     joined = join(*items)
     rare = {name for name, entity in joined.graph.entities.items() if entity.rare}
-    assert rare == {"d0", "d1", "drug0", "drug2", "e0"}  # drug2 treats nothing that is known; e0 has the fewest edges
+    assert rare == {
+        "d0",
+        "d1",
+        "drug0",
+        "drug2",
+        "e0",
+    }  # drug2 treats nothing that is known; e0 has the fewest edges
     assert joined.report["rare"] == {"by a source": 2, "drugs by what they treat": 1, "by degree": 2}
 
 

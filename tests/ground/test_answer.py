@@ -137,7 +137,9 @@ def test_the_shared_cases_are_all_right():
     if not CASES.exists():
         pytest.skip(f"{CASES} is not here")
     cases = [json.loads(line) for line in CASES.read_text(encoding="utf-8").split("\n") if line]
-    wrong = {c["id"]: found for c in cases if (found := parse_answer(c["output"], c["options"])) != c["answer"]}
+    wrong = {
+        c["id"]: found for c in cases if (found := parse_answer(c["output"], c["options"])) != c["answer"]
+    }
     assert len(cases) >= 28
     assert wrong == {}
 
@@ -146,7 +148,9 @@ def test_real_outputs_are_read_as_a_person_reads_them():
     """Outputs of SmolLM2-135M-Instruct to questions of ours: asked plainly, shown two answers, or made to begin with
     <think> ... </think> <answer>. The answers were read by eye, by the rule that only a closed answer block counts."""
     cases = [json.loads(line) for line in OUTPUTS.read_text(encoding="utf-8").split("\n") if line]
-    wrong = {c["id"]: found for c in cases if (found := parse_answer(c["output"], c["options"])) != c["answer"]}
+    wrong = {
+        c["id"]: found for c in cases if (found := parse_answer(c["output"], c["options"])) != c["answer"]
+    }
     assert wrong == {}
     assert (len(cases), sum(c["answer"] is not None for c in cases)) == (69, 16)
 
@@ -158,7 +162,14 @@ def test_every_way_to_name_an_option_of_a_real_question_names_it_and_no_other():
     for line in MEDQA.read_text(encoding="utf-8").split("\n"):
         options = json.loads(line)["options"] if line else {}
         for letter, text in options.items():
-            for way in (text, text.upper(), f"{letter}. {text}", f"({letter}) {text}", f"选项{letter}：{text}", letter):
+            for way in (
+                text,
+                text.upper(),
+                f"{letter}. {text}",
+                f"({letter}) {text}",
+                f"选项{letter}：{text}",
+                letter,
+            ):
                 found = parse_answer(f"<answer>{way}</answer>", options)
                 # One question's options are the letters of a figure: there "B" is option B, whose text is "C".
                 assert found in ((letter, None) if way.upper() not in options else (way.upper(),))
@@ -169,9 +180,48 @@ def test_every_way_to_name_an_option_of_a_real_question_names_it_and_no_other():
 
 
 FRAGMENTS = [
-    *("<think>", "</think>", "<answer>", "</answer>", "<ANSWER>", "</Think>", "<answer", "/answer>", "<", ">", "</"),
-    *("A", "b", "C.", "(D)", "E", "Ｂ", "选项", "Option ", "Azithromycin", "vitamin c", "Hepatitis B vaccine"),
-    *("\\boxed{", "}", "{", "**", "`", "_", " ", "\n", "\u200b", "\ufeff", "\u3000", "\u2028", "\x00", "\ud800"),
+    *(
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "<ANSWER>",
+        "</Think>",
+        "<answer",
+        "/answer>",
+        "<",
+        ">",
+        "</",
+    ),
+    *(
+        "A",
+        "b",
+        "C.",
+        "(D)",
+        "E",
+        "Ｂ",
+        "选项",
+        "Option ",
+        "Azithromycin",
+        "vitamin c",
+        "Hepatitis B vaccine",
+    ),
+    *(
+        "\\boxed{",
+        "}",
+        "{",
+        "**",
+        "`",
+        "_",
+        " ",
+        "\n",
+        "\u200b",
+        "\ufeff",
+        "\u3000",
+        "\u2028",
+        "\x00",
+        "\ud800",
+    ),
     *("\u0300\u0316", "İ", "ß", "ﷺ", "각", "\U0001f600", ".", ",", "、", "-", "not "),
 ]
 
@@ -194,8 +244,30 @@ def test_a_hundred_thousand_random_strings_raise_nothing_and_name_only_real_opti
     "unit",
     [
         *("<answer>", "</answer>", "<answer>B</answer>", "<answer> \u200bB</answer>", "<think>", "</think>"),
-        *("<think></think>", "<think><answer>", "<answer><think>", "<answer>B", "B</answer>", "<", "</", "</think"),
-        *(" ", "B", "( ", "( B", "\\boxed{", "\\boxed{B}", "*", "\u200b", "\u0300\u0316", "a\u0316\u0300", "ﷺ", "İ"),
+        *(
+            "<think></think>",
+            "<think><answer>",
+            "<answer><think>",
+            "<answer>B",
+            "B</answer>",
+            "<",
+            "</",
+            "</think",
+        ),
+        *(
+            " ",
+            "B",
+            "( ",
+            "( B",
+            "\\boxed{",
+            "\\boxed{B}",
+            "*",
+            "\u200b",
+            "\u0300\u0316",
+            "a\u0316\u0300",
+            "ﷺ",
+            "İ",
+        ),
         *("option ", "选项", "<answer>azithromycin</answer>", f"<answer>{'*' * 200}B</answer>"),
     ],
 )
@@ -205,7 +277,11 @@ def test_time_is_linear_in_the_length_of_the_worst_strings(unit):
         best = float("inf")
         for _ in range(3):
             started = time.perf_counter()
-            for response in (body, f"<answer>{body}</answer>", f"<think>{body}</think><answer>{body}</answer>"):
+            for response in (
+                body,
+                f"<answer>{body}</answer>",
+                f"<think>{body}</think><answer>{body}</answer>",
+            ):
                 parse_answer(response, DRUGS)
                 format_ok(response, DRUGS, "text", True)
             best = min(best, time.perf_counter() - started)

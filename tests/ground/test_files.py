@@ -46,7 +46,9 @@ def test_records_come_with_file_and_line_and_blank_lines_are_skipped(tmp_path):
 def test_only_a_line_feed_ends_a_record(tmp_path):
     path = tmp_path / "a.jsonl"
     text = "one\u2028two\u2029three\x85four\x0bfive"
-    path.write_text(json.dumps({"a": text}, ensure_ascii=False).replace("\\u000b", "\\u000b") + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({"a": text}, ensure_ascii=False).replace("\\u000b", "\\u000b") + "\n", encoding="utf-8"
+    )
     assert [r for _, r in read_jsonl(path)] == [{"a": text}]
 
 
@@ -155,7 +157,10 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=r"folder: cannot write: .*directory"):
         write_atomic(tmp_path / "folder", b"x")
-    with pytest.raises(InputError, match=r"file: cannot replace: expected a folder"), replace_folder(tmp_path / "file"):
+    with (
+        pytest.raises(InputError, match=r"file: cannot replace: expected a folder"),
+        replace_folder(tmp_path / "file"),
+    ):
         pass
     assert everything_in(tmp_path) == ["file", "folder"]
 
@@ -335,5 +340,9 @@ def test_a_second_process_is_told_who_holds_the_folder_until_that_one_is_killed(
 def test_the_lock_is_free_again_after_an_error(tmp_path):
     with pytest.raises(RuntimeError), run_lock(tmp_path, "a"):
         raise RuntimeError
-    with run_lock(tmp_path, "a"), pytest.raises(InputError, match=f"process {os.getpid()}"), run_lock(tmp_path, "b"):
+    with (
+        run_lock(tmp_path, "a"),
+        pytest.raises(InputError, match=f"process {os.getpid()}"),
+        run_lock(tmp_path, "b"),
+    ):
         pass

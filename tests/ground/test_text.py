@@ -47,7 +47,17 @@ def test_an_option_keeps_its_case_where_asked():
 
 
 def test_a_stem_is_its_words_and_each_chinese_character_is_one():
-    assert words("Ｘ线CT，检查〇〇号 \U00020000.") == ["x", "线", "ct", "检", "查", "〇", "〇", "号", "\U00020000"]
+    assert words("Ｘ线CT，检查〇〇号 \U00020000.") == [
+        "x",
+        "线",
+        "ct",
+        "检",
+        "查",
+        "〇",
+        "〇",
+        "号",
+        "\U00020000",
+    ]
     assert words("カタ・カナ") == ["カ", "タ", "カ", "ナ"]
     assert stem_key("Which is true?\n") == stem_key("which  is TRUE:")
 

@@ -63,7 +63,9 @@ def test_renderings_equal_the_real_templates_string_for_string(name):
         for prompt in (True, False):
             assert ours.render(messages, prompt) == by_jinja(template, messages, add_generation_prompt=prompt)
             for thinking in (True, False):
-                expected = by_jinja(template, messages, add_generation_prompt=prompt, enable_thinking=thinking)
+                expected = by_jinja(
+                    template, messages, add_generation_prompt=prompt, enable_thinking=thinking
+                )
                 assert ours.render(messages, prompt, thinking) == expected
 
 
@@ -106,7 +108,9 @@ def test_the_default_system_prompt_is_the_templates_own():
 def test_another_wording_of_the_tools_is_still_recognised(name):
     template = template_of(name)
     edited = template.replace("You may call one or more functions", "Call what you like")
-    edited = edited.replace("message.tool_calls", "message.calls").replace("| tojson", "| tojson(indent=2) | upper")
+    edited = edited.replace("message.tool_calls", "message.calls").replace(
+        "| tojson", "| tojson(indent=2) | upper"
+    )
     assert edited != template
     assert recognise(edited, {}) == REAL[name]
 
@@ -139,13 +143,19 @@ def test_a_mutated_template_is_never_taken_for_what_it_does_not_render(name):
         i, j = rng.randrange(len(lines)), rng.randrange(len(lines))
         mutant = lines[:i] + (lines[i + 1 :] if rng.random() < 0.5 else [lines[j], *lines[i:]])
         if rng.random() < 0.3:
-            word = rng.choice(["'\\n'", "lstrip", "first", "last", "split", "user", "[-1]", "not ", "index0", "false"])
-            mutant = template.replace(word, rng.choice(["", "strip", "'\\n\\n'", "true", "[0]"]), 1).split("\n")
+            word = rng.choice(
+                ["'\\n'", "lstrip", "first", "last", "split", "user", "[-1]", "not ", "index0", "false"]
+            )
+            mutant = template.replace(word, rng.choice(["", "strip", "'\\n\\n'", "true", "[0]"]), 1).split(
+                "\n"
+            )
         found = recognise("\n".join(mutant), {})
         if found is not None and is_jinja("\n".join(mutant)):
             accepted += 1
             for messages in probes:
-                assert found.render(messages) == by_jinja("\n".join(mutant), messages, add_generation_prompt=True)
+                assert found.render(messages) == by_jinja(
+                    "\n".join(mutant), messages, add_generation_prompt=True
+                )
     assert 0 < accepted < 150
 
 
@@ -177,7 +187,13 @@ def test_a_hostile_template_is_unknown_and_costs_nothing(hostile):
 
 @pytest.mark.parametrize(
     "messages",
-    [[], [{"role": "tool", "content": "a"}], [{"role": "user"}], [{"role": "user", "content": 1}], [{"content": "a"}]],
+    [
+        [],
+        [{"role": "tool", "content": "a"}],
+        [{"role": "user"}],
+        [{"role": "user", "content": 1}],
+        [{"content": "a"}],
+    ],
 )
 def test_a_message_of_another_form_is_refused(messages):
     with pytest.raises(InputError, match="message"):

@@ -47,7 +47,13 @@ def test_every_number_is_the_one_that_transformers_uses(name):
     ours = ModelConfig.from_hf(json.loads(hf.to_json_string(use_diff=False)), "config.json")
     for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"):
         assert getattr(ours, key) == getattr(hf, key)
-    for key in ("num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings", "model_type"):
+    for key in (
+        "num_key_value_heads",
+        "max_position_embeddings",
+        "rms_norm_eps",
+        "tie_word_embeddings",
+        "model_type",
+    ):
         assert getattr(ours, key) == getattr(hf, key)
     assert ours.head_dim == (getattr(hf, "head_dim", None) or hf.hidden_size // hf.num_attention_heads)
     assert ours.rope_theta == 54321.0 == hf.rope_parameters["rope_theta"]
@@ -121,7 +127,9 @@ def test_yarn_is_read_alike_from_both_spellings(keys, expected):
         (163840, {"factor": None, "original_max_position_embeddings": 4096}, 40.0, 4096, 163840),
     ],
 )
-def test_the_usable_context_is_the_longer_of_the_files_and_the_stretched_one(given, keys, factor, original, usable):
+def test_the_usable_context_is_the_longer_of_the_files_and_the_stretched_one(
+    given, keys, factor, original, usable
+):
     raw = QWEN25 | {"max_position_embeddings": given, "rope_scaling": YARN | {"factor": factor} | keys}
     for spelled in (raw, in_new_spelling(raw)):
         config = ModelConfig.from_hf(spelled, "config.json")
@@ -143,7 +151,9 @@ def test_exported_yarn_is_read_alike_by_transformers_and_by_us(kind, spelling, t
     expected = ROPE_INIT_FUNCTIONS["yarn"](transformers.AutoConfig.from_pretrained(tmp_path))
     config = load_config(tmp_path)
     if spelling == "fresh":
-        config = ModelConfig(**{key: getattr(config, key) for key in config.__dataclass_fields__ if key != "raw"})
+        config = ModelConfig(
+            **{key: getattr(config, key) for key in config.__dataclass_fields__ if key != "raw"}
+        )
     exported = config.to_hf(torch.float16)
     (tmp_path / "config.json").write_text(json.dumps(exported))
     assert load_config(tmp_path) == config
@@ -161,12 +171,19 @@ def test_exported_yarn_is_read_alike_by_transformers_and_by_us(kind, spelling, t
 def test_an_exported_config_is_read_alike_by_transformers_and_by_us(kind, spelling, tmp_path):
     import transformers
 
-    raw = without(QWEN25, "architectures") | {"model_type": kind, "head_dim": 80, "rope_theta": 77777.0, "note": [1]}
+    raw = without(QWEN25, "architectures") | {
+        "model_type": kind,
+        "head_dim": 80,
+        "rope_theta": 77777.0,
+        "note": [1],
+    }
     if spelling == "new":
         raw = without(raw, "rope_theta", "torch_dtype") | {"rope_parameters": {"rope_theta": 77777.0}}
     config = ModelConfig.from_hf(raw, "config.json")
     if spelling == "fresh":
-        config = ModelConfig(**{key: getattr(config, key) for key in config.__dataclass_fields__ if key != "raw"})
+        config = ModelConfig(
+            **{key: getattr(config, key) for key in config.__dataclass_fields__ if key != "raw"}
+        )
     exported = config.to_hf(torch.float16)
     (tmp_path / "config.json").write_text(json.dumps(exported))
     hf = transformers.AutoConfig.from_pretrained(tmp_path)
@@ -175,9 +192,9 @@ def test_an_exported_config_is_read_alike_by_transformers_and_by_us(kind, spelli
     assert (hf.tie_word_embeddings, hf.num_key_value_heads) == (True, 2)
     assert exported["rope_theta"] == 77777.0  # transformers 4 looks here and nowhere else
     assert load_config(tmp_path) == config
-    assert spelling == "fresh" or {k: v for k, v in exported.items() if k in raw and "dtype" not in k} == without(
-        raw, "torch_dtype"
-    )
+    assert spelling == "fresh" or {
+        k: v for k, v in exported.items() if k in raw and "dtype" not in k
+    } == without(raw, "torch_dtype")
 
 
 @pytest.mark.parametrize(
@@ -202,13 +219,28 @@ def test_keys_that_change_no_number_are_ignored(harmless):
     [
         ({"model_type": "mixtral"}, ["model_type", "mixtral", "qwen2, qwen3, llama"]),
         ({"model_type": None}, ["model_type", "null"]),
-        ({"architectures": ["Qwen2ForSequenceClassification"]}, ["architectures", "Qwen2ForSequenceClassification"]),
-        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, ["rope_scaling.rope_type", "llama3", "yarn"]),
+        (
+            {"architectures": ["Qwen2ForSequenceClassification"]},
+            ["architectures", "Qwen2ForSequenceClassification"],
+        ),
+        (
+            {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
+            ["rope_scaling.rope_type", "llama3", "yarn"],
+        ),
         ({"rope_scaling": {"type": "linear", "factor": 8.0}}, ["rope_scaling.type", "linear"]),
         ({"rope_scaling": {"type": ["yarn"], "factor": 8.0}}, ["rope_scaling.type", '["yarn"]']),
-        ({"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0]}}, ["rope_scaling.rope_type", "longrope"]),
-        ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e6}}, ["rope_parameters.rope_type", "dynamic"]),
-        ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, ["rope_parameters", "full_attention"]),
+        (
+            {"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0]}},
+            ["rope_scaling.rope_type", "longrope"],
+        ),
+        (
+            {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e6}},
+            ["rope_parameters.rope_type", "dynamic"],
+        ),
+        (
+            {"rope_parameters": {"full_attention": {"rope_type": "default"}}},
+            ["rope_parameters", "full_attention"],
+        ),
         ({"rope_parameters": {"rope_theta": 1e4}}, ["rope_theta", "10000.0", "1000000.0"]),
         ({"rope_parameters": {"rope_theta": 1e6, "partial_rotary_factor": 0.5}}, ["rope_parameters", "0.5"]),
         ({"rope_scaling": "linear"}, ["rope_scaling", "linear"]),
@@ -220,19 +252,34 @@ def test_keys_that_change_no_number_are_ignored(harmless):
             {"rope_scaling": YARN | {"factor": None, "original_max_position_embeddings": 65536}},
             ["rope_scaling: factor is 0.5"],
         ),
-        ({"rope_scaling": YARN | {"original_max_position_embeddings": 1.5}}, ["rope_scaling: original_max", "1.5"]),
+        (
+            {"rope_scaling": YARN | {"original_max_position_embeddings": 1.5}},
+            ["rope_scaling: original_max", "1.5"],
+        ),
         ({"rope_scaling": YARN | {"attention_factor": -1}}, ["rope_scaling: attention_factor", "-1"]),
         ({"rope_scaling": YARN | {"beta_fast": 0}}, ["rope_scaling: beta_fast", "0", "positive number"]),
-        ({"rope_scaling": YARN | {"beta_slow": 33}}, ["rope_scaling: beta_fast is 32", "at least beta_slow, 33"]),
+        (
+            {"rope_scaling": YARN | {"beta_slow": 33}},
+            ["rope_scaling: beta_fast is 32", "at least beta_slow, 33"],
+        ),
         ({"rope_scaling": YARN | {"mscale": True}}, ["rope_scaling: mscale", "true"]),
         ({"rope_scaling": YARN | {"truncate": 0}}, ["rope_scaling: truncate", "0", "true or false"]),
-        ({"rope_scaling": YARN | {"mrope_section": [16, 24, 24]}}, ["rope_scaling: mrope_section", "no such key"]),
+        (
+            {"rope_scaling": YARN | {"mrope_section": [16, 24, 24]}},
+            ["rope_scaling: mrope_section", "no such key"],
+        ),
         ({"rope_scaling": YARN | {"partial_rotary_factor": 0.5}}, ["rope_scaling", "no partial rotation"]),
         ({"rope_scaling": YARN | {"rope_theta": 1e4}}, ["rope_theta", "10000.0", "1000000.0"]),
         ({"rope_scaling": YARN, "rope_theta": 1}, ["rope_theta", "1.0", "more than 1"]),
         ({"rope_scaling": YARN, "original_max_position_embeddings": 4096}, ["original_max", "4096", "32768"]),
-        ({"rope_scaling": YARN, "rope_parameters": {"rope_theta": 1e6}}, ["rope_scaling", "same", "rope_parameters"]),
-        ({"rope_scaling": YARN, "rope_parameters": YARN | {"factor": 2}}, ["rope_scaling", "rope_parameters"]),
+        (
+            {"rope_scaling": YARN, "rope_parameters": {"rope_theta": 1e6}},
+            ["rope_scaling", "same", "rope_parameters"],
+        ),
+        (
+            {"rope_scaling": YARN, "rope_parameters": YARN | {"factor": 2}},
+            ["rope_scaling", "rope_parameters"],
+        ),
         ({"partial_rotary_factor": 0.5}, ["partial_rotary_factor", "0.5"]),
         ({"use_sliding_window": True}, ["use_sliding_window", "true"]),
         ({"use_sliding_window": True, "max_window_layers": 0}, ["use_sliding_window", "true"]),
@@ -274,7 +321,9 @@ def test_what_would_change_the_numbers_is_refused_by_name(change, named, tmp_pat
 def test_a_number_that_is_not_finite_is_refused_in_a_file_and_by_name_without_one(change, named, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(QWEN25 | change))
-    with pytest.raises(InputError, match=rf"config\.json: not strict JSON: {named[1]} is not a finite number"):
+    with pytest.raises(
+        InputError, match=rf"config\.json: not strict JSON: {named[1]} is not a finite number"
+    ):
         load_config(tmp_path)
     with pytest.raises(InputError) as error:
         ModelConfig.from_hf(QWEN25 | change, str(path))
@@ -290,13 +339,17 @@ def test_a_bias_on_attention_is_refused_where_the_architecture_may_have_one(kind
         ModelConfig.from_hf(raw | {"attention_bias": True}, "config.json")
 
 
-@pytest.mark.parametrize("key", [key for key in QWEN25 if key.startswith(("vocab", "hidden_size", "inter", "num_"))])
+@pytest.mark.parametrize(
+    "key", [key for key in QWEN25 if key.startswith(("vocab", "hidden_size", "inter", "num_"))]
+)
 def test_a_missing_key_is_named(key):
     with pytest.raises(InputError, match=f"folder/config.json: key {key} is missing"):
         ModelConfig.from_hf(without(QWEN25, key), "folder/config.json")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "nul", '{"a": \xff}', "[" * 100_000, '"\\ud800"', "1" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "nul", '{"a": \xff}', "[" * 100_000, '"\\ud800"', "1" * 5000]
+)
 def test_a_file_that_is_no_json_object_is_one_line_naming_it(text, tmp_path):
     path = tmp_path / "config.json"
     path.write_bytes(text.encode("latin-1"))

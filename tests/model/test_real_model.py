@@ -61,7 +61,12 @@ def test_twenty_medqa_questions_are_evaluated(folder, shared, tmp_path):
 
 def test_two_grpo_steps_on_real_questions_score_what_was_sampled(folder, shared, tmp_path):
     questions = shared / "data/train/medqa_train_50.jsonl"
-    settings = ["grpo.questions_per_step=2", "grpo.max_new_tokens=48", "grpo.stage1.max_steps=2", "grpo.kl_coef=0.001"]
+    settings = [
+        "grpo.questions_per_step=2",
+        "grpo.max_new_tokens=48",
+        "grpo.stage1.max_steps=2",
+        "grpo.kl_coef=0.001",
+    ]
     settings += ["grpo.stage1.group_size=4", "grpo.stage2.max_steps=0", "grpo.micro_batch_tokens=2048"]
     run("train_grpo.py", f"data.questions={questions}", f"model={folder}", f"run_dir={tmp_path}", *settings)
     steps = [json.loads(line) for line in (tmp_path / "grpo/metrics.jsonl").read_text().splitlines()]

@@ -16,7 +16,9 @@ from model.sampler import Sampler, _Batch
 
 PROMPTS = [[3, 14, 15], [9, 2, 6, 5, 3, 5, 8, 9], [3, 14, 15], [7]]
 KEYS = ["a", "b", "c", "d"]
-SHAPES = pytest.mark.parametrize("fixed_shapes", [False, True], ids=["exact", "fixed"])  # a CPU's way, CUDA's way
+SHAPES = pytest.mark.parametrize(
+    "fixed_shapes", [False, True], ids=["exact", "fixed"]
+)  # a CPU's way, CUDA's way
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +46,21 @@ def test_sampler_and_scorer_agree_on_log_probs(name, temperature, fixed_shapes):
     scored, _ = token_logprobs(transformer, batch, temperature)
     sampled = torch.tensor([x for _, s in flat for x in s.logprobs])
     torch.testing.assert_close(scored, sampled, atol=1e-5, rtol=0)
-    torch.testing.assert_close((scored - sampled).exp(), torch.ones_like(sampled), atol=1e-5, rtol=0)  # the first ratio
+    torch.testing.assert_close(
+        (scored - sampled).exp(), torch.ones_like(sampled), atol=1e-5, rtol=0
+    )  # the first ratio
 
 
 @SHAPES
 @torch.no_grad()
-def test_in_other_batches_and_orders_tokens_first_differ_only_at_a_boundary_of_the_cdf(transformer, fixed_shapes):
+def test_in_other_batches_and_orders_tokens_first_differ_only_at_a_boundary_of_the_cdf(
+    transformer, fixed_shapes
+):
     params = SamplingParams(n=6, max_new_tokens=60, seed=3)
     tokenizer = PlainTokenizer(101, {4})
     alone = [
-        Sampler(transformer, tokenizer, 1).generate([p], params, [k])[0] for p, k in zip(PROMPTS, KEYS, strict=True)
+        Sampler(transformer, tokenizer, 1).generate([p], params, [k])[0]
+        for p, k in zip(PROMPTS, KEYS, strict=True)
     ]
     order = [2, 0, 3, 1]
     together = Sampler(transformer, tokenizer, 7, fixed_shapes=fixed_shapes).generate(
@@ -75,7 +82,10 @@ def test_in_other_batches_and_orders_tokens_first_differ_only_at_a_boundary_of_t
 
 def test_noise_is_a_prefix_whatever_the_length_and_differs_by_seed_key_and_sample():
     assert (sample_noise(0, "q", 1, 100)[:10] == sample_noise(0, "q", 1, 10)).all()
-    rows = [sample_noise(*key, 8).tobytes() for key in [(0, "q", 1), (1, "q", 1), (0, "r", 1), (0, "q", 2), (0, 1, 1)]]
+    rows = [
+        sample_noise(*key, 8).tobytes()
+        for key in [(0, "q", 1), (1, "q", 1), (0, "r", 1), (0, "q", 2), (0, 1, 1)]
+    ]
     assert len(set(rows)) == 5
 
 
@@ -95,19 +105,31 @@ def test_the_largest_noise_picks_the_last_possible_id():
     logits = torch.tensor([[0.0, 3.0, -1.0, float("-inf"), float("-inf")]])
     ids, _ = draw(logits, torch.tensor([np.nextafter(1.0, 0.0)], dtype=torch.float64), SamplingParams())
     assert ids.item() == 2
-    ids, _ = draw(logits, torch.tensor([1.0], dtype=torch.float64), SamplingParams())  # u rounded up to the total
+    ids, _ = draw(
+        logits, torch.tensor([1.0], dtype=torch.float64), SamplingParams()
+    )  # u rounded up to the total
     assert ids.item() == 2
 
 
 def test_top_k_and_top_p_keep_what_they_say():
     p = torch.tensor([[0.5, 0.25, 0.15, 0.07, 0.03]])
-    kept = lambda **settings: (filtered_logits(p.log(), SamplingParams(**settings)) > float("-inf"))[0].tolist()  # noqa: E731
+
+    def kept(**settings):
+        (row,) = filtered_logits(p.log(), SamplingParams(**settings)) > float("-inf")
+        return row.tolist()
+
     assert kept(top_k=2) == [True, True, False, False, False]
     assert kept(top_p=0.7) == [True, True, False, False, False]
     assert kept(top_p=0.75) == [True, True, False, False, False]
     assert kept(top_p=0.76) == [True, True, True, False, False]
     assert kept(top_p=0.01) == [True, False, False, False, False]
-    assert kept(top_k=3, top_p=0.85) == [True, True, True, False, False]  # 0.75 / 0.9 < 0.85: renormalised after top_k
+    assert kept(top_k=3, top_p=0.85) == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]  # 0.75 / 0.9 < 0.85: renormalised after top_k
     assert kept() == [True] * 5
 
 
@@ -146,7 +168,9 @@ def test_each_unique_prompt_is_prefilled_once(transformer, monkeypatch):
 
 
 def test_ids_beyond_the_tokenizer_are_never_sampled(transformer):
-    groups = Sampler(transformer, PlainTokenizer(20)).generate([[1], [2]], SamplingParams(n=40, max_new_tokens=10))
+    groups = Sampler(transformer, PlainTokenizer(20)).generate(
+        [[1], [2]], SamplingParams(n=40, max_new_tokens=10)
+    )
     assert max(t for group in groups for s in group for t in s.token_ids) < 20
 
 
@@ -159,18 +183,24 @@ def test_bad_input_is_refused_before_anything_runs(transformer):
         SamplingParams(top_p=0)
 
 
-def test_fixed_shapes_come_from_a_short_list_and_the_host_hears_once_in_sixteen_tokens(transformer, monkeypatch):
+def test_fixed_shapes_come_from_a_short_list_and_the_host_hears_once_in_sixteen_tokens(
+    transformer, monkeypatch
+):
     rounds, shapes = [], set()
     original, step = Decoder.round, Decoder._step
     monkeypatch.setattr(
-        Decoder, "round", lambda self, state, *rest: (rounds.append(state.shape[1]), original(self, state, *rest))[1]
+        Decoder,
+        "round",
+        lambda self, state, *rest: (rounds.append(state.shape[1]), original(self, state, *rest))[1],
     )
     monkeypatch.setattr(Decoder, "_step", lambda self, *shape: (shapes.add(shape), step(self, *shape)))
     sampler = Sampler(transformer, PlainTokenizer(101, {4}), max_num_seqs=64, fixed_shapes=True)
     groups = sampler.generate(PROMPTS, SamplingParams(n=16, max_new_tokens=100), KEYS)
     longest = max(len(s.token_ids) for group in groups for s in group)
     assert len(rounds) == -(-(longest - 1) // ROUND_TOKENS)  # the first token comes of the prompt
-    assert rounds[0] == sum(len(s.token_ids) > 1 for group in groups for s in group) == 63  # one stopped at its first
+    assert (
+        rounds[0] == sum(len(s.token_ids) > 1 for group in groups for s in group) == 63
+    )  # one stopped at its first
     assert min(rounds) < 32  # rows left
     assert {rows for rows, _ in shapes} <= set(range(8, 65, 8))
     assert len({span for _, span in shapes}) == 1
@@ -200,7 +230,9 @@ def test_on_token_hears_every_token_of_a_sample_and_none_behind_its_end(transfor
 
 
 @SHAPES
-def test_a_cache_of_its_own_size_changes_no_token_and_refuses_what_it_has_no_room_for(transformer, fixed_shapes):
+def test_a_cache_of_its_own_size_changes_no_token_and_refuses_what_it_has_no_room_for(
+    transformer, fixed_shapes
+):
     params = SamplingParams(n=5, max_new_tokens=30, seed=2)
     settings = {"max_num_seqs": 20, "fixed_shapes": fixed_shapes}
     plain = Sampler(transformer, PlainTokenizer(101, {4}), **settings).generate(PROMPTS, params, KEYS)

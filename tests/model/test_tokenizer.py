@@ -106,7 +106,10 @@ def test_stop_ids_are_the_union_of_all_that_the_folder_names(tmp_path):
     bare = Tokenizer.from_folder(folder)
     a, b, c = (bare.encode(t)[0] for t in "abc")  # ids of letters, to have some that exist
     token_a = bare.size - 3
-    assert bare.stop_ids == {bare.end_of_turn, token_a}  # a turn's end ends a response, even where no file says so
+    assert bare.stop_ids == {
+        bare.end_of_turn,
+        token_a,
+    }  # a turn's end ends a response, even where no file says so
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [a, b]}))
     (folder / "config.json").write_text(json.dumps({"eos_token_id": c}))
     assert Tokenizer.from_folder(folder).stop_ids == {bare.end_of_turn, token_a, a, b, c}

@@ -28,7 +28,9 @@ YARNS = {
 
 def yarn_pair(name, original=64, **keys):
     """Return (ours, transformers') with stretched rotary positions."""
-    hf = hf_model(name, rope_parameters={"rope_type": "yarn", "original_max_position_embeddings": original, **keys})
+    hf = hf_model(
+        name, rope_parameters={"rope_type": "yarn", "original_max_position_embeddings": original, **keys}
+    )
     return ours(hf), hf
 
 
@@ -58,7 +60,9 @@ def test_greedy_tokens_equal_generate_for_64_tokens(pair):
     sampler = Sampler(transformer, PlainTokenizer(101), max_num_seqs=2)
     groups = sampler.generate(prompts, SamplingParams(max_new_tokens=64, temperature=0))
     for prompt, (sample,) in zip(prompts, groups, strict=True):
-        ids = torch.tensor([prompt])  # the mask is given, or transformers would take id 0 in the prompt for padding
+        ids = torch.tensor(
+            [prompt]
+        )  # the mask is given, or transformers would take id 0 in the prompt for padding
         expected = hf.generate(
             ids,
             attention_mask=torch.ones_like(ids),
@@ -80,14 +84,21 @@ def test_yarn_logits_equal_transformers_within_and_far_beyond_the_context_of_pre
     torch.testing.assert_close(transformer(tokens, positions), expected, atol=1e-5, rtol=0)
     raw = hf.config.to_dict()
     rope = raw.pop("rope_parameters")
-    old = raw | {"rope_theta": rope.pop("rope_theta"), "rope_scaling": {"type": rope.pop("rope_type"), **rope}}
+    old = raw | {
+        "rope_theta": rope.pop("rope_theta"),
+        "rope_scaling": {"type": rope.pop("rope_type"), **rope},
+    }
     transformer.cfg = ModelConfig.from_hf(old, "config.json")  # transformers 4's spelling
     torch.testing.assert_close(transformer(tokens, positions), expected, atol=1e-5, rtol=0)
-    assert (hf_model(name)(tokens, position_ids=positions).logits - expected).abs().max() > 0.05  # not for nothing
+    assert (
+        hf_model(name)(tokens, position_ids=positions).logits - expected
+    ).abs().max() > 0.05  # not for nothing
 
 
 @pytest.mark.parametrize("keys", YARNS.values(), ids=list(YARNS))
-@pytest.mark.parametrize(("head_dim", "theta", "original"), [(128, 1e6, 32768), (64, 1e4, 131072), (24, 1e4, 64)])
+@pytest.mark.parametrize(
+    ("head_dim", "theta", "original"), [(128, 1e6, 32768), (64, 1e4, 131072), (24, 1e4, 64)]
+)
 def test_yarn_frequencies_are_bitwise_those_of_transformers(head_dim, theta, original, keys):
     """And cos and sin too, in bf16 as well, up to the last position of Qwen2.5's long context."""
     import transformers
@@ -128,13 +139,19 @@ def test_logits_through_the_cache_equal_transformers(pair, monkeypatch, fixed_sh
 
 @pytest.mark.parametrize("fixed_shapes", [False, True], ids=["exact", "fixed"])
 @torch.no_grad()
-def test_yarn_logits_through_the_cache_equal_transformers_beyond_the_context_of_pretraining(monkeypatch, fixed_shapes):
-    compare_decoding_with_a_full_forward(*yarn_pair("qwen3", original=16, factor=4.0), monkeypatch, fixed_shapes)
+def test_yarn_logits_through_the_cache_equal_transformers_beyond_the_context_of_pretraining(
+    monkeypatch, fixed_shapes
+):
+    compare_decoding_with_a_full_forward(
+        *yarn_pair("qwen3", original=16, factor=4.0), monkeypatch, fixed_shapes
+    )
 
 
 def compare_decoding_with_a_full_forward(transformer, hf, monkeypatch, fixed_shapes):
     seen = []
-    monkeypatch.setattr(decoding, "draw", lambda logits, *rest: (seen.append(logits.clone()), draw(logits, *rest))[1])
+    monkeypatch.setattr(
+        decoding, "draw", lambda logits, *rest: (seen.append(logits.clone()), draw(logits, *rest))[1]
+    )
     prompt = torch.randint(0, 101, (9,)).tolist()
     sampler = Sampler(transformer, PlainTokenizer(101), fixed_shapes=fixed_shapes)
     ((sample,),) = sampler.generate([prompt], SamplingParams(max_new_tokens=30))

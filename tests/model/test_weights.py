@@ -120,15 +120,24 @@ def test_an_export_holds_the_names_metadata_and_files_of_a_hugging_face_folder(t
     assert index["weight_map"] == names
     assert index["metadata"]["total_size"] == 4 * sum(p.numel() for p in ours.parameters())
     assert names.keys() == json.loads((tmp_path / "theirs" / INDEX).read_text())["weight_map"].keys()
-    kept = {path.name for path in (tmp_path / "theirs").iterdir() if "safetensors" not in path.name} - {"config.json"}
-    assert kept >= {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}
+    kept = {path.name for path in (tmp_path / "theirs").iterdir() if "safetensors" not in path.name} - {
+        "config.json"
+    }
+    assert kept >= {
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "generation_config.json",
+    }
     for name in kept:
         assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
 
 
 def test_others_stop_where_we_do(tmp_path):
     hf_folder(tmp_path / "base")
-    (tmp_path / "base" / "generation_config.json").write_text('{"eos_token_id": 0, "top_p": 0.8}')  # no end of a turn
+    (tmp_path / "base" / "generation_config.json").write_text(
+        '{"eos_token_id": 0, "top_p": 0.8}'
+    )  # no end of a turn
     ours, tokenizer = load_model(tmp_path / "base")
     save_model(ours, tokenizer, tmp_path / "ours")
     exported = json.loads((tmp_path / "ours" / "generation_config.json").read_text())
@@ -225,7 +234,9 @@ def test_missing_and_extra_tensors_are_named(folder):
     name = "model.layers.1.self_attn.k_proj.bias"
     rewrite(folder, lambda tensors: tensors.pop(name))
     refusal(folder, folder / "model.safetensors", name, "missing")
-    rewrite(folder, lambda tensors: tensors.update({name: torch.zeros(32), "model.layers.9.odd": torch.zeros(1)}))
+    rewrite(
+        folder, lambda tensors: tensors.update({name: torch.zeros(32), "model.layers.9.odd": torch.zeros(1)})
+    )
     refusal(folder, folder / "model.safetensors", "model.layers.9.odd", "not part of")
 
 
@@ -291,7 +302,9 @@ def test_a_file_cut_at_any_byte_names_the_first_tensor_that_is_lost(folder):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda header: header["model.norm.weight"].update(data_offsets=[0, 256]),  # over another tensor's bytes
+        lambda header: header["model.norm.weight"].update(
+            data_offsets=[0, 256]
+        ),  # over another tensor's bytes
         lambda header: header["model.norm.weight"].update(data_offsets=[-256, 0]),
         lambda header: header["model.norm.weight"].update(data_offsets=[256, 0]),
         lambda header: header["model.norm.weight"].update(data_offsets=[0, 1 << 80]),
@@ -339,7 +352,9 @@ def test_the_index_and_the_shards_must_agree_both_ways(sharded):
     other = next(file for file in sorted(set(placed.values())) if file != home)
 
     def write(**changes):
-        (sharded / INDEX).write_text(json.dumps({"weight_map": {k: v for k, v in (placed | changes).items() if v}}))
+        (sharded / INDEX).write_text(
+            json.dumps({"weight_map": {k: v for k, v in (placed | changes).items() if v}})
+        )
 
     write(**{name: other})
     refusal(sharded, sharded / other, name)

@@ -26,14 +26,22 @@ from model.errors import InputError
 
 
 def question(number: int = 0, **fields) -> Question:
-    values = {"id": f"q{number}", "question": f"Stem {number}?", "options": dict(OPTIONS), "answer": "A", **fields}
+    values = {
+        "id": f"q{number}",
+        "question": f"Stem {number}?",
+        "options": dict(OPTIONS),
+        "answer": "A",
+        **fields,
+    }
     return Question(**values)
 
 
 def numbered(form: str, count: int, **changes) -> Rows:
     ids = ("id", "unique_id", "question_id", "pubid")
     row = ROWS[form]
-    return [{**row, **{k: i for k in ids if k in row}, "question": f"Stem {i}?", **changes} for i in range(count)]
+    return [
+        {**row, **{k: i for k in ids if k in row}, "question": f"Stem {i}?", **changes} for i in range(count)
+    ]
 
 
 # Which file
@@ -60,7 +68,9 @@ def numbered(form: str, count: int, **changes) -> Rows:
     ],
 )
 def test_a_benchmark_is_found_in_its_folder_or_beside_the_others(tmp_path, name, file):
-    path = Path(tmp_path, file).resolve() if ".." not in file else tmp_path / "MMLU-Pro/mmlu-pro_biology.jsonl"
+    path = (
+        Path(tmp_path, file).resolve() if ".." not in file else tmp_path / "MMLU-Pro/mmlu-pro_biology.jsonl"
+    )
     path.parent.mkdir(exist_ok=True)
     (path.parent / "README.md").touch()
     (path.parent / ".hidden.jsonl").touch()
@@ -70,7 +80,11 @@ def test_a_benchmark_is_found_in_its_folder_or_beside_the_others(tmp_path, name,
 
 
 def test_a_file_named_for_the_benchmark_comes_before_one_that_may_hold_it(tmp_path):
-    for file in ("medqa/phrases_no_exclude_test.jsonl", "medqa/medqa_test.jsonl", "phrases_no_exclude_test.jsonl"):
+    for file in (
+        "medqa/phrases_no_exclude_test.jsonl",
+        "medqa/medqa_test.jsonl",
+        "phrases_no_exclude_test.jsonl",
+    ):
         Path(tmp_path, file).parent.mkdir(exist_ok=True)
         Path(tmp_path, file).touch()
     assert find_file("medqa", tmp_path) == tmp_path / "medqa/phrases_no_exclude_test.jsonl"
@@ -80,9 +94,8 @@ def test_several_files_that_may_be_it_are_named_and_none_is_chosen(tmp_path):
     for file in ("medmcqa/dev.json", "medmcqa/dev.json.gz", "MedMCQA/dev.jsonl"):
         Path(tmp_path, file).parent.mkdir(exist_ok=True)
         Path(tmp_path, file).touch()
-    says = (
-        r"MedMCQA/dev\.jsonl, medmcqa/dev\.json, medmcqa/dev\.json\.gz may be medmcqa: .*evaluate\.benchmarks\.medmcqa="
-    )
+    files = r"MedMCQA/dev\.jsonl, medmcqa/dev\.json, medmcqa/dev\.json\.gz"
+    says = rf"{files} may be medmcqa: .*evaluate\.benchmarks\.medmcqa="
     with pytest.raises(InputError, match=says):
         find_file("medmcqa", tmp_path)
 
@@ -132,7 +145,10 @@ def test_a_count_that_is_not_the_published_one_is_a_warning(tmp_path):
 
 def test_questions_that_lack_an_option_are_a_warning(tmp_path):
     rows = [*numbered("careqa", 3), {**ROWS["careqa"], "op4": " "}]
-    assert "1 of 4 questions have not 4 options" in load_benchmark("careqa", lines(tmp_path / "a", rows)).warnings[0]
+    assert (
+        "1 of 4 questions have not 4 options"
+        in load_benchmark("careqa", lines(tmp_path / "a", rows)).warnings[0]
+    )
 
 
 def test_only_the_named_category_of_a_file_that_has_several_is_asked(tmp_path):
@@ -249,7 +265,17 @@ def test_a_stem_with_its_values_in_text_is_not_flagged_as_speaking_of_a_picture(
 
 
 @pytest.mark.parametrize(
-    "part", ["shown in the ", "x", "x ", "scan of ", "scan of a b c d e f g h i j ", "by the ", "图", "the following "]
+    "part",
+    [
+        "shown in the ",
+        "x",
+        "x ",
+        "scan of ",
+        "scan of a b c d e f g h i j ",
+        "by the ",
+        "图",
+        "the following ",
+    ],
 )
 def test_flaws_are_found_in_linear_time(part):
     began = time.perf_counter()
@@ -284,5 +310,7 @@ def test_a_users_own_file_of_a_public_form_is_asked_as_that_set_is(tmp_path):
     path = lines(tmp_path / "pubmedqa.jsonl", numbered("pubmedqa", 2))
     loaded = load_own(path, "pubmedqa")
     assert (loaded.document, loaded.known, loaded.warnings) == ("abstract", None, [])
-    (tmp_path / "own.jsonl").write_text('{"id": "1", "question": "?", "options": {"A": "a", "B": "b"}, "answer": "B"}')
+    (tmp_path / "own.jsonl").write_text(
+        '{"id": "1", "question": "?", "options": {"A": "a", "B": "b"}, "answer": "B"}'
+    )
     assert load_own(tmp_path / "own.jsonl", "pubmedqa").document == "letters"

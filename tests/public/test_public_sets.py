@@ -7,7 +7,21 @@ import random
 from pathlib import Path
 
 import pytest
-from support.forms import DATA, FORMS, MANY, OPTIONS, PAIRS, ROWS, STEM, TEXTS, Rows, lines, name_of, parquet, table
+from support.forms import (
+    DATA,
+    FORMS,
+    MANY,
+    OPTIONS,
+    PAIRS,
+    ROWS,
+    STEM,
+    TEXTS,
+    Rows,
+    lines,
+    name_of,
+    parquet,
+    table,
+)
 
 from fleming.public.readers import cop_base, read_questions, read_set, read_trajectories
 from fleming.records import LETTERS, Question, question_from_json, to_json
@@ -36,11 +50,22 @@ def test_each_form_is_recognised_and_read_with_nothing_altered(tmp_path, form):
         provenance={"groups": groups},
     )
     assert found.questions[0] == expected
-    assert (found.name, found.rows, found.set_aside, found.describe_set_aside()) == (name, 1 + len(decides), [], "")
+    assert (found.name, found.rows, found.set_aside, found.describe_set_aside()) == (
+        name,
+        1 + len(decides),
+        [],
+        "",
+    )
 
 
 def test_blanks_and_empty_lines_at_the_ends_of_a_text_stay(tmp_path):
-    row = {**ROWS["medqa"], "question": " q\n\n", "options": {"A": " a", "B": "b\t"}, "answer_idx": "B", "answer": "b"}
+    row = {
+        **ROWS["medqa"],
+        "question": " q\n\n",
+        "options": {"A": " a", "B": "b\t"},
+        "answer_idx": "B",
+        "answer": "b",
+    }
     question = read_one(tmp_path, row)
     assert (question.question, question.options) == (" q\n\n", {"A": " a", "B": "b\t"})
 
@@ -163,7 +188,12 @@ def medmcqa(cops: list[object], explanations: str = "") -> Rows:
     row = ROWS["medmcqa"]
     letters = [*explanations, *" " * len(cops)]
     return [
-        {**row, "id": str(i), "cop": cop, "exp": f"Ans. {letters[i]} because" if letters[i] != " " else "Because"}
+        {
+            **row,
+            "id": str(i),
+            "cop": cop,
+            "exp": f"Ans. {letters[i]} because" if letters[i] != " " else "Because",
+        }
         for i, cop in enumerate(cops)
     ]
 
@@ -238,7 +268,11 @@ BROKEN = [  # form, what is changed in its record, what is said
     ("mmlu_pro", {"answer": "B"}, "answer 'B' is not option number 2"),
     ("mmlu_pro", {"answer_index": 9, "answer": None}, "the right option is 'J'"),
     ("medxpertqa printed", {"label": ["K"]}, "the right option is 'K'"),
-    ("medxpertqa printed", {"options": {**OPTIONS, "D": "other"}}, "choices at the end of the question are not its"),
+    (
+        "medxpertqa printed",
+        {"options": {**OPTIONS, "D": "other"}},
+        "choices at the end of the question are not its",
+    ),
     ("medxpertqa", {"images": ["MM-1.jpeg"]}, "not MedXpertQA's text part"),
     ("pubmedqa", {"final_decision": "Yes"}, "final_decision must be yes, no or maybe"),
     ("pubmedqa", {"context": "First."}, "contexts must be a list of texts"),
@@ -341,7 +375,10 @@ def test_thousands_of_mutated_records_raise_nothing_but_input_errors(tmp_path):
             assert found.rows == 2 == len(found.questions) + len(found.set_aside)
             assert len({q.id for q in found.questions}) == len(found.questions)
             for q in found.questions:
-                assert question_from_json(json.loads(json.dumps(to_json(q), ensure_ascii=False).encode()), "") == q
+                assert (
+                    question_from_json(json.loads(json.dumps(to_json(q), ensure_ascii=False).encode()), "")
+                    == q
+                )
     assert read > 500
     assert len(refused) > 1500
     assert [m for m in refused if not m.startswith(str(tmp_path)) or "\n" in m or len(m) > 1000] == []

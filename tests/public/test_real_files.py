@@ -123,13 +123,21 @@ def test_the_real_files_in_their_other_forms_are_the_same_questions(shared, tmp_
         }
         for row in real(folder / "pubmedqa/ori_pqal.json")
     ]
-    for path in (lines(tmp_path / "ori_pqal.jsonl", pubmedqa), parquet(tmp_path / "ori_pqal.parquet", pubmedqa)):
+    for path in (
+        lines(tmp_path / "ori_pqal.jsonl", pubmedqa),
+        parquet(tmp_path / "ori_pqal.parquet", pubmedqa),
+    ):
         assert load_benchmark("pubmedqa", path).questions == load_benchmark("pubmedqa", folder).questions
 
     source = folder / "mmlu_pro/mmlu-pro_biology.jsonl"
-    others = [{**row, "category": "law", "question_id": 10**6 + row["question_id"]} for row in real(source, 50)]
+    others = [
+        {**row, "category": "law", "question_id": 10**6 + row["question_id"]} for row in real(source, 50)
+    ]
     path = parquet(tmp_path / "mmlu-pro_biology.parquet", others + real(source))
-    assert load_benchmark("mmlu_pro_biology", path).questions == load_benchmark("mmlu_pro_biology", folder).questions
+    assert (
+        load_benchmark("mmlu_pro_biology", path).questions
+        == load_benchmark("mmlu_pro_biology", folder).questions
+    )
 
     source = folder / "careqa/care_qa_first_half.jsonl"
     for write, suffix in ((table, "csv"), (parquet, "parquet")):
@@ -140,7 +148,9 @@ def test_the_real_files_in_their_other_forms_are_the_same_questions(shared, tmp_
 
 def test_the_real_medqa_in_the_hubs_forms_is_the_same_questions(shared, tmp_path):
     source = shared / "data/benchmarks/medqa/phrases_no_exclude_test.jsonl"
-    plain = [dataclasses.replace(q, provenance={"groups": {}}) for q in load_benchmark("medqa", source).questions]
+    plain = [
+        dataclasses.replace(q, provenance={"groups": {}}) for q in load_benchmark("medqa", source).questions
+    ]
     endings = [
         {
             **{"id": f"test-{i:05}", "sent1": row["question"], "sent2": ""},
@@ -152,7 +162,11 @@ def test_the_real_medqa_in_the_hubs_forms_is_the_same_questions(shared, tmp_path
     data = [
         {
             "id": str(i),
-            "data": {"Question": row["question"], "Options": row["options"], "Correct Option": row["answer_idx"]},
+            "data": {
+                "Question": row["question"],
+                "Options": row["options"],
+                "Correct Option": row["answer_idx"],
+            },
         }
         for i, row in enumerate(real(source))
     ]
@@ -168,7 +182,8 @@ def test_the_real_cmexam_has_two_records_of_several_answers_and_may_be_gb_18030(
     assert found.describe_set_aside() == "2 of 5,000 records set aside (several_answers 2)"
     assert {(q.language, q.source) for q in found.questions} == {("zh", "cmexam")}
     rows = [
-        {**row, "Options": row["Options"].replace("\\n", "\n"), "Clinical Department": "内科"} for row in real(source)
+        {**row, "Options": row["Options"].replace("\\n", "\n"), "Clinical Department": "内科"}
+        for row in real(source)
     ]
     path = tmp_path / source.name
     path.write_bytes(table(path, rows).read_bytes().decode().encode("gb18030"))

@@ -74,7 +74,9 @@ FORMS = {
     "columns.json": document(COLUMNS),
     "columns_indented.json": document(COLUMNS, 4),
     "columns_numbered.json": document({n: {str(i): v for i, v in enumerate(c)} for n, c in COLUMNS.items()}),
-    "columns_other_numbers.json": document({n: {str(7 - i): v for i, v in enumerate(c)} for n, c in COLUMNS.items()}),
+    "columns_other_numbers.json": document(
+        {n: {str(7 - i): v for i, v in enumerate(c)} for n, c in COLUMNS.items()}
+    ),
     "comma.csv": separated(ROWS),
     "comma_bom.csv": separated(ROWS, "utf-8-sig", end="\n"),
     "comma_blank_lines.csv": separated(ROWS).replace(b"\r\n", b"\r\n\r\n"),
@@ -94,7 +96,10 @@ def test_every_form_compressed_or_not_gives_the_same_rows_with_nothing_altered(t
 @pytest.mark.parametrize("name", ["a.parquet", "a.parquet.gz", "A.PARQUET.XZ"])
 def test_parquet_gives_the_same_rows(tmp_path, name):
     pack = {".gz": gzip.compress, ".xz": lzma.compress}.get(Path(name).suffix.lower(), bytes)
-    nested = [{**row, "options": {"A": "x", "C": None}, "list": ["y"], "cop": float(i)} for i, row in enumerate(ROWS)]
+    nested = [
+        {**row, "options": {"A": "x", "C": None}, "list": ["y"], "cop": float(i)}
+        for i, row in enumerate(ROWS)
+    ]
     assert rows_of(write(tmp_path / name, pack(parquet(nested * 300)))) == nested * 300
 
 
@@ -261,7 +266,12 @@ def test_a_long_csv_file_is_held_one_record_at_a_time(tmp_path):
 def test_damaged_bytes_in_any_form_raise_nothing_but_input_errors(tmp_path):
     """Bytes flipped, cut out, put in: what comes out is rows or one clear line."""
     rng = random.Random(0)
-    forms = {**FORMS, "by_id.json": document(BY_ID), "gb.csv": separated(ROWS, "gb18030"), "a.parquet": parquet(ROWS)}
+    forms = {
+        **FORMS,
+        "by_id.json": document(BY_ID),
+        "gb.csv": separated(ROWS, "gb18030"),
+        "a.parquet": parquet(ROWS),
+    }
     forms |= {f"{name}.gz": gzip.compress(forms[name]) for name in ("lines.jsonl", "array.json", "comma.csv")}
     forms |= {f"{name}.xz": lzma.compress(forms[name]) for name in ("lines.json", "tab.tsv")}
     inserted = [b"", b'"', b"{", b"[", b"\n", b",", b"\x00", b"\xff", b"NaN"]
@@ -280,4 +290,6 @@ def test_damaged_bytes_in_any_form_raise_nothing_but_input_errors(tmp_path):
                 refused.append((path, str(error)))
     assert read > 300
     assert len(refused) > 1000
-    assert [message for path, message in refused if not message.startswith(str(path)) or "\n" in message] == []
+    assert [
+        message for path, message in refused if not message.startswith(str(path)) or "\n" in message
+    ] == []

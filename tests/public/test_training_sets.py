@@ -40,7 +40,11 @@ def test_fold_0_is_the_one_that_others_have_published(labelled):
     # BioGPT's data/PubMedQA/raw/valid.tsv has these questions in this order, and its test.tsv the test's.
     _, dev = pubmedqa_fold(labelled, 0)
     assert pmids(dev)[:3] == ["15879722", "12607666", "17593459"]
-    assert hashlib.sha256(" ".join(pmids(dev)).encode()).hexdigest().startswith("97191b5742f289b4a99c5c7d02b454a2")
+    assert (
+        hashlib.sha256(" ".join(pmids(dev)).encode())
+        .hexdigest()
+        .startswith("97191b5742f289b4a99c5c7d02b454a2")
+    )
 
 
 def test_labels_are_spread_evenly_over_folds(labelled):
@@ -87,7 +91,14 @@ def test_the_real_cmexam_sets_rows_with_several_answers_aside(shared):
 
 def test_medmcqas_train_file_is_for_training_and_multi_has_one_right_option_too(tmp_path):
     # No published explanation says what "multi" means; each such record of the authors' files has one cop.
-    row = {"opa": "iron", "opb": "zinc", "opc": "lead", "opd": "tin", "subject_name": "Dental", "topic_name": None}
+    row = {
+        "opa": "iron",
+        "opb": "zinc",
+        "opc": "lead",
+        "opd": "tin",
+        "subject_name": "Dental",
+        "topic_name": None,
+    }
     rows = [
         {"question": f"Which {i}?", "exp": None, "cop": i % 4 + 1, "id": f"m{i}", "choice_type": kind, **row}
         for i, kind in enumerate(["single", "multi"] * 4)

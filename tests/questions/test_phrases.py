@@ -31,7 +31,10 @@ def test_a_phrase_is_drawn_of_the_first_key_that_there_is_and_its_fields_are_fil
     ("text", "said"),
     [
         ("phrases: {greeting: []}", "words.yaml: phrases.greeting: expected a phrase or more"),
-        ("phrases: {greeting: ['Hello {name}.']}", "words.yaml: phrases.greeting: 'Hello {name}.': the fields are c,"),
+        (
+            "phrases: {greeting: ['Hello {name}.']}",
+            "words.yaml: phrases.greeting: 'Hello {name}.': the fields are c,",
+        ),
         ("phrases: {greeting: ['Hello {x.']}", "words.yaml: phrases.greeting: 'Hello {x.': "),
         ("phrases: {greeting: [7]}", "phrases.greeting[0]: expected str, found int 7"),
         ("phrases: {greeting: [a], greeting: [b]}", "key 'greeting' occurs twice"),

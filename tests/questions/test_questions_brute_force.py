@@ -69,12 +69,15 @@ def all_solutions(world, query, count):
 
     def fits(edge, values):
         """Every name that makes the edge true in place of the unknown after `values`: all names are tried."""
-        head, relation, tail = (values[end] if isinstance(end, int) and end < len(values) else end for end in edge)
+        head, relation, tail = (
+            values[end] if isinstance(end, int) and end < len(values) else end for end in edge
+        )
         if (head, relation, tail) not in tried:
             tried[head, relation, tail] = {
                 name
                 for name in names
-                if (name if head == len(values) else head, relation, name if tail == len(values) else tail) in facts
+                if (name if head == len(values) else head, relation, name if tail == len(values) else tail)
+                in facts
             }
         return tried[head, relation, tail]
 
@@ -82,7 +85,9 @@ def all_solutions(world, query, count):
     for i in range(count):
         edges = [e for e in query if i in e and all(not isinstance(end, int) or end <= i for end in e)]
         partial = [
-            (*values, name) for values in partial for name in set.intersection(*(fits(e, values) for e in edges))
+            (*values, name)
+            for values in partial
+            for name in set.intersection(*(fits(e, values) for e in edges))
         ]
         found.append({values[-1] for values in partial})
     return found
@@ -129,12 +134,16 @@ def test_no_third_clue_and_no_action_is_redundant(world, questions):
         path = [(edge["head"], edge["relation"], edge["tail"]) for edge in question.provenance["path"]]
         if not question.provenance["metapath"].startswith("features"):
             continue
-        clues = [(r, tail) for head, r, tail in path if head == root and tail in question.provenance["visible"]]
+        clues = [
+            (r, tail) for head, r, tail in path if head == root and tail in question.provenance["visible"]
+        ]
         for left_out in clues if len(clues) == 3 else []:
             rest = [clue for clue in clues if clue != left_out]
             assert sum(all((name, *clue) in facts for clue in rest) for name in names) > 1
             with_three += 1
-        for _, relation, action in [e for e in path if e[0] in drugs and e[2] in question.provenance["visible"]]:
+        for _, relation, action in [
+            e for e in path if e[0] in drugs and e[2] in question.provenance["visible"]
+        ]:
             assert sum((name, relation, action) in facts for name in names) > 1
             with_action += 1
     assert with_three
@@ -160,7 +169,9 @@ def test_the_stem_shows_the_visible_names_and_neither_answer_nor_hidden_names(qu
     for question in questions:
         stem = question.question.casefold()
         assert all(name in question.question for name in question.provenance["visible"])
-        assert not any(n.casefold() in stem for n in (*question.provenance["hidden"], question.provenance["answer"]))
+        assert not any(
+            n.casefold() in stem for n in (*question.provenance["hidden"], question.provenance["answer"])
+        )
 
 
 def test_evidence_names_the_entry_that_states_the_fact(questions):
@@ -193,7 +204,9 @@ def test_every_held_out_answer_is_an_answer_in_training_too(splits):
 
 def test_clues_of_dev_and_test_never_occur_together_in_a_training_question(splits):
     train, dev, test = splits
-    known = {frozenset(q.provenance["visible"]) for q in train if q.provenance["metapath"].startswith("features")}
+    known = {
+        frozenset(q.provenance["visible"]) for q in train if q.provenance["metapath"].startswith("features")
+    }
     for question in [*dev, *test]:
         if question.provenance["metapath"].startswith("features"):
             root = question.provenance["hidden"][0]

@@ -37,7 +37,12 @@ def drawn(request, tmp_path_factory):
     questions, _, report = sample_questions(
         graph, {2: 100, 3: 60, 4: 40}, request.param, rules=Rules(scenario=True, min_shared=1)
     )
-    return graph, scenario_checker.Facts(path), [json.loads(json.dumps(to_json(q))) for q in questions], report
+    return (
+        graph,
+        scenario_checker.Facts(path),
+        [json.loads(json.dumps(to_json(q))) for q in questions],
+        report,
+    )
 
 
 def test_every_scenario_is_proved_by_the_independent_checker(drawn):
@@ -71,7 +76,9 @@ def test_the_checker_sees_what_is_wrong(drawn):
         wrong["provenance"]["path"] = path[1:]
         wrong["provenance"]["chain"] = [i - 1 for i in question["provenance"]["chain"]]
         wrong["provenance"]["visible"] = question["provenance"]["visible"][1:]
-        seen["a clue less"] += any("root could be" in fault for fault in scenario_checker.faults(facts, wrong, 1))
+        seen["a clue less"] += any(
+            "root could be" in fault for fault in scenario_checker.faults(facts, wrong, 1)
+        )
         wrong = spoil()
         certificate = wrong["provenance"]["certificate"]["distractors"][0]
         certificate["violates"][-1] = [*path[question["provenance"]["chain"][-1]].values()][:3]
@@ -91,12 +98,16 @@ def test_what_names_say_is_one_thing_in_two_forms():
 def test_the_right_option_stands_anywhere(drawn):
     counts = Counter(q["answer"] for q in drawn[2])
     expected = len(drawn[2]) / 4
-    assert sum((counts[letter] - expected) ** 2 / expected for letter in "ABCD") < 16.3  # chi-square, 3 df, p = 0.001
+    assert (
+        sum((counts[letter] - expected) ** 2 / expected for letter in "ABCD") < 16.3
+    )  # chi-square, 3 df, p = 0.001
 
 
 def test_each_ground_occurs_and_open_ones_can_be_refused(drawn):
     graph, *_ = drawn
-    kept, _, _ = sample_questions(graph, {2: 40}, 1, rules=Rules(scenario=True, min_shared=1, exclude_open=True))
+    kept, _, _ = sample_questions(
+        graph, {2: 40}, 1, rules=Rules(scenario=True, min_shared=1, exclude_open=True)
+    )
     grounds = {c["ground"] for q in kept for c in q.provenance["certificate"]["distractors"]}
     assert grounds <= {"contradicted", "other_value"}
     assert "absent" in {c["ground"] for q in drawn[2] for c in q["provenance"]["certificate"]["distractors"]}
@@ -178,7 +189,9 @@ def clued(root, answer, *findings):
 
 def test_a_root_that_is_only_not_known_to_be_ambiguous_is_not_drawn(small):
     # b may have focal seizures too; the query's closed-world proof would let it pass, drawing does not.
-    questions, rejected, _ = sample_questions(small, {2: 20}, 0, rules=Rules(scenario=True, min_shared=1, patience=200))
+    questions, rejected, _ = sample_questions(
+        small, {2: 20}, 0, rules=Rules(scenario=True, min_shared=1, patience=200)
+    )
     assert all(q.provenance["hidden"] != ["disease a"] for q in questions)
     assert {r["code"] for r in rejected if r["nodes"][0] == "disease a"} == {"root_ambiguous"}
 
@@ -194,7 +207,9 @@ def test_two_spellings_of_one_finding_are_not_two_clues():
 
     graph = join_sources([source()], lambda *_: None).graph
     for seed in range(10):
-        query = draw_scenario(graph, "scenario > disease > associated_gene", "a", generator(seed), Rules(min_shared=1))
+        query = draw_scenario(
+            graph, "scenario > disease > associated_gene", "a", generator(seed), Rules(min_shared=1)
+        )
         assert isinstance(query, str) or not {"skin lesion", "skin lesions"} <= {*query.visible}
 
 
@@ -211,7 +226,9 @@ def test_another_disease_is_spoken_of_only_where_there_was_one(drawn):
     seen = Counter()
     for question in drawn[2]:
         root = question["provenance"]["metapath"].split(" > ")[1]
-        told = any(word in question["question"] for word in (" other disease", "nother disease", "further disease"))
+        told = any(
+            word in question["question"] for word in (" other disease", "nother disease", "further disease")
+        )
         seen[root, told] += 1
     assert seen["drug", False] > 10
     assert seen["disease", True] > 10
@@ -224,7 +241,9 @@ def test_the_teacher_denies_nothing_that_may_hold_and_states_nothing_disputed(dr
     seen = Counter()
     for record in questions:
         question = Question(**record)
-        taught = TemplateTeacher(graph, wrong_turn_rate=1.0).trajectory(question, generator("teacher", question.id))
+        taught = TemplateTeacher(graph, wrong_turn_rate=1.0).trajectory(
+            question, generator("teacher", question.id)
+        )
         assert check_trajectory(taught, question, graph, 500) is None
         for triple in map(tuple, taught.checks["facts"]):
             assert facts.holds(*triple)
@@ -232,7 +251,9 @@ def test_the_teacher_denies_nothing_that_may_hold_and_states_nothing_disputed(dr
         for triple in map(tuple, taught.checks["denied"]):
             assert facts.denied(*triple) or not facts.open(*triple)
             silent = not facts.denied(*triple) and triple[1] not in ("inherited_as", "associated_gene")
-            said_softly = any(part in taught.response for part in soft) or "is not on record" in taught.response
+            said_softly = (
+                any(part in taught.response for part in soft) or "is not on record" in taught.response
+            )
             assert said_softly or not silent
             seen[silent] += 1
     assert min(seen[True], seen[False]) > 5

@@ -123,7 +123,9 @@ U1 1.2.3 | 161183177157181176180 | 123456789012345678 | 12345678901 | 02134567 |
 """
 
 
-@pytest.mark.parametrize("text", [part.strip() for line in STAYS.strip().splitlines() for part in line.split(" | ")])
+@pytest.mark.parametrize(
+    "text", [part.strip() for line in STAYS.strip().splitlines() for part in line.split(" | ")]
+)
 def test_medicine_stays_to_the_letter(text):
     assert anonymise(text) == (text, {})
     inside = f"The result was {text}, and (then) 治疗。"
@@ -131,9 +133,14 @@ def test_medicine_stays_to_the_letter(text):
 
 
 def test_several_kinds_in_one_text_are_counted():
-    text = "Mr. Smith (MRN 1234567), a 95-year-old, came on 5/12/2020 from 12 High Street, phone 555-223-4567."
+    text = (
+        "Mr. Smith (MRN 1234567), a 95-year-old, came on 5/12/2020 from 12 High Street, phone 555-223-4567."
+    )
     found, counts = anonymise(text)
-    assert found == "Mr. [NAME] (MRN [RECORD]), an over-89-year-old, came on [DATE] 2020 from [ADDRESS], phone [PHONE]."
+    assert (
+        found
+        == "Mr. [NAME] (MRN [RECORD]), an over-89-year-old, came on [DATE] 2020 from [ADDRESS], phone [PHONE]."
+    )
     assert counts == {"address": 1, "age": 1, "date": 1, "name": 1, "phone": 1, "record": 1}
 
 
@@ -165,7 +172,9 @@ def test_time_is_linear_whatever_the_text(piece):
     text = piece * (200_000 // len(piece))
     began = time.process_time()
     anonymise(text)
-    assert time.process_time() - began < 3  # a megabyte of the worst takes 1 to 3 s; quadratic would take hours
+    assert (
+        time.process_time() - began < 3
+    )  # a megabyte of the worst takes 1 to 3 s; quadratic would take hours
 
 
 def test_a_question_is_cleaned_in_all_its_parts():
@@ -186,7 +195,9 @@ def test_a_question_whose_options_would_become_alike_is_left_out():
     assert anonymise_question(dates) == (None, {"date": 2})
     years = Question("q", "When?", {"A": "15th April 1987", "B": "15th April 1989"}, "A")
     assert anonymise_question(years)[0].options == {"A": "[DATE] 1987", "B": "[DATE] 1989"}
-    before = Question("q", "Which?", {"A": "iron", "B": "Iron."}, "A")  # alike before: the format filter's business
+    before = Question(
+        "q", "Which?", {"A": "iron", "B": "Iron."}, "A"
+    )  # alike before: the format filter's business
     assert anonymise_question(before) == (before, {})
 
 

@@ -12,7 +12,15 @@ from fleming.files import write_jsonl
 from fleming.records import LETTERS, Question, Trajectory, to_json
 from fleming.refine import decontamination
 from fleming.refine.decontamination import RUN, Index, decontaminate, find_leak
-from fleming.refine.gate import check_gate, files_of, learned_from, main, measured_on, report_path, write_report
+from fleming.refine.gate import (
+    check_gate,
+    files_of,
+    learned_from,
+    main,
+    measured_on,
+    report_path,
+    write_report,
+)
 from fleming.settings import Config, DataConfig, EvaluateConfig
 from fleming.text import words
 from model.errors import InputError
@@ -22,7 +30,13 @@ VIGNETTE = (
     "swollen, he wheezes, and his blood pressure is 70/40 mm Hg. Which of the following is the most appropriate next "
     "step in management?"
 )
-OPTIONS = ["Intramuscular epinephrine", "Oral cetirizine", "Nebulised salbutamol", "Intravenous hydrocortisone", "Rest"]
+OPTIONS = [
+    "Intramuscular epinephrine",
+    "Oral cetirizine",
+    "Nebulised salbutamol",
+    "Intravenous hydrocortisone",
+    "Rest",
+]
 ZH = "流行性斑疹伤寒的传播媒介是"
 ZH_OPTIONS = ["人虱", "鼠蚤", "恙螨", "蜱", "蚊"]
 
@@ -43,13 +57,16 @@ BENCHMARK = [
     ask("trawlers", "Do trawler winches harm deckhands' hearing?", ["yes", "no", "maybe"], context=ABSTRACT),
     ask("scurvy", "Scurvy is due to lack of", ["Vitamin C", "Vitamin D", "Vitamin A", "Iron"]),
     ask(
-        "again", "Which of the following is true?", ["Bats are blind birds", "Bats are flying mammals", "Bats lay eggs"]
+        "again",
+        "Which of the following is true?",
+        ["Bats are blind birds", "Bats are flying mammals", "Bats lay eggs"],
     ),
 ]
 
 
 COMMON = (
-    "which of the following is true a man is brought in after he his her and with in on to was for most likely next"
+    "which of the following is true a man is brought in after he his her and with in on to was for most "
+    "likely next"
 )
 
 
@@ -62,7 +79,9 @@ def ordinary(count: int = 400, seed: int = 0) -> list[Question]:
         " ".join(rng.choice(nouns) if rng.random() < 0.4 else rng.choice(common) for _ in range(30))
         for _ in range(count)
     ]
-    return [ask(f"o{i}", stem, [f"{rng.choice(nouns)} {i} {k}" for k in range(4)]) for i, stem in enumerate(stems)]
+    return [
+        ask(f"o{i}", stem, [f"{rng.choice(nouns)} {i} {k}" for k in range(4)]) for i, stem in enumerate(stems)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +110,10 @@ DISGUISES = {
 
 def trajectory(prompt: str, response: str = "<think>Hm.</think><answer>A</answer>") -> Trajectory:
     return Trajectory(
-        "t", "x", [{"role": "system", "content": "You are a doctor."}, {"role": "user", "content": prompt}], response
+        "t",
+        "x",
+        [{"role": "system", "content": "You are a doctor."}, {"role": "user", "content": prompt}],
+        response,
     )
 
 
@@ -109,7 +131,8 @@ def test_a_copy_in_a_long_text_or_in_a_response_is_found(index):
 
 def test_a_rewrite_that_keeps_a_telling_part_of_the_vignette_is_found(index):
     little = (
-        "A beekeeper collapsed. His lips are swollen, he wheezes, and his blood pressure is low. What should he take?"
+        "A beekeeper collapsed. His lips are swollen, he wheezes, and his blood pressure is low. "
+        "What should he take?"
     )
     assert find_leak(little, index) is None
     part = (
@@ -123,7 +146,10 @@ def test_a_rewrite_that_keeps_a_telling_part_of_the_vignette_is_found(index):
 
 def test_an_abstract_is_found_by_its_context(index):
     match = find_leak(
-        ask("x", "Was ear protection worn by many?", ["yes", "no", "maybe"], context=f"Background. {ABSTRACT}"), index
+        ask(
+            "x", "Was ear protection worn by many?", ["yes", "no", "maybe"], context=f"Background. {ABSTRACT}"
+        ),
+        index,
     )
     assert (of(match), match.rule) == ("trawlers", "context")
     assert of(find_leak(ABSTRACT, index)) == "trawlers"
@@ -202,7 +228,12 @@ def test_shared_runs_weigh_what_brute_force_says():
             theirs = text.split()
             n = min(RUN, len(theirs))
             runs = {tuple(ours[i : i + n]) for i in range(len(ours) - n + 1)}
-            covered = {i + k for i in range(len(theirs) - n + 1) if tuple(theirs[i : i + n]) in runs for k in range(n)}
+            covered = {
+                i + k
+                for i in range(len(theirs) - n + 1)
+                if tuple(theirs[i : i + n]) in runs
+                for k in range(n)
+            }
             if covered:
                 documents = [sum(w in t.split() for t in distinct) for w in theirs]
                 size = len(distinct) + 1
@@ -212,7 +243,8 @@ def test_shared_runs_weigh_what_brute_force_says():
 
 def test_a_run_of_fifty_questions_is_a_phrase():
     stems = [
-        f"On the {i}th day of the long voyage out the captain {i} noticed that the crew {i} sang" for i in range(60)
+        f"On the {i}th day of the long voyage out the captain {i} noticed that the crew {i} sang"
+        for i in range(60)
     ]
     index = Index({"b": [ask(str(i), stem, [f"o{i}", f"p{i}"]) for i, stem in enumerate(stems)]})
     assert list(index._shared([words("day of the long voyage out the captain")])) == []
@@ -221,7 +253,12 @@ def test_a_run_of_fifty_questions_is_a_phrase():
 
 def test_hostile_texts_take_little_time(index):
     before = time.perf_counter()
-    for text in (VIGNETTE * 2000, "which of the following is true " * 50_000, "伤" * 300_000, "\0\ud800" * 100_000):
+    for text in (
+        VIGNETTE * 2000,
+        "which of the following is true " * 50_000,
+        "伤" * 300_000,
+        "\0\ud800" * 100_000,
+    ):
         find_leak(text, index)
     assert time.perf_counter() - before < 10
     assert find_leak(VIGNETTE, Index({})) is None
@@ -286,7 +323,9 @@ def test_data_that_changed_after_the_report_is_refused(files, change, capsys):
 def test_a_benchmark_that_changed_or_was_not_checked_is_refused(files, capsys):
     report_of(files)
     other = files[1]["questions"]
-    closed((files[0], files[1], {**files[2], "other.0": other}), "does not cover the benchmark other.0", capsys)
+    closed(
+        (files[0], files[1], {**files[2], "other.0": other}), "does not cover the benchmark other.0", capsys
+    )
     write_jsonl(files[2]["exam.0"], map(to_json, BENCHMARK[:2]))
     closed(files, "does not cover the benchmark exam.0", capsys)
 
@@ -302,7 +341,8 @@ def test_leaks_that_are_still_there_are_refused(files, capsys):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "null", '{"data": 1}', '{"data": {"x": {}}, "benchmark_files": {}, "rules": {}}']
+    "content",
+    ["", "{", "[]", "null", '{"data": 1}', '{"data": {"x": {}}, "benchmark_files": {}, "rules": {}}'],
 )
 def test_what_is_no_report_does_not_open_the_gate(files, content, capsys):
     report_of(files)
@@ -327,13 +367,19 @@ def test_off_is_recorded_and_another_mode_is_refused(files):
 
 def test_the_command_writes_the_report_that_the_gate_asks_for(files, tmp_path, capsys):
     arguments = [f"run_dir={tmp_path / 'run'}", f"data.questions={files[1]['questions']}"]
-    arguments += [f"data.trajectories={files[1]['trajectories']}", f"evaluate.benchmarks.exam={files[2]['exam.0']}"]
+    arguments += [
+        f"data.trajectories={files[1]['trajectories']}",
+        f"evaluate.benchmarks.exam={files[2]['exam.0']}",
+    ]
     assert main(arguments) == 0
     assert "exam" in capsys.readouterr().out
     data = DataConfig(*map(str, files[1].values()))
     evaluate = EvaluateConfig(benchmarks={"exam": str(files[2]["exam.0"])})
     cfg = Config(run_dir=str(tmp_path / "run"), data=data, evaluate=evaluate)
-    assert check_gate("require", report_path(cfg), learned_from(cfg), files_of(measured_on(cfg)))["fault"] is None
+    assert (
+        check_gate("require", report_path(cfg), learned_from(cfg), files_of(measured_on(cfg)))["fault"]
+        is None
+    )
     write_jsonl(files[1]["questions"], map(to_json, [*ordinary(5), BENCHMARK[1]]))
     assert main(arguments) == 1
     assert "questions typhus is typhus by stem, 1.00" in capsys.readouterr().out

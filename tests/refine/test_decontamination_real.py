@@ -31,9 +31,16 @@ def real():
 def test_huatuos_three_questions_of_medmcqa_dev_are_found(shared, tmp_path):
     data = shared / "data"
     arguments = [f"run_dir={tmp_path}", f"data.questions={data / 'train/huatuogpt_o1_demo_198.json'}"]
-    assert main([*arguments, f"evaluate.benchmark_folder={data / 'benchmarks'}", "--benchmarks", ",".join(NAMES)]) == 1
+    assert (
+        main(
+            [*arguments, f"evaluate.benchmark_folder={data / 'benchmarks'}", "--benchmarks", ",".join(NAMES)]
+        )
+        == 1
+    )
     matches = json.loads((tmp_path / "data/decontamination.json").read_text())["matches"]
-    found = {m["id"].rpartition("/")[2]: (m["benchmark_id"].rpartition("/")[2][:8], m["rule"]) for m in matches}
+    found = {
+        m["id"].rpartition("/")[2]: (m["benchmark_id"].rpartition("/")[2][:8], m["rule"]) for m in matches
+    }
     copies = {"152": ("bc8e9ed4", "stem"), "155": ("da529e73", "stem"), "194": ("b5135682", "stem")}
     assert found == {**copies, "83": ("4982eef9", "ngrams")}  # 83: the same case in other words
 
@@ -41,7 +48,9 @@ def test_huatuos_three_questions_of_medmcqa_dev_are_found(shared, tmp_path):
 def test_medqa_dev_has_ten_leaks_read_by_eye_and_no_false_alarm(real):
     """Six vignettes of Medbullets and MedXpertQA nearly word for word, two reworded, two siblings in MedQA test."""
     benchmarks, _, dev, _ = real
-    found = {q.id.rpartition("/")[2]: m for q, m in zip(dev, Index(benchmarks, dev).leaks(dev), strict=True) if m}
+    found = {
+        q.id.rpartition("/")[2]: m for q, m in zip(dev, Index(benchmarks, dev).leaks(dev), strict=True) if m
+    }
     assert set(found) == {"28", "126", "186", "261", "272", "341", "362", "698", "854", "883"}
 
 
@@ -83,7 +92,10 @@ def test_planted_copies_are_found(real, name):
         "dressed": [dressed(q, rng, rng.choice(dev).question) for q in questions],
         "trajectory": [
             Trajectory(
-                "t", q.id, [{"role": "user", "content": "\n".join([q.question, *q.options.values()])}], "<think>"
+                "t",
+                q.id,
+                [{"role": "user", "content": "\n".join([q.question, *q.options.values()])}],
+                "<think>",
             )
             for q in questions
         ],
@@ -92,7 +104,8 @@ def test_planted_copies_are_found(real, name):
         ],
     }
     found = {
-        disguise: sum(match is not None for match in index.leaks(records)) for disguise, records in disguises.items()
+        disguise: sum(match is not None for match in index.leaks(records))
+        for disguise, records in disguises.items()
     }
     assert found["dressed"] == found["trajectory"] == len(questions)
     assert found["a tenth of the words gone"] >= 0.95 * len(questions)

@@ -21,7 +21,11 @@ def synthetic(hops, rare, *counts):
     distractors = [{"option": "x", "shares": [T] * s, "violates": [T] * v} for s, v in counts]
     return Question(
         *("q", "Which?", {"A": "iron", "B": "zinc"}, "A"),
-        provenance={"hops": hops, "rare": rare, "certificate": {"solutions": ["a"], "distractors": distractors}},
+        provenance={
+            "hops": hops,
+            "rare": rare,
+            "certificate": {"solutions": ["a"], "distractors": distractors},
+        },
     )
 
 
@@ -66,14 +70,18 @@ def test_the_demos_questions_get_all_grades_and_more_hops_are_no_easier(inputs):
     questions = read_questions(inputs / "data/questions.jsonl")
     grades = grade_by_graph(questions)
     assert set(grades.values()) == set(DIFFICULTIES)
-    by_hops = [[DIFFICULTIES.index(grades[q.id]) for q in questions if q.provenance["hops"] == h] for h in (1, 2, 3)]
+    by_hops = [
+        [DIFFICULTIES.index(grades[q.id]) for q in questions if q.provenance["hops"] == h] for h in (1, 2, 3)
+    ]
     means = [sum(places) / len(places) for places in by_hops]
     assert means == sorted(means)
 
 
 def test_pass_rates_are_graded_at_stated_thresholds():
     rates = {"a": 1.0, "b": 0.76, "c": 0.75, "d": 0.26, "e": 0.25, "f": 0.0}
-    expected = dict(zip("abcdef", ["easy", "easy", "moderate", "moderate", "difficult", "difficult"], strict=True))
+    expected = dict(
+        zip("abcdef", ["easy", "easy", "moderate", "moderate", "difficult", "difficult"], strict=True)
+    )
     assert grade_by_pass_rate(rates) == expected
     assert grade_by_pass_rate({"c": 0.75}, moderate=0.5) == {"c": "easy"}
 
@@ -94,7 +102,9 @@ def ask(number):
 
 
 def test_the_rubric_takes_more_than_half_of_the_votes():
-    teacher = Model("easy", "Difficult.", "<think>easy?</think>\n**difficult**", "easy", "moderate", "difficult")
+    teacher = Model(
+        "easy", "Difficult.", "<think>easy?</think>\n**difficult**", "easy", "moderate", "difficult"
+    )
     assert grade_by_rubric([ask(1), ask(2)], teacher) == {"q1": "difficult", "q2": None}
     assert "Which metal 1?" in teacher.seen[0]
     assert all(word in teacher.seen[0] for word in DIFFICULTIES)
@@ -123,8 +133,12 @@ def test_a_grade_is_one_word_or_none(response, grade):
 
 def test_agreement_on_a_case_worked_by_hand():
     # one: e e e m m d (and one that only it graded); other: e m e m d d
-    one = dict(zip("abcdefg", ["easy", "easy", "easy", "moderate", "moderate", "difficult", "easy"], strict=True))
-    other = dict(zip("abcdefg", ["easy", "moderate", "easy", "moderate", "difficult", "difficult", None], strict=True))
+    one = dict(
+        zip("abcdefg", ["easy", "easy", "easy", "moderate", "moderate", "difficult", "easy"], strict=True)
+    )
+    other = dict(
+        zip("abcdefg", ["easy", "moderate", "easy", "moderate", "difficult", "difficult", None], strict=True)
+    )
     # Observed disagreement: two neighbours, 2 x 1/2 of 6. Expected: e 3, m 2, d 1 against e 2, m 2, d 2 gives
     # (3*(2*1 + 2*2) + 2*(2*1 + 2*1) + 1*(2*2 + 2*1)) / 2 / 36 = 32 / 72. Kappa = 1 - (1/6) / (32/72) = 0.625.
     assert agreement(one, other) == {"n": 6, "exact": 4 / 6, "kappa": pytest.approx(0.625)}

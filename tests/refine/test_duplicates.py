@@ -35,7 +35,8 @@ def test_exact_duplicates_in_other_clothes_and_another_order_of_options():
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [("first treatment", "initial treatment"), ("several times a day", "several times each day")]
+    ("before", "after"),
+    [("first treatment", "initial treatment"), ("several times a day", "several times each day")],
 )
 def test_a_changed_word_is_a_near_duplicate(before, after):
     assert codes(ask("a"), ask("b", STEM.replace(before, after))) == [("b", "near_duplicate", "a")]
@@ -66,7 +67,10 @@ def test_another_gold_or_other_options_make_another_question_and_one_option_less
 
 def test_another_context_is_another_question():
     trial = "The trial enrolled many children, whose parents kept a diary of each seizure for the whole school year."
-    assert codes(ask("a", "Is it useful?", context=trial), ask("b", "Is it useful?", context="A registry.")) == []
+    assert (
+        codes(ask("a", "Is it useful?", context=trial), ask("b", "Is it useful?", context="A registry."))
+        == []
+    )
 
 
 def test_what_equals_a_rejected_one_is_told_the_one_that_stays():
@@ -83,7 +87,9 @@ def made_up(count: int, rng: random.Random) -> list[Question]:
     stems: list[list[str]] = []
     for _ in range(count):
         stem = (
-            list(rng.choice(stems)) if stems and rng.random() < 0.5 else rng.choices(vocabulary, k=rng.randint(2, 40))
+            list(rng.choice(stems))
+            if stems and rng.random() < 0.5
+            else rng.choices(vocabulary, k=rng.randint(2, 40))
         )
         for _ in range(rng.randint(0, 3)):
             stem[rng.randrange(len(stem))] = rng.choice(vocabulary)
@@ -112,7 +118,10 @@ def test_brute_force_over_all_pairs_finds_the_same():
     # A pair just as similar as SIMILAR is missed once in a hundred; nothing is rejected that is not similar.
     assert len(found ^ expected) <= 0.02 * len(expected)
     by_id = {q.id: q for q in questions}
-    assert all(jaccard(grams(by_id[r["question"]["id"]]), grams(by_id[r["duplicate_of"]])) >= SIMILAR for r in rejected)
+    assert all(
+        jaccard(grams(by_id[r["question"]["id"]]), grams(by_id[r["duplicate_of"]])) >= SIMILAR
+        for r in rejected
+    )
     assert {r["duplicate_of"] for r in rejected} <= {q.id for q in kept}
 
 
@@ -137,7 +146,9 @@ def test_the_same_everywhere_and_every_time():
 
 
 def test_thousands_with_one_stem_and_empty_stems_take_no_time():
-    questions = [ask(str(i), "Which of the following is true?", [f"yes{i % 5000}", f"b{i}"]) for i in range(4000)]
+    questions = [
+        ask(str(i), "Which of the following is true?", [f"yes{i % 5000}", f"b{i}"]) for i in range(4000)
+    ]
     questions += [ask(f"e{i}", "?", [f"x{i}", "gold"], "B") for i in range(2000)]
     before = time.perf_counter()
     _, rejected = drop_duplicates(questions)

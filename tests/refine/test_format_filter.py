@@ -138,7 +138,11 @@ def test_a_stem_that_speaks_of_what_is_not_there(stem, fault):
 @pytest.mark.parametrize(
     ("stem", "options", "fault"),
     [
-        ("Which component of zinc oxide-eugenol cement gives strength?", ["Zinc oxide", "Rosin"], "answer_leaked"),
+        (
+            "Which component of zinc oxide-eugenol cement gives strength?",
+            ["Zinc oxide", "Rosin"],
+            "answer_leaked",
+        ),
         ("当地流行钩端螺旋体病，最可能的诊断是", ["钩端螺旋体病", "伤寒"], "answer_leaked"),
         ("Is it zinc oxide or calcium hydroxide?", ["Zinc oxide", "Calcium hydroxide"], None),
         ("An inferior block: the needle is", ["Inferior", "Superior"], None),  # one word is no evidence
@@ -189,7 +193,9 @@ def test_other_options_under_the_same_stem_are_no_conflict_and_a_shared_one_is()
         return Question(name, "Which is true?", dict(zip(LETTERS, options, strict=False)), "A")
 
     assert (
-        conflicting_stems([item("a", ["Ice is cold", "Fire is cold"]), item("b", ["Snow is white", "Tar is white"])])
+        conflicting_stems(
+            [item("a", ["Ice is cold", "Fire is cold"]), item("b", ["Snow is white", "Tar is white"])]
+        )
         == {}
     )
     found = conflicting_stems(
@@ -204,7 +210,10 @@ def test_another_number_comparator_or_context_is_another_stem():
 
     assert conflicting_stems([item("a", "BP > 140?", "A"), item("b", "BP < 140?", "B")]) == {}
     assert conflicting_stems([item("a", "Na+ high?", "A"), item("b", "Na high?", "B")]) == {}
-    assert conflicting_stems([item("a", "Useful?", "A", "One trial."), item("b", "Useful?", "B", "Another.")]) == {}
+    assert (
+        conflicting_stems([item("a", "Useful?", "A", "One trial."), item("b", "Useful?", "B", "Another.")])
+        == {}
+    )
 
 
 def test_what_is_rejected_of_the_real_files(shared):
@@ -213,7 +222,10 @@ def test_what_is_rejected_of_the_real_files(shared):
 
     folder = shared / "data/benchmarks"
     assert faults(load_benchmark("pubmedqa", folder).questions) == {}
-    assert faults(load_benchmark("careqa", folder).questions) == {"duplicate_option": 5, "all_or_none_of_the_above": 3}
+    assert faults(load_benchmark("careqa", folder).questions) == {
+        "duplicate_option": 5,
+        "all_or_none_of_the_above": 3,
+    }
     found = faults(read_questions(shared / "data/train/cmexam_5000.csv"))
     assert found.keys() == {
         "all_or_none_of_the_above",

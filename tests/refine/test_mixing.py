@@ -12,7 +12,9 @@ from model.errors import InputError
 
 
 def part(name: str, size: int) -> list[Question]:
-    return [Question(f"{name}/{i}", "Which?", {"A": "iron", "B": "zinc"}, "A", source=name) for i in range(size)]
+    return [
+        Question(f"{name}/{i}", "Which?", {"A": "iron", "B": "zinc"}, "A", source=name) for i in range(size)
+    ]
 
 
 def counts_of(mixed):

@@ -55,7 +55,9 @@ def test_preset_paper_is_equations_1_to_3_to_the_letter():
         expected = expected - log_pi_y * (rewards[i] - mean) / k  # Eq. 3 in Eq. 1
     advantages = group_advantages(torch.tensor([rewards], dtype=torch.float64), normalize_std=False)[0]
     cfg = preset("paper")
-    loss, _ = grpo_loss(logp, old, None, advantages, CU, cfg, loss_denominator(3, 9, cfg.aggregation, MAX_NEW_TOKENS))
+    loss, _ = grpo_loss(
+        logp, old, None, advantages, CU, cfg, loss_denominator(3, 9, cfg.aggregation, MAX_NEW_TOKENS)
+    )
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(torch.autograd.grad(loss, logp)[0], torch.autograd.grad(expected, logp)[0])
 
@@ -120,7 +122,9 @@ def test_each_aggregation_has_its_denominator_and_its_gradient(aggregation, deno
     cfg = preset("grpo", kl_coef=0.0, clip_low=1.0, clip_high=1e9, aggregation=aggregation)
     loss, _ = grpo_loss(logp, old, None, advantages, CU, cfg, denominator)
     scales = [-w * a for w, a, n in zip(weights, advantages.tolist(), LENGTHS, strict=True) for _ in range(n)]
-    slope = torch.tensor(scales, dtype=torch.float64) * (logp - old).exp().detach()  # d ratio / d log pi = ratio
+    slope = (
+        torch.tensor(scales, dtype=torch.float64) * (logp - old).exp().detach()
+    )  # d ratio / d log pi = ratio
     torch.testing.assert_close(loss.detach(), slope.sum())
     torch.testing.assert_close(torch.autograd.grad(loss, logp)[0], slope)
 
@@ -140,7 +144,13 @@ def test_the_clipped_objective_has_the_right_gradient_on_both_sides(ratio, advan
     logp = torch.tensor([math.log(ratio)], dtype=torch.float64, requires_grad=True)
     cfg = preset("grpo", kl_coef=0.0)
     loss, metrics = grpo_loss(
-        logp, torch.zeros(1, dtype=torch.float64), None, torch.tensor([advantage]), torch.tensor([0, 1]), cfg, 1.0
+        logp,
+        torch.zeros(1, dtype=torch.float64),
+        None,
+        torch.tensor([advantage]),
+        torch.tensor([0, 1]),
+        cfg,
+        1.0,
     )
     loss.backward()
     assert logp.grad.item() == pytest.approx(slope)
@@ -151,7 +161,9 @@ def test_clip_low_and_clip_high_act_on_their_own_side():
     cfg = preset("grpo", kl_coef=0.0, clip_low=0.2, clip_high=0.28)
     for ratio, advantage, clipped in ((1.25, 1.0, 0), (1.29, 1.0, 1), (0.81, -1.0, 0), (0.79, -1.0, 1)):
         logp = torch.tensor([math.log(ratio)], dtype=torch.float64)
-        _, metrics = grpo_loss(logp, torch.zeros(1), None, torch.tensor([advantage]), torch.tensor([0, 1]), cfg, 1.0)
+        _, metrics = grpo_loss(
+            logp, torch.zeros(1), None, torch.tensor([advantage]), torch.tensor([0, 1]), cfg, 1.0
+        )
         assert metrics["clipped_tokens"] == clipped
 
 

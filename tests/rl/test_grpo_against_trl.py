@@ -82,7 +82,12 @@ class Trainer(SimpleNamespace):
             model=stub,
             ref_model="reference",
             accelerator=SimpleNamespace(
-                device="cpu", gather=same, reduce=same, gather_for_metrics=same, num_processes=1, process_index=0
+                device="cpu",
+                gather=same,
+                reduce=same,
+                gather_for_metrics=same,
+                num_processes=1,
+                process_index=0,
             ),
             beta=args.beta,
             loss_type=args.loss_type,
@@ -123,7 +128,16 @@ class Trainer(SimpleNamespace):
         ids = [[1] * length for length in LENGTHS]
         texts = ["x"] * n
         logprobs = None if sampled is None else [x.tolist() for x in sampled.split(LENGTHS)]
-        self.generated = ([[i] for i in range(n)], ids, None, texts, logprobs, {}, None, None)  # prompt i is token i
+        self.generated = (
+            [[i] for i in range(n)],
+            ids,
+            None,
+            texts,
+            logprobs,
+            {},
+            None,
+            None,
+        )  # prompt i is token i
         self.logps = logps  # "policy", "old", "reference"
 
     def score(self, model, input_ids, *_, **__):
@@ -172,17 +186,21 @@ def test_loss_and_gradient_are_trls(trl, tmp_path, name, updates, kl_coef, micro
 def test_trls_default_kl_gradient_is_our_k2_at_one_update(trl, tmp_path):
     logp, old, ref, _ = numbers(2)
     logps = {"policy": logp, "old": old, "reference": ref}
-    theirs, _ = Trainer(trl, tmp_path, REWARDS, logps, beta=0.04, loss_type="grpo", use_bias_correction_kl=True).loss(
-        trl
-    )
+    theirs, _ = Trainer(
+        trl, tmp_path, REWARDS, logps, beta=0.04, loss_type="grpo", use_bias_correction_kl=True
+    ).loss(trl)
     advantages = group_advantages(REWARDS, True, TRL_EPSILON).flatten()
     of = {
-        k: grpo_loss(logp, logp.detach(), ref, advantages, CU, preset("grpo", kl_coef=0.04, kl_estimator=k), 6.0)[0]
+        k: grpo_loss(
+            logp, logp.detach(), ref, advantages, CU, preset("grpo", kl_coef=0.04, kl_estimator=k), 6.0
+        )[0]
         for k in ("k2", "k3")
     }
     torch.testing.assert_close(of["k3"], theirs, rtol=1e-12, atol=1e-12)  # the value is k3's,
     gradient = {k: torch.autograd.grad(loss, logp)[0] for k, loss in {**of, "theirs": theirs}.items()}
-    torch.testing.assert_close(gradient["k2"], gradient["theirs"], rtol=1e-12, atol=1e-12)  # the gradient k2's
+    torch.testing.assert_close(
+        gradient["k2"], gradient["theirs"], rtol=1e-12, atol=1e-12
+    )  # the gradient k2's
     assert not torch.allclose(gradient["k3"], gradient["theirs"])
 
 
@@ -210,8 +228,12 @@ def test_advantages_are_trls_but_for_what_is_added_to_the_std(trl, tmp_path, sca
     trainer = Trainer(trl, tmp_path, rewards, {"policy": logp, "old": old}, scale_rewards=scale)
     theirs = trainer.loss(trl)[1]["advantages"].view_as(rewards)
     normalize = scale == "group"
-    torch.testing.assert_close(group_advantages(rewards, normalize, TRL_EPSILON), theirs, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        group_advantages(rewards, normalize, TRL_EPSILON), theirs, rtol=1e-12, atol=1e-12
+    )
     assert (group_advantages(rewards, normalize)[1] == 0).all()  # exactly, whatever is added
     if normalize:  # what the two additions come to: a factor of (std + 1e-4) / (std + 1e-6)
         std = rewards[0].std()
-        torch.testing.assert_close(group_advantages(rewards)[0], theirs[0] * (std + TRL_EPSILON) / (std + 1e-6))
+        torch.testing.assert_close(
+            group_advantages(rewards)[0], theirs[0] * (std + TRL_EPSILON) / (std + 1e-6)
+        )

@@ -42,7 +42,9 @@ def disk(tmp_path):
 
 
 def hashes(folders: list[Path]) -> dict[str, dict[str, str]]:
-    return {f.name: {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in f.iterdir()} for f in folders}
+    return {
+        f.name: {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in f.iterdir()} for f in folders
+    }
 
 
 def kind_of(message: str) -> str:
@@ -57,7 +59,10 @@ def kind_of(message: str) -> str:
     ("module", "kinds"),
     [
         (train_sft, [".lock", "config.yaml", "manifest.json", "metrics.jsonl", "checkpoints"]),
-        (train_grpo, [".lock", "config.yaml", "manifest.json", "curriculum.jsonl", "rollouts", "metrics.jsonl"]),
+        (
+            train_grpo,
+            [".lock", "config.yaml", "manifest.json", "curriculum.jsonl", "rollouts", "metrics.jsonl"],
+        ),
     ],
 )
 def test_every_small_write_on_a_full_disk_is_one_line_that_names_the_file(in_process, disk, module, kinds):
@@ -110,7 +115,9 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole_and_the_run_goes_on_after_
     assert differences(result_of(run_dir), result_of(tmp_path / "whole")) == []
 
 
-def test_synth_data_on_a_full_disk_is_one_line_and_after_room_is_made_writes_the_same(in_process, disk, inputs):
+def test_synth_data_on_a_full_disk_is_one_line_and_after_room_is_made_writes_the_same(
+    in_process, disk, inputs
+):
     found, kilobytes, status = [], 0, 2
     while status == 2:
         disk.leave(kilobytes)
@@ -129,7 +136,10 @@ def test_synth_data_on_a_full_disk_is_one_line_and_after_room_is_made_writes_the
 
 def test_a_log_and_a_lock_on_a_full_disk_name_themselves_and_leave_nothing_to_be_written_later(disk):
     disk.leave(0)
-    with pytest.raises(InputError, match=r"\.lock: cannot lock: .*No space left"), run_lock(disk.path / "run", "x.py"):
+    with (
+        pytest.raises(InputError, match=r"\.lock: cannot lock: .*No space left"),
+        run_lock(disk.path / "run", "x.py"),
+    ):
         pass
     (disk.path / "ballast").unlink()
     log = AppendLog(disk.path / "log.jsonl")

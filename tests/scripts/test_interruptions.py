@@ -67,7 +67,9 @@ def interrupt(run: Launched, kind: str, rng: random.Random, restart) -> str | No
             lines = [line for rank in second.said() for line in rank]
             assert (status, ours(report)) == (1, 2)
             assert len(lines) == 1, lines
-            assert re.fullmatch(rf"train_\w+\.py: error: {run.run_dir}: in use by process (\d+), .*", lines[0])
+            assert re.fullmatch(
+                rf"train_\w+\.py: error: {run.run_dir}: in use by process (\d+), .*", lines[0]
+            )
             assert int(re.search(r"process (\d+)", lines[0])[1]) in run.workers
         survive = held and rng.random() < 0.5
         run.signal(signal.SIGCONT if survive else signal.SIGKILL, *run.workers)
@@ -102,7 +104,9 @@ def test_sigterm_or_kill_9_of_a_worker_the_launcher_or_all_and_the_same_command_
         saved = max((int(c.name[5:]) for c in checkpoints(run_dir)), default=0)
         if len(done) < len(kinds) and saved < total:
             kind = kinds[len(done)]
-            farthest = saved + math.ceil(2 * (total - saved) / (len(kinds) - len(done) + 1))  # spread over the run
+            farthest = saved + math.ceil(
+                2 * (total - saved) / (len(kinds) - len(done) + 1)
+            )  # spread over the run
             after, moment = (2, 0) if kind == "stop" else (rng.randint(saved, farthest), rng.uniform(0, 0.2))
             held = kind == "stop" or (kind == "launcher" and not any("refused" in what for what in done))
             if rng.random() < 0.2 and not held:  # while it starts
@@ -124,7 +128,11 @@ def test_sigterm_or_kill_9_of_a_worker_the_launcher_or_all_and_the_same_command_
             break
         run_dir = tmp_path / f"killed-{finished}"
     assert any("refused" in what for what in done) or "launcher" not in kinds
-    print(f"\n{script}: {count} kills, {finished} whole runs of {total} steps, all identical:", *done, sep="\n  ")
+    print(
+        f"\n{script}: {count} kills, {finished} whole runs of {total} steps, all identical:",
+        *done,
+        sep="\n  ",
+    )
 
 
 def test_what_a_killed_save_or_clean_up_left_goes_with_the_next_save(in_process, tmp_path):

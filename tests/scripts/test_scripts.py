@@ -67,13 +67,19 @@ def test_the_rollout_record_is_enough_to_recompute_rewards_and_advantages(finish
     from fleming.rl.grpo import group_advantages
 
     questions = {q.id: q for q in read_questions(finished / "data/rl.jsonl")}
-    records = [json.loads(line) for line in (finished / "grpo/rollouts/step_000007.jsonl").read_text().splitlines()]
+    records = [
+        json.loads(line) for line in (finished / "grpo/rollouts/step_000007.jsonl").read_text().splitlines()
+    ]
     assert len(records) == 4 * 6
     for r in records:
         q = questions[r["question_id"]]
         correct = parse_answer(r["response"], q.options) == q.answer
         form = format_ok(r["response"], q.options, "text", r["finish_reason"] == "stop")
-        assert r["reward"] == {"correct": correct, "format": form, "total": pytest.approx(correct + 0.1 * form)}
+        assert r["reward"] == {
+            "correct": correct,
+            "format": form,
+            "total": pytest.approx(correct + 0.1 * form),
+        }
     rewards = torch.tensor([r["reward"]["total"] for r in records], dtype=torch.float64).view(4, 6)
     assert group_advantages(rewards).flatten().tolist() == pytest.approx([r["advantage"] for r in records])
 
@@ -190,7 +196,9 @@ def write(path: Path, text: str) -> Path:
         ("synth_data.py", ["synth.train_questions=30", "synth.test_questions=300"], ["300 test questions"]),
     ],
 )
-def test_a_mistake_is_one_line_status_2_and_nothing_written(finished, tmp_path, monkeypatch, script, settings, said):
+def test_a_mistake_is_one_line_status_2_and_nothing_written(
+    finished, tmp_path, monkeypatch, script, settings, said
+):
     write(tmp_path / "broken.yaml", "seed: 1\n  run_dir: [\n")
     write(tmp_path / "empty.jsonl", "")
     good = (finished / "data/rl.jsonl").read_text().splitlines()[0]
@@ -210,7 +218,9 @@ def test_a_mistake_is_one_line_status_2_and_nothing_written(finished, tmp_path, 
         f"data.trajectories={finished / 'data/cold_start.jsonl'}"
         if not any("trajectories" in s for s in settings)
         else "",
-        f"data.questions={finished / 'data/rl.jsonl'}" if not any("data.questions" in s for s in settings) else "",
+        f"data.questions={finished / 'data/rl.jsonl'}"
+        if not any("data.questions" in s for s in settings)
+        else "",
     ]
     arguments = [*(d for d in defaults if d), *settings]
     if "--config" not in settings:
@@ -241,14 +251,27 @@ def test_each_stage_runs_on_a_users_own_files_without_the_graph(finished, tmp_pa
     )
     base = finished / "base/model"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    small = ["grpo.max_new_tokens=8", "grpo.questions_per_step=1", "grpo.stage1.max_steps=2", "grpo.stage2.max_steps=1"]
+    small = [
+        "grpo.max_new_tokens=8",
+        "grpo.questions_per_step=1",
+        "grpo.stage1.max_steps=2",
+        "grpo.stage2.max_steps=1",
+    ]
     for script, settings in (
         ("train_sft.py", [f"data.trajectories={tmp_path / 't.jsonl'}", f"model={base}"]),
         (
             "train_grpo.py",
-            [f"data.questions={tmp_path / 'q.jsonl'}", f"model={base}", "grpo.reward=my_reward:brevity", *small],
+            [
+                f"data.questions={tmp_path / 'q.jsonl'}",
+                f"model={base}",
+                "grpo.reward=my_reward:brevity",
+                *small,
+            ],
         ),
-        ("evaluate.py", [f"evaluate.questions={tmp_path / 'q.jsonl'}", f"model={base}", "evaluate.max_new_tokens=8"]),
+        (
+            "evaluate.py",
+            [f"evaluate.questions={tmp_path / 'q.jsonl'}", f"model={base}", "evaluate.max_new_tokens=8"],
+        ),
     ):
         arguments = [sys.executable, str(ROOT / script), *settings, f"run_dir={tmp_path / 'run'}"]
         result = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, env=environment)
@@ -271,5 +294,7 @@ def test_help_lists_every_key_with_type_default_and_meaning():
     walk(yaml.safe_load(dump_yaml(Config())))
     assert len(keys) > 60
     assert [
-        k for k in keys if k not in result.stdout and not k.startswith(("grpo.curriculum.stage", "evaluate.models"))
+        k
+        for k in keys
+        if k not in result.stdout and not k.startswith(("grpo.curriculum.stage", "evaluate.models"))
     ] == []

@@ -43,7 +43,9 @@ def medqa(rng: random.Random, count: int) -> list[dict]:
     for _ in range(count):
         options = {letter: f"agent {rng.randrange(10**6)}" for letter in "ABCD"}
         answer = rng.choice("ABCD")
-        found.append({"question": vignette(rng), "options": options, "answer": options[answer], "answer_idx": answer})
+        found.append(
+            {"question": vignette(rng), "options": options, "answer": options[answer], "answer_idx": answer}
+        )
     return found
 
 
@@ -189,7 +191,9 @@ class Voter:
         return [f"<think>.</think><answer>{right}</answer>"] * n
 
 
-def test_what_no_vote_gets_right_waits_for_a_person_and_an_interrupted_vote_goes_on(folder, tmp_path, monkeypatch):
+def test_what_no_vote_gets_right_waits_for_a_person_and_an_interrupted_vote_goes_on(
+    folder, tmp_path, monkeypatch
+):
     few = [
         "synth.train_questions=3",
         "synth.dev_questions=0",
@@ -285,7 +289,10 @@ def test_a_question_of_the_graph_that_was_relabelled_is_not_taught(folder, tmp_p
     review = [r["question"] for _, r in read_jsonl(tmp_path / "data/review.jsonl")]
     graph = [q for q in review if q["source"] == "graph"]
     wrong = next(letter for letter in graph[0]["options"] if letter != graph[0]["answer"])
-    said = [{"id": graph[0]["id"], "decision": f"relabel {wrong}"}, {"id": graph[1]["id"], "decision": "accept"}]
+    said = [
+        {"id": graph[0]["id"], "decision": f"relabel {wrong}"},
+        {"id": graph[1]["id"], "decision": "accept"},
+    ]
     (tmp_path / "decisions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in said))
     assert run(f"synth.decisions={tmp_path / 'decisions.jsonl'}")[0] == 0
     assert {q.id for q in read_questions(tmp_path / "data/rl.jsonl")} == {graph[0]["id"], graph[1]["id"]}
@@ -297,7 +304,9 @@ def test_killed_at_any_moment_and_run_again_it_writes_the_same_bytes(folder, don
     command = [sys.executable, str(ROOT / "synth_data.py"), *settings(folder, tmp_path)]
     start = time.monotonic()
     for moment in (2.5, 3.2, 4.0):
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
+        ) as process:
             try:
                 process.wait(timeout=moment)
             except subprocess.TimeoutExpired:
@@ -309,8 +318,14 @@ def test_killed_at_any_moment_and_run_again_it_writes_the_same_bytes(folder, don
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["synth.sources={x: {kind: umls, files: {}}}"], "synth.sources.x.kind is 'umls', expected one of hetionet"),
-        (["synth.sources={x: {kind: obo, files: {file: nowhere.obo}}}"], "synth.sources.x.files.file: no such file"),
+        (
+            ["synth.sources={x: {kind: umls, files: {}}}"],
+            "synth.sources.x.kind is 'umls', expected one of hetionet",
+        ),
+        (
+            ["synth.sources={x: {kind: obo, files: {file: nowhere.obo}}}"],
+            "synth.sources.x.files.file: no such file",
+        ),
         (["synth.sources={x: {kind: obo, files: {path: a.obo}}}"], "source obo: expected paths file"),
         (["synth.public={medqa: nowhere.jsonl}"], "nowhere.jsonl"),
         (["synth.public={graph: a.jsonl}", "synth.default_grade={}"], "synth.public is out of its range"),

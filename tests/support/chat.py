@@ -34,7 +34,9 @@ FOREIGN = {
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% if not enable_thinking %}"
         "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}",
     ),
-    "thinking dropped everywhere": CHATML.replace("message['content']", "message['content'].split('</think>')[-1]"),
+    "thinking dropped everywhere": CHATML.replace(
+        "message['content']", "message['content'].split('</think>')[-1]"
+    ),
     "a date": "{{ strftime_now('%d') }}" + CHATML,
     "a BOS": "{{ bos_token }}" + CHATML,
     "a macro": "{% macro turn(m) %}{{ m.content }}{% endmacro %}" + CHATML,
@@ -67,7 +69,9 @@ def write_tokenizer(folder, template=CHATML, special=True, extra=(), post=None, 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=280, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"])
     fast.train_from_iterator(["user assistant system think answer"], trainer)
-    control = [tokenizers.AddedToken(token, special=special, normalized=False) for token in (*CONTROL, *extra)]
+    control = [
+        tokenizers.AddedToken(token, special=special, normalized=False) for token in (*CONTROL, *extra)
+    ]
     (fast.add_special_tokens if special else fast.add_tokens)(control)
     if post is not None:
         fast.post_processor = post(fast)

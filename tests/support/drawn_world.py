@@ -25,7 +25,9 @@ def world(seed):
     """Nodes and facts drawn at random, one fact in twelve denied, some of those stated too."""
     rng = np.random.default_rng(seed)
     syllables = [c + v for c in "bdfgklmnprst" for v in "aeiou"]
-    places = rng.permutation(60**4)[: sum(SIZES.values())].tolist()  # every name is one word of four syllables
+    places = rng.permutation(60**4)[
+        : sum(SIZES.values())
+    ].tolist()  # every name is one word of four syllables
     for kind, size in SIZES.items():
         for i in range(size):
             place = places.pop()

@@ -62,7 +62,8 @@ FORMS: dict[str, tuple[str, str, dict[str, str], dict]] = {
     ),
     "medbullets": (
         *("medbullets", "1", {}),
-        lettered(("opa", "opb", "opc", "opd")) | {"answer_idx": "C", "answer": OPTIONS["C"], "explanation": "e"},
+        lettered(("opa", "opb", "opc", "opd"))
+        | {"answer_idx": "C", "answer": OPTIONS["C"], "explanation": "e"},
     ),
     "medbullets choices": (
         *("medbullets", "1", {}),
@@ -80,7 +81,14 @@ FORMS: dict[str, tuple[str, str, dict[str, str], dict]] = {
     "medqa data": ("medqa", "1", {}, {"id": "x", "data": DATA}),
     "mmlu_pro": (
         *("mmlu_pro", "70", {"category": "health", "src": "s"}),
-        {"question_id": 70, "options": TEXTS, "answer": "C", "answer_index": 2, "category": "health", "src": "s"},
+        {
+            "question_id": 70,
+            "options": TEXTS,
+            "answer": "C",
+            "answer_index": 2,
+            "category": "health",
+            "src": "s",
+        },
     ),
     "medxpertqa": (
         *("medxpertqa", "Text-1", {"medical_task": "Diagnosis"}),
@@ -105,7 +113,12 @@ FORMS: dict[str, tuple[str, str, dict[str, str], dict]] = {
     ),
     "cmexam": (
         *("cmexam", "1", {}),
-        {"Question": STEM, "Options": "\n".join(" ".join(o) for o in OPTIONS.items()), "Answer": "C", "Level": 1},
+        {
+            "Question": STEM,
+            "Options": "\n".join(" ".join(o) for o in OPTIONS.items()),
+            "Answer": "C",
+            "Level": 1,
+        },
     ),
     "cmexam pairs": ("cmexam", "1", {}, {"Question": STEM, "Options": PAIRS, "Answer": "C"}),
     "jmed": ("jmed", "1234567890123456", {}, {"options": OPTIONS, "answer": ["C"], "id": 1234567890123456}),

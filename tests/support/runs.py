@@ -60,7 +60,9 @@ def command(script: str, run_dir: Path, *settings: str) -> list[str]:
 
 
 def run(script: str, run_dir: Path, *settings: str, **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run(command(script, run_dir, *settings), capture_output=True, text=True, cwd=ROOT, **kwargs)
+    return subprocess.run(
+        command(script, run_dir, *settings), capture_output=True, text=True, cwd=ROOT, **kwargs
+    )
 
 
 def torchrun(*arguments, processes=2, **kwargs) -> subprocess.CompletedProcess:
@@ -178,7 +180,9 @@ class Launched:
         """Whether the workers hold the folder: their loop has begun."""
         with contextlib.suppress(OSError):
             holders = [(self.run_dir / name).read_text() for name in (".lock", ".lock.1")]
-            return bool(self.workers) and all(any(f"process {w}," in h for w in self.workers) for h in holders)
+            return bool(self.workers) and all(
+                any(f"process {w}," in h for w in self.workers) for h in holders
+            )
         return False
 
     def wait_for(self, condition, seconds: float = 120) -> bool:

@@ -73,7 +73,9 @@ class Facts:
 
     def denied(self, head, relation, tail):
         broader = set() if relation in NOT_IMPLIED else self.broader(tail)
-        return any((head, relation, t) in self.no for t in {tail} | broader) and not self.holds(head, relation, tail)
+        return any((head, relation, t) in self.no for t in {tail} | broader) and not self.holds(
+            head, relation, tail
+        )
 
     def forms(self, name):
         return self.broader(name) | self.narrower(name)
@@ -109,7 +111,9 @@ def faults(facts, question, min_shared):
     for triple, edge in zip(path, p["path"], strict=True):
         if triple not in facts.yes or triple in facts.no or not facts.evidence[triple, False]:
             found.append(f"not a sure fact: {triple}")
-        if not edge["evidence"] or not all(e["source"] and e["file"] and e["record"] >= 0 for e in edge["evidence"]):
+        if not edge["evidence"] or not all(
+            e["source"] and e["file"] and e["record"] >= 0 for e in edge["evidence"]
+        ):
             found.append(f"no evidence: {triple}")
     # The nodes of the path, from its edges.
     nodes = [path[0][0]]
@@ -175,8 +179,13 @@ def faults(facts, question, min_shared):
         if sum((r, t) in seen for _, r, t in shares) < min_shared:
             found.append(f"{option}: shares too little")
         head, relation, tail = violates[-1]
-        other = relation in ("inherited_as", "associated_gene") and len(facts.tails.get((head, relation), ())) == 1
-        ground = "contradicted" if facts.denied(head, relation, tail) else "other_value" if other else "absent"
+        other = (
+            relation in ("inherited_as", "associated_gene")
+            and len(facts.tails.get((head, relation), ())) == 1
+        )
+        ground = (
+            "contradicted" if facts.denied(head, relation, tail) else "other_value" if other else "absent"
+        )
         if c["ground"] != ground:
             found.append(f"{option}: ground {c['ground']}, expected {ground}")
     # The text names what is visible and nothing that is hidden.

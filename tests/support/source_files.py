@@ -128,7 +128,16 @@ HP = """data-version: hp/releases/2025-01-16
         ("0001627", "Gone", "0000118", "is_obsolete: true\n"),
     ]
 )
-HPOA_COLUMNS = ["database_id", "disease_name", "qualifier", "hpo_id", "reference", "evidence", "onset", "frequency"]
+HPOA_COLUMNS = [
+    "database_id",
+    "disease_name",
+    "qualifier",
+    "hpo_id",
+    "reference",
+    "evidence",
+    "onset",
+    "frequency",
+]
 HPOA_COLUMNS += ["sex", "modifier", "aspect", "biocuration"]
 HPOA_HEAD = "#description: x\n#version: 2025-01-16\n" + "\t".join(HPOA_COLUMNS) + "\n"
 
@@ -138,7 +147,12 @@ def hpoa(*rows: str) -> str:
     text = HPOA_HEAD
     for row in rows:
         term, aspect, *more = row.split()
-        cells = {"database_id": "OMIM:1", "disease_name": "some disease", "evidence": "PCS", "reference": "PMID:1"}
+        cells = {
+            "database_id": "OMIM:1",
+            "disease_name": "some disease",
+            "evidence": "PCS",
+            "reference": "PMID:1",
+        }
         cells |= {"hpo_id": term, "aspect": aspect, **dict(part.split("=") for part in more)}
         text += "\t".join(cells.get(name, "") for name in HPOA_COLUMNS) + "\n"
     return text

@@ -22,7 +22,9 @@ class WikiServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
-                query = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode(), keep_blank_values=True)
+                query = parse_qs(
+                    self.rfile.read(int(self.headers["Content-Length"])).decode(), keep_blank_values=True
+                )
                 query = {key: value[0] for key, value in query.items()}
                 server.requests.append(query)
                 server.agents.append(self.headers["User-Agent"])

@@ -28,17 +28,31 @@ QWEN25 = {"model_type": "qwen2", "rope_theta": 1e6, "rms_norm_eps": 1e-6, "hidde
 MODELS = {  # as in the published config.json
     "qwen2.5_0.5b_one_gpu": QWEN25
     | {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14}
-    | {"num_key_value_heads": 2, "vocab_size": 151936, "max_position_embeddings": 32768, "tie_word_embeddings": True},
+    | {
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "max_position_embeddings": 32768,
+        "tie_word_embeddings": True,
+    },
     "fleming_r1_7b": QWEN25
     | {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28}
-    | {"num_key_value_heads": 4, "vocab_size": 152064, "max_position_embeddings": 131072, "tie_word_embeddings": False},
+    | {
+        "num_key_value_heads": 4,
+        "vocab_size": 152064,
+        "max_position_embeddings": 131072,
+        "tie_word_embeddings": False,
+    },
     "fleming_r1_32b": QWEN25
     | {"model_type": "qwen3", "head_dim": 128, "hidden_size": 5120, "intermediate_size": 25600}
     | {"num_hidden_layers": 64, "num_attention_heads": 64, "num_key_value_heads": 8, "vocab_size": 151936}
     | {"max_position_embeddings": 40960, "tie_word_embeddings": False},
 }
 QUESTIONS = [
-    {"id": f"q{i}", "question": f"Which of the drugs treats patient {i}? " + "Mind the dose. " * i, "answer": "B"}
+    {
+        "id": f"q{i}",
+        "question": f"Which of the drugs treats patient {i}? " + "Mind the dose. " * i,
+        "answer": "B",
+    }
     | {"options": {"A": "None", "B": "Penicillamine"}, "difficulty": ("easy", "moderate")[i % 2]}
     for i in range(6)
 ]
@@ -108,7 +122,11 @@ def real_folders(tmp_path_factory) -> dict[str, Path]:
 def test_each_config_runs_dry_with_the_shapes_it_is_for(script, name, gpus, real_folders, tmp_path):
     questions = write_jsonl(tmp_path / "questions.jsonl", QUESTIONS)
     trajectories = write_jsonl(tmp_path / "trajectories.jsonl", TRAJECTORIES)
-    settings = [f"model={real_folders[name]}", f"data.questions={questions}", f"data.trajectories={trajectories}"]
+    settings = [
+        f"model={real_folders[name]}",
+        f"data.questions={questions}",
+        f"data.trajectories={trajectories}",
+    ]
     settings.append("data.decontamination=off")  # there are no benchmarks here; test_gate.py asks for them
     if name == "fleming_r1_7b":
         settings.append("grpo.start_from=base")  # no cold start was run here
@@ -116,7 +134,12 @@ def test_each_config_runs_dry_with_the_shapes_it_is_for(script, name, gpus, real
     command = [sys.executable, str(ROOT / script), "--config", str(ROOT / f"configs/{name}.yaml"), *settings]
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")}
     result = subprocess.run(
-        [*command, "--dry-run", *gpus], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120
+        [*command, "--dry-run", *gpus],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        timeout=120,
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stderr == ""
@@ -145,14 +168,18 @@ def test_each_config_loads_and_names_no_file_of_this_machine(name):
 @pytest.fixture
 def small(tmp_path) -> Config:
     """A config whose model folder and data files are whole."""
-    sizes = BaseModelConfig(vocab_size=400, hidden_size=32, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=16)
+    sizes = BaseModelConfig(
+        vocab_size=400, hidden_size=32, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=16
+    )
     make_base_model(sizes, [q["question"] for q in QUESTIONS], ["penicillamine"], 0, tmp_path / "model")
     data = DataConfig(
         questions=str(write_jsonl(tmp_path / "questions.jsonl", QUESTIONS)),
         trajectories=str(write_jsonl(tmp_path / "trajectories.jsonl", TRAJECTORIES)),
     )
     grpo = GRPOConfig(max_new_tokens=64)
-    return replace(Config(), run_dir=str(tmp_path / "run"), model=str(tmp_path / "model"), data=data, grpo=grpo)
+    return replace(
+        Config(), run_dir=str(tmp_path / "run"), model=str(tmp_path / "model"), data=data, grpo=grpo
+    )
 
 
 def run(stage: str, cfg: Config, gpus: int | None = 2) -> None:
@@ -247,7 +274,14 @@ def only_test_questions(cfg):
         (lambda c: replace(c, grpo=replace(c.grpo, reward="no.such:thing")), "grpo.reward=no.such:thing"),
         (lambda c: replace(c, grpo=replace(c.grpo, max_new_tokens=5000)), "none of 6 records looked at fits"),
     ],
-    ids=["no model", "a tensor missing", "a wrong record", "no training question", "no reward", "answers too long"],
+    ids=[
+        "no model",
+        "a tensor missing",
+        "a wrong record",
+        "no training question",
+        "no reward",
+        "answers too long",
+    ],
 )
 def test_a_mistake_is_found_and_named(spoil, message, small):
     with pytest.raises(InputError, match=message):
@@ -264,7 +298,9 @@ def test_it_says_which_checkpoint_it_would_go_on_from_and_refuses_other_settings
     checkpoint.mkdir(parents=True)
     identity = fingerprint(small, "grpo", {"model/model.safetensors": "not the hash of this file"})
     (checkpoint / "state.json").write_text(json.dumps({"step": 7, "identity": identity}))
-    run("grpo", replace(small, grpo=replace(small.grpo, micro_batch_tokens=999)))  # moves memory about, no more
+    run(
+        "grpo", replace(small, grpo=replace(small.grpo, micro_batch_tokens=999))
+    )  # moves memory about, no more
     assert "goes on after step 7; the settings agree" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"grpo\.learning_rate = 1e-06, now it is 0\.1"):
         run("grpo", replace(small, grpo=replace(small.grpo, learning_rate=0.1)))

@@ -41,7 +41,12 @@ def two(tmp_path_factory):
     hf_folder(folder / "big", "qwen2-tied", torch.bfloat16, **big)
     result = torchrun(ROOT / "tests/support/workers/sharded.py", folder, out)
     assert result.returncode == 0, result.stderr[-3000:]
-    return folder, out, json.loads((out / "found.json").read_text()), safetensors.torch.load_file(out / "tensors")
+    return (
+        folder,
+        out,
+        json.loads((out / "found.json").read_text()),
+        safetensors.torch.load_file(out / "tensors"),
+    )
 
 
 def small(data):
@@ -57,7 +62,9 @@ def relative(a, b):
 def test_loss_and_gradient_of_the_first_step_and_ten_losses_are_those_of_one_process(two, case):
     folder, _, found, tensors = two
     model, _ = load_model(folder / case.partition("/")[0])
-    assert found[f"{case}/loss"] == pytest.approx(sharded.backward(model, sharded.sequences(12), ALONE), rel=1e-5)
+    assert found[f"{case}/loss"] == pytest.approx(
+        sharded.backward(model, sharded.sequences(12), ALONE), rel=1e-5
+    )
     gradient = sharded.gradient(model)
     assert relative(tensors[f"{case}/gradient"], gradient) <= 1e-5
     assert found[f"{case}/norm"] == pytest.approx(gradient.norm().item(), rel=1e-5)
@@ -90,9 +97,13 @@ def test_an_export_of_two_ranks_is_what_one_would_write(two, name):
 
     _, out, _, tensors = two
     model = transformers.AutoModelForCausalLM.from_pretrained(out / name / "model", dtype=torch.float32)
-    trained = {k.removeprefix(f"{name}/trained/"): v for k, v in tensors.items() if k.startswith(f"{name}/trained/")}
+    trained = {
+        k.removeprefix(f"{name}/trained/"): v for k, v in tensors.items() if k.startswith(f"{name}/trained/")
+    }
     state = model.state_dict()
-    assert all(torch.equal(v, state[k if k.startswith("lm_head") else f"model.{k}"]) for k, v in trained.items())
+    assert all(
+        torch.equal(v, state[k if k.startswith("lm_head") else f"model.{k}"]) for k, v in trained.items()
+    )
     assert len(trained) >= len(list(model.parameters()))
 
 
@@ -108,14 +119,18 @@ def test_checkpoints_load_on_another_world_size(two, name):
         load_tensors(checkpoint, model, optimizer, ALONE)
         for p_name, p in model.named_parameters():
             assert torch.equal(p, tensors[f"{name}/{weights}/{p_name}"]), p_name
-            assert torch.equal(optimizer.state[p]["exp_avg_sq"], tensors[f"{name}/{moments}/{p_name}"]), p_name
+            assert torch.equal(optimizer.state[p]["exp_avg_sq"], tensors[f"{name}/{moments}/{p_name}"]), (
+                p_name
+            )
 
 
 def test_with_several_nodes_weights_are_replicated_and_gradients_the_same(two):
     folder, _, found, tensors = two
     model, _ = load_model(folder / "qwen3")
     assert all(found["hsdp/local"])
-    assert found["hsdp/loss"] == pytest.approx(sharded.backward(model, sharded.sequences(12), ALONE), rel=1e-5)
+    assert found["hsdp/loss"] == pytest.approx(
+        sharded.backward(model, sharded.sequences(12), ALONE), rel=1e-5
+    )
     assert relative(tensors["hsdp/gradient"], sharded.gradient(model)) <= 1e-5
 
 
@@ -215,7 +230,10 @@ def test_grpo_by_two_processes_asks_the_same_and_takes_the_same_first_step(runs)
         ]
         assert asked[0] == asked[1]
     # Both cold starts differ in the last bits; the same texts were drawn nevertheless, and give the same step.
-    texts = [[r["token_ids"] for r in records(runs / n / "grpo/rollouts/step_000001.jsonl")] for n in ("one", "two")]
+    texts = [
+        [r["token_ids"] for r in records(runs / n / "grpo/rollouts/step_000001.jsonl")]
+        for n in ("one", "two")
+    ]
     assert sum(a == b for a, b in zip(*texts, strict=True)) >= len(texts[0]) - 1
     assert one[0]["groups_with_variance"] > 0
     assert one[0]["grad_norm"] > 0
@@ -234,7 +252,9 @@ def test_metrics_split_a_step_into_its_parts(runs):
         assert sum(times[p] for p in parts) <= times["step"] <= 1.2 * sum(times[p] for p in parts) + 0.1
         assert 0 < times["mfu"] < 2
         assert 0 < times["decode_bandwidth"] < 5
-        assert times["sampled_tokens_per_second"] == pytest.approx(record["response_tokens"] / times["rollout"])
+        assert times["sampled_tokens_per_second"] == pytest.approx(
+            record["response_tokens"] / times["rollout"]
+        )
         assert record["sampler_scorer_max"] < 1e-5
     assert "checkpoint" in records(runs / "two/grpo/metrics.jsonl")[2]["time"]  # after the save of step 2
 
@@ -249,14 +269,22 @@ def test_a_step_that_is_not_finite_is_skipped_and_recorded_and_three_in_a_row_st
         "    huge = n // 8 in (1, 3, 4, 5)\n"
         "    return {'correct': 0.0, 'format': 0.0, 'total': 1e300 * (n % 2) if huge else n % 2}\n"
     )
-    settings = [*SMALL, "grpo.reward=huge:now_and_then", "grpo.preset=paper", "grpo.kl_coef=0", "grpo.clip_high=null"]
+    settings = [
+        *SMALL,
+        "grpo.reward=huge:now_and_then",
+        "grpo.preset=paper",
+        "grpo.kl_coef=0",
+        "grpo.clip_high=null",
+    ]
     settings += [f"data.questions={runs / 'one/data/rl.jsonl'}", f"model={runs / 'one/sft/model'}"]
     settings += ["grpo.stage1.max_steps=8", f"run_dir={tmp_path / 'run'}"]
     config = ["--config", str(ROOT / "configs/demo.yaml")]
     result = torchrun(ROOT / "train_grpo.py", *config, *settings, env={"PYTHONPATH": f"{ROOT}:{tmp_path}"})
     assert result.returncode != 0
     assert result.stderr.count("3 times in a row") == 1
-    assert result.stderr.count("Traceback") == result.stderr.count("ChildFailedError:") == 1  # torchrun's own report
+    assert (
+        result.stderr.count("Traceback") == result.stderr.count("ChildFailedError:") == 1
+    )  # torchrun's own report
     steps = records(tmp_path / "run/grpo/metrics.jsonl")
     assert [r["skipped_updates"] for r in steps] == [0, 1, 0, 1, 1]
     assert [r["grad_norm"] is None for r in steps] == [False, True, False, True, True]

@@ -16,7 +16,13 @@ from fleming.settings import Config
 from fleming.settings.training import preset
 from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
 from fleming.training.logprobs import chunked_logprobs, token_logprobs
-from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant, warmup_cosine
+from fleming.training.optimizer import (
+    GuardedStep,
+    make_adamw,
+    set_learning_rate,
+    warmup_constant,
+    warmup_cosine,
+)
 from fleming.training.packing import micro_batches, pack
 from fleming.training.parallel import World
 from model import InputError
@@ -24,7 +30,9 @@ from model import InputError
 
 def test_the_docstrings_worked_example_of_packing():
     batch = pack([[5, 6], [9], [5, 6]], [[7, 8], [3], [4, 2]])
-    assert batch.tokens.tolist() == [[5, 6, 7, 9, 4]]  # a shared prompt is fed once, a last response token never
+    assert batch.tokens.tolist() == [
+        [5, 6, 7, 9, 4]
+    ]  # a shared prompt is fed once, a last response token never
     assert batch.positions.tolist() == [[0, 1, 2, 0, 2]]
     assert batch.gather.tolist() == [0, 1, 2, 3, 0, 1, 4]
     assert batch.cu_seqlens.tolist() == [0, 3, 4, 7]
@@ -46,7 +54,10 @@ def test_a_prompt_fed_once_gives_the_log_probs_and_gradients_of_one_fed_with_eac
 
     def run(packs):
         transformer.zero_grad()
-        logp = [token_logprobs(transformer, pack([prompts[i] for i in p], [responses[i] for i in p]))[0] for p in packs]
+        logp = [
+            token_logprobs(transformer, pack([prompts[i] for i in p], [responses[i] for i in p]))[0]
+            for p in packs
+        ]
         (torch.cat(logp) @ upstream).backward()
         return torch.cat(logp).detach(), [p.grad.clone() for p in transformer.parameters()]
 
@@ -79,7 +90,9 @@ def test_the_packs_of_a_round_are_balanced_over_ranks():
 def test_the_idle_pack_takes_part_with_a_gradient_of_exactly_zero():
     transformer = ours(hf_model("qwen3"))
     logp, entropy = token_logprobs(transformer, pack([], []))
-    loss, _ = grpo_loss(logp, logp, logp, torch.tensor([]), pack([], []).response_cu_seqlens, preset("grpo"), 3.0)
+    loss, _ = grpo_loss(
+        logp, logp, logp, torch.tensor([]), pack([], []).response_cu_seqlens, preset("grpo"), 3.0
+    )
     assert (loss.item(), logp.shape, entropy.shape) == (0.0, (0,), (0,))
     loss.backward()
     assert all(p.grad is not None and (p.grad == 0).all() for p in transformer.parameters())
@@ -178,13 +191,19 @@ def test_loss_and_gradient_are_the_same_however_the_step_is_split(aggregation):
             logp, _ = token_logprobs(transformer, batch)
             old, ref = logp.detach() - 0.1, logp.detach() - 0.3
             denominator = loss_denominator(12, tokens, aggregation, max_new_tokens=16)
-            loss, _ = grpo_loss(logp, old, ref, advantages[list(part)], batch.response_cu_seqlens, cfg, denominator)
+            loss, _ = grpo_loss(
+                logp, old, ref, advantages[list(part)], batch.response_cu_seqlens, cfg, denominator
+            )
             loss.backward()
             total += loss.item()
         return total, torch.cat([p.grad.flatten() for p in transformer.parameters()])
 
     whole, gradient = step([range(12)])
-    for parts in ([range(6), range(6, 12)], [[i] for i in range(12)], [[11, 3, 0], [7, 1, 2, 10, 9], [8, 4, 6, 5]]):
+    for parts in (
+        [range(6), range(6, 12)],
+        [[i] for i in range(12)],
+        [[11, 3, 0], [7, 1, 2, 10, 9], [8, 4, 6, 5]],
+    ):
         loss, split_gradient = step(parts)
         assert loss == pytest.approx(whole, rel=1e-6)
         assert (split_gradient - gradient).norm() <= 1e-6 * gradient.norm()
@@ -194,7 +213,9 @@ def test_weight_decay_spares_norms_and_biases():
     transformer = ours(hf_model("qwen2-untied"))
     decayed, spared = make_adamw(transformer, 0.1).param_groups
     names = {p: n for n, p in transformer.named_parameters()}
-    assert {names[p] for p in spared["params"]} == {n for n in names.values() if "norm" in n or n.endswith("bias")}
+    assert {names[p] for p in spared["params"]} == {
+        n for n in names.values() if "norm" in n or n.endswith("bias")
+    }
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
     assert len(decayed["params"]) + len(spared["params"]) == len(names)
 
@@ -255,11 +276,20 @@ def test_a_large_checkpoint_is_split_into_files_and_loads_as_before(tmp_path, mo
 def test_a_checkpoint_after_a_loss_that_was_not_finite_can_be_read(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     hf_folder(tmp_path / "model")
-    answer = {"prompt": [{"role": "user", "content": "2 + 2?"}], "response": "<think>\n4\n</think>\n<answer>B</answer>"}
+    answer = {
+        "prompt": [{"role": "user", "content": "2 + 2?"}],
+        "response": "<think>\n4\n</think>\n<answer>B</answer>",
+    }
     write_jsonl(tmp_path / "t.jsonl", [{"id": "t", "question_id": "q", **answer}])
-    given = [f"run_dir={tmp_path}", f"model={tmp_path / 'model'}", f"data.trajectories={tmp_path / 't.jsonl'}"]
+    given = [
+        f"run_dir={tmp_path}",
+        f"model={tmp_path / 'model'}",
+        f"data.trajectories={tmp_path / 't.jsonl'}",
+    ]
     given += ["sft.epochs=2", "sft.sequences_per_step=1", "chat_format=chatml", "parallel.device=cpu"]
-    monkeypatch.setattr(train_sft, "token_logprobs", lambda *a: tuple(x * math.nan for x in token_logprobs(*a)))
+    monkeypatch.setattr(
+        train_sft, "token_logprobs", lambda *a: tuple(x * math.nan for x in token_logprobs(*a))
+    )
     train_sft.train(load_config(Config, None, given), World(0, 1, torch.device("cpu"), None))
     state = newest_checkpoint(tmp_path / "sft/checkpoints")
     assert (state["step"], state["skipped_in_a_row"], "score" in state) == (2, 2, False)

@@ -159,7 +159,9 @@ def main(folder, out):
         found["any"] = [world.any(world.rank == 1), world.any(False)]
         if world.is_main:
             (out / "found.json").write_text(json.dumps(found))
-            safetensors.torch.save_file({k: v.detach().contiguous() for k, v in tensors.items()}, out / "tensors")
+            safetensors.torch.save_file(
+                {k: v.detach().contiguous() for k, v in tensors.items()}, out / "tensors"
+            )
 
 
 if __name__ == "__main__":
