@@ -22,7 +22,7 @@ from fleming.cold_start.outputs import (
 )
 from fleming.cold_start.teach import teach
 from fleming.config import parse_command_line, run_script
-from fleming.files import run_lock
+from fleming.files import input_hashes, run_lock
 from fleming.graph.build import build_graph, graph_files
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.public.benchmarks import LoadedBenchmark
@@ -43,7 +43,7 @@ from fleming.settings.synth import SynthConfig
 from fleming.teachers.local_model import LocalModel
 from fleming.training.base_model import make_base_model
 from fleming.training.parallel import pick_device
-from fleming.training.run import REPOSITORY, input_hashes, write_manifest
+from fleming.training.run import REPOSITORY, write_manifest
 from model.errors import InputError
 
 

@@ -71,9 +71,8 @@ class Sampler:
         self.fixed_shapes = transformer.lm_head.weight.is_cuda if fixed_shapes is None else fixed_shapes
         self.vocab_limit = min(tokenizer.size, transformer.vocab_limit)
         self.decode_seconds, self.decode_bytes = 0.0, 0
-        """Of the last `generate`: time of its rounds of decode steps, and the weights and cache that they had
-        to read; prefill and the first tokens are left out.
-        """
+        """Of the last `generate`, prefill and first tokens left out: time of decoding, and the bytes of weights
+        and cache that it had to read."""
 
     @torch.inference_mode()
     def generate(
@@ -182,9 +181,7 @@ class _Batch:
         self.decode_seconds, self.decode_bytes = 0.0, 0
 
     def schedule(self) -> list[_Row]:
-        """Give free rows to waiting samples: an eighth of all rows at a time, so that prompts share a
-        prefill.
-        """
+        """Give free rows to waiting samples, an eighth of all rows at a time: so prompts share a prefill."""
         free = self.num_rows - len(self.rows)
         if self.rows and free < max(1, self.num_rows // 8):
             return []
@@ -199,8 +196,7 @@ class _Batch:
     def prefill(self, new: list[_Row]) -> list[int]:
         """Fill the new rows' part of the cache and draw the first token of each; return these.
 
-        A prompt that is not there yet runs through the model, and is forgotten when its last sample has a
-        row.
+        A prompt that is not there yet runs through the model, and is forgotten with its last sample's row.
         """
         missing = {row.prompt_ids for row in new} - self.prefilled.keys()
         most = PREFILL_TOKENS[self.device.type]
@@ -276,9 +272,7 @@ class _Batch:
                     break
 
     def _bytes_read(self, steps: int) -> int:
-        """What the steps could not help reading: all weights but an embedding of its own, and each row's
-        cache.
-        """
+        """What the steps had to read: all weights but an embedding of its own, and each row's cache."""
         cfg, weight = self.transformer.cfg, self.transformer.lm_head.weight
         looked_up = 0 if cfg.tie_word_embeddings else weight.numel()
         weights = (cfg.parameters - looked_up) * weight.itemsize
@@ -306,9 +300,7 @@ class _Batch:
 
 
 def _packs(prompts: Iterable[PromptIds], most: int) -> Iterator[list[PromptIds]]:
-    """Yield the prompts in packs of about `most` tokens: neighbours in length lie side by side with little
-    waste.
-    """
+    """Yield the prompts in packs of about `most` tokens, neighbours in length together: little is wasted."""
     pack: list[PromptIds] = []
     for prompt in sorted(prompts, key=lambda ids: (len(ids), ids)):
         if pack and (len(pack) + 1) * len(prompt) > most:

@@ -171,9 +171,7 @@ class Transformer(nn.Module):
         self.tie_weights()  # to_empty gave each of the two a memory of its own
 
     def tie_weights(self) -> None:
-        """Make the output matrix the embedding itself where the config says so. Needed again after
-        `to_empty`.
-        """
+        """Make the output matrix the embedding itself where the config says so. Needed again after `to_empty`."""
         if self.cfg.tie_word_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
 

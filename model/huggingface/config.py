@@ -24,9 +24,7 @@ ARCHITECTURES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llam
 
 @dataclass(frozen=True)
 class Yarn:
-    """YaRN (arXiv 2309.00071): rotary positions stretched beyond the context of pretraining; see
-    transformer.py.
-    """
+    """YaRN (arXiv 2309.00071): rotary positions stretched beyond the context of pretraining; see transformer.py."""
 
     factor: float  # s, at least 1: how many times longer the context becomes
     original_max_position_embeddings: int  # L: the context of pretraining
@@ -145,9 +143,7 @@ class ModelConfig:
 
     @property
     def block_parameters(self) -> int:
-        """Parameters of one block: what a rank gathers at a time, and what activation checkpointing
-        recomputes.
-        """
+        """Parameters of one block: what a rank gathers at a time, and what activation checkpointing recomputes."""
         parameters = self._block_matrices + 2 * self.hidden_size  # and two norms
         if self.qk_norm:
             parameters += 2 * self.head_dim
@@ -175,16 +171,12 @@ class ModelConfig:
         return blocks + 2 * scored * self.hidden_size * self.vocab_size
 
     def kv_bytes_per_token(self, dtype: torch.dtype) -> int:
-        """Return the bytes of a token's keys and values over all layers: what decoding reads again at every
-        step.
-        """
+        """Return the bytes of a token's keys and values over all layers: what decoding reads again at every step."""
         return 2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim * dtype.itemsize
 
 
 def load_config(folder: str | Path) -> ModelConfig:
-    """Return the ModelConfig of a model folder. Raises InputError as `ModelConfig.from_hf` and `read_object`
-    do.
-    """
+    """Return the ModelConfig of a model folder. Raises InputError as `ModelConfig.from_hf` and `read_object` do."""
     path = Path(folder) / "config.json"
     return ModelConfig.from_hf(read_object(path), str(path))
 

@@ -138,9 +138,7 @@ def _evaluate(expression: str, scope: dict[str, Any]) -> Any:
 
 @functools.lru_cache(maxsize=1024)
 def _tree(expression: str) -> ast.expr:
-    """Return the syntax tree of a jinja expression: Python's grammar, but that a filter binds like an
-    attribute.
-    """
+    """Return the syntax tree of a jinja expression: Python's grammar, but that a filter binds like an attribute."""
     pieces = re.split(f"({LITERAL})", expression)  # code, literal, code, ...
     for i, piece in enumerate(pieces):
         if i % 2:

@@ -102,9 +102,7 @@ class Tokenizer:
         return found
 
     def _special_tokens(self) -> dict[str, str]:
-        """Return tokenizer_config.json's special tokens, name -> text; each stands there as a string or an
-        object.
-        """
+        """Return tokenizer_config.json's special tokens, name -> text; each stands there as a string or an object."""
         found = {}
         for name, value in self._config.items():
             text = value.get("content") if isinstance(value, dict) else value
@@ -166,9 +164,7 @@ class Tokenizer:
         return self._folder / "tokenizer_config.json", None
 
     def _check_control_tokens(self) -> None:
-        """Refuse a tokenizer in which a text can write control tokens, or its ids depend on what stands
-        before it.
-        """
+        """Refuse a tokenizer in which a text can write control tokens, or its ids depend on what stands before it."""
         probe = [{"role": "user", "content": "a b"}, {"role": "assistant", "content": "c"}]
         self._tokenizer.encode_special_tokens = False
         whole = self._tokenizer.encode(self.render(probe), add_special_tokens=False).ids

@@ -144,9 +144,7 @@ def _read_headers(folder: Path) -> tuple[Path, dict[str, StoredTensor]]:
 
 
 def _pieces(parameter: Tensor, stored: StoredTensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield some rows of the parameter (of a sharded one: of this rank's part) and what the file has for
-    them.
-    """
+    """Yield some rows of the parameter (of a sharded one: of this rank's part) and what the file has for them."""
     first, rows = 0, parameter
     if isinstance(parameter, DTensor):
         assert all(p.is_replicate() or p.is_shard(0) for p in parameter.placements)
@@ -215,9 +213,7 @@ def _whole(parameter: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _hf_parameters(transformer: Transformer) -> dict[str, torch.nn.Parameter]:
-    """Return the parameters under their Hugging Face names; a tied output matrix occurs once, as the
-    embedding.
-    """
+    """Return the parameters under their Hugging Face names; a tied output matrix occurs once, as the embedding."""
     named = transformer.named_parameters()
     return {name if name.startswith("lm_head.") else f"model.{name}": parameter for name, parameter in named}
 
@@ -246,9 +242,7 @@ def _small_files(transformer: Transformer, tokenizer: Tokenizer, dtype: torch.dt
 
 
 def _generation_config(tokenizer: Tokenizer) -> bytes:
-    """Return the folder's own file, unless others would not stop where we do: base models lack the end of a
-    turn.
-    """
+    """Return the folder's own file, unless others would not stop where we do: base models lack the end of a turn."""
     data = tokenizer.files.get("generation_config.json", b"{}")
     config = json.loads(data)
     eos = config.get("eos_token_id")
