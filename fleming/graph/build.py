@@ -15,7 +15,8 @@ from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.handwritten import import_yaml
 from fleming.sources.registry import MAPPINGS, SOURCES
 from fleming.sources.wikipedia.agent import discover
-from fleming.sources.wikipedia.pages import FolderPages, MediaWikiPages
+from fleming.sources.wikipedia.mediawiki import MediaWikiPages
+from fleming.sources.wikipedia.pages import FolderPages
 from fleming.text import name_key
 from model.errors import InputError
 
@@ -91,6 +92,4 @@ def _walk(synth: SynthConfig, folder: Path, known, skip: Skip) -> Iterator[Node 
     else:
         pages = FolderPages(wiki.pages)
         seeds = list(wiki.seeds or pages.titles())
-    yield from discover(
-        pages, seeds, wiki.max_requests, wiki.max_requests, str(folder / "wikipedia"), known, skip, progress=True
-    )
+    yield from discover(pages, seeds, wiki.max_requests, folder / "wikipedia", known, skip)
