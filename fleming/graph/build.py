@@ -15,7 +15,8 @@ from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.handwritten import import_yaml
 from fleming.sources.registry import MAPPINGS, SOURCES
 from fleming.sources.wikipedia.agent import discover
-from fleming.sources.wikipedia.pages import FolderPages, MediaWikiPages
+from fleming.sources.wikipedia.mediawiki import MediaWikiPages
+from fleming.sources.wikipedia.pages import FolderPages
 from fleming.text import name_key
 from model.errors import InputError
 
@@ -108,13 +109,4 @@ def _from_wikipedia(wiki: WikipediaConfig, folder: Path, known, skip: Skip) -> I
     else:
         pages = FolderPages(wiki.pages)
         seeds = seeds or list(pages.titles())
-    yield from discover(
-        pages,
-        seeds,
-        wiki.max_requests,
-        wiki.max_requests,
-        str(folder / "wikipedia"),
-        known,
-        skip,
-        progress=True,
-    )
+    yield from discover(pages, seeds, wiki.max_requests, folder / "wikipedia", known, skip)

@@ -42,7 +42,16 @@ ASPECTS |= {("I", "inheritance"): "inherited_as", ("C", "onset"): "has_onset", (
 ASPECTS |= {("I", "inheritance_modifier"): "has_inheritance_modifier"}  # "Typically de novo" is no mode
 ASPECTS |= {("H", "history"): "has_history", ("P", "history"): "has_history"}
 CONFIDENCE = {"PCS": 1.0, "TAS": 0.9, "IEA": 0.7}  # a published study, a statement, inferred by a program
-ANNOTATIONS = ("database_id", "disease_name", "qualifier", "hpo_id", "reference", "evidence", "onset", "frequency")
+ANNOTATIONS = (
+    "database_id",
+    "disease_name",
+    "qualifier",
+    "hpo_id",
+    "reference",
+    "evidence",
+    "onset",
+    "frequency",
+)
 ANNOTATIONS += ("sex", "modifier", "aspect")
 _FORM = Form(delimiter="\t", quote="", encoding="utf-8-sig", comment="#")
 _SHARE = re.compile(r"(\d{1,6})/(\d{1,6})|(\d{1,3}(?:\.\d{1,6})?) ?%")
@@ -150,7 +159,9 @@ def _annotations(
     cells_of = itemgetter(*map(table.place, ANNOTATIONS))
 
     def annotation(cells: list[str], number: int) -> list[Node | Fact]:
-        disease, name, qualifier, term, reference, evidence, onset, frequency, sex, modifier, aspect = cells_of(cells)
+        disease, name, qualifier, term, reference, evidence, onset, frequency, sex, modifier, aspect = (
+            cells_of(cells)
+        )
         key, name, term = key_of(disease), " ".join(name.split()), alternative.get(term, term)
         if not key or not name:
             raise RecordError("blank", f"disease {disease[:80]!r} has no authority, or no name")

@@ -2,23 +2,27 @@
 
 - assets/mappings/ holds one mapping a public graph: data, not code; its own file documents what was relied on
 - an identifier is looked up once and kept with its node; a row is a few dictionary look-ups
-- left out: several mappings a file, expressions over cells, JSON and parquet
+
+Left out: several mappings a file, expressions over cells, JSON and parquet.
 """
 
-import json
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import PurePath
-from typing import Literal
+from typing import Annotated, Literal
 
 from fleming.config import load_config
 from fleming.sources.cells import Form, RecordError, Table
 from fleming.sources.facts import Fact, Node, Origin, Skip, curie
 from fleming.sources.vocabulary import INVERSES
+from fleming.typed import Range, Share
 from model.errors import InputError
 
 MAX_RULES = 10_000  # relations remembered: a column that is no relation must not fill the memory
+Digits = Annotated[int, Range("from 1 to 32", lambda digits: 1 <= digits <= 32)]
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,7 @@ class Columns:
     """Column of the type; where both are "", it is what stands before "::" in the identifier."""
     synonyms: str = ""
     xrefs: str = ""
-    """Columns of further names, and of identifiers under other authorities."""
-    separator: str = "|"
-    """Between two synonyms or two xrefs."""
+    """Columns of further names, and of identifiers under other authorities, between two of them "|" or ";"."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,10 @@ class Rule:
 
     relation: str = ""
     """Its name; one of INVERSES is turned round by itself."""
-    inverse: bool = False
-    """Whether head and tail change places."""
     head: str = ""
     """The type that the head must have, for sources without direction; head and tail change places to fit."""
     negated: bool = False
-    confidence: float = 1.0
+    confidence: Share = 1.0
     note: str = ""
 
 
@@ -74,8 +74,6 @@ class Mapping:
     """Relations without a rule keep their name, or their rows are skipped."""
     mirrored: bool = False
     """The file has each edge in both directions: the one whose head is the greater key is passed over."""
-    confidence: str = ""
-    """Column of a number from 0 to 1 that multiplies the rule's confidence."""
     notes: tuple[str, ...] = ()
     """Columns that go into the note, with their names."""
     nodes_form: Form = field(default_factory=Form)
@@ -88,174 +86,217 @@ class Mapping:
 
     A type before "::" is dropped where none fits: "Disease::DOID:1" is DOID:1.
     """
-    digits: dict[str, int] = field(default_factory=dict)
+    digits: dict[str, Digits] = field(default_factory=dict)
     """Authority -> digits of its numbers, zeros before: {MONDO: 7}."""
 
     def check(self, where: str) -> None:
         """Raise InputError for a mapping that cannot be meant."""
         wanted = {"source": self.source, "head.id": self.head.id, "tail.id": self.tail.id}
         wanted["relation, or a rule '*'"] = self.relation or "*" in self.rules
-        if missing := [name for name, value in wanted.items() if not value]:
-            raise InputError(f"{where}{missing[0]} is missing")
+        for name, value in wanted.items():
+            if not value:
+                raise InputError(f"{where}{name} is missing")
+
         for name, rule in self.rules.items():
-            if not rule.relation or not 0 <= rule.confidence <= 1:
-                raise InputError(f"{where}rules.{name}: expected a relation and a confidence from 0 to 1")
+            if not rule.relation:
+                raise InputError(f"{where}rules.{name}: expected a relation")
+
         for name, form in {"edges": self.edges, "nodes_form": self.nodes_form}.items():
-            delimiter, quote = form.delimiter or ",", '"' if form.quote is None else form.quote
-            one_each = (
-                len(quote) == len(delimiter) == 1 and quote != delimiter and not {quote, delimiter} & {"\r", "\n"}
-            )
-            if form.delimiter == "" or (quote and not one_each) or {"\r", "\n"} & set(delimiter):
-                raise InputError(f"{where}{name}: expected a delimiter and a quote of one character, or a quote ''")
-        if not self.nodes.separator or not all(0 < digits < 33 for digits in self.digits.values()):
-            raise InputError(f"{where}expected a nodes.separator, and digits from 1 to 32")
+            delimiter = "," if form.delimiter is None else form.delimiter
+            quote = '"' if form.quote is None else form.quote
+            one_each = len(delimiter) == 1 and len(quote) <= 1 and quote != delimiter
+            if not one_each or {"\r", "\n"} & {quote, delimiter}:
+                raise InputError(
+                    f"{where}{name}: expected a delimiter and a quote of one character, or a quote ''"
+                )
 
 
 class _Nodes:
-    """The nodes named so far, key -> type, and how identifiers become keys."""
+    """The nodes named so far, and how identifiers become keys."""
 
     def __init__(self, mapping: Mapping):
         self.mapping = mapping
         self.types: dict[str, str] = {}
-        self.fresh: list[Node] = []
-        self.closed = False  # all nodes are known: the table of nodes is read
+        """key -> type"""
+        self.complete = False
+        """Whether a table of nodes has been read: then there are no others."""
+        self._fresh: list[Node] = []
         self._prefixes = sorted(mapping.prefixes, key=len, reverse=True)
 
     def key(self, raw: str, prefix: str = "") -> str:
+        """Return the CURIE of an identifier as the source writes it."""
         raw = " ".join(raw.split())
-        begin = next((begin for begin in self._prefixes if raw.startswith(begin)), None)
-        if begin is not None:
-            text = self.mapping.prefixes[begin] + raw[len(begin) :]
-        else:
-            text = prefix + (raw.partition("::")[2] or raw)
-        authority, colon, number = (part.strip() for part in text.partition(":"))
-        if not (authority and colon and number):
-            raise RecordError("identifier", f"{raw[:80]!r} is empty or has no authority, and no prefix is given for it")
+        text = prefix + (raw.partition("::")[2] or raw)
+        for begin in self._prefixes:
+            if raw.startswith(begin):
+                text = self.mapping.prefixes[begin] + raw.removeprefix(begin)
+                break
+
+        authority, _, number = (part.strip() for part in text.partition(":"))
+        if not authority or not number:
+            problem = f"{raw[:80]!r} is empty or has no authority, and no prefix is given for it"
+            raise RecordError("identifier", problem)
         key = curie(authority, number)
         digits = self.mapping.digits.get(key.partition(":")[0], 0)
         return curie(authority, number.zfill(digits)) if number.isdecimal() else key
 
-    def reader(self, table: Table, columns: Columns) -> Callable[[list[str]], tuple[str, str]]:
-        """Return cells -> (key, type), which adds a Node to `fresh` where the key is new and has a name."""
-        identify = table.getter(columns.id, ":")
-        texts = [(table.place(name) if name else None) for name in (columns.name, columns.synonyms, columns.xrefs)]
-        kind = table.place(columns.type_column) if columns.type_column else None
-        seen: dict[str, tuple[str, str]] = {}  # identifier as it is written here -> (key, type)
+    def add(self, node: Node) -> None:
+        """Remember a node that nobody has named before."""
+        self.types[node.key] = node.type
+        self._fresh.append(node)
 
-        def several(cell: str) -> list[str]:
-            return [part for piece in cell.split(columns.separator) if (part := " ".join(piece.split()))]
-
-        def look_up(cells: list[str]) -> tuple[str, str]:
-            raw = identify(cells)
-            if (known := seen.get(raw)) is not None:
-                return known
-            key = self.key(raw, columns.prefix)
-            if self.closed and key not in self.types:
-                raise RecordError("unknown_id", f"{raw[:80]!r} is not in the table of nodes")
-            own = cells[kind].strip() if kind is not None else raw.partition("::")[0].strip() if "::" in raw else ""
-            node_type = self.types.get(key) or columns.type or self.mapping.types.get(own, own)
-            if columns.name and key not in self.types:
-                name, synonyms, xrefs = ("" if place is None else cells[place] for place in texts)
-                if not (name := " ".join(name.split())) or not node_type:
-                    raise RecordError("blank", f"{raw[:80]!r} has no name or no type")
-                others = tuple(self.key(xref) for xref in several(xrefs))
-                self.fresh.append(Node(key, name, node_type, tuple(several(synonyms)), others))
-                self.types[key] = node_type
-            seen[raw] = key, node_type
-            return seen[raw]
-
-        return look_up
-
-    def flush(self) -> Iterator[Node]:
-        yield from self.fresh
-        self.fresh.clear()
+    def take(self) -> list[Node]:
+        """Return the nodes added since the last call."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
 
 
-def read_table(mapping: str | os.PathLike | dict, paths: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
-    """Yield what the table paths["file"] holds, and before it the table of nodes paths["nodes"] if that is given.
+class _End:
+    """An end of a table's edges, or the node of its rows."""
 
-    mapping: a YAML file or a dict, of the form of `Mapping`. Where the mapping names no column of names and there is no
-    table of nodes, facts come without nodes: another source has to name their ends. Skipped: cells (too few or many),
-    identifier, blank, unknown_id, relation, types, confidence, twice (a node's second row), mirrors
-    (at line 1: edges that do not stand in both directions), and what cells.py skips.
-    InputError: a mapping with an unknown key, a column that is missing or stands twice, a file with no usable record.
-    """
-    if isinstance(mapping, dict):
-        try:
-            mapping = load_config(Mapping, None, [f"{key}={json.dumps(value)}" for key, value in mapping.items()])
-        except InputError as error:
-            raise InputError(str(error).replace("command line", "the mapping", 1)) from error
-    else:
-        mapping = load_config(Mapping, mapping, [])
-    nodes = _Nodes(mapping)
-    if "nodes" in paths:
-        if not mapping.nodes.id:
-            raise InputError(f"{paths['nodes']}: the mapping has no section nodes, which would say how to read it")
-        table = Table(paths["nodes"], mapping.nodes_form, skip)
-        look_up = nodes.reader(table, mapping.nodes)
+    def __init__(self, columns: Columns, table: Table, nodes: _Nodes):
+        """Find the columns. InputError where one is missing."""
+        self.columns, self.nodes = columns, nodes
+        self._identify = table.getter(columns.id, ":")
+        named = columns.name, columns.type_column, columns.synonyms, columns.xrefs
+        self._places = {column: table.place(column) for column in named if column}
+        self._seen: dict[str, tuple[str, str]] = {}  # identifier as it is written here -> what `of` returns
 
-        def once(cells: list[str], _: int) -> None:
-            before = len(nodes.types)
-            key, _ = look_up(cells)
-            if len(nodes.types) == before:
-                raise RecordError("twice", f"{key} has a row before this one")
-
-        for _ in table.records(once):
-            yield from nodes.flush()
-        nodes.closed = True
-
-    table = Table(paths["file"], mapping.edges, skip)
-    origin = Origin(mapping.source, PurePath(paths["file"]).name, mapping.version, "table")
-    head_of, tail_of = nodes.reader(table, mapping.head), nodes.reader(table, mapping.tail)
-    named = table.getter(mapping.relation, " / ")
-    weight = table.place(mapping.confidence) if mapping.confidence else None
-    notes = [(name, table.place(name)) for name in mapping.notes]
-    rules: dict[str, tuple] = {}
-    mirrors = [0, 0]
-
-    def rule_of(name: str) -> tuple[str, bool, str, bool, float, str]:
-        parts = [" ".join(part.split()) for part in name.split(" / ")]
-        tries = [" / ".join(parts[:n]) for n in range(len(parts), 0, -1)] if mapping.relation else []
-        rule = next((mapping.rules[text] for text in (*tries, "*") if text in mapping.rules), None)
-        if rule is None and (mapping.others == "skip" or not parts[0]):
-            raise RecordError("relation", f"no rule for the relation {name[:80]!r}")
-        rule = rule or Rule(parts[0])
-        turned = rule.inverse != (rule.relation in INVERSES)
-        relation = INVERSES.get(rule.relation, rule.relation)
-        found = relation, turned, rule.head, rule.negated, rule.confidence, rule.note
-        if len(rules) < MAX_RULES:
-            rules[name] = found
+    def of(self, cells: list[str]) -> tuple[str, str]:
+        """Return (key, type) of the row's node, and add it to the nodes where it is new and has a name here."""
+        raw = self._identify(cells)
+        found = self._seen.get(raw)
+        if found is None:
+            found = self._seen[raw] = self._look_up(raw, cells)
         return found
 
-    def fact(cells: list[str], number: int) -> Fact | None:
-        head, tail, name = head_of(cells), tail_of(cells), named(cells)
-        if mapping.mirrored and head[0] != tail[0]:
-            mirrors[head[0] > tail[0]] += 1
-            if head[0] > tail[0]:
-                return None
-        relation, turned, head_type, negated, confidence, note = rules.get(name) or rule_of(name)
-        if turned or (head_type and head[1] != head_type):
-            head, tail = tail, head
-        if head_type and head[1] != head_type:
-            raise RecordError("types", f"{relation} from {tail[1]!r} to {head[1]!r}, expected {head_type!r} at one end")
-        if weight is not None:
-            try:
-                share = float(cells[weight])
-            except ValueError:
-                share = -1.0
-            if not 0 <= share <= 1:
-                raise RecordError("confidence", f"{cells[weight][:80]!r} is no number from 0 to 1")
-            confidence *= share
-        if notes:
-            more = [f"{label} {cells[place].strip()}" for label, place in notes if cells[place].strip()]
-            note = "; ".join([note, *more] if note else more)
-        return Fact(head[0], relation, tail[0], origin, number, -1, negated, confidence, note)
+    def _look_up(self, raw: str, cells: list[str]) -> tuple[str, str]:
+        columns, nodes = self.columns, self.nodes
+        key = nodes.key(raw, columns.prefix)
+        if key in nodes.types:
+            return key, nodes.types[key]
+        if nodes.complete:
+            raise RecordError("unknown_id", f"{raw[:80]!r} is not in the table of nodes")
 
-    for found in table.records(fact):
-        if nodes.fresh:
-            yield from nodes.flush()
-        if found is not None:
-            yield found
-    if mirrors[0] != mirrors[1]:
-        detail = f"{mirrors[0]} edges stand in one direction, {mirrors[1]} in the other: each should stand in both"
-        skip(f"{paths['file']}:1", "mirrors", detail)
+        before, mark, _ = raw.partition("::")
+        of_source = (
+            self._cell(cells, columns.type_column) if columns.type_column else before.strip() * bool(mark)
+        )
+        node_type = columns.type or nodes.mapping.types.get(of_source, of_source)
+        if columns.name:
+            name = self._cell(cells, columns.name)
+            if not name or not node_type:
+                raise RecordError("blank", f"{raw[:80]!r} has no name or no type")
+            synonyms = self._several(cells, columns.synonyms)
+            xrefs = [nodes.key(xref) for xref in self._several(cells, columns.xrefs)]
+            nodes.add(Node(key, name, node_type, tuple(synonyms), tuple(xrefs)))
+        return key, node_type
+
+    def _cell(self, cells: list[str], column: str) -> str:
+        return " ".join(cells[self._places[column]].split()) if column else ""
+
+    def _several(self, cells: list[str], column: str) -> list[str]:
+        pieces = re.split(r" ?[|;] ?", self._cell(cells, column))
+        return [piece for piece in pieces if piece]
+
+
+class _Edges:
+    """The table of edges, row by row."""
+
+    def __init__(self, mapping: Mapping, table: Table, nodes: _Nodes):
+        """Find the columns. InputError where one is missing."""
+        self.mapping, self.nodes = mapping, nodes
+        self.head = _End(mapping.head, table, nodes)
+        self.tail = _End(mapping.tail, table, nodes)
+        self.origin = Origin(mapping.source, PurePath(table.path).name, mapping.version, "table")
+        self.upward = self.downward = 0  # rows whose head is the smaller key, the greater one
+        self._relation = table.getter(mapping.relation, " / ")
+        self._rule = lru_cache(MAX_RULES)(self._find_rule)
+        self._notes = [(name, table.place(name)) for name in mapping.notes]
+
+    def read(self, cells: list[str], number: int) -> list[Node | Fact]:
+        """Return the row's new nodes and its fact. RecordError where it has none."""
+        head, tail = self.head.of(cells), self.tail.of(cells)
+        name = self._relation(cells)
+        if self.mapping.mirrored and head[0] > tail[0]:
+            self.downward += 1
+            return self.nodes.take()
+        self.upward += head[0] < tail[0]
+
+        rule = self._rule(name)
+        relation = INVERSES.get(rule.relation, rule.relation)
+        if relation != rule.relation or rule.head not in ("", head[1]):
+            head, tail = tail, head
+        if rule.head not in ("", head[1]):
+            ends = f"from {tail[1]!r} to {head[1]!r}"
+            raise RecordError("types", f"{relation} {ends}, expected {rule.head!r} at one end")
+
+        said = [f"{label} {cells[place].strip()}" for label, place in self._notes if cells[place].strip()]
+        note = "; ".join([rule.note, *said] if rule.note else said)
+        fact = Fact(
+            head=head[0],
+            relation=relation,
+            tail=tail[0],
+            origin=self.origin,
+            record=number,
+            negated=rule.negated,
+            confidence=rule.confidence,
+            note=note,
+        )
+        return [*self.nodes.take(), fact]
+
+    def _find_rule(self, name: str) -> Rule:
+        """Return the rule of the longest beginning of the relation's columns that has one."""
+        rules = self.mapping.rules
+        parts = [" ".join(part.split()) for part in name.split(" / ")]
+        for count in range(len(parts), 0, -1):
+            beginning = " / ".join(parts[:count])
+            if self.mapping.relation and beginning in rules:
+                return rules[beginning]
+        if "*" in rules:
+            return rules["*"]
+        if self.mapping.others == "skip" or not parts[0]:
+            raise RecordError("relation", f"no rule for the relation {name[:80]!r}")
+        return Rule(parts[0])
+
+
+def read_table(mapping: str | os.PathLike, paths: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
+    """Yield what the table paths["file"] holds, and before it the table of nodes paths["nodes"] if that is given.
+
+    mapping: a YAML file of the form of `Mapping`. Where the mapping names no column of names and there is no table of
+    nodes, facts come without nodes: another source has to name their ends. Skipped: cells (too few or many),
+    identifier, blank, unknown_id, relation, types, twice (a node's second row), mirrors (at line 1: edges that do not
+    stand in both directions), and what cells.py skips.
+    InputError: a mapping with an unknown key, a column that is missing or stands twice, a file with no usable record.
+    """
+    mapping = load_config(Mapping, mapping, [])
+    nodes = _Nodes(mapping)
+    if "nodes" in paths:
+        yield from _read_nodes(paths["nodes"], nodes, skip)
+        nodes.complete = True
+
+    table = Table(paths["file"], mapping.edges, skip)
+    edges = _Edges(mapping, table, nodes)
+    for found in table.records(edges.read):
+        yield from found
+    if mapping.mirrored and edges.upward != edges.downward:
+        directions = f"{edges.upward} edges stand in one direction, {edges.downward} in the other"
+        skip(f"{table.path}:1", "mirrors", f"{directions}: each should stand in both")
+
+
+def _read_nodes(path: str, nodes: _Nodes, skip: Skip) -> Iterator[Node]:
+    mapping = nodes.mapping
+    if not mapping.nodes.id:
+        raise InputError(f"{path}: the mapping has no section nodes, which would say how to read it")
+    table = Table(path, mapping.nodes_form, skip)
+    row = _End(mapping.nodes, table, nodes)
+
+    def read(cells: list[str], _: int) -> list[Node]:
+        key, _ = row.of(cells)
+        new = nodes.take()
+        if not new:
+            raise RecordError("twice", f"{key} has a row before this one")
+        return new
+
+    for found in table.records(read):
+        yield from found

@@ -20,8 +20,20 @@ from model.errors import InputError
 # authority -> type of its terms; terms of another keep the authority's name in lower case as a type of their own
 TYPES = {"DOID": "disease", "MONDO": "disease", "SYMP": "symptom", "UBERON": "anatomy", "GO": "process"}
 TYPES |= {"HP": "finding", "HGNC": "gene", "NCBIGENE": "gene", "CHEBI": "drug"}
-NAMES = {"DOID": "Disease Ontology", "MONDO": "Mondo", "HP": "HPO"}  # of the data sets, by their terms' authority
-RARE_SUBSETS = {"DO_rare_slim", "gard_rare", "orphanet_rare", "nord_rare", "inferred_rare", "mondo_rare", "rare"}
+NAMES = {
+    "DOID": "Disease Ontology",
+    "MONDO": "Mondo",
+    "HP": "HPO",
+}  # of the data sets, by their terms' authority
+RARE_SUBSETS = {
+    "DO_rare_slim",
+    "gard_rare",
+    "orphanet_rare",
+    "nord_rare",
+    "inferred_rare",
+    "mondo_rare",
+    "rare",
+}
 ABBREVIATIONS = {"ABBREVIATION", "OMO:0003000", "OMO:0003012"}
 RELATIONSHIPS = {  # of Mondo and the Disease Ontology; others keep their names
     "disease_has_location": "located_in",
@@ -123,7 +135,9 @@ def key_of(text: str) -> str:
 
 def _same(key: str, xref: Line) -> bool:
     """Whether the xref is to the same entity; Mondo says so of each."""
-    equivalent = not key.startswith("MONDO:") or not xref.qualifiers or "MONDO:equivalentTo" in xref.qualifiers
+    equivalent = (
+        not key.startswith("MONDO:") or not xref.qualifiers or "MONDO:equivalentTo" in xref.qualifiers
+    )
     return equivalent and not NO_ENTITY.match(xref.value.upper())
 
 
@@ -131,7 +145,11 @@ def _exact(synonym: Line) -> str:
     """Return the synonym's text, "" where it is not exact or an abbreviation, which often has several meanings."""
     text, _, rest = synonym.value.partition("\n")
     scope = rest.partition("[")[0].upper().split()
-    return " ".join(_unescape(text).split()) if scope[:1] == ["EXACT"] and ABBREVIATIONS.isdisjoint(scope) else ""
+    return (
+        " ".join(_unescape(text).split())
+        if scope[:1] == ["EXACT"] and ABBREVIATIONS.isdisjoint(scope)
+        else ""
+    )
 
 
 def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
@@ -164,7 +182,9 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
             tuple(dict.fromkeys(other for other in xrefs if other and other != key)),
             rare,
         )
-        yield Term(line, node, tags.get("is_a", []), tags.get("relationship", []), (tags.get("def") or [None])[0])
+        yield Term(
+            line, node, tags.get("is_a", []), tags.get("relationship", []), (tags.get("def") or [None])[0]
+        )
     if not found:
         raise InputError(f"{path}: expected an OBO file, found no [Term] that is in force")
 
@@ -193,7 +213,11 @@ def read_obo(path: str, skip: Skip) -> Iterator[Node | Fact]:
                 named.setdefault(other, " ".join(_unescape(line.comment).split()))
                 yield Fact(key, relation, other, origin, line.number)
             else:
-                skip(f"{path}:{line.number}", "reference", f"expected {relation} and a term, found {line.value[:80]!r}")
+                skip(
+                    f"{path}:{line.number}",
+                    "reference",
+                    f"expected {relation} and a term, found {line.value[:80]!r}",
+                )
         if term.definition and key.startswith("DOID:"):
             for fact, node in _phrases(key, term.definition, origin._replace(extractor="definition")):
                 if node.key not in phrased:
@@ -207,11 +231,38 @@ def read_obo(path: str, skip: Skip) -> Iterator[Node | Fact]:
 
 
 _SENTENCE = re.compile(r"(?<=[.;]) (?=[A-Z])")
-_MARK = re.compile(r"\b(has[_ ]symptom|located_in|has_material_basis_in|results_in|transmitted_by|derives_from) ")
+_MARK = re.compile(
+    r"\b(has[_ ]symptom|located_in|has_material_basis_in|results_in|transmitted_by|derives_from) "
+)
 _GENE = re.compile(r"\bmutations? (?:in|of) (?:the )?([A-Z][A-Z0-9]{1,9}(?:orf\d{1,3})?) gene\b")
-_LAST_WORDS = {"and", "or", "which", "that", "is", "are", "the", "also"}  # with which the next phrase is joined on
+_LAST_WORDS = {
+    "and",
+    "or",
+    "which",
+    "that",
+    "is",
+    "are",
+    "the",
+    "also",
+}  # with which the next phrase is joined on
 # Words after which an object is no plain name, endings of an adjective whose noun is cut off
-_NO_NAME = {"a", "an", "and", "or", "in", "on", "at", "by", "from", "to", "with", "that", "which", "due", "caused"}
+_NO_NAME = {
+    "a",
+    "an",
+    "and",
+    "or",
+    "in",
+    "on",
+    "at",
+    "by",
+    "from",
+    "to",
+    "with",
+    "that",
+    "which",
+    "due",
+    "caused",
+}
 _NO_NAME |= {"resulting", "along", "including", "located"}
 _ADJECTIVE = ("ar", "ous", "al", "ed", "ing", "ic", "ary")
 

@@ -62,7 +62,11 @@ FAMILIES = {
 # The tail's subtypes count too: who has focal seizures has seizures. Not so for these two: a drug that must be avoided
 # in one form of a disease may be given in another, and subtypes are what is climbed.
 NOT_IMPLIED = ("subtype_of", "contraindicated_in")
-FEATURES = ("has_symptom", "has_finding", "has_lab")  # one relation for what implies what: headache is a symptom, its
+FEATURES = (
+    "has_symptom",
+    "has_finding",
+    "has_lab",
+)  # one relation for what implies what: headache is a symptom, its
 # subtype "worst headache of life" may stand as a finding
 
 

@@ -70,7 +70,10 @@ relationship: has_material_basis_in_germline_mutation_in http://identifiers.org/
             ["caused_by Chikungunya virus"],
         ),
         ("A cancer that has_material_basis_in melanocytes and is located_in the eye.", ["located_in eye"]),
-        ("A disease that has_material_basis_in mutation in the FBN1 gene on chromosome 15.", ["associated_gene FBN1"]),
+        (
+            "A disease that has_material_basis_in mutation in the FBN1 gene on chromosome 15.",
+            ["associated_gene FBN1"],
+        ),
         ("A disease with mutation in the FBN1 gene.", []),
         (
             "It has_symptom fever, has_symptom fever and has_symptom loss of appetite.",
@@ -93,7 +96,9 @@ def test_a_definitions_phrases_are_facts_where_their_object_is_plain(tmp_path, d
 def test_a_name_in_definitions_has_one_type(tmp_path):
     text = "".join(
         f'[Term]\nid: DOID:{n}\nname: x{n}\ndef: "{definition}" []\n'
-        for n, definition in enumerate(["It has_symptom heart.", "It is located_in heart.", "It has_symptom heart."])
+        for n, definition in enumerate(
+            ["It has_symptom heart.", "It is located_in heart.", "It has_symptom heart."]
+        )
     )
     found = list(read_obo(write(tmp_path, "x.obo", text), Skips()))
     assert [node.type for node in found if isinstance(node, Node) and node.key == "NAME:heart"] == ["symptom"]
@@ -111,7 +116,16 @@ def test_what_is_no_obo_file_is_an_input_error(tmp_path):
 
 def test_hostile_obo_lines_take_linear_time_and_bounded_memory(tmp_path):
     n = 50_000
-    hostile = ["{" * n, "{=" * n, "{}" + " " * n + "x", '"' + "\\" * n, '"' + '\\"' * n, "!" * n, "\\!" * n, "a:" * n]
+    hostile = [
+        "{" * n,
+        "{=" * n,
+        "{}" + " " * n + "x",
+        '"' + "\\" * n,
+        '"' + '\\"' * n,
+        "!" * n,
+        "\\!" * n,
+        "a:" * n,
+    ]
     hostile += ["mutation in " * (n // 10), "has_symptom " * (n // 10), "has_symptom a " * (n // 10)]
     lines = "".join(
         f'[Term]\nid: DOID:{i}\nname: x{i}\ndef: "{text}"\ndef: {text}\nxref: {text}\nsynonym: {text}\n'
@@ -122,7 +136,9 @@ def test_hostile_obo_lines_take_linear_time_and_bounded_memory(tmp_path):
     assert time.process_time() - begin < 20
     skips = Skips()
     stanzas = list(
-        read_stanzas(write(tmp_path, "y.obo", "[Term]\n" + "a:\n" * 80_000 + "\\\n" * 80_000 + "[Term]\n"), skips)
+        read_stanzas(
+            write(tmp_path, "y.obo", "[Term]\n" + "a:\n" * 80_000 + "\\\n" * 80_000 + "[Term]\n"), skips
+        )
     )
     assert len(stanzas[1][2]["a"]) < 70_000
     assert {code for _, code in skips} == {"too_long"}
@@ -192,7 +208,10 @@ def test_hpos_annotations_say_what_is_there_what_is_not_and_how_often(tmp_path):
         (11, "OMIM:1", "has_onset", "HP:0003577"),
         (12, "ORPHA:5", "has_course", "HP:0003811"),
     ]
-    assert facts[0].note == "frequency 3/7; sex female; reference PMID:1; onset Congenital onset; modifier Severe"
+    assert (
+        facts[0].note
+        == "frequency 3/7; sex female; reference PMID:1; onset Congenital onset; modifier Severe"
+    )
     assert facts[2].note == "frequency HP:0040282 Frequent; reference PMID:1"
     assert [f.confidence for f in facts[:6]] == [1.0, 1.0, 0.9, 1.0, 1.0, 0.7]
     assert facts[0].origin == ("HPO", "phenotype.hpoa", "2025-01-16", "hpoa")

@@ -52,7 +52,11 @@ def kg(request) -> Path:
 
 @pytest.fixture(scope="module")
 def hpo(kg):
-    names = {"ontology": "hp.obo.xz", "annotations": "phenotype.hpoa.xz", "genes": "genes_to_phenotype.txt.xz"}
+    names = {
+        "ontology": "hp.obo.xz",
+        "annotations": "phenotype.hpoa.xz",
+        "genes": "genes_to_phenotype.txt.xz",
+    }
     return read("hpo", {name: kg / "hpo" / file for name, file in names.items()})
 
 
@@ -112,7 +116,11 @@ def test_pharmacotherapydb_and_the_symptoms_give_every_row(kg):
 
 
 def stanzas(path: Path) -> list[list[str]]:
-    found = [block.split("\n") for block in "\n".join(lines(path)).split("\n\n") if block.strip().startswith("[Term]")]
+    found = [
+        block.split("\n")
+        for block in "\n".join(lines(path)).split("\n\n")
+        if block.strip().startswith("[Term]")
+    ]
     return [block for block in found if "is_obsolete: true" not in block]
 
 
@@ -129,7 +137,9 @@ def test_the_disease_ontology_gives_every_term_and_parent(kg):
     assert {f.relation for f in stated} == {"subtype_of"}
     mim = sum(line.startswith("xref: MIM:") for term in terms for line in term)
     assert sum(xref.startswith("OMIM:") for node in nodes.values() for xref in node.xrefs) == mim
-    assert not any(xref.startswith(("ICD", "KEGG", "URL", "HTTP")) for node in nodes.values() for xref in node.xrefs)
+    assert not any(
+        xref.startswith(("ICD", "KEGG", "URL", "HTTP")) for node in nodes.values() for xref in node.xrefs
+    )
     phrases = Counter(f.relation for f in facts if f.origin.extractor == "definition")
     assert phrases == {"has_symptom": 375, "located_in": 147, "caused_by": 86, "associated_gene": 1_368}
     for fact in facts:
@@ -151,12 +161,16 @@ def test_hpos_annotations_are_the_files_rows(kg, hpo):
     assert relations["has_onset"] + relations["has_course"] == aspects["C"] == 8_020
     assert len(found) == len(annotations) - aspects["M"] - 8
     absent = [
-        row for row in annotations if row[2] == "NOT" or row[7].startswith("0/") or row[7] in ("0%", "HP:0040285")
+        row
+        for row in annotations
+        if row[2] == "NOT" or row[7].startswith("0/") or row[7] in ("0%", "HP:0040285")
     ]
     assert sum(f.negated for f in found) == len(absent)
     names = {row[0]: row[1] for row in reversed(annotations)}
     diseases = {key: node for key, node in nodes.items() if node.type == "disease"}
-    assert {key: node.name for key, node in diseases.items()} == {k: " ".join(v.split()) for k, v in names.items()}
+    assert {key: node.name for key, node in diseases.items()} == {
+        k: " ".join(v.split()) for k, v in names.items()
+    }
     assert all(node.rare for node in diseases.values())
     assert len(diseases) == 12_687
     frequencies = sum(row[7] != "" and row[10] != "M" and row[3] != "HP:0000118" for row in annotations)
@@ -208,7 +222,8 @@ def test_hpos_terms_and_parents_are_the_ontologys_and_their_types_make_sense(kg,
     left_out = {names[key] for key in names.keys() - terms.keys()}
     assert {"All", "Mode of inheritance", "Onset", "Severe", "Frequent", "Left"} <= left_out
     assert all(
-        {"HP:0012823", "HP:0040279"} & ancestors(key) or len(ancestors(key)) < 3 for key in names.keys() - terms.keys()
+        {"HP:0012823", "HP:0040279"} & ancestors(key) or len(ancestors(key)) < 3
+        for key in names.keys() - terms.keys()
     )
     types = {node.name: node.type for node in terms.values()}
     known = {

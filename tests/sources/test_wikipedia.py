@@ -1,15 +1,20 @@
 """Pages over HTTP and from folders, wikitext that means well and that does not, and what a page is about."""
 
+import bz2
+import gzip
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from support.wikipedia_server import WikiServer, error
 
 from fleming.sources.facts import Fact
+from fleming.sources.wikipedia.convert import convert
 from fleming.sources.wikipedia.entities import page_node, read_page
 from fleming.sources.wikipedia.extraction import EXTRACTORS, Linker
-from fleming.sources.wikipedia.pages import CachedPages, FolderPages, MediaWikiPages, Page
+from fleming.sources.wikipedia.mediawiki import MediaWikiPages
+from fleming.sources.wikipedia.pages import CachedPages, FolderPages, Page
 from fleming.sources.wikipedia.wikitext import read_article, title_of
 from model.errors import InputError
 
@@ -21,7 +26,10 @@ WIKI = {
     "Round2": "#REDIRECT [[Round]]",
     "Malaria": "'''Malaria''' is an infectious disease.",
 }
-CATEGORIES = {"Fever": ["Symptoms and signs", "Body temperature"], "Malaria": ["Malaria", "Tropical diseases"]}
+CATEGORIES = {
+    "Fever": ["Symptoms and signs", "Body temperature"],
+    "Malaria": ["Malaria", "Tropical diseases"],
+}
 
 
 def source(server, **settings):
@@ -43,8 +51,10 @@ def test_each_title_gets_its_page_through_normalisation_redirects_and_continuati
     malaria, pyrexia, fever, section, *missing = found
     assert [page.asked for page in found] == titles
     assert malaria == Page("malaria", "Malaria", WIKI["Malaria"], 6, 1006, ("Malaria", "Tropical diseases"))
-    assert pyrexia == Page("Pyrexia", "Fever", WIKI["Fever"], 1, 1001, ("Symptoms and signs", "Body temperature"))
-    assert fever == pyrexia._replace(asked="Fever")
+    assert pyrexia == Page(
+        "Pyrexia", "Fever", WIKI["Fever"], 1, 1001, ("Symptoms and signs", "Body temperature")
+    )
+    assert fever == replace(pyrexia, asked="Fever")
     assert (section.title, section.section) == ("Fever", "Hyperpyrexia")
     assert all(page.missing and not page.text for page in missing)
 
@@ -68,7 +78,7 @@ def test_a_busy_server_is_asked_again_after_the_time_that_it_names():
         pages, waits = source(server)
         server.faults.extend(faults)
         assert pages.fetch(["Fever"])[0].text == WIKI["Fever"]
-        assert (pages.requests, pages.sent) == (1, 5)
+        assert (pages.requests, len(server.requests)) == (1, 5)
         expected = [0, 7, 11, 4, 8]  # the server's word, else 1, 2, 4, 8 seconds
         assert all(want - 0.5 <= got <= want for got, want in zip(waits, expected, strict=True))
 
@@ -79,7 +89,7 @@ def test_a_busy_server_is_asked_again_after_the_time_that_it_names():
         ((200, {}, error("badtoken", "Invalid CSRF token")), "the API refuses: badtoken: Invalid CSRF token"),
         ((404, {}, b"nothing"), "HTTP 404 Not Found"),
         ((200, {}, b"<html>captive portal</html>"), "not strict JSON"),
-        ((200, {}, b"[1]"), "is list; expected an object"),
+        ((200, {}, b"[1]"), "expected a JSON object, found list"),
         ((200, {}, b'{"query": {"pages": {"1": {}}}}'), "not an answer in formatversion 2"),
         ((200, {}, b'{"query": {"pages": []}, "continue": {"a": 1}}'), "expected an object of strings"),
         ((200, {}, b'{"error": "no"}'), "the API refuses: no"),
@@ -103,8 +113,6 @@ def test_a_server_that_never_recovers_and_one_that_is_not_there_are_given_up(mon
         with pytest.raises(InputError, match="gave up after 6 tries; the last: HTTP 503"):
             pages.fetch(["Fever"])
         assert max(waits) <= 120
-        with pytest.raises(InputError, match="3 requests sent, all that max_requests allows"):
-            source(server, max_requests=3)[0].fetch(["Fever"])
     with pytest.raises(InputError, match="gave up after 6 tries; the last: URLError"):
         source(server)[0].fetch(["Fever"])
     for url in ("ftp://x", "https://a b"):
@@ -114,13 +122,13 @@ def test_a_server_that_never_recovers_and_one_that_is_not_there_are_given_up(mon
 
 @pytest.mark.parametrize("compress", [False, True])
 def test_an_endless_answer_is_cut_off_before_it_fills_the_memory(monkeypatch, compress):
-    monkeypatch.setattr("fleming.sources.wikipedia.pages.MAX_ANSWER", 100_000)
+    monkeypatch.setattr("fleming.sources.wikipedia.mediawiki.MAX_ANSWER", 100_000)
     bomb, refused = {"Bomb": "0" * 10**6}, pytest.raises(InputError, match="an answer of over")
     with WikiServer(bomb, compress=compress) as server, refused:
         source(server)[0].fetch(["Bomb"])
 
 
-def test_a_folder_takes_all_its_forms_and_reads_what_the_cache_wrote(tmp_path):
+def test_a_folder_reads_what_the_cache_wrote_and_leads(tmp_path):
     with WikiServer(WIKI, CATEGORIES) as server:
         cache = CachedPages(source(server)[0], tmp_path / "pages.jsonl")
         live = cache.fetch(["Fever", "Hyperpyrexia", "Nothing"])
@@ -128,29 +136,79 @@ def test_a_folder_takes_all_its_forms_and_reads_what_the_cache_wrote(tmp_path):
         again = CachedPages(source(server)[0], tmp_path / "pages.jsonl")
         assert again.fetch(["Nothing", "Fever", "Hyperpyrexia"]) == [live[2], live[0], live[1]]
         assert (again.requests, len(server.requests)) == (1, 1)
-        (tmp_path / "answer.json").write_text(json.dumps(server.answer(server.requests[0] | {"titles": "malaria"})))
-    (tmp_path / "Thrush_(infection).wikitext").write_text("'''Thrush''' is an infection.")
-    (tmp_path / "Candida%2Fx.txt").write_text("#redirect [[thrush (infection)#Cause|x]]")
     leads = {"Rabies": {"summary": "Rabies is a viral disease.", "symptoms": ["gas"], "url": "x"}}
     (tmp_path / "leads.json").write_text(json.dumps(leads))
     folder = FolderPages(tmp_path)
     assert folder.fetch(["Fever", "Hyperpyrexia", "Nothing"]) == live
-    assert folder.fetch(["malaria"])[0].text == WIKI["Malaria"]
     assert folder.fetch(["Rabies"]) == [Page("Rabies", "Rabies", "Rabies is a viral disease.")]
-    moved = folder.fetch(["Candida/x"])[0]
-    assert (moved.title, moved.section, moved.asked) == ("Thrush (infection)", "Cause", "Candida/x")
     assert folder.fetch(["Unknown"]) == [Page("Unknown", "Unknown", missing=True)]
+
+
+def test_a_folder_of_wikitext_is_converted(tmp_path):
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "Thrush_(infection).wikitext").write_text("'''Thrush''' is an infection.")
+    (texts / "Candida%2Fx.txt").write_text("#redirect [[thrush (infection)#Cause|x]]")
+    (texts / "README.md").write_text("no page")
+    assert convert(texts, tmp_path / "pages.jsonl") == 2
+    pages = FolderPages(tmp_path / "pages.jsonl")
+    assert pages.titles() == ["Candida/x", "Thrush (infection)"]
+    moved = pages.fetch(["Candida/x"])[0]
+    assert (moved.title, moved.section, moved.asked) == ("Thrush (infection)", "Cause", "Candida/x")
+
+
+DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" xml:lang="en">
+<siteinfo><sitename>Wikipedia</sitename></siteinfo>
+<page><title>Fever</title><ns>0</ns><id>7</id>
+  <revision><id>99</id><parentid>98</parentid><model>wikitext</model>
+  <text bytes="9">'''Fever''' &amp; chills</text></revision></page>
+<page><title>Pyrexia</title><ns>0</ns><id>8</id><redirect title="Fever" />
+  <revision><id>97</id><text>#REDIRECT [[Fever]]</text></revision></page>
+<page><title>Talk:Fever</title><ns>1</ns><id>9</id><revision><id>96</id><text>I had one.</text></revision></page>
+</mediawiki>
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"), [("dump.xml", bytes), ("dump.xml.bz2", bz2.compress), ("dump.xml.gz", gzip.compress)]
+)
+def test_a_dump_is_converted_article_by_article(tmp_path, name, pack):
+    (tmp_path / name).write_bytes(pack(DUMP.encode()))
+    assert convert(tmp_path / name, tmp_path / "pages.jsonl") == 2
+    fever, pyrexia = FolderPages(tmp_path / "pages.jsonl").fetch(["Fever", "Pyrexia"])
+    assert fever == Page("Fever", "Fever", "'''Fever''' & chills", 7, 99)
+    assert pyrexia == replace(fever, asked="Pyrexia")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("x.xml", "<a><b></a>"), ("x.xml", "<a/>"), ("x.xml", ""), ("x.xml.bz2", "no bz2"), ("x.xml.gz", "")],
+)
+def test_what_is_no_dump_is_one_clear_line_and_leaves_no_file(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=rf"{name}: no (dump|pages)") as caught:
+        convert(tmp_path / name, tmp_path / "pages.jsonl")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "pages.jsonl").exists()
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.jsonl", '{"pages": [{"asked": "A", "title": "A", "text": 5}]}\n', "a.jsonl: byte 0: not a page batch"),
-        ("a.jsonl", '\n{"pages": [{"asked": "A", "evil": 1}]}\n', "a.jsonl: byte 1: not a page batch"),
-        ("a.jsonl", '{"pages": 5}\n', "not a page batch"),
-        ("a.json", '{"Rabies": {"text": "x"}}', "expected pages, an API answer or leads"),
-        ("a.json", "[]", "expected an object of pages"),
-        ("a.xml", "<page/>", "no saved pages"),
+        (
+            "a.jsonl",
+            '{"pages": [{"asked": "A", "title": "A", "text": 5}]}\n',
+            r"a.jsonl: byte 0: pages\[0\]: text: expected str, found int 5",
+        ),
+        (
+            "a.jsonl",
+            '\n{"pages": [{"asked": "A", "evil": 1}]}\n',
+            r"a.jsonl: byte 1: pages\[0\]: unknown field 'evil'",
+        ),
+        ("a.jsonl", '{"pages": 5}\n', "pages: expected list of mapping, found int 5"),
+        ("a.json", '{"Rabies": {"text": "x"}}', "'Rabies': expected leads of articles"),
+        ("a.json", "[]", "expected leads of articles"),
+        ("a.xml", "<page/>", "no saved pages; .*convert makes them"),
     ],
 )
 def test_a_folder_of_something_else_is_one_clear_line(tmp_path, name, text, message):
@@ -223,8 +281,27 @@ def test_an_article_says_what_the_reader_sees_and_where_it_stands():
 @pytest.mark.parametrize(
     "text",
     [
-        *["{{" * M, "{{x|" * K + "}}" * K, "[[" * K, "{{[[" * K + "}}" * 10, "}}" * K, "{{" + "]]" * K, "|" * K],
-        *["<ref>" * K, "<ref " * K, "<!--" * K, "'" * K, "[//a" * K, "&a" * K, "<a" * K, "=" * M, "_" * K, "\0" * M],
+        *[
+            "{{" * M,
+            "{{x|" * K + "}}" * K,
+            "[[" * K,
+            "{{[[" * K + "}}" * 10,
+            "}}" * K,
+            "{{" + "]]" * K,
+            "|" * K,
+        ],
+        *[
+            "<ref>" * K,
+            "<ref " * K,
+            "<!--" * K,
+            "'" * K,
+            "[//a" * K,
+            "&a" * K,
+            "<a" * K,
+            "=" * M,
+            "_" * K,
+            "\0" * M,
+        ],
         *["==" + " " * M + "=", "\n{|" * K + "\n|}" * K, "{{infobox x|" + " " * M + "}}", " " * M, ":" * M],
         *[
             "{{infobox" + "|a =b" * K + "}}",
@@ -234,7 +311,11 @@ def test_an_article_says_what_the_reader_sees_and_where_it_stands():
             "also called " * K,
             "X, " * K + "(" * K,
         ],
-        *["{{infobox disease|symptoms=" + "[[a]], " * K + "}}", "characterized by " * K, "mutations in the " * K],
+        *[
+            "{{infobox disease|symptoms=" + "[[a]], " * K + "}}",
+            "characterized by " * K,
+            "mutations in the " * K,
+        ],
         *[
             "{{infobox disease|synonyms=" + "(" * K + "}}",
             "inherited as " * K,

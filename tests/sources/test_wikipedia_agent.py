@@ -20,7 +20,8 @@ from fleming.sources.vocabulary import FAMILIES, RELATIONS
 from fleming.sources.wikipedia.agent import Frontier, discover
 from fleming.sources.wikipedia.entities import page_key, read_page
 from fleming.sources.wikipedia.extraction import EXTRACTORS, Linker, lead_facts
-from fleming.sources.wikipedia.pages import FolderPages, MediaWikiPages, Page
+from fleming.sources.wikipedia.mediawiki import MediaWikiPages
+from fleming.sources.wikipedia.pages import FolderPages, Page
 from fleming.text import name_key
 
 GAUCHER = """{{Infobox medical condition (new)
@@ -90,10 +91,10 @@ def known(name):
     return KNOWN.get(name_key(name))
 
 
-def crawl(pages, folder, seeds=("gaucher disease",), pages_at_most=100, requests=100, **more):
+def crawl(pages, folder, seeds=("gaucher disease",), requests=100, **more):
     skipped = []
     keep = lambda *record: skipped.append(record)  # noqa: E731
-    found = list(discover(pages, seeds, pages_at_most, requests, str(folder), known, keep, **more))
+    found = list(discover(pages, seeds, requests, folder, known, keep, **more))
     return found, skipped
 
 
@@ -108,7 +109,9 @@ def client(server):
 
 
 def triples(found, extractor):
-    short = [(f.head, f.relation, f.tail) for f in found if isinstance(f, Fact) and f.origin.extractor == extractor]
+    short = [
+        (f.head, f.relation, f.tail) for f in found if isinstance(f, Fact) and f.origin.extractor == extractor
+    ]
     return sorted(tuple(part.removeprefix("WIKIPEDIA:") for part in triple) for triple in short)
 
 
@@ -117,7 +120,11 @@ def test_a_small_wiki_gives_exactly_the_facts_that_it_states(wiki, tmp_path):
     gaucher, drug = "Gaucher's_disease", "Imiglucerase"
     assert triples(found, "infobox") == sorted(
         [
-            (gaucher, "has_finding", "HP:0001903"),  # Anemia is a disease by its page, a finding by the gazetteer
+            (
+                gaucher,
+                "has_finding",
+                "HP:0001903",
+            ),  # Anemia is a disease by its page, a finding by the gazetteer
             (gaucher, "has_symptom", "Fatigue"),
             (gaucher, "has_symptom", "Bone_crisis"),  # no page: all of an item, so what the field is for
             (gaucher, "has_symptom", "Fatigue"),  # "tiredness", bold in another page
@@ -162,7 +169,9 @@ def test_every_fact_points_at_its_evidence_and_fits_the_schema(wiki, tmp_path):
     types = {key: node.type for key, node in nodes.items()} | dict(KNOWN.values())
     for fact in (record for record in found if isinstance(record, Fact)):
         source = WIKI[fact.origin.file]
-        assert fact.origin == Origin("Wikipedia", fact.origin.file, fact.origin.version, fact.origin.extractor)
+        assert fact.origin == Origin(
+            "Wikipedia", fact.origin.file, fact.origin.version, fact.origin.extractor
+        )
         assert int(fact.origin.version) == 1001 + list(WIKI).index(fact.origin.file)
         plain = re.sub(r"^\[\[[^\]]*\||[\[\]']", "", source[fact.record : fact.end])
         assert plain.strip() in fact.note.replace("'", "")
@@ -186,7 +195,10 @@ def test_every_fact_points_at_its_evidence_and_fits_the_schema(wiki, tmp_path):
         ("X is a disease. It is inherited in an autosomal dominant pattern.", ["HP:0000006"]),
         ("X is a pseudoautosomal dominant disorder.", []),
         ("X is not an autosomal recessive disorder.", []),
-        ("X is a disease caused by mutations in the GBA1 gene.", [("associated_gene", "NCBIGENE:2629", "GBA1")]),
+        (
+            "X is a disease caused by mutations in the GBA1 gene.",
+            [("associated_gene", "NCBIGENE:2629", "GBA1")],
+        ),
         (
             "X is a disease. Mutations in the gene ALMS1 are responsible.",
             [("associated_gene", "HGNC.SYMBOL:ALMS1", "ALMS1")],
@@ -197,7 +209,10 @@ def test_every_fact_points_at_its_evidence_and_fits_the_schema(wiki, tmp_path):
             "X is a disease characterized by severe anemia (low count) and gas.",
             [("has_finding", "HP:0001903", "anemia")],
         ),
-        ("X is a disease characterized by anemia and enlarged liver of the young.", []),  # whose is the anemia?
+        (
+            "X is a disease characterized by anemia and enlarged liver of the young.",
+            [],
+        ),  # whose is the anemia?
         ("X is a disease characterized by the absence of fever.", []),
         ("X is a disease. Symptoms may include fever, itching, or anemia.", ["HP:0001945", "HP:0001903"]),
         ("X is a disease with fever. Doctors fear anemia.", []),
@@ -216,17 +231,20 @@ def test_a_lead_says_what_stands_there_and_no_more(lead, expected):
 def test_another_extractor_reads_the_same_pages(wiki, tmp_path):
     def teacher(reading, linker):
         assert linker.name("tiredness", {"symptom"}) == ("WIKIPEDIA:Fatigue", "symptom")
+        origin = Origin("Wikipedia", reading.page.title, extractor="model")
         yield Fact(
-            page_key(reading.page.title), "own", "X:1", Origin("Wikipedia", reading.page.title, "", "model"), 0, 1
+            head=page_key(reading.page.title), relation="own", tail="X:1", origin=origin, record=0, end=1
         )
 
     plain, _ = crawl(client(wiki), tmp_path)
     more, _ = crawl(client(wiki), tmp_path, extractors=[*EXTRACTORS, teacher])
     assert [record for record in more if not (isinstance(record, Fact) and record.relation == "own")] == plain
-    assert len(more) - len(plain) == sum(isinstance(r, Node) and r.key.startswith("WIKI") for r in plain) - 4  # unread
+    assert (
+        len(more) - len(plain) == sum(isinstance(r, Node) and r.key.startswith("WIKI") for r in plain) - 4
+    )  # unread
 
 
-def test_budgets_hold_and_a_larger_one_goes_on(wiki, tmp_path):
+def test_budgets_hold_and_a_larger_one_goes_on(wiki, tmp_path, monkeypatch):
     none, _ = crawl(client(wiki), tmp_path / "a", requests=0)
     assert (none, wiki.requests) == ([], [])
     one, _ = crawl(client(wiki), tmp_path / "a", requests=1)
@@ -234,7 +252,9 @@ def test_budgets_hold_and_a_larger_one_goes_on(wiki, tmp_path):
     assert len(wiki.requests) == 1
     assert crawl(client(wiki), tmp_path / "a", requests=1)[0] == one
     assert len(wiki.requests) == 1
-    four, _ = crawl(client(wiki), tmp_path / "b", pages_at_most=4)
+    with monkeypatch.context() as small:
+        small.setattr("fleming.sources.wikipedia.agent.BATCH", 3)
+        four, _ = crawl(client(wiki), tmp_path / "b", requests=2)
     asked = [title for query in wiki.requests[1:] for title in query["titles"].split("|")]
     assert asked == ["Gaucher disease", "Bone crisis", "Cough", "Enzyme assay"]
     assert crawl(client(wiki), tmp_path / "a")[0] == crawl(client(wiki), tmp_path / "c")[0] != four
@@ -262,7 +282,9 @@ def web(size):
     rng, wiki = random.Random(5), {}
     for i in range(size):
         fields = {"symptoms": 3, "medication": 2, "causes": 1}
-        links = {name: ", ".join(f"[[T{rng.randrange(size)}]]" for _ in range(n)) for name, n in fields.items()}
+        links = {
+            name: ", ".join(f"[[T{rng.randrange(size)}]]" for _ in range(n)) for name, n in fields.items()
+        }
         box = "Infobox medical condition" if i % 3 else "Infobox symptom" if i % 2 else "Infobox drug"
         body = "".join(f"|{name}={value}\n" for name, value in links.items())
         wiki[f"T{i}"] = (
@@ -276,7 +298,7 @@ def test_a_crawl_that_is_cut_off_at_any_batch_resumes_bit_for_bit(tmp_path):
     with WikiServer(pages) as server:
 
         def run(source, folder, requests=7):
-            return crawl(source, folder, ["T0", "T1"], 300, requests)[0]
+            return crawl(source, folder, ["T0", "T1"], requests)[0]
 
         whole = run(client(server), tmp_path / "whole")
         asked = len(server.requests)
@@ -298,9 +320,9 @@ def test_a_crawl_that_is_cut_off_at_any_batch_resumes_bit_for_bit(tmp_path):
 RUNNER = """
 import sys
 from fleming.sources.wikipedia.agent import discover
-from fleming.sources.wikipedia.pages import MediaWikiPages
+from fleming.sources.wikipedia.mediawiki import MediaWikiPages
 pages = MediaWikiPages(sys.argv[1], interval=0.05)
-for record in discover(pages, ["T0"], 300, 99, sys.argv[2], lambda name: None, lambda *_: None):
+for record in discover(pages, ["T0"], 99, sys.argv[2], lambda name: None, lambda *_: None):
     print(repr(record))
 """
 
@@ -311,7 +333,9 @@ def test_kill_nine_and_the_same_command_give_the_same_bytes_under_another_hash_s
 
         def start(folder, seed):
             command = [sys.executable, "-c", RUNNER, server.url, str(tmp_path / folder)]
-            return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, env={"PYTHONHASHSEED": str(seed)})
+            return subprocess.Popen(
+                command, cwd=root, stdout=subprocess.PIPE, env={"PYTHONHASHSEED": str(seed)}
+            )
 
         process = start("killed", 2)
         while len(server.requests) < 2:
@@ -320,7 +344,7 @@ def test_kill_nine_and_the_same_command_give_the_same_bytes_under_another_hash_s
         process.communicate(timeout=60)
         resumed = start("killed", 3).communicate(timeout=60)[0].decode()
         nothing = [lambda name: None, lambda *_: None]
-        whole = discover(client(server), ["T0"], 300, 99, str(tmp_path / "whole"), *nothing)
+        whole = discover(client(server), ["T0"], 99, tmp_path / "whole", *nothing)
         whole = "".join(f"{record!r}\n" for record in whole)
         assert whole.count("\n") > 300
         assert resumed == whole
@@ -352,7 +376,9 @@ def obo_names(opener, path, kind, below=None):
             if lines[0] == "Term]" and "is_obsolete: true" not in lines:
                 key = lines[1].removeprefix("id: ")
                 parents[key] = [line.split()[1] for line in lines if line.startswith("is_a: ")]
-                exact = [line.split('"')[1] for line in lines if line.startswith("synonym: ") and '" EXACT' in line]
+                exact = [
+                    line.split('"')[1] for line in lines if line.startswith("synonym: ") and '" EXACT' in line
+                ]
                 terms[key] = [next(line[6:] for line in lines if line.startswith("name: ")), *exact]
     inside, names = {below}, {}
     while below and (more := {key for key, up in parents.items() if key not in inside and inside & set(up)}):
@@ -370,7 +396,7 @@ def test_real_leads_give_many_facts_and_none_of_the_noise(shared, tmp_path):
     path = folder / "wikipedia/rare_disease_leads.json"
     leads = json.loads(path.read_text())
     found = list(
-        discover(FolderPages(path), list(leads), 1000, 1000, str(tmp_path), lambda n: names.get(name_key(n)), print)
+        discover(FolderPages(path), list(leads), 1000, tmp_path, lambda n: names.get(name_key(n)), print)
     )
     facts = [record for record in found if isinstance(record, Fact)]
     count = Counter(fact.relation for fact in facts)
@@ -388,11 +414,11 @@ def test_real_leads_give_many_facts_and_none_of_the_noise(shared, tmp_path):
 
 
 def test_saved_pages_are_read_anew_each_time(tmp_path):
-    page = tmp_path / "pages/Gaucher.wikitext"
-    page.parent.mkdir()
+    leads = tmp_path / "leads.json"
     for symptom in ("Nausea", "Cough"):  # the same run folder: what the file said before is not remembered
-        page.write_text("{{Infobox medical condition\n| symptoms = [[" + symptom + "]]\n}}\nGaucher is rare.")
-        found, _ = crawl(FolderPages(page.parent), tmp_path / "run", ["Gaucher"])
+        text = "{{Infobox medical condition\n| symptoms = [[" + symptom + "]]\n}}\nGaucher is rare."
+        leads.write_text(json.dumps({"Gaucher": {"summary": text}}))
+        found, _ = crawl(FolderPages(leads), tmp_path / "run", ["Gaucher"])
         assert triples(found, "infobox") == [("Gaucher", "has_symptom", symptom)]
     assert not (tmp_path / "run").exists()
 
@@ -401,7 +427,7 @@ def test_the_real_leads_come_over_http_as_from_the_folder(shared, tmp_path):
     path = shared / "data/kg/wikipedia/rare_disease_leads.json"
     leads = {title: lead["summary"] for title, lead in list(json.loads(path.read_text()).items())[:120]}
     with WikiServer(leads) as server:
-        over, _ = crawl(client(server), tmp_path / "a", list(leads), 1000)
-    local, _ = crawl(FolderPages(path), tmp_path / "b", list(leads), 1000)
+        over, _ = crawl(client(server), tmp_path / "a", list(leads))
+    local, _ = crawl(FolderPages(path), tmp_path / "b", list(leads))
     plain = lambda r: r._replace(origin=r.origin._replace(version="")) if isinstance(r, Fact) else r  # noqa: E731
     assert [plain(record) for record in over] == local

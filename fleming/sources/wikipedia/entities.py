@@ -117,13 +117,18 @@ def read_page(page: Page, known: Known) -> Reading:
     for field in article.fields:
         if field.name in ("synonyms", "synonym", "tradename") and "box" in field.template:
             names += re.split(
-                r"[,;\n]", re.sub(r"\([^()]*\)", "", article.values[field.start : field.end].replace("\0", ""))
+                r"[,;\n]",
+                re.sub(r"\([^()]*\)", "", article.values[field.start : field.end].replace("\0", "")),
             )
     names = [" ".join(name.split()).strip(" .\"'“”,") for name in names]
-    names = [n for n in names if 3 < len(n) <= 80 and not (n.isupper() and len(n) < 6) and n.lower() != "others"]
+    names = [
+        n for n in names if 3 < len(n) <= 80 and not (n.isupper() and len(n) < 6) and n.lower() != "others"
+    ]
     unique = {name_key(n): n for n in reversed(names)}
     unique.pop(name_key(reading.name), None)
-    frequency = " ".join(article.values[f.start : f.end] for f in article.fields if f.name == "frequency").lower()
+    frequency = " ".join(
+        article.values[f.start : f.end] for f in article.fields if f.name == "frequency"
+    ).lower()
     said = [*(c for c in categories if "rare disease" in c), frequency, kind.lower()]
     rare = any(_RARE.search(text) and not NEGATED.search(text) for text in said)
     return reading._replace(names=tuple(reversed(unique.values())), rare=True if rare else None)
@@ -174,4 +179,6 @@ def page_node(reading: Reading) -> Node:
         ids = re.findall(rf"\b{pattern}\b", reading.page.text[field.start : field.end]) if authority else []
         if len(ids) == 1:
             found[curie(authority, ids[0])] = True
-    return Node(page_key(reading.page.title), reading.name, reading.type, reading.names, tuple(found), reading.rare)
+    return Node(
+        page_key(reading.page.title), reading.name, reading.type, reading.names, tuple(found), reading.rare
+    )

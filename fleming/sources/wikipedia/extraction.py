@@ -72,7 +72,9 @@ _GENE = re.compile(
     rf"\b(?:[Mm]utations?|defects?|variants?|deletions?|deficiency)\s+(?:\w+\s+)?(?:in|of)\s+(?:(?:the|a|human)\s+)*"
     rf"(?:{_SYMBOL}(?=\s+gene\b)|genes?\s+(?:called\s+|encoding\s+)?{_SYMBOL}(?![\w-]))"
 )
-_CAUSAL = re.compile(r"\b(?:caused|due to|results? (?:in|from)|responsible|arises?|associated with|linked to)\b")
+_CAUSAL = re.compile(
+    r"\b(?:caused|due to|results? (?:in|from)|responsible|arises?|associated with|linked to)\b"
+)
 _ITEM_END = re.compile(r"[\n,;•·]|\b(?:and|or)\b")
 _OFTEN = r"(?:may |can |often |usually |typically |primarily |mainly |clinically |commonly )*"
 _FEATURES = re.compile(
@@ -87,7 +89,8 @@ _SEPARATOR = re.compile(
     r"\s*(?:,|;|\band/or\b|\band\b|\bor\b|\bas well as\b|\balong with\b|\bsuch as\b|\bincluding\b)\s*"
 )
 _TAIL = re.compile(
-    r"\s+(?:caused by|due to|resulting from|that|which|leading to|secondary to)\b.*|\s*\([^()]*(?:\)|$)", re.DOTALL
+    r"\s+(?:caused by|due to|resulting from|that|which|leading to|secondary to)\b.*|\s*\([^()]*(?:\)|$)",
+    re.DOTALL,
 )
 _SHARED = re.compile(r"\b(?:of|in|on|to)\b")  # "weakness and paralysis of the eye": of what is the weakness?
 _MODIFIER = re.compile(
@@ -125,7 +128,11 @@ class Linker:
             target, page, others = self._labels.get(
                 key := name_key(link.label), (link.target, reading.page.title, False)
             )
-            self._labels[key] = target if target == link.target else None, page, others or page != reading.page.title
+            self._labels[key] = (
+                target if target == link.target else None,
+                page,
+                others or page != reading.page.title,
+            )
 
     def name(self, name: str, types: Iterable[str]) -> tuple[str, str] | None:
         """Return (key, type) for a plain name that the gazetteer, a page, or two pages' labels for one target have."""
@@ -191,7 +198,9 @@ def _section_steps(kind: str, headings: tuple[str, ...]) -> dict[str, str]:
     return {}
 
 
-def _fact(reading: Reading, extractor: str, step: str, other: str, span: tuple[int, int], note: str) -> Iterator[Fact]:
+def _fact(
+    reading: Reading, extractor: str, step: str, other: str, span: tuple[int, int], note: str
+) -> Iterator[Fact]:
     page = page_key(reading.page.title)
     if page == other:
         return
@@ -252,7 +261,9 @@ def lead_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
             yield from _fact(reading, "lead", step, key, sentence.span(*span), sentence.text)
 
 
-def _said(kind: str, sentence: Sentence, linker: Linker, first: bool) -> Iterator[tuple[str, str, tuple[int, int]]]:
+def _said(
+    kind: str, sentence: Sentence, linker: Linker, first: bool
+) -> Iterator[tuple[str, str, tuple[int, int]]]:
     text = sentence.text
     if kind == "drug":
         for match in _USED.finditer(text):
@@ -276,7 +287,10 @@ def _said(kind: str, sentence: Sentence, linker: Linker, first: bool) -> Iterato
     if _CAUSAL.search(text):
         for match in _GENE.finditer(text):
             group = match.lastindex
-            found = linker.name(match.group(group), ("gene",)) or (curie("hgnc.symbol", match.group(group)), "gene")
+            found = linker.name(match.group(group), ("gene",)) or (
+                curie("hgnc.symbol", match.group(group)),
+                "gene",
+            )
             yield "associated_gene", found[0], match.span(group)
     for match in _FEATURES.finditer(text):
         for found, span in _listed(match, linker, SYMPTOMS):
@@ -290,7 +304,9 @@ def _listed(
     place, text = match.start(1), match.group(1)
     cuts = [(m.start(), m.end(), m.group().strip()) for m in _SEPARATOR.finditer(text)]
     pending = None
-    for start, (end, _, word) in zip([0, *(cut[1] for cut in cuts)], [*cuts, (len(text), 0, "")], strict=True):
+    for start, (end, _, word) in zip(
+        [0, *(cut[1] for cut in cuts)], [*cuts, (len(text), 0, "")], strict=True
+    ):
         item, found = _TAIL.sub("", text[start:end]), None
         while item and not _MODIFIER.fullmatch(item + " ") and not (found := linker.name(item, types)):
             shorter = _MODIFIER.sub("", item, count=1)

@@ -26,11 +26,32 @@ _INLINE = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _NO_NAME = re.compile(r"[\[\]{}<>\0]")
-_LISTS = {"plainlist", "plain list", "hlist", "flatlist", "unbulleted list", "ubl", "ublist", "ulist", "bulleted list"}
-_TEXTS = {"nowrap": 1, "nobr": 1, "nobold": 1, "small": 1, "gene": 1, "abbr": 1, "lang": 2, "transl": 2}  # which part
+_LISTS = {
+    "plainlist",
+    "plain list",
+    "hlist",
+    "flatlist",
+    "unbulleted list",
+    "ubl",
+    "ublist",
+    "ulist",
+    "bulleted list",
+}
+_TEXTS = {
+    "nowrap": 1,
+    "nobr": 1,
+    "nobold": 1,
+    "small": 1,
+    "gene": 1,
+    "abbr": 1,
+    "lang": 2,
+    "transl": 2,
+}  # which part
 _INFOBOX = re.compile(r"(?:infobox|drugbox|chembox)\b")
 _NOT_TEXT = ("file:", "image:", "category:")
-_BOUNDARY = re.compile(r"[.!?](?::\d[\d,–-]*)?[\"”’')\]]*\s+(?=[\"“(\[]?[A-Z0-9])")  # ".:394 " is a lost page number
+_BOUNDARY = re.compile(
+    r"[.!?](?::\d[\d,–-]*)?[\"”’')\]]*\s+(?=[\"“(\[]?[A-Z0-9])"
+)  # ".:394 " is a lost page number
 _ABBREVIATION = re.compile(
     r"(?:(?<!°)\b(?:[A-Z]|e\.g|i\.e|vs|cf|al|etc|Dr|Prof|Mr|Mrs|Ms|St|Jr|Sr|No|approx|spp?|var|ca))\.$"
 )
@@ -92,7 +113,10 @@ class Article(NamedTuple):
     def sentences(self, start: int, end: int) -> Iterator[Sentence]:
         """Yield the sentences of the prose within [start, end); a line's end, so also a list's item, ends one."""
         for line in re.finditer(r"[^\n]+", self.text[start:end]):
-            runs = [(start + line.start() + run.start(), run.group()) for run in re.finditer(r"[^\0]+", line.group())]
+            runs = [
+                (start + line.start() + run.start(), run.group())
+                for run in re.finditer(r"[^\0]+", line.group())
+            ]
             text, place = "".join(run for _, run in runs), 0
             at = [i for begin, run in runs for i in range(begin, begin + len(run))]
             stops = [(m.start() + 1, m.end()) for m in _BOUNDARY.finditer(text)]
@@ -183,14 +207,18 @@ def read_article(source: str) -> Article:
                 key, equals, value = source[bar + 1 : min(stop, bar + 500)].partition("=")
                 if equals and key.strip() and not _NO_NAME.search(key):
                     begin = bar + 2 + len(key) + len(value) - len(value.lstrip())
-                    found.append(Field(name, " ".join(key.replace("_", " ").lower().split()), min(begin, stop), stop))
+                    found.append(
+                        Field(name, " ".join(key.replace("_", " ").lower().split()), min(begin, stop), stop)
+                    )
             fields += found
             if _INFOBOX.match(name) or name in _LISTS:
                 if name not in _LISTS:
                     boxes.append((start, end, ""))
                 values = {field.end: field.start for field in found} if name not in _LISTS else {}
                 cuts.append((start, inner, "\n"))
-                cuts += ((bar, values.get(stop, bar + 1), "\n") for bar, stop in zip(bars, stops[1:], strict=True))
+                cuts += (
+                    (bar, values.get(stop, bar + 1), "\n") for bar, stop in zip(bars, stops[1:], strict=True)
+                )
                 cuts.append((end - 2, end, "\n"))
             elif (part := _TEXTS.get(name.split()[0] if name else "", 0)) and len(bars) >= part:
                 cuts += (start, bars[part - 1] + 1, ""), (stops[part], end, "")
@@ -225,15 +253,20 @@ def text_bold(source: str, text: str, end: int) -> list[str]:
     """Return the bold pieces of the lead's prose, at most 20."""
     marks = [m for m in re.finditer(r"'{3,5}", source[:end]) if text[m.start()] == "\0"]
     pieces = [
-        text[a.end() : b.start()].replace("\0", "").strip() for a, b in zip(marks[::2], marks[1::2], strict=False)
+        text[a.end() : b.start()].replace("\0", "").strip()
+        for a, b in zip(marks[::2], marks[1::2], strict=False)
     ]
     return [piece for piece in pieces if 1 < len(piece) <= 100 and "\n" not in piece][:20]
 
 
-def _sections(headings: list[tuple[int, int, int, str]], length: int) -> list[tuple[int, int, tuple[str, ...]]]:
+def _sections(
+    headings: list[tuple[int, int, int, str]], length: int
+) -> list[tuple[int, int, tuple[str, ...]]]:
     sections, above = [], []
     for start, end, level, name in [(0, 0, 0, ""), *headings]:
-        above = [(upper, title) for upper, title in above if upper < level] + ([(level, name)] if level else [])
+        above = [(upper, title) for upper, title in above if upper < level] + (
+            [(level, name)] if level else []
+        )
         if sections:
             sections[-1] = (sections[-1][0], start, sections[-1][2])
         sections.append((end, length, tuple(title for _, title in above)))
