@@ -65,9 +65,8 @@ class PackedCausal:
         rows = torch.repeat_interleave(sequences, lengths)  # [T]: of each token, its sequence
         offsets = torch.arange(rows.numel(), device=device) - begins[rows]  # [T]: its place in the sequence
         self.slots = rows * max_seqlen + offsets  # [T]: its place in the flat [N * S]
-        self.groups: list[
-            tuple[Tensor, Tensor, int, int]
-        ] = []  # tokens [t] of n like sequences, their slots, n, S
+        # Tokens [t] of n like sequences, their slots, n, S.
+        self.groups: list[tuple[Tensor, Tensor, int, int]] = []
         if cu_seqlens.is_cuda:  # it would have to be asked for the lengths
             return
 

@@ -30,8 +30,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        # The order matters in bf16: normalise in fp32, cast back, then scale (as the reference weights were
-        # trained).
+        # The order matters in bf16: normalise in fp32, cast back, then scale, as the weights were trained.
         return self.weight * F.rms_norm(x, self.weight.shape, eps=self.eps)
 
 
@@ -52,11 +51,8 @@ def frequencies(cfg: ModelConfig, device: torch.device | None = None) -> Tensor:
         return 1.0 / powers
 
     def index(turns: float) -> float:  # Eq. 17 solved for i: the pair that turns so often
-        return (
-            d
-            * math.log(yarn.original_max_position_embeddings / (turns * 2 * math.pi))
-            / (2 * math.log(theta))
-        )
+        pretrained = yarn.original_max_position_embeddings
+        return d * math.log(pretrained / (turns * 2 * math.pi)) / (2 * math.log(theta))
 
     low, high = index(yarn.beta_fast), index(yarn.beta_slow)
     if yarn.truncate:
