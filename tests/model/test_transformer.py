@@ -7,6 +7,7 @@ from support.models import PlainTokenizer, hf_model, ours
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+import model.sampler as sampler_room
 from model import decoding
 from model.attention import PackedCausal
 from model.drawing import SamplingParams, draw
@@ -149,9 +150,16 @@ def test_yarn_logits_through_the_cache_equal_transformers_beyond_the_context_of_
 
 def compare_decoding_with_a_full_forward(transformer, hf, monkeypatch, fixed_shapes):
     seen = []
-    monkeypatch.setattr(
-        decoding, "draw", lambda logits, *rest: (seen.append(logits.clone()), draw(logits, *rest))[1]
-    )
+
+    def spy(logits, *rest):
+        seen.append(logits.clone())
+        return draw(logits, *rest)
+
+    for room in (
+        sampler_room,
+        decoding,
+    ):  # a prompt's first token is drawn in the one, all others in the other
+        monkeypatch.setattr(room, "draw", spy)
     prompt = torch.randint(0, 101, (9,)).tolist()
     sampler = Sampler(transformer, PlainTokenizer(101), fixed_shapes=fixed_shapes)
     ((sample,),) = sampler.generate([prompt], SamplingParams(max_new_tokens=30))
