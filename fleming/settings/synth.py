@@ -19,7 +19,7 @@ class SourceConfig:
 @dataclass(frozen=True)
 class WikipediaConfig:
     pages: str = ""
-    """Address of a MediaWiki API, or a file or folder of saved pages. Empty: Wikipedia is not asked."""
+    """Address of a MediaWiki API, or saved pages (docs/data.md: which forms). Empty: Wikipedia is not asked."""
     seeds: tuple[str, ...] = ()
     """Titles at which the walk begins. Empty: all that are saved; an API needs some."""
     max_requests: Positive[int] = 1000
