@@ -34,6 +34,7 @@ class Columns:
             name, _, code = field.partition(":")
             self.arrays[name] = array(code or "i")
         self._columns = list(self.arrays.values())
+        self._appends = [column.append for column in self._columns]
 
     def __len__(self) -> int:
         return len(self._columns[0])
@@ -46,8 +47,8 @@ class Columns:
         return np.array(self.arrays[name])
 
     def append(self, *row: float) -> None:
-        for column, value in zip(self._columns, row, strict=True):
-            column.append(value)
+        for append, value in zip(self._appends, row, strict=True):
+            append(value)
 
     def row(self, place: int) -> tuple:
         return tuple(column[place] for column in self._columns)

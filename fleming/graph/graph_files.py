@@ -46,6 +46,7 @@ _FIELDS = {
 _SHAPES = {kind: list(fields.items()) for kind, fields in _FIELDS.items()}
 _FACT = [str, str, bool, list]
 _EVIDENCE = [int, int, int, float, float, str]
+BEYOND = 2**31  # what a column of whole numbers holds
 
 
 def load_graph(path: str | os.PathLike) -> KnowledgeGraph:
@@ -80,7 +81,8 @@ def _edge(head: str, fact: Any, origins: list[Origin], where: str) -> Edge:
         raise InputError(f"{where}: expected [relation, tail, negated, evidence], found {str(fact)[:80]}")
     relation, tail, negated, rows = fact
     for row in rows:
-        if not _is_row(row, _EVIDENCE) or not _is_in_range(*row[:3], len(origins)):
+        good = _is_row(row, _EVIDENCE) and 0 <= row[0] < len(origins)
+        if not good or not (-1 <= row[1] < BEYOND and -1 <= row[2] < BEYOND):
             expected = "[origin, record, end, confidence, frequency, note]"
             raise InputError(f"{where}: evidence must be {expected}, found {str(row)[:80]}")
         row[0] = origins[row[0]]  # the row itself is the evidence: a million objects less
@@ -89,7 +91,3 @@ def _edge(head: str, fact: Any, origins: list[Origin], where: str) -> Edge:
 
 def _is_row(value: Any, types: list[type]) -> bool:
     return isinstance(value, list) and list(map(type, value)) == types
-
-
-def _is_in_range(origin: int, record: int, end: int, origins: int) -> bool:
-    return 0 <= origin < origins and -1 <= record < 2**31 and -1 <= end < 2**31

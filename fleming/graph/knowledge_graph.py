@@ -172,7 +172,7 @@ class KnowledgeGraph:
             name = edge.relation[:80]
             raise InputError(f"a graph has at most {MAX_RELATIONS} relations; {name!r} is one more")
         head, tail = self._number[edge.head], self._number[edge.tail]
-        count = len(self._edges)
+        count = len(self._place)
         place = self._place.setdefault(_pack(head, relation, tail, edge.negated), count)
         new = place == count
         if new:
