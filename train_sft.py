@@ -13,6 +13,7 @@ import torch
 
 from fleming.config import parse_command_line, run_script
 from fleming.noise import shuffled
+from fleming.public.readers import read_trajectories
 from fleming.settings import Config
 from fleming.training.examples import training_examples
 from fleming.training.logprobs import token_logprobs
@@ -35,11 +36,12 @@ def main(argv: list[str]) -> None:
 
 
 def train(cfg: Config, world: World) -> None:
-    sft = cfg.sft
-    run = Run("sft", cfg, world, {"data.trajectories": cfg.trajectory_file, "model": cfg.base_folder})
+    sft, source = cfg.sft, cfg.trajectory_file
+    run = Run("sft", cfg, world, {"data.trajectories": source, "model": cfg.base_folder})
     with world.agree():
+        trajectories = read_trajectories(source)
         policy, tokenizer = load_sharded(cfg.base_folder, cfg, world)
-        examples = training_examples(cfg, tokenizer, policy.cfg, world.print)
+        examples = training_examples(source, trajectories, tokenizer, policy.cfg, world.print)
     optimizer = make_adamw(policy, sft.weight_decay)
     total = math.ceil(sft.epochs * len(examples) / sft.sequences_per_step)
     warmup = math.ceil(sft.warmup_fraction * total)
@@ -47,7 +49,6 @@ def train(cfg: Config, world: World) -> None:
     with run:
         run.resume(policy, tokenizer, optimizer, exports={total: "model"})
         take_step = GuardedStep(run.state)
-
         for step in run.steps(total, "cold start"):
             # The step's trajectories: the next ones of endless epochs, each in a fresh order.
             places = range((step - 1) * sft.sequences_per_step, step * sft.sequences_per_step)

@@ -1,6 +1,6 @@
 """Settings: dataclasses <-> YAML, unknown keys refused, dotted overrides, --help from the fields' own docstrings.
 
-The settings themselves are a tree of frozen dataclasses (settings.py) of the types that typed.py knows; every field has
+The settings themselves are a tree of frozen dataclasses (settings/) of the types that typed.py knows; every field has
 a default, so that a file names only what differs. Left out: environment variables, includes, interpolation, executing
 a file.
 """
@@ -65,7 +65,7 @@ def _section(cls: type, value: dict, where: str, key: str, base: Any = None) -> 
 def _set(section: Any, names: list[str], value: Any, where: str, prefix: str = "") -> Any:
     """Return the dataclass with the field at the dotted path `names` replaced."""
     name, rest, key = names[0], names[1:], prefix + names[0]
-    kinds = field_types(type(section))
+    kinds = field_types(type(section), ranges=False)  # what another value replaces may be out of its range
     if name not in kinds:
         near = difflib.get_close_matches(name, kinds, n=1)
         hint = f"did you mean {prefix}{near[0]}?" if near else f"known here: {', '.join(kinds)}"
@@ -92,11 +92,19 @@ def _convert(kind: Any, value: Any, where: str, key: str, base: Any = None) -> A
 
 
 def _check(section: Any, where: str, prefix: str = "") -> None:
-    for name in field_types(type(section)):
+    for name, kind in field_types(type(section)).items():
         if dataclasses.is_dataclass(child := getattr(section, name)):
             _check(child, where, f"{prefix}{name}.")
+        else:
+            convert(kind, _plain(child), where, f"{prefix}{name}", _checked)  # its range
     if hasattr(section, "check"):
         section.check(f"{where}: {prefix}")
+
+
+def _checked(cls: type, value: dict, where: str, key: str) -> Any:
+    section = _section(cls, value, where, key)
+    _check(section, where, f"{key}.")
+    return section
 
 
 def load_config(cls: type[C], path: str | os.PathLike | None, overrides: list[str]) -> C:

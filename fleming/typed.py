@@ -39,9 +39,9 @@ Section = Callable[[type, dict, str, str], Any]
 
 
 @functools.cache
-def field_types(cls: type) -> dict[str, Any]:
-    """Return field name -> type of a dataclass, ranges included."""
-    hints = typing.get_type_hints(cls, include_extras=True)
+def field_types(cls: type, ranges: bool = True) -> dict[str, Any]:
+    """Return field name -> type of a dataclass, ranges included or not."""
+    hints = typing.get_type_hints(cls, include_extras=ranges)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
@@ -56,7 +56,9 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
     kinds = field_types(cls)
     for name in value:
         if name not in kinds:
-            raise InputError(f"{where}: unknown field {name!r}; a {cls.__name__} has {', '.join(kinds)}")
+            raise InputError(
+                f"{where}: unknown field {name!r}; the fields of {cls.__name__} are {', '.join(kinds)}"
+            )
     for name in _required(cls):
         if name not in value:
             raise InputError(f"{where}: field {name!r} is missing")

@@ -480,6 +480,13 @@ def test_a_step_in_which_no_group_teaches_changes_no_weight(folder, one_rank, tm
     assert all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
 
 
+def test_rewards_whose_mean_is_beyond_any_float_are_null_in_the_metrics_and_end_no_run(folder, tmp_path):
+    cfg = settings(folder, tmp_path, "grpo.kl_coef=0", "grpo.stage1.max_steps=1", "grpo.stage2.max_steps=0")
+    train(cfg, ALONE, lambda *_: dict.fromkeys(("correct", "format", "total"), 1e308))
+    (step,) = records(tmp_path / "grpo/metrics.jsonl")
+    assert step["reward"] is None
+
+
 @pytest.mark.parametrize("chat_format", ["qwen2.5", "qwen3", "chatml"])
 def test_cold_start_teaches_answer_and_end_of_turn_after_the_prompt_of_rl(
     folder, tmp_path, monkeypatch, chat_format

@@ -196,5 +196,5 @@ class GRPOConfig(LossConfig):
             )
         if loss.objective == "log_prob" and (self.clip_low is not None or self.clip_high is not None):
             raise InputError(
-                f"{where}clip_low and clip_high have no meaning in preset {self.preset}: it has no ratio"
+                f"{where}clip_low and clip_high have no meaning with objective log_prob: it has no ratio"
             )

@@ -3,10 +3,10 @@
 Left out: reading the file's records (fleming/public/readers.py), and how pairs are packed (packing.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from fleming.public.readers import read_trajectories
-from fleming.settings import Config
+from fleming.records import Trajectory
 from model.errors import InputError
 from model.huggingface.config import ModelConfig
 from model.huggingface.tokenizer import Tokenizer
@@ -15,15 +15,17 @@ Example = tuple[list[int], list[int]]  # prompt, response with the end of the tu
 
 
 def training_examples(
-    cfg: Config, tokenizer: Tokenizer, model: ModelConfig, say: Callable[[str], None]
+    source: Path,
+    trajectories: Sequence[Trajectory],
+    tokenizer: Tokenizer,
+    model: ModelConfig,
+    say: Callable[[str], None],
 ) -> list[Example]:
-    """Return the trajectories of the file that the config names, those that fit the model's context.
+    """Return those trajectories of the file that fit the model's context; what is left out is said.
 
-    What is left out is said. Raises InputError where none is left.
+    Raises InputError where none is left.
     """
-    source, context = cfg.trajectory_file, model.max_position_embeddings
-    examples = []
-    trajectories = read_trajectories(source)
+    examples, context = [], model.max_position_embeddings
     for trajectory in trajectories:
         prompt = tokenizer.encode_chat(trajectory.prompt)
         response = [*tokenizer.encode(trajectory.response), tokenizer.end_of_turn]

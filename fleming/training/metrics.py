@@ -198,7 +198,7 @@ def describe_step(record: dict) -> dict[str, str]:
         shown = {"stage": str(record["stage"]), "reward": f"{record['reward']:.3f}"}
         shown |= {"correct": f"{record['correct']:.2f}", "len": f"{record['response_length']:.0f}"}
     else:
-        shown = {"loss": f"{record['loss']:.3f}" if record["loss"] is not None else "nan"}
+        shown = {"loss": f"{record['loss']:.3f}"}
 
     times = record["time"]
     laps = sorted(((times[name], name) for name in LAPS if name in times), reverse=True)[:3]

@@ -147,6 +147,8 @@ def _where_it_begins(stage: str, cfg: Config) -> str:
     state = newest_checkpoint(Path(cfg.run_dir, stage, "checkpoints"))
     if not state:
         return f"{cfg.run_dir}: begins at step 1"
-    saved = {key: value for key, value in state["identity"].items() if not key.startswith("sha256 of ")}
-    check_same_run(saved, fingerprint(cfg, stage, {}), cfg.run_dir)
+    now = fingerprint(cfg, stage, {})
+    identity = state.get("identity", now)
+    saved = {key: value for key, value in identity.items() if not key.startswith("sha256 of ")}
+    check_same_run(saved, now, cfg.run_dir)
     return f"{cfg.run_dir}: goes on after step {state['step']}; the settings agree, files are compared at the start"

@@ -152,8 +152,8 @@ class Run:
         times |= rates(self.timer, flops, self.speed, self.world, sampler, sampled)
         if not sampler:
             times["tokens_per_second"] = record["tokens"] / times["step"]
-        record = finite({**record, "time": times})
-        self.append("metrics", record)
+        record = {**record, "time": times}
+        self.append("metrics", finite(record))
         if math.isfinite(score):
             self.scores.append(score)
         self.bar.set_postfix(describe_step(record), refresh=False)
@@ -263,11 +263,12 @@ def _dotted(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], run_dir: str) -> None:
     """Raise InputError naming the first setting or input in which a resumed run differs from its checkpoint."""
     for key in [*saved, *(key for key in now if key not in saved)]:
-        if saved.get(key) != now.get(key):
-            raise InputError(
-                f"{run_dir}: this run began with {key} = {saved.get(key)!r}, now it is {now.get(key)!r}; "
-                "set it back, or choose another run_dir"
-            )
+        if saved.get(key) == now.get(key):
+            continue
+        change = f"now it is {now.get(key)!r}; set it back, or choose another run_dir"
+        if key not in now and not key.startswith("sha256 of "):
+            change = "which is no setting any more; choose another run_dir"
+        raise InputError(f"{run_dir}: this run began with {key} = {saved.get(key)!r}, {change}")
 
 
 class StopRequest:

@@ -337,3 +337,13 @@ def test_a_reader_that_goes_away_is_no_news():
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_value_out_of_its_range_may_be_replaced_on_the_command_line(tmp_path):
+    from fleming.settings import Config
+
+    (tmp_path / "c.yaml").write_text("grpo: {clip_low: 2}\nsft: {epochs: 0}\n")
+    config = load_config(Config, tmp_path / "c.yaml", ["grpo.clip_low=0.1", "sft.epochs=1"])
+    assert (config.grpo.clip_low, config.sft.epochs) == (0.1, 1.0)
+    with pytest.raises(InputError, match=r"sft\.epochs is out of its range: found 0\.0, expected above 0"):
+        load_config(Config, tmp_path / "c.yaml", ["grpo.clip_low=0.1"])

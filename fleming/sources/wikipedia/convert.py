@@ -28,7 +28,8 @@ def pages_of_folder(folder: Path) -> Iterator[Page]:
     for path in sorted(folder.iterdir()):
         if path.suffix in (".wikitext", ".txt"):
             title = title_of(unquote(path.stem))
-            text = path.read_bytes().decode("utf-8", "replace")
+            with open_bytes(path) as file:
+                text = file.read().decode("utf-8", "replace")
             yield Page(title, title, text)
 
 
@@ -44,6 +45,8 @@ def pages_of_dump(path: Path) -> Iterator[Page]:
                     if element.findtext("{*}ns") == "0":
                         yield _article(element)
                     root.clear()
+    except InputError:
+        raise
     except (ElementTree.ParseError, OSError, EOFError, ValueError) as error:
         raise InputError(f"{path}: no dump of MediaWiki: {error}") from error
 

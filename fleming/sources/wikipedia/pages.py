@@ -80,10 +80,12 @@ class FolderPages:
 
         path = Path(path)
         files = sorted(path.iterdir()) if path.is_dir() else [path]
+        other_form = [file for file in files if file.suffix in (".wikitext", ".txt")]
         files = [file for file in files if file.suffix in (".jsonl", ".json")]
-        if not files:
+        if not files or other_form:
+            found = other_form[0].name if other_form else "no saved pages"
             convert = "python -m fleming.sources.wikipedia.convert makes them of other forms"
-            raise InputError(f"{path}: no saved pages; expected .jsonl or .json; {convert}")
+            raise InputError(f"{path}: {found}; expected .jsonl or .json; {convert}")
         for file in files:
             self.add(file)
 
