@@ -27,9 +27,8 @@ from fleming.graph.build import build_graph, graph_files
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.public.curation import read_public
-from fleming.questions.rules import Rules
 from fleming.questions.sampling import sample_questions
-from fleming.questions.splitting import split_by_composition
+from fleming.questions.splitting import split_questions
 from fleming.records import Question, Trajectory
 from fleming.refine.decontamination import RULES, Index, decontaminate
 from fleming.refine.duplicates import drop_duplicates
@@ -129,20 +128,15 @@ def load_poll(cfg: Config) -> Poll:
 
 
 def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[tuple, list[dict], dict]:
-    """Return (training, dev and test questions), the draws that gave none, and a report; InputError for no question.
-
-    A third of the questions has each chain length. Held-out compositions are new; those of basic questions ask for
-    facts that training has.
-    """
-    synth, rules = cfg.synth, Rules.of(cfg.synth)
+    """Return (training, dev and test questions), the draws that gave none, and a report; InputError for no question."""
+    synth = cfg.synth
     wanted = synth.train_questions + synth.dev_questions + synth.test_questions
-    counts = {hops: (wanted + place) // 3 for place, hops in enumerate(rules.lengths)}
-    posed, rejected, report = sample_questions(graph, counts, cfg.seed, rules)
+    posed, rejected, report = sample_questions(graph, wanted, cfg.seed, synth)
     if not posed:
         codes = report["rejected"]
         raise InputError(f"synth: no question can be posed on this graph (rejected draws: {codes})")
     held_out = synth.dev_questions, synth.test_questions
-    splits = split_by_composition(posed, *held_out, cfg.seed, facts_in_training=not rules.scenario)
+    splits = split_questions(posed, *held_out, cfg.seed, facts_in_training=synth.hold_out == "combinations")
     return splits, rejected, report
 
 

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
-from fleming.graph.open_world import denied, disputed, has, heads, possible
 from fleming.prompt import question_messages
-from fleming.questions.metapaths import METAPATHS
 from fleming.questions.phrases import pick, read_phrases
 from fleming.questions.wording import listed
 from fleming.records import Question, Trajectory
@@ -66,27 +64,29 @@ class TemplateTeacher:
     """How often a refinement is used, drawn evenly from those that the question allows."""
 
     def trajectory(self, question: Question, rng: Generator) -> Trajectory:
-        """Return a worked answer to a question of `pose_question`.
+        """Return a worked answer to a question of the graph.
 
         `refinements` names the one that was used. `checks` holds the answer style and the triples stated and denied.
         """
         provenance = question.provenance
         path = [(edge["head"], edge["relation"], edge["tail"]) for edge in provenance["path"]]
-        first, asked = provenance["chain"][0], provenance["chain"][-1]
-        clues = [path[i] for i in rng.permutation(first)]
-        rivals = self._rivals(clues)
-        refinement = self._refinement(clues, rivals, rng)
+        chain = provenance["chain"]
+        first = chain[0] if chain else len(path)
+        refinement = self._refinement(provenance, rng)
 
         draft = _Draft(rng)
-        if clues:
-            self._find_root(draft, provenance, clues, rivals, refinement)
+        if provenance.get("clues"):
+            self._find_root(draft, provenance, path[:first], refinement)
         else:
             draft.say("start name", x=provenance["visible"][0])
-        for triple in path[first:asked] + path[asked + 1 :]:
-            draft.state(*triple)
-        if refinement == "self_correction" or (refinement and not clues):
-            self._reject_option(draft, provenance, refinement)
-        draft.state(*path[asked])
+        asked = path[chain[-1]] if chain else None
+        for triple in path[first:]:
+            if triple != asked:
+                draft.state(*triple)
+        if asked:
+            if refinement == "self_correction" or (refinement and not provenance.get("clues")):
+                self._reject_option(draft, provenance, refinement)
+            draft.state(*asked)
 
         answer = conclusion = question.options[question.answer]
         if self.answer_style == "letter":
@@ -108,61 +108,65 @@ class TemplateTeacher:
             },
         )
 
-    def _rivals(self, clues: list[Triple]) -> list[tuple[str, Triple]]:
-        """Return (what has one of the clues too, that clue)."""
-        found = []
-        for clue in clues:
-            root, relation, tail = clue
-            for rival in heads(self.graph, relation, tail):
-                if rival != root and not disputed(self.graph, rival, relation, tail):
-                    found.append((rival, clue))
-        return found
-
-    def _refinement(self, clues: list, rivals: list, rng: Generator) -> str | None:
-        kinds = ["self_correction"]
-        if rivals or not clues:
+    def _refinement(self, provenance: dict, rng: Generator) -> str | None:
+        kinds = ["self_correction"] if provenance["chain"] else []
+        if provenance.get("clues") or provenance["chain"]:
             kinds.append("path_exploration")
-        if rivals:
+        if provenance.get("clues"):
             kinds.append("backtracking")
         return pick(rng, kinds) if rng.random() < self.wrong_turn_rate else None
 
     def _find_root(
-        self, draft: _Draft, provenance: dict, clues: list, rivals: list, refinement: str | None
+        self, draft: _Draft, provenance: dict, facts: list[Triple], refinement: str | None
     ) -> None:
-        """From the clues to the hidden root, perhaps by way of a rival that shares one clue and lacks another."""
-        root = clues[0][0]
-        draft.say("start clues", x=listed([tail for _, _, tail in clues]))
-        if refinement in ("backtracking", "path_exploration"):
-            rival, shared = pick(draft.rng, rivals)
-            if refinement == "path_exploration":
-                draft.compare(rival, root)
-            draft.state(rival, *shared[1:])
-            if refinement == "backtracking":
-                draft.say("suspect", x=rival)
-            lacking, is_denied = self._lacking(rival, clues)
-            draft.deny(*lacking, known=_is_closed(provenance) or is_denied)
-            if refinement == "backtracking":
-                draft.say("retract")
-        for clue in clues:
-            draft.state(*clue)
-        is_drug = self.graph.entities[root].type == "drug"
-        draft.say("drug found" if is_drug else "root found", x=root)
+        """From the clues to the hidden root: by way of a rival in a refinement, past every one where a case needs it."""
+        clues, rivals = provenance["clues"], provenance["certificate"]["rivals"]
+        root = facts[0][0]
+        shown = [clues[i] for i in draft.rng.permutation(len(clues))]
+        names = [f"no {clue['tail']}" if clue["role"] == "absent" else clue["tail"] for clue in shown]
+        draft.say("start clues", x=listed(names))
+        order = [rivals[i] for i in draft.rng.permutation(len(rivals))]
+        is_a_case = any(clue["role"] not in ("core", "discriminating") for clue in clues)
+        if refinement in ("backtracking", "path_exploration") or is_a_case:
+            for rival in order if is_a_case else order[:1]:
+                turn = refinement if rival is order[0] else None
+                self._rule_out(draft, root, rival, turn)
+        for i in draft.rng.permutation(len(facts)):
+            draft.state(*facts[i])
+        draft.say("root found", x=root)
 
-    def _lacking(self, rival: str, clues: list[Triple]) -> tuple[Triple, bool]:
-        """Return the clue that the rival lacks, and whether a source denies it.
+    def _rule_out(self, draft: _Draft, root: str, rival: dict, turn: str | None) -> None:
+        """Say what speaks for the rival, and what speaks against it."""
+        name, ground = rival["disease"], rival["ground"]
+        if turn == "path_exploration":
+            draft.compare(name, root)
+        shared = pick(draft.rng, rival["shares"])
+        draft.state(*shared)
+        if turn == "backtracking":
+            draft.say("suspect", x=name)
+        self._against(draft, rival["proof"], ground)
+        if turn == "backtracking":
+            draft.say("retract")
 
-        It lacks at least one, since the root alone has them all: best one that is denied, or is not left open.
-        """
-        of_rival = [(rival, relation, tail) for _, relation, tail in clues]
-        no = [triple for triple in of_rival if denied(self.graph, *triple)]
-        unlike = [triple for triple in of_rival if not possible(self.graph, *triple)]
-        unstated = [triple for triple in of_rival if not has(self.graph, *triple)]
-        return [*no, *unlike, *unstated][0], bool(no)
+    def _against(self, draft: _Draft, proof: list[str], ground: str) -> None:
+        """Say the fact that a ground rests on."""
+        head, relation, tail = proof
+        if ground == "absent_finding":
+            draft.state(head, relation, tail)
+            draft.say("not here", x=tail)
+        elif ground == "rare_finding":
+            draft.facts.append((head, relation, tail))
+            draft.say("rare", h=head, t=tail)
+        elif ground in ("other_value", "onset") and (values := self.graph.follow(head, relation)):
+            draft.state(head, relation, values[0])
+            draft.say("no fit")
+        else:
+            draft.deny(head, relation, tail, known=ground != "absent")
 
     def _reject_option(self, draft: _Draft, provenance: dict, refinement: str) -> None:
         """Recall or weigh a wrong option and refute it by its certificate."""
         wrong = pick(draft.rng, provenance["certificate"]["distractors"])
-        option, proof = wrong["option"], wrong["violates"][-1]
+        option, proof, ground = wrong["option"], wrong["violates"][-1], wrong["ground"]
         if refinement == "path_exploration":
             draft.compare(option, provenance["answer"])
         else:
@@ -170,11 +174,9 @@ class TemplateTeacher:
         elsewhere = [triple for triple in wrong["shares"] if option in triple and triple[1] == proof[1]]
         if elsewhere and draft.rng.random() < 0.5:
             draft.state(*elsewhere[-1])
-        draft.deny(*proof, known=_is_closed(provenance) or wrong["ground"] != "absent")
+        if ground == "rare_finding":
+            self._against(draft, proof, ground)
+        else:
+            draft.deny(*proof, known=ground != "absent")
         if refinement == "self_correction":
             draft.say("correct")
-
-
-def _is_closed(provenance: dict) -> bool:
-    """Whether the graph is taken for all there is to know, as basic questions do."""
-    return not METAPATHS[provenance["metapath"]].scenario

@@ -1,108 +1,71 @@
-"""The kinds of path that questions are posed on, as data: where a path begins, its steps, what may stay visible.
+"""The kinds of question and their kinds of path, read from assets/question_kinds.yaml: which steps lead to the answer.
 
-Two families. Basic ones make the demo's short questions: one to three hops, at most three clues. Scenarios are the
-paper's (section 3.1, Fig. 3): a patient's findings stand for a hidden disease or drug, and the answer lies one to three
-steps further, so that 2 to 4 hops must be made; every node on the way is singled out by what is visible.
+Left out: how many of each are posed (synth.kinds in the settings), the words of what is asked (wording.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
-from fleming.sources.vocabulary import FEATURES, RELATIONS
+from fleming.config import load_config
+from model.errors import InputError
+
+KINDS_FILE = Path(__file__).parents[2] / "assets/question_kinds.yaml"
 
 
 @dataclass(frozen=True)
-class Metapath:
-    """One kind of question."""
+class KindEntry:
+    root: str = "disease"
+    chains: tuple[str, ...] = ()
+    hidden: bool = True
+    by: str = ""
+    answers: Literal["rivals", "findings", "values"] = "rivals"
 
+    def check(self, where: str) -> None:
+        """Raise InputError for a kind without a path."""
+        if not self.chains:
+            raise InputError(f"{where}chains: expected a path or more, found none")
+
+
+@dataclass(frozen=True)
+class KindsFile:
+    kinds: dict[str, KindEntry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of path: what a question begins at, the steps to its answer, how its wrong options are found."""
+
+    name: str
+    """The share of the quotas that it fills."""
     root: str
-    """Entity type at which the chain begins."""
+    """Entity type at which the path begins."""
     chain: tuple[str, ...]
-    """Steps from the root to the answer; every node between is hidden."""
-    clue_relations: tuple[str, ...] = ()
-    """The root is hidden behind tails of these relations; empty: the root itself is visible."""
-    bridge_relation: str | None = None
-    """Basic only: one visible tail of it singles out the node before the answer, where a step leads to several."""
-    scenario: bool = False
+    """Steps from the root to the answer; none where the root itself is asked for."""
+    hidden: bool = True
+    """The root stands behind clues; else it is named."""
+    by: str = ""
+    """Relation of which one visible tail singles out the node before the answer."""
+    answers: str = "rivals"
+    """rivals: wrong options are what the chain gives for a rival. findings: findings that are rare in the root. values:
+    the other values of a relation that has but a few."""
+
+    @property
+    def metapath(self) -> str:
+        """Its name in a question's record."""
+        steps = " > ".join((self.root, *self.chain))
+        return f"{'findings > ' * self.hidden}{steps}{f' by {self.by}' * bool(self.by)}"
 
     @property
     def hops(self) -> int:
-        return len(self.chain) + bool(self.clue_relations)
+        return len(self.chain) + self.hidden
 
 
-COMPLAINTS = ("has_symptom", "has_finding")  # what a basic question says of a disease
-METAPATHS: dict[str, Metapath] = {}
-for _fact in (
-    "has_symptom", "has_finding", "diagnosed_by", "treated_by", "caused_by",
-    "has_mechanism", "contraindicated_in", "has_adverse_effect",
-):  # fmt: skip
-    _head, _tail = RELATIONS[_fact]
-    METAPATHS[f"{_head} > {_fact}"] = Metapath(_head, (_fact,))
-    METAPATHS[f"{_tail} > ^{_fact}"] = Metapath(_tail, ("^" + _fact,))
-    if _head == "disease" and _fact not in COMPLAINTS:
-        METAPATHS[f"features > disease > {_fact}"] = Metapath("disease", (_fact,), COMPLAINTS)
-    if _head == "drug":
-        _chain = ("treated_by", _fact)
-        METAPATHS[f"disease > drug > {_fact}"] = Metapath("disease", _chain)
-        METAPATHS[f"features > disease > drug > {_fact}"] = Metapath("disease", _chain, COMPLAINTS)
-        if _fact != "has_mechanism":
-            _by_action = Metapath("disease", _chain, COMPLAINTS, "has_mechanism")
-            METAPATHS[f"features > disease > drug by action > {_fact}"] = _by_action
-
-# type -> the relations by which one entity of it may be told from another
-CLUES = {
-    "disease": (*FEATURES, "inherited_as", "has_onset"),
-    "drug": ("has_adverse_effect", "has_mechanism", "targets", "subtype_of", "contraindicated_in"),
-    "gene": ("participates_in",),
-}
-LISTED = {
-    "disease": FEATURES,
-    "drug": ("has_adverse_effect",),
-}  # clues that an opening names; others get a sentence
-# root type -> chains that make clinical sense from there. No chain ends at a site: brain, cerebellum and nervous system
-# are all right where one is, and sources that place diseases do not bring the hierarchy of sites.
-SCENARIOS = {
-    "disease": """
-        diagnosed_by
-        treated_by
-        caused_by
-        inherited_as
-        associated_gene
-        treated_by > has_mechanism
-        treated_by > subtype_of
-        treated_by > targets
-        treated_by > has_adverse_effect
-        treated_by > contraindicated_in
-        treated_by > interacts_with
-        treated_by > ^treated_by
-        associated_gene > participates_in
-        associated_gene > ^targets
-        associated_gene > ^associated_gene
-        associated_gene > ^associated_gene > inherited_as
-        associated_gene > ^associated_gene > treated_by
-        associated_gene > ^targets > ^treated_by
-        associated_gene > ^targets > subtype_of
-        treated_by > targets > ^associated_gene
-        treated_by > targets > participates_in
-        treated_by > ^treated_by > associated_gene
-    """,
-    "drug": """
-        ^treated_by
-        ^treated_by > diagnosed_by
-        ^treated_by > associated_gene
-        ^treated_by > associated_gene > ^targets
-        ^treated_by > associated_gene > participates_in
-        targets > participates_in
-        targets > ^associated_gene
-        targets > ^associated_gene > inherited_as
-        targets > ^associated_gene > treated_by
-        targets > ^targets
-        targets > ^targets > ^treated_by
-    """,
-}
-for _root, _chains in SCENARIOS.items():
-    for _line in _chains.strip().splitlines():
-        _chain = tuple(_line.replace(">", " ").split())
-        _clues = tuple(relation for relation in CLUES[_root] if relation not in _chain)
-        METAPATHS[f"scenario > {_root} > {' > '.join(_chain)}"] = Metapath(
-            _root, _chain, _clues, scenario=True
-        )
+def kinds() -> list[Kind]:
+    """Return every kind of path, in the file's order."""
+    found = []
+    for name, entry in load_config(KindsFile, KINDS_FILE, []).kinds.items():
+        for line in entry.chains:
+            chain = tuple(line.replace(">", " ").split())
+            found.append(Kind(name, entry.root, chain, entry.hidden, entry.by, entry.answers))
+    return found

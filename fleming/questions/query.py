@@ -1,7 +1,7 @@
-"""A question before it is proved and worded: a conjunctive query, and the names that solve it.
+"""A question before it is proved and worded: a path, its clues, the patient; and the names that solve it.
 
-A query is a list of triples whose ends are names, or integers for the nodes that the reader must find, numbered along
-the path. Left out: drawing one (masking.py), solving it (certificates.py).
+A pattern is a list of triples whose ends are names, or integers for the nodes that the reader must find, numbered along
+the path. Left out: which clues are told (differential.py), what solves a pattern (certificates.py).
 """
 
 from collections.abc import Sequence
@@ -9,11 +9,32 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fleming.graph.knowledge_graph import Triple
-from fleming.questions.metapaths import METAPATHS, Metapath
+from fleming.questions.metapaths import Kind
 
 Term = str | int
 TriplePattern = tuple[Term, str, Term]
 """A triple of which one end or both may be unknown (SPARQL has the name)."""
+
+
+@dataclass(frozen=True)
+class Clue:
+    """One thing that a stem says of a node of the path."""
+
+    relation: str
+    tail: str
+    role: str
+    """core: rivals have it too. discriminating: tells from a rival. absent: stated not to be there; a rival nearly
+    always has it. family: inheritance, told as a pedigree. onset: the age. bridge: singles out a node between."""
+    place: int = 0
+    """The node that it is said of; 0 is the root."""
+
+
+@dataclass(frozen=True)
+class Patient:
+    age: float | None = None
+    """Years; None where it is not said."""
+    sex: str = ""
+    """male, female, or "" where it is not said."""
 
 
 def chain_triple(here: Term, step: str, there: Term) -> TriplePattern:
@@ -36,40 +57,33 @@ def instantiate(pattern: Sequence[TriplePattern], nodes: Sequence[str]) -> list[
 
 @dataclass(frozen=True)
 class Query:
-    """A drawn path with its masking, not yet proved or worded."""
+    """A path with its masking, not yet proved or worded."""
 
-    metapath: str
+    kind: Kind
     nodes: tuple[str, ...]
-    """Root .. answer."""
-    clues: tuple[tuple[int, Triple], ...] = ()
-    """(place of a node on the path, one of its visible edges): a root that has some is hidden behind them."""
-
-    @property
-    def kind(self) -> Metapath:
-        return METAPATHS[self.metapath]
+    """Root .. answer; one node where the root itself is asked for."""
+    clues: tuple[Clue, ...] = ()
+    patient: Patient = Patient()
 
     @property
     def answer(self) -> str:
         return self.nodes[-1]
 
-    def clues_of(self, place: int) -> list[Triple]:
-        return [edge for at, edge in self.clues if at == place]
-
-    @property
-    def first_hidden(self) -> int:
-        """The place of the first node that the reader must find."""
-        return 0 if self.clues_of(0) else 1
-
     @cached_property
     def parts(self) -> list[tuple[bool, TriplePattern]]:
-        """The query's triples (is it a step of the chain?, triple), integers for what is hidden or asked for."""
-        terms = list(range(len(self.nodes)))
-        if self.first_hidden:
+        """What is stated as triples (is it a step of the chain?, triple), integers for what is hidden or asked for."""
+        terms: list[Term] = list(range(len(self.nodes)))
+        if not self.kind.hidden:
             terms[0] = self.nodes[0]
-        parts = [(False, (0, relation, tail)) for _, relation, tail in self.clues_of(0)]
+
+        def said_of(place: int) -> list[tuple[bool, TriplePattern]]:
+            told = [clue for clue in self.clues if clue.place == place and clue.role != "absent"]
+            return [(False, (terms[place], clue.relation, clue.tail)) for clue in told]
+
+        parts = said_of(0)
         for place, step in enumerate(self.kind.chain, 1):
             parts.append((True, chain_triple(terms[place - 1], step, terms[place])))
-            parts += [(False, (place, relation, tail)) for _, relation, tail in self.clues_of(place)]
+            parts += said_of(place)
         return parts
 
     @cached_property
@@ -77,14 +91,20 @@ class Query:
         return [triple for _, triple in self.parts]
 
     @property
+    def beyond_root(self) -> list[TriplePattern]:
+        """The pattern without what is said of the root: the steps, and what singles out the nodes on the way."""
+        return self.pattern[sum(clue.place == 0 and clue.role != "absent" for clue in self.clues) :]
+
+    @property
     def visible(self) -> list[str]:
-        return [*self.nodes[: self.first_hidden], *(tail for _, (_, _, tail) in self.clues)]
+        named = [] if self.kind.hidden else [self.nodes[0]]
+        return [*named, *(clue.tail for clue in self.clues)]
 
     @property
     def hidden(self) -> list[str]:
-        return list(self.nodes[self.first_hidden : -1])
+        return list(self.nodes[0 if self.kind.hidden else 1 : -1])
 
     @property
     def composition(self) -> tuple[tuple[str, ...], str, str]:
         """What makes two questions the same, whatever their order: (sorted visible names, metapath, answer)."""
-        return tuple(sorted(self.visible)), self.metapath, self.answer
+        return tuple(sorted(self.visible)), self.kind.metapath, self.answer

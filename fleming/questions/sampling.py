@@ -1,11 +1,11 @@
-"""Which questions are drawn: rare entities first, one question a composition.
+"""Which questions are drawn: each kind its share, each rare root once before any twice, no answer too often.
 
 Every draw is counted noise (Philox keyed by a hash of what it is for). Left out: mixing with public questions.
 """
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -13,144 +13,204 @@ from tqdm import tqdm
 
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.noise import generator
-from fleming.questions.masking import draw_query, draw_scenario
-from fleming.questions.metapaths import LISTED, METAPATHS
+from fleming.questions.differential import Differentials
+from fleming.questions.metapaths import Kind, kinds
 from fleming.questions.phrases import pick
-from fleming.questions.posing import pose_question
-from fleming.questions.query import Query
-from fleming.questions.rules import BASIC, Rules
+from fleming.questions.posing import Poser
 from fleming.records import Question
+from fleming.settings.synth import SynthConfig
+from model.errors import InputError
+
+SCALE = 3000  # the bounds on repeats are for so many questions
 
 
-@dataclass(frozen=True)
-class Seeds:
-    """The entities at which a metapath may begin, and how likely each is drawn."""
+class Pool:
+    """The roots of one kind of path that may still be asked about: rare and common ones, or by the few answers."""
 
-    names: list[str]
-    rare: np.ndarray
-    """bool [names]"""
-    rare_share: float
-    """Of the names."""
-    cumulative: np.ndarray
-    """[names]"""
+    def __init__(self, graph: KnowledgeGraph, kind: Kind, rare_factor: float) -> None:
+        starts = graph.starts(kind.chain)
+        names = [name for name in graph.of_type(kind.root) if starts[graph.place(name)]]
+        self.kind = kind
+        self.rare = {name: graph.entities[name].rare for name in names}
+        self.rare_share = sum(self.rare.values()) / max(1, len(names))
+        self.rare_factor = rare_factor
+        self.in_vain: Counter[str] = Counter()
+        self.left: dict[Any, list[str]] = defaultdict(list)
+        for name in names:
+            of_answer = graph.follow(name, kind.chain[-1]) if kind.answers == "values" else [self.rare[name]]
+            if len(of_answer) == 1:
+                self.left[of_answer[0]].append(name)
 
-    def draw(self, rng: Generator) -> int:
-        return int(np.searchsorted(self.cumulative[:-1], rng.random(), side="right"))
+    def __bool__(self) -> bool:
+        return any(self.left.values())
 
+    def draw(self, asked: Counter[str], right: Counter[str], rng: Generator) -> str:
+        """Return one of the roots that were asked about least, of the answers the one that was right least often."""
+        groups = [group for group, names in self.left.items() if names]
+        if self.kind.answers == "values":
+            group = min(groups, key=lambda value: (right[value], value))
+        else:
+            weights = [len(self.left[group]) * (self.rare_factor if group else 1.0) for group in groups]
+            group = groups[int(np.searchsorted(np.cumsum(weights) / sum(weights), rng.random(), side="right"))]
+        names = self.left[group]
+        least = min(asked[name] for name in names)
+        return pick(rng, [name for name in names if asked[name] == least])
 
-def seeds(graph: KnowledgeGraph, names: list[str], rare_factor: float, alpha: float) -> Seeds:
-    """Return the seeds with p proportional to (rare_factor where rare, else 1) * (1 + degree) ** -alpha."""
-    rare = np.array([graph.entities[name].rare for name in names], dtype=bool)
-    degree = np.array([graph.degree(name) for name in names])
-    weights = np.where(rare, rare_factor, 1.0) * (1.0 + degree) ** -alpha
-    cumulative = (weights / weights.sum()).cumsum() if names else weights
-    return Seeds(names, rare, float(rare.mean()) if names else 0.0, cumulative)
-
-
-def supported(graph: KnowledgeGraph, metapath: str) -> list[str]:
-    """Return the entities from which the metapath's chain leads somewhere and that have two findings as clues."""
-    kind = METAPATHS[metapath]
-    starts = graph.starts(kind.chain)
-
-    def has_clues(name: str) -> bool:
-        return sum(len(graph.follow(name, relation)) for relation in LISTED[kind.root]) > 1
-
-    return [name for name in graph.of_type(kind.root) if starts[graph.place(name)] and has_clues(name)]
+    def drop(self, root: str) -> None:
+        for names in self.left.values():
+            if root in names:
+                names.remove(root)
 
 
 def sample_questions(
-    graph: KnowledgeGraph, counts: dict[int, int], seed: int, rules: Rules = BASIC
-) -> tuple[list[Question], list[dict], dict]:
-    """Draw `counts[hops]` questions of each chain length, no composition twice: basic ones, or scenarios.
+    graph: KnowledgeGraph, wanted: int, seed: int, synth: SynthConfig
+) -> tuple[list[Question], list[dict], dict[str, Any]]:
+    """Draw up to `wanted` questions by the shares of `synth.kinds`, no composition twice.
 
-    Each draw picks a metapath evenly and a root from `seeds`, for a scenario from those that are `supported`. A chain
-    length ends early after `patience` draws in a row without a new question; a scenario's metapath does after a tenth
-    of it. No more than `max_answer_share` of a length's questions have one answer, or one root: else "autosomal
-    recessive" would be a good guess (codes `common_answer`, `common_root`). Of equally near competitors the one that
-    should most be wrong comes first: three times wrong for each time right, so that the options alone do not tell the
-    answer.
+    The next question is of the kind that is furthest behind its share; a root is drawn among those asked about least,
+    rare ones `rare_factor` times as likely as others. A root is left alone for a kind of path after `tries` draws in
+    vain, or when it has been asked `max_per_root` times (3 of 3,000, scaled). What a kind cannot fill, the others do.
 
-    Returns the questions, the rejected draws (a record with a `code` for each distinct one), and a report: questions
-    and rejections by kind, and the share of rare roots that an even draw would give (`rare_even`), that was drawn
-    (`rare_drawn`), and of questions with a rare root (`rare_roots`) or any rare entity (`rare_questions`).
+    Returns the questions, the rejected draws (a record with a `code` for each distinct one), and a report.
     """
-    questions: dict[tuple, Question] = {}
+    rules, shares = synth.rules, synth.kinds
+    poser = Poser(graph, Differentials(graph, rules), synth.registers)
+    pools = _pools(graph, shares, synth.rare_factor)
+    questions: dict[str, Question] = {}
     rejected: dict[tuple, dict] = {}
+    taken, asked, right, posed = Counter(), Counter(), Counter(), Counter()
+    balances: dict[str, Counter[str]] = defaultdict(Counter)
     even, drawn, roots = [], [], []
-    progress = tqdm(total=sum(counts.values()), desc="questions", unit="question", dynamic_ncols=True)
-    for hops, count in counts.items():
-        rng = generator(seed, "draw", hops)
-        pools = _pools(graph, hops, rules)
-        balances = defaultdict(Counter)  # last step -> option -> how often it should still be wrong
-        taken, in_vain, idle = Counter(), Counter(), 0
-        most = max(1, math.ceil(rules.max_answer_share * count))
-        enough = len(questions) + count
-        while pools and len(questions) < enough and idle < rules.patience:
-            idle += 1
-            metapath = pick(rng, list(pools))
-            pool = pools[metapath]
-            place = pool.draw(rng)
-            even.append(pool.rare_share)
-            drawn.append(pool.rare[place])
-            in_vain[metapath] += 1
-            if rules.scenario and in_vain[metapath] > rules.patience // 10:
-                del pools[metapath]
-
-            root = pool.names[place]
-            query = _draw(graph, metapath, root, rng, rules)
-            if isinstance(query, str):
-                rejected[metapath, place, query] = {"code": query, "metapath": metapath, "nodes": [root]}
-                continue
-            key, answer = query.composition, query.answer
-            if key in questions or key in rejected:
-                continue
-            balance = balances[query.kind.chain[-1]]
-            if taken["answer", answer] >= most:
-                question = "common_answer"
-            elif taken["root", root] >= most:
-                question = "common_root"
-            else:
-                question = pose_question(graph, query, generator(seed, key), balance, rules)
-            if isinstance(question, str):
-                rejected[key] = {"code": question, "metapath": metapath, "nodes": list(query.nodes)}
-                continue
-
-            questions[key] = question
-            roots.append(pool.rare[place])
-            taken.update([("answer", answer), ("root", root)])
+    rng = generator(seed, "draw")
+    progress = tqdm(total=wanted, desc="questions", unit="question", dynamic_ncols=True)
+    while pools and len(questions) < wanted:
+        name = min(pools, key=lambda name: (posed[name] / shares[name], name))
+        pool = pick(rng, pools[name])
+        root = pool.draw(asked, right, rng)
+        rare = pool.rare[root]
+        even.append(pool.rare_share)
+        drawn.append(rare)
+        balance = balances[_asked_for(pool.kind)]
+        question = poser.pose(pool.kind, root, generator(seed, name, root, pool.in_vain[root], posed[name]), balance)
+        code = question if isinstance(question, str) else _repeats(question, questions, taken, rules, wanted)
+        if code:
+            pool.in_vain[root] += 1
+            if pool.in_vain[root] >= rules.tries or code in FINAL:
+                pool.drop(root)
+            rejected[pool.kind.metapath, root, code] = {
+                "code": code,
+                "metapath": pool.kind.metapath,
+                "nodes": [root],
+            }
+        else:
+            questions[question.id] = question
+            roots.append(root if rare else "")
+            answer = question.provenance["answer"]
+            asked[root] += 1
+            posed[name] += 1
+            right[answer] += 1
+            pool.in_vain[root] = 0
+            taken.update(_repeated(question))
             balance.update(dict.fromkeys(question.options.values(), -1))
             balance[answer] += 4
-            idle = in_vain[metapath] = 0
+            if (most := _scaled(rules.max_per_root, wanted)) and asked[root] >= most:
+                _drop_everywhere(pools, root)
             progress.update()
+        pools = {name: alive for name, group in pools.items() if (alive := [pool for pool in group if pool])}
     progress.close()
-
-    posed, refused = list(questions.values()), list(rejected.values())
-    report = {
-        "questions": dict(Counter(question.provenance["metapath"] for question in posed)),
-        "rejected": dict(Counter(record["code"] for record in refused)),
+    report = _report(list(questions.values()), list(rejected.values()), shares, wanted)
+    report |= {
         "rare_even": _mean(even),
         "rare_drawn": _mean(drawn),
-        "rare_roots": _mean(roots),
+        "rare_roots": _mean([bool(root) for root in roots]),
+        "effective_rare_roots": effective_number([root for root in roots if root]),
+    }
+    return list(questions.values()), list(rejected.values()), report
+
+
+FINAL = ("no_path", "no_name", "no_findings", "few_distractors")
+"""Codes that another draw of the same root would meet again."""
+
+
+def _pools(graph: KnowledgeGraph, shares: dict[str, float], rare_factor: float) -> dict[str, list[Pool]]:
+    known = kinds()
+    unknown = sorted(set(shares) - {kind.name for kind in known})
+    if unknown:
+        names = ", ".join(dict.fromkeys(kind.name for kind in known))
+        raise InputError(f"synth.kinds.{unknown[0]}: no kind has this name (the kinds: {names})")
+    pools: dict[str, list[Pool]] = defaultdict(list)
+    for kind in known:
+        if shares.get(kind.name):
+            pool = Pool(graph, kind, rare_factor)
+            if pool:
+                pools[kind.name].append(pool)
+    return dict(pools)
+
+
+def _asked_for(kind: Kind) -> str:
+    return kind.chain[-1] if kind.chain else "diagnosis"
+
+
+def _repeated(question: Question) -> list[tuple]:
+    """Return what must not be repeated too often: its answer, its last fact."""
+    provenance = question.provenance
+    last = [("root", provenance["answer"])]
+    if provenance["chain"]:
+        edge = provenance["path"][provenance["chain"][-1]]
+        last = [("fact", edge["head"], edge["relation"], edge["tail"])]
+    return [("answer", provenance["metapath"], provenance["answer"]), *last]
+
+
+def _repeats(question: Question, questions: dict, taken: Counter, rules, wanted: int) -> str | None:
+    """Return the code of what was asked too often, or too weak a question; None for one to keep."""
+    if question.id in questions:
+        return "repeated"
+    answer, last = _repeated(question)
+    most = _scaled(rules.max_per_answer, wanted)
+    if most and answer[1].split(" > ")[-1] not in ("inherited_as",) and taken[answer] >= most:
+        return "common_answer"
+    if rules.max_per_fact and taken[last] >= rules.max_per_fact:
+        return "common_fact"
+    return "low_score" if question.provenance["score"]["total"] < rules.min_score else None
+
+
+def _scaled(most: int | None, wanted: int) -> int:
+    """Return the bound for so many questions, 0 for none."""
+    return max(1, math.ceil(most * wanted / SCALE)) if most else 0
+
+
+def _drop_everywhere(pools: dict[str, list[Pool]], root: str) -> None:
+    for group in pools.values():
+        for pool in group:
+            pool.drop(root)
+
+
+def effective_number(names: list[str]) -> float:
+    """Return exp of the entropy of how often each name occurs: so many, were all equally frequent."""
+    if not names:
+        return 0.0
+    shares = np.array(list(Counter(names).values())) / len(names)
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _report(posed: list[Question], refused: list[dict], shares: dict[str, float], wanted: int) -> dict[str, Any]:
+    by_kind = Counter(question.provenance["kind"] for question in posed)
+    grounds = Counter(
+        wrong["ground"] for question in posed for wrong in question.provenance["certificate"]["distractors"]
+    )
+    for name, count in by_kind.items():
+        quota = round(wanted * shares[name] / sum(shares.values()))
+        if count < quota:
+            print(f"questions: {name}: {count:,} of {quota:,} that its share asks for; the graph gives no more")
+    return {
+        "wanted": wanted,
+        "kinds": {name: by_kind[name] for name in shares},
+        "questions": dict(Counter(question.provenance["metapath"] for question in posed)),
+        "rejected": dict(Counter(record["code"] for record in refused)),
+        "grounds": dict(grounds),
         "rare_questions": _mean([question.provenance["rare"] for question in posed]),
     }
-    return posed, refused, report
 
 
 def _mean(values: list) -> float:
     return float(np.mean(values or [0]))
-
-
-def _pools(graph: KnowledgeGraph, hops: int, rules: Rules) -> dict[str, Seeds]:
-    """Return where each metapath of the length may begin, for those that may begin anywhere."""
-    pools = {}
-    for name, kind in METAPATHS.items():
-        if kind.hops == hops and kind.scenario == rules.scenario:
-            names = supported(graph, name) if kind.scenario else graph.of_type(kind.root)
-            pools[name] = seeds(graph, names, rules.rare_factor, rules.degree_exponent)
-    return {name: pool for name, pool in pools.items() if pool.names}
-
-
-def _draw(graph: KnowledgeGraph, metapath: str, root: str, rng: Generator, rules: Rules) -> Query | str:
-    if rules.scenario:
-        return draw_scenario(graph, metapath, root, rng, rules)
-    return draw_query(graph, metapath, root, rng)

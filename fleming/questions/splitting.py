@@ -5,9 +5,9 @@ Left out: shares by anything but chain length.
 
 import dataclasses
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
 from fleming.noise import generator
-from fleming.questions.metapaths import METAPATHS
 from fleming.records import Question
 from model.errors import InputError
 
@@ -24,10 +24,10 @@ def combination(question: Question) -> tuple[str, ...]:
     visible root it is the composition itself, since a name cannot be kept from training altogether.
     """
     provenance = question.provenance
-    clues = provenance["path"][: provenance["chain"][0]]
+    clues = [clue["tail"] for clue in provenance.get("clues", ())]
     if not clues:
         return provenance["metapath"], *provenance["visible"], provenance["answer"]
-    return tuple(sorted(edge["tail"] for edge in clues))
+    return tuple(sorted(clues))
 
 
 def _kept_in_training(question: Question) -> set[tuple[str, ...]]:
@@ -36,23 +36,35 @@ def _kept_in_training(question: Question) -> set[tuple[str, ...]]:
     Without the second, an option that is never right in training would be known for that, not for the facts.
     """
     provenance = question.provenance
-    asked = METAPATHS[provenance["metapath"]].chain[-1]
+    asked = provenance["metapath"].split(" by ")[0].split(" > ")[-1]
     return facts(question) | {(asked, provenance["answer"])}
 
 
-def split_by_composition(
+def root_and_last_fact(question: Question) -> list[tuple[str, ...]]:
+    """Return what a question shares with those that ask about its root, or for its last fact."""
+    provenance = question.provenance
+    root = [*provenance["visible"][:1], *provenance["hidden"], provenance["answer"]]
+    if provenance.get("clues"):
+        root = root[1:]
+    keys: list[tuple[str, ...]] = [("root", root[0])]
+    if provenance["chain"]:
+        edge = provenance["path"][provenance["chain"][-1]]
+        keys.append((edge["head"], edge["relation"], edge["tail"]))
+    return keys
+
+
+def split_questions(
     questions: list[Question], dev: int, test: int, seed: int, facts_in_training: bool = True
 ) -> tuple[list[Question], list[Question], list[Question]]:
     """Return (train, dev, test), each question's `split` set; dev and test hold equal shares of each chain length.
 
-    A combination lies in one split. With `facts_in_training` it is held out only where every fact of its questions
+    With `facts_in_training` a combination lies in one split, and it is held out only where every fact of its questions
     stays on the path of a training question, so that a test asks for known facts put together anew, and where its
-    answer stays the answer of one. Members of a held-out combination that exceed a share are dropped. InputError where
-    the facts allow no split as large as asked.
+    answer stays the answer of one. Else no two splits share a root or a last fact. Members of a held-out unit that
+    exceed a share are dropped. InputError where no split as large as asked can be held out.
     """
-    units = defaultdict(list)
-    for question in questions:
-        units[combination(question)].append(question)
+    keys = (lambda question: [combination(question)]) if facts_in_training else root_and_last_fact
+    units = _units(questions, keys)
     order = [list(units)[i] for i in generator(seed, "split").permutation(len(units))]
     left = Counter(kept for question in questions for kept in _kept_in_training(question))
     lengths = sorted({_hops(question) for question in questions})
@@ -84,6 +96,25 @@ def split_by_composition(
 
     train = [question for unit in units.values() for question in unit]
     return _marked(train, "train"), _marked(held["dev"], "dev"), _marked(held["test"], "test")
+
+
+def _units(questions: list[Question], keys: Callable[[Question], list[tuple]]) -> dict[tuple, list[Question]]:
+    """Return the questions in groups, by the first key of each: two that share a key are in one, and so on."""
+    leader: dict[tuple, tuple] = {}
+
+    def find(key: tuple) -> tuple:
+        while leader.setdefault(key, key) != key:
+            key = leader[key]
+        return key
+
+    for question in questions:
+        first, *others = map(find, keys(question))
+        for other in others:
+            leader[find(other)] = find(first)
+    units = defaultdict(list)
+    for question in questions:
+        units[find(keys(question)[0])].append(question)
+    return units
 
 
 def _hops(question: Question) -> int:

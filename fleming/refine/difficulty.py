@@ -1,15 +1,18 @@
 """Grading questions easy, moderate or difficult (paper, section 3.1) by any of three graders, and how far two agree.
 
-- the graph: hops, rarity and likeness of the wrong options, for synthetic questions; needs no model
+- the graph: depth, margin and how well known the root is, for synthetic questions; needs no model
 - a model's pass rate: the share of right answers in n samples (label_check.py asks for them)
 - a teacher that is given the paper's three definitions and votes k times
 
 A grader gives None where it cannot tell. Left out: choosing between graders.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from fleming.prompt import question_messages
 from fleming.records import DIFFICULTIES, Question
@@ -20,27 +23,33 @@ Graded = dict[str, str | None]
 
 
 def graph_score(question: Question) -> float | None:
-    """Return hops x rarity x overlap of a synthetic question, None where its provenance does not say them.
+    """Return how hard a synthetic question should be, None where its provenance does not say.
 
-    Rarity is 1.5 where the path touches something rare, else 1. Overlap is 1 plus the mean, over the wrong options,
-    of shares / (shares + violates): how much of the right option's facts a wrong one has too. 1 to 2 a hop for common
-    things, 1.5 to 3 for rare ones.
+    Its depth (steps to the answer, groups of clues that are needed), less half of log10 of the smallest odds against a
+    wrong option's disease, less half of log10 of the number of facts that the graph has about the root: what is well
+    known and far from its rivals is easier.
     """
     provenance = question.provenance or {}
-    hops, rare, certificate = (provenance.get(key) for key in ("hops", "rare", "certificate"))
+    depth, edges = provenance.get("depth"), provenance.get("root_edges")
+    if type(depth) is not int or type(edges) is not int or edges < 0:
+        return None
+    certificate = provenance.get("certificate")
+    rivals = certificate.get("rivals", []) if isinstance(certificate, dict) else []
     try:
-        counts = [(len(wrong["shares"]), len(wrong["violates"])) for wrong in certificate["distractors"]]
-    except (TypeError, KeyError):  # no certificate, or another one
+        odds = min((float(rival["odds"]) for rival in rivals), default=1.0)
+    except (TypeError, KeyError, ValueError):  # another form of certificate
         return None
-    if not counts or type(hops) is not int or not isinstance(rare, bool):
-        return None
-    overlap = sum(shared / max(1, shared + violated) for shared, violated in counts) / len(counts)
-    return hops * (1.5 if rare else 1.0) * (1.0 + overlap)
+    return depth - 0.5 * math.log10(max(1.0, odds)) - 0.5 * math.log10(1 + edges)
 
 
-def grade_by_graph(questions: Sequence[Question], moderate: float = 2.5, difficult: float = 5.0) -> Graded:
-    """Return id -> grade by `graph_score`: easy below `moderate`, difficult from `difficult` on."""
-    return {q.id: _grade(graph_score(q), moderate, difficult) for q in questions}
+def grade_by_graph(questions: Sequence[Question]) -> Graded:
+    """Return id -> grade by `graph_score`: the lowest third of the questions is easy, the highest third difficult."""
+    scores = {q.id: graph_score(q) for q in questions}
+    known = [score for score in scores.values() if score is not None]
+    if not known:
+        return scores
+    moderate, difficult = np.quantile(known, [1 / 3, 2 / 3])
+    return {key: _grade(score, moderate, difficult) for key, score in scores.items()}
 
 
 def grade_by_pass_rate(rates: Mapping[str, float], moderate: float = 0.75, difficult: float = 0.25) -> Graded:
@@ -51,7 +60,7 @@ def grade_by_pass_rate(rates: Mapping[str, float], moderate: float = 0.75, diffi
 def _grade(score: float | None, moderate: float, difficult: float) -> str | None:
     if score is None:
         return None
-    return DIFFICULTIES[(score >= moderate) + (score >= difficult)]
+    return DIFFICULTIES[int(score >= moderate) + int(score >= difficult)]
 
 
 RUBRIC = (

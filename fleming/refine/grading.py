@@ -26,12 +26,9 @@ def grade(
     questions: Sequence[Question], part_of: Mapping[str, str], poll: Poll | None, synth: SynthConfig
 ) -> tuple[list[Question], dict[str, Any]]:
     """Return the questions with their difficulty, and how many have each and how far two ways of grading agree."""
-    by_hops: Graded = {q.id: q.difficulty for q in questions}
     by_graph = grade_by_graph(questions)
-    chosen = by_hops
-    if synth.grade_by == "graph":
-        chosen = by_graph
-    elif synth.grade_by == "pass_rate":
+    chosen: Graded = by_graph
+    if synth.grade_by == "pass_rate":
         chosen = grade_by_pass_rate(pass_rates(questions, poll))
     elif synth.grade_by == "rubric":
         log = Path(poll.folder, "grading_answers.jsonl")
@@ -39,10 +36,10 @@ def grade(
 
     default = synth.default_grade
     graded = [replace(q, difficulty=chosen.get(q.id) or default.get(part_of[q.id])) for q in questions]
-    other, compared = ("hops", by_hops) if synth.grade_by == "graph" else ("graph", by_graph)
     report = {
         "graded_by": synth.grade_by,
         "grades": dict(Counter(str(q.difficulty) for q in graded)),
-        f"agreement with {other}": agreement(chosen, compared),
     }
+    if chosen is not by_graph:
+        report["agreement with graph"] = agreement(chosen, by_graph)
     return graded, report

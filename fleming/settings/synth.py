@@ -38,6 +38,52 @@ class WikipediaConfig:
 
 
 @dataclass(frozen=True)
+class QuestionRules:
+    """What a question must satisfy. The defaults are for the real graphs."""
+
+    min_facts: Positive[int] = 4
+    """Clues of a patient at least."""
+    max_facts: Positive[int] = 7
+    """And at most."""
+    min_shared: Positive[int] = 2
+    """Core findings that each wrong option's disease has too."""
+    min_frequency: Share = 0.3
+    """A core finding is had by at least this share of the patients of the answer, and of a rival that shares it."""
+    deciding_frequency: Share = 0.45
+    """A finding that decides is had by at least this share of the answer's patients."""
+    negative_frequency: Share = 0.75
+    """What a patient is said not to have, at least this share of a rival's counted patients has."""
+    min_ratio: Positive[float] = 10.0
+    """Likelihood ratio of one finding at least against a wrong option's disease."""
+    min_confidence: Share = 0.0
+    """Edges of less confidence are not used, neither on the path nor as a clue."""
+    min_bits: NonNegative[float] = 3.0
+    """A clue without which no wrong option would stand is so much likelier in the answer than in all diseases."""
+    min_odds: Positive[float] = 20.0
+    """Of the answer against each wrong option's disease, given the clues."""
+    min_posterior: Share = 0.95
+    """Of the answer among the options."""
+    open_world: Literal["mark", "exclude"] = "exclude"
+    """Wrong options of which the graph only lacks that they are right are marked so, or refused."""
+    similar_size: Annotated[float, Range("at least 1", lambda x: x >= 1)] = 1.5
+    """Options differ at most by this factor in how many edges they have."""
+    max_per_root: Positive[int] | None = 3
+    """Questions about one root among 3,000, scaled; null: no bound."""
+    max_per_answer: Positive[int] | None = 4
+    """The same with one right answer."""
+    max_per_fact: Positive[int] | None = 1
+    """The same whose last fact is one and the same, never scaled."""
+    any_name: bool = False
+    """Whether a disease may be an option of a diagnosis whose name is a number or lists its findings."""
+    patients: bool = True
+    """Whether a patient has an age and a sex."""
+    min_score: Annotated[int, Range("from 0 to 100", lambda x: 0 <= x <= 100)] = 70
+    """Questions of less are not kept."""
+    tries: Positive[int] = 2
+    """A root is left alone for a kind of path after so many draws in vain."""
+
+
+@dataclass(frozen=True)
 class SynthConfig:
     public: dict[str, str] = field(default_factory=dict)
     """name -> file of a public question set to learn from, in any form in which it is about; no test split."""
@@ -50,28 +96,28 @@ class SynthConfig:
     """name -> public graph to import. An entity keeps the name of the first source that has it."""
     wikipedia: WikipediaConfig = field(default_factory=WikipediaConfig)
     """The discovery agent."""
-    style: Literal["basic", "scenario"] = "basic"
-    """basic: short questions of 1 to 3 hops (the demo). scenario: the paper's, 2 to 4 hops, every node unique."""
+    kinds: dict[str, NonNegative[float]] = field(
+        default_factory=lambda: {
+            "differential": 30.0, "gene": 15.0, "inheritance": 10.0, "finding": 15.0,
+            "cause": 10.0, "treatment": 10.0, "class": 5.0, "test": 5.0,
+        }
+    )  # fmt: skip
+    """kind of question (assets/question_kinds.yaml) -> its share. What a kind cannot fill, the others do."""
+    registers: tuple[Literal["clinical", "lay", "plain"], ...] = ("clinical", "lay")
+    """How the stems speak; plain: short, for tiny models."""
+    rules: QuestionRules = field(default_factory=QuestionRules)
+    """What a question must satisfy."""
     train_questions: Positive[int] = 6000
     """At most this many synthetic training questions."""
     dev_questions: NonNegative[int] = 400
     """Held-out compositions for tuning."""
     test_questions: NonNegative[int] = 600
     """Held-out compositions for the final table."""
-    rare_factor: Annotated[float, Range("above 0, at most 1e6", lambda x: 0 < x <= 1e6)] = 3.0
-    """How much likelier a rare disease is drawn than a common one; higher favours the rare."""
-    degree_exponent: Annotated[float, Range("from 0 to 10", lambda x: 0 <= x <= 10)] = 0.5
-    """An entity is drawn in proportion to (1 + degree)^-this; higher favours what few edges reach."""
-    min_shared: Positive[int] = 1
-    """Scenarios: visible edges that each wrong option's own path has in common with the right one."""
-    min_confidence: Share = 0.0
-    """Scenarios: edges of less confidence are not used."""
-    min_frequency: Share = 0.3
-    """Scenarios: a finding known to be rarer than this among the disease's patients is no clue."""
-    max_answer_share: PositiveShare = 0.02
-    """Scenarios: at most this share of the questions of a chain length have one answer, or begin at one disease."""
-    open_world: Literal["mark", "exclude"] = "mark"
-    """Scenarios: wrong options of which the graph only lacks that they are right are marked so, or refused."""
+    rare_factor: Annotated[float, Range("above 0, at most 1e6", lambda x: 0 < x <= 1e6)] = 10.0
+    """How much likelier a rare root is drawn than a common one; higher favours the rare."""
+    hold_out: Literal["roots", "combinations"] = "roots"
+    """What no split shares with another: roots and last facts; or combinations of clues, all of whose facts stay in
+    training (the demo, whose graph is small)."""
     voter: str = ""
     """Model folder that votes on labels, and grades where grade_by says so. Empty: labels are not checked."""
     voter_max_new_tokens: Positive[int] = 1024
@@ -84,9 +130,9 @@ class SynthConfig:
     """JSONL of a person's decisions on review.jsonl: accept, relabel X or drop."""
     anonymise: bool = True
     """Take names, dates, numbers and the like that identify a person out of the questions."""
-    grade_by: Literal["hops", "graph", "pass_rate", "rubric"] = "hops"
-    """Difficulty of synthetic questions by chain length, or by hops, rarity and near distractors; or of all questions
-    by the voter's share of right answers, or by the voter's judgement on the paper's three definitions."""
+    grade_by: Literal["graph", "pass_rate", "rubric"] = "graph"
+    """Difficulty of synthetic questions by depth, margin and how well known the root is; or of all questions by the
+    voter's share of right answers, or by the voter's judgement on the paper's three definitions."""
     default_grade: dict[str, Difficulty] = field(default_factory=dict)
     """part -> difficulty of its questions where nothing has graded them; stage 1 draws no ungraded question."""
     mix: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,178 @@
+"""How likely a clue is in each disease of the graph: counts of patients smoothed, silence weighed, forms included.
+
+A finding's share of patients is Beta-smoothed, (k + .4 * 2) / (n + 2): .4 where no source counts, .6 for a single case.
+Who has a form of the finding has the finding; who has something broader may have it; who lacks the broader lacks it. Of
+what no source says anything, it is the finding's background. Clues count as independent, which overstates: callers use
+margins. Left out: which clues are told (differential.py).
+"""
+
+import functools
+from collections.abc import Iterable
+
+import numpy as np
+
+from fleming.graph.completeness import is_closed
+from fleming.graph.frequencies import frequencies
+from fleming.graph.knowledge_graph import KnowledgeGraph
+from fleming.graph.open_world import ancestors, kin
+from fleming.questions.patient import onset_range
+from fleming.questions.query import Clue
+from fleming.sources.vocabulary import FEATURES
+
+PRIOR, PRIOR_WEIGHT = 0.4, 2.0  # of a finding that is on record without numbers
+UNNOTED = 0.01  # a finding that no source notes, beside its share of all diseases
+LACKED = 0.005  # the same where the source is complete
+BROADER = 0.5  # of those who have the broader finding, so many have this form of it
+# A value of which a disease mostly has one: as told, unknown, another. The last is what errors and exceptions leave.
+FAMILY = (0.9, 0.3, 0.05)
+ONSET = (0.6, 0.3, 0.05)
+
+
+class Findings:
+    """The diseases of a graph, and how likely each clue is in each of them: float64 [diseases]."""
+
+    def __init__(self, graph: KnowledgeGraph) -> None:
+        self.graph = graph
+        self.diseases = graph.of_type("disease")
+        self.place = {name: place for place, name in enumerate(self.diseases)}
+        self.closed = {
+            relation: np.array([is_closed(graph, name, relation) for name in self.diseases], dtype=bool)
+            for relation in FEATURES
+        }
+        self._read()
+        self._columns = functools.lru_cache(1000)(self._column)
+
+    def column(self, name: str, relation: str) -> np.ndarray:
+        """Return the share of each disease's patients who have the finding."""
+        return self._columns(name, relation)
+
+    def _read(self) -> None:
+        """Sort the graph's findings into rows by disease and by term, and spread them to what they are forms of."""
+        graph, size = self.graph, len(self.graph.names)
+        number = np.full(size, -1, np.int32)
+        number[[graph.place(name) for name in self.diseases]] = np.arange(len(self.diseases))
+        facts = frequencies(graph, FEATURES)
+        head, tail = number[facts.head], facts.tail
+        kept = head >= 0
+        head, tail, negated = head[kept], tail[kept], facts.negated[kept]
+        # A fact that is stated and denied is one row: the patients of both add up.
+        pairs, row = np.unique(head.astype(np.int64) * size + tail, return_inverse=True)
+        self.pairs = pairs
+        self.seen = np.bincount(row, facts.seen[kept], len(pairs))
+        self.of = np.bincount(row, facts.of[kept], len(pairs))
+        self.trust = np.zeros(len(pairs))
+        np.maximum.at(self.trust, row, np.where(negated, 0.0, facts.trust[kept]))
+        self.stated = np.bincount(row, ~negated, len(pairs)) > 0
+        self.disease, self.term = pairs // size, pairs % size
+        self.share = (self.seen + PRIOR * PRIOR_WEIGHT) / (self.of + PRIOR_WEIGHT)
+        self.first = np.searchsorted(self.disease, np.arange(len(self.diseases) + 1))
+
+        # Each stated row is one of every broader term too.
+        terms = np.unique(self.term)
+        broader = {term: [term, *map(graph.place, ancestors(graph, graph.names[term]))] for term in terms}
+        rows = np.flatnonzero(self.stated)
+        above = [broader[term] for term in self.term[rows].tolist()]
+        rows = np.repeat(rows, [len(found) for found in above])
+        spread = np.fromiter((term for found in above for term in found), np.int64, len(rows))
+        order = np.lexsort((-self.share[rows], self.disease[rows], spread))
+        rows, spread = rows[order], spread[order]
+        best = np.ones(len(rows), dtype=bool)
+        best[1:] = (spread[1:] != spread[:-1]) | (self.disease[rows[1:]] != self.disease[rows[:-1]])
+        self._implied, spread = rows[best], spread[best]
+        self._implied_first = np.searchsorted(spread, np.arange(size + 1))
+        self.count = np.diff(self._implied_first)  # diseases that have the term or a form of it
+        self.background = UNNOTED + np.bincount(spread, self.share[self._implied], size) / max(
+            1, len(self.diseases)
+        )
+        by_term = np.argsort(self.term, kind="stable")
+        self._by_term = by_term
+        self._by_term_first = np.searchsorted(self.term[by_term], np.arange(size + 1))
+
+    def rows(self, disease: str) -> np.ndarray:
+        """Return the rows of what sources say of the disease's findings, denied ones too."""
+        place = self.place[disease]
+        return np.arange(self.first[place], self.first[place + 1])
+
+    def noted(self, disease: str, name: str) -> int | None:
+        """Return the row of what sources say of the finding in the disease, or of a broader one that is denied."""
+        size, place = len(self.graph.names), self.place[disease]
+        for number, other in enumerate((name, *ancestors(self.graph, name))):
+            key = place * size + self.graph.place(other)
+            row = int(np.searchsorted(self.pairs, key))
+            if row < len(self.pairs) and self.pairs[row] == key and (number == 0 or not self.stated[row]):
+                return row
+        return None
+
+    def having(self, term: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (places of the diseases that have the term or a form of it, its share there)."""
+        rows = self._implied[self._implied_first[term] : self._implied_first[term + 1]]
+        return self.disease[rows], self.share[rows]
+
+    def _of_term(self, term: int) -> np.ndarray:
+        return self._by_term[self._by_term_first[term] : self._by_term_first[term + 1]]
+
+    def _column(self, name: str, relation: str) -> np.ndarray:
+        """Return the share of each disease's patients who have the finding."""
+        term = self.graph.place(name)
+        share = np.where(self.closed[relation], LACKED, self.background[term])
+        above = [self.graph.place(other) for other in ancestors(self.graph, name)]
+        for other in above:
+            rows = self._of_term(other)
+            rows = rows[self.stated[rows]]
+            np.maximum.at(share, self.disease[rows], BROADER * self.share[rows])
+        for other in (term, *above):
+            rows = self._of_term(other)
+            rows = rows[~self.stated[rows]]
+            share[self.disease[rows]] = self.share[rows]
+        diseases, known = self.having(term)
+        share[diseases] = known
+        return share
+
+    def information(self, name: str) -> float:
+        """Return the finding's information content in bits: -log2 of the share of diseases that have it."""
+        count = self.count[self.graph.place(name)]
+        return float(-np.log2(max(1, count) / len(self.diseases)))
+
+    def likelihood(self, clue: Clue) -> np.ndarray:
+        """Return how likely it is that a patient of each disease is as the clue says."""
+        if clue.relation in FEATURES:
+            share = self.column(clue.tail, clue.relation)
+            return 1 - share if clue.role == "absent" else share
+        return self._value(clue.relation, clue.tail)
+
+    @functools.lru_cache(256)  # noqa: B019: one object a run
+    def _value(self, relation: str, tail: str) -> np.ndarray:
+        """Return the likelihood of a value (inheritance, onset) in each disease."""
+        told, unknown, another = FAMILY if relation == "inherited_as" else ONSET
+        likelihood = np.full(len(self.diseases), unknown)
+        for place, disease in enumerate(self.diseases):
+            values = self.graph.follow(disease, relation)
+            if values:
+                fits = any(self.may_be(relation, tail, value) for value in values)
+                likelihood[place] = told if fits else another
+        return likelihood
+
+    def may_be(self, relation: str, one: str, other: str) -> bool:
+        """Whether the two values may stand for the same patient: one is a form of the other, or the ages overlap."""
+        if one == other or one in kin(self.graph, other):
+            return True
+        if relation != "has_onset":
+            return False
+        a, b = onset_range(one), onset_range(other)
+        return not a or not b or (a[0] < b[1] and b[0] < a[1])
+
+    def near(self, root: str, most: int) -> list[str]:
+        """Return the diseases that share most with the root: information content x the smaller share of patients."""
+        score = np.zeros(len(self.diseases))
+        for row in self.rows(root):
+            if self.stated[row]:
+                diseases, share = self.having(self.term[row])
+                bits = -np.log2(len(diseases) / len(self.diseases))
+                score[diseases] += bits * np.minimum(share, self.share[row])
+        score[self.place[root]] = 0
+        best = np.argsort(-score, kind="stable")[:most]
+        return [self.diseases[place] for place in best if score[place] > 0]
+
+    def joint(self, clues: Iterable[Clue]) -> np.ndarray:
+        """Return the log-likelihood of all clues together in each disease: float64 [diseases]."""
+        return sum((np.log(self.likelihood(clue)) for clue in clues), np.zeros(len(self.diseases)))
