@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleming.config import load_config
+from fleming.graph.completeness import Declarations, declare, published_sources
 from fleming.graph.graph_files import load_graph
 from fleming.graph.joining import Joined, join_sources
 from fleming.settings.synth import SynthConfig, WikipediaConfig
 from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.handwritten import import_yaml
+from fleming.sources.mapping import Mapping
 from fleming.sources.registry import MAPPINGS, SOURCES
 from fleming.sources.wikipedia.agent import discover
 from fleming.sources.wikipedia.mediawiki import MediaWikiPages
@@ -73,7 +75,18 @@ def build_graph(synth: SynthConfig, files: dict[str, Path], folder: Path, skip: 
         common = load_config(Common, COMMON, []).diseases
         yield (Node(key, name, "disease", rare=False) for key, name in common.items() if key in known.keys)
 
-    return join_sources(sources(), skip)
+    joined = join_sources(sources(), skip)
+    declare(joined.graph, _declared(synth))
+    return joined
+
+
+def _declared(synth: SynthConfig) -> Declarations:
+    """Return how complete the sources are: of ours by assets/published.yaml, of a user's by its mapping."""
+    declared = published_sources()
+    for source in synth.sources.values():
+        if source.kind == "table":
+            declared |= load_config(Mapping, source.files["mapping"], []).declared()
+    return declared
 
 
 class _Known:

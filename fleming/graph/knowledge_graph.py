@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from fleming.graph.columns import Columns, Numbering
-from fleming.sources.facts import Origin
+from fleming.sources.facts import Declared, Origin
 from model.errors import InputError
 
 Triple = tuple[str, str, str]
@@ -129,6 +129,9 @@ class KnowledgeGraph:
         self.entities: dict[str, Entity] = {}
         self.names: list[str] = []  # by place
         self.origins: list[Origin] = []
+        self.declared: dict[
+            tuple[str, str], Declared
+        ] = {}  # (source, relation) -> how complete (completeness.py)
         self.memory: dict[tuple, Any] = {}
         self._number: dict[str, int] = {}  # entity -> its place
         self._relation = Numbering()
@@ -195,6 +198,11 @@ class KnowledgeGraph:
     @property
     def relations(self) -> list[str]:
         return list(self._relation)
+
+    @property
+    def columns(self) -> tuple[Columns, Columns]:
+        """The edges and their evidence as they lie: places of names, relations and origins. To be read alone."""
+        return self._edges, self._support
 
     @remembered
     def of_type(self, entity_type: str) -> list[str]:
