@@ -58,10 +58,12 @@ _FIELDS = {
         "rare": bool,
         "synonyms": list,
         "ids": list,
+        "lay": list,
     },
     "facts": {"kind": str, "head": str, "facts": list},
 }
 _SHAPES = {kind: [list(fields.items())] for kind, fields in _FIELDS.items()}
+_SHAPES["entity"].append(_SHAPES["entity"][0][:-1])  # earlier files do not know lay names
 _SHAPES["declared"].append(list({**_FIELDS["declared"], "published": type(None)}.items()))
 _FACT = [str, str, bool, list]
 _EVIDENCE = [int, int, int, float, float, str]
@@ -83,10 +85,10 @@ def load_graph(path: str | os.PathLike) -> KnowledgeGraph:
             for fact in facts:
                 graph.add_edge(_edge(head, fact, origins, where), where)
         elif kind == "entity":
-            *named, synonyms, ids = values
-            if not all(isinstance(name, str) for name in (*synonyms, *ids)):
-                raise InputError(f"{where}: synonyms and ids must be texts, found {str(record)[:120]}")
-            graph.add_entity(Entity(*named, tuple(synonyms), tuple(ids)), where)
+            name, type_, rare, *lists = values
+            if not all(isinstance(text, str) for texts in lists for text in texts):
+                raise InputError(f"{where}: synonyms, ids and lay must be texts, found {str(record)[:120]}")
+            graph.add_entity(Entity(name, type_, rare, *map(tuple, lists)), where)
         elif kind == "declared":
             source, relation, *rest = values
             if (source, relation) in graph.declared:

@@ -16,7 +16,7 @@ import numpy as np
 
 from fleming.graph.clusters import Clusters, Records
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
-from fleming.graph.naming import unique_names
+from fleming.graph.naming import lay_names, read_usage, unique_names
 from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.vocabulary import FAMILIES, FEATURES, RELATIONS
 from model.errors import InputError
@@ -51,6 +51,7 @@ class _Named:
     name: str
     type: str
     records: list[Node]
+    lay: tuple[str, ...]
 
     @property
     def said_rare(self) -> list[bool]:
@@ -61,7 +62,7 @@ class _Named:
         synonyms = dict.fromkeys(name for record in self.records for name in (record.name, *record.synonyms))
         synonyms.pop(self.name, None)
         ids = dict.fromkeys(record.key for record in self.records)
-        return Entity(self.name, self.type, rare, tuple(synonyms), tuple(ids))
+        return Entity(self.name, self.type, rare, tuple(synonyms), tuple(ids), self.lay)
 
 
 class _Link(NamedTuple):
@@ -130,8 +131,12 @@ def _entities(clusters: Clusters) -> dict[int, _Named]:
     for i, node in clusters.nodes.items():
         members[clusters.find(i)].append(node)
     typed = {number: (_type(found), found) for number, found in members.items()}
-    names = unique_names(typed)
-    return {number: _Named(names[number], kind, found) for number, (kind, found) in typed.items()}
+    usage = read_usage(node for found in members.values() for node in found)
+    names = unique_names(typed, usage)
+    return {
+        number: _Named(names[number], kind, found, lay_names(found, usage))
+        for number, (kind, found) in typed.items()
+    }
 
 
 def _type(records: list[Node]) -> str:

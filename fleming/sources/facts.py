@@ -39,6 +39,8 @@ class Node(NamedTuple):
     """CURIEs under which other authorities have the same entity."""
     rare: bool | None = None
     """Whether the source says that it is rare; None where it says nothing."""
+    lay: tuple[str, ...] = ()
+    """Those of the names that the source marks as a layperson's."""
 
 
 class Fact(NamedTuple):

@@ -56,7 +56,7 @@ is_a: MONDO:1 {source="OMIM:1"} ! disease
 relationship: has_material_basis_in_germline_mutation_in http://identifiers.org/hgnc/3603 {source="OMIM:1"} ! FBN1
 """
     nodes, facts, skips = read("obo", {"file": write(tmp_path, "mondo.obo", text)})
-    assert nodes["MONDO:0007947"][3:] == (("Marfan's syndrome",), ("OMIM:154700", "ORPHA:558"), True)
+    assert nodes["MONDO:0007947"][3:6] == (("Marfan's syndrome",), ("OMIM:154700", "ORPHA:558"), True)
     assert nodes["HGNC:3603"] == Node("HGNC:3603", "FBN1", "gene")
     assert triples(facts)[1] == (12, "MONDO:0007947", "associated_gene", "HGNC:3603")
     assert skips == []
