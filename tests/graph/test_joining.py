@@ -239,6 +239,29 @@ def test_a_letter_that_tells_forms_apart_and_a_genus_keep_their_capital():
     }  # fmt: skip
 
 
+def test_what_a_layperson_says_stands_as_inside_a_sentence():
+    joined = join(
+        Node("HP:1", "Seizure", "finding", ("Seizures",), lay=("Seizures", "Fits")),
+        Node(
+            "HP:2",
+            "Neoplasm of the uterus",
+            "finding",
+            ("Uterine tumor", "a uterine growth"),
+            lay=("Uterine tumor",),
+        ),
+        Node("HP:3", "Facial palsy", "finding", ("Bell's palsy",), lay=("Bell's palsy", "COVID face")),
+        Node("SYMP:1", "seizure", "symptom", lay=("fits",)),
+        disease("OMIM:1", "epilepsy"),
+        Fact("OMIM:1", "has_finding", "HP:1", ONE, 1),
+    )
+    assert {entity.ids[0]: entity.lay for entity in joined.graph.entities.values()} == {
+        "HP:1": ("seizures", "fits"),
+        "HP:2": ("uterine tumor",),
+        "HP:3": ("Bell's palsy", "COVID face"),
+        "OMIM:1": (),
+    }
+
+
 def test_sources_without_a_fact_are_refused():
     with pytest.raises(InputError, match="no fact"):
         join(disease("DOID:1", "gout"))

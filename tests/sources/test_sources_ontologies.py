@@ -62,6 +62,20 @@ relationship: has_material_basis_in_germline_mutation_in http://identifiers.org/
     assert skips == []
 
 
+def test_a_laypersons_synonyms_are_kept_apart_where_they_mean_exactly_the_same(tmp_path):
+    text = """[Term]
+id: HP:0001250
+name: Seizure
+synonym: "Epileptic seizure" EXACT []
+synonym: "Seizures" EXACT layperson []
+synonym: "Fits" RELATED layperson []
+synonym: "Seizure" EXACT layperson []
+"""
+    nodes, _, _ = read("obo", {"file": write(tmp_path, "hp.obo", text)})
+    assert nodes["HP:0001250"].synonyms == ("Epileptic seizure", "Seizures")
+    assert nodes["HP:0001250"].lay == ("Seizures", "Seizure")
+
+
 @pytest.mark.parametrize(
     ("definition", "expected"),
     [
