@@ -29,9 +29,8 @@ TYPED_HEADS = """
     has_symptom has_finding has_lab diagnosed_by treated_by associated_gene inherited_as has_onset has_mechanism
     has_adverse_effect targets
 """.split()  # noqa: SIM905
-RARE_QUANTILE = (
-    0.25  # of the degrees of a type: what is no better known counts as rare where no source says more
-)
+# Of the degrees of a type: what is no better known counts as rare where no source says of any disease that it is.
+RARE_QUANTILE = 0.25
 
 
 @dataclass
@@ -188,6 +187,7 @@ def _rare(
         said = named.said_rare
         rare[number] = bool(said) and all(said)  # a prevalence beats a membership
     rare_by = Counter({"by a source": sum(rare.values())})
+    told = any(rare.values())
 
     degree, uses = Counter(), defaultdict(list)
     negated = records.facts.arrays["negated"]
@@ -207,7 +207,9 @@ def _rare(
                     rare[number] = all(rare[disease] for disease in uses[number])
                     rare_by["drugs by what they treat"] += rare[number]
             silent = [number for number in silent if not uses[number]]
-        cut = np.quantile([degree[number] for number in silent], RARE_QUANTILE) if silent else 0
+        if told or not silent:
+            continue
+        cut = np.quantile([degree[number] for number in silent], RARE_QUANTILE)
         for number in silent:
             rare[number] = bool(degree[number] <= cut)
             rare_by["by degree"] += rare[number]

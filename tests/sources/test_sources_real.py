@@ -159,7 +159,11 @@ def test_hpos_annotations_are_the_files_rows(kg, hpo):
     assert skips == {"aspect": aspects["M"] + 8, "blank": 10}  # 8 rows name the root of all phenotypes
     assert sum(row[10] == "P" and row[3] == "HP:0000118" for row in annotations) == 8
     assert relations["has_finding"] + relations["has_history"] == aspects["P"] + aspects["H"] - 8
-    assert relations["inherited_as"] + relations["has_inheritance_modifier"] == aspects["I"] == 8_854
+    mendelian, susceptible = relations["inherited_as"], relations["susceptibility_inherited_as"]
+    assert mendelian + susceptible + relations["has_inheritance_modifier"] == aspects["I"] == 8_854
+    names = {row[0]: row[1] for row in reversed(annotations)}
+    named_so = [row for row in annotations if row[10] == "I" and "suscept" in names[row[0]].lower()]
+    assert 180 < susceptible <= len(named_so) + 10
     assert relations["has_onset"] + relations["has_course"] == aspects["C"] == 8_020
     assert len(found) == len(annotations) - aspects["M"] - 8
     absent = [
@@ -184,7 +188,7 @@ def test_hpos_genes_are_the_files_pairs(kg, hpo):
     nodes, facts, _ = hpo
     genes = rows(kg / "hpo/genes_to_phenotype.txt.xz")
     pairs = {(row[5], f"NCBIGENE:{row[0]}") for row in genes if row[1] != "-"}
-    found = [(f.head, f.tail) for f in facts if f.relation == "associated_gene"]
+    found = [(f.head, f.tail) for f in facts if f.relation in ("associated_gene", "susceptibility_gene")]
     assert len(found) == len(pairs) == 12_292
     assert set(found) == pairs
     symbols = {f"NCBIGENE:{row[0]}": row[1] for row in genes}
