@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fleming.files import write_atomic, write_jsonl
+from fleming.graph.completeness import completeness, shortfalls
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import Joined
 from fleming.records import Question, Trajectory, to_json
@@ -36,7 +37,11 @@ def counts_of_graph(joined: Joined) -> dict[str, Any]:
     return {
         "entities": len(graph.entities),
         "edges": len(graph),
-        "graph": {**joined.report, "edges": graph.count_by_relation()},
+        "graph": {
+            **joined.report,
+            "edges": graph.count_by_relation(),
+            "completeness": completeness(graph),
+        },
     }
 
 
@@ -56,6 +61,8 @@ def show_and_write(report: dict[str, Any], path: Path) -> None:
     print(
         f"{report['entities']:,} entities, {report['edges']:,} edges; questions by hops: {report['splits']}"
     )
+    for line in shortfalls(report["graph"]["completeness"]):
+        print(line)
     for step in report["refinement"]:
         if step["step"] == "mix":
             print(f"{'mix':16}{step['total']:9,} in exact proportions")

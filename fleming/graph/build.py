@@ -4,29 +4,23 @@ Left out: reading each source (sources/, wikipedia/) and what joins them (joinin
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleming.config import load_config
+from fleming.graph.completeness import Declarations, declare, published_sources
 from fleming.graph.graph_files import load_graph
 from fleming.graph.joining import Joined, join_sources
 from fleming.settings.synth import SynthConfig, WikipediaConfig
+from fleming.sources.commonness import common_diseases, is_common
 from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.handwritten import import_yaml
-from fleming.sources.registry import MAPPINGS, SOURCES
+from fleming.sources.mapping import Mapping
+from fleming.sources.registry import SOURCES
 from fleming.sources.wikipedia.agent import discover
 from fleming.sources.wikipedia.mediawiki import MediaWikiPages
 from fleming.sources.wikipedia.pages import FolderPages
 from fleming.text import name_key
 from model.errors import InputError
-
-COMMON = MAPPINGS / "common_diseases.yaml"
-
-
-@dataclass(frozen=True)
-class Common:
-    diseases: dict[str, str] = field(default_factory=dict)
-    """identifier -> name."""
 
 
 def graph_files(synth: SynthConfig, repository: Path) -> dict[str, Path]:
@@ -70,10 +64,21 @@ def build_graph(synth: SynthConfig, files: dict[str, Path], folder: Path, skip: 
             yield known.note(SOURCES[source.kind](dict(source.files), skip))
         if synth.wikipedia.pages:
             yield _from_wikipedia(synth.wikipedia, folder, known.find, skip)
-        common = load_config(Common, COMMON, []).diseases
-        yield (Node(key, name, "disease", rare=False) for key, name in common.items() if key in known.keys)
+        common = common_diseases().items()
+        yield (Node(key, name, "disease", rare=False) for key, name in common if key in known.keys)
 
-    return join_sources(sources(), skip)
+    joined = join_sources(sources(), skip)
+    declare(joined.graph, _declared(synth))
+    return joined
+
+
+def _declared(synth: SynthConfig) -> Declarations:
+    """Return how complete the sources are: of ours by assets/published.yaml, of a user's by its mapping."""
+    declared = published_sources()
+    for source in synth.sources.values():
+        if source.kind == "table":
+            declared |= load_config(Mapping, source.files["mapping"], []).declared()
+    return declared
 
 
 class _Known:
@@ -88,6 +93,8 @@ class _Known:
         for item in source:
             if isinstance(item, Node):
                 self.keys.add(item.key)
+                if item.type == "disease" and is_common(item.name):
+                    item = item._replace(rare=False)
                 for name in map(name_key, (item.name, *item.synonyms)):
                     known = self.names.setdefault(name, (item.key, item.type))
                     if known and known[1] != item.type:

@@ -33,7 +33,8 @@ class Records:
             xrefs = tuple(dict.fromkeys([*known.xrefs, *node.xrefs]))
             is_common = False in (known.rare, node.rare)
             rare = False if is_common else known.rare or node.rare
-            node = known._replace(synonyms=tuple(names), xrefs=xrefs, rare=rare)
+            lay = tuple(dict.fromkeys([*known.lay, *node.lay]))
+            node = known._replace(synonyms=tuple(names), xrefs=xrefs, rare=rare, lay=lay)
         self.nodes[number] = node
 
     def add_fact(self, fact: Fact) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 
 from fleming.files import read_jsonl, write_jsonl
 from fleming.graph.knowledge_graph import Edge, Entity, KnowledgeGraph
-from fleming.sources.facts import Origin
+from fleming.sources.facts import LEVELS, Declared, Origin
 from model.errors import InputError
 
 
 def save_graph(graph: KnowledgeGraph, path: str | os.PathLike) -> None:
-    """Write a line for every origin, then every entity, then every run of facts of one head; see docs/file-formats.md.
+    """Write a line for every origin, then for what is declared of its relations, for every entity, and for every run of
+    facts of one head; see docs/file-formats.md.
 
     A fact is [relation, tail, negated, evidence], a piece of evidence [origin, record, end, confidence, frequency,
     note]: a file's name stands once, not a million times, and a million edges are read in seconds.
@@ -26,6 +27,8 @@ def save_graph(graph: KnowledgeGraph, path: str | os.PathLike) -> None:
     def records() -> Iterator[dict[str, Any]]:
         for i, origin in enumerate(graph.origins):
             yield {"kind": "origin", "number": i, **origin._asdict()}
+        for (source, relation), declared in graph.declared.items():
+            yield {"kind": "declared", "source": source, "relation": relation, **declared._asdict()}
         for entity in graph.entities.values():
             yield {"kind": "entity", **dataclasses.asdict(entity)}
         for head, edges in itertools.groupby(graph.edges(), key=lambda edge: edge.head):
@@ -40,10 +43,28 @@ def save_graph(graph: KnowledgeGraph, path: str | os.PathLike) -> None:
 
 _FIELDS = {
     "origin": {"kind": str, "number": int, "source": str, "file": str, "version": str, "extractor": str},
-    "entity": {"kind": str, "name": str, "type": str, "rare": bool, "synonyms": list, "ids": list},
+    "declared": {
+        "kind": str,
+        "source": str,
+        "relation": str,
+        "level": str,
+        "published": int,
+        "whole": bool,
+    },
+    "entity": {
+        "kind": str,
+        "name": str,
+        "type": str,
+        "rare": bool,
+        "synonyms": list,
+        "ids": list,
+        "lay": list,
+    },
     "facts": {"kind": str, "head": str, "facts": list},
 }
-_SHAPES = {kind: list(fields.items()) for kind, fields in _FIELDS.items()}
+_SHAPES = {kind: [list(fields.items())] for kind, fields in _FIELDS.items()}
+_SHAPES["entity"].append(_SHAPES["entity"][0][:-1])  # earlier files do not know lay names
+_SHAPES["declared"].append(list({**_FIELDS["declared"], "published": type(None)}.items()))
 _FACT = [str, str, bool, list]
 _EVIDENCE = [int, int, int, float, float, str]
 BEYOND = 2**31  # what a column of whole numbers holds
@@ -55,7 +76,7 @@ def load_graph(path: str | os.PathLike) -> KnowledgeGraph:
     origins: list[Origin] = []
     for where, record in read_jsonl(path):
         kind, fields = record.get("kind"), [(name, type(value)) for name, value in record.items()]
-        if fields != _SHAPES.get(str(kind)):
+        if fields not in _SHAPES.get(str(kind), ()):
             kinds = [f"{kind} with {', '.join(list(fields)[1:])}" for kind, fields in _FIELDS.items()]
             raise InputError(f"{where}: expected kind {' or '.join(kinds)}; found {str(record)[:120]}")
         _, *values = record.values()
@@ -64,16 +85,29 @@ def load_graph(path: str | os.PathLike) -> KnowledgeGraph:
             for fact in facts:
                 graph.add_edge(_edge(head, fact, origins, where), where)
         elif kind == "entity":
-            *named, synonyms, ids = values
-            if not all(isinstance(name, str) for name in (*synonyms, *ids)):
-                raise InputError(f"{where}: synonyms and ids must be texts, found {str(record)[:120]}")
-            graph.add_entity(Entity(*named, tuple(synonyms), tuple(ids)), where)
+            name, type_, rare, *lists = values
+            if not all(isinstance(text, str) for texts in lists for text in texts):
+                raise InputError(f"{where}: synonyms, ids and lay must be texts, found {str(record)[:120]}")
+            graph.add_entity(Entity(name, type_, rare, *map(tuple, lists)), where)
+        elif kind == "declared":
+            source, relation, *rest = values
+            if (source, relation) in graph.declared:
+                raise InputError(f"{where}: {relation} of {source} is declared twice")
+            graph.declared[source, relation] = _declared(Declared(*rest), where)
         else:
             number, *origin = values
             if number != len(origins):
                 raise InputError(f"{where}: origins must be numbered 0, 1, 2 ..., found {str(record)[:120]}")
             origins.append(Origin(*origin))
     return graph
+
+
+def _declared(declared: Declared, where: str) -> Declared:
+    level, published, _ = declared
+    if level not in LEVELS or (published is not None and published < 1):
+        levels = " or ".join(LEVELS)
+        raise InputError(f"{where}: expected a level {levels} and a count above 0 or null, found {declared}")
+    return declared
 
 
 def _edge(head: str, fact: Any, origins: list[Origin], where: str) -> Edge:

@@ -16,7 +16,7 @@ import numpy as np
 
 from fleming.graph.clusters import Clusters, Records
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
-from fleming.graph.naming import unique_names
+from fleming.graph.naming import lay_names, read_usage, unique_names
 from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.vocabulary import FAMILIES, FEATURES, RELATIONS
 from model.errors import InputError
@@ -29,9 +29,8 @@ TYPED_HEADS = """
     has_symptom has_finding has_lab diagnosed_by treated_by associated_gene inherited_as has_onset has_mechanism
     has_adverse_effect targets
 """.split()  # noqa: SIM905
-RARE_QUANTILE = (
-    0.25  # of the degrees of a type: what is no better known counts as rare where no source says more
-)
+# Of the degrees of a type: what is no better known counts as rare where no source says of any disease that it is.
+RARE_QUANTILE = 0.25
 
 
 @dataclass
@@ -51,6 +50,7 @@ class _Named:
     name: str
     type: str
     records: list[Node]
+    lay: tuple[str, ...]
 
     @property
     def said_rare(self) -> list[bool]:
@@ -61,7 +61,7 @@ class _Named:
         synonyms = dict.fromkeys(name for record in self.records for name in (record.name, *record.synonyms))
         synonyms.pop(self.name, None)
         ids = dict.fromkeys(record.key for record in self.records)
-        return Entity(self.name, self.type, rare, tuple(synonyms), tuple(ids))
+        return Entity(self.name, self.type, rare, tuple(synonyms), tuple(ids), self.lay)
 
 
 class _Link(NamedTuple):
@@ -130,8 +130,12 @@ def _entities(clusters: Clusters) -> dict[int, _Named]:
     for i, node in clusters.nodes.items():
         members[clusters.find(i)].append(node)
     typed = {number: (_type(found), found) for number, found in members.items()}
-    names = unique_names(typed)
-    return {number: _Named(names[number], kind, found) for number, (kind, found) in typed.items()}
+    usage = read_usage(node for found in members.values() for node in found)
+    names = unique_names(typed, usage)
+    return {
+        number: _Named(names[number], kind, found, lay_names(found, usage))
+        for number, (kind, found) in typed.items()
+    }
 
 
 def _type(records: list[Node]) -> str:
@@ -183,6 +187,7 @@ def _rare(
         said = named.said_rare
         rare[number] = bool(said) and all(said)  # a prevalence beats a membership
     rare_by = Counter({"by a source": sum(rare.values())})
+    told = any(rare.values())
 
     degree, uses = Counter(), defaultdict(list)
     negated = records.facts.arrays["negated"]
@@ -202,7 +207,9 @@ def _rare(
                     rare[number] = all(rare[disease] for disease in uses[number])
                     rare_by["drugs by what they treat"] += rare[number]
             silent = [number for number in silent if not uses[number]]
-        cut = np.quantile([degree[number] for number in silent], RARE_QUANTILE) if silent else 0
+        if told or not silent:
+            continue
+        cut = np.quantile([degree[number] for number in silent], RARE_QUANTILE)
         for number in silent:
             rare[number] = bool(degree[number] <= cut)
             rare_by["by degree"] += rare[number]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from fleming.graph.columns import Columns, Numbering
-from fleming.sources.facts import Origin
+from fleming.sources.facts import Declared, Origin
 from model.errors import InputError
 
 Triple = tuple[str, str, str]
@@ -34,6 +34,8 @@ class Entity:
     """Other names of the same thing."""
     ids: tuple[str, ...] = ()
     """CURIEs of the records that were joined into it."""
+    lay: tuple[str, ...] = ()
+    """Those of its names that a layperson would say, as inside a sentence."""
 
 
 class Evidence(NamedTuple):
@@ -114,8 +116,7 @@ class KnowledgeGraph:
     """Entities by name and edges by number, each in the order in which they were added; columns, not objects.
 
     A step is a relation's name, or "^" and the name to follow the edge from tail to head (SPARQL's inverse path). An
-    edge and its negation may both stand (sources contradict each other); such a fact is disputed: it is neither used
-    nor taken for false.
+    edge and its negation may both stand: sources dispute the fact, which is then neither used nor taken for false.
 
     >>> graph = KnowledgeGraph()
     >>> graph.add_entity(Entity("gout", "disease"), "example")
@@ -129,11 +130,13 @@ class KnowledgeGraph:
         self.entities: dict[str, Entity] = {}
         self.names: list[str] = []  # by place
         self.origins: list[Origin] = []
+        self.declared: dict[
+            tuple[str, str], Declared
+        ] = {}  # (source, relation) -> how complete (completeness.py)
         self.memory: dict[tuple, Any] = {}
         self._number: dict[str, int] = {}  # entity -> its place
         self._relation = Numbering()
-        # By id, of what self.origins keeps alive: hashing four texts a fact is slow.
-        self._origin = Numbering()
+        self._origin = Numbering()  # by id, of what self.origins keeps alive: hashing four texts is slow
         self._note = Numbering({"": 0})
         self._place: dict[int, int] = {}  # packed (head, relation, tail, negated) -> edge
         self._edges = Columns("head relation tail negated")
@@ -195,6 +198,11 @@ class KnowledgeGraph:
     @property
     def relations(self) -> list[str]:
         return list(self._relation)
+
+    @property
+    def columns(self) -> tuple[Columns, Columns]:
+        """The edges and their evidence as they lie: places of names, relations and origins. To be read alone."""
+        return self._edges, self._support
 
     @remembered
     def of_type(self, entity_type: str) -> list[str]:

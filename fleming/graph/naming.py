@@ -49,14 +49,16 @@ class Usage:
             self.capital.update(word for word in words if word.istitle())
 
 
-def unique_names(entities: dict[int, tuple[str, Sequence[Node]]]) -> dict[int, str]:
-    """Return a name for each entity, given as (type, its records): its first record's, and unique."""
+def read_usage(records: Iterable[Node]) -> Usage:
     usage = Usage()
-    for _, records in entities.values():
-        for record in records:
-            for name in (record.name, *record.synonyms):
-                usage.read(name)
+    for record in records:
+        for name in (record.name, *record.synonyms):
+            usage.read(name)
+    return usage
 
+
+def unique_names(entities: dict[int, tuple[str, Sequence[Node]]], usage: Usage) -> dict[int, str]:
+    """Return a name for each entity, given as (type, its records): its first record's, and unique."""
     rank = {kind: place for place, kind in enumerate(NAMED_FIRST)}
     order = sorted(entities, key=lambda number: rank.get(entities[number][0], len(rank)))
     names, taken = {}, set()
@@ -81,8 +83,18 @@ def is_plain(entity: Entity) -> bool:
     return not entity.name.endswith(tuple(f" ({way})" for way in told))
 
 
-def in_a_sentence(records: Sequence[Node], kind: str, usage: Usage) -> str:
+def lay_names(records: Sequence[Node], usage: Usage) -> tuple[str, ...]:
+    """Return what a layperson calls it, in reading order, each as inside a sentence: every word that is small elsewhere
+    is small here.
+    """
+    said = [record._replace(name=name) for record in records for name in record.lay]
+    return tuple(dict.fromkeys(in_a_sentence([record], LOWERED[0], usage, 0) for record in said))
+
+
+def in_a_sentence(records: Sequence[Node], kind: str, usage: Usage, eponyms_too: int = EPONYMS_TOO) -> str:
     """Return the first record's name with capitals only where a sentence has them.
+
+    A word before "syndrome" and the like must be small elsewhere more than `eponyms_too` times to be small here.
 
     >>> in_a_sentence([Node("HP:1", "Long Face", "finding")], "finding", Usage())
     'long face'
@@ -105,7 +117,7 @@ def in_a_sentence(records: Sequence[Node], kind: str, usage: Usage) -> str:
         often = usage.small[word.lower()] - usage.capital[word]
         following = words[i + 1].lower().rstrip(",") if i + 1 < len(words) else ""
         if following in EPONYMS:
-            lower = often > EPONYMS_TOO
+            lower = often > eponyms_too
         elif word.lower() in usage.small and often >= 0:
             lower = True
         else:

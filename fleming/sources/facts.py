@@ -5,7 +5,7 @@ cannot use it hands to `skip` and goes on; a file that is not what it should be 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 Skip = Callable[[str, str, str], None]
 """skip(where, code, detail): the record at `where` ("FILE:LINE" or "FILE: record N") is left out, and why."""
@@ -39,6 +39,8 @@ class Node(NamedTuple):
     """CURIEs under which other authorities have the same entity."""
     rare: bool | None = None
     """Whether the source says that it is rare; None where it says nothing."""
+    lay: tuple[str, ...] = ()
+    """Those of the names that the source marks as a layperson's."""
 
 
 class Fact(NamedTuple):
@@ -61,6 +63,22 @@ class Fact(NamedTuple):
     """The sentence, or what the record says more: "frequency 3/7; onset Infantile onset"."""
     frequency: float = -1.0
     """Of a finding: in which share of patients the source says it occurs, 0 to 1; -1 where it says nothing."""
+
+
+Level = Literal["open", "nearly_closed", "closed"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+"""Each says all that the one before it says."""
+
+
+class Declared(NamedTuple):
+    """How complete a source says, or is known, to be in one relation. What nobody declares is open."""
+
+    level: Level = "open"
+    """closed: of a head of which the source states one fact of the relation, it states all."""
+    published: int | None = None
+    """How many edges of the relation the whole source has; None where nobody has counted."""
+    whole: bool = False
+    """Where the source states none of a head that it describes, there is none: a hand-written, complete file."""
 
 
 AUTHORITIES = {

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from fleming.config import load_config
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
-from fleming.sources.facts import Origin
+from fleming.sources.facts import Declared, Origin
 from fleming.sources.vocabulary import RELATIONS
 from model.errors import InputError
 
@@ -38,6 +38,8 @@ class DrugEntry:
 
 @dataclass(frozen=True)
 class GraphFile:
+    complete: bool = False
+    """The file states all that is true of the names in it: where it has no edge, there is none."""
     diseases: tuple[DiseaseEntry, ...] = ()
     drugs: tuple[DrugEntry, ...] = ()
 
@@ -57,15 +59,18 @@ KEYS = {
         "adverse_effects": "has_adverse_effect",
     },
 }
+# A label of which the file states nothing may still name some: the key is missing where nobody has looked.
+MAY_BE_UNSAID = ("contraindicated_in", "has_adverse_effect")
 
 
 def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
     """Return the graph of a YAML file of the form of assets/medical_graph.yaml (`GraphFile`).
 
     A drug is rare where every disease that it treats is. A contraindication that is a disease of the file is that
-    disease, not a new condition. InputError names file and entry: what `load_config` refuses (unknown or repeated
-    keys, wrong types), empty lists (but a drug's label may name no contraindication), a drug without entry, names
-    that repeat, differ only in case or have two types.
+    disease, not a new condition. A `complete` file's relations are declared closed.
+    InputError names file and entry: what `load_config` refuses (unknown or repeated keys, wrong types), empty lists
+    (but a drug's label may name no contraindication), a drug without entry, names that repeat, differ only in case or
+    have two types.
     """
     file = load_config(GraphFile, path, [])
     diseases = {entry.name: entry for entry in file.diseases}
@@ -111,4 +116,8 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
                 tail_type = RELATIONS[relation][1]
                 add(tail, "disease" if tail_type == "condition" and tail in diseases else tail_type, where)
                 graph.add_edge(Edge(entry.name, relation, tail, evidence), where)
+    if file.complete:
+        for relation in graph.relations:
+            whole = relation not in MAY_BE_UNSAID
+            graph.declared[origin.source, relation] = Declared("closed", whole=whole)
     return graph

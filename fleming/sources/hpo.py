@@ -1,6 +1,7 @@
 """The Human Phenotype Ontology: its terms, the annotations of rare diseases, and the genes of those diseases.
 
 - a term's type is decided by what it descends from: `type_of_terms`, roots in assets/mappings/hpo_types.yaml
+- what a susceptibility ("asthma, susceptibility to") is inherited by has relations of its own: it is not Mendelian
 - the note keeps what an annotation says more: frequency, onset, sex, modifier, reference
 - left out: terms for frequencies and modifiers (severity, position, triggers), facts between genes and phenotypes
 """
@@ -14,6 +15,7 @@ from pathlib import Path, PurePath
 
 from fleming.config import load_config
 from fleming.sources.cells import Form, RecordError, Table, read_lines
+from fleming.sources.commonness import is_susceptibility
 from fleming.sources.facts import Fact, Node, Origin, Skip, curie
 from fleming.sources.obo import Term, key_of, read_terms
 from model.errors import InputError
@@ -41,6 +43,8 @@ ASPECTS = {("P", phenotype): "has_finding" for phenotype in ("finding", "symptom
 ASPECTS |= {("I", "inheritance"): "inherited_as", ("C", "onset"): "has_onset", ("C", "course"): "has_course"}
 ASPECTS |= {("I", "inheritance_modifier"): "has_inheritance_modifier"}  # "Typically de novo" is no mode
 ASPECTS |= {("H", "history"): "has_history", ("P", "history"): "has_history"}
+# relation -> what it is of a susceptibility; no question uses these
+SUSCEPTIBLE = {"inherited_as": "susceptibility_inherited_as", "associated_gene": "susceptibility_gene"}
 CONFIDENCE = {"PCS": 1.0, "TAS": 0.9, "IEA": 0.7}  # a published study, a statement, inferred by a program
 ANNOTATIONS = (
     "database_id",
@@ -125,7 +129,7 @@ def read_hpo(paths: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
                 if types.get(parent := key_of(line.value)):
                     yield Fact(key, "subtype_of", parent, origin, line.number)
 
-    diseases: set[str] = set()
+    diseases: dict[str, str] = {}
     if "annotations" in paths:
         yield from _annotations(paths["annotations"], terms, types, alternative, diseases, skip)
     if "genes" in paths:
@@ -145,12 +149,18 @@ def _frequency(text: str, terms: dict[str, Term]) -> tuple[str, float]:
     raise RecordError("frequency", f"expected N/M, N% or a frequency's term, found {text[:80]!r}")
 
 
+def _mendelian(fact: Fact, disease: str) -> Fact:
+    """Return the fact, under another relation where it is of a susceptibility."""
+    relation = SUSCEPTIBLE.get(fact.relation)
+    return fact._replace(relation=relation) if relation and is_susceptibility(disease) else fact
+
+
 def _annotations(
     path: str,
     terms: dict[str, Term],
     types: dict[str, str],
     alternative: dict[str, str],
-    diseases: set[str],
+    diseases: dict[str, str],
     skip: Skip,
 ) -> Iterator[Node | Fact]:
     heads = (line.partition(":") for _, line in itertools.islice(read_lines(path, lambda *_: None), 20))
@@ -177,14 +187,14 @@ def _annotations(
         negated, confidence = qualifier.upper() == "NOT" or share == 0, CONFIDENCE.get(evidence, 0.7)
         fact = Fact(key, relation, term, origin, number, -1, negated, confidence, note, share)
         new = [] if key in diseases else [Node(key, name, "disease", rare=True)]
-        diseases.add(key)
-        return [*new, fact]
+        diseases.setdefault(key, name)
+        return [*new, _mendelian(fact, diseases[key])]
 
     for found in table.records(annotation):
         yield from found
 
 
-def _genes(path: str, diseases: set[str], skip: Skip) -> Iterator[Node | Fact]:
+def _genes(path: str, diseases: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
     """Yield each gene and its diseases, one fact a pair while the gene's records stand together, as they do."""
     origin, table = Origin("HPO", PurePath(path).name, "", "genes_to_phenotype"), Table(path, _FORM, skip)
     cells_of = itemgetter(*map(table.place, ("ncbi_gene_id", "gene_symbol", "disease_id")))
@@ -206,7 +216,7 @@ def _genes(path: str, diseases: set[str], skip: Skip) -> Iterator[Node | Fact]:
         head = curie("NCBIGENE", gene)
         new = [] if gene in genes else [Node(head, symbol, "gene")]
         genes.add(gene)
-        return [*new, Fact(key, "associated_gene", head, origin, number)]
+        return [*new, _mendelian(Fact(key, "associated_gene", head, origin, number), diseases[key])]
 
     for found in table.records(gene_of_disease):
         yield from found

@@ -16,9 +16,9 @@ from typing import Annotated, Literal
 
 from fleming.config import load_config
 from fleming.sources.cells import Form, RecordError, Table
-from fleming.sources.facts import Fact, Node, Origin, Skip, curie
+from fleming.sources.facts import Declared, Fact, Level, Node, Origin, Skip, curie
 from fleming.sources.vocabulary import INVERSES
-from fleming.typed import Range, Share
+from fleming.typed import Positive, Range, Share
 from model.errors import InputError
 
 MAX_RULES = 10_000  # relations remembered: a column that is no relation must not fill the memory
@@ -88,6 +88,10 @@ class Mapping:
     """
     digits: dict[str, Digits] = field(default_factory=dict)
     """Authority -> digits of its numbers, zeros before: {MONDO: 7}."""
+    completeness: dict[str, Level] = field(default_factory=dict)
+    """Relation here -> closed (of a head, all facts or none), nearly_closed, or open as those left out are."""
+    published: dict[str, Positive[int]] = field(default_factory=dict)
+    """Relation here -> how many edges the whole source has: fewer in the file, and it counts as open."""
 
     def check(self, where: str) -> None:
         """Raise InputError for a mapping that cannot be meant."""
@@ -109,6 +113,20 @@ class Mapping:
                 raise InputError(
                     f"{where}{name}: expected a delimiter and a quote of one character, or a quote ''"
                 )
+
+    def declared(self) -> dict[tuple[str, str], Declared]:
+        """Return (source, relation) -> what it declares."""
+        return declarations(self.source, self.completeness, self.published)
+
+
+def declarations(
+    source: str, levels: dict[str, Level], published: dict[str, int]
+) -> dict[tuple[str, str], Declared]:
+    """Return (source, relation) -> what is declared; a relation may be named from its other end."""
+    levels = {INVERSES.get(name, name): level for name, level in levels.items()}
+    published = {INVERSES.get(name, name): count for name, count in published.items()}
+    relations = dict.fromkeys([*levels, *published])
+    return {(source, name): Declared(levels.get(name, "open"), published.get(name)) for name in relations}
 
 
 class _Nodes:

@@ -141,15 +141,15 @@ def _same(key: str, xref: Line) -> bool:
     return equivalent and not NO_ENTITY.match(xref.value.upper())
 
 
-def _exact(synonym: Line) -> str:
-    """Return the synonym's text, "" where it is not exact or an abbreviation, which often has several meanings."""
+def _exact(synonym: Line) -> tuple[str, bool]:
+    """Return the synonym's text and whether it is a layperson's.
+
+    The text is "" where it is not exact or an abbreviation, which often has several meanings.
+    """
     text, _, rest = synonym.value.partition("\n")
     scope = rest.partition("[")[0].upper().split()
-    return (
-        " ".join(_unescape(text).split())
-        if scope[:1] == ["EXACT"] and ABBREVIATIONS.isdisjoint(scope)
-        else ""
-    )
+    is_exact = scope[:1] == ["EXACT"] and ABBREVIATIONS.isdisjoint(scope)
+    return " ".join(_unescape(text).split()) if is_exact else "", "LAYPERSON" in scope
 
 
 def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
@@ -170,7 +170,7 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
         if not key or not name:
             skip(f"{path}:{line}", "term", "a term needs an id with an authority and a name")
             continue
-        exact = map(_exact, tags.get("synonym", []))
+        exact = [(text, is_lay) for text, is_lay in map(_exact, tags.get("synonym", [])) if text]
         same = [other for other in tags.get("xref", []) if _same(key, other)]
         xrefs = [key_of(other.value) for other in tags.get("alt_id", []) + same]
         found = True
@@ -178,9 +178,10 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
         authority = key.partition(":")[0]
         node = Node(
             *(key, name, TYPES.get(authority, authority.lower())),
-            tuple(dict.fromkeys(text for text in exact if text and text != name)),
+            tuple(dict.fromkeys(text for text, _ in exact if text != name)),
             tuple(dict.fromkeys(other for other in xrefs if other and other != key)),
             rare,
+            tuple(dict.fromkeys(text for text, is_lay in exact if is_lay)),
         )
         yield Term(
             line, node, tags.get("is_a", []), tags.get("relationship", []), (tags.get("def") or [None])[0]

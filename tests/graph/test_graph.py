@@ -183,6 +183,8 @@ FACTS = {"kind": "facts", "head": "tremor", "facts": [["r", "tremor", False, []]
         {**ENTITY, "name": "a", "type": 3},
         {**ENTITY, "type": "drug"},
         {**ENTITY, "name": "a", "synonyms": [1]},
+        {**ENTITY, "name": "a", "lay": "shake"},
+        {**ENTITY, "name": "a", "lay": [None]},
         {key: value for key, value in ENTITY.items() if key != "rare"},
         {**FACTS, "head": "nobody"},
         {**FACTS, "facts": [["r", "nobody", False, []]]},

@@ -317,6 +317,8 @@ def test_without_an_encoding_chinese_and_utf8_are_told_apart_and_other_bytes_ref
         (PLAIN | {"edges": {"delimiter": "\n", "quote": ""}}, "", "one character"),
         (PLAIN | {"edges": {"delimiter": "||"}}, "", "one character"),
         (PLAIN | {"digits": {"A": 10**9}}, "", r"digits\.A .* expected from 1 to 32"),
+        (PLAIN | {"completeness": {"x": "shut"}}, "", r"completeness\.x: .*open"),
+        (PLAIN | {"published": {"x": 0}}, "", r"published\.x .*above 0"),
         (PLAIN | {"edges": {"delimiter": "", "quote": ""}}, "", "one character"),
         (PLAIN | {"edges": {"encoding": "no-such"}}, "h\tr\tt\nA:1\tx\tA:2\n", "cannot read as 'no-such'"),
         (PLAIN | {"edges": {"encoding": "base64"}}, "h\tr\tt\nA:1\tx\tA:2\n", "cannot read as 'base64'"),

@@ -56,10 +56,24 @@ is_a: MONDO:1 {source="OMIM:1"} ! disease
 relationship: has_material_basis_in_germline_mutation_in http://identifiers.org/hgnc/3603 {source="OMIM:1"} ! FBN1
 """
     nodes, facts, skips = read("obo", {"file": write(tmp_path, "mondo.obo", text)})
-    assert nodes["MONDO:0007947"][3:] == (("Marfan's syndrome",), ("OMIM:154700", "ORPHA:558"), True)
+    assert nodes["MONDO:0007947"][3:6] == (("Marfan's syndrome",), ("OMIM:154700", "ORPHA:558"), True)
     assert nodes["HGNC:3603"] == Node("HGNC:3603", "FBN1", "gene")
     assert triples(facts)[1] == (12, "MONDO:0007947", "associated_gene", "HGNC:3603")
     assert skips == []
+
+
+def test_a_laypersons_synonyms_are_kept_apart_where_they_mean_exactly_the_same(tmp_path):
+    text = """[Term]
+id: HP:0001250
+name: Seizure
+synonym: "Epileptic seizure" EXACT []
+synonym: "Seizures" EXACT layperson []
+synonym: "Fits" RELATED layperson []
+synonym: "Seizure" EXACT layperson []
+"""
+    nodes, _, _ = read("obo", {"file": write(tmp_path, "hp.obo", text)})
+    assert nodes["HP:0001250"].synonyms == ("Epileptic seizure", "Seizures")
+    assert nodes["HP:0001250"].lay == ("Seizures", "Seizure")
 
 
 @pytest.mark.parametrize(

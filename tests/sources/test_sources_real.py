@@ -10,6 +10,7 @@ import pytest
 import yaml
 from support import scenario_checker
 
+from fleming.graph.completeness import published_sources
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import join_sources
 from fleming.questions.rules import Rules
@@ -17,6 +18,7 @@ from fleming.questions.sampling import sample_questions
 from fleming.records import to_json
 from fleming.sources.facts import Fact, Node
 from fleming.sources.registry import MAPPINGS, SOURCES
+from fleming.sources.vocabulary import INVERSES
 
 
 def lines(path: Path) -> list[str]:
@@ -157,7 +159,11 @@ def test_hpos_annotations_are_the_files_rows(kg, hpo):
     assert skips == {"aspect": aspects["M"] + 8, "blank": 10}  # 8 rows name the root of all phenotypes
     assert sum(row[10] == "P" and row[3] == "HP:0000118" for row in annotations) == 8
     assert relations["has_finding"] + relations["has_history"] == aspects["P"] + aspects["H"] - 8
-    assert relations["inherited_as"] + relations["has_inheritance_modifier"] == aspects["I"] == 8_854
+    mendelian, susceptible = relations["inherited_as"], relations["susceptibility_inherited_as"]
+    assert mendelian + susceptible + relations["has_inheritance_modifier"] == aspects["I"] == 8_854
+    names = {row[0]: row[1] for row in reversed(annotations)}
+    named_so = [row for row in annotations if row[10] == "I" and "suscept" in names[row[0]].lower()]
+    assert 180 < susceptible <= len(named_so) + 10
     assert relations["has_onset"] + relations["has_course"] == aspects["C"] == 8_020
     assert len(found) == len(annotations) - aspects["M"] - 8
     absent = [
@@ -182,11 +188,32 @@ def test_hpos_genes_are_the_files_pairs(kg, hpo):
     nodes, facts, _ = hpo
     genes = rows(kg / "hpo/genes_to_phenotype.txt.xz")
     pairs = {(row[5], f"NCBIGENE:{row[0]}") for row in genes if row[1] != "-"}
-    found = [(f.head, f.tail) for f in facts if f.relation == "associated_gene"]
+    found = [(f.head, f.tail) for f in facts if f.relation in ("associated_gene", "susceptibility_gene")]
     assert len(found) == len(pairs) == 12_292
     assert set(found) == pairs
     symbols = {f"NCBIGENE:{row[0]}": row[1] for row in genes}
     assert all(node.name == symbols[key] for key, node in nodes.items() if node.type == "gene")
+
+
+def test_published_counts_are_those_of_the_files_that_state_them(kg, hpo):
+    declared = published_sources()
+    counts = {source: {} for source, _ in declared}
+    for (source, relation), (_, published, _) in declared.items():
+        counts[source][relation] = published
+
+    mapping = yaml.safe_load((MAPPINGS / "hetionet.yaml").read_text())
+    relations = Counter()
+    for row in rows(kg / "hetionet/metaedges.tsv"):
+        relation = mapping["rules"][row[1]]["relation"]
+        relations[INVERSES.get(relation, relation)] += int(row[2])
+    assert counts["Hetionet"] == relations
+
+    categories = Counter(row[4] for row in rows(kg / "pharmacotherapydb/indications.tsv"))
+    assert categories == {"DM": 755, "SYM": 390, "NOT": 243}
+    assert counts["PharmacotherapyDB"] == {"treated_by": 755 + 390}
+
+    stated = Counter(fact.relation for fact in hpo[1] if not fact.negated)
+    assert counts["HPO"] == {relation: stated[relation] for relation in counts["HPO"]}
 
 
 def test_hpos_terms_and_parents_are_the_ontologys_and_their_types_make_sense(kg, hpo):
