@@ -1,79 +1,224 @@
-"""The words of a question: a small grammar of openings, noun phrases and asks, in a lay and a clinical register.
+"""The words of a question: of a hidden root a case vignette, of a named one a short question.
 
-The phrases are those of assets/wording.yaml. Left out: rewriting by a teacher.
+A vignette has an opening, parts in an order that is drawn (course, history, family, exposure, examination, studies,
+laboratory, what is absent) and a lead-in. The phrases are those of assets/wording.yaml and assets/wording_zh.yaml.
+Registers: clinical; lay, in the layperson's synonyms; plain, short and without a person, for tiny models. Left out:
+which clues are told (differential.py), rewriting by a teacher.
 """
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from numpy.random import Generator
 
-from fleming.questions.metapaths import LISTED
-from fleming.questions.phrases import Phrases, read_phrases
-from fleming.questions.query import Query
+from fleming.graph.knowledge_graph import KnowledgeGraph
+from fleming.questions.names import is_deniable, part_of, said, with_article
+from fleming.questions.patient import DAY, MONTH, onset_key
+from fleming.questions.phrases import Phrases, pick, read_phrases
+from fleming.questions.query import Clue, Patient, Query
+from model.errors import InputError
 
-REGISTERS = ("clinical", "lay")
+REGISTERS = ("clinical", "lay", "plain")
+FILES = {"en": "wording", "zh": "wording_zh"}
+UNNAMED = ("family", "onset", "sex")  # roles of clues that a stem tells without their names
+FEATURE_ROLES = ("core", "discriminating")
+FEATURES = ("has_symptom", "has_finding", "has_lab")
+IN_OPENING = 3  # clues that an opening names at most
+WEEKS = 8 * 7 * DAY
+ADULT = 18.0
+_ARTICLE = re.compile(r"\b([Aa])\(n\) +(?=(8|11\b|18\b|[aio]|e(?!u)|u[lmnp](?!i))?)", re.IGNORECASE)
 
 
-def wording() -> Phrases:
-    return read_phrases("wording")
+def wording(language: str = "en") -> Phrases:
+    """Return the phrases of a language; InputError for one without a grammar."""
+    if language not in FILES:
+        raise InputError(f"no wording in {language!r}; there is {', '.join(FILES)}")
+    return read_phrases(FILES[language])
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], comma: str = ", ", last: str = " and ") -> str:
     """Return "a", "a and b" or "a, b and c"."""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
+    *before, end = names
+    return f"{comma.join(before)}{last}{end}" if before else end
 
 
-def word_basic(query: Query, rng: Generator) -> str:
-    """Return the stem of a basic question."""
-    words, chain = wording(), query.kind.chain
-    opening, subject = "", query.nodes[0]
-    root_clues = query.clues_of(0)
-    if root_clues:
-        names = [root_clues[i][2] for i in rng.permutation(len(root_clues))]
-        opening = words.say(rng, "opening", clues=listed(names)) + " "
-        subject = words.say(rng, "hidden root")
-    bridge_clue = next((tail for place, (_, _, tail) in query.clues if place), None)
-    if bridge_clue:
-        subject = words.say(rng, "bridge by", x=subject, clue=bridge_clue)
-    elif len(chain) > 1:
-        subject = words.say(rng, "bridge", x=subject)
-    return opening + words.say(rng, chain[-1], x=subject)
+def lay_is_possible(query: Query, graph: KnowledgeGraph) -> bool:
+    """Whether each clue that is named has a layperson's synonym."""
+    named = [clue.tail for clue in query.clues if clue.role not in UNNAMED]
+    return all(getattr(graph.entities[name], "lay", ()) for name in named)
 
 
-def word_scenario(query: Query, register: str, rng: Generator) -> str:
-    """Return the stem of a scenario: the clues, a sentence for each step, what is asked for."""
-    words, root, chain = wording(), query.kind.root, query.kind.chain
-    names, sentences = [], []
-    clues = query.clues_of(0)
-    for i in rng.permutation(len(clues)):
-        _, relation, tail = clues[i]
-        if relation in LISTED[root]:
-            names.append(tail)
+def word_question(
+    query: Query, graph: KnowledgeGraph, register: str, rng: Generator, language: str = "en"
+) -> str:
+    """Return the stem. InputError, naming file and key, for a step or a mode that the grammar has no words for."""
+    stem = _Stem(query, graph, register, rng, wording(language))
+    sentences = [*(stem.vignette() if query.kind.hidden else ()), *stem.lead_in()]
+    texts = [_ARTICLE.sub(lambda a: a[1] + ("n " if a[2] else " "), " ".join(text.split())) for text in sentences]
+    return stem.words.draw(rng, "gap").join(text[0].upper() + text[1:] for text in texts)
+
+
+def _age(patient: Patient, words: Phrases, rng: Generator) -> tuple[str, str]:
+    """Return (newborn, child or adult; the age in words, "" where it is not said)."""
+    age = patient.age
+    if age is None:
+        return "adult", ""
+    if age < MONTH:
+        days = round(age / DAY)
+        return "newborn", words.say(rng, "age days", n=str(days)) if days else words.draw(rng, "age newborn")
+    unit, key = (7 * DAY, "weeks") if age < WEEKS else (MONTH, "months") if age < 2 else (1.0, "years")
+    return "child" if age < ADULT else "adult", words.say(rng, f"age {key}", n=str(int(age / unit + 0.01)))
+
+
+@dataclass
+class _Stem:
+    """One stem in the making."""
+
+    query: Query
+    graph: KnowledgeGraph
+    register: str
+    rng: Generator
+    words: Phrases
+    person: dict[str, str] = field(default_factory=dict)
+    stage: str = ""
+    """newborn, child or adult."""
+
+    def __post_init__(self) -> None:
+        patient, words, rng = self.query.patient, self.words, self.rng
+        self.stage, age = _age(patient, words, rng)
+        person = "clinical" if self.register == "plain" else self.register
+        keys = [f"who {person} {self.stage} {patient.sex}".strip(), f"who {person} {self.stage}"]
+        self.person = {"who": words.say(rng, *keys, age=age)}
+        for pronoun in ("they", "their", "them"):
+            self.person[pronoun] = words.draw(rng, f"{pronoun} {patient.sex}".strip(), pronoun)
+
+    # names
+
+    def named(self, name: str) -> str:
+        """Return how the register says a name; in the plain one it is what it is."""
+        if self.register == "plain":
+            return name
+        lay = getattr(self.graph.entities[name], "lay", ()) if self.register == "lay" else ()
+        return said(pick(self.rng, lay) if lay else name)
+
+    def listed(self, clues: Sequence[Clue], last: str = "and") -> str:
+        """Return the clues in a drawn order, with articles; with "or" what is denied, without."""
+        names = [self.named(clues[i].tail) for i in self.rng.permutation(len(clues))]
+        if self.register != "plain" and last == "and":
+            names = [with_article(name) for name in names]
+        return listed(names, self.words.draw(self.rng, "comma"), self.words.draw(self.rng, last))
+
+    def say(self, *keys: str, **names: str) -> str:
+        return self.words.say(self.rng, *keys, **self.person, **names)
+
+    # the vignette
+
+    def vignette(self) -> list[str]:
+        """Return the sentences that stand for the hidden root."""
+        parts: dict[str, list[Clue]] = {}
+        for clue in self.query.clues:
+            if not clue.place:
+                parts.setdefault(self.part(clue), []).append(clue)
+        sentences = [self.opening(parts)]
+        for part in self.words.draw(self.rng, f"order {self.register}").split():
+            if parts.get(part):
+                sentences += self.tell(part, parts[part])
+        return sentences
+
+    def part(self, clue: Clue) -> str:
+        if clue.role in ("absent", "family"):
+            return clue.role
+        if clue.relation in ("has_onset", "has_course"):
+            return "course"
+        return part_of(clue.tail, clue.relation) if clue.relation in FEATURES else "exposure"
+
+    def opening(self, parts: dict[str, list[Clue]]) -> str:
+        """Return the opening, and take from the parts what it tells: complaints, else what is seen; when plain, all."""
+        key = f"opening {self.register}"
+        if self.register == "plain":
+            told = [clue for part in ("history", "findings", "study", "lab") for clue in parts.pop(part, ())]
         else:
-            sentences.append(words.say(rng, f"clue {relation} {register}", x=tail))
-    sentences.insert(0, words.say(rng, f"opening {root} {register}", clues=listed(names)))
+            first = next((part for part in ("history", "findings") if part in parts), "")
+            told, rest = parts.get(first, [])[:IN_OPENING], parts.get(first, [])[IN_OPENING:]
+            parts[first] = rest
+        if not told:
+            return self.say(f"{key} bare")
+        phrases = [*self.words.phrases[key], *self.words.phrases.get(f"{key} {self.stage}", ())]
+        return pick(self.rng, phrases).format(clues=self.listed(told), **self.person)
 
-    def described(place: int) -> str:
-        """What singles out the node."""
-        clauses = [
-            words.say(rng, f"clause {relation}", x=tail) for _, relation, tail in query.clues_of(place)
-        ]
-        return listed(clauses) if clauses else ""
+    def tell(self, part: str, clues: list[Clue]) -> list[str]:
+        """Return the sentences of one part."""
+        register = self.register
+        if part == "absent":
+            denied = [clue for clue in clues if is_deniable(self.named(clue.tail))]
+            others = [clue for clue in clues if clue not in denied]
+            told = [self.say(f"absent {register}", clues=self.listed(denied, "or"))] if denied else []
+            return [*told, *(self.say("absent other", clues=self.listed([clue])) for clue in others)]
+        if part == "family":
+            modes = [(clue, pedigree(clue.tail, self.words)) for clue in clues]
+            return [self.say(key, clues=self.named(clue.tail)) for clue, key in modes]
+        if part == "course":
+            return [self.course(clue) for clue in clues]
+        if part == "exposure":
+            return [self.say(f"exposure {clue.relation}", part, clues=self.listed([clue])) for clue in clues]
+        return [self.say(f"{part} {register}", clues=self.listed(clues))]
 
-    def key(step: str) -> str:
+    def course(self, clue: Clue) -> str:
+        is_onset = clue.relation == "has_onset"
+        keys = (f"onset {onset_key(clue.tail)}", "onset other") if is_onset else ("course",)
+        return self.say(*keys, clues=self.named(clue.tail))
+
+    # the lead-in
+
+    def clauses(self, place: int) -> str:
+        """Return what singles out a node beside the root, "" for nothing."""
+        clues = [clue for clue in self.query.clues if clue.place == place > 0]
+        found = [self.say(f"clause {clue.relation}", "clause", x=self.named(clue.tail)) for clue in clues]
+        return listed(found, *(self.words.draw(self.rng, key) for key in ("comma", "and"))) if found else ""
+
+    def again(self, step: str) -> str:
         """The patient's own disease is not the only one any more where a step leads back to one."""
-        is_again = root == "disease" and step in ("^treated_by", "^associated_gene")
+        is_again = self.query.kind.root == "disease" and step in ("^treated_by", "^associated_gene")
         return f"again {step}" if is_again else step
 
-    subject = words.say(rng, "hidden root" if root == "disease" else f"hidden {root}")
-    for place, step in enumerate(chain[:-1], 1):
-        clause = f" {described(place)}" if query.clues_of(place) else ""
-        sentences.append(words.say(rng, f"step {key(step)}", x=subject, c=clause))
-        subject = words.say(rng, f"that {key(step)}", f"that {step}")
-    asked = key(chain[-1])
-    sentences.append(words.say(rng, f"scenario {asked}", asked, x=subject))
-    if query.clues_of(len(chain)):
-        which = words.draw(rng, "which")
-        sentences.append(which.format(clauses=described(len(chain))))
-    return " ".join(sentences)
+    def lead_in(self) -> list[str]:
+        """Return what is asked for, of the root or of what the steps before the last lead to."""
+        kind, words = self.query.kind, self.words
+        subject = self.query.nodes[0]
+        if kind.hidden:
+            subject = self.say(f"hidden {kind.root}", "hidden")
+        for place, step in enumerate(kind.chain[:-1], 1):
+            subject = self.bridge(place, step, subject)
+
+        ask = getattr(kind, "ask", "")
+        step = kind.chain[-1] if kind.chain else "diagnosis"
+        steps = list(dict.fromkeys([self.again(step), step]))
+        vignettes = [key for name in (ask, *steps) if name for key in (f"ask {name} {self.register}", f"ask {name}")]
+        is_short = self.register == "plain" or not kind.hidden
+        keys = [f"ask {ask or step} plain", *steps] if is_short else [*vignettes, *steps]
+        for key in keys:
+            fitting = [p for p in words.phrases.get(key, ()) if "{x}" in p or len(kind.chain) < 2]
+            if fitting:
+                sentences = [pick(self.rng, fitting).format(x=subject, **self.person)]
+                clauses = self.clauses(len(kind.chain))
+                return [*sentences, *([self.say("which", clauses=clauses)] if clauses else [])]
+        raise InputError(f"{words.file}: phrases.{keys[-1]} is missing")
+
+    def bridge(self, place: int, step: str, subject: str) -> str:
+        """Return what the node at `place` is called, with what singles it out."""
+        clues = [clue for clue in self.query.clues if clue.place == place]
+        by = f"bridge {step} by {clues[0].relation}" if len(clues) == 1 else ""
+        if by in self.words.phrases:
+            return self.say(by, x=subject, clue=self.named(clues[0].tail))
+        subject = self.say(f"bridge {self.again(step)}", f"bridge {step}", x=subject)
+        clauses = self.clauses(place)
+        return self.say("bridge which", x=subject, clauses=clauses) if clauses else subject
+
+
+def pedigree(mode: str, words: Phrases) -> str:
+    """Return the key of the mode of inheritance's pedigree, "family other" where there is none."""
+    known = [key for key in words.phrases if key.startswith("family ")]
+    name = mode.casefold()
+    fitting = [key for key in known if name.startswith(key.removeprefix("family ").casefold())]
+    return max(fitting, key=len, default="family other")
