@@ -1,7 +1,7 @@
 """What a name tells a reader: nothing, too much, one of a numbered series; and how it is said inside a sentence.
 
-The lists are those of assets/names.yaml and assets/soft_findings.yaml. Left out: which name an entity goes by
-(graph/naming.py), which of these names a question refuses (differential.py, posing.py).
+The regular expressions are those of assets/names.yaml and assets/soft_findings.yaml. Left out: which name an entity
+goes by (graph/naming.py), which of these names a question refuses (differential.py, posing.py).
 """
 
 import functools
@@ -12,128 +12,101 @@ from dataclasses import dataclass, field
 
 from fleming.config import load_config
 from fleming.questions.phrases import ASSETS
-from model.errors import InputError
 
-_CJK = ("CJK",)
-_WESTERN = ("LATIN", "GREEK", "MICRO", "FEMININE", "MASCULINE", "MODIFIER")
+PARTS = ("lab", "study", "history")
+WESTERN = {"LATIN", "GREEK", "MICRO", "FEMININE", "MASCULINE", "MODIFIER"}
 
 
 @dataclass(frozen=True)
 class NameLists:
-    """Regular expressions by what they are looked for."""
-
     patterns: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Part of a vignette -> names that are told there."""
     rewritten: tuple[tuple[str, ...], ...] = ()
-    """(pattern, what is said in its place)."""
-    plurals: dict[str, str] = field(default_factory=dict)
-    countable: tuple[str, ...] = ()
-
-    def check(self, where: str) -> None:
-        """Raise InputError for what is no regular expression."""
-        lists = [*self.patterns.values(), *self.parts.values(), [first for first, *_ in self.rewritten], self.countable]
-        for expression in (expression for found in lists for expression in found):
-            try:
-                re.compile(expression)
-            except re.error as error:
-                raise InputError(f"{where}{expression!r} is no regular expression: {error}") from error
+    """(what is looked for in a name, what is said in its place)."""
 
 
 @functools.cache
-def _lists(name: str = "names") -> NameLists:
-    return load_config(NameLists, ASSETS / f"{name}.yaml", [])
+def _lists(file: str) -> NameLists:
+    return load_config(NameLists, ASSETS / f"{file}.yaml", [])
 
 
 @functools.cache
-def _pattern(key: str) -> re.Pattern[str]:
+def _pattern(key: str, file: str = "names") -> re.Pattern[str]:
     """Return the list's expressions as one; FINDING in them stands for the words of findings."""
-    words = "|".join(_lists().patterns.get("finding word", ()))
-    expressions = _lists().countable if key == "countable" else _lists().patterns[key]
-    joined = "|".join(f"(?:{expression.replace('FINDING', words)})" for expression in expressions)
-    return re.compile(joined, re.IGNORECASE)
+    lists = _lists(file).patterns
+    words = "|".join(lists.get("finding word", ()))
+    return re.compile("|".join(lists[key]).replace("FINDING", words), re.IGNORECASE)
 
 
 @functools.cache
 def _rewritings() -> list[tuple[re.Pattern[str], str]]:
-    return [(re.compile(first), said) for first, said in _lists().rewritten]
+    return [(re.compile(found), instead) for found, instead in _lists("names").rewritten]
 
 
-def _bare(name: str) -> str:
-    """Return the name without the type that naming.py may have put behind it."""
-    first, said = _rewritings()[0]
-    return first.sub(said, name)
+@functools.lru_cache(200_000)
+def _is(key: str, name: str) -> bool:
+    type_behind, _ = _rewritings()[0]
+    return _pattern(key).search(type_behind.sub("", name)) is not None
 
 
 def is_meaningless(name: str) -> bool:
     """Whether the name means nothing to a reader: a code ("infestation NOS"), a heading, a sum of organs."""
-    return bool(_pattern("meaningless").search(_bare(name)))
+    return _is("meaningless", name)
 
 
 def is_no_patient_finding(name: str) -> bool:
     """Whether the name is no finding of the patient: of a birth or a pregnancy, a death, another disease."""
-    return bool(_pattern("no patient finding").search(_bare(name)))
+    return _is("no patient finding", name)
 
 
 def lists_findings(name: str) -> bool:
     """Whether the name of a disease tells its findings ("cataracts, spastic paraparesis, and speech delay")."""
-    return bool(_pattern("lists findings").search(name))
+    return _is("lists findings", name)
 
 
 def numbered(name: str) -> bool:
     """Whether the name differs from others by a number or letter alone ("spastic paraplegia 45")."""
-    return bool(_pattern("numbered").search(name)) and not _pattern("not numbered").search(name)
+    return _is("numbered", name) and not _is("not numbered", name)
 
 
 def is_deniable(name: str) -> bool:
-    """Whether "no ..." can be said of it: not of "absent speech"."""
-    return not _pattern("not deniable").search(_bare(name))
+    """Whether one can say of it that a patient has none: not of "absent speech"."""
+    return not _is("not deniable", name)
 
 
-@functools.cache
 def is_soft(name: str) -> bool:
     """Whether so many illnesses have the finding that it tells none from another."""
-    found = _lists("soft_findings").patterns["soft"]
-    return re.fullmatch("|".join(found), _bare(name), re.IGNORECASE) is not None
+    return _pattern("soft", "soft_findings").fullmatch(said(name)) is not None
 
 
-@functools.lru_cache(100_000)
 def part_of(name: str, relation: str) -> str:
-    """Return in which part of a vignette the clue is told: history, findings, study or lab."""
+    """Return in which part of a vignette the clue is told: lab, study, history or findings."""
     if relation == "has_lab":
         return "lab"
-    for part, expressions in _lists().parts.items():
-        if re.search("|".join(expressions), _bare(name), re.IGNORECASE):
-            return part
-    return "findings"
+    return next((part for part in PARTS if _is(part, name)), "findings")
 
 
-@functools.lru_cache(100_000)
+@functools.lru_cache(200_000)
 def said(name: str) -> str:
     """Return the name of a finding as it is said inside a sentence, without an article.
 
     >>> said("intellectual disability, mild"), said("microcephaly (finding)"), said("focal-onset seizure")
     ('mild intellectual disability', 'microcephaly', 'focal-onset seizures')
     """
-    for expression, instead in _rewritings():
-        name = expression.sub(instead, name)
-    if name.endswith("<s>"):
-        *before, last = name.removesuffix("<s>").split(" ")
-        name = " ".join([*before, _lists().plurals.get(last, f"{last}s")])
+    for found, instead in _rewritings():
+        name = found.sub(instead, name)
     return name
 
 
-@functools.lru_cache(100_000)
-def with_article(text: str) -> str:
-    """Return what is said with "a(n)" before it where a sentence needs it: "a(n) long face"."""
-    return f"a(n) {text}" if _pattern("countable").search(text) else text
+def is_countable(text: str) -> bool:
+    """Whether what is said takes an article: "long face"."""
+    return _is("countable", text)
 
 
 def language_of(names: Iterable[str]) -> str | None:
-    """Return the language in which a stem can be worded around these names: en, zh, or None where there is no grammar
-    for a script of theirs."""
+    """Return the language in which a stem can be worded around the names, en or zh; None where a script of theirs has
+    no grammar."""
     letters = {char for name in names for char in name if char.isalpha()}
-    scripts = {unicodedata.name(char, "?").split(" ")[0].split("-")[0] for char in letters}
-    if not scripts <= {*_CJK, *_WESTERN, "FULLWIDTH"}:
+    scripts = {re.split("[ -]", unicodedata.name(char, "?"))[0] for char in letters}
+    if not scripts <= {"CJK", *WESTERN}:
         return None
-    return "zh" if scripts & {*_CJK} else "en"
+    return "zh" if "CJK" in scripts else "en"

@@ -16,7 +16,8 @@ from fleming.config import load_config
 from model.errors import InputError
 
 ASSETS = Path(__file__).parents[2] / "assets"
-FIELDS = {"x", "y", "h", "t", "c", "n", "clue", "clues", "clauses", "noun", "age", "who", "they", "their", "them"}
+FIELDS = {"x", "y", "h", "t", "c", "n", "clue", "clues", "none", "clauses", "noun", "age", "who"}
+FIELDS |= {"they", "their", "them"}
 
 
 @dataclass(frozen=True)

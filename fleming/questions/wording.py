@@ -13,19 +13,20 @@ from dataclasses import dataclass, field
 from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import KnowledgeGraph
-from fleming.questions.names import is_deniable, part_of, said, with_article
-from fleming.questions.patient import DAY, MONTH, onset_key
+from fleming.questions.names import is_countable, is_deniable, part_of, said
+from fleming.questions.patient import DAY, MONTH, onset_name, pedigree
 from fleming.questions.phrases import Phrases, pick, read_phrases
 from fleming.questions.query import Clue, Patient, Query
+from fleming.sources.vocabulary import FEATURES
 from model.errors import InputError
 
 REGISTERS = ("clinical", "lay", "plain")
 FILES = {"en": "wording", "zh": "wording_zh"}
 UNNAMED = ("family", "onset", "sex")  # roles of clues that a stem tells without their names
-FEATURE_ROLES = ("core", "discriminating")
-FEATURES = ("has_symptom", "has_finding", "has_lab")
 IN_OPENING = 3  # clues that an opening names at most
-WEEKS = 8 * 7 * DAY
+# in what an age is told -> its length in years, below which age
+AGES = (("newborn", 1.0, DAY), ("days", DAY, 14 * DAY), ("weeks", 7 * DAY, 2 * MONTH), ("months", MONTH, 2.0))
+AGES += (("years", 1.0, float("inf")),)
 ADULT = 18.0
 _ARTICLE = re.compile(r"\b([Aa])\(n\) +(?=(8|11\b|18\b|[aio]|e(?!u)|u[lmnp](?!i))?)", re.IGNORECASE)
 
@@ -55,7 +56,9 @@ def word_question(
     """Return the stem. InputError, naming file and key, for a step or a mode that the grammar has no words for."""
     stem = _Stem(query, graph, register, rng, wording(language))
     sentences = [*(stem.vignette() if query.kind.hidden else ()), *stem.lead_in()]
-    texts = [_ARTICLE.sub(lambda a: a[1] + ("n " if a[2] else " "), " ".join(text.split())) for text in sentences]
+    texts = [
+        _ARTICLE.sub(lambda a: a[1] + ("n " if a[2] else " "), " ".join(text.split())) for text in sentences
+    ]
     return stem.words.draw(rng, "gap").join(text[0].upper() + text[1:] for text in texts)
 
 
@@ -64,11 +67,9 @@ def _age(patient: Patient, words: Phrases, rng: Generator) -> tuple[str, str]:
     age = patient.age
     if age is None:
         return "adult", ""
-    if age < MONTH:
-        days = round(age / DAY)
-        return "newborn", words.say(rng, "age days", n=str(days)) if days else words.draw(rng, "age newborn")
-    unit, key = (7 * DAY, "weeks") if age < WEEKS else (MONTH, "months") if age < 2 else (1.0, "years")
-    return "child" if age < ADULT else "adult", words.say(rng, f"age {key}", n=str(int(age / unit + 0.01)))
+    stage = "newborn" if age < 14 * DAY else "child" if age < ADULT else "adult"
+    key, unit = next((key, unit) for key, unit, below in AGES if age < below)
+    return stage, words.say(rng, f"age {key}", n=str(int(age / unit + 0.02)))
 
 
 @dataclass
@@ -102,11 +103,11 @@ class _Stem:
         lay = getattr(self.graph.entities[name], "lay", ()) if self.register == "lay" else ()
         return said(pick(self.rng, lay) if lay else name)
 
-    def listed(self, clues: Sequence[Clue], last: str = "and") -> str:
-        """Return the clues in a drawn order, with articles; with "or" what is denied, without."""
+    def listed(self, clues: Sequence[Clue], last: str = "and", bare: bool = False) -> str:
+        """Return the clues in a drawn order, with articles unless `bare`."""
         names = [self.named(clues[i].tail) for i in self.rng.permutation(len(clues))]
-        if self.register != "plain" and last == "and":
-            names = [with_article(name) for name in names]
+        if self.register != "plain" and not bare:
+            names = [self.say("article", x=name) if is_countable(name) else name for name in names]
         return listed(names, self.words.draw(self.rng, "comma"), self.words.draw(self.rng, last))
 
     def say(self, *keys: str, **names: str) -> str:
@@ -129,9 +130,9 @@ class _Stem:
     def part(self, clue: Clue) -> str:
         if clue.role in ("absent", "family"):
             return clue.role
-        if clue.relation in ("has_onset", "has_course"):
-            return "course"
-        return part_of(clue.tail, clue.relation) if clue.relation in FEATURES else "exposure"
+        if clue.relation in FEATURES:
+            return part_of(clue.tail, clue.relation)
+        return {"has_onset": "onset", "has_course": "course"}.get(clue.relation, "exposure")
 
     def opening(self, parts: dict[str, list[Clue]]) -> str:
         """Return the opening, and take from the parts what it tells: complaints, else what is seen; when plain, all."""
@@ -144,7 +145,9 @@ class _Stem:
             parts[first] = rest
         if not told:
             return self.say(f"{key} bare")
-        phrases = [*self.words.phrases[key], *self.words.phrases.get(f"{key} {self.stage}", ())]
+        phrases = self.words.phrases.get(f"{key} {self.stage}", ())
+        if self.stage != "newborn" or not phrases:
+            phrases = [*self.words.phrases[key], *phrases]
         return pick(self.rng, phrases).format(clues=self.listed(told), **self.person)
 
     def tell(self, part: str, clues: list[Clue]) -> list[str]:
@@ -153,21 +156,21 @@ class _Stem:
         if part == "absent":
             denied = [clue for clue in clues if is_deniable(self.named(clue.tail))]
             others = [clue for clue in clues if clue not in denied]
-            told = [self.say(f"absent {register}", clues=self.listed(denied, "or"))] if denied else []
+            lists = (
+                {"clues": self.listed(denied, "or"), "none": self.listed(denied, "or", True)}
+                if denied
+                else {}
+            )
+            told = [self.say(f"absent {register}", **lists)] if denied else []
             return [*told, *(self.say("absent other", clues=self.listed([clue])) for clue in others)]
-        if part == "family":
-            modes = [(clue, pedigree(clue.tail, self.words)) for clue in clues]
-            return [self.say(key, clues=self.named(clue.tail)) for clue, key in modes]
-        if part == "course":
-            return [self.course(clue) for clue in clues]
-        if part == "exposure":
-            return [self.say(f"exposure {clue.relation}", part, clues=self.listed([clue])) for clue in clues]
+        if part in ("family", "onset", "course", "exposure"):
+            return [self.say(*self.keys(part, clue), clues=self.listed([clue])) for clue in clues]
         return [self.say(f"{part} {register}", clues=self.listed(clues))]
 
-    def course(self, clue: Clue) -> str:
-        is_onset = clue.relation == "has_onset"
-        keys = (f"onset {onset_key(clue.tail)}", "onset other") if is_onset else ("course",)
-        return self.say(*keys, clues=self.named(clue.tail))
+    def keys(self, part: str, clue: Clue) -> tuple[str, ...]:
+        """Return the keys of what is told in a sentence of its own; family and onset mostly without their name."""
+        told = {"family": pedigree(clue.tail), "onset": onset_name(clue.tail), "exposure": clue.relation}
+        return (f"{part} {told.get(part)}", f"{part} other", part)
 
     # the lead-in
 
@@ -194,7 +197,9 @@ class _Stem:
         ask = getattr(kind, "ask", "")
         step = kind.chain[-1] if kind.chain else "diagnosis"
         steps = list(dict.fromkeys([self.again(step), step]))
-        vignettes = [key for name in (ask, *steps) if name for key in (f"ask {name} {self.register}", f"ask {name}")]
+        vignettes = [
+            key for name in (ask, *steps) if name for key in (f"ask {name} {self.register}", f"ask {name}")
+        ]
         is_short = self.register == "plain" or not kind.hidden
         keys = [f"ask {ask or step} plain", *steps] if is_short else [*vignettes, *steps]
         for key in keys:
@@ -214,11 +219,3 @@ class _Stem:
         subject = self.say(f"bridge {self.again(step)}", f"bridge {step}", x=subject)
         clauses = self.clauses(place)
         return self.say("bridge which", x=subject, clauses=clauses) if clauses else subject
-
-
-def pedigree(mode: str, words: Phrases) -> str:
-    """Return the key of the mode of inheritance's pedigree, "family other" where there is none."""
-    known = [key for key in words.phrases if key.startswith("family ")]
-    name = mode.casefold()
-    fitting = [key for key in known if name.startswith(key.removeprefix("family ").casefold())]
-    return max(fitting, key=len, default="family other")
