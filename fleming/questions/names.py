@@ -1,8 +1,112 @@
-"""stub until merged"""
+"""What a name tells a reader: nothing, too much, one of a numbered series; and how it is said inside a sentence.
+
+The regular expressions are those of assets/names.yaml and assets/soft_findings.yaml. Left out: which name an entity
+goes by (graph/naming.py), which of these names a question refuses (differential.py, posing.py).
+"""
+
+import functools
 import re
-def is_meaningless(name): return bool(re.search(r"\bNOS\b|unspecified|ill-defined|not elsewhere|^abnormality of|^abnormal ", name))
-def lists_findings(name): return bool(re.search(r",| with | and |-[a-z]+-", name))
-def numbered(name): return bool(re.search(r"\d|\btype\b|\b[IVX]+\b|\b[A-Z]\b", name))
-def is_no_patient_finding(name): return bool(re.search(r"section|death|consanguin|inherit", name, re.I))
-SOFT = {"fever","fatigue","headache","weight loss","vomiting","nausea","pain","anorexia","irritability","malaise"}
-def is_soft(name): return name in SOFT
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fleming.config import load_config
+from fleming.questions.phrases import ASSETS
+
+PARTS = ("lab", "study", "history")
+WESTERN = {"LATIN", "GREEK", "MICRO", "FEMININE", "MASCULINE", "MODIFIER"}
+
+
+@dataclass(frozen=True)
+class NameLists:
+    patterns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    rewritten: tuple[tuple[str, ...], ...] = ()
+    """(what is looked for in a name, what is said in its place)."""
+
+
+@functools.cache
+def _lists(file: str) -> NameLists:
+    return load_config(NameLists, ASSETS / f"{file}.yaml", [])
+
+
+@functools.cache
+def _pattern(key: str, file: str = "names") -> re.Pattern[str]:
+    """Return the list's expressions as one; FINDING in them stands for the words of findings."""
+    lists = _lists(file).patterns
+    words = "|".join(lists.get("finding word", ()))
+    return re.compile("|".join(lists[key]).replace("FINDING", words), re.IGNORECASE)
+
+
+@functools.cache
+def _rewritings() -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(found), instead) for found, instead in _lists("names").rewritten]
+
+
+@functools.lru_cache(200_000)
+def _is(key: str, name: str) -> bool:
+    type_behind, _ = _rewritings()[0]
+    return _pattern(key).search(type_behind.sub("", name)) is not None
+
+
+def is_meaningless(name: str) -> bool:
+    """Whether the name means nothing to a reader: a code ("infestation NOS"), a heading, a sum of organs."""
+    return _is("meaningless", name)
+
+
+def is_no_patient_finding(name: str) -> bool:
+    """Whether the name is no finding of the patient: of a birth or a pregnancy, a death, another disease."""
+    return _is("no patient finding", name)
+
+
+def lists_findings(name: str) -> bool:
+    """Whether the name of a disease tells its findings ("cataracts, spastic paraparesis, and speech delay")."""
+    return _is("lists findings", name)
+
+
+def numbered(name: str) -> bool:
+    """Whether the name differs from others by a number or letter alone ("spastic paraplegia 45")."""
+    return _is("numbered", name) and not _is("not numbered", name)
+
+
+def is_deniable(name: str) -> bool:
+    """Whether one can say of it that a patient has none: not of "absent speech"."""
+    return not _is("not deniable", name)
+
+
+def is_soft(name: str) -> bool:
+    """Whether so many illnesses have the finding that it tells none from another."""
+    return _pattern("soft", "soft_findings").fullmatch(said(name)) is not None
+
+
+def part_of(name: str, relation: str) -> str:
+    """Return in which part of a vignette the clue is told: lab, study, history or findings."""
+    if relation == "has_lab":
+        return "lab"
+    return next((part for part in PARTS if _is(part, name)), "findings")
+
+
+@functools.lru_cache(200_000)
+def said(name: str) -> str:
+    """Return the name of a finding as it is said inside a sentence, without an article.
+
+    >>> said("intellectual disability, mild"), said("microcephaly (finding)"), said("focal-onset seizure")
+    ('mild intellectual disability', 'microcephaly', 'focal-onset seizures')
+    """
+    for found, instead in _rewritings():
+        name = found.sub(instead, name)
+    return name
+
+
+def is_countable(text: str) -> bool:
+    """Whether what is said takes an article: "long face"."""
+    return _is("countable", text)
+
+
+def language_of(names: Iterable[str]) -> str | None:
+    """Return the language in which a stem can be worded around the names, en or zh; None where a script of theirs has
+    no grammar."""
+    letters = {char for name in names for char in name if char.isalpha()}
+    scripts = {re.split("[ -]", unicodedata.name(char, "?"))[0] for char in letters}
+    if not scripts <= {"CJK", *WESTERN}:
+        return None
+    return "zh" if "CJK" in scripts else "en"

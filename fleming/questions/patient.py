@@ -1,11 +1,127 @@
-"""stub until merged"""
-from fleming.questions.query import Patient
-R = {"fetal onset": (0,.02), "antenatal onset": (0,.02), "congenital onset": (0,.02), "neonatal onset": (0,.08), "infantile onset": (.08,1), "childhood onset": (1,5), "juvenile onset": (5,15), "young adult onset": (16,40), "early young adult onset": (16,19), "late young adult onset": (25,40), "intermediate young adult onset": (19,25), "adult onset": (16,90), "middle age onset": (40,60), "late onset": (60,85), "pediatric onset": (0,16)}
-def onset_range(tail):
-    return R.get(tail)
-def draw_patient(graph, root, clues, rng):
-    for c in clues:
-        if c.relation == "has_onset":
-            a, b = R[c.tail]
-            return Patient(a + (b-a)*rng.random(), "male" if rng.random()<.5 else "female")
-    return Patient(None, "male" if rng.random()<.5 else "female")
+"""Age, sex and family of the patient of a question, so that they fit the disease and what is said.
+
+The ranges and words are those of assets/patient.yaml. Left out: how they are worded (wording.py), how likely they are
+in a rival (likelihood.py).
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from numpy.random import Generator
+
+from fleming.config import load_config
+from fleming.graph.knowledge_graph import KnowledgeGraph
+from fleming.questions.phrases import ASSETS
+from fleming.questions.query import Clue, Patient
+
+SEXES = ("female", "male")
+DAY, MONTH = 1 / 365.25, 1 / 12
+NOTE = re.compile(r"(?:^|; )sex (female|male)\b")  # of an HPO annotation
+FOLLOWED = 4.0  # years within which a finding is seen that shows long after the onset
+
+
+@dataclass(frozen=True)
+class AgeRule:
+    words: str = ""
+    """A regular expression for names of findings or of the disease."""
+    low: float = 0.0
+    """Years."""
+    high: float = 100.0
+
+
+@dataclass(frozen=True)
+class PatientLists:
+    onsets: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    ages: tuple[AgeRule, ...] = ()
+    default: tuple[float, ...] = ()
+    default_inherited: tuple[float, ...] = ()
+    words: dict[str, str] = field(default_factory=dict)
+    modes: dict[str, str] = field(default_factory=dict)
+
+
+@functools.cache
+def _lists() -> PatientLists:
+    return load_config(PatientLists, ASSETS / "patient.yaml", [])
+
+
+@functools.lru_cache(200_000)
+def _has(expression: str, name: str) -> bool:
+    return re.search(expression, name, re.IGNORECASE) is not None
+
+
+def onset_range(tail: str) -> tuple[float, float] | None:
+    """Return the ages in years between which an illness of this onset begins, below 0 before birth; None for none."""
+    found = _lists().onsets.get(tail.casefold().removesuffix("onset").removesuffix("起病").strip())
+    return (found[0], found[1]) if found else None
+
+
+def onset_name(tail: str) -> str:
+    """Return the name under which the onset is worded: the first with its range, "antenatal" for all before birth."""
+    ages = onset_range(tail)
+    if ages and ages[1] <= 0:
+        return "antenatal"
+    return next((name for name, (low, high) in _lists().onsets.items() if (low, high) == ages), "other")
+
+
+def pedigree(mode: str) -> str | None:
+    """Return the name of the mode of inheritance that can be told as a pedigree, None for another."""
+    return next((name for name, words in _lists().modes.items() if _has(words, mode)), None)
+
+
+def is_tellable_pedigree(graph: KnowledgeGraph, root: str, mode: str) -> bool:
+    """Whether the mode can be told as a pedigree: not with an affected parent where patients have no children."""
+    words, relations = _lists().words, ("has_symptom", "has_finding", "has_course")
+    if not pedigree(mode) or not _has(words["affected parent"], mode):
+        return pedigree(mode) is not None
+    return not any(_has(words["childless"], tail) for kind in relations for tail in graph.follow(root, kind))
+
+
+def sexes(graph: KnowledgeGraph, root: str, clues: Sequence[Clue]) -> set[str]:
+    """Return of which sexes a patient may be: by X-linkage, findings of one sex, and sources that say of which sex the
+    patients with a finding were. Both where these contradict each other."""
+    words, either = _lists().words, set(SEXES)
+    if any(_has(words["male inheritance"], mode) for mode in graph.follow(root, "inherited_as")):
+        return {"male"}
+    for clue in (clue for clue in clues if not clue.place):
+        either -= {
+            other for sex, other in zip(SEXES, SEXES[::-1], strict=True) if _has(words[sex], clue.tail)
+        }
+        if graph.states(root, clue.relation, clue.tail):
+            notes = [NOTE.search(e.note) for e in graph.edge(root, clue.relation, clue.tail).evidence]
+            either &= {note[1] for note in notes if note} if notes and all(notes) else either
+    return either or set(SEXES)
+
+
+def _ages(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator) -> tuple[float, float]:
+    """Return between which ages the patient is seen: not before the onset, and when the findings can be seen."""
+    lists = _lists()
+    told = [clue.tail for clue in clues if clue.relation == "has_onset"] or graph.follow(root, "has_onset")
+    onsets = [ages for ages in map(onset_range, told) if ages]
+    names = [root, *(clue.tail for clue in clues if not clue.place)]
+    rules = [rule for rule in lists.ages if any(_has(rule.words, name) for name in names)]
+    if onsets:
+        low, high = (max(0.0, age) for age in onsets[int(rng.integers(len(onsets)))])
+    elif graph.follow(root, "inherited_as"):
+        low, high = lists.default_inherited
+    else:
+        low, high = (0.0, 100.0) if any(rule.high < lists.default[0] for rule in rules) else lists.default
+    for rule in rules:
+        if rule.low > high:
+            low, high = rule.low, min(rule.high, rule.low + FOLLOWED)
+        elif rule.high >= low:
+            low, high = max(low, rule.low), min(high, rule.high)
+    return low, high
+
+
+def draw_patient(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator) -> Patient:
+    """Return a patient whose age lies within the root's onset, or later where a finding shows later, and whose sex the
+    disease allows. Ages are whole days in the first month, months below 2 years, else years."""
+    low, high = _ages(graph, root, clues, rng)
+    age = low + (high - low) * rng.random()
+    unit = DAY if age < MONTH else MONTH if age < 2 else 1.0
+    allowed = sorted(sexes(graph, root, clues))
+    if any(_has(_lists().words["mostly male"], mode) for mode in graph.follow(root, "inherited_as")):
+        allowed = allowed[-1:]
+    return Patient(round(int(age / unit) * unit, 4), allowed[int(rng.integers(len(allowed)))])

@@ -16,7 +16,8 @@ from fleming.config import load_config
 from model.errors import InputError
 
 ASSETS = Path(__file__).parents[2] / "assets"
-FIELDS = {"x", "y", "h", "t", "c", "clue", "clues", "clauses", "noun"}
+FIELDS = {"x", "y", "h", "t", "c", "n", "clue", "clues", "none", "clauses", "noun", "age", "who"}
+FIELDS |= {"they", "their", "them"}
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def test_a_phrase_is_drawn_of_the_first_key_that_there_is_and_its_fields_are_fil
         ("phrases: {greeting: []}", "words.yaml: phrases.greeting: expected a phrase or more"),
         (
             "phrases: {greeting: ['Hello {name}.']}",
-            "words.yaml: phrases.greeting: 'Hello {name}.': the fields are c,",
+            "words.yaml: phrases.greeting: 'Hello {name}.': the fields are age, c,",
         ),
         ("phrases: {greeting: ['Hello {x.']}", "words.yaml: phrases.greeting: 'Hello {x.': "),
         ("phrases: {greeting: [7]}", "phrases.greeting[0]: expected str, found int 7"),
