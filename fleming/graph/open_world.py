@@ -130,5 +130,6 @@ def may_be_one(graph: KnowledgeGraph, one: str, other: str) -> bool:
     return 2 * len(a & b) > min(len(a), len(b))
 
 
-def _findings(graph: KnowledgeGraph, name: str) -> set[str]:
-    return {tail for relation in FEATURES for tail in graph.follow(name, relation)}
+@remembered
+def _findings(graph: KnowledgeGraph, name: str) -> frozenset[str]:
+    return frozenset(tail for relation in FEATURES for tail in graph.follow(name, relation))

@@ -5,8 +5,9 @@ a rival hardly ever, findings that a rival nearly always has and this patient ha
 be outweighed, and for a reason that a source states. Left out: the likelihoods (likelihood.py), words (wording.py).
 """
 
+import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,11 +15,11 @@ from numpy.random import Generator
 
 from fleming.graph.completeness import is_closed
 from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
-from fleming.graph.naming import alike, is_plain
+from fleming.graph.naming import alike
 from fleming.graph.open_world import ancestors, kin, may_be_one
 from fleming.questions.likelihood import Findings
-from fleming.questions.names import is_meaningless, is_no_patient_finding, is_soft
-from fleming.questions.patient import onset_range
+from fleming.questions.names import is_deniable, is_meaningless, is_no_patient_finding, is_soft, said
+from fleming.questions.patient import is_tellable_pedigree, onset_range
 from fleming.questions.query import Clue
 from fleming.settings.synth import QuestionRules
 from fleming.sources.vocabulary import FEATURES
@@ -64,10 +65,9 @@ class Differential:
     """Disease of each option, the root first -> the likelihood of each clue."""
 
 
-def is_tellable(graph: KnowledgeGraph, name: str) -> bool:
+def is_tellable(name: str) -> bool:
     """Whether a patient can be said to have the finding, and a reader knows what it means."""
-    plain = is_plain(graph.entities[name])
-    return plain and not is_meaningless(name) and not is_no_patient_finding(name)
+    return not is_meaningless(name) and not is_no_patient_finding(name)
 
 
 def shares_a_word(one: str, other: str) -> bool:
@@ -121,6 +121,34 @@ class Differentials:
             code = found
         return code
 
+    @functools.cache  # noqa: B019: one object a run
+    def ground(self, rival: str, clue: Clue) -> str | None:
+        """Return why the clue speaks against the rival, as a source states it; None where none does."""
+        findings, graph = self.findings, self.graph
+        if clue.relation in FEATURES:
+            at = findings.place[rival]
+            share = findings.column(clue.tail, clue.relation)[at]
+            if clue.role == "absent":
+                return "absent_finding" if share >= self.rules.negative_frequency else None
+            noted = findings.noted(rival, clue.tail)
+            if noted is not None and share <= RARE:
+                return "rare_finding" if findings.stated[noted] else "contradicted"
+            lacks = findings.closed[clue.relation][at] and share < self.rules.min_frequency / 2
+            return "closed" if lacks else None
+        level = "nearly_closed" if clue.role == "onset" else "closed"
+        if not is_closed(graph, rival, clue.relation, level):
+            return None
+        values = graph.follow(rival, clue.relation)
+        if not values or any(findings.may_be(clue.relation, clue.tail, value) for value in values):
+            return None
+        return "onset" if clue.role == "onset" else "other_value"
+
+    @functools.cache  # noqa: B019: one object a run
+    def informative(self, name: str) -> frozenset[str]:
+        """Return the finding and what it is a form of, but for what many diseases have."""
+        above = {name, *ancestors(self.graph, name)}
+        return frozenset(other for other in above if self.findings.information(other) >= COMMON_ANCESTOR)
+
 
 class _Attempt:
     """One root, its findings that can be told, in an order drawn."""
@@ -129,10 +157,12 @@ class _Attempt:
         self.graph, self.rules, self.findings, self.root, self.rng = (
             whole.graph, whole.rules, whole.findings, root, rng,
         )  # fmt: skip
+        self.whole = whole
         self.at = self.findings.place[root]
         self.told: list[Clue] = []
         """Its findings, as core clues."""
-        self.near = self._informative(self.graph.names[self.findings.term[row]] for row in self._stated_rows())
+        stated = (self.graph.names[self.findings.term[row]] for row in self._stated_rows())
+        self.near = frozenset().union(*map(whole.informative, stated))
         """What its findings are forms of, but for what many diseases have."""
         rows = self.findings.rows(root)
         for row in rows[rng.permutation(len(rows))]:
@@ -144,20 +174,12 @@ class _Attempt:
         rows = self.findings.rows(self.root)
         return rows[self.findings.stated[rows]]
 
-    def _informative(self, names: Iterable[str]) -> set[str]:
-        """Return the names and what they are forms of, but for what many diseases have."""
-        found = set()
-        for name in names:
-            above = {name, *ancestors(self.graph, name)}
-            found.update(other for other in above if self.findings.information(other) >= COMMON_ANCESTOR)
-        return found
-
     def _finding(self, row: int, role: str) -> Clue | None:
         """Return the row's finding as a clue; None for one that is denied, trusted too little, or cannot be told."""
         findings, name = self.findings, self.graph.names[self.findings.term[row]]
         if not findings.stated[row] or findings.trust[row] < max(self.rules.min_confidence, 1e-9):
             return None
-        if not is_tellable(self.graph, name):
+        if not is_tellable(name):
             return None
         disease = findings.diseases[findings.disease[row]]
         relation = next(relation for relation in FEATURES if self.graph.states(disease, relation, name))
@@ -203,7 +225,7 @@ class _Attempt:
                 continue
             if other.tail == clue.tail or other.tail in kin(self.graph, clue.tail) or alike(other.tail, clue.tail):
                 return False
-            if not self._informative([clue.tail]).isdisjoint(self._informative([other.tail])):
+            if not self.whole.informative(clue.tail).isdisjoint(self.whole.informative(other.tail)):
                 return False
         return True
 
@@ -220,7 +242,7 @@ class _Attempt:
         if chosen is None:
             return "rival_stands"
         clues, names = chosen
-        if age and not any(self.ground(name, age) for name in names):
+        if age and not any(self.whole.ground(name, age) for name in names):
             # Told all the same, as the patient's age; it decides nothing, so nothing is claimed of it.
             clues.remove(age)
         return self._proved(clues, names)
@@ -240,8 +262,8 @@ class _Attempt:
         """Return what may be told beside the core: inheritance, more findings of the root, what it has not."""
         findings, rules = self.findings, self.rules
         pool = []
-        family = self._value("inherited_as", "family")
-        if family and "inherited_as" not in untold:
+        family = self._value("inherited_as", "family") if "inherited_as" not in untold else None
+        if family and is_tellable_pedigree(self.graph, self.root, family.tail):
             pool.append(family)
         for clue in self.told:
             share = findings.column(clue.tail, clue.relation)[self.at]
@@ -260,31 +282,10 @@ class _Attempt:
 
     def _may_lack(self, clue: Clue) -> bool:
         """Whether no source speaks of the finding in the root, nor of anything like it, nor does the root's name."""
-        if shares_a_word(clue.tail, self.root):
+        if shares_a_word(clue.tail, self.root) or not is_deniable(said(clue.tail)):
             return False
         share = self.findings.column(clue.tail, clue.relation)[self.at]
-        return share <= RARE and self.near.isdisjoint(self._informative([clue.tail]))
-
-    def ground(self, rival: str, clue: Clue) -> str | None:
-        """Return why the clue speaks against the rival, as a source states it; None where none does."""
-        findings, graph = self.findings, self.graph
-        if clue.relation in FEATURES:
-            at = findings.place[rival]
-            share = findings.column(clue.tail, clue.relation)[at]
-            if clue.role == "absent":
-                return "absent_finding" if share >= self.rules.negative_frequency else None
-            noted = findings.noted(rival, clue.tail)
-            if noted is not None and share <= RARE:
-                return "rare_finding" if findings.stated[noted] else "contradicted"
-            lacks = findings.closed[clue.relation][at] and share < self.rules.min_frequency / 2
-            return "closed" if lacks else None
-        level = "nearly_closed" if clue.role == "onset" else "closed"
-        if not is_closed(graph, rival, clue.relation, level):
-            return None
-        values = graph.follow(rival, clue.relation)
-        if not values or any(findings.may_be(clue.relation, clue.tail, value) for value in values):
-            return None
-        return "onset" if clue.role == "onset" else "other_value"
+        return share <= RARE and self.near.isdisjoint(self.whole.informative(clue.tail))
 
     def _fewest(
         self, clues: list[Clue], pool: list[Clue], sharing: list[str], room: int
@@ -293,7 +294,7 @@ class _Attempt:
         least = math.log(self.rules.min_odds)
         names = sharing
         weights = {clue: self._weights(clue, names) for clue in [*clues, *pool]}
-        grounds = {clue: np.array([self.ground(name, clue) is not None for name in names]) for clue in weights}
+        grounds = {clue: np.array([self.whole.ground(name, clue) is not None for name in names]) for clue in weights}
         odds = sum((weights[clue] for clue in clues), np.zeros(len(names)))
         grounded = np.zeros(len(names), dtype=bool)
         for clue in clues:
@@ -376,7 +377,7 @@ class _Attempt:
         return [
             name
             for name, value in zip(names, odds, strict=True)
-            if value < self.rules.min_odds or not any(self.ground(name, clue) for clue in clues)
+            if value < self.rules.min_odds or not any(self.whole.ground(name, clue) for clue in clues)
         ]
 
     def _needed(self, clue: Clue, clues: Sequence[Clue], names: Sequence[str], joint: np.ndarray) -> str:
@@ -406,7 +407,7 @@ class _Attempt:
         at = self.findings.place[name]
         core = [clue for clue in clues if clue.role == "core"]
         shares = [(name, clue.relation, clue.tail) for clue in core if self._has(clue)[at]]
-        proofs = [(self.ground(name, clue), (name, clue.relation, clue.tail)) for clue in clues]
+        proofs = [(self.whole.ground(name, clue), (name, clue.relation, clue.tail)) for clue in clues]
         grounds = [(why, proof) for why, proof in proofs if why]
         why, proof = min(grounds, key=lambda pair: GROUNDS.index(pair[0]))
         return Rival(name, odds, why, proof, tuple(shares))

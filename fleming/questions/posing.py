@@ -5,6 +5,7 @@ Left out: which roots are asked about (sampling.py), the clues (differential.py)
 """
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,18 +27,19 @@ from fleming.questions.certificates import (
 )
 from fleming.questions.differential import OPTIONS, Differential, Differentials, Rival, is_tellable
 from fleming.questions.metapaths import Kind
-from fleming.questions.names import is_meaningless, lists_findings, numbered
-from fleming.questions.patient import draw_patient
+from fleming.questions.names import is_meaningless, language_of, lists_findings, numbered
+from fleming.questions.patient import draw_patient, sexes
 from fleming.questions.phrases import pick
 from fleming.questions.query import Clue, Patient, Query, chain_triple, instantiate
 from fleming.questions.score import depth, score
-from fleming.questions.wording import word_question
+from fleming.questions.wording import lay_is_possible, word_question
 from fleming.records import LETTERS, Question
 from fleming.sources.vocabulary import FEATURES
 from fleming.text import name_key
 
 GIVEAWAY = 5  # letters from which on a word that stem and right option alone share gives the answer away
-PATHS = 64  # of a rival, so many are looked at
+PATHS = 16  # of a rival, so many are looked at
+NEAREST = 40  # rivals of a named root
 RARE_OPTION = 0.25  # of the counted patients: an occasional finding is not to be expected
 SLACK = 3  # how far an option may be from being wrong three times for each time right, before that decides
 
@@ -63,6 +65,8 @@ class Poser:
         self.differentials = differentials
         self.rules = differentials.rules
         self.registers = registers
+        self.posed: set[tuple] = set()
+        """Compositions that are questions already."""
 
     def pose(self, kind: Kind, root: str, rng: Generator, balance: Mapping[str, float]) -> Question | str:
         """Return a question of the kind about the root, or the code of what stands against it.
@@ -70,11 +74,14 @@ class Poser:
         `balance`: of each option how often it should still be wrong, three times for each time right. Codes beside
         those of `Differentials.draw`: `no_path`; `no_name`, the answer cannot be an option; `bridge_ambiguous`, a node
         between is not the only one; `few_distractors`; `leak`, the stem has a hidden name or the answer;
-        `giveaway`, or a word that the right option alone has.
+        `giveaway`, or a word that the right option alone has; `repeated`; `no_grammar`, for a script of the names;
+        `no_register`, no register that is asked for has words for every clue.
         """
         query = self._draw_path(kind, root, rng)
         if isinstance(query, str):
             return query
+        if not kind.hidden and query.composition in self.posed:
+            return "repeated"
         options = self._options(query, rng, balance)
         if len(options) < OPTIONS:
             return "few_distractors"
@@ -84,15 +91,24 @@ class Poser:
             if isinstance(found, str):
                 return found
             query, options, differential = found
+            if query.composition in self.posed:
+                return "repeated"
         options = options[:OPTIONS]
 
-        register = pick(rng, self.registers)
-        stem = word_question(query, self.graph, register, rng)
+        language = language_of([*query.visible, query.answer, *(option.name for option in options)])
+        if not language:
+            return "no_grammar"
+        registers = [name for name in self.registers if name != "lay" or lay_is_possible(query, self.graph)]
+        if not registers:
+            return "no_register"
+        register = pick(rng, registers)
+        stem = word_question(query, self.graph, register, rng, language)
         if self._leaks(stem, [*query.hidden, query.answer]):
             return "leak"
         if _gives_away(stem, query.answer, [option.name for option in options]):
             return "giveaway"
-        return self._question(query, options, differential, stem, register, rng)
+        question = self._question(query, options, differential, stem, register, rng)
+        return replace(question, language=language)
 
     # the path
 
@@ -147,7 +163,7 @@ class Poser:
             & (findings.of[rows] > 0)
         ]
         names = [self.graph.names[term] for term in findings.term[rows]]
-        return [name for name in names if is_tellable(self.graph, name)]
+        return [name for name in names if is_tellable(name)]
 
     def _bridge_clue(self, query: Query, rng: Generator) -> Clue | None:
         """Return a visible tail that singles out the node before the answer, though it alone does not name it."""
@@ -172,9 +188,9 @@ class Poser:
             near = [near[i] for i in rng.permutation(len(near))]
             proposals = self._ends(query, near, rng)
         else:
-            near = look_alikes(graph, root)
+            near = look_alikes(graph, root)[:NEAREST]
             rest = [name for name in graph.of_type(kind.root) if name != root]
-            near += [rest[i] for i in rng.permutation(len(rest))[:PATHS]]
+            near += [rest[i] for i in rng.permutation(len(rest))[:NEAREST]]
             proposals = self._ends(query, list(dict.fromkeys(near)), rng)
 
         def far_from_balance(option: Option) -> float:
@@ -184,8 +200,11 @@ class Poser:
         right = set(solutions(graph, query, len(query.nodes) - 1)) if kind.chain else {root}
         never = {*right, *query.visible, *query.nodes, *(name for fit in right for name in kin(graph, fit))}
         chosen, told = [], list(query.nodes)
+        enough = OPTIONS if not kind.hidden else len(proposals)
         for option in sorted(proposals, key=far_from_balance):
-            if option.name in never or (kind.answers != "values" and not self._is_similar(query.answer, option.name)):
+            if len(chosen) == enough:
+                break
+            if option.name in never or (kind.answers == "rivals" and not self._is_similar(query.answer, option.name)):
                 continue
             if option.ground == "absent" and self.rules.open_world == "exclude":
                 continue
@@ -201,13 +220,15 @@ class Poser:
             return [Option(name, name, "", ("", "", "")) for name in rivals if self._may_be_option(name)]
         found = []
         for rival in rivals:
-            paths = [path for _, path in zip(range(PATHS), paths_along(graph, rival, chain), strict=False)]
-            wrong = [(path, ground(graph, asked(query, path[-1]))) for path in paths]
-            wrong = [(path, why) for path, why in wrong if why and not is_meaningless(path[-1])]
-            if wrong:
-                path, why = pick(rng, wrong)
+            paths = list(itertools.islice(paths_along(graph, rival, chain), PATHS))
+            for i in rng.permutation(len(paths)):
+                path = paths[i]
+                why = ground(graph, asked(query, path[-1]))
+                if not why or is_meaningless(path[-1]):
+                    continue
                 steps = [chain_triple(*step) for step in zip(path, chain, path[1:], strict=False)]
                 found.append(Option(path[-1], rival, why, asked(query, path[-1]), tuple(steps)))
+                break
         return found
 
     def _rare_findings(self, query: Query, rng: Generator) -> list[Option]:
@@ -216,7 +237,7 @@ class Poser:
         found = []
         for row in rng.permutation(findings.rows(root)):
             name = self.graph.names[findings.term[row]]
-            if findings.share[row] <= RARE_OPTION and findings.of[row] > 0 and is_tellable(self.graph, name):
+            if findings.share[row] <= RARE_OPTION and findings.of[row] > 0 and is_tellable(name):
                 why = "rare_finding" if findings.stated[row] else "contradicted"
                 relation = next(r for r in FEATURES if self.graph.states(root, r, name, negated=why == "contradicted"))
                 found.append(Option(name, None, why, (root, relation, name)))
@@ -266,6 +287,8 @@ class Poser:
         if len(options) < OPTIONS or query.answer in told:
             return "few_distractors"
         patient = draw_patient(self.graph, root, clues, rng) if self.rules.patients else Patient()
+        if kind.answers == "values" and "male" in sexes(self.graph, root, clues):
+            patient = replace(patient, sex="male")  # or a girl would tell that it is not X-linked
         return replace(query, clues=clues, patient=patient), options, differential
 
     def _ruled_out(self, option: Option, rival: Rival) -> Option:

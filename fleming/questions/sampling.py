@@ -104,6 +104,7 @@ def sample_questions(
             }
         else:
             questions[question.id] = question
+            poser.posed.add(_composition(question))
             roots.append(root if rare else "")
             answer = question.provenance["answer"]
             asked[root] += 1
@@ -149,6 +150,12 @@ def _pools(graph: KnowledgeGraph, shares: dict[str, float], rare_factor: float) 
 
 def _asked_for(kind: Kind) -> str:
     return kind.chain[-1] if kind.chain else "diagnosis"
+
+
+def _composition(question: Question) -> tuple:
+    """Return what `Query.composition` was."""
+    provenance = question.provenance
+    return tuple(sorted(provenance["visible"])), provenance["metapath"], provenance["answer"]
 
 
 def _repeated(question: Question) -> list[tuple]:
