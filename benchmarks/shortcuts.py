@@ -2,8 +2,8 @@
 
     python benchmarks/shortcuts.py questions.jsonl [--graph graph.jsonl] [--source graph] [--seed N]
 
-Any file that fleming/public/readers.py reads. --source keeps the questions of one data set. Prints a table, random folds
-beside folds by root; the last line is JSON.
+Any file that fleming/public/readers.py reads. --source keeps the questions of one data set. Prints a table, random
+folds beside folds by root; the last line is JSON.
 """
 
 import argparse

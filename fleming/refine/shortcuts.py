@@ -4,42 +4,34 @@
   of an option's text (shallow.py has them)
 - a conditional logit over all of them, and one over the surface alone; five folds
 
-Two kinds of folds. In *random* ones a question's neighbours, of the same root, may be in training; this is what a model
-sees that is trained on one part and tested on another of the same file. *By root*, all questions of one root (what the
-path starts from) are in one fold, so that only what holds of any root can be learned. Without provenance the root is the
-right answer's text, and such folds tell the key by themselves: it is the one option that was never right in training,
-since all questions that it is right in lie in the test fold. (Random folds do so too, a little, where each text is right
-equally often: what is right in the test was right less often in training.) So what is learned may only speak *for* an
-option that was right in training: its weights are at least 0, and a learned feature that has not helped within the
-training folds says nothing, which scores chance. Folds by answer are to be read so: what is above chance is carried by
-words and kinds, and by options that are always wrong; what is learned of the key itself is not in it.
+Two kinds of folds. In *random* ones, questions of the same root may be in training: what a model sees that is trained
+on one part of a file and tested on another. *By root*, all questions of one root (what the path starts from) are in one
+fold, so that only what holds of any root can be learned. Without provenance the root is the right answer's text.
+
+Folds by answer tell the key by themselves: it is the one option never seen as a key, since all questions that it is
+right in are in the test fold. Folds by root do so as far as answers belong to roots, and random ones too where an
+answer is right a few times at most: what is right here was right less often elsewhere, and what is wrong here is more
+common in the file, being other questions' key besides. That is no knowledge of the question, and nothing that training
+on other questions teaches. So what is learned, and what is common, may only speak *for* an option: its weights are at
+least 0, and a learned feature alone is used only where it helped within the training folds; otherwise it says nothing,
+which scores chance. What is above chance in folds by answer is then carried by words, kinds and options that are
+always wrong. `signed_logit` is the same without this bound: what lies between it and `logit` is what the folds tell.
 
 Features that are learned are learned inside the training folds (cross-fitting): a training question's from the other
-training folds. Ties are shared, so a feature that says nothing scores chance exactly. Left out: the letter; whether an
-option is true.
+training folds. Ties are shared, so a feature that says nothing scores chance exactly. The intervals take questions for
+independent; where few texts or stems come again and again they are too narrow, by up to a half. Left out: the letter;
+popularity without a graph (provenance records the key's edges otherwise than the wrong options').
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from fleming.noise import generator
 from fleming.records import Question
-from fleming.refine.shallow import (
-    FOLDS,
-    LEARNED,
-    SURFACE,
-    Columns,
-    Graph,
-    Learned,
-    nearest,
-    popularity,
-    root_of,
-    surface,
-    tokens_of,
-)
+from fleming.refine.learned import FOLDS, LEARNED, Learned, cross_fitted, nearest, tokens_of
+from fleming.refine.shallow import SURFACE, Columns, Graph, commonness, popularity, root_of, surface
 
 MOST = 7000  # questions that are looked at; of more, as many drawn
 RIDGE = 1.0  # of the logit: the precision of its weights, features scaled to one
@@ -62,9 +54,9 @@ def shortcuts(
 ) -> dict[str, dict[str, float]]:
     """Return probe -> {"accuracy", "low", "high", "chance", "n"}, JSON-ready; {} for no questions.
 
-    low, high: the 95 % Wilson interval. chance: the mean of 1 / options. n: the questions that it could be asked of; the
-    popularity probes need a graph that has all options. Of more than MOST questions, MOST are drawn by counted noise,
-    and "of" says how many there are. Names that end in _by_root are of folds by root, see above.
+    low, high: the 95 % Wilson interval. chance: the mean of 1 / options. n: the questions that it could be asked of
+    (popularity in the graph: those whose options it all has). Of more than MOST questions, MOST are drawn by counted
+    noise, and "of" says how many there are. Names that end in _by_root are of folds by root, see above.
     """
     if not questions:
         return {}
@@ -76,24 +68,33 @@ def shortcuts(
     static = surface(columns)
     for name, (feature, sign) in SINGLE.items():
         found[name] = columns.hits(sign * static[:, SURFACE.index(feature)]), everyone
-    known_of_graph = np.zeros((len(columns.of), 0))
+    common = commonness(columns)
+    found["most_common_option"] = columns.hits(common[:, 0]), everyone
+    speaks_for = [common, *(columns.extremes(count)[:, :1] for count in common.T)]
+    other = [static]
     if graph is not None:
-        known_of_graph, known = popularity(columns, graph)
+        edges, known = popularity(columns, graph)
         for i, where in enumerate(("graph", "relation")):
-            for name, sign in (("most", 1), ("least", -1)):
-                found[f"{name}_popular_in_{where}"] = columns.hits(sign * known_of_graph[:, i]), known[:, i]
+            found[f"most_popular_in_{where}"] = columns.hits(edges[:, i]), known[:, i]
+            found[f"least_popular_in_{where}"] = columns.hits(-edges[:, i]), known[:, i]
+        other += [edges, *(columns.extremes(count) for count in edges.T)]
 
     tokens = tokens_of(columns.questions)
     near = nearest(tokens, seed)
     for suffix, fold in folds(columns.questions, seed).items():
         learned = cross_fitted(Learned(columns, tokens, fold, near), columns, fold)
+
+        def tried(tables: list[np.ndarray], fit: Callable, fold: np.ndarray = fold) -> tuple:
+            return out_of_fold(columns, fold, tables, fit), everyone
+
         for name in SINGLE_LEARNED:
             feature = [table[:, LEARNED.index(name)] for table in learned]
-            found[name + suffix] = out_of_fold(columns, fold, feature, only_what_helps(columns)), everyone
-        tables = [np.hstack([table, static, known_of_graph]) for table in learned]
-        found["logit" + suffix] = out_of_fold(columns, fold, tables, logit(columns, len(LEARNED))), everyone
-        tables = [static] * FOLDS
-        found["surface_logit" + suffix] = out_of_fold(columns, fold, tables, logit(columns, 0)), everyone
+            found[name + suffix] = tried(feature, only_what_helps(columns))
+        tables = [np.hstack([table, *speaks_for, *other]) for table in learned]
+        positive = tables[0].shape[1] - sum(block.shape[1] for block in other)
+        found["logit" + suffix] = tried(tables, logit(columns, positive))
+        found["signed_logit" + suffix] = tried(tables, logit(columns, 0))
+        found["surface_logit" + suffix] = tried([static] * FOLDS, logit(columns, 0))
     capped = {"of": len(questions)} if len(questions) > MOST else {}
     return {
         name: {**share_right(hits[whose], 1 / columns.sizes[whose]), **capped}
@@ -134,28 +135,12 @@ def folds(questions: Sequence[Question], seed: int) -> dict[str, np.ndarray]:
     return {"": at_random, "_by_root": by_root}
 
 
-def cross_fitted(learned: Learned, columns: Columns, fold: np.ndarray) -> list[np.ndarray]:
-    """Return, for each test fold, the learned features of all rows: FOLDS arrays [R, F].
-
-    The test fold's are learned from all others; those of a training fold from all but the test fold and itself.
-    """
-    of_row = fold[columns.of]
-    tables = [np.zeros((len(of_row), len(LEARNED))) for _ in range(FOLDS)]
-    for test in range(FOLDS):
-        tables[test][of_row == test] = learned.without((test,), fold == test)
-        for other in range(test):
-            either = np.isin(of_row, (test, other))
-            both = learned.without((test, other), np.isin(fold, (test, other)))
-            is_test = of_row[either] == test
-            tables[test][of_row == other] = both[~is_test]
-            tables[other][of_row == test] = both[is_test]
-    return tables
-
-
-def out_of_fold(columns: Columns, fold: np.ndarray, tables: Sequence[np.ndarray], fit: Callable) -> np.ndarray:
+def out_of_fold(
+    columns: Columns, fold: np.ndarray, tables: Sequence[np.ndarray], fit: Callable
+) -> np.ndarray:
     """Return each question's hit by what was fitted without its fold: [N].
 
-    tables: for each test fold the features of all rows, [R] or [R, F]. fit(table, training questions [N]) -> scores [R].
+    tables: for each test fold the features of all rows, [R] or [R, F]. fit(table, training [N]) -> scores [R].
     """
     hits = np.zeros(len(fold))
     for test in range(FOLDS):
