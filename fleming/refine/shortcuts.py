@@ -13,9 +13,9 @@ right in are in the test fold. Folds by root do so as far as answers belong to r
 answer is right a few times at most: what is right here was right less often elsewhere, and what is wrong here is more
 common in the file, being other questions' key besides. That is no knowledge of the question, and nothing that training
 on other questions teaches. So what is learned, and what is common, may only speak *for* an option: its weights are at
-least 0, and a learned feature alone is used only where it helped within the training folds; otherwise it says nothing,
-which scores chance. What is above chance in folds by answer is then carried by words, kinds and options that are
-always wrong. `signed_logit` is the same without this bound: what lies between it and `logit` is what the folds tell.
+least 0, and a learned feature alone is used only where it helped within the training folds; otherwise it says nothing
+and scores chance. What is above chance in folds by answer is then carried by words, kinds and options that are always
+wrong. `signed_logit` is the same without this bound: what lies between it and `logit` is what the folds tell.
 
 Features that are learned are learned inside the training folds (cross-fitting): a training question's from the other
 training folds. Ties are shared, so a feature that says nothing scores chance exactly. The intervals take questions for
@@ -33,7 +33,7 @@ from fleming.records import Question
 from fleming.refine.learned import FOLDS, LEARNED, Learned, cross_fitted, nearest, tokens_of
 from fleming.refine.shallow import SURFACE, Columns, Graph, commonness, popularity, root_of, surface
 
-MOST = 7000  # questions that are looked at; of more, as many drawn
+MOST = 8000  # questions that are looked at; of more, as many drawn
 RIDGE = 1.0  # of the logit: the precision of its weights, features scaled to one
 Z = 1.959964  # 95 %
 SINGLE = {  # probe -> (feature, whether its largest or smallest is chosen)
@@ -153,11 +153,12 @@ def out_of_fold(
 
 
 def only_what_helps(columns: Columns) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Return a fit that keeps a feature which is above chance in the training questions, and makes another constant."""
+    """Return a fit that keeps a feature which in training is above chance by two standard errors, else a constant."""
 
     def fit(feature: np.ndarray, training: np.ndarray) -> np.ndarray:
-        gain = columns.hits(feature) - 1 / columns.sizes
-        return feature if gain[training].sum() > 0 else np.zeros_like(feature)
+        gain = (columns.hits(feature) - 1 / columns.sizes)[training]
+        helps = gain.sum() > 2 * math.sqrt((gain**2).sum())
+        return feature if helps else np.zeros_like(feature)
 
     return fit
 

@@ -78,8 +78,7 @@ def test_the_longest_option_that_is_right_in_four_of_five_is_found():
     rng = random.Random(1)
     questions = []
     for i in range(400):
-        options = [word(rng, 3) for _ in range(3)]
-        options.insert(rng.randrange(4), word(rng, 5))
+        options = [word(rng, size) for size in rng.sample(range(2, 15), 4)]
         longest = max(range(4), key=lambda place: len(options[place]))
         right = longest if rng.random() < 0.8 else rng.choice([p for p in range(4) if p != longest])
         questions.append(ask(i, stem(rng), options, right))
@@ -162,6 +161,22 @@ def test_a_clue_that_goes_with_a_text_is_found():
         assert found[name]["low"] > 0.9, name
 
 
+def test_overlap_is_the_share_of_the_option_that_the_stem_has():
+    said, unsaid = "Fever after Travel to the tropics", "hepatitis jaundice cirrhosis ascites"
+    questions = [ask(i, said, ["fever travel tropics " + unsaid, "FEVER", "rash"], 1) for i in range(5)]
+    found = shortcuts(questions)
+    assert found["word_overlap"]["accuracy"] == found["trigram_overlap"]["accuracy"] == 1.0
+    assert found["longest_option"]["accuracy"] == 0.0
+
+
+def test_the_medoid_is_the_option_most_like_the_others():
+    options = ["renal artery stenosis", "renal artery dissection", "renal vein stenosis", "gout"]
+    found = shortcuts([ask(i, "s", options, 0) for i in range(5)])
+    assert found["medoid_by_words"]["accuracy"] == found["medoid_by_trigrams"]["accuracy"] == 1.0
+    found = shortcuts([ask(i, "s", options, 3) for i in range(5)])
+    assert found["outlier_by_words"]["accuracy"] == found["outlier_by_trigrams"]["accuracy"] == 1.0
+
+
 def graph_of(degrees: dict[str, int], relation: str) -> KnowledgeGraph:
     graph = KnowledgeGraph()
     for number in range(max(degrees.values())):
@@ -198,6 +213,9 @@ def test_popularity_in_the_graph_and_in_the_relation_asked(relation, sign):
     in_relation = found[f"{most}_popular_in_relation"]["accuracy"]
     assert in_relation == (row["accuracy"] if relation == "treated_by" else 0.25)
     assert "most_popular_in_graph" not in shortcuts(questions)
+    unasked = shortcuts([dataclasses.replace(q, provenance=None) for q in questions], graph)
+    assert unasked[f"{most}_popular_in_graph"] == row
+    assert "most_popular_in_relation" not in unasked, "nobody knows which relation is asked"
 
 
 # --- where there is none, none is found
@@ -381,8 +399,9 @@ def test_the_logit_is_the_maximum_of_its_likelihood():
             total += math.log(np.exp(scores).sum()) - scores[columns.right[columns.of == i]][0]
         return total
 
-    for step in np.vstack([np.eye(3), -np.eye(3)]) * 1e-3:
-        assert loss(weights + step) > loss(weights)
+    for step in np.eye(3) * 1e-4:
+        assert (loss(weights + step) - loss(weights - step)) / 2e-4 == pytest.approx(0, abs=1e-5)
+    assert np.abs(weights).max() > 0.02
 
 
 def test_the_interval_is_wilsons_and_ties_are_shared():
