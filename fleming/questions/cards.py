@@ -42,9 +42,8 @@ class Words:
 
 def synthetic_questions(folder: Path) -> dict[str, Question]:
     """Return id -> question of a run that has a certificate. Raises InputError where there is none, or a broken one."""
-    files = [folder / "data" / name for name in ("rl.jsonl", "dev.jsonl", "test.jsonl")]
     found: dict[str, Question] = {}
-    for file in filter(Path.exists, files):
+    for file in filter(Path.exists, [folder / "data" / f"{name}.jsonl" for name in ("rl", "dev", "test")]):
         for where, record in read_jsonl(file):
             question = question_from_json(record, where)
             if (question.provenance or {}).get("certificate") is None:
@@ -53,9 +52,7 @@ def synthetic_questions(folder: Path) -> dict[str, Question]:
                 raise InputError(f"{where}: id {question.id[:200]!r} occurs twice")
             found[question.id] = question
     if not found:
-        raise InputError(
-            f"{folder}/data: no question with a certificate in rl.jsonl, dev.jsonl or test.jsonl"
-        )
+        raise InputError(f"{folder}/data: no question with a certificate in rl, dev or test.jsonl")
     return found
 
 
@@ -77,8 +74,7 @@ def evidence(edges: Any, counts: Counts) -> list[list[Any]]:
     """Return a row of EVIDENCE for each record that states one of the edges."""
     rows = []
     for edge in items(edges):
-        known = mapping(edge)
-        records = items(known.get("evidence"))
+        known, records = mapping(edge), items(mapping(edge).get("evidence"))
         start = [triple(edge), counts.get((say(known.get("relation")), say(known.get("tail"))))]
         for record in records[:SHOWN] or [None]:
             e = mapping(record)
@@ -132,29 +128,20 @@ def facts(question: Question, words: Words) -> str:
     """Return everything that is told once the key is."""
     known = dict(question.provenance or {})
     path, clues, certificate = (known.pop(name, None) for name in ("path", "clues", "certificate"))
-    about = [
-        ("id", question.id),
-        ("split", question.split),
-        ("difficulty", question.difficulty),
-        *known.items(),
-    ]
-    if not isinstance(certificate, dict):
-        about.append(("certificate", certificate))
-    certificate = mapping(certificate)
-    about += [(name, value) for name, value in certificate.items() if name not in ("table", "distractors")]
+    about = [(name, getattr(question, name)) for name in ("id", "split", "difficulty")] + list(known.items())
+    proof = certificate if isinstance(certificate, dict) else {"certificate": certificate}
+    about += [(name, value) for name, value in proof.items() if name not in ("table", "distractors")]
     counts, needs = {}, []
     for clue in items(clues):
         c = {"tail": clue, **mapping(clue)}
-        role, k_of_n = say(c.get("role")), "/".join(map(say, items(c.get("counts"))))
-        counts[say(c.get("relation")), say(c["tail"])] = k_of_n
-        needs.append(
-            [spaced(c.get("relation")), c["tail"], words.roles.get(role, role), k_of_n, c.get("needed")]
-        )
+        relation, tail, role = say(c.get("relation")), say(c["tail"]), say(c.get("role"))
+        counts[relation, tail] = k_of_n = "/".join(map(say, items(c.get("counts"))))
+        needs.append([spaced(relation), tail, words.roles.get(role, role), k_of_n, c.get("needed")])
     parts = [
         table("Facts", EVIDENCE, evidence(path, counts)),
         table("What each clue is for", ("relation", "clue", "role", "k/n", "needed"), needs),
-        likelihoods(question, certificate),
-        rivals(question, certificate, words, counts),
+        likelihoods(question, proof),
+        rivals(question, proof, words, counts),
     ]
     return f"{''.join(parts)}<h3>The question</h3>\n{described(about)}"
 
@@ -180,13 +167,12 @@ def page(questions: Sequence[Question], seed: int) -> str:
         )
         for n, question in enumerate(questions, 1)
     ]
-    head = {"policy": policy(template), "title": f"{len(questions)} question cards, seed {seed}"}
+    head = {"policy": policy(template), "title": f"Question cards: {len(questions)}, drawn with seed {seed}"}
     return fill(before, **head) + "".join(cards) + after
 
 
 def main(argv: list[str]) -> int:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run's folder, with its data")
     parser.add_argument("--random", type=int, default=50, metavar="N", help="questions to draw (50)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw (0)")
@@ -195,8 +181,7 @@ def main(argv: list[str]) -> int:
     if options.random < 1:
         raise InputError(f"--random is {options.random}, expected at least 1")
 
-    folder = options.run_dir
-    questions = synthetic_questions(folder)
+    folder, questions = options.run_dir, synthetic_questions(options.run_dir)
     if options.marks is None:
         drawn = draw(questions, options.random, options.seed)
         write_atomic(folder / "cards.html", page(drawn, options.seed))

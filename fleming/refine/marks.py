@@ -18,6 +18,8 @@ from fleming.refine.decisions import Decision, before_relabelling, read_decision
 from fleming.typed import from_json
 from model.errors import InputError
 
+KIND = "fleming question cards 1"
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -70,7 +72,7 @@ class Mark:
 class MarkFile:
     """The file that the page saves."""
 
-    kind: Literal["fleming question cards 1"]
+    kind: Literal[KIND]
     by: str
     """Who marked."""
     marks: tuple[Mark, ...]
