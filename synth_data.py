@@ -171,9 +171,12 @@ def decide(
     Here a question has the text that is written and that a card shows; the label check had it with its identifiers.
     """
     known = {question.id for questions in splits.values() for question in questions}
-    counts = Counter(unknown_decisions=len(decided.keys() - known))  # of all splits together
-    step = partial(apply_decisions, decided=decided, counts=counts)
-    return [refine(f"decisions: {name}", part, step, decisions=counts) for name, part in splits.items()]
+    kept = []
+    for name, part in splits.items():
+        counts = Counter(unknown_decisions=len(decided.keys() - known))  # on questions of none of the splits
+        step = partial(apply_decisions, decided=decided, counts=counts)
+        kept.append(refine(f"decisions: {name}", part, step, decisions=counts))
+    return kept
 
 
 def write_gate_report(cfg: Config, benchmarks: list[LoadedBenchmark]) -> None:
