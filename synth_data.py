@@ -8,7 +8,7 @@ its files: stopped and run again, it writes the same bytes (pages fetched and vo
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from fleming.public.curation import read_public
 from fleming.questions.sampling import sample_questions
 from fleming.questions.splitting import split_questions
 from fleming.records import Question, Trajectory
+from fleming.refine.decisions import Decision, apply_decisions, read_decisions
 from fleming.refine.decontamination import RULES, Index, decontaminate
 from fleming.refine.duplicates import drop_duplicates
 from fleming.refine.gate import files_of, measured_on, report_path, write_report
@@ -52,6 +53,7 @@ def main(argv: list[str]) -> None:
     files = graph_files(synth, REPOSITORY)
     with run_lock(cfg.run_dir, "synth_data.py"):
         poll = load_poll(cfg) if synth.voter else None  # first: a wrong folder shows before the long part
+        decided = read_decisions(synth.decisions) if synth.decisions else {}
 
         # 1. Curate public question sets.
         parts, set_aside = read_public(synth.public, synth.pubmedqa_fold)
@@ -82,6 +84,8 @@ def main(argv: list[str]) -> None:
         if synth.anonymise:
             identifiers = Counter()
             rl = refine("identifiers", rl, partial(anonymised, counts=identifiers), removed=identifiers)
+        if decided:
+            rl, dev, test = decide(refine, {"rl": rl, "dev": dev, "test": test}, decided)
         if synth.mix:
             of_part = {name: [q for q in rl if part_of[q.id] == name] for name in parts}
             rl, mixed = mix(of_part, synth.mix, synth.mix_total, cfg.seed)
@@ -151,6 +155,22 @@ def drop_mislabelled(
     report.update(checked.report)
     undecided = [{"code": "in_review", "id": record["id"]} for record in checked.review]
     return checked.kept, [*checked.dropped, *undecided]
+
+
+def decide(
+    refine: Refinement, splits: Mapping[str, list[Question]], decided: Mapping[str, list[Decision]]
+) -> list[list[Question]]:
+    """Apply a person's decisions to each split; return the splits.
+
+    Here a question has the text that is written and that a card shows; the label check had it with its identifiers.
+    """
+    known = {question.id for questions in splits.values() for question in questions}
+    kept = []
+    for name, part in splits.items():
+        counts = Counter(unknown_decisions=len(decided.keys() - known))  # on questions of none of the splits
+        step = partial(apply_decisions, decided=decided, counts=counts)
+        kept.append(refine(f"decisions: {name}", part, step, decisions=counts))
+    return kept
 
 
 def write_gate_report(cfg: Config, benchmarks: list[LoadedBenchmark]) -> None:

@@ -14,7 +14,9 @@ from support.places import ROOT
 from fleming.settings import Config
 
 SCRIPTS = ("synth_data", "train_sft", "train_grpo", "evaluate")
-GROUND = {"answer", "config", "delimited", "files", "noise", "prompt", "records", "settings", "text", "typed"}
+GROUND = {
+    "answer", "config", "delimited", "files", "html_page", "noise", "prompt", "records", "settings", "text", "typed",
+}  # fmt: skip
 ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the ground, which knows none
     "public": set(),
     "sources": set(),
@@ -29,6 +31,9 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
 }
 EXCEPTIONS = {  # an arrow between two modules that no room has, and why
     ("fleming.sources.handwritten", "fleming.graph.knowledge_graph"): "a hand-written graph needs no joining",
+    ("fleming.questions.cards", "fleming.refine.decisions"): "a mark is on the text that a decision is on",
+    ("fleming.questions.cards", "fleming.refine.marks"): "its command reads the marks back",
+    ("fleming.refine.marks", "fleming.evaluation.statistics"): "a share has one interval",
 }
 PACKAGES = {"torch", "safetensors", "tokenizers", "numpy", "tqdm", "yaml"}
 WHERE_INSTALLED = {"pyarrow", "tensorboard", "jinja2"}  # and a clear error where one is needed and absent

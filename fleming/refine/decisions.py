@@ -1,20 +1,22 @@
-"""A person's word on questions that the label check sent to review: `accept`, `relabel B` or `drop`.
+"""A person's word on a question, in review or seen on a card: `accept`, `relabel B` or `drop`.
 
 A decision is one JSON object a line: {"id", "decision"}, and if wanted "by", "reason", and "text", the hash from
-review.jsonl, which makes it lapse where the question changes. Decisions hold for any question, in review or not, and
-undecided questions are kept out of training. Left out: who is asked before (label_check.py).
+review.jsonl or a card, which makes it lapse where the question changes. Decisions hold for any question, with a label
+check or without, and undecided questions are kept out of training. Left out: who is asked before (label_check.py), the
+marks on cards (marks.py).
 """
 
 import dataclasses
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fleming.files import read_jsonl
-from fleming.records import LETTERS, Question
+from fleming.records import LETTERS, Question, to_json
 from fleming.typed import from_json
 from model.errors import InputError
 
@@ -76,11 +78,21 @@ def read_decisions(path: str | Path) -> dict[str, list[Decision]]:
     return dict(found)
 
 
+def before_relabelling(question: Question) -> Question:
+    """Return the question with the answer that it had before a person gave it another."""
+    note = (question.provenance or {}).get("label_check")
+    was = note.get("relabelled_from") if isinstance(note, dict) else None
+    if isinstance(was, str) and was in question.options:
+        return dataclasses.replace(question, answer=was)
+    return question
+
+
 def ruling_on(question: Question, decisions: Sequence[Decision]) -> Decision | None:
-    """Return the decision that holds: one on any text of the question, or on this."""
-    for decision in decisions:
-        if decision.text in (None, text_hash(question)):
-            return decision
+    """Return the decision that holds: one on any text of the question, on this, or on this before it was relabelled."""
+    for text in (text_hash(question), text_hash(before_relabelling(question))):
+        for decision in decisions:
+            if decision.text in (None, text):
+                return decision
     return None
 
 
@@ -97,3 +109,32 @@ def relabel(question: Question, decision: Decision | None) -> Question:
     note = {"relabelled_from": question.answer, "by": decision.by, "reason": decision.reason}
     provenance = {**(question.provenance or {}), "label_check": note}
     return dataclasses.replace(question, answer=letter, provenance=provenance)
+
+
+def dropped_record(question: Question, ruling: Decision) -> dict[str, Any]:
+    """Return what rejected.jsonl says of a question that a person dropped."""
+    said = {"code": "dropped_in_review", "by": ruling.by, "reason": ruling.reason}
+    return {"id": question.id, **said, "question": to_json(question)}
+
+
+def apply_decisions(
+    questions: Sequence[Question], decided: Mapping[str, Sequence[Decision]], counts: Counter[str]
+) -> tuple[list[Question], list[dict[str, Any]]]:
+    """Return (the questions that were not dropped, relabelled as decided; records of the others): a step of refinement.
+
+    `counts` is told how many of each verdict, and how many are `stale_decisions`, on another text of the question.
+    Raises InputError for a relabelling to an option that there is not.
+    """
+    kept, dropped = [], []
+    for question in questions:
+        ruling = ruling_on(question, decided.get(question.id, ()))
+        if ruling:
+            counts[ruling.verdict.split()[0]] += 1
+        elif question.id in decided:
+            counts["stale_decisions"] += 1
+
+        if ruling and ruling.verdict == "drop":
+            dropped.append(dropped_record(question, ruling))
+        else:
+            kept.append(relabel(question, ruling))
+    return kept, dropped

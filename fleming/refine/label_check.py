@@ -20,7 +20,7 @@ from fleming.files import write_jsonl
 from fleming.noise import generator
 from fleming.prompt import question_messages
 from fleming.records import LETTERS, Question, to_json
-from fleming.refine.decisions import read_decisions, relabel, ruling_on, text_hash
+from fleming.refine.decisions import dropped_record, read_decisions, relabel, ruling_on, text_hash
 from fleming.teachers.remembered import AnswerLog, Completer, complete_all, writable
 from fleming.text import can_reorder
 from model.errors import InputError
@@ -209,13 +209,7 @@ def check_labels(
         counts["stale_decisions"] += question.id in decided and ruling is None
 
         if outcome == "drop":
-            dropped = {
-                "id": question.id,
-                "code": "dropped_in_review",
-                "by": ruling.by,
-                "reason": ruling.reason,
-            }
-            checked.dropped.append({**dropped, "question": to_json(question)})
+            checked.dropped.append(dropped_record(question, ruling))
         elif outcome == "undecided":
             checked.review.append({"right": right, **asdict(votes), "question": to_json(question)})
         else:

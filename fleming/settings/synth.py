@@ -127,7 +127,7 @@ class SynthConfig:
     review_rule: Literal["none_right", "any_wrong"] = "none_right"
     """none_right: what no vote gets right goes to review. any_wrong: what any vote gets wrong."""
     decisions: str = ""
-    """JSONL of a person's decisions on review.jsonl: accept, relabel X or drop."""
+    """JSONL of a person's decisions, on review.jsonl or on question cards: accept, relabel X or drop."""
     anonymise: bool = True
     """Take names, dates, numbers and the like that identify a person out of the questions."""
     grade_by: Literal["graph", "pass_rate", "rubric"] = "graph"
@@ -148,8 +148,6 @@ class SynthConfig:
         """Raise InputError for settings that need one another, and for names of parts that are none."""
         if self.grade_by in ("pass_rate", "rubric") and not self.voter:
             raise InputError(f"{where}grade_by is {self.grade_by}, which needs a model: set voter")
-        if self.decisions and not self.voter:
-            raise InputError(f"{where}decisions is set, but there is no label check without a voter")
         if "graph" in self.public:
             raise InputError(f"{where}public is out of its range: graph is the name of the synthetic part")
         if unknown := sorted(set(self.default_grade) - set(self.public)):

@@ -19,7 +19,10 @@ import train_sft
 from fleming.config import load_config
 from fleming.files import read_json, read_jsonl
 from fleming.public.readers import read_questions, read_trajectories
+from fleming.questions import cards
+from fleming.refine.decisions import text_hash
 from fleming.refine.gate import gate
+from fleming.refine.marks import KIND
 from fleming.settings import Config
 from fleming.sources.facts import Node
 from model.errors import InputError
@@ -298,6 +301,48 @@ def test_a_question_of_the_graph_that_was_relabelled_is_not_taught(folder, tmp_p
     assert {q.id for q in read_questions(tmp_path / "data/rl.jsonl")} == {graph[0]["id"], graph[1]["id"]}
     taught = [t.question_id for t in read_trajectories(tmp_path / "data/cold_start.jsonl")]
     assert taught == [graph[1]["id"]]
+
+
+def test_marks_on_question_cards_are_decisions_of_the_next_run_without_a_voter(folder, tmp_path):
+    few = ["synth.train_questions=9", "synth.dev_questions=0", "synth.test_questions=3", "synth.mix={}"]
+    decisions = f"synth.decisions={tmp_path / 'decisions.jsonl'}"
+
+    def run(*more):
+        assert run_here(synth_data, settings(folder, tmp_path, *few, *more)) == (0, [])
+        splits = {name: read_questions(tmp_path / f"data/{name}.jsonl") for name in ("rl", "test")}
+        return {q.id: q for q in splits["rl"] if q.source == "graph"}, {q.id: q for q in splits["test"]}
+
+    (first, second, *rest), (held, *_) = map(dict.values, run())
+    wrong = next(letter for letter in first.options if letter != first.answer)
+    said = [
+        (first, {"wrong_key": True, "right": wrong}),
+        (second, {"two_right": True}),
+        (held, {"sound": False}),
+    ]
+    marks = [{"id": question.id, "text": text_hash(question), **mark} for question, mark in said]
+    (tmp_path / "marks.json").write_text(json.dumps({"kind": KIND, "by": "kim", "marks": marks}))
+    assert run_here(cards, [str(tmp_path), "--marks", str(tmp_path / "marks.json")]) == (0, [])
+
+    learned, tested = run(decisions)
+    assert learned.keys() == {q.id for q in (first, *rest)}
+    assert learned[first.id].answer == wrong
+    assert held.id not in tested
+    rejected = [
+        r for _, r in read_jsonl(tmp_path / "data/rejected.jsonl") if r["code"] == "dropped_in_review"
+    ]
+    assert [(r["step"], r["id"], r["by"]) for r in rejected] == [
+        ("decisions: rl", second.id, "kim"),
+        ("decisions: test", held.id, "kim"),
+    ]
+    steps = {step["step"]: step for step in read_json(tmp_path / "data/report.json")["refinement"]}
+    assert steps["decisions: rl"]["decisions"] == {"unknown_decisions": 0, "drop": 1, "relabel": 1}
+
+    # The relabelled question is shown with its new answer; who confirms that changes nothing.
+    marks = [{"id": first.id, "text": text_hash(learned[first.id]), "sound": True}]
+    (tmp_path / "marks.json").write_text(json.dumps({"kind": KIND, "by": "kim", "marks": marks}))
+    assert run_here(cards, [str(tmp_path), "--marks", str(tmp_path / "marks.json")]) == (0, [])
+    again, _ = run(decisions)
+    assert {q.id: q.answer for q in again.values()} == {q.id: q.answer for q in learned.values()}
 
 
 def test_killed_at_any_moment_and_run_again_it_writes_the_same_bytes(folder, done, tmp_path):
