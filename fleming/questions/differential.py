@@ -322,18 +322,11 @@ class _Attempt:
             if len(added) == room or not left:
                 return None
 
-            def gain(clue: Clue) -> float:
-                """Progress towards three rivals that are both outweighed and grounded."""
-                after = np.minimum(odds + weights[clue], least) / least + (grounded | grounds[clue])
-                return float(np.sort(after)[-OPTIONS:].sum())
-
-            best = max(left, key=gain)
-            if not added and (weights[best] >= math.log(self.rules.min_ratio)).sum() < 1:
+            gains = [_progress(odds + weights[clue], grounded | grounds[clue], least) for clue in left]
+            best = left[int(np.argmax(gains))]
+            if not added and not (weights[best] >= math.log(self.rules.min_ratio)).any():
                 return None
-            if (
-                gain(best)
-                <= float(np.sort(np.minimum(odds, least) / least + grounded)[-OPTIONS:].sum()) + 1e-9
-            ):
+            if max(gains) <= _progress(odds, grounded, least) + 1e-9:
                 return None
             added.append(best)
             odds = odds + weights[best]
@@ -422,6 +415,11 @@ class _Attempt:
         grounds = [(why, proof) for why, proof in proofs if why]
         why, proof = min(grounds, key=lambda pair: GROUNDS.index(pair[0]))
         return Rival(name, odds, why, proof, tuple(shares))
+
+
+def _progress(odds: np.ndarray, grounded: np.ndarray, least: float) -> float:
+    """Return how far the best three rivals are outweighed (log-odds, up to `least`) and grounded: 0 to 6."""
+    return float(np.sort(np.minimum(odds, least) / least + grounded)[-OPTIONS:].sum())
 
 
 GROUNDS = ("contradicted", "absent_finding", "rare_finding", "other_value", "onset", "closed", "absent")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from numpy.random import Generator
 
-from fleming.graph.knowledge_graph import Triple
+from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
 from fleming.graph.naming import is_plain
 from fleming.graph.open_world import kin
 from fleming.questions.certificates import asked, ground, is_fair, look_alikes, paths_along, solutions
@@ -70,27 +70,28 @@ def wrong_options(
         return min(0.0, SLACK - owed) if owed > 0 else max(0.0, -owed - SLACK)
 
     is_similar = _windows(whole, query.answer, rng)
+    never = _never_wrong(whole.graph, query)
     chosen: list[Option] = []
+    told = list(query.nodes)
     enough = OPTIONS if not kind.hidden else len(proposals)
     for option in sorted(proposals, key=off_balance):
         if len(chosen) == enough:
             break
-        owed = balance.get(option.name, 0.0)
-        if whole.rules.max_owed is not None and owed <= -whole.rules.max_owed:
+        name, owed = option.name, balance.get(option.name, 0.0)
+        if name in never or (whole.rules.max_owed is not None and owed <= -whole.rules.max_owed):
             continue
-        if (kind.answers != "rivals" or is_similar(option.name)) and is_wrong(whole, query, option, chosen):
+        if option.ground == "absent" and whole.rules.open_world == "exclude":
+            continue
+        if (kind.answers != "rivals" or is_similar(name)) and is_fair(whole.graph, query, name, told):
             chosen.append(option)
+            told.append(name)
     return chosen
 
 
-def is_wrong(whole: Differentials, query: Query, option: Option, chosen: Sequence[Option]) -> bool:
-    """Whether the option may stand beside the answer and the others: wrong, of their kind and size, no form of one."""
-    graph = whole.graph
+def _never_wrong(graph: KnowledgeGraph, query: Query) -> set[str]:
+    """Return what is right, a form of it, on the path or told."""
     right = solutions(graph, query, len(query.nodes) - 1) if query.kind.chain else [query.nodes[0]]
-    never = {*right, *query.visible, *query.nodes, *(name for fit in right for name in kin(graph, fit))}
-    if option.name in never or (option.ground == "absent" and whole.rules.open_world == "exclude"):
-        return False
-    return is_fair(graph, query, option.name, [*query.nodes, *(other.name for other in chosen)])
+    return {*right, *query.visible, *query.nodes, *(name for fit in right for name in kin(graph, fit))}
 
 
 def _windows(whole: Differentials, answer: str, rng: Generator) -> Callable[[str], bool]:
