@@ -224,9 +224,12 @@ class Facts:
         relation, tail = clue["relation"], clue["tail"]
         if relation in FEATURES:
             default, share = self.column(relation, tail)
-            if clue["role"] == "absent":
-                return 1 - default, {disease: 1 - p for disease, p in share.items()}
-            return default, share
+            if clue["role"] != "absent":
+                return default, share
+            key = "absent", relation, tail
+            if key not in self._columns:
+                self._columns[key] = 1 - default, {disease: 1 - p for disease, p in share.items()}
+            return self._columns[key]
         key = "value", relation, tail
         if key not in self._columns:
             told, unknown, other = TOLD_UNKNOWN_OTHER[relation]
