@@ -267,7 +267,7 @@ SPOILED = {
     any_ground: "is not its ground",
     another_pedigree: "likelihood of",
     everything_complete: "expected absent",
-    unequal_options: "edges",
+    unequal_options: "edges from",
     leaks_allowed: "stands in the text",
 }
 
@@ -297,7 +297,7 @@ def test_rules_that_the_generator_was_not_given_are_seen(drawn):
     for name, value, fault in (
         ("min_shared", 4, "shares too few"), ("min_odds", 1e6, "odds of"), ("min_posterior", 0.999999, "posterior of"),
         ("min_frequency", 0.95, "too rare"), ("max_facts", 3, "number of clues"), ("min_bits", 9.0, "idle"),
-        ("min_ratio", 1e6, "no clue decides"), ("min_score", 99, "a low score"), ("similar_size", 1.01, "edges"),
+        ("min_ratio", 1e6, "no clue decides"), ("min_score", 99, "a low score"), ("similar_size", 1.01, "edges from"),
         ("patients", False, "age and sex"),
     ):  # fmt: skip
         rules = replace(drawn.synth.rules, **{name: value})
