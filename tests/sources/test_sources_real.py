@@ -1,7 +1,6 @@
 """The importers on the real files, against counts by a few lines of str.split that share nothing with them."""
 
 import gzip
-import json
 import lzma
 from collections import Counter
 from pathlib import Path
