@@ -119,7 +119,7 @@ class TemplateTeacher:
     def _find_root(
         self, draft: _Draft, provenance: dict, facts: list[Triple], refinement: str | None
     ) -> None:
-        """From the clues to the hidden root: by way of a rival in a refinement, past every one where a case needs it."""
+        """From the clues to the hidden root: in a refinement by way of a rival, in a case past each of them."""
         clues, rivals = provenance["clues"], provenance["certificate"]["rivals"]
         root = facts[0][0]
         shown = [clues[i] for i in draft.rng.permutation(len(clues))]

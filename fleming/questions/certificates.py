@@ -16,10 +16,6 @@ from fleming.questions.query import Query, TriplePattern, chain_triple
 
 NEAREST = 200  # entities looked at as rivals of a named one, those that share most
 ONE_VALUE = ("inherited_as",)  # of which a disease with several values is asked nothing
-GROUNDS = (
-    "contradicted", "absent_finding", "rare_finding", "other_value", "onset", "closed", "absent",
-)  # fmt: skip
-"""Why a wrong option is wrong, the surest first. absent alone is no positive one: the graph just does not say so."""
 
 
 def bindings(

@@ -2,22 +2,20 @@
 
 Some findings are core: the answer and its rivals have them. The others decide: findings that the answer mostly has and
 a rival hardly ever, findings that a rival nearly always has and this patient has not, inheritance, age. Each rival must
-be outweighed, and for a reason that a source states. Left out: the likelihoods (likelihood.py), words (wording.py).
+be outweighed, and for a reason that a source states. Left out: the proofs (judging.py), likelihoods (likelihood.py).
 """
 
-import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.random import Generator
 
 from fleming.graph.completeness import is_closed
-from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
+from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.graph.naming import alike
-from fleming.graph.open_world import ancestors, has, kin, may_be_one
-from fleming.questions.likelihood import Findings
+from fleming.graph.open_world import has, kin, may_be_one
+from fleming.questions.judging import RARE, Differential, Judge, prove
 from fleming.questions.names import is_deniable, is_meaningless, is_no_patient_finding, is_soft, said
 from fleming.questions.patient import is_tellable_pedigree, onset_range
 from fleming.questions.query import Clue
@@ -28,41 +26,7 @@ from fleming.text import name_key
 NEAREST = 200  # diseases looked at as rivals
 OPTIONS = 3  # wrong ones
 CORE_TRIES = 6  # sets of core findings tried for a root
-RARE = 0.1  # a finding of no more of a disease's counted patients speaks against it
 WORD = 5  # letters of a word that tells something
-COMMON_ANCESTOR = 3.0  # bits: findings below one such ancestor say one thing
-
-
-@dataclass(frozen=True)
-class Rival:
-    """A disease that a reader must rule out, and why it is ruled out."""
-
-    name: str
-    odds: float
-    """Of the answer against it, given the clues."""
-    ground: str
-    """absent_finding, contradicted, rare_finding, other_value, onset, closed; or absent, which is none."""
-    proof: Triple
-    """The fact that the ground is about: the rival's own, or the one that it would need."""
-    shares: tuple[Triple, ...]
-    """The core findings that it has too."""
-
-
-@dataclass(frozen=True)
-class Differential:
-    """A patient: clues of whom the root alone explains all, and the rivals in the order in which they were ruled out."""
-
-    clues: tuple[Clue, ...]
-    rivals: tuple[Rival, ...]
-    posterior: float
-    """Of the root among the options."""
-    runner_up: str
-    """The likeliest other disease of the graph."""
-    runner_up_odds: float
-    needed: tuple[str, ...]
-    """Of each clue, what is lost without it."""
-    likelihoods: dict[str, list[float]] = field(default_factory=dict)
-    """Disease of each option, the root first -> the likelihood of each clue."""
 
 
 def is_tellable(name: str) -> bool:
@@ -76,13 +40,11 @@ def shares_a_word(one: str, other: str) -> bool:
     return not words.isdisjoint(name_key(other).split())
 
 
-class Differentials:
+class Differentials(Judge):
     """Draws differentials on a graph."""
 
     def __init__(self, graph: KnowledgeGraph, rules: QuestionRules) -> None:
-        self.graph = graph
-        self.rules = rules
-        self.findings = Findings(graph)
+        super().__init__(graph, rules)
         self._near: dict[str, list[str]] = {}
 
     def rivals(self, root: str) -> list[str]:
@@ -104,10 +66,8 @@ class Differentials:
     ) -> Differential | str:
         """Draw clues of the root that three of `rivals` (the preferred first) are ruled out by.
 
-        `untold`: relations that the clues must not speak of. Codes: `no_findings`, too few can be told;
-        `no_rivals`, no three share the core findings; `rival_stands`, not three are outweighed by a positive ground;
-        `not_first`, another disease of the graph explains the clues as well; `clue_idle`, a group of clues is not
-        needed.
+        `untold`: relations that the clues must not speak of. Codes: `no_findings`, too few can be told; `no_rivals`, no
+        three share the core findings; `rival_stands`, not three are outweighed by a positive ground; those of `prove`.
         """
         attempt = _Attempt(self, root, rng)
         if len(attempt.told) < self.rules.min_shared + 1:
@@ -122,34 +82,6 @@ class Differentials:
                 return found
             code = found
         return code
-
-    @functools.cache  # noqa: B019
-    def ground(self, rival: str, clue: Clue) -> str | None:
-        """Return why the clue speaks against the rival, as a source states it; None where none does."""
-        findings, graph = self.findings, self.graph
-        if clue.relation in FEATURES:
-            at = findings.place[rival]
-            share = findings.column(clue.tail, clue.relation)[at]
-            if clue.role == "absent":
-                return "absent_finding" if share >= self.rules.negative_frequency else None
-            noted = findings.noted(rival, clue.tail)
-            if noted is not None and share <= RARE:
-                return "rare_finding" if findings.stated[noted] else "contradicted"
-            lacks = findings.closed[clue.relation][at] and share < self.rules.min_frequency / 2
-            return "closed" if lacks else None
-        level = "nearly_closed" if clue.role == "onset" else "closed"
-        if not is_closed(graph, rival, clue.relation, level):
-            return None
-        values = graph.follow(rival, clue.relation)
-        if not values or any(findings.may_be(clue.relation, clue.tail, value) for value in values):
-            return None
-        return "onset" if clue.role == "onset" else "other_value"
-
-    @functools.cache  # noqa: B019
-    def informative(self, name: str) -> frozenset[str]:
-        """Return the finding and what it is a form of, but for what many diseases have."""
-        above = {name, *ancestors(self.graph, name)}
-        return frozenset(other for other in above if self.findings.information(other) >= COMMON_ANCESTOR)
 
 
 class _Attempt:
@@ -197,7 +129,7 @@ class _Attempt:
         for clue in order:
             if len(chosen) > least or (len(chosen) >= least and (shared >= least).sum() >= OPTIONS):
                 break
-            has = self._has(clue)[places]
+            has = self.whole.has(clue)[places]
             useful = has.sum() >= OPTIONS if not chosen else (has & (shared > 0)).sum() >= OPTIONS
             if useful and self._adds(clue) and self._is_new(clue, chosen):
                 chosen.append(clue)
@@ -205,20 +137,8 @@ class _Attempt:
         enough = shared >= least
         return chosen, [name for name, fits in zip(rivals, enough, strict=True) if fits]
 
-    def _has(self, clue: Clue) -> np.ndarray:
-        """Whether each disease is known to have the finding in enough of its patients: bool [diseases]."""
-        diseases, share = self.findings.having(self.graph.place(clue.tail))
-        has = np.zeros(len(self.findings.diseases), dtype=bool)
-        has[diseases[share >= self.rules.min_frequency]] = True
-        return has
-
     def _adds(self, clue: Clue) -> bool:
-        return self.bits(clue) >= self.rules.min_bits
-
-    def bits(self, clue: Clue) -> float:
-        """Return how much likelier the clue is in the root than in a disease of the graph, in bits."""
-        likelihood = self.findings.likelihood(clue)
-        return float(np.log2(likelihood[self.at] / likelihood.mean()))
+        return self.whole.bits(self.root, clue) >= self.rules.min_bits
 
     def _is_new(self, clue: Clue, chosen: Sequence[Clue]) -> bool:
         """Whether the finding says nothing that a chosen one says: none is a form of the other, no near ancestor."""
@@ -251,7 +171,7 @@ class _Attempt:
         if age and not any(self.whole.ground(name, age) for name in names):
             # Told all the same, as the patient's age; it decides nothing, so nothing is claimed of it.
             clues.remove(age)
-        return self._proved(clues, names)
+        return prove(self.whole, self.root, clues, names)
 
     def _value(self, relation: str, role: str) -> Clue | None:
         """Return the value that the root has of the relation, drawn where it has several ages, as a clue."""
@@ -301,7 +221,7 @@ class _Attempt:
         """Add as few clues of the pool as rule three rivals out; return all clues and the three; None where none do."""
         least = math.log(self.rules.min_odds)
         names = sharing
-        weights = {clue: self._weights(clue, names) for clue in [*clues, *pool]}
+        weights = {clue: self.whole.weights(self.root, clue, names) for clue in [*clues, *pool]}
         grounds = {
             clue: np.array([self.whole.ground(name, clue) is not None for name in names]) for clue in weights
         }
@@ -334,101 +254,7 @@ class _Attempt:
             odds = odds + weights[best]
             grounded = grounded | grounds[best]
 
-    def _weights(self, clue: Clue, names: Sequence[str]) -> np.ndarray:
-        """Return the log of how much likelier the clue is in the root than in each of the diseases."""
-        likelihood = self.findings.likelihood(clue)
-        return np.log(likelihood[self.at]) - np.log(likelihood[[self.findings.place[name] for name in names]])
-
-    # proving
-
-    def _proved(self, clues: list[Clue], names: list[str]) -> Differential | str:
-        """Return the differential, its proofs recounted over all diseases; a code for one that does not hold."""
-        joint = self.findings.joint(clues)
-        others = joint.copy()
-        others[self.at] = -np.inf
-        runner_up = int(others.argmax())
-        if others[runner_up] >= joint[self.at]:
-            return "not_first"
-        odds = self._odds(clues, names)
-        posterior = 1 / (1 + sum(1 / value for value in odds))
-        if min(odds) < self.rules.min_odds or posterior < self.rules.min_posterior:
-            return "rival_stands"  # without an age that decides nothing, as like as not
-        if not any(self._decides(clue, names) for clue in clues):
-            return "rival_stands"
-        if not self.rules.min_facts <= len(clues) <= self.rules.max_facts:
-            return "clue_idle"
-        needed = [self._needed(clue, clues, names, joint) for clue in clues]
-        if not all(needed) or not self._every_group_is_needed(clues, names):
-            return "clue_idle"
-        places = [self.at, *(self.findings.place[name] for name in names)]
-        table = np.array([self.findings.likelihood(clue)[places] for clue in clues]).T
-        return Differential(
-            tuple(clues),
-            tuple(self._rival(name, value, clues) for name, value in zip(names, odds, strict=True)),
-            posterior,
-            self.findings.diseases[runner_up],
-            float(np.exp(joint[self.at] - others[runner_up])),
-            tuple(needed),
-            {
-                self.findings.diseases[place]: [round(float(p), 4) for p in row]
-                for place, row in zip(places, table, strict=True)
-            },
-        )
-
-    def _decides(self, clue: Clue, names: Sequence[str]) -> bool:
-        """Whether the finding alone speaks strongly against one of the diseases."""
-        is_strong = self._weights(clue, names).max() >= math.log(self.rules.min_ratio)
-        return clue.role == "discriminating" and bool(is_strong)
-
-    def _odds(self, clues: Sequence[Clue], names: Sequence[str]) -> list[float]:
-        weights = sum((self._weights(clue, names) for clue in clues), np.zeros(len(names)))
-        return np.exp(weights).tolist()
-
-    def _standing(self, clues: Sequence[Clue], names: Sequence[str]) -> list[str]:
-        """Return the rivals that the clues do not rule out."""
-        odds = self._odds(clues, names)
-        return [
-            name
-            for name, value in zip(names, odds, strict=True)
-            if value < self.rules.min_odds or not any(self.whole.ground(name, clue) for clue in clues)
-        ]
-
-    def _needed(self, clue: Clue, clues: Sequence[Clue], names: Sequence[str], joint: np.ndarray) -> str:
-        """Return what is lost without the clue, "" where nothing is."""
-        rest = [other for other in clues if other != clue]
-        standing = self._standing(rest, names)
-        if standing:
-            return f"without it {' and '.join(standing)} would not be ruled out"
-        bits = self.bits(clue)
-        if bits >= self.rules.min_bits:
-            return f"{bits:.1f} bits"
-        return ""
-
-    def _every_group_is_needed(self, clues: Sequence[Clue], names: Sequence[str]) -> bool:
-        """Whether without any one group a second option stands; without the core, which all share, another disease."""
-        for role in {clue.role for clue in clues}:
-            rest = [clue for clue in clues if clue.role != role]
-            if role != "core" and not self._standing(rest, names):
-                return False
-            if role == "core" and not self._standing(rest, names):
-                joint = self.findings.joint(rest)
-                if (joint >= joint[self.at] - math.log(self.rules.min_odds)).sum() < 2:
-                    return False
-        return True
-
-    def _rival(self, name: str, odds: float, clues: Sequence[Clue]) -> Rival:
-        at = self.findings.place[name]
-        core = [clue for clue in clues if clue.role == "core"]
-        shares = [(name, clue.relation, clue.tail) for clue in core if self._has(clue)[at]]
-        proofs = [(self.whole.ground(name, clue), (name, clue.relation, clue.tail)) for clue in clues]
-        grounds = [(why, proof) for why, proof in proofs if why]
-        why, proof = min(grounds, key=lambda pair: GROUNDS.index(pair[0]))
-        return Rival(name, odds, why, proof, tuple(shares))
-
 
 def _progress(odds: np.ndarray, grounded: np.ndarray, least: float) -> float:
     """Return how far the best three rivals are outweighed (log-odds, up to `least`) and grounded: 0 to 6."""
     return float(np.sort(np.minimum(odds, least) / least + grounded)[-OPTIONS:].sum())
-
-
-GROUNDS = ("contradicted", "absent_finding", "rare_finding", "other_value", "onset", "closed", "absent")

@@ -43,7 +43,7 @@ def draw_path(whole: Differentials, kind: Kind, root: str, rng: Generator) -> Qu
 
 
 def _onward(whole: Differentials, nodes: Sequence[str], step: str) -> list[str]:
-    """Return where the step may lead: by a fact that is trusted, to what a reader takes for none of the nodes before."""
+    """Return where the step may lead: by a trusted fact, to what a reader takes for none of the nodes before."""
     graph, onward = whole.graph, whole.graph.follow(nodes[-1], step)
     if step in ONE_VALUE and len(onward) != 1:
         return []

@@ -11,7 +11,8 @@ from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
 from fleming.graph.open_world import ancestors, descendants
-from fleming.questions.differential import Differential, Differentials, Rival
+from fleming.questions.differential import Differentials
+from fleming.questions.judging import Differential, Rival
 from fleming.questions.options import Option
 from fleming.questions.paths import right_answers
 from fleming.questions.query import Query, instantiate

@@ -7,6 +7,8 @@ import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
+import numpy as np
+
 from fleming.noise import generator
 from fleming.records import Question
 from model.errors import InputError
@@ -53,12 +55,13 @@ def root_and_last_fact(question: Question) -> list[tuple[str, ...]]:
 def split_questions(
     questions: list[Question], dev: int, test: int, seed: int, facts_in_training: bool = True
 ) -> tuple[list[Question], list[Question], list[Question]]:
-    """Return (train, dev, test), each question's `split` set; dev and test hold equal shares of each chain length.
+    """Return (train, dev, test), each question's `split` set.
 
     With `facts_in_training` a combination lies in one split, and it is held out only where every fact of its questions
     stays on the path of a training question, so that a test asks for known facts put together anew, and where its
-    answer stays the answer of one. Else no two splits share a root or a last fact. Members of a held-out unit that
-    exceed a share are dropped. InputError where no split as large as asked can be held out.
+    answer stays the answer of one; dev and test hold equal shares of each chain length. Else no two splits share a root
+    or a last fact, and dev and test hold the chain lengths in the proportion of all questions. Members of a held-out
+    unit that exceed a share are dropped. InputError where no split as large as asked can be held out.
     """
     keys = (lambda question: [combination(question)]) if facts_in_training else root_and_last_fact
     units = _units(questions, keys)
@@ -69,7 +72,7 @@ def split_questions(
     held = {}
     for split, total in (("test", test), ("dev", dev)):
         held[split] = []
-        room = {hops: (total + i) // len(lengths) for i, hops in enumerate(lengths)}
+        room = _shares(total, lengths if facts_in_training else [_hops(question) for question in questions])
         for key in order:
             if not any(room.values()):
                 break
@@ -93,6 +96,13 @@ def split_questions(
 
     train = [question for unit in units.values() for question in unit]
     return _marked(train, "train"), _marked(held["dev"], "dev"), _marked(held["test"], "test")
+
+
+def _shares(total: int, lengths: list[int]) -> dict[int, int]:
+    """Return how many of `total` each chain length gets, in proportion to how often it occurs."""
+    counts = sorted(Counter(lengths).items())
+    bounds = np.cumsum([0, *(count for _, count in counts)]) * total // max(1, len(lengths))
+    return {hops: int(room) for (hops, _), room in zip(counts, np.diff(bounds), strict=True)}
 
 
 def _units(questions: list[Question], keys: Callable[[Question], list[tuple]]) -> dict[tuple, list[Question]]:

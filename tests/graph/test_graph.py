@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from fleming.questions.masking import draw_query
+from fleming.questions.rules import Rules
 
 from fleming.graph import columns, knowledge_graph, naming, open_world
 from fleming.graph.graph_files import load_graph, save_graph
@@ -13,12 +15,10 @@ from fleming.graph.open_world import has, heads
 from fleming.noise import generator
 from fleming.questions import query
 from fleming.questions.certificates import bindings, solutions
-from fleming.questions.masking import draw_query
 from fleming.questions.metapaths import METAPATHS
 from fleming.questions.phrases import read_phrases
 from fleming.questions.posing import pose_question
 from fleming.questions.query import Query
-from fleming.questions.rules import Rules
 from fleming.questions.sampling import sample_questions, seeds
 from fleming.questions.splitting import split_by_composition
 from fleming.sources.handwritten import import_yaml

@@ -14,7 +14,8 @@ from fleming.graph.completeness import declare
 from fleming.graph.joining import join_sources
 from fleming.noise import generator
 from fleming.questions import sampling
-from fleming.questions.differential import Differential, Differentials
+from fleming.questions.differential import Differentials
+from fleming.questions.judging import Differential
 from fleming.questions.likelihood import Findings
 from fleming.questions.metapaths import kinds
 from fleming.questions.query import Clue

@@ -8,7 +8,7 @@ import pytest
 from support.drawn_questions import clinic_of, drawn_from, records_of, synth_of
 from support.question_checker import faults, faults_of_set, faults_of_splits
 
-from fleming.questions import certificates, likelihood, options, posing, sampling
+from fleming.questions import certificates, differential, judging, likelihood, options, posing, sampling
 from fleming.questions.differential import Differentials, _Attempt
 from fleming.questions.sampling import sample_questions
 
@@ -205,29 +205,27 @@ def another_background(monkeypatch):
 
 def no_ranks(monkeypatch):
     """Other diseases than the options are never as likely as the root."""
-    proved = _Attempt._proved
+    proved = differential.prove
 
-    def unranked(attempt, clues, names):
-        joint = attempt.findings.joint
+    def unranked(judge, root, clues, names):
+        joint, at = judge.findings.joint, judge.findings.place[root]
 
         def lowered(clues):
             found = joint(clues) - 50.0
-            found[attempt.at] += 50.0
+            found[at] += 50.0
             return found
 
-        monkeypatch.setattr(attempt.findings, "joint", lowered)
-        try:
-            return proved(attempt, clues, names)
-        finally:
-            attempt.findings.joint = joint
+        with monkeypatch.context() as patch:
+            patch.setattr(judge.findings, "joint", lowered)
+            return proved(judge, root, clues, names)
 
-    monkeypatch.setattr(_Attempt, "_proved", unranked)
+    monkeypatch.setattr(differential, "prove", unranked)
 
 
 def nothing_needed(monkeypatch):
     monkeypatch.setattr(_Attempt, "_adds", lambda *_: True)
-    monkeypatch.setattr(_Attempt, "_needed", lambda *_: "9.9 bits")
-    monkeypatch.setattr(_Attempt, "_every_group_is_needed", lambda *_: True)
+    monkeypatch.setattr(judging, "_needed", lambda *_: "9.9 bits")
+    monkeypatch.setattr(judging, "_every_group_is_needed", lambda *_: True)
 
 
 def any_ground(monkeypatch):

@@ -1,0 +1,206 @@
+"""What a clue says of a disease, what speaks against a rival, and whether a differential holds, counted over all.
+
+Left out: drawing a differential (differential.py), the likelihoods (likelihood.py).
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fleming.graph.completeness import is_closed
+from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
+from fleming.graph.open_world import ancestors
+from fleming.questions.likelihood import Findings
+from fleming.questions.query import Clue
+from fleming.settings.synth import QuestionRules
+from fleming.sources.vocabulary import FEATURES
+
+RARE = 0.1  # a finding of no more of a disease's counted patients speaks against it
+COMMON_ANCESTOR = 3.0  # bits: findings below one such ancestor say one thing
+GROUNDS = ("contradicted", "absent_finding", "rare_finding", "other_value", "onset", "closed", "absent")
+"""Why something is wrong, the surest first. absent alone is no positive one: the graph just does not say so."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A disease that a reader must rule out, and why it is ruled out."""
+
+    name: str
+    odds: float
+    """Of the answer against it, given the clues."""
+    ground: str
+    """absent_finding, contradicted, rare_finding, other_value, onset, closed; or absent, which is none."""
+    proof: Triple
+    """The fact that the ground is about: the rival's own, or the one that it would need."""
+    shares: tuple[Triple, ...]
+    """The core findings that it has too."""
+
+
+@dataclass(frozen=True)
+class Differential:
+    """A patient: clues that the root alone explains, and the rivals that they rule out."""
+
+    clues: tuple[Clue, ...]
+    rivals: tuple[Rival, ...]
+    posterior: float
+    """Of the root among the options."""
+    runner_up: str
+    """The likeliest other disease of the graph."""
+    runner_up_odds: float
+    needed: tuple[str, ...]
+    """Of each clue, what is lost without it."""
+    likelihoods: dict[str, list[float]] = field(default_factory=dict)
+    """Disease of each option, the root first -> the likelihood of each clue."""
+
+
+class Judge:
+    """A graph's findings and the rules that a question is held to."""
+
+    def __init__(self, graph: KnowledgeGraph, rules: QuestionRules) -> None:
+        self.graph = graph
+        self.rules = rules
+        self.findings = Findings(graph)
+
+    @functools.cache  # noqa: B019
+    def ground(self, rival: str, clue: Clue) -> str | None:
+        """Return why the clue speaks against the rival, as a source states it; None where none does."""
+        findings, graph = self.findings, self.graph
+        if clue.relation in FEATURES:
+            at = findings.place[rival]
+            share = findings.column(clue.tail, clue.relation)[at]
+            if clue.role == "absent":
+                return "absent_finding" if share >= self.rules.negative_frequency else None
+            noted = findings.noted(rival, clue.tail)
+            if noted is not None and share <= RARE:
+                return "rare_finding" if findings.stated[noted] else "contradicted"
+            lacks = findings.closed[clue.relation][at] and share < self.rules.min_frequency / 2
+            return "closed" if lacks else None
+        level = "nearly_closed" if clue.role == "onset" else "closed"
+        if not is_closed(graph, rival, clue.relation, level):
+            return None
+        values = graph.follow(rival, clue.relation)
+        if not values or any(findings.may_be(clue.relation, clue.tail, value) for value in values):
+            return None
+        return "onset" if clue.role == "onset" else "other_value"
+
+    @functools.cache  # noqa: B019
+    def informative(self, name: str) -> frozenset[str]:
+        """Return the finding and what it is a form of, but for what many diseases have."""
+        above = {name, *ancestors(self.graph, name)}
+        return frozenset(other for other in above if self.findings.information(other) >= COMMON_ANCESTOR)
+
+    def has(self, clue: Clue) -> np.ndarray:
+        """Whether each disease is known to have the finding in enough of its patients: bool [diseases]."""
+        diseases, share = self.findings.having(self.graph.place(clue.tail))
+        has = np.zeros(len(self.findings.diseases), dtype=bool)
+        has[diseases[share >= self.rules.min_frequency]] = True
+        return has
+
+    def bits(self, root: str, clue: Clue) -> float:
+        """Return how much likelier the clue is in the root than in a disease of the graph, in bits."""
+        likelihood = self.findings.likelihood(clue)
+        return float(np.log2(likelihood[self.findings.place[root]] / likelihood.mean()))
+
+    def weights(self, root: str, clue: Clue, names: Sequence[str]) -> np.ndarray:
+        """Return the log of how much likelier the clue is in the root than in each of the diseases: float64 [names]."""
+        likelihood = self.findings.likelihood(clue)
+        places = [self.findings.place[name] for name in names]
+        return np.log(likelihood[self.findings.place[root]]) - np.log(likelihood[places])
+
+    def odds(self, root: str, clues: Sequence[Clue], names: Sequence[str]) -> list[float]:
+        """Return the odds of the root against each of the diseases, given the clues."""
+        weights = sum((self.weights(root, clue, names) for clue in clues), np.zeros(len(names)))
+        return np.exp(weights).tolist()
+
+    def standing(self, root: str, clues: Sequence[Clue], names: Sequence[str]) -> list[str]:
+        """Return the rivals that the clues do not rule out."""
+        odds = self.odds(root, clues, names)
+        return [
+            name
+            for name, value in zip(names, odds, strict=True)
+            if value < self.rules.min_odds or not any(self.ground(name, clue) for clue in clues)
+        ]
+
+
+def prove(judge: Judge, root: str, clues: list[Clue], names: list[str]) -> Differential | str:
+    """Return the differential, its proofs counted over all diseases; a code for one that does not hold.
+
+    Codes: `not_first`, another disease of the graph explains the clues as well; `rival_stands`, a rival is not
+    outweighed, or no finding decides; `clue_idle`, there are too few or too many clues, or one, or a group of one role,
+    is not needed.
+    """
+    rules, findings = judge.rules, judge.findings
+    at = findings.place[root]
+    joint = findings.joint(clues)
+    others = joint.copy()
+    others[at] = -np.inf
+    runner_up = int(others.argmax())
+    if others[runner_up] >= joint[at]:
+        return "not_first"
+    odds = judge.odds(root, clues, names)
+    posterior = 1 / (1 + sum(1 / value for value in odds))
+    if min(odds) < rules.min_odds or posterior < rules.min_posterior:
+        return "rival_stands"  # without an age that decides nothing, as like as not
+    if not any(_decides(judge, root, clue, names) for clue in clues):
+        return "rival_stands"
+    if not rules.min_facts <= len(clues) <= rules.max_facts:
+        return "clue_idle"
+    needed = [_needed(judge, root, clue, clues, names) for clue in clues]
+    if not all(needed) or not _every_group_is_needed(judge, root, clues, names):
+        return "clue_idle"
+    places = [at, *(findings.place[name] for name in names)]
+    table = np.array([findings.likelihood(clue)[places] for clue in clues]).T  # [options, clues]
+    return Differential(
+        clues=tuple(clues),
+        rivals=tuple(_rival(judge, name, value, clues) for name, value in zip(names, odds, strict=True)),
+        posterior=posterior,
+        runner_up=findings.diseases[runner_up],
+        runner_up_odds=float(np.exp(joint[at] - others[runner_up])),
+        needed=tuple(needed),
+        likelihoods={
+            findings.diseases[place]: [round(float(p), 4) for p in row]
+            for place, row in zip(places, table, strict=True)
+        },
+    )
+
+
+def _decides(judge: Judge, root: str, clue: Clue, names: Sequence[str]) -> bool:
+    """Whether the finding alone speaks strongly against one of the diseases."""
+    is_strong = judge.weights(root, clue, names).max() >= math.log(judge.rules.min_ratio)
+    return clue.role == "discriminating" and bool(is_strong)
+
+
+def _needed(judge: Judge, root: str, clue: Clue, clues: Sequence[Clue], names: Sequence[str]) -> str:
+    """Return what is lost without the clue, "" where nothing is."""
+    rest = [other for other in clues if other != clue]
+    standing = judge.standing(root, rest, names)
+    if standing:
+        return f"without it {' and '.join(standing)} would not be ruled out"
+    bits = judge.bits(root, clue)
+    return f"{bits:.1f} bits" if bits >= judge.rules.min_bits else ""
+
+
+def _every_group_is_needed(judge: Judge, root: str, clues: Sequence[Clue], names: Sequence[str]) -> bool:
+    """Whether without any one group a second option stands; without the core, which all share, another disease."""
+    for role in {clue.role for clue in clues}:
+        rest = [clue for clue in clues if clue.role != role]
+        if judge.standing(root, rest, names):
+            continue
+        joint = judge.findings.joint(rest)
+        least = joint[judge.findings.place[root]] - math.log(judge.rules.min_odds)
+        if role != "core" or (joint >= least).sum() < 2:
+            return False
+    return True
+
+
+def _rival(judge: Judge, name: str, odds: float, clues: Sequence[Clue]) -> Rival:
+    at = judge.findings.place[name]
+    core = [clue for clue in clues if clue.role == "core"]
+    shares = [(name, clue.relation, clue.tail) for clue in core if judge.has(clue)[at]]
+    proofs = [(judge.ground(name, clue), (name, clue.relation, clue.tail)) for clue in clues]
+    grounds = [(why, proof) for why, proof in proofs if why]
+    why, proof = min(grounds, key=lambda pair: GROUNDS.index(pair[0]))
+    return Rival(name, odds, why, proof, tuple(shares))
