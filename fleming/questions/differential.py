@@ -25,7 +25,7 @@ from fleming.settings.synth import QuestionRules
 from fleming.sources.vocabulary import FEATURES
 from fleming.text import name_key
 
-NEAREST = 60  # diseases looked at as rivals
+NEAREST = 200  # diseases looked at as rivals
 OPTIONS = 3  # wrong ones
 CORE_TRIES = 6  # sets of core findings tried for a root
 RARE = 0.1  # a finding of no more of a disease's counted patients speaks against it
@@ -99,7 +99,9 @@ class Differentials:
         genes = graph.follow(root, "associated_gene")
         return any(gene in graph.follow(name, "associated_gene") for gene in genes)
 
-    def draw(self, root: str, rivals: Sequence[str], untold: Sequence[str], rng: Generator) -> Differential | str:
+    def draw(
+        self, root: str, rivals: Sequence[str], untold: Sequence[str], rng: Generator
+    ) -> Differential | str:
         """Draw clues of the root that three of `rivals` (the preferred first) are ruled out by.
 
         `untold`: relations that the clues must not speak of. Codes: `no_findings`, too few can be told;
@@ -121,7 +123,7 @@ class Differentials:
             code = found
         return code
 
-    @functools.cache  # noqa: B019: one object a run
+    @functools.cache  # noqa: B019
     def ground(self, rival: str, clue: Clue) -> str | None:
         """Return why the clue speaks against the rival, as a source states it; None where none does."""
         findings, graph = self.findings, self.graph
@@ -143,7 +145,7 @@ class Differentials:
             return None
         return "onset" if clue.role == "onset" else "other_value"
 
-    @functools.cache  # noqa: B019: one object a run
+    @functools.cache  # noqa: B019
     def informative(self, name: str) -> frozenset[str]:
         """Return the finding and what it is a form of, but for what many diseases have."""
         above = {name, *ancestors(self.graph, name)}
@@ -223,7 +225,11 @@ class _Attempt:
         for other in chosen:
             if other.relation not in FEATURES:
                 continue
-            if other.tail == clue.tail or other.tail in kin(self.graph, clue.tail) or alike(other.tail, clue.tail):
+            if (
+                other.tail == clue.tail
+                or other.tail in kin(self.graph, clue.tail)
+                or alike(other.tail, clue.tail)
+            ):
                 return False
             if not self.whole.informative(clue.tail).isdisjoint(self.whole.informative(other.tail)):
                 return False
@@ -294,7 +300,9 @@ class _Attempt:
         least = math.log(self.rules.min_odds)
         names = sharing
         weights = {clue: self._weights(clue, names) for clue in [*clues, *pool]}
-        grounds = {clue: np.array([self.whole.ground(name, clue) is not None for name in names]) for clue in weights}
+        grounds = {
+            clue: np.array([self.whole.ground(name, clue) is not None for name in names]) for clue in weights
+        }
         odds = sum((weights[clue] for clue in clues), np.zeros(len(names)))
         grounded = np.zeros(len(names), dtype=bool)
         for clue in clues:
@@ -322,7 +330,10 @@ class _Attempt:
             best = max(left, key=gain)
             if not added and (weights[best] >= math.log(self.rules.min_ratio)).sum() < 1:
                 return None
-            if gain(best) <= float(np.sort(np.minimum(odds, least) / least + grounded)[-OPTIONS:].sum()) + 1e-9:
+            if (
+                gain(best)
+                <= float(np.sort(np.minimum(odds, least) / least + grounded)[-OPTIONS:].sum()) + 1e-9
+            ):
                 return None
             added.append(best)
             odds = odds + weights[best]

@@ -140,7 +140,7 @@ class Findings:
             return 1 - share if clue.role == "absent" else share
         return self._value(clue.relation, clue.tail)
 
-    @functools.lru_cache(256)  # noqa: B019: one object a run
+    @functools.lru_cache(256)  # noqa: B019
     def _value(self, relation: str, tail: str) -> np.ndarray:
         """Return the likelihood of a value (inheritance, onset) in each disease."""
         told, unknown, another = FAMILY if relation == "inherited_as" else ONSET

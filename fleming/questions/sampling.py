@@ -44,14 +44,16 @@ class Pool:
     def __bool__(self) -> bool:
         return any(self.left.values())
 
-    def draw(self, asked: Counter[str], right: Counter[str], rng: Generator) -> str:
-        """Return one of the roots that were asked about least, of the answers the one that was right least often."""
+    def draw(self, asked: Counter[str], balance: Counter[str], rng: Generator) -> str:
+        """Return one of the roots that were asked about least, of a few answers the one most often wrong by now."""
         groups = [group for group, names in self.left.items() if names]
         if self.kind.answers == "values":
-            group = min(groups, key=lambda value: (right[value], value))
+            group = min(groups, key=lambda value: (balance[value], value))
         else:
             weights = [len(self.left[group]) * (self.rare_factor if group else 1.0) for group in groups]
-            group = groups[int(np.searchsorted(np.cumsum(weights) / sum(weights), rng.random(), side="right"))]
+            group = groups[
+                int(np.searchsorted(np.cumsum(weights) / sum(weights), rng.random(), side="right"))
+            ]
         names = self.left[group]
         least = min(asked[name] for name in names)
         return pick(rng, [name for name in names if asked[name] == least])
@@ -74,11 +76,11 @@ def sample_questions(
     Returns the questions, the rejected draws (a record with a `code` for each distinct one), and a report.
     """
     rules, shares = synth.rules, synth.kinds
-    poser = Poser(graph, Differentials(graph, rules), synth.registers)
+    poser = Poser(Differentials(graph, rules), synth.registers)
     pools = _pools(graph, shares, synth.rare_factor)
     questions: dict[str, Question] = {}
     rejected: dict[tuple, dict] = {}
-    taken, asked, right, posed = Counter(), Counter(), Counter(), Counter()
+    taken, asked, posed = Counter(), Counter(), Counter()
     balances: dict[str, Counter[str]] = defaultdict(Counter)
     even, drawn, roots = [], [], []
     rng = generator(seed, "draw")
@@ -86,12 +88,13 @@ def sample_questions(
     while pools and len(questions) < wanted:
         name = min(pools, key=lambda name: (posed[name] / shares[name], name))
         pool = pick(rng, pools[name])
-        root = pool.draw(asked, right, rng)
+        balance = balances[_asked_for(pool.kind)]
+        root = pool.draw(asked, balance, rng)
         rare = pool.rare[root]
         even.append(pool.rare_share)
         drawn.append(rare)
-        balance = balances[_asked_for(pool.kind)]
-        question = poser.pose(pool.kind, root, generator(seed, name, root, pool.in_vain[root], posed[name]), balance)
+        noise = generator(seed, name, root, pool.in_vain[root], posed[name])
+        question = poser.pose(pool.kind, root, noise, balance)
         code = question if isinstance(question, str) else _repeats(question, questions, taken, rules, wanted)
         if code:
             pool.in_vain[root] += 1
@@ -109,7 +112,6 @@ def sample_questions(
             answer = question.provenance["answer"]
             asked[root] += 1
             posed[name] += 1
-            right[answer] += 1
             pool.in_vain[root] = 0
             taken.update(_repeated(question))
             balance.update(dict.fromkeys(question.options.values(), -1))
@@ -161,11 +163,11 @@ def _composition(question: Question) -> tuple:
 def _repeated(question: Question) -> list[tuple]:
     """Return what must not be repeated too often: its answer, its last fact."""
     provenance = question.provenance
-    last = [("root", provenance["answer"])]
+    last = "diagnosis", provenance["answer"]
     if provenance["chain"]:
         edge = provenance["path"][provenance["chain"][-1]]
-        last = [("fact", edge["head"], edge["relation"], edge["tail"])]
-    return [("answer", provenance["metapath"], provenance["answer"]), *last]
+        last = edge["head"], edge["relation"], edge["tail"]
+    return [("answer", provenance["metapath"], provenance["answer"]), last]
 
 
 def _repeats(question: Question, questions: dict, taken: Counter, rules, wanted: int) -> str | None:
@@ -200,7 +202,9 @@ def effective_number(names: list[str]) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def _report(posed: list[Question], refused: list[dict], shares: dict[str, float], wanted: int) -> dict[str, Any]:
+def _report(
+    posed: list[Question], refused: list[dict], shares: dict[str, float], wanted: int
+) -> dict[str, Any]:
     by_kind = Counter(question.provenance["kind"] for question in posed)
     grounds = Counter(
         wrong["ground"] for question in posed for wrong in question.provenance["certificate"]["distractors"]
@@ -208,7 +212,9 @@ def _report(posed: list[Question], refused: list[dict], shares: dict[str, float]
     for name, count in by_kind.items():
         quota = round(wanted * shares[name] / sum(shares.values()))
         if count < quota:
-            print(f"questions: {name}: {count:,} of {quota:,} that its share asks for; the graph gives no more")
+            print(
+                f"questions: {name}: {count:,} of {quota:,} that its share asks for; the graph gives no more"
+            )
     return {
         "wanted": wanted,
         "kinds": {name: by_kind[name] for name in shares},

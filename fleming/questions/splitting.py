@@ -43,10 +43,7 @@ def _kept_in_training(question: Question) -> set[tuple[str, ...]]:
 def root_and_last_fact(question: Question) -> list[tuple[str, ...]]:
     """Return what a question shares with those that ask about its root, or for its last fact."""
     provenance = question.provenance
-    root = [*provenance["visible"][:1], *provenance["hidden"], provenance["answer"]]
-    if provenance.get("clues"):
-        root = root[1:]
-    keys: list[tuple[str, ...]] = [("root", root[0])]
+    keys: list[tuple[str, ...]] = [("root", provenance["root"])]
     if provenance["chain"]:
         edge = provenance["path"][provenance["chain"][-1]]
         keys.append((edge["head"], edge["relation"], edge["tail"]))

@@ -1,0 +1,159 @@
+"""The wrong options of a path: what the same steps give for a rival, each wrong for a reason.
+
+Options match in type, size and length, and over all questions each is wrong about three times for each time right, so
+that neither tells the answer. Left out: which rivals the clues rule out (differential.py).
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+
+from fleming.graph.knowledge_graph import Triple
+from fleming.graph.naming import is_plain
+from fleming.graph.open_world import kin
+from fleming.questions.certificates import asked, ground, is_fair, look_alikes, paths_along, solutions
+from fleming.questions.differential import OPTIONS, Differentials, is_tellable
+from fleming.questions.names import is_meaningless
+from fleming.questions.paths import may_be_option
+from fleming.questions.query import Query, chain_triple
+from fleming.sources.vocabulary import FEATURES
+
+PATHS = 16  # of a rival, so many are looked at
+NEAREST = 40  # rivals of a named root
+RARE_OPTION = 0.25  # of the counted patients: an occasional finding is not to be expected
+LENGTH = 2.0  # the longer name has at most so many times the letters of the right one, or the reverse
+SLACK = 4  # how far an option may be from being wrong three times for each time right, before that decides
+
+
+@dataclass(frozen=True)
+class Option:
+    """A wrong one."""
+
+    path: tuple[str, ...]
+    """From the rival that it belongs to; the option alone where it belongs to none."""
+    ground: str
+    """One of certificates.GROUNDS; "" of a diagnosis, until the clues have ruled it out."""
+    proof: Triple
+    """The fact that it would need and that does not hold; of a diagnosis, what the ground is about."""
+    shares: tuple[Triple, ...] = ()
+    """What its rival has in common with the root, and the steps to it."""
+
+    @property
+    def name(self) -> str:
+        return self.path[-1]
+
+
+def wrong_options(
+    whole: Differentials, query: Query, rng: Generator, balance: Mapping[str, float]
+) -> list[Option]:
+    """Return wrong options of a drawn path, no two of them one thing, the preferred first.
+
+    `balance`: of each option how often it should still be wrong, three times for each time right.
+    """
+    kind, root = query.kind, query.nodes[0]
+    if kind.answers == "findings":
+        proposals = _rare_findings(whole, query, rng)
+    elif kind.answers == "values":
+        proposals = _other_values(whole, query, rng)
+    elif kind.hidden:
+        near = whole.rivals(root)
+        proposals = _ends(whole, query, [near[i] for i in rng.permutation(len(near))], rng)
+    else:
+        near = look_alikes(whole.graph, root)[:NEAREST]
+        rest = [name for name in whole.graph.of_type(kind.root) if name != root]
+        near += [rest[i] for i in rng.permutation(len(rest))[:NEAREST]]
+        proposals = _ends(whole, query, list(dict.fromkeys(near)), rng)
+
+    def off_balance(option: Option) -> float:
+        owed = balance.get(option.name, 0.0)
+        return min(0.0, SLACK - owed) if owed > 0 else max(0.0, -owed - SLACK)
+
+    is_similar = _windows(whole, query.answer, rng)
+    chosen: list[Option] = []
+    enough = OPTIONS if not kind.hidden else len(proposals)
+    for option in sorted(proposals, key=off_balance):
+        if len(chosen) == enough:
+            break
+        if kind.hidden and balance.get(option.name, 0.0) <= -SLACK:
+            continue
+        if (kind.answers != "rivals" or is_similar(option.name)) and is_wrong(whole, query, option, chosen):
+            chosen.append(option)
+    return chosen
+
+
+def is_wrong(whole: Differentials, query: Query, option: Option, chosen: Sequence[Option]) -> bool:
+    """Whether the option may stand beside the answer and the others: wrong, of their kind and size, no form of one."""
+    graph = whole.graph
+    right = solutions(graph, query, len(query.nodes) - 1) if query.kind.chain else [query.nodes[0]]
+    never = {*right, *query.visible, *query.nodes, *(name for fit in right for name in kin(graph, fit))}
+    if option.name in never or (option.ground == "absent" and whole.rules.open_world == "exclude"):
+        return False
+    return is_fair(graph, query, option.name, [*query.nodes, *(other.name for other in chosen)])
+
+
+def _windows(whole: Differentials, answer: str, rng: Generator) -> Callable[[str], bool]:
+    """Return whether a name has about as many edges and letters as the answer.
+
+    Within a window of the factor around it that is laid by chance: in the middle of one, the answer would be the option
+    that is neither the longest nor the shortest, the best nor the least known.
+    """
+
+    def sizes(name: str) -> np.ndarray:
+        return np.log([1 + whole.graph.degree(name), len(name)])
+
+    widths = np.log([whole.rules.similar_size, LENGTH])
+    low = sizes(answer) - rng.random(2) * widths
+    return lambda name: bool((low <= sizes(name)).all() and (sizes(name) <= low + widths).all())
+
+
+def end_of(whole: Differentials, query: Query, path: tuple[str, ...]) -> Option | None:
+    """Return the end of a rival's path as an option that is wrong of the root, None where it may be right."""
+    if not query.kind.chain:
+        return Option(path, "", ("", "", "")) if may_be_option(whole, path[0]) else None
+    why = ground(whole.graph, asked(query, path[-1]))
+    if not why or is_meaningless(path[-1]):
+        return None
+    steps = (chain_triple(*step) for step in zip(path, query.kind.chain, path[1:], strict=False))
+    return Option(path, why, asked(query, path[-1]), tuple(steps))
+
+
+def _ends(whole: Differentials, query: Query, rivals: Sequence[str], rng: Generator) -> list[Option]:
+    """Return where the chain leads from each rival, one end each."""
+    found = []
+    for rival in rivals:
+        paths = list(itertools.islice(paths_along(whole.graph, rival, query.kind.chain), PATHS))
+        ends = (end_of(whole, query, paths[i]) for i in rng.permutation(len(paths)))
+        first = next((option for option in ends if option), None)
+        if first:
+            found.append(first)
+    return found
+
+
+def _rare_findings(whole: Differentials, query: Query, rng: Generator) -> list[Option]:
+    """Return findings of which counted patients of the root hardly have any."""
+    graph, findings, root = whole.graph, whole.findings, query.nodes[0]
+    found = []
+    for row in rng.permutation(findings.rows(root)):
+        name = graph.names[findings.term[row]]
+        rare = findings.share[row] <= RARE_OPTION and findings.of[row] > 0
+        if rare and is_plain(graph.entities[name]) and is_tellable(name):
+            negated = not findings.stated[row]
+            relation = next(other for other in FEATURES if graph.states(root, other, name, negated))
+            why = "contradicted" if negated else "rare_finding"
+            found.append(Option((name,), why, (root, relation, name)))
+    return found
+
+
+def _other_values(whole: Differentials, query: Query, rng: Generator) -> list[Option]:
+    """Return the other values of the relation asked for that several entities have."""
+    graph, relation = whole.graph, query.kind.chain[-1]
+    found = []
+    for name in graph.of_type(graph.entities[query.answer].type):
+        if len(graph.targets(name, "^" + relation)) < 5 * OPTIONS:
+            continue
+        if why := ground(graph, asked(query, name)):
+            found.append(Option((name,), why, asked(query, name)))
+    return [found[i] for i in rng.permutation(len(found))]
