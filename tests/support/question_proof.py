@@ -1,0 +1,350 @@
+"""What one question's record claims, recomputed from the graph's lines: path, clues, odds, grounds, needs, options.
+
+Shares no code with fleming/questions. Left out: what follows from the graph's lines (question_facts.py); the words, the
+score and sets of questions (question_checker.py).
+"""
+
+import math
+import unicodedata
+from collections import Counter
+
+import yaml
+from support.question_facts import ASSETS, FEATURES
+
+KINDS = yaml.safe_load((ASSETS / "question_kinds.yaml").read_text(encoding="utf-8"))["kinds"]
+POSITIVE = ("contradicted", "absent_finding", "rare_finding", "other_value", "onset", "closed")
+
+
+def plain(text):
+    """Letters and digits alone, accents off: a second, cruder reading than the generator's."""
+    text = unicodedata.normalize("NFKD", text.casefold().replace("’", "'").replace("'s ", " "))
+    return " ".join("".join(c if c.isalnum() else " " for c in text if not unicodedata.combining(c)).split())
+
+
+def triples(edges):
+    return [(edge["head"], edge["relation"], edge["tail"]) for edge in edges]
+
+
+class Checked:
+    """One question's record beside the graph; `faults` gathers what is wrong."""
+
+    def __init__(self, facts, question, rules):
+        self.facts, self.question, self.rules, self.faults = facts, question, rules, []
+        self.p = question["provenance"]
+        self.path, self.chain = triples(self.p["path"]), self.p["chain"]
+        self.certificate, self.clues = self.p["certificate"], self.p.get("clues", [])
+        steps, _, self.by = self.p["metapath"].partition(" by ")
+        steps = steps.split(" > ")
+        self.hidden = steps[0] == "findings"
+        self.root_type, *self.steps = steps[self.hidden :]
+        self.answers = KINDS.get(self.p["kind"], {}).get("answers", "rivals")
+        self.nodes = [*([] if self.hidden else self.p["visible"][:1]), *self.p["hidden"], self.p["answer"]]
+        self.root = self.nodes[0]
+
+    def must(self, holds, fault):
+        if not holds:
+            self.faults.append(fault)
+
+    def near(self, told, exact, digits, fault):
+        self.must(abs(told - exact) <= 0.51 * 10**-digits + 1e-6 * abs(exact), f"{fault}: {told}, not {exact:.6g}")
+
+    # the path
+
+    def check_path(self):
+        facts, p = self.facts, self.p
+        chains = [" ".join(chain.replace(">", " ").split()) for chain in KINDS.get(p["kind"], {}).get("chains", ["?"])]
+        self.must(" ".join(self.steps) in chains, "the kind has no such chain")
+        self.must(p["hops"] == len(self.steps) + self.hidden and len(self.chain) == len(self.steps), "hops")
+        self.must(len(self.nodes) == len(self.steps) + 1, "nodes")
+        for triple, edge in zip(self.path, p["path"], strict=True):
+            if triple not in facts.yes:
+                self.faults.append(f"not a fact: {triple}")
+            elif edge["evidence"] != facts.evidence[triple, False]:
+                self.faults.append(f"other evidence than the graph's: {triple}")
+        self.must(facts.entities[self.root]["type"] == self.root_type, "the root's type")
+
+        here = self.root
+        for number, (place, step) in enumerate(zip(self.chain, self.steps, strict=False), 1):
+            head, relation, tail = self.path[place]
+            turned = step.startswith("^")
+            same = relation == step.strip("^") or (self.answers == "findings" and relation in FEATURES)
+            self.must(same and (tail if turned else head) == here, "the chain is broken")
+            self.must((*self.path[place],) not in facts.no or self.answers == "findings", "a disputed step")
+            here = head if turned else tail
+            self.must(number < len(self.nodes) and here == self.nodes[number], f"node {number} is another")
+            self.check_node(number, step)
+        rare = {name for triple in self.path for name in (triple[0], triple[2])} | {self.root}
+        self.must(p["rare"] == any(facts.entities[name]["rare"] for name in rare), "rare")
+        self.must(p["root_edges"] == facts.degree[self.root], "root_edges")
+
+    def onward(self, number, step):
+        """All to which the step leads from the node before, by stated facts or implied ones."""
+        here, facts = self.nodes[number - 1], self.facts
+        if self.answers == "findings":
+            return {tail for relation in FEATURES for tail in facts.tails.get((here, relation), ())}
+        if not step.startswith("^"):
+            return set(facts.tails.get((here, step), ()))
+        near = {here} | (facts.narrower(here) if step[1:] not in ("subtype_of", "contraindicated_in") else set())
+        relations = FEATURES if step[1:] in FEATURES else (step[1:],)
+        return {head for r in relations for tail in near for head in facts.heads.get((r, tail), ())}
+
+    def bridges(self, number):
+        """What is said of a node beside the root: the path's triples between its step and the next."""
+        first = self.chain[number - 1] + 1
+        last = self.chain[number] if number < len(self.chain) else len(self.path)
+        return self.path[first:last]
+
+    def check_node(self, number, step):
+        fit = self.onward(number, step)
+        told = self.bridges(number)
+        singled = {name for name in fit if all(self.facts.holds(name, r, t) for _, r, t in told)}
+        if number < len(self.steps):
+            self.must(singled == {self.nodes[number]}, f"node {number} could be {sorted(singled)[:3]}")
+            self.must(not told or len(fit) > 1, f"node {number} is singled out in vain")
+        else:
+            right = set(self.certificate["solutions"])
+            self.must(self.p["answer"] in singled & right, "the answer solves nothing")
+            good = right <= singled if self.answers == "findings" else right == singled
+            self.must(good and sorted(right) == self.certificate["solutions"], "solutions")
+        if self.by and number == len(self.steps) - 1:
+            self.must([r for _, r, _ in told] == [self.by], "the bridge's clue")
+
+    # the clues
+
+    def p_of(self, disease, clue):
+        default, known = self.facts.likelihood(clue)
+        return known.get(disease, default)
+
+    def share(self, disease, clue):
+        default, known = self.facts.column(clue["relation"], clue["tail"])
+        return known.get(disease, default)
+
+    def bits(self, clue):
+        default, known = self.facts.likelihood(clue)
+        size = len(self.facts.diseases)
+        mean = (math.fsum(known.values()) + default * (size - len(known))) / size
+        return math.log2(self.p_of(self.root, clue) / mean)
+
+    def odds(self, rival, clues):
+        return math.prod(self.p_of(self.root, clue) / self.p_of(rival, clue) for clue in clues)
+
+    def ground(self, rival, clue):
+        """Why the clue speaks against the rival, None for no reason that a source states."""
+        facts, rules, relation = self.facts, self.rules, clue["relation"]
+        if relation in FEATURES:
+            share = self.share(rival, clue)
+            if clue["role"] == "absent":
+                counted = (rival, clue["tail"]) in facts.implied_counted
+                return "absent_finding" if counted and share >= rules.negative_frequency else None
+            noted = facts.noted(rival, clue["tail"])
+            if noted and share <= 0.1:
+                return "rare_finding" if noted in facts.stated_pairs else "contradicted"
+            is_closed = facts.closed(rival, relation) and share < rules.min_frequency / 2
+            return "closed" if is_closed else None
+        values = facts.tails.get((rival, relation), ())
+        is_complete = facts.closed(rival, relation, nearly=clue["role"] == "onset")
+        if not values or not is_complete or any(facts.may_be(relation, clue["tail"], v) for v in values):
+            return None
+        return "onset" if clue["role"] == "onset" else "other_value"
+
+    def standing(self, clues):
+        return [
+            rival["disease"]
+            for rival in self.certificate["rivals"]
+            if self.odds(rival["disease"], clues) < self.rules.min_odds * (1 - 1e-9)
+            or not any(self.ground(rival["disease"], clue) for clue in clues)
+        ]
+
+    def check_clues(self):
+        facts, rules, root = self.facts, self.rules, self.root
+        positive = [clue for clue in self.clues if clue["role"] != "absent"]
+        first = self.chain[0] if self.chain else len(self.path)
+        told = [(root, clue["relation"], clue["tail"]) for clue in positive]
+        self.must(told == self.path[:first], "the path's clues are others")
+        self.must(rules.min_facts <= len(self.clues) <= rules.max_facts, "number of clues")
+        roles = Counter(clue["role"] for clue in self.clues)
+        self.must(roles.keys() <= {"core", "discriminating", "absent", "family", "onset"}, "an unknown role")
+        self.must(roles["discriminating"] and roles["core"] >= rules.min_shared, "too few core or discriminating clues")
+        tails = [clue["tail"] for clue in self.clues]
+        for i, tail in enumerate(tails):
+            self.must(not facts.forms(tail).intersection(tails[:i]) and tail not in tails[:i], f"{tail}: told twice")
+            one = self.answers == "findings" and (tail == self.p["answer"] or tail in facts.forms(self.p["answer"]))
+            self.must(not one, f"{tail}: the answer is told")
+        for clue in self.clues:
+            self.check_clue(clue, (root, clue["relation"], clue["tail"]))
+
+    def check_clue(self, clue, triple):
+        facts, rules, role, tail = self.facts, self.rules, clue["role"], clue["tail"]
+        if clue["relation"] not in FEATURES:
+            self.must(role in ("family", "onset"), f"{tail}: its role")
+            self.must(clue["relation"] not in [step.strip("^") for step in self.steps], f"{tail}: tells what is asked")
+            is_only = facts.tails[triple[:2]] == [tail] and facts.closed(*triple[:2])
+            self.must(role != "family" or is_only, f"{tail}: not the one mode")
+            return self.must(clue["counts"] is None, f"{tail}: counts")
+        share, noted = self.share(self.root, clue), facts.noted(self.root, tail)
+        if role == "absent":
+            self.must(not facts.holds(*triple) and share <= 0.1, f"{tail}: absent, but the root may have it")
+        else:
+            least = rules.min_frequency if role == "core" else rules.deciding_frequency
+            self.must(share >= least, f"{tail}: too rare in the root")
+            trust = max((row["confidence"] for row in facts.evidence.get((triple, False), ())), default=0)
+            self.must(trust + 1e-6 >= rules.min_confidence and trust, f"{tail}: trusted too little")
+        counts = facts.counts[noted] if noted else [0, 0]
+        told = clue["counts"] or [0, 0]
+        self.must(all(abs(a - b) < 1e-4 for a, b in zip(told, counts if counts[1] else [0, 0], strict=True)),
+                  f"{tail}: counts {told}, not {counts}")  # fmt: skip
+
+    def check_needed(self):
+        for clue in self.clues:
+            rest = [other for other in self.clues if other is not clue]
+            standing, bits, told = self.standing(rest), self.bits(clue), clue["needed"]
+            if standing:
+                is_told = told.startswith("without it ") and all(name in told for name in standing)
+            else:
+                self.must(bits >= self.rules.min_bits - 1e-9, f"{clue['tail']}: idle")
+                number, _, unit = told.partition(" ")
+                is_told = unit == "bits" and abs(float(number) - bits) <= 0.051
+            self.must(is_told, f"{clue['tail']}: needed for something else than {told!r}")
+        for role in {clue["role"] for clue in self.clues}:
+            rest = [clue for clue in self.clues if clue["role"] != role]
+            if self.standing(rest):
+                continue
+            of_root, others = self.joint(rest)
+            near = max(others.values()) >= of_root - math.log(self.rules.min_odds) - 1e-9
+            self.must(role == "core" and near, f"{role}: an idle group")
+
+    def joint(self, clues):
+        """(log-likelihood of the clues in the root, disease -> that in another); one speaks for all without any."""
+        columns = [self.facts.likelihood(clue) for clue in clues]
+        near = {self.root}.union(*(known for _, known in columns))
+        silent = next((name for name in self.facts.diseases if name not in near), self.root)
+        found = {
+            name: math.fsum(math.log(known.get(name, default)) for default, known in columns)
+            for name in near | {silent}
+        }
+        return found.pop(self.root), found
+
+    # the differential
+
+    def check_rivals(self):
+        certificate, rules, clues = self.certificate, self.rules, self.clues
+        rivals = certificate["rivals"]
+        names = [rival["disease"] for rival in rivals]
+        self.must(len(set(names) - {self.root}) == 3, "three rivals")
+        texts = [f"no {c['tail']}" if c["role"] == "absent" else c["tail"] for c in clues]
+        self.must(certificate["table"]["clues"] == texts, "the table's clues")
+        self.must(list(certificate["table"]["rows"]) == [self.root, *names], "the table's rows")
+        for disease, row in certificate["table"]["rows"].items():
+            for told, clue in zip(row, clues, strict=True):
+                self.near(told, self.p_of(disease, clue), 4, f"likelihood of {clue['tail']} in {disease}")
+        exact = [self.odds(name, clues) for name in names]
+        self.must(min(exact) >= rules.min_odds * (1 - 1e-9), f"odds of {min(exact):.3g} only")
+        posterior = 1 / (1 + sum(1 / value for value in exact))
+        self.must(posterior >= rules.min_posterior - 1e-9, f"a posterior of {posterior:.3g} only")
+        self.near(certificate["posterior"], posterior, 4, "posterior")
+        for rival, value in zip(rivals, exact, strict=True):
+            self.near(rival["odds"], value, 1, f"odds against {rival['disease']}")
+            self.check_rival(rival)
+        ratios = [self.odds(name, [c]) for name in names for c in clues if c["role"] == "discriminating"]
+        self.must(max(ratios, default=0) >= rules.min_ratio * (1 - 1e-9), "no clue decides against a rival")
+
+        of_root, others = self.joint(clues)
+        best = max(others.values())
+        self.must(certificate["rank"] == 1 and best < of_root, "the root is not the likeliest disease")
+        self.must(best - others.get(certificate["runner_up"], -math.inf) < 1e-9, "runner_up")
+        self.near(certificate["runner_up_odds"], math.exp(of_root - best), 2, "runner_up_odds")
+
+    def check_rival(self, rival):
+        facts, name = self.facts, rival["disease"]
+        core = [clue for clue in self.clues if clue["role"] == "core"]
+
+        def has(clue):
+            return facts.implied.get(clue["tail"], {}).get(name, 0) >= self.rules.min_frequency
+
+        shares = [[name, clue["relation"], clue["tail"]] for clue in core if has(clue)]
+        self.must(rival["shares"] == shares, f"{name}: shares {rival['shares']}, not {shares}")
+        self.must(len(shares) >= self.rules.min_shared, f"{name}: shares too few core findings")
+        grounds = {(self.ground(name, c), (name, c["relation"], c["tail"])) for c in self.clues}
+        self.must(rival["ground"] in POSITIVE, f"{name}: no positive ground")
+        self.must((rival["ground"], tuple(rival["proof"])) in grounds, f"{name}: {rival['ground']} is not its ground")
+        genes = [set(facts.tails.get((d, "associated_gene"), ())) for d in (name, self.root)]
+        self.must(name not in facts.forms(self.root) and genes[0].isdisjoint(genes[1]), f"{name}: a form of the root")
+
+    # the options
+
+    def alike(self, one, other):
+        """Whether one is a form of the other, is spelled as it, or has most of its findings."""
+        a, b = (set().union(*(self.facts.tails.get((n, r), ()) for r in FEATURES)) for n in (one, other))
+        most = 2 * len(a & b) > min(len(a), len(b))
+        return most or other in self.facts.forms(one) or plain(one) == plain(other)
+
+    def check_options(self):
+        facts, question, answer = self.facts, self.question, self.p["answer"]
+        texts = list(question["options"].values())
+        self.must(list(question["options"]) == list("ABCD"), "letters")
+        self.must(question["options"].get(question["answer"]) == answer, "the key is another option")
+        wrong = self.certificate["distractors"]
+        self.must(sorted(w["option"] for w in wrong) == sorted(t for t in texts if t != answer), "a proof a wrong option")
+        for i, one in enumerate(texts):
+            self.must(not any(self.alike(one, other) for other in texts[:i]), f"{one}: two options are one thing")
+        rivals = {rival["disease"]: rival for rival in self.certificate.get("rivals", ())}
+        for option in wrong:
+            name = option["option"]
+            self.must(facts.entities[name]["type"] == facts.entities[answer]["type"], f"{name}: of another type")
+            self.must(name not in self.certificate["solutions"], f"{name}: right too")
+            if self.answers == "rivals":
+                few, many = sorted([facts.degree[name], facts.degree[answer]])
+                self.must(many <= self.rules.similar_size * few, f"{name}: {many} edges against {few}")
+                is_known = option["disease"] in rivals or not self.hidden
+                self.must(is_known and option["disease"], f"{name}: of no rival")
+            rival = rivals.get(option["disease"])
+            self.must(option["odds"] == (rival["odds"] if rival else None), f"{name}: odds")
+            self.check_ground(option, rival)
+
+    def check_ground(self, option, rival):
+        facts, name, answer = self.facts, option["option"], self.p["answer"]
+        shares, evidence = [tuple(t) for t in option["shares"]], option["evidence"]
+        self.must(all(facts.evidence.get((t, e["negated"])) == e["evidence"]
+                      for t, e in zip(triples(evidence), evidence, strict=True)), f"{name}: evidence")  # fmt: skip
+        if not self.steps:
+            expected = rival and (rival["ground"], [rival["proof"]], name)
+            self.must((option["ground"], option["violates"], option["disease"]) == expected, f"{name}: its ground")
+            return self.must(evidence or option["ground"] == "closed", f"{name}: nothing is shown for its ground")
+        step, here = self.steps[-1], self.nodes[-2]
+        asked = (name, step[1:], here) if step.startswith("^") else (here, step, name)
+        told = [tuple(t) for t in option["violates"]]
+        if self.answers == "findings":
+            share, counted = facts.implied.get(name, {}), facts.counts.get((self.root, name), [0, 0])
+            stated = (self.root, name) in facts.stated_pairs
+            rare = share[self.root] if stated else self.share(self.root, {"relation": asked[1], "tail": name})
+            self.must(rare <= 0.25 and counted[1], f"{name}: not rare in the root")
+            ground, asked = ("rare_finding" if stated else "contradicted"), (self.root, told[0][1], name)
+        elif facts.denied(*asked):
+            ground = "contradicted"
+        elif facts.may_hold(*asked):
+            return self.faults.append(f"{name}: may be right")
+        elif not facts.closed(*asked[:2]):
+            ground = "absent"
+        else:
+            ground = "other_value" if len(facts.tails.get(asked[:2], ())) == 1 else "closed"
+        self.must(option["ground"] == ground, f"{name}: ground {option['ground']}, expected {ground}")
+        self.must(ground in POSITIVE or self.rules.open_world == "mark", f"{name}: no positive ground")
+        self.must(told == [asked], f"{name}: violates {told}, not {asked}")
+        self.must(evidence or asked[1] in FEATURES, f"{name}: nothing is shown for its ground")
+        if step == "treated_by":
+            classes = [set(facts.tails.get((drug, "subtype_of"), ())) for drug in (name, answer)]
+            self.must(classes[0].isdisjoint(classes[1]), f"{name}: of the answer's class")
+        if self.answers == "rivals":
+            self.check_shares(option, shares, rival)
+
+    def check_shares(self, option, shares, rival):
+        """The rival's core findings, and its own way along the chain to the option."""
+        own = len(rival["shares"]) if rival else 0
+        self.must([list(t) for t in shares[:own]] == (rival["shares"] if rival else []), f"{option['option']}: shares")
+        here = option["disease"]
+        for step, triple in zip(self.steps, shares[own:], strict=False):
+            before, after = (triple[2], triple[0]) if step.startswith("^") else (triple[0], triple[2])
+            good = triple in self.facts.yes and triple[1] == step.strip("^") and before == here
+            self.must(good, f"{option['option']}: {triple} is not its way")
+            here = after
+        self.must(here == option["option"], f"{option['option']}: the rival's chain ends elsewhere")
