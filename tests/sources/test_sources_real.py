@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support import scenario_checker
+from support import question_checker
 
-from fleming.graph.completeness import published_sources
+from fleming.graph.completeness import declare, published_sources
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import join_sources
-from fleming.questions.rules import Rules
 from fleming.questions.sampling import sample_questions
 from fleming.records import to_json
+from fleming.settings.synth import QuestionRules, SynthConfig
 from fleming.sources.facts import Fact, Node
 from fleming.sources.registry import MAPPINGS, SOURCES
 from fleming.sources.vocabulary import INVERSES
@@ -269,7 +269,7 @@ def test_hpos_terms_and_parents_are_the_ontologys_and_their_types_make_sense(kg,
 
 
 @pytest.mark.slow
-def test_the_real_graphs_joined_give_scenarios_that_the_independent_checker_proves(kg, hpo, tmp_path):
+def test_the_real_graphs_joined_give_questions_that_the_independent_checker_proves(kg, hpo, tmp_path):
     """HPO, Hetionet and PharmacotherapyDB as one graph; synth_data.py's own runs were checked on thousands more."""
     nodes, facts, _ = hpo
     hetionet = {"nodes": kg / "hetionet/hetionet-v1.0-nodes.tsv.gz", "edges": kg / "hetionet/edges-5k.sif.gz"}
@@ -280,11 +280,12 @@ def test_the_real_graphs_joined_give_scenarios_that_the_independent_checker_prov
     joined = join_sources(sources, lambda *_: None)
     assert joined.report["joins"]["identifier"] > 1000
     assert joined.report["joins"]["name"] > 1000
+    declare(joined.graph, published_sources())
     save_graph(joined.graph, tmp_path / "graph.jsonl")
-    rules = Rules(scenario=True, min_shared=1, min_confidence=0.7)
-    questions, _, report = sample_questions(joined.graph, {2: 40, 3: 40, 4: 40}, 0, rules)
-    assert len(questions) == 120
+    synth = SynthConfig(registers=("clinical", "lay"), rules=QuestionRules(min_confidence=0.7))
+    questions, _, report = sample_questions(joined.graph, 60, 0, synth)
+    assert len(questions) >= 50
     assert report["rare_drawn"] > report["rare_even"]
-    checked = scenario_checker.Facts(tmp_path / "graph.jsonl")
+    checked = question_checker.Facts(tmp_path / "graph.jsonl")
     records = [json.loads(json.dumps(to_json(q))) for q in questions]
-    assert [fault for q in records for fault in scenario_checker.faults(checked, q, 1)] == []
+    assert question_checker.faults_of_set(checked, records, synth.rules, 60) == []
