@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import Triple
@@ -24,7 +23,6 @@ from fleming.sources.vocabulary import FEATURES
 PATHS = 16  # of a rival, so many are looked at
 NEAREST = 40  # rivals of a named root
 RARE_OPTION = 0.25  # of the counted patients: an occasional finding is not to be expected
-LENGTH = 2.0  # the longer name has at most so many times the letters of the right one, or the reverse
 SLACK = 4  # how far an option may be from being wrong three times for each time right, before that decides
 
 
@@ -77,7 +75,8 @@ def wrong_options(
     for option in sorted(proposals, key=off_balance):
         if len(chosen) == enough:
             break
-        if kind.hidden and balance.get(option.name, 0.0) <= -SLACK:
+        owed = balance.get(option.name, 0.0)
+        if whole.rules.max_owed is not None and owed <= -whole.rules.max_owed:
             continue
         if (kind.answers != "rivals" or is_similar(option.name)) and is_wrong(whole, query, option, chosen):
             chosen.append(option)
@@ -101,12 +100,14 @@ def _windows(whole: Differentials, answer: str, rng: Generator) -> Callable[[str
     that is neither the longest nor the shortest, the best nor the least known.
     """
 
-    def sizes(name: str) -> np.ndarray:
-        return np.log([1 + whole.graph.degree(name), len(name)])
-
-    widths = np.log([whole.rules.similar_size, LENGTH])
-    low = sizes(answer) - rng.random(2) * widths
-    return lambda name: bool((low <= sizes(name)).all() and (sizes(name) <= low + widths).all())
+    rules, graph = whole.rules, whole.graph
+    sizes = [(lambda name: 1 + graph.degree(name), rules.similar_size), (len, rules.similar_length)]
+    windows = []
+    for (size, factor), place in zip(sizes, rng.random(len(sizes)), strict=True):
+        if factor is not None:
+            low = size(answer) * factor**-place
+            windows.append((size, low, low * factor))
+    return lambda name: all(low <= size(name) <= high for size, low, high in windows)
 
 
 def end_of(whole: Differentials, query: Query, path: tuple[str, ...]) -> Option | None:

@@ -68,13 +68,14 @@ class Poser:
         """Return the query with clues of its root, and the options of the rivals that these rule out."""
         kind, root = query.kind, query.nodes[0]
         of_rival = {option.path[0]: option for option in options}
-        rivals = list(of_rival) if kind.answers == "rivals" else self.whole.rivals(root)
+        of_rivals = kind.answers == "rivals"
+        rivals = list(of_rival) if of_rivals else self.whole.rivals(root)
         untold = [step.strip("^") for step in kind.chain]
         differential = self.whole.draw(root, rivals, untold, rng)
         if isinstance(differential, str):
             return differential
         told = [clue.tail for clue in differential.clues]
-        if kind.answers == "rivals":
+        if of_rivals:
             options = [_ruled_out(of_rival[rival.name], rival) for rival in differential.rivals]
         else:
             options = [option for option in options if option.name not in told]

@@ -118,6 +118,8 @@ def sample_questions(
             balance[answer] += 4
             if (most := _scaled(rules.max_per_root, wanted)) and asked[root] >= most:
                 _drop_everywhere(pools, root)
+            if pool.kind.answers == "values" and posed[name] >= _quota(name, shares, wanted):
+                del pools[name]  # its few answers would come again and again
             progress.update()
         pools = {name: alive for name, group in pools.items() if (alive := [pool for pool in group if pool])}
     progress.close()
@@ -209,8 +211,9 @@ def _report(
     grounds = Counter(
         wrong["ground"] for question in posed for wrong in question.provenance["certificate"]["distractors"]
     )
-    for name, count in by_kind.items():
-        quota = round(wanted * shares[name] / sum(shares.values()))
+    for name in shares:
+        count = by_kind[name]
+        quota = _quota(name, shares, wanted)
         if count < quota:
             print(
                 f"questions: {name}: {count:,} of {quota:,} that its share asks for; the graph gives no more"
@@ -223,6 +226,10 @@ def _report(
         "grounds": dict(grounds),
         "rare_questions": _mean([question.provenance["rare"] for question in posed]),
     }
+
+
+def _quota(name: str, shares: dict[str, float], wanted: int) -> int:
+    return round(wanted * shares[name] / sum(shares.values()))
 
 
 def _mean(values: list) -> float:

@@ -65,8 +65,12 @@ class QuestionRules:
     """Of the answer among the options."""
     open_world: Literal["mark", "exclude"] = "exclude"
     """Wrong options of which the graph only lacks that they are right are marked so, or refused."""
-    similar_size: Annotated[float, Range("at least 1", lambda x: x >= 1)] = 1.5
-    """Options differ at most by this factor in how many edges they have."""
+    similar_size: Annotated[float, Range("at least 1", lambda x: x >= 1)] | None = 1.5
+    """Options differ at most by this factor in how many edges they have; null: no bound."""
+    similar_length: Annotated[float, Range("at least 1", lambda x: x >= 1)] | None = 2.0
+    """And by this factor in how many letters; null: no bound."""
+    max_owed: Positive[int] | None = 4
+    """An option is wrong at most so many times more than three for each time right; null: no bound."""
     max_per_root: Positive[int] | None = 3
     """Questions about one root among 3,000, scaled; null: no bound."""
     max_per_answer: Positive[int] | None = 4
