@@ -21,7 +21,8 @@ EDGES = [
     ("disease", "subtype_of", "disease", 30), ("process", "subtype_of", "process", 20),
     ("drug", "subtype_of", "drug", 12),
 ]  # fmt: skip
-ORIGIN = Origin("made up", "made_up.tsv", "1", "test")
+SOURCE = "made up"
+ORIGIN = Origin(SOURCE, "made_up.tsv", "1", "test")
 SYLLABLES = [c + v for c in "bdfgklmnprst" for v in "aeiou"]
 
 
@@ -57,8 +58,8 @@ FAMILIES, MEMBERS = 12, 7  # of diseases
 CLINIC = {"disease": FAMILIES * MEMBERS, "finding": 260, "symptom": 40, "lab": 20, "gene": 100, "drug": 60,
           "drug_class": 9, "mechanism": 14, "action": 14, "condition": 14, "test": 20}  # fmt: skip
 VALUES = {
-    "inheritance": ("autosomal recessive inheritance", "autosomal dominant inheritance", "X-linked recessive inheritance",
-                    "mitochondrial inheritance"),
+    "inheritance": ("autosomal recessive inheritance", "autosomal dominant inheritance",
+                    "X-linked recessive inheritance", "mitochondrial inheritance"),
     "onset": ("congenital onset", "childhood onset", "juvenile onset", "adult onset", "late onset"),
 }  # fmt: skip
 RELATION_OF = {"finding": "has_finding", "symptom": "has_symptom", "lab": "has_lab"}
@@ -83,16 +84,20 @@ def clinic(seed):
     features = [f"{kind.upper()}:{i}" for kind in RELATION_OF for i in range(CLINIC[kind])]
 
     def finding(disease, feature, share):
-        """In about this share of the patients, counted, banded or without numbers; of none mostly as a NOT row."""
+        """Of about this share of the patients: counted, banded, without numbers; of none mostly as a NOT row."""
         relation = RELATION_OF[feature.split(":")[0].lower()]
         of, way = int(rng.integers(1, 40)), rng.random()
-        seen = int(round(share * of))
+        seen = round(share * of)
         if share == 0 and way < 0.7:
-            return fact(disease, relation, feature, negated=True, note=f"frequency 0/{of}" if way < 0.4 else "")
+            return fact(
+                disease, relation, feature, negated=True, note=f"frequency 0/{of}" if way < 0.4 else ""
+            )
         if way < 0.7:
             return fact(disease, relation, feature, note=f"frequency {seen}/{of}", frequency=seen / of)
         frequency = float(share) if way < 0.9 else -1.0
-        return fact(disease, relation, feature, frequency=frequency, confidence=float(rng.choice([0.6, 0.9, 1.0])))
+        return fact(
+            disease, relation, feature, frequency=frequency, confidence=float(rng.choice([0.6, 0.9, 1.0]))
+        )
 
     for i in range(CLINIC["finding"]):  # a form is said of what stands before it: no circles
         for _ in range(int(rng.random() < 1 / 3) * int(rng.integers(1, 3))):
@@ -130,6 +135,10 @@ def _facts_beside_findings(rng, fact, family, disease):
         yield fact(disease, "inherited_as", f"INHERITANCE:{mode}")
     for onset in rng.choice(5, int(rng.choice([0, 1, 1, 2])), replace=False):
         yield fact(disease, "has_onset", f"ONSET:{onset}")
-    for relation, tail, most in (("treated_by", "drug", 3), ("caused_by", "mechanism", 2), ("diagnosed_by", "test", 3)):
+    for relation, tail, most in (
+        ("treated_by", "drug", 3),
+        ("caused_by", "mechanism", 2),
+        ("diagnosed_by", "test", 3),
+    ):
         for i in rng.choice(CLINIC[tail], int(rng.integers(1, most + 1)), replace=False):
             yield fact(disease, relation, f"{tail.upper()}:{i}", negated=bool(rng.random() < 0.05))

@@ -1,13 +1,15 @@
 """An independent checker of questions: recomputes from graph.jsonl alone what records claim, by plain sets and dicts.
 
-Of one record path, clues, odds, ranks, grounds, needs, options (question_proof.py), words and score; of a set its caps,
-repeats and splits. Shares no code with fleming/graph or fleming/questions, but how a name is said in a stem.
+Of one record path, clues, odds, ranks, grounds, needs (question_proof.py), options (question_options.py), words and
+score; of a set its caps, repeats and splits. Shares no code with fleming/graph or fleming/questions, but how a name is
+said in a stem.
 """
 
 import math
 from collections import Counter, defaultdict
 
 from support.question_facts import Facts
+from support.question_options import check_options
 from support.question_proof import POSITIVE, Checked, plain
 
 from fleming.questions.names import said
@@ -24,7 +26,9 @@ def faults(facts, question, rules):
     checked.check_path()
     if checked.faults:
         return checked.faults  # nothing else could be recomputed
-    checked.must(checked.hidden == bool(checked.clues), "a hidden root without clues, or clues of a named one")
+    checked.must(
+        checked.hidden == bool(checked.clues), "a hidden root without clues, or clues of a named one"
+    )
     if checked.hidden:
         checked.check_clues()
         checked.check_rivals()
@@ -32,7 +36,7 @@ def faults(facts, question, rules):
         patient = checked.p["patient"]
         is_told = patient["age"] is not None and patient["age"] >= 0 and patient["sex"] in ("female", "male")
         checked.must(is_told == rules.patients, "age and sex")
-    checked.check_options()
+    check_options(checked)
     check_words(checked)
     check_score(checked)
     return checked.faults
@@ -42,13 +46,19 @@ def check_words(checked):
     facts, p, text = checked.facts, checked.p, f" {plain(checked.question['question'])} "
     bridges = [tail for place, (_, _, tail) in enumerate(checked.path)
                if place not in checked.chain and checked.chain and place > checked.chain[0]]  # fmt: skip
-    visible = [*([] if checked.hidden else [checked.root]), *(clue["tail"] for clue in checked.clues), *bridges]
+    visible = [
+        *([] if checked.hidden else [checked.root]),
+        *(clue["tail"] for clue in checked.clues),
+        *bridges,
+    ]
     checked.must(p["visible"] == visible, "what is visible")
     unnamed = {clue["tail"] for clue in checked.clues if clue["role"] in UNNAMED}
     for name in visible:
         lay = facts.entities[name]["lay"] if p["register"] == "lay" else []
         ways = [name, said(name), *map(said, lay)]
-        is_named = any(f" {plain(way)} " in text for way in ways) or any(w in text for w in ways if not w.isascii())
+        is_named = any(f" {plain(way)} " in text for way in ways) or any(
+            w in text for w in ways if not w.isascii()
+        )
         checked.must(is_named or name in unnamed, f"{name} is not in the text")
     for name in [*p["hidden"], p["answer"]]:
         for alias in [name, *facts.entities[name]["synonyms"]]:
@@ -62,7 +72,13 @@ def check_score(checked):
     steps = len(checked.chain) + len({clue["role"] for clue in clues})
     checked.must(p["depth"] == steps, "depth")
     positive = [wrong["ground"] in POSITIVE for wrong in certificate["distractors"]]
-    share = {"completeness": sum(positive) / len(positive), "margin": 1, "necessity": 1, "language": 1, "relevance": 1}
+    share = {
+        "completeness": sum(positive) / len(positive),
+        "margin": 1,
+        "necessity": 1,
+        "language": 1,
+        "relevance": 1,
+    }
     if clues:
         findings = [clue for clue in clues if clue["role"] in ("core", "discriminating")]
         counted = sum(clue["counts"] is not None for clue in findings) / len(findings)
@@ -79,7 +95,9 @@ def check_score(checked):
     full = {"completeness": 25, "margin": 25, "necessity": 20, "language": 15, "relevance": 15}
     exact = {name: full[name] * share[name] for name in full}
     score = p["score"]
-    checked.must(all(abs(score[name] - value) <= 0.5 + 1e-9 for name, value in exact.items()), f"score, not {exact}")
+    checked.must(
+        all(abs(score[name] - value) <= 0.5 + 1e-9 for name, value in exact.items()), f"score, not {exact}"
+    )
     checked.must(score["total"] == sum(score[name] for name in full), "the score's total")
     checked.must(score["total"] >= checked.rules.min_score, "a low score")
 
@@ -88,9 +106,7 @@ def check_score(checked):
 
 
 def root_of(question):
-    p = question["provenance"]
-    nodes = [*p["hidden"], p["answer"]]
-    return nodes[0] if p["metapath"].startswith("findings") else p["visible"][0]
+    return question["provenance"]["root"]
 
 
 def last_fact(question):

@@ -1,4 +1,4 @@
-"""A graph.jsonl as plain sets and dicts: what is stated, implied, denied, closed, and how likely a clue is in a disease.
+"""A graph.jsonl as plain sets and dicts: what is stated, implied, denied, closed, and how likely a clue is where.
 
 Written from docs/data.md, sharing no code with fleming/graph or fleming/questions. Left out: what a question must
 satisfy (question_checker.py).
@@ -127,11 +127,7 @@ class Facts:
             if not about or about["level"] == "open":
                 continue
             published, count = about["published"], len(found)
-            if published:
-                in_force = count >= 0.95 * published
-            else:
-                in_force = about["whole"] or count % 1000 != 0
-            if in_force:
+            if count >= 0.95 * published if published else about["whole"] or count % 1000:
                 of = any_heads[source] if about["whole"] else heads[source, relation]
                 self._closed[relation, about["level"]] |= of
 

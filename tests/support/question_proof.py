@@ -1,7 +1,7 @@
-"""What one question's record claims, recomputed from the graph's lines: path, clues, odds, grounds, needs, options.
+"""What one question's record claims, recomputed from the graph's lines: path, clues, odds, grounds, needs.
 
-Shares no code with fleming/questions. Left out: what follows from the graph's lines (question_facts.py); the words, the
-score and sets of questions (question_checker.py).
+Shares no code with fleming/questions. Left out: what follows from the graph's lines (question_facts.py), the options
+(question_options.py), the words, the score and sets of questions (question_checker.py).
 """
 
 import math
@@ -46,16 +46,21 @@ class Checked:
             self.faults.append(fault)
 
     def near(self, told, exact, digits, fault):
-        self.must(abs(told - exact) <= 0.51 * 10**-digits + 1e-6 * abs(exact), f"{fault}: {told}, not {exact:.6g}")
+        self.must(
+            abs(told - exact) <= 0.51 * 10**-digits + 1e-6 * abs(exact), f"{fault}: {told}, not {exact:.6g}"
+        )
 
     # the path
 
     def check_path(self):
         facts, p = self.facts, self.p
-        chains = [" ".join(chain.replace(">", " ").split()) for chain in KINDS.get(p["kind"], {}).get("chains", ["?"])]
+        chains = [
+            " ".join(chain.replace(">", " ").split())
+            for chain in KINDS.get(p["kind"], {}).get("chains", ["?"])
+        ]
         self.must(" ".join(self.steps) in chains, "the kind has no such chain")
         self.must(p["hops"] == len(self.steps) + self.hidden and len(self.chain) == len(self.steps), "hops")
-        self.must(len(self.nodes) == len(self.steps) + 1, "nodes")
+        self.must(len(self.nodes) == len(self.steps) + 1 and p["root"] == self.root, "nodes")
         for triple, edge in zip(self.path, p["path"], strict=True):
             if triple not in facts.yes:
                 self.faults.append(f"not a fact: {triple}")
@@ -84,7 +89,9 @@ class Checked:
             return {tail for relation in FEATURES for tail in facts.tails.get((here, relation), ())}
         if not step.startswith("^"):
             return set(facts.tails.get((here, step), ()))
-        near = {here} | (facts.narrower(here) if step[1:] not in ("subtype_of", "contraindicated_in") else set())
+        near = {here} | (
+            facts.narrower(here) if step[1:] not in ("subtype_of", "contraindicated_in") else set()
+        )
         relations = FEATURES if step[1:] in FEATURES else (step[1:],)
         return {head for r in relations for tail in near for head in facts.heads.get((r, tail), ())}
 
@@ -164,11 +171,18 @@ class Checked:
         self.must(rules.min_facts <= len(self.clues) <= rules.max_facts, "number of clues")
         roles = Counter(clue["role"] for clue in self.clues)
         self.must(roles.keys() <= {"core", "discriminating", "absent", "family", "onset"}, "an unknown role")
-        self.must(roles["discriminating"] and roles["core"] >= rules.min_shared, "too few core or discriminating clues")
+        self.must(
+            roles["discriminating"] and roles["core"] >= rules.min_shared,
+            "too few core or discriminating clues",
+        )
         tails = [clue["tail"] for clue in self.clues]
         for i, tail in enumerate(tails):
-            self.must(not facts.forms(tail).intersection(tails[:i]) and tail not in tails[:i], f"{tail}: told twice")
-            one = self.answers == "findings" and (tail == self.p["answer"] or tail in facts.forms(self.p["answer"]))
+            self.must(
+                not facts.forms(tail).intersection(tails[:i]) and tail not in tails[:i], f"{tail}: told twice"
+            )
+            one = self.answers == "findings" and (
+                tail == self.p["answer"] or tail in facts.forms(self.p["answer"])
+            )
             self.must(not one, f"{tail}: the answer is told")
         for clue in self.clues:
             self.check_clue(clue, (root, clue["relation"], clue["tail"]))
@@ -177,7 +191,10 @@ class Checked:
         facts, rules, role, tail = self.facts, self.rules, clue["role"], clue["tail"]
         if clue["relation"] not in FEATURES:
             self.must(role in ("family", "onset"), f"{tail}: its role")
-            self.must(clue["relation"] not in [step.strip("^") for step in self.steps], f"{tail}: tells what is asked")
+            self.must(
+                clue["relation"] not in [step.strip("^") for step in self.steps],
+                f"{tail}: tells what is asked",
+            )
             is_only = facts.tails[triple[:2]] == [tail] and facts.closed(*triple[:2])
             self.must(role != "family" or is_only, f"{tail}: not the one mode")
             return self.must(clue["counts"] is None, f"{tail}: counts")
@@ -266,85 +283,12 @@ class Checked:
         self.must(len(shares) >= self.rules.min_shared, f"{name}: shares too few core findings")
         grounds = {(self.ground(name, c), (name, c["relation"], c["tail"])) for c in self.clues}
         self.must(rival["ground"] in POSITIVE, f"{name}: no positive ground")
-        self.must((rival["ground"], tuple(rival["proof"])) in grounds, f"{name}: {rival['ground']} is not its ground")
+        self.must(
+            (rival["ground"], tuple(rival["proof"])) in grounds,
+            f"{name}: {rival['ground']} is not its ground",
+        )
         genes = [set(facts.tails.get((d, "associated_gene"), ())) for d in (name, self.root)]
-        self.must(name not in facts.forms(self.root) and genes[0].isdisjoint(genes[1]), f"{name}: a form of the root")
-
-    # the options
-
-    def alike(self, one, other):
-        """Whether one is a form of the other, is spelled as it, or has most of its findings."""
-        a, b = (set().union(*(self.facts.tails.get((n, r), ()) for r in FEATURES)) for n in (one, other))
-        most = 2 * len(a & b) > min(len(a), len(b))
-        return most or other in self.facts.forms(one) or plain(one) == plain(other)
-
-    def check_options(self):
-        facts, question, answer = self.facts, self.question, self.p["answer"]
-        texts = list(question["options"].values())
-        self.must(list(question["options"]) == list("ABCD"), "letters")
-        self.must(question["options"].get(question["answer"]) == answer, "the key is another option")
-        wrong = self.certificate["distractors"]
-        self.must(sorted(w["option"] for w in wrong) == sorted(t for t in texts if t != answer), "a proof a wrong option")
-        for i, one in enumerate(texts):
-            self.must(not any(self.alike(one, other) for other in texts[:i]), f"{one}: two options are one thing")
-        rivals = {rival["disease"]: rival for rival in self.certificate.get("rivals", ())}
-        for option in wrong:
-            name = option["option"]
-            self.must(facts.entities[name]["type"] == facts.entities[answer]["type"], f"{name}: of another type")
-            self.must(name not in self.certificate["solutions"], f"{name}: right too")
-            if self.answers == "rivals":
-                few, many = sorted([facts.degree[name], facts.degree[answer]])
-                self.must(many <= self.rules.similar_size * few, f"{name}: {many} edges against {few}")
-                is_known = option["disease"] in rivals or not self.hidden
-                self.must(is_known and option["disease"], f"{name}: of no rival")
-            rival = rivals.get(option["disease"])
-            self.must(option["odds"] == (rival["odds"] if rival else None), f"{name}: odds")
-            self.check_ground(option, rival)
-
-    def check_ground(self, option, rival):
-        facts, name, answer = self.facts, option["option"], self.p["answer"]
-        shares, evidence = [tuple(t) for t in option["shares"]], option["evidence"]
-        self.must(all(facts.evidence.get((t, e["negated"])) == e["evidence"]
-                      for t, e in zip(triples(evidence), evidence, strict=True)), f"{name}: evidence")  # fmt: skip
-        if not self.steps:
-            expected = rival and (rival["ground"], [rival["proof"]], name)
-            self.must((option["ground"], option["violates"], option["disease"]) == expected, f"{name}: its ground")
-            return self.must(evidence or option["ground"] == "closed", f"{name}: nothing is shown for its ground")
-        step, here = self.steps[-1], self.nodes[-2]
-        asked = (name, step[1:], here) if step.startswith("^") else (here, step, name)
-        told = [tuple(t) for t in option["violates"]]
-        if self.answers == "findings":
-            share, counted = facts.implied.get(name, {}), facts.counts.get((self.root, name), [0, 0])
-            stated = (self.root, name) in facts.stated_pairs
-            rare = share[self.root] if stated else self.share(self.root, {"relation": asked[1], "tail": name})
-            self.must(rare <= 0.25 and counted[1], f"{name}: not rare in the root")
-            ground, asked = ("rare_finding" if stated else "contradicted"), (self.root, told[0][1], name)
-        elif facts.denied(*asked):
-            ground = "contradicted"
-        elif facts.may_hold(*asked):
-            return self.faults.append(f"{name}: may be right")
-        elif not facts.closed(*asked[:2]):
-            ground = "absent"
-        else:
-            ground = "other_value" if len(facts.tails.get(asked[:2], ())) == 1 else "closed"
-        self.must(option["ground"] == ground, f"{name}: ground {option['ground']}, expected {ground}")
-        self.must(ground in POSITIVE or self.rules.open_world == "mark", f"{name}: no positive ground")
-        self.must(told == [asked], f"{name}: violates {told}, not {asked}")
-        self.must(evidence or asked[1] in FEATURES, f"{name}: nothing is shown for its ground")
-        if step == "treated_by":
-            classes = [set(facts.tails.get((drug, "subtype_of"), ())) for drug in (name, answer)]
-            self.must(classes[0].isdisjoint(classes[1]), f"{name}: of the answer's class")
-        if self.answers == "rivals":
-            self.check_shares(option, shares, rival)
-
-    def check_shares(self, option, shares, rival):
-        """The rival's core findings, and its own way along the chain to the option."""
-        own = len(rival["shares"]) if rival else 0
-        self.must([list(t) for t in shares[:own]] == (rival["shares"] if rival else []), f"{option['option']}: shares")
-        here = option["disease"]
-        for step, triple in zip(self.steps, shares[own:], strict=False):
-            before, after = (triple[2], triple[0]) if step.startswith("^") else (triple[0], triple[2])
-            good = triple in self.facts.yes and triple[1] == step.strip("^") and before == here
-            self.must(good, f"{option['option']}: {triple} is not its way")
-            here = after
-        self.must(here == option["option"], f"{option['option']}: the rival's chain ends elsewhere")
+        self.must(
+            name not in facts.forms(self.root) and genes[0].isdisjoint(genes[1]),
+            f"{name}: a form of the root",
+        )

@@ -1,0 +1,250 @@
+"""Questions of the demo's graph and of drawn clinics, each proved by question_checker, which shares no code with them."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from support.drawn_world import SOURCE, clinic
+from support.places import ROOT
+from support.question_checker import Facts, faults, faults_of_set, faults_of_splits
+
+from fleming.config import load_config
+from fleming.graph.completeness import declare
+from fleming.graph.graph_files import save_graph
+from fleming.graph.joining import join_sources
+from fleming.graph.knowledge_graph import KnowledgeGraph
+from fleming.questions.metapaths import kinds
+from fleming.questions.sampling import sample_questions
+from fleming.questions.splitting import split_questions
+from fleming.records import Question, to_json
+from fleming.settings import Config
+from fleming.settings.synth import QuestionRules, SynthConfig
+from fleming.sources.facts import Declared
+from fleming.sources.handwritten import import_yaml
+
+SHARES = {"differential": 3, "gene": 2, "inheritance": 2, "finding": 2, "cause": 1, "treatment": 1, "class": 1,
+          "test": 1, "named disease": 1, "drug of a disease": 1, "drug by action": 1}  # fmt: skip
+CLOSED = "inherited_as associated_gene treated_by caused_by diagnosed_by has_mechanism contraindicated_in subtype_of"
+LISTS = {(SOURCE, relation): Declared("closed") for relation in CLOSED.split()}
+DECLARED = [  # nothing; lists; lists, findings too, the onsets' cut
+    {},
+    LISTS | {(SOURCE, "has_onset"): Declared("nearly_closed")},
+    LISTS | {(SOURCE, "has_finding"): Declared("closed"), (SOURCE, "has_onset"): Declared("closed", 10**6)},
+]
+RULES = QuestionRules(
+    min_facts=3, min_bits=2, min_score=0, similar_size=4, any_name=True, max_per_root=None, max_per_answer=None,
+    max_per_fact=None,
+)  # fmt: skip
+DEMO = load_config(Config, ROOT / "configs/demo.yaml", []).synth
+
+
+class Drawn(NamedTuple):
+    graph: KnowledgeGraph
+    facts: Facts
+    questions: list[Question]
+    records: list[dict[str, Any]]
+    """The questions as a file has them."""
+    synth: SynthConfig
+    wanted: int
+    report: dict[str, Any]
+
+
+def records_of(questions: list[Question]) -> list[dict[str, Any]]:
+    return [json.loads(json.dumps(to_json(question))) for question in questions]
+
+
+def drawn_from(graph: KnowledgeGraph, folder: Path, synth: SynthConfig, wanted: int, seed: int) -> Drawn:
+    save_graph(graph, folder / "graph.jsonl")
+    questions, _, report = sample_questions(graph, wanted, seed, synth)
+    facts = Facts(folder / "graph.jsonl")
+    return Drawn(graph, facts, questions, records_of(questions), synth, wanted, report)
+
+
+def clinic_of(seed: int) -> KnowledgeGraph:
+    graph = join_sources([clinic(seed)], lambda *_: None).graph
+    declare(graph, DECLARED[seed % 3])
+    return graph
+
+
+def rules_of(seed: int) -> QuestionRules:
+    return replace(RULES, open_world="exclude" if seed % 3 else "mark", min_confidence=0.7 * (seed % 2))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    graph = import_yaml(ROOT / "assets/medical_graph.yaml")
+    return drawn_from(graph, tmp_path_factory.mktemp("demo"), DEMO, 1000, 0)
+
+
+@pytest.fixture(scope="module", params=range(3))
+def drawn(request, tmp_path_factory):
+    seed = request.param
+    synth = SynthConfig(kinds=SHARES, rules=rules_of(seed), registers=("clinical", "plain"))
+    return drawn_from(clinic_of(seed), tmp_path_factory.mktemp("clinic"), synth, 150, seed)
+
+
+# --- every record is right
+
+
+def test_the_independent_checker_finds_no_fault_in_the_demos_questions(demo):
+    assert len(demo.questions) == demo.wanted
+    assert faults_of_set(demo.facts, demo.records, demo.synth.rules, demo.wanted) == []
+    assert {question.provenance["kind"] for question in demo.questions} == set(demo.synth.kinds)
+    assert {question.provenance["hops"] for question in demo.questions} == {1, 2, 3}
+
+
+def test_the_independent_checker_finds_no_fault_in_drawn_clinics(drawn):
+    assert len(drawn.questions) > 120
+    assert faults_of_set(drawn.facts, drawn.records, drawn.synth.rules, drawn.wanted) == []
+    assert {"differential", "gene", "inheritance", "finding"} <= {q.provenance["kind"] for q in drawn.questions}
+
+
+def test_defaults_hold_too_with_bounds_and_scores(tmp_path):
+    rules = QuestionRules(min_bits=2, similar_size=4, any_name=True, min_score=60)
+    graph = clinic_of(1)
+    drawn = drawn_from(graph, tmp_path, SynthConfig(kinds=SHARES, rules=rules), 60, 4)
+    assert drawn.questions
+    assert faults_of_set(drawn.facts, drawn.records, rules, drawn.wanted) == []
+    assert max(Counter(q.provenance["root"] for q in drawn.questions).values()) == 1
+
+
+def test_grounds_are_as_declared(drawn):
+    grounds = {
+        wrong["ground"] for q in drawn.questions for wrong in q.provenance["certificate"]["distractors"]
+    }
+    declared = drawn.graph.declared
+    assert ("absent" in grounds) == (not declared)
+    assert bool({"other_value", "closed"} & grounds) == bool(declared)
+    assert ("onset" in grounds) == ("nearly_closed" in {level for level, *_ in declared.values()})
+    assert "contradicted" in grounds
+    roles = {clue["role"] for q in drawn.questions for clue in q.provenance.get("clues", ())}
+    assert {"core", "discriminating", "absent"} <= roles
+
+
+def test_the_report_counts_what_was_posed(drawn):
+    kinds_posed = Counter(question.provenance["kind"] for question in drawn.questions)
+    assert {name: count for name, count in drawn.report["kinds"].items() if count} == dict(kinds_posed)
+    assert sum(drawn.report["questions"].values()) == len(drawn.questions)
+    grounds = Counter(w["ground"] for q in drawn.questions for w in q.provenance["certificate"]["distractors"])
+    assert drawn.report["grounds"] == dict(grounds)
+
+
+# --- over a set
+
+
+def chi_square(letters) -> float:
+    counts, expected = Counter(letters), len(letters) / 4
+    return sum((counts[letter] - expected) ** 2 / expected for letter in "ABCD")
+
+
+def test_the_right_option_stands_anywhere(demo, drawn):
+    for questions in (demo.questions, drawn.questions):
+        assert chi_square([question.answer for question in questions]) < 16.3  # 3 df, p = 0.001
+
+
+def test_no_composition_and_no_id_occurs_twice(demo, drawn):
+    for questions in (demo.questions, drawn.questions):
+        compositions = {
+            (tuple(sorted(q.provenance["visible"])), q.provenance["metapath"], q.provenance["answer"])
+            for q in questions
+        }
+        assert len(compositions) == len({q.id for q in questions}) == len(questions)
+
+
+def test_held_out_combinations_are_new_and_all_their_facts_are_taught(demo):
+    parts = split_questions(demo.questions, 60, 90, 0, facts_in_training=True)
+    assert [len(part) for part in parts[1:]] == [60, 90]
+    records = records_of([question for part in parts for question in part])
+    assert faults_of_splits(records, "combinations") == []
+    assert Counter(q.provenance["hops"] for q in parts[2]) == {1: 30, 2: 30, 3: 30}
+    assert faults_of_splits(records, "roots")  # which the demo's graph is too small for
+
+
+def test_held_out_roots_and_last_facts_are_new(drawn):
+    parts = split_questions(drawn.questions, 9, 12, 0, facts_in_training=False)
+    assert [len(part) for part in parts[1:]] == [9, 12]
+    records = records_of([question for part in parts for question in part])
+    assert faults_of_splits(records, "roots") == []
+    records[0]["split"], records[0]["provenance"]["root"] = "test", records[1]["provenance"]["root"]
+    assert faults_of_splits(records, "roots")
+
+
+def test_the_options_alone_do_not_tell_the_answer(demo):
+    """A guesser that knows how often each option was right in training, by what was asked, stays near chance."""
+    order = np.random.default_rng(0).permutation(len(demo.questions))
+    train, test = order[:700], order[700:]
+    shown, right = Counter(), Counter()
+
+    def of(number):
+        question = demo.questions[number]
+        return question, question.provenance["metapath"].split(" by ")[0].split(" > ")[-1]
+
+    for question, asked in map(of, train):
+        shown.update((asked, text) for text in question.options.values())
+        right[asked, question.provenance["answer"]] += 1
+    hits = 0
+    for question, asked in map(of, test):
+        rate = {k: (right[asked, t] + 1) / (shown[asked, t] + 4) for k, t in question.options.items()}
+        hits += max(rate, key=rate.get) == question.answer
+    assert hits / len(test) < 0.25 + 2.6 * (0.25 * 0.75 / len(test)) ** 0.5
+
+
+# --- counted noise
+
+
+def test_the_same_seed_draws_the_same_questions_and_another_others(drawn):
+    np.random.seed(0)  # noqa: NPY002: it must not matter
+    draws = [sample_questions(drawn.graph, 20, seed, drawn.synth)[0] for seed in (1, 1, 2)]
+    assert draws[0] == draws[1]
+    assert draws[0] != draws[2]
+
+
+HASHED = """
+import hashlib, sys
+sys.path[:0] = [{root!r}, {root!r} + "/tests", {root!r} + "/tests/questions"]
+from fleming.questions.sampling import sample_questions
+from fleming.settings.synth import SynthConfig
+import test_questions as t
+synth = SynthConfig(kinds=t.SHARES, rules=t.rules_of(2), registers=("clinical", "plain"))
+posed, refused, report = sample_questions(t.clinic_of(2), 60, 0, synth)
+print(hashlib.sha256(repr((t.records_of(posed), refused, report)).encode()).hexdigest())
+"""
+
+
+def test_the_order_of_sets_moves_nothing():
+    code = HASHED.format(root=str(ROOT))
+    runs = [
+        subprocess.Popen([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"},
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    done = [run.communicate(timeout=120) for run in runs]
+    assert done[0][0], done[0][1]
+    assert done[0][0] == done[1][0]
+
+
+def test_every_kind_that_is_declared_can_be_asked_for(demo, drawn):
+    known = {kind.name for kind in kinds()}
+    assert set(SHARES) | set(demo.synth.kinds) | set(SynthConfig().kinds) == known
+
+
+# --- small worlds are asked nothing that they cannot answer
+
+
+def test_an_empty_patient_of_the_demo_has_neither_age_nor_sex(demo):
+    told = [q.provenance["patient"] for q in demo.questions if "patient" in q.provenance]
+    assert told
+    assert all(patient == {"age": None, "sex": ""} for patient in told)
+
+
+def test_a_question_checked_against_another_graph_is_faulted(demo, drawn):
+    stranger = next(record for record in drawn.records if record["provenance"]["kind"] == "gene")
+    other = json.loads(json.dumps(stranger))
+    other["provenance"]["path"][0]["evidence"][0]["record"] += 1
+    assert faults(drawn.facts, other, drawn.synth.rules)

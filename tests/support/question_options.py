@@ -1,0 +1,123 @@
+"""The options of one question: one right, three wrong, each for the reason that its record names; all of one kind.
+
+Left out: the rivals that the clues rule out (question_proof.py).
+"""
+
+from support.question_facts import FEATURES
+from support.question_proof import POSITIVE, plain, triples
+
+
+def alike(facts, one, other):
+    """Whether one is a form of the other, is spelled as it, or has most of its findings."""
+    a, b = (set().union(*(facts.tails.get((n, r), ()) for r in FEATURES)) for n in (one, other))
+    most = 2 * len(a & b) > min(len(a), len(b))
+    return most or other in facts.forms(one) or plain(one) == plain(other)
+
+
+def check_options(checked):
+    facts, question, answer = checked.facts, checked.question, checked.p["answer"]
+    texts = list(question["options"].values())
+    checked.must(list(question["options"]) == list("ABCD"), "letters")
+    checked.must(question["options"].get(question["answer"]) == answer, "the key is another option")
+    wrong = checked.certificate["distractors"]
+    checked.must(
+        sorted(w["option"] for w in wrong) == sorted(t for t in texts if t != answer),
+        "a proof a wrong option",
+    )
+    for i, one in enumerate(texts):
+        one_thing = any(alike(facts, one, other) for other in texts[:i])
+        checked.must(not one_thing, f"{one}: two options are one thing")
+    if checked.answers == "rivals":
+        check_sizes(checked, texts)
+    rivals = {rival["disease"]: rival for rival in checked.certificate.get("rivals", ())}
+    for option in wrong:
+        name = option["option"]
+        checked.must(
+            facts.entities[name]["type"] == facts.entities[answer]["type"], f"{name}: of another type"
+        )
+        checked.must(name not in checked.certificate["solutions"], f"{name}: right too")
+        if checked.answers == "rivals":
+            is_known = option["disease"] in rivals or not checked.hidden
+            checked.must(is_known and option["disease"], f"{name}: of no rival")
+        rival = rivals.get(option["disease"])
+        checked.must(option["odds"] == (rival["odds"] if rival else None), f"{name}: odds")
+        check_ground(checked, option, rival)
+
+
+def check_sizes(checked, texts):
+    """Any two options differ at most by the factor in how many edges they have (one more, for the small numbers)."""
+    edges, letters = [checked.facts.degree[text] + 1 for text in texts], [len(text) for text in texts]
+    small, most = 1 + 1e-9, checked.rules.similar_size
+    checked.must(max(edges) <= most * min(edges) * small, f"from {min(edges) - 1} to {max(edges) - 1} edges")
+    checked.must(max(letters) <= 2 * min(letters) * small, f"from {min(letters)} to {max(letters)} letters")
+
+
+def check_ground(checked, option, rival):
+    facts, name, answer = checked.facts, option["option"], checked.p["answer"]
+    shares, evidence = [tuple(t) for t in option["shares"]], option["evidence"]
+    shown = zip(triples(evidence), evidence, strict=True)
+    good = all(facts.evidence.get((triple, edge["negated"])) == edge["evidence"] for triple, edge in shown)
+    checked.must(good, f"{name}: evidence")
+    if not checked.steps:
+        expected = rival and (rival["ground"], [rival["proof"]], name)
+        checked.must(
+            (option["ground"], option["violates"], option["disease"]) == expected, f"{name}: its ground"
+        )
+        return checked.must(
+            evidence or option["ground"] == "closed", f"{name}: nothing is shown for its ground"
+        )
+    step, here = checked.steps[-1], checked.nodes[-2]
+    asked = (name, step[1:], here) if step.startswith("^") else (here, step, name)
+    told = [tuple(t) for t in option["violates"]]
+    if checked.answers == "findings":
+        ground = check_finding(checked, name)
+        asked = (checked.root, told[0][1], name)
+        checked.must(
+            asked in (facts.no if ground == "contradicted" else facts.yes), f"{name}: {asked} is no fact"
+        )
+    elif facts.denied(*asked):
+        ground = "contradicted"
+    elif facts.may_hold(*asked):
+        return checked.faults.append(f"{name}: may be right")
+    elif not facts.closed(*asked[:2]):
+        ground = "absent"
+    else:
+        ground = "other_value" if len(facts.tails.get(asked[:2], ())) == 1 else "closed"
+    checked.must(option["ground"] == ground, f"{name}: ground {option['ground']}, expected {ground}")
+    checked.must(ground in POSITIVE or checked.rules.open_world == "mark", f"{name}: no positive ground")
+    checked.must(told == [asked], f"{name}: violates {told}, not {asked}")
+    checked.must(evidence or asked[1] in FEATURES, f"{name}: nothing is shown for its ground")
+    if step == "treated_by":
+        classes = [set(facts.tails.get((drug, "subtype_of"), ())) for drug in (name, answer)]
+        checked.must(classes[0].isdisjoint(classes[1]), f"{name}: of the answer's class")
+    if checked.answers == "rivals":
+        check_shares(checked, option, shares, rival)
+
+
+def check_finding(checked, name):
+    """The answer is expected, the option is not: counted patients of the root have it nearly always, or seldom."""
+    facts, pair = checked.facts, (checked.root, checked.p["answer"])
+    often = pair in facts.stated_pairs and facts.base(*pair) >= checked.rules.negative_frequency
+    checked.must(often and facts.counts[pair][1], "the answer is not to be expected")
+    stated, counted = (
+        (checked.root, name) in facts.stated_pairs,
+        facts.counts.get((checked.root, name), [0, 0])[1],
+    )
+    share = checked.share(checked.root, {"relation": "has_finding", "tail": name})
+    checked.must(counted and share <= 0.25, f"{name}: not rare in the root")
+    return "rare_finding" if stated else "contradicted"
+
+
+def check_shares(checked, option, shares, rival):
+    """The rival's core findings, and its own way along the chain to the option."""
+    own = len(rival["shares"]) if rival else 0
+    checked.must(
+        [list(t) for t in shares[:own]] == (rival["shares"] if rival else []), f"{option['option']}: shares"
+    )
+    here = option["disease"]
+    for step, triple in zip(checked.steps, shares[own:], strict=False):
+        before, after = (triple[2], triple[0]) if step.startswith("^") else (triple[0], triple[2])
+        good = triple in checked.facts.yes and triple[1] == step.strip("^") and before == here
+        checked.must(good, f"{option['option']}: {triple} is not its way")
+        here = after
+    checked.must(here == option["option"], f"{option['option']}: the rival's chain ends elsewhere")
