@@ -1,6 +1,6 @@
 """Stage 1, RODS (paper, section 3.1): curate -> knowledge graph -> certified questions -> refine -> cold start.
 
-Rare entities first; part of a sampled path is hidden and asked for; wrong options are proved wrong on the graph; public
+Rare roots first; a patient's clues rule out every rival but one, and the answer lies up to three steps further; public
 and synthetic questions go through the same filters, each rejected one kept with a code. Deterministic in the config and
 its files: stopped and run again, it writes the same bytes (pages fetched and votes cast are kept as they come).
 
@@ -37,6 +37,7 @@ from fleming.refine.gate import files_of, measured_on, report_path, write_report
 from fleming.refine.grading import grade
 from fleming.refine.label_check import Poll, check_labels
 from fleming.refine.mixing import mix
+from fleming.refine.shortcuts import shortcuts
 from fleming.refine.steps import Kept, Refinement, Rejected, anonymised, drop_faults
 from fleming.settings import Config
 from fleming.settings.synth import SynthConfig
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> None:
 
         joined = build_graph(synth, files, folder, skip)
 
-        # 3. Sample paths rare-first, mask them, pose the questions that can be certified; hold some compositions out.
+        # 3. Rare roots first: a differential, the fewest clues that decide it, what is asked; some are held out.
         (parts["graph"], dev, test), not_posed, sampling = pose_questions(joined.graph, cfg)
 
         # 4. Refine: format, duplicates, decontamination, labels, identifiers, mix, difficulty.
@@ -112,6 +113,7 @@ def main(argv: list[str]) -> None:
             "difficulty": grades,
             "parts": dict(Counter(part_of[question.id] for question in rl)),
             "splits": {"train": by_hops(rl), "dev": by_hops(dev), "test": by_hops(test)},
+            "shortcuts": shortcuts([*synthetic, *dev, *test], joined.graph, cfg.seed),
             "trajectories": counts_of_trajectories(trajectories, not_taught),
         }
         show_and_write(report, folder / "report.json")

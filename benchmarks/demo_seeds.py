@@ -43,6 +43,14 @@ def main(run_dirs: list[str]) -> None:
         result = difference(_right(pooled[before]), _right(pooled[after]), strata)
         print(f"{after} minus {before}, paired: {describe_difference(result)}")
         record[f"{after} - {before}"] = [result.difference, result.low, result.high]
+    print(
+        "\n| without a language model (shallow probes of each run's own questions, five folds) | accuracy |\n|---|---|"
+    )
+    reports = [read_json(f"{d}/data/report.json")["shortcuts"] for d in run_dirs]
+    for probe in ("nearest_stem", "clue_votes", "logit"):
+        cells = [percent(report[probe]["accuracy"]) for report in reports]
+        print(f"| {probe} | {', '.join(cells)} |")
+        record[probe] = [report[probe]["accuracy"] for report in reports]
     print("\n| pooled | format | mean tokens |\n|---|---|---|")
     for n in NAMES:
         form, tokens = (sum(a[field] for a in pooled[n]) / len(pooled[n]) for field in ("format", "tokens"))

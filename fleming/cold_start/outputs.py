@@ -71,6 +71,11 @@ def show_and_write(report: dict[str, Any], path: Path) -> None:
             kept = f"{step['kept']:9,} of {step['questions']:9,} kept"
             print(f"{step['step']:16}{kept}  {step['rejected'] or ''}")
     print(f"training questions by part: {report['parts']}, by difficulty: {report['difficulty']['grades']}")
+    logit = report["shortcuts"].get("logit")
+    if logit:
+        print(
+            f"answered without understanding, by shallow features alone: {logit['accuracy']:.1%} of the synthetic ones"
+        )
     trajectories, sampling = report["trajectories"], report["sampling"]
     print(f"{trajectories['kept']:,} trajectories, {trajectories['with_refinement']:,} with a refinement")
     even, drawn = sampling["rare_even"], sampling["rare_drawn"]

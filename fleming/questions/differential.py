@@ -16,7 +16,7 @@ from numpy.random import Generator
 from fleming.graph.completeness import is_closed
 from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
 from fleming.graph.naming import alike
-from fleming.graph.open_world import ancestors, kin, may_be_one
+from fleming.graph.open_world import ancestors, has, kin, may_be_one
 from fleming.questions.likelihood import Findings
 from fleming.questions.names import is_deniable, is_meaningless, is_no_patient_finding, is_soft, said
 from fleming.questions.patient import is_tellable_pedigree, onset_range
@@ -290,6 +290,8 @@ class _Attempt:
         """Whether no source speaks of the finding in the root, nor of anything like it, nor does the root's name."""
         if shares_a_word(clue.tail, self.root) or not is_deniable(said(clue.tail)):
             return False
+        if has(self.graph, self.root, clue.relation, clue.tail):
+            return False
         share = self.findings.column(clue.tail, clue.relation)[self.at]
         return share <= RARE and self.near.isdisjoint(self.whole.informative(clue.tail))
 
@@ -322,18 +324,11 @@ class _Attempt:
             if len(added) == room or not left:
                 return None
 
-            def gain(clue: Clue) -> float:
-                """Progress towards three rivals that are both outweighed and grounded."""
-                after = np.minimum(odds + weights[clue], least) / least + (grounded | grounds[clue])
-                return float(np.sort(after)[-OPTIONS:].sum())
-
-            best = max(left, key=gain)
-            if not added and (weights[best] >= math.log(self.rules.min_ratio)).sum() < 1:
+            gains = [_progress(odds + weights[clue], grounded | grounds[clue], least) for clue in left]
+            best = left[int(np.argmax(gains))]
+            if not added and not (weights[best] >= math.log(self.rules.min_ratio)).any():
                 return None
-            if (
-                gain(best)
-                <= float(np.sort(np.minimum(odds, least) / least + grounded)[-OPTIONS:].sum()) + 1e-9
-            ):
+            if max(gains) <= _progress(odds, grounded, least) + 1e-9:
                 return None
             added.append(best)
             odds = odds + weights[best]
@@ -356,7 +351,9 @@ class _Attempt:
             return "not_first"
         odds = self._odds(clues, names)
         posterior = 1 / (1 + sum(1 / value for value in odds))
-        if posterior < self.rules.min_posterior:
+        if min(odds) < self.rules.min_odds or posterior < self.rules.min_posterior:
+            return "rival_stands"  # without an age that decides nothing, as like as not
+        if not any(self._decides(clue, names) for clue in clues):
             return "rival_stands"
         if not self.rules.min_facts <= len(clues) <= self.rules.max_facts:
             return "clue_idle"
@@ -377,6 +374,11 @@ class _Attempt:
                 for place, row in zip(places, table, strict=True)
             },
         )
+
+    def _decides(self, clue: Clue, names: Sequence[str]) -> bool:
+        """Whether the finding alone speaks strongly against one of the diseases."""
+        is_strong = self._weights(clue, names).max() >= math.log(self.rules.min_ratio)
+        return clue.role == "discriminating" and bool(is_strong)
 
     def _odds(self, clues: Sequence[Clue], names: Sequence[str]) -> list[float]:
         weights = sum((self._weights(clue, names) for clue in clues), np.zeros(len(names)))
@@ -422,6 +424,11 @@ class _Attempt:
         grounds = [(why, proof) for why, proof in proofs if why]
         why, proof = min(grounds, key=lambda pair: GROUNDS.index(pair[0]))
         return Rival(name, odds, why, proof, tuple(shares))
+
+
+def _progress(odds: np.ndarray, grounded: np.ndarray, least: float) -> float:
+    """Return how far the best three rivals are outweighed (log-odds, up to `least`) and grounded: 0 to 6."""
+    return float(np.sort(np.minimum(odds, least) / least + grounded)[-OPTIONS:].sum())
 
 
 GROUNDS = ("contradicted", "absent_finding", "rare_finding", "other_value", "onset", "closed", "absent")

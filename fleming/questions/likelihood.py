@@ -94,14 +94,18 @@ class Findings:
         return np.arange(self.first[place], self.first[place + 1])
 
     def noted(self, disease: str, name: str) -> int | None:
-        """Return the row of what sources say of the finding in the disease, or of a broader one that is denied."""
-        size, place = len(self.graph.names), self.place[disease]
-        for number, other in enumerate((name, *ancestors(self.graph, name))):
-            key = place * size + self.graph.place(other)
-            row = int(np.searchsorted(self.pairs, key))
-            if row < len(self.pairs) and self.pairs[row] == key and (number == 0 or not self.stated[row]):
-                return row
-        return None
+        """Return the row of what sources say of the finding in the disease, or of the surest denied broader one."""
+        row = self._row(disease, name)
+        if row is not None:
+            return row
+        above = (self._row(disease, other) for other in sorted(ancestors(self.graph, name)))
+        denied = [row for row in above if row is not None and not self.stated[row]]
+        return min(denied, key=lambda row: self.share[row], default=None)
+
+    def _row(self, disease: str, name: str) -> int | None:
+        key = self.place[disease] * len(self.graph.names) + self.graph.place(name)
+        row = int(np.searchsorted(self.pairs, key))
+        return row if row < len(self.pairs) and self.pairs[row] == key else None
 
     def having(self, term: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (places of the diseases that have the term or a form of it, its share there)."""
@@ -120,10 +124,12 @@ class Findings:
             rows = self._of_term(other)
             rows = rows[self.stated[rows]]
             np.maximum.at(share, self.disease[rows], BROADER * self.share[rows])
+        lacked = np.full(len(share), np.inf)  # of several denied ones the surest, in whatever order they come
         for other in (term, *above):
             rows = self._of_term(other)
             rows = rows[~self.stated[rows]]
-            share[self.disease[rows]] = self.share[rows]
+            np.minimum.at(lacked, self.disease[rows], self.share[rows])
+        share = np.where(np.isfinite(lacked), lacked, share)
         diseases, known = self.having(term)
         share[diseases] = known
         return share

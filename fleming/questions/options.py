@@ -13,10 +13,10 @@ from numpy.random import Generator
 from fleming.graph.knowledge_graph import Triple
 from fleming.graph.naming import is_plain
 from fleming.graph.open_world import kin
-from fleming.questions.certificates import asked, ground, is_fair, look_alikes, paths_along, solutions
+from fleming.questions.certificates import asked, ground, is_fair, look_alikes, paths_along
 from fleming.questions.differential import OPTIONS, Differentials, is_tellable
 from fleming.questions.names import is_meaningless
-from fleming.questions.paths import may_be_option
+from fleming.questions.paths import may_be_option, right_answers
 from fleming.questions.query import Query, chain_triple
 from fleming.sources.vocabulary import FEATURES
 
@@ -70,27 +70,29 @@ def wrong_options(
         return min(0.0, SLACK - owed) if owed > 0 else max(0.0, -owed - SLACK)
 
     is_similar = _windows(whole, query.answer, rng)
+    never = _never_wrong(whole, query)
     chosen: list[Option] = []
+    told = list(query.nodes)
     enough = OPTIONS if not kind.hidden else len(proposals)
     for option in sorted(proposals, key=off_balance):
         if len(chosen) == enough:
             break
-        owed = balance.get(option.name, 0.0)
-        if whole.rules.max_owed is not None and owed <= -whole.rules.max_owed:
+        name, owed = option.name, balance.get(option.name, 0.0)
+        if name in never or (whole.rules.max_owed is not None and owed <= -whole.rules.max_owed):
             continue
-        if (kind.answers != "rivals" or is_similar(option.name)) and is_wrong(whole, query, option, chosen):
+        if option.ground == "absent" and whole.rules.open_world == "exclude":
+            continue
+        if (kind.answers != "rivals" or is_similar(name)) and is_fair(whole.graph, query, name, told):
             chosen.append(option)
+            told.append(name)
     return chosen
 
 
-def is_wrong(whole: Differentials, query: Query, option: Option, chosen: Sequence[Option]) -> bool:
-    """Whether the option may stand beside the answer and the others: wrong, of their kind and size, no form of one."""
-    graph = whole.graph
-    right = solutions(graph, query, len(query.nodes) - 1) if query.kind.chain else [query.nodes[0]]
-    never = {*right, *query.visible, *query.nodes, *(name for fit in right for name in kin(graph, fit))}
-    if option.name in never or (option.ground == "absent" and whole.rules.open_world == "exclude"):
-        return False
-    return is_fair(graph, query, option.name, [*query.nodes, *(other.name for other in chosen)])
+def _never_wrong(whole: Differentials, query: Query) -> set[str]:
+    """Return what is right, a form of it, on the path or told."""
+    right = right_answers(whole, query)
+    forms = (name for fit in right for name in kin(whole.graph, fit))
+    return {*right, *query.visible, *query.nodes, *forms}
 
 
 def _windows(whole: Differentials, answer: str, rng: Generator) -> Callable[[str], bool]:
@@ -139,10 +141,12 @@ def _rare_findings(whole: Differentials, query: Query, rng: Generator) -> list[O
     found = []
     for row in rng.permutation(findings.rows(root)):
         name = graph.names[findings.term[row]]
-        rare = findings.share[row] <= RARE_OPTION and findings.of[row] > 0
-        if rare and is_plain(graph.entities[name]) and is_tellable(name):
-            negated = not findings.stated[row]
-            relation = next(other for other in FEATURES if graph.states(root, other, name, negated))
+        if findings.of[row] == 0 or not is_plain(graph.entities[name]) or not is_tellable(name):
+            continue
+        negated = not findings.stated[row]
+        relation = next(other for other in FEATURES if graph.states(root, other, name, negated))
+        # Its forms count too: who often has focal seizures has seizures, rare as they are on record.
+        if findings.column(name, relation)[findings.place[root]] <= RARE_OPTION:
             why = "contradicted" if negated else "rare_finding"
             found.append(Option((name,), why, (root, relation, name)))
     return found

@@ -65,6 +65,15 @@ def may_be_option(whole: Differentials, name: str) -> bool:
     return whole.rules.any_name or not (numbered(name) or lists_findings(name))
 
 
+def right_answers(whole: Differentials, query: Query) -> list[str]:
+    """Return every name that answers the query, sorted."""
+    if not query.kind.chain:
+        return [query.nodes[0]]
+    if query.kind.answers == "findings":
+        return sorted(_expected(whole, query.nodes[0]))
+    return solutions(whole.graph, query, len(query.nodes) - 1)
+
+
 def _expected(whole: Differentials, root: str) -> list[str]:
     """Return the findings that counted patients of the root nearly always have."""
     findings, graph = whole.findings, whole.graph

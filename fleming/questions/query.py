@@ -56,26 +56,6 @@ def instantiate(pattern: Sequence[TriplePattern], nodes: Sequence[str]) -> list[
 
 
 @dataclass(frozen=True)
-class Clue:
-    """One thing that a stem says of a node of the path."""
-
-    relation: str
-    tail: str
-    role: str
-    """core, discriminating, absent, family, onset, sex, exposure, bridge."""
-    place: int = 0
-    """The node that it is said of; 0 is the root."""
-
-
-@dataclass(frozen=True)
-class Patient:
-    age: float | None = None
-    """Years; None where it is not said."""
-    sex: str = ""
-    """male, female, or "" where it is not said."""
-
-
-@dataclass(frozen=True)
 class Query:
     """A path with its masking, not yet proved or worded."""
 

@@ -10,13 +10,14 @@ from typing import Any
 from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
-from fleming.questions.certificates import solutions
+from fleming.graph.open_world import ancestors, descendants
 from fleming.questions.differential import Differential, Differentials, Rival
 from fleming.questions.options import Option
+from fleming.questions.paths import right_answers
 from fleming.questions.query import Query, instantiate
 from fleming.questions.score import depth, score
 from fleming.records import LETTERS, Question
-from fleming.sources.vocabulary import FEATURES
+from fleming.sources.vocabulary import FEATURES, like
 
 
 def make_question(
@@ -90,9 +91,7 @@ def _clues(whole: Differentials, query: Query, differential: Differential) -> li
 def _certificate(
     whole: Differentials, query: Query, options: Sequence[Option], differential: Differential | None
 ) -> dict[str, Any]:
-    last = len(query.nodes) - 1
-    right = solutions(whole.graph, query, last) if query.kind.chain else [query.answer]
-    certificate: dict[str, Any] = {"solutions": right}
+    certificate: dict[str, Any] = {"solutions": right_answers(whole, query)}
     rivals: dict[str, Rival] = {}
     if differential:
         rivals = {rival.name: rival for rival in differential.rivals}
@@ -134,12 +133,17 @@ def _distractor(graph: KnowledgeGraph, option: Option, rivals: dict[str, Rival])
 
 
 def _evidence(graph: KnowledgeGraph, triple: Triple) -> list[dict[str, Any]]:
-    """Return the edges that speak of the triple: itself or its negation, else the head's facts of the relation."""
+    """Return the edges that speak of the triple: itself or its negation, else what implies either, else the head's
+    facts of the relation."""
     head, relation, tail = triple
     found = []
-    for negated in (False, True):
-        if graph.states(*triple, negated):
-            found.append({**graph.edge(*triple, negated).to_json(), "negated": negated})
+    implying = [[(tail, False), (tail, True)], [(name, False) for name in sorted(descendants(graph, tail))],
+                [(name, True) for name in sorted(ancestors(graph, tail))]]  # fmt: skip
+    for names in implying:
+        for name, negated in names if not found else ():
+            for other in like(relation):
+                if graph.states(head, other, name, negated):
+                    found.append({**graph.edge(head, other, name, negated).to_json(), "negated": negated})
     if not found and relation not in FEATURES:
         for other in graph.follow(head, relation)[:3]:
             found.append({**graph.edge(head, relation, other).to_json(), "negated": False})

@@ -3,6 +3,7 @@
 Every draw is counted noise (Philox keyed by a hash of what it is for). Left out: mixing with public questions.
 """
 
+import bisect
 import math
 from collections import Counter, defaultdict
 from typing import Any
@@ -29,39 +30,55 @@ class Pool:
 
     def __init__(self, graph: KnowledgeGraph, kind: Kind, rare_factor: float) -> None:
         starts = graph.starts(kind.chain)
-        names = [name for name in graph.of_type(kind.root) if starts[graph.place(name)]]
+        self.names = [name for name in graph.of_type(kind.root) if starts[graph.place(name)]]
         self.kind = kind
-        self.rare = {name: graph.entities[name].rare for name in names}
-        self.rare_share = sum(self.rare.values()) / max(1, len(names))
+        self.rare = {name: graph.entities[name].rare for name in self.names}
+        self.rare_share = sum(self.rare.values()) / max(1, len(self.names))
         self.rare_factor = rare_factor
         self.in_vain: Counter[str] = Counter()
-        self.left: dict[Any, list[str]] = defaultdict(list)
-        for name in names:
-            of_answer = graph.follow(name, kind.chain[-1]) if kind.answers == "values" else [self.rare[name]]
-            if len(of_answer) == 1:
-                self.left[of_answer[0]].append(name)
+        self.left: dict[Any, list[list[int]]] = defaultdict(lambda: [[]])
+        """group -> places of its names by how often they were asked about: none, once, ..., each level in order."""
+        self.at: dict[str, tuple[Any, int, int]] = {}
+        """name -> its group, level and place."""
+        for place, name in enumerate(self.names):
+            group = graph.follow(name, kind.chain[-1]) if kind.answers == "values" else [self.rare[name]]
+            if len(group) == 1:
+                self.left[group[0]][0].append(place)
+                self.at[name] = group[0], 0, place
 
     def __bool__(self) -> bool:
-        return any(self.left.values())
+        return bool(self.at)
 
-    def draw(self, asked: Counter[str], balance: Counter[str], rng: Generator) -> str:
+    def draw(self, balance: Counter[str], rng: Generator) -> str:
         """Return one of the roots that were asked about least, of a few answers the one most often wrong by now."""
-        groups = [group for group, names in self.left.items() if names]
+        sizes = {group: sum(map(len, levels)) for group, levels in self.left.items()}
+        groups = [group for group, size in sizes.items() if size]
         if self.kind.answers == "values":
             group = min(groups, key=lambda value: (balance[value], value))
         else:
-            weights = [len(self.left[group]) * (self.rare_factor if group else 1.0) for group in groups]
+            weights = [sizes[group] * (self.rare_factor if group else 1.0) for group in groups]
             group = groups[
                 int(np.searchsorted(np.cumsum(weights) / sum(weights), rng.random(), side="right"))
             ]
-        names = self.left[group]
-        least = min(asked[name] for name in names)
-        return pick(rng, [name for name in names if asked[name] == least])
+        return self.names[pick(rng, next(level for level in self.left[group] if level))]
 
     def drop(self, root: str) -> None:
-        for names in self.left.values():
-            if root in names:
-                names.remove(root)
+        """Never ask about the root again."""
+        if root in self.at:
+            group, level, place = self.at.pop(root)
+            places = self.left[group][level]
+            places.pop(bisect.bisect_left(places, place))
+
+    def note(self, root: str) -> None:
+        """Take note that a question was posed about the root, of this kind or another."""
+        if root in self.at:
+            group, level, place = self.at[root]
+            self.drop(root)
+            levels = self.left[group]
+            if level + 1 == len(levels):
+                levels.append([])
+            bisect.insort(levels[level + 1], place)
+            self.at[root] = group, level + 1, place
 
 
 def sample_questions(
@@ -89,7 +106,7 @@ def sample_questions(
         name = min(pools, key=lambda name: (posed[name] / shares[name], name))
         pool = pick(rng, pools[name])
         balance = balances[_asked_for(pool.kind)]
-        root = pool.draw(asked, balance, rng)
+        root = pool.draw(balance, rng)
         rare = pool.rare[root]
         even.append(pool.rare_share)
         drawn.append(rare)
@@ -111,6 +128,9 @@ def sample_questions(
             roots.append(root if rare else "")
             answer = question.provenance["answer"]
             asked[root] += 1
+            for group in pools.values():
+                for other in group:
+                    other.note(root)
             posed[name] += 1
             pool.in_vain[root] = 0
             taken.update(_repeated(question))

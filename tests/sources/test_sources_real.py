@@ -1,21 +1,14 @@
 """The importers on the real files, against counts by a few lines of str.split that share nothing with them."""
 
 import gzip
-import json
 import lzma
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
-from support import question_checker
 
-from fleming.graph.completeness import declare, published_sources
-from fleming.graph.graph_files import save_graph
-from fleming.graph.joining import join_sources
-from fleming.questions.sampling import sample_questions
-from fleming.records import to_json
-from fleming.settings.synth import QuestionRules, SynthConfig
+from fleming.graph.completeness import published_sources
 from fleming.sources.facts import Fact, Node
 from fleming.sources.registry import MAPPINGS, SOURCES
 from fleming.sources.vocabulary import INVERSES
@@ -266,26 +259,3 @@ def test_hpos_terms_and_parents_are_the_ontologys_and_their_types_make_sense(kg,
     roots = yaml.safe_load((MAPPINGS / "hpo_types.yaml").read_text())
     for section in roots.values():
         assert section == {key: names[key] for key in section}
-
-
-@pytest.mark.slow
-def test_the_real_graphs_joined_give_questions_that_the_independent_checker_proves(kg, hpo, tmp_path):
-    """HPO, Hetionet and PharmacotherapyDB as one graph; synth_data.py's own runs were checked on thousands more."""
-    nodes, facts, _ = hpo
-    hetionet = {"nodes": kg / "hetionet/hetionet-v1.0-nodes.tsv.gz", "edges": kg / "hetionet/edges-5k.sif.gz"}
-    indications = {"file": kg / "pharmacotherapydb/indications.tsv"}
-    sources = [[*nodes.values(), *facts]]
-    for name, paths in (("hetionet", hetionet), ("pharmacotherapydb", indications)):
-        sources.append(SOURCES[name]({k: str(v) for k, v in paths.items()}, lambda *_: None))
-    joined = join_sources(sources, lambda *_: None)
-    assert joined.report["joins"]["identifier"] > 1000
-    assert joined.report["joins"]["name"] > 1000
-    declare(joined.graph, published_sources())
-    save_graph(joined.graph, tmp_path / "graph.jsonl")
-    synth = SynthConfig(registers=("clinical", "lay"), rules=QuestionRules(min_confidence=0.7))
-    questions, _, report = sample_questions(joined.graph, 60, 0, synth)
-    assert len(questions) >= 50
-    assert report["rare_drawn"] > report["rare_even"]
-    checked = question_checker.Facts(tmp_path / "graph.jsonl")
-    records = [json.loads(json.dumps(to_json(q))) for q in questions]
-    assert question_checker.faults_of_set(checked, records, synth.rules, 60) == []

@@ -54,7 +54,7 @@ def world(seed):
                            frequency=frequency)  # fmt: skip
 
 
-FAMILIES, MEMBERS = 12, 7  # of diseases
+FAMILIES, MEMBERS = 10, 6  # of diseases
 CLINIC = {"disease": FAMILIES * MEMBERS, "finding": 260, "symptom": 40, "lab": 20, "gene": 100, "drug": 60,
           "drug_class": 9, "mechanism": 14, "action": 14, "condition": 14, "test": 20}  # fmt: skip
 VALUES = {

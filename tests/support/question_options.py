@@ -47,9 +47,12 @@ def check_options(checked):
 def check_sizes(checked, texts):
     """Any two options differ at most by the factor in how many edges they have (one more, for the small numbers)."""
     edges, letters = [checked.facts.degree[text] + 1 for text in texts], [len(text) for text in texts]
-    small, most = 1 + 1e-9, checked.rules.similar_size
-    checked.must(max(edges) <= most * min(edges) * small, f"from {min(edges) - 1} to {max(edges) - 1} edges")
-    checked.must(max(letters) <= 2 * min(letters) * small, f"from {min(letters)} to {max(letters)} letters")
+    for what, sizes, most in (
+        ("edges", edges, checked.rules.similar_size),
+        ("letters", letters, checked.rules.similar_length),
+    ):
+        fits = most is None or max(sizes) <= most * min(sizes) * (1 + 1e-9)
+        checked.must(fits, f"{what} from {min(sizes)} to {max(sizes)}")
 
 
 def check_ground(checked, option, rival):
