@@ -32,7 +32,7 @@ def inputs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     assert runs.run_here(synth_data, runs.arguments(folder, folder)) == (0, [])
     questions = (folder / "data/rl.jsonl").read_text().splitlines(keepends=True)
-    (folder / "questions.jsonl").write_text("".join(questions[::15]))
+    (folder / "questions.jsonl").write_text("".join(questions[::7]))
     (folder / "letters.py").write_text(
         "def many_e(response, finished, question, cfg):\n"
         "    count = response.count('e')\n"

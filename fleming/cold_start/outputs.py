@@ -51,8 +51,9 @@ def counts_of_trajectories(kept: Sequence[Trajectory], rejected: Sequence) -> di
 
 
 def by_hops(questions: Sequence[Question]) -> dict[str, int]:
-    """Count synthetic questions by chain length."""
-    hops = Counter(q.provenance["hops"] for q in questions if q.source == "graph")
+    """Count synthetic questions by chain length; a user's own files need not say it."""
+    said = [(q.provenance or {}).get("hops") for q in questions if q.source == "graph"]
+    hops = Counter(length for length in said if type(length) is int)
     return {str(length): hops[length] for length in sorted(hops)}
 
 

@@ -37,9 +37,14 @@ def graph_score(question: Question) -> float | None:
     rivals = certificate.get("rivals", []) if isinstance(certificate, dict) else []
     try:
         odds = min((float(rival["odds"]) for rival in rivals), default=1.0)
-    except (TypeError, KeyError, ValueError):  # another form of certificate
+        return depth - 0.5 * math.log10(max(1.0, odds)) - 0.5 * math.log10(1 + edges)
+    except (
+        TypeError,
+        KeyError,
+        ValueError,
+        OverflowError,
+    ):  # another form of certificate, numbers beyond any float
         return None
-    return depth - 0.5 * math.log10(max(1.0, odds)) - 0.5 * math.log10(1 + edges)
 
 
 def grade_by_graph(questions: Sequence[Question]) -> Graded:

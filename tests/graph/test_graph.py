@@ -1,26 +1,28 @@
-"""The graph, its importer, sampling and proofs, on six diseases whose facts can be checked by eye."""
+"""The graph, its importer, and questions about what is named, on six diseases whose facts can be checked by eye."""
 
+import dataclasses
 import doctest
 import json
+from collections import Counter
 
-import numpy as np
 import pytest
-from fleming.questions.masking import draw_query
-from fleming.questions.rules import Rules
 
 from fleming.graph import columns, knowledge_graph, naming, open_world
 from fleming.graph.graph_files import load_graph, save_graph
-from fleming.graph.knowledge_graph import Edge, Entity, KnowledgeGraph
+from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
 from fleming.graph.open_world import has, heads
 from fleming.noise import generator
 from fleming.questions import query
 from fleming.questions.certificates import bindings, solutions
-from fleming.questions.metapaths import METAPATHS
-from fleming.questions.phrases import read_phrases
-from fleming.questions.posing import pose_question
+from fleming.questions.differential import Differentials
+from fleming.questions.metapaths import kinds
+from fleming.questions.paths import draw_path
+from fleming.questions.posing import Poser
 from fleming.questions.query import Query
-from fleming.questions.sampling import sample_questions, seeds
-from fleming.questions.splitting import split_by_composition
+from fleming.questions.sampling import Pool, sample_questions
+from fleming.questions.splitting import split_questions
+from fleming.settings.synth import QuestionRules, SynthConfig
+from fleming.sources.facts import Origin
 from fleming.sources.handwritten import import_yaml
 from model.errors import InputError
 
@@ -202,125 +204,181 @@ def test_a_bad_graph_record_is_refused_with_its_line(tmp_path, record):
         load_graph(tmp_path / "graph.jsonl")
 
 
+def kind_of(metapath):
+    return next(kind for kind in kinds() if kind.metapath == metapath)
+
+
 def test_bindings_are_the_joins_of_the_pattern(graph):
     pattern = [(0, "has_symptom", "tremor"), (0, "has_finding", "rigidity"), (0, "treated_by", 1)]
     assert list(bindings(graph, pattern, {})) == [
         {0: "Parkinson disease", 1: "levodopa"},
         {0: "gout", 1: "allopurinol"},
     ]
-    assert solutions(graph, pattern, 0) == ["Parkinson disease", "gout"]
     with pytest.raises(ValueError, match="bound at neither end"):
         list(bindings(graph, [(0, "treated_by", 1)], {}))
 
 
-def clues(graph, disease, *names):
-    relation = {"symptom": "has_symptom", "finding": "has_finding"}
-    return tuple((0, (disease, relation[graph.entities[name].type], name)) for name in names)
+def test_solutions_are_what_the_steps_lead_to_once_the_root_is_known(graph):
+    chain = kind_of("disease > treated_by > has_mechanism")
+    query = Query(chain, ("Wilson disease", "trientine", "intestinal copper binding"))
+    assert solutions(graph, query, 1) == ["penicillamine", "trientine"]
+    assert solutions(graph, query, 2) == ["copper chelation", "intestinal copper binding"]
 
 
-def test_a_question_whose_clues_fit_two_diseases_is_not_posed(graph):
-    visible = clues(graph, "gout", "tremor", "rigidity")
-    query = Query("features > disease > caused_by", ("gout", "urate storage"), visible)
-    assert pose_question(graph, query, generator(0)) == "root_ambiguous"
+FEW = QuestionRules(
+    max_per_root=None, max_per_answer=None, max_per_fact=None, min_score=0, similar_size=1000.0,
+    any_name=True, tries=30, open_world="mark",
+)  # fmt: skip
+SEEN = (Evidence(Origin("a book", "a book"), 1),)
+NAMED = {"named disease": 3.0, "drug of a named disease": 1.0}
 
 
-def test_a_question_whose_drug_is_one_of_two_is_not_posed(graph):
-    query = Query(
-        "disease > drug > has_mechanism", ("Wilson disease", "trientine", "intestinal copper binding")
-    )
-    assert pose_question(graph, query, generator(0)) == "bridge_ambiguous"
+@pytest.fixture
+def poser(graph):
+    return Poser(Differentials(graph, FEW), ("plain",))
 
 
-def test_an_action_that_another_disease_shares_tells_two_drugs_of_one_disease_apart(graph):
-    name = "features > disease > drug by action > has_adverse_effect"
-    drawn = [draw_query(graph, name, "Wilson disease", generator(i)) for i in range(20)]
-    assert "bridge_evident" in drawn  # the action of trientine names it without the disease
-    query = next(query for query in drawn if not isinstance(query, str))
-    question = pose_question(graph, query, generator(1))
-    assert query.clues_of(1) == [("penicillamine", "has_mechanism", "copper chelation")]
-    assert "copper chelation" in question.question
-    assert question.provenance["hidden"] == ["Wilson disease", "penicillamine"]
-    assert question.provenance["hops"] == 3
-    assert draw_query(graph, name, "cystinuria", generator(0)) == "bridge_evident"  # it has one drug
+def drawn(poser, metapath, root, seeds=40):
+    """What so many draws give, questions and codes: options are about as long as the answer, so not each gives one."""
+    return [poser.pose(kind_of(metapath), root, generator(seed), {}) for seed in range(seeds)]
+
+
+def question_of(poser, metapath, root):
+    return next(found for found in drawn(poser, metapath, root) if not isinstance(found, str))
+
+
+def test_a_question_whose_drug_is_one_of_two_is_not_posed(poser):
+    chain = "disease > treated_by > has_mechanism"
+    assert set(drawn(poser, chain, "Wilson disease")) == {"bridge_ambiguous"}
+    posed = question_of(poser, chain, "cystinuria")
+    assert posed.provenance["hidden"] == ["tiopronin"]
+    assert posed.provenance["certificate"]["solutions"] == ["copper chelation", "thiol exchange"]
+
+
+def test_an_action_tells_two_drugs_of_one_disease_apart_and_is_not_needed_for_one(graph):
+    """Wilson disease has two drugs; the action of the one is its clue, that of the other would name it by itself."""
+    kind = kind_of("findings > disease > treated_by > has_adverse_effect by has_mechanism")
+    whole = Differentials(graph, FEW)
+    drawn = [draw_path(whole, kind, "Wilson disease", generator(i)) for i in range(20)]
+    assert "bridge_ambiguous" in drawn
+    queries = [query for query in drawn if not isinstance(query, str)]
+    assert {(query.nodes[1], query.clues[0].tail) for query in queries} == {
+        ("penicillamine", "copper chelation")
+    }
+    assert {solutions(graph, query, 1)[0] for query in queries} == {"penicillamine"}
+    assert draw_path(whole, kind, "cystinuria", generator(0)) == "bridge_ambiguous"  # it has one drug
 
 
 def test_a_stem_that_contains_the_answer_is_not_posed(graph):
-    graph.add_entity(Entity("rings", "mechanism"), "here")
-    graph.add_edge(Edge("Wilson disease", "caused_by", "rings"), "here")
-    visible = clues(graph, "Wilson disease", "tremor", "corneal rings")
-    query = Query("features > disease > caused_by", ("Wilson disease", "rings"), visible)
-    assert pose_question(graph, query, generator(0)) == "leak"
+    graph.add_entity(Entity("staring", "mechanism"), "here")
+    graph.add_entity(Entity("staring sickness", "disease"), "here")
+    graph.add_edge(Edge("staring sickness", "caused_by", "staring", SEEN), "here")
+    poser = Poser(Differentials(graph, FEW), ("plain",))
+    assert set(drawn(poser, "disease > caused_by", "staring sickness")) == {"few_distractors", "leak"}
 
 
-def test_the_nearest_competitor_comes_first_and_says_what_it_lacks(graph):
-    visible = clues(graph, "Wilson disease", "tremor", "jaundice")
-    query = Query("features > disease > diagnosed_by", ("Wilson disease", "copper assay"), visible)
-    question = pose_question(graph, query, generator(0))
-    by_option = {c["option"]: c for c in question.provenance["certificate"]["distractors"]}
-    assert set(by_option) == {"dopamine scan", "viral antibody", "joint puncture"}
-    assert by_option["viral antibody"] == {
-        "option": "viral antibody",
-        "shares": [
-            ["hepatitis A", "has_symptom", "jaundice"],
-            ["hepatitis A", "diagnosed_by", "viral antibody"],
-        ],
-        "violates": [
-            ["hepatitis A", "has_symptom", "tremor"],
-            ["Wilson disease", "diagnosed_by", "viral antibody"],
-        ],
-        "ground": "absent",
-    }
+def test_another_right_answer_is_never_a_distractor(poser):
+    posed = [q for q in drawn(poser, "disease > treated_by", "Wilson disease", 200) if not isinstance(q, str)]
+    assert len(posed) > 20
+    for question in posed:
+        drugs = {"trientine", "penicillamine"} & set(question.options.values())
+        assert drugs == {question.options[question.answer]}
 
 
-def test_another_right_answer_is_never_a_distractor(graph):
-    for i in range(50):
-        query = Query("disease > treated_by", ("Wilson disease", "trientine"))
-        assert "penicillamine" not in pose_question(graph, query, generator(i)).options.values()
+def test_each_wrong_option_names_the_fact_that_it_would_need(poser, graph):
+    question = question_of(poser, "disease > diagnosed_by", "Wilson disease")
+    wrong = question.provenance["certificate"]["distractors"]
+    assert {w["option"] for w in wrong} == set(question.options.values()) - {"copper assay"}
+    for option in wrong:
+        assert option["violates"] == [["Wilson disease", "diagnosed_by", option["option"]]]
+        assert option["shares"] == [[option["disease"], "diagnosed_by", option["option"]]]
+        assert has(graph, *option["shares"][0])
+        assert option["ground"] == "absent"  # the file does not say of itself that it is complete
+
+
+EXCLUDING = dataclasses.replace(FEW, open_world="exclude")
+
+
+def test_a_file_that_is_complete_by_its_own_word_gives_positive_grounds(path, tmp_path):
+    (tmp_path / "graph.yaml").write_text("complete: true\n" + SAMPLE)
+    poser = Poser(Differentials(import_yaml(path), EXCLUDING), ("plain",))
+    for chain, ground in (("disease > diagnosed_by", "other_value"), ("disease > treated_by", "closed")):
+        question = question_of(poser, chain, "Wilson disease")
+        assert {w["ground"] for w in question.provenance["certificate"]["distractors"]} == {ground}
+
+
+def test_what_is_wrong_by_absence_alone_is_refused_where_the_settings_say_so(graph):
+    poser = Poser(Differentials(graph, EXCLUDING), ("plain",))
+    assert set(drawn(poser, "disease > diagnosed_by", "Wilson disease")) == {"few_distractors"}
 
 
 def test_a_type_with_too_few_entities_gives_no_question():
     graph = KnowledgeGraph()
     for entity in (Entity("a", "disease"), Entity("x", "drug"), Entity("y", "drug")):
         graph.add_entity(entity, "here")
-    graph.add_edge(Edge("a", "treated_by", "x"), "here")
-    assert pose_question(graph, Query("disease > treated_by", ("a", "x")), generator(0)) == "few_distractors"
+    graph.add_edge(Edge("a", "treated_by", "x", SEEN), "here")
+    poser = Poser(Differentials(graph, FEW), ("plain",))
+    assert poser.pose(kind_of("disease > treated_by"), "a", generator(0), {}) == "few_distractors"
 
 
-def test_each_metapath_has_six_surface_forms_or_more():
-    assert {kind.hops for kind in METAPATHS.values() if not kind.scenario} == {1, 2, 3}
-    assert {kind.hops for kind in METAPATHS.values() if kind.scenario} == {2, 3, 4}
-    for kind in METAPATHS.values():
-        assert len(set(read_phrases("wording").phrases[kind.chain[-1]])) >= 6
+def test_kinds_take_one_to_four_hops_and_the_default_quotas_name_some():
+    found = kinds()
+    assert len({(kind.name, kind.metapath) for kind in found}) == len(found)
+    assert {kind.hops for kind in found if not kind.hidden} == {1, 2}
+    assert {kind.hops for kind in found if kind.hidden} == {1, 2, 3, 4}
+    assert {kind.name for kind in found} >= SynthConfig().kinds.keys()
 
 
-def test_seeds_are_drawn_by_the_formula(graph):
-    names = ["Wilson disease", "gout"]  # degrees 8 and 7
-    pool = seeds(graph, names, rare_factor=4.0, alpha=0.5)
-    assert [graph.degree(name) for name in names] == [8, 7]
-    weights = np.array([4 / 9**0.5, 1 / 8**0.5])
-    assert np.allclose(pool.cumulative, (weights / weights.sum()).cumsum())
+def test_rare_roots_are_drawn_the_asked_times_as_often_and_those_least_asked_first(graph):
+    pool = Pool(graph, kind_of("disease > has_symptom"), rare_factor=4.0)
     rng = generator(0)
-    assert np.mean([pool.draw(rng) == 0 for _ in range(4000)]) == pytest.approx(pool.cumulative[0], abs=0.03)
+    found = [pool.draw(Counter(), rng) for _ in range(4000)]
+    assert sum(graph.entities[name].rare for name in found) / 4000 == pytest.approx(
+        0.8, abs=0.03
+    )  # 3 x 4 of 15
+    for name in ("gout", "Wilson disease", "cystinuria"):
+        pool.note(name)
+    assert {pool.draw(Counter(), rng) for _ in range(200)} == {
+        "Parkinson disease",
+        "hepatitis A",
+        "myasthenia gravis",
+    }
+    pool.drop("myasthenia gravis")  # then the other rare ones come again
+    assert {pool.draw(Counter(), rng) for _ in range(200)} >= {"Wilson disease", "cystinuria", "hepatitis A"}
+    for name in graph.of_type("disease"):
+        pool.drop(name)
+    assert not pool
 
 
 def test_sampling_favours_the_rare_and_repeats_itself(graph):
-    counts = {1: 60, 2: 30, 3: 10}
-    first, rejected, report = sample_questions(graph, counts, seed=5, rules=Rules(rare_factor=5.0))
-    again, _, _ = sample_questions(graph, counts, seed=5, rules=Rules(rare_factor=5.0))
+    synth = SynthConfig(kinds=NAMED, registers=("plain",), rules=FEW, rare_factor=5.0)
+    first, rejected, report = sample_questions(graph, 10, 5, synth)
+    again, _, _ = sample_questions(graph, 10, 5, synth)
     assert first == again
+    assert first != sample_questions(graph, 10, 6, synth)[0]
     assert report["rare_drawn"] > report["rare_even"] + 0.1
-    codes = {"no_path", "root_ambiguous", "bridge_ambiguous", "bridge_evident", "few_distractors", "leak"}
-    assert {record["code"] for record in rejected} <= codes
-    assert {question.difficulty for question in first} == {"easy", "moderate", "difficult"}
+    assert {record["code"] for record in rejected} <= {
+        "no_path",
+        "bridge_ambiguous",
+        "few_distractors",
+        "repeated",
+    }
+    compositions = [
+        (*sorted(q.provenance["visible"]), q.provenance["metapath"], q.provenance["answer"]) for q in first
+    ]
+    assert len(set(compositions)) == len(compositions)
 
 
-def test_a_question_does_not_depend_on_what_was_drawn_before_it(graph):
-    both, _, _ = sample_questions(graph, {1: 40, 2: 25}, seed=5)
-    alone, _, _ = sample_questions(graph, {2: 25}, seed=5)
-    assert alone == [question for question in both if question.provenance["hops"] == 2]
+def test_a_kind_that_no_file_has_is_refused_by_name(graph):
+    synth = SynthConfig(kinds={"riddle": 1.0}, registers=("plain",), rules=FEW)
+    with pytest.raises(
+        InputError, match=r"synth\.kinds\.riddle: no kind has this name \(the kinds: differential, "
+    ):
+        sample_questions(graph, 10, 0, synth)
 
 
 def test_a_split_that_would_leave_facts_untaught_is_refused(graph):
-    questions, _, _ = sample_questions(graph, {1: 200, 2: 200, 3: 200}, seed=0)
+    synth = SynthConfig(kinds=NAMED, registers=("plain",), rules=FEW)
+    questions, _, _ = sample_questions(graph, 60, 0, synth)
     with pytest.raises(InputError, match="test questions were asked for, but only"):
-        split_by_composition(questions, 100, 400, seed=0)
+        split_questions(questions, 10, 30, seed=0)

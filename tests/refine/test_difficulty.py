@@ -1,6 +1,7 @@
 """Three graders and how far two agree: worked cases, the demo's graph, scripted models."""
 
 import itertools
+from collections import Counter
 
 import pytest
 
@@ -14,36 +15,44 @@ from fleming.refine.difficulty import (
     parse_grade,
 )
 
-T = ["a", "r", "b"]
 
-
-def synthetic(hops, rare, *counts):
-    distractors = [{"option": "x", "shares": [T] * s, "violates": [T] * v} for s, v in counts]
-    return Question(
-        *("q", "Which?", {"A": "iron", "B": "zinc"}, "A"),
-        provenance={
-            "hops": hops,
-            "rare": rare,
-            "certificate": {"solutions": ["a"], "distractors": distractors},
-        },
-    )
+def synthetic(depth, edges, *odds, name="q"):
+    rivals = [{"disease": "x", "odds": value, "ground": "onset"} for value in odds]
+    certificate = {"solutions": ["a"], "rivals": rivals} if rivals else {"solutions": ["a"]}
+    provenance = {"hops": 2, "depth": depth, "root_edges": edges, "certificate": certificate}
+    return Question(name, "Which?", {"A": "iron", "B": "zinc"}, "A", provenance=provenance)
 
 
 @pytest.mark.parametrize(
-    ("question", "score", "grade"),
+    ("question", "score"),
     [
-        (synthetic(1, False, (0, 1)), 1.0, "easy"),  # 1 hop x 1 x (1 + 0)
-        (synthetic(1, True, (2, 2), (1, 1)), 1 * 1.5 * 1.5, "easy"),
-        (synthetic(2, False, (1, 3), (3, 1)), 2 * 1.0 * 1.5, "moderate"),
-        (synthetic(2, True, (1, 1)), 2 * 1.5 * 1.5, "moderate"),
-        (synthetic(3, True, (0, 1), (1, 1)), 3 * 1.5 * 1.25, "difficult"),
+        (synthetic(3, 9, 1e4, 100, 1e6), 3 - 0.5 * 2 - 0.5 * 1),  # by the nearest rival
+        (synthetic(3, 0, 100), 3 - 0.5 * 2),
+        (synthetic(4, 99, 0.5), 4 - 0.5 * 2),  # odds below 1 are no margin
+        (synthetic(1, 99), 1 - 0.5 * 2),  # about a named root: no rivals
     ],
 )
-def test_the_graph_score_is_hops_times_rarity_times_overlap(question, score, grade):
+def test_the_graph_score_is_depth_less_margin_less_fame(question, score):
     assert graph_score(question) == pytest.approx(score)
-    assert grade_by_graph([question]) == {"q": grade}
-    assert grade_by_graph([question], moderate=score, difficult=score + 1) == {"q": "moderate"}
-    assert grade_by_graph([question], moderate=0, difficult=score) == {"q": "difficult"}
+
+
+def test_deeper_nearer_to_a_rival_and_less_known_is_harder():
+    base = graph_score(synthetic(3, 20, 100.0))
+    assert graph_score(synthetic(4, 20, 100.0)) > base
+    assert graph_score(synthetic(3, 20, 25.0)) > base
+    assert graph_score(synthetic(3, 5, 100.0)) > base
+
+
+def test_thirds_of_the_questions_are_easy_moderate_and_difficult_whatever_their_order_and_others():
+    questions = [synthetic(depth, 9, 100, name=f"q{depth}") for depth in (5, 1, 9, 3, 7, 2, 8, 4, 6)]
+    unknown = Question("other", "Which?", {"A": "iron", "B": "zinc"}, "A")
+    grades = grade_by_graph([*questions[:4], unknown, *questions[4:]])
+    assert grades.pop("other") is None
+    expected = dict(
+        zip([f"q{depth}" for depth in range(1, 10)], [g for g in DIFFICULTIES for _ in "123"], strict=True)
+    )
+    assert grades == expected
+    assert grade_by_graph([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -52,11 +61,23 @@ def test_the_graph_score_is_hops_times_rarity_times_overlap(question, score, gra
         None,
         {"groups": {"subject": "Surgery"}},
         {"hops": 2, "rare": True},
-        {"hops": "2", "rare": True, "certificate": {"distractors": [{"shares": [], "violates": [T]}]}},
-        {"hops": 2, "rare": True, "certificate": {"distractors": []}},
-        {"hops": 2, "rare": True, "certificate": {"distractors": [{"shares": []}]}},
-        {"hops": 2, "rare": True, "certificate": {"distractors": ["x"]}},
-        {"hops": 2, "rare": True, "certificate": [1]},
+        # as files of before were: hops and rarity, no depth
+        {
+            "hops": 2,
+            "rare": True,
+            "certificate": {"distractors": [{"shares": [["a", "r", "b"]], "violates": []}]},
+        },
+        {"depth": 2},
+        {"depth": "2", "root_edges": 3},
+        {"depth": True, "root_edges": 3},
+        {"depth": 2, "root_edges": -1},
+        {"depth": 2, "root_edges": 3.5},
+        {"depth": 10**400, "root_edges": 3},
+        {"depth": 2, "root_edges": 3, "certificate": {"rivals": 1}},
+        {"depth": 2, "root_edges": 3, "certificate": {"rivals": ["x"]}},
+        {"depth": 2, "root_edges": 3, "certificate": {"rivals": [{"shares": []}]}},
+        {"depth": 2, "root_edges": 3, "certificate": {"rivals": [{"odds": None}]}},
+        {"depth": 2, "root_edges": 3, "certificate": {"rivals": [{"odds": 10**400}]}},
     ],
 )
 def test_a_question_without_such_provenance_gets_no_grade(provenance):
@@ -69,12 +90,17 @@ def test_the_demos_questions_get_all_grades_and_more_hops_are_no_easier(inputs):
 
     questions = read_questions(inputs / "data/questions.jsonl")
     grades = grade_by_graph(questions)
-    assert set(grades.values()) == set(DIFFICULTIES)
+    counts = Counter(grades.values())
+    assert set(counts) == set(DIFFICULTIES)
+    assert min(counts.values()) >= 0.15 * len(questions)
     by_hops = [
         [DIFFICULTIES.index(grades[q.id]) for q in questions if q.provenance["hops"] == h] for h in (1, 2, 3)
     ]
     means = [sum(places) / len(places) for places in by_hops]
     assert means == sorted(means)
+    trained_on = Counter(q.difficulty for q in read_questions(inputs / "data/rl.jsonl"))
+    assert set(trained_on) == set(DIFFICULTIES)
+    assert min(trained_on.values()) >= 0.15 * sum(trained_on.values())
 
 
 def test_pass_rates_are_graded_at_stated_thresholds():

@@ -8,8 +8,8 @@ import time
 
 import pytest
 import yaml
-from support import scenario_checker
-from support.drawn_world import world
+from support import question_checker
+from support.drawn_patients import COMPLETE, world
 from support.places import ROOT
 from support.runs import run_here
 
@@ -20,10 +20,12 @@ from fleming.config import load_config
 from fleming.files import read_json, read_jsonl
 from fleming.public.readers import read_questions, read_trajectories
 from fleming.questions import cards
+from fleming.records import DIFFICULTIES
 from fleming.refine.decisions import text_hash
 from fleming.refine.gate import gate
 from fleming.refine.marks import KIND
 from fleming.settings import Config
+from fleming.settings.synth import QuestionRules
 from fleming.sources.facts import Node
 from model.errors import InputError
 
@@ -56,18 +58,20 @@ def medqa(rng: random.Random, count: int) -> list[dict]:
 def folder(tmp_path_factory):
     """Every input file; what is wrong in each is known."""
     folder = tmp_path_factory.mktemp("synth")
-    nodes, facts = ["id\tname\ttype"], ["head\trelation\ttail"]
+    nodes, facts = ["id\tname\ttype"], ["head\trelation\ttail\tfrequency"]
     for item in world(3):
         if isinstance(item, Node):
             nodes.append(f"{item.key}\t{item.name}\t{item.type}")
-        elif not item.negated:
-            facts.append(f"{item.head}\t{item.relation}\t{item.tail}")
-    facts.insert(20, "DISEASE:1\thas_finding")  # a short row
-    facts.insert(30, "DISEASE:1\thas_finding\tNOBODY:7")
+        else:
+            counts = item.note.removeprefix("frequency ")
+            facts.append(f"{item.head}\t{item.relation}\t{item.tail}\t{counts}")
+    facts.insert(20, facts[-1].rpartition("\t")[0])  # a short row
+    facts.insert(30, f"{facts[-1].partition(chr(9))[0]}\thas_finding\tNOBODY:7\t")
     (folder / "nodes.tsv").write_text("\n".join(nodes) + "\n")
     (folder / "facts.tsv").write_text("\n".join(facts) + "\n")
     columns = {"head": {"id": ["head"]}, "tail": {"id": ["tail"]}, "relation": ["relation"]}
-    mapping = {"source": "made up", "nodes": {"id": ["id"], "name": "name", "type_column": "type"}, **columns}
+    mapping = {"source": "made up", "nodes": {"id": ["id"], "name": "name", "type_column": "type"}, **columns,
+               "notes": ["frequency"], "completeness": COMPLETE}  # fmt: skip
     (folder / "mapping.yaml").write_text(yaml.safe_dump(mapping))
     rng = random.Random(0)
     benchmark, training = medqa(rng, 30), medqa(rng, 60)
@@ -89,7 +93,9 @@ def settings(folder, run_dir, *more: str) -> list[str]:
         f"synth.sources={json.dumps({'world': source})}",
         f"synth.public={json.dumps({'medqa': str(folder / 'medqa_train.jsonl')})}",
         f"evaluate.benchmarks={json.dumps({'medqa': str(folder / 'medqa_test.jsonl')})}",
-        "synth.style=scenario",
+        "synth.kinds={differential: 3, gene: 2, inheritance: 1}",
+        "synth.registers=[clinical]",
+        "synth.rules={max_per_root: null, max_per_answer: null}",
         "synth.train_questions=90",
         "synth.dev_questions=6",
         "synth.test_questions=9",
@@ -135,7 +141,7 @@ def test_every_step_is_counted_and_every_rejected_record_kept(done):
     assert short["where"].endswith("facts.tsv:21")
 
 
-def test_the_mix_is_exact_and_graded_and_the_scenarios_are_proved(done):
+def test_the_mix_is_exact_and_graded_and_the_questions_are_proved(done):
     questions = read_questions(done / "data/rl.jsonl")
     report = read_json(done / "data/report.json")
     parts = report["parts"]
@@ -143,10 +149,15 @@ def test_the_mix_is_exact_and_graded_and_the_scenarios_are_proved(done):
     assert len(questions) == sum(parts.values())
     assert {q.difficulty for q in questions} <= {"easy", "moderate", "difficult"}
     assert {q.difficulty for q in questions if q.source == "medqa"} == {"moderate"}
-    facts = scenario_checker.Facts(done / "data/graph.jsonl")
+    of_graph = [q.difficulty for q in questions if q.source == "graph"]
+    assert min(map(of_graph.count, DIFFICULTIES)) >= 0.15 * len(of_graph)
+    facts = question_checker.Facts(done / "data/graph.jsonl")
     records = [r for _, r in read_jsonl(done / "data/questions.jsonl") if r["source"] == "graph"]
     assert len(records) >= 60
-    assert [fault for r in records for fault in scenario_checker.faults(facts, r, 1)] == []
+    rules = QuestionRules(max_per_root=None, max_per_answer=None)
+    assert question_checker.faults_of_set(facts, records, rules, 105) == []
+    assert question_checker.faults_of_splits(records, "roots") == []
+    assert {r["provenance"]["kind"] for r in records} == {"differential", "gene", "inheritance"}
     splits = [r["split"] for r in records]
     assert (splits.count("dev"), splits.count("test")) == (6, 9)
     ids = {q.id for q in questions}
@@ -379,8 +390,11 @@ def test_killed_at_any_moment_and_run_again_it_writes_the_same_bytes(folder, don
         (["synth.mix={medqa: 1, graph: 1, medxqa: 1}"], "synth.mix.medxqa: no part has this name"),
         (["synth.voter=nowhere"], "nowhere/config.json"),
         (["synth.wikipedia.pages=https://example.org/w/api.php"], "seeds"),
-        (["synth.degree_exponent=1000"], "degree_exponent is out of its range"),
-        (["synth.min_shared=50"], "no question can be posed on this graph"),
+        (["synth.rare_factor=0"], "rare_factor is out of its range"),
+        (["synth.rules.min_posterior=2"], "min_posterior is out of its range"),
+        (["synth.kinds={riddle: 1}"], "synth.kinds.riddle: no kind has this name"),
+        (["synth.style=scenario"], "unknown key synth.style"),
+        (["synth.rules.min_shared=50"], "no question can be posed on this graph"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(folder, tmp_path, more, said):

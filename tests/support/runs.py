@@ -20,10 +20,11 @@ from fleming.training.parallel import World
 ALONE = World(0, 1, torch.device("cpu"), None)
 SMALL = [
     "threads=1",
-    "synth.train_questions=900",
-    "synth.cold_start_share=0.3",
-    "synth.dev_questions=15",
-    "synth.test_questions=30",
+    "synth.train_questions=420",
+    "synth.cold_start_share=0.65",
+    "synth.dev_questions=9",
+    "synth.test_questions=15",
+    "synth.rules.tries=4",
     "base_model.num_layers=2",
     "base_model.hidden_size=32",
     "base_model.intermediate_size=64",
