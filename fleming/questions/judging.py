@@ -115,6 +115,12 @@ class Judge:
         weights = sum((self.weights(root, clue, names) for clue in clues), np.zeros(len(names)))
         return np.exp(weights).tolist()
 
+    def posterior(self, clues: Sequence[Clue]) -> np.ndarray:
+        """Return how likely each disease of the graph is, all equally likely before: float64 [diseases], sum 1."""
+        joint = self.findings.joint(clues)
+        likelihood = np.exp(joint - joint.max())
+        return likelihood / likelihood.sum()
+
     def standing(self, root: str, clues: Sequence[Clue], names: Sequence[str]) -> list[str]:
         """Return the rivals that the clues do not rule out."""
         odds = self.odds(root, clues, names)

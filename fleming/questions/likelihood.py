@@ -158,6 +158,12 @@ class Findings:
                 likelihood[place] = told if fits else another
         return likelihood
 
+    @functools.lru_cache(256)  # noqa: B019
+    def having_value(self, relation: str, tail: str) -> np.ndarray:
+        """Return the share of each disease's values of the relation that this one is: 0 where none is known."""
+        values = [self.graph.follow(disease, relation) for disease in self.diseases]
+        return np.array([(tail in found) / max(1, len(found)) for found in values])
+
     def may_be(self, relation: str, one: str, other: str) -> bool:
         """Whether the two values may stand for the same patient: one is a form of the other, or the ages overlap."""
         if one == other or one in kin(self.graph, other):

@@ -15,14 +15,14 @@ from fleming.graph.naming import is_plain
 from fleming.graph.open_world import kin
 from fleming.questions.certificates import asked, ground, is_fair, look_alikes, paths_along
 from fleming.questions.differential import OPTIONS, Differentials, is_tellable
+from fleming.questions.judging import RARE
 from fleming.questions.names import is_meaningless
 from fleming.questions.paths import may_be_option, right_answers
-from fleming.questions.query import Query, chain_triple
+from fleming.questions.query import Clue, Query, chain_triple
 from fleming.sources.vocabulary import FEATURES
 
 PATHS = 16  # of a rival, so many are looked at
 NEAREST = 40  # rivals of a named root
-RARE_OPTION = 0.25  # of the counted patients: an occasional finding is not to be expected
 SLACK = 4  # how far an option may be from being wrong three times for each time right, before that decides
 
 
@@ -146,7 +146,7 @@ def _rare_findings(whole: Differentials, query: Query, rng: Generator) -> list[O
         negated = not findings.stated[row]
         relation = next(other for other in FEATURES if graph.states(root, other, name, negated))
         # Its forms count too: who often has focal seizures has seizures, rare as they are on record.
-        if findings.column(name, relation)[findings.place[root]] <= RARE_OPTION:
+        if findings.column(name, relation)[findings.place[root]] <= RARE:
             why = "contradicted" if negated else "rare_finding"
             found.append(Option((name,), why, (root, relation, name)))
     return found
@@ -162,3 +162,23 @@ def _other_values(whole: Differentials, query: Query, rng: Generator) -> list[Op
         if why := ground(graph, asked(query, name)):
             found.append(Option((name,), why, asked(query, name)))
     return [found[i] for i in rng.permutation(len(found))]
+
+
+def decided_by_all(
+    whole: Differentials, query: Query, options: Sequence[Option], clues: Sequence[Clue]
+) -> bool:
+    """Whether the clues decide between the options over all diseases of the graph.
+
+    Asked of options that are no rival's, which no certificate of a rival rules out. Each is as likely as it is in a
+    patient of each disease, by how likely the disease is; the answer has `min_marginal` of the four.
+    """
+    findings, relation = whole.findings, query.kind.chain[-1]
+    posterior = whole.posterior(clues)
+    names = [query.answer, *(option.name for option in options)]
+    if query.kind.answers == "findings":
+        stated = (next(r for r in FEATURES if whole.graph.states(query.nodes[0], r, query.answer)),)
+        relations = [*stated, *(option.proof[1] for option in options)]
+        likely = [posterior @ findings.column(*pair) for pair in zip(names, relations, strict=True)]
+    else:
+        likely = [posterior @ findings.having_value(relation, name) for name in names]
+    return bool(likely[0] >= whole.rules.min_marginal * sum(likely))

@@ -14,7 +14,7 @@ from fleming.questions.differential import OPTIONS, Differentials
 from fleming.questions.judging import Differential, Rival
 from fleming.questions.metapaths import Kind
 from fleming.questions.names import language_of
-from fleming.questions.options import Option, wrong_options
+from fleming.questions.options import Option, decided_by_all, wrong_options
 from fleming.questions.paths import draw_path
 from fleming.questions.patient import draw_patient, sexes
 from fleming.questions.phrases import pick
@@ -42,9 +42,9 @@ class Poser:
         """Return a question of the kind about the root, or the code of what stands against it.
 
         `balance`: of each option how often it should still be wrong, three times for each time right. Codes beside
-        those of `draw_path` and `Differentials.draw`: `few_distractors`; `leak`, the stem has a hidden name or the
-        answer; `giveaway`, or a word that the right option alone has; `repeated`; `no_grammar`, for a script of the
-        names; `no_register`, none has words for every clue.
+        those of `draw_path` and `Differentials.draw`: `few_distractors`; `not_decided`, see `decided_by_all`; `leak`,
+        the stem has a hidden name or the answer; `giveaway`, or a word that the right option alone has; `repeated`;
+        `no_grammar`, for a script of the names; `no_register`, none has words for every clue.
         """
         query = draw_path(self.whole, kind, root, rng)
         if isinstance(query, str):
@@ -84,7 +84,10 @@ class Poser:
             return "few_distractors"
         if kind.answers == "findings" and any(self._says(query.answer, name) for name in told):
             return "leak"
-        return replace(query, clues=(*differential.clues, *query.clues)), list(options), differential
+        options = list(options) if of_rivals else list(options)[:OPTIONS]
+        if not of_rivals and not decided_by_all(self.whole, query, options, differential.clues):
+            return "not_decided"
+        return replace(query, clues=(*differential.clues, *query.clues)), options, differential
 
     def _says(self, finding: str, told: str) -> bool:
         """Whether what was told already says the finding."""

@@ -63,6 +63,8 @@ class QuestionRules:
     """Of the answer against each wrong option's disease, given the clues."""
     min_posterior: Share = 0.95
     """Of the answer among the options."""
+    min_marginal: Share = 0.8
+    """Of the answer among options that are no rival's (findings, modes of inheritance), over all diseases."""
     open_world: Literal["mark", "exclude"] = "exclude"
     """Wrong options of which the graph only lacks that they are right are marked so, or refused."""
     similar_size: Annotated[float, Range("at least 1", lambda x: x >= 1)] | None = 1.5

@@ -3,6 +3,8 @@
 Left out: the rivals that the clues rule out (question_proof.py).
 """
 
+import math
+
 from support.question_facts import FEATURES
 from support.question_proof import POSITIVE, plain, triples
 
@@ -42,6 +44,33 @@ def check_options(checked):
         rival = rivals.get(option["disease"])
         checked.must(option["odds"] == (rival["odds"] if rival else None), f"{name}: odds")
         check_ground(checked, option, rival)
+    if checked.answers != "rivals":
+        check_marginal(checked, wrong)
+
+
+def check_marginal(checked, wrong):
+    """Over all diseases, each as likely as the clues make it, the answer has its share of what is likely."""
+    facts, step = checked.facts, checked.steps[-1]
+    columns = [facts.likelihood(clue) for clue in checked.clues]
+    joint = {
+        name: math.fsum(math.log(known.get(name, default)) for default, known in columns)
+        for name in facts.diseases
+    }
+    best = max(joint.values())
+    weight = {name: math.exp(value - best) for name, value in joint.items()}
+
+    def likely(name, relation):
+        if checked.answers == "findings":
+            default, share = facts.column(relation, name)
+            return math.fsum(w * share.get(disease, default) for disease, w in weight.items())
+        values = {disease: facts.tails.get((disease, step), ()) for disease in weight}
+        return math.fsum(w / len(values[d]) for d, w in weight.items() if name in values[d])
+
+    asked = checked.p["path"][checked.p["chain"][-1]]
+    right = likely(checked.p["answer"], asked["relation"])
+    others = [likely(option["option"], option["violates"][-1][1]) for option in wrong]
+    share = right / (right + sum(others))
+    checked.must(share >= checked.rules.min_marginal - 1e-6, f"only {share:.3g} of what is likely")
 
 
 def check_sizes(checked, texts):
@@ -107,7 +136,7 @@ def check_finding(checked, name):
         facts.counts.get((checked.root, name), [0, 0])[1],
     )
     share = checked.share(checked.root, {"relation": "has_finding", "tail": name})
-    checked.must(counted and share <= 0.25, f"{name}: not rare in the root")
+    checked.must(counted and share <= 0.1, f"{name}: not rare in the root")
     return "rare_finding" if stated else "contradicted"
 
 
