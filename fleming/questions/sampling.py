@@ -234,7 +234,7 @@ def _report(
     for name in shares:
         count = by_kind[name]
         quota = _quota(name, shares, wanted)
-        if count < quota:
+        if count + 1 < quota:  # one is rounding
             print(
                 f"questions: {name}: {count:,} of {quota:,} that its share asks for; the graph gives no more"
             )
