@@ -50,9 +50,14 @@ def test_the_independent_checker_finds_no_fault_in_the_demos_questions(demo):
 def test_the_independent_checker_finds_no_fault_in_drawn_clinics(drawn):
     assert len(drawn.questions) > 80
     assert faults_of_set(drawn.facts, drawn.records, drawn.synth.rules, drawn.wanted) == []
-    assert {"differential", "gene", "inheritance", "finding"} <= {
-        q.provenance["kind"] for q in drawn.questions
-    }
+    assert {"differential", "gene", "inheritance"} <= {q.provenance["kind"] for q in drawn.questions}
+
+
+def test_further_findings_are_asked_for_where_they_can_be(tmp_path):
+    synth = replace(synth_of(1), kinds={"finding": 1.0})
+    drawn = drawn_from(clinic_of(1), tmp_path, synth, 5, 1)
+    assert drawn.questions
+    assert faults_of_set(drawn.facts, drawn.records, drawn.synth.rules, drawn.wanted) == []
 
 
 def test_defaults_hold_too_with_bounds_and_scores(tmp_path):
