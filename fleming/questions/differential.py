@@ -219,7 +219,7 @@ class _Attempt:
         self, clues: list[Clue], pool: list[Clue], sharing: list[str], room: int
     ) -> tuple[list[Clue], list[str]] | None:
         """Add as few clues of the pool as rule three rivals out; return all clues and the three; None where none do."""
-        least = math.log(self.rules.min_odds)
+        least = math.log(self.whole.least_odds)
         names = sharing
         weights = {clue: self.whole.weights(self.root, clue, names) for clue in [*clues, *pool]}
         grounds = {

@@ -20,6 +20,7 @@ from fleming.sources.vocabulary import FEATURES
 
 RARE = 0.1  # a finding of no more of a disease's counted patients speaks against it
 COMMON_ANCESTOR = 3.0  # bits: findings below one such ancestor say one thing
+ROUNDING = 1e-9  # odds that are the bound but for their last bits are the bound
 GROUNDS = ("contradicted", "absent_finding", "rare_finding", "other_value", "onset", "closed", "absent")
 """Why something is wrong, the surest first. absent alone is no positive one: the graph just does not say so."""
 
@@ -63,6 +64,8 @@ class Judge:
         self.graph = graph
         self.rules = rules
         self.findings = Findings(graph)
+        self.least_odds = rules.min_odds * (1 - ROUNDING)
+        """Of the root against a rival that is outweighed."""
 
     @functools.cache  # noqa: B019
     def ground(self, rival: str, clue: Clue) -> str | None:
@@ -127,7 +130,7 @@ class Judge:
         return [
             name
             for name, value in zip(names, odds, strict=True)
-            if value < self.rules.min_odds or not any(self.ground(name, clue) for clue in clues)
+            if value < self.least_odds or not any(self.ground(name, clue) for clue in clues)
         ]
 
 
@@ -148,7 +151,7 @@ def prove(judge: Judge, root: str, clues: list[Clue], names: list[str]) -> Diffe
         return "not_first"
     odds = judge.odds(root, clues, names)
     posterior = 1 / (1 + sum(1 / value for value in odds))
-    if min(odds) < rules.min_odds or posterior < rules.min_posterior:
+    if min(odds) < judge.least_odds or posterior < rules.min_posterior:
         return "rival_stands"  # without an age that decides nothing, as like as not
     if not any(_decides(judge, root, clue, names) for clue in clues):
         return "rival_stands"

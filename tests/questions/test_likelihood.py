@@ -319,3 +319,10 @@ def test_a_score_worked_out_on_paper():
     assert parts["total"] == sum(parts[name] for name in parts if name != "total")
     assert score(record(), "too short")["language"] == 9
     assert score(record(clues=[]), "short")["total"] == round(25 * 2 / 3) + 75
+
+
+def test_odds_that_are_the_bound_but_for_rounding_are_the_bound(monkeypatch):
+    whole = Differentials(clinic_of(1), QuestionRules(min_odds=20))
+    monkeypatch.setattr(whole, "odds", lambda *_: [20 * (1 - 1e-15), 20 * (1 - 1e-6)])
+    monkeypatch.setattr(whole, "ground", lambda *_: "closed")
+    assert whole.standing("root", [None], ["at the bound", "below it"]) == ["below it"]
