@@ -35,7 +35,7 @@ class Frequencies:
 
 def frequencies(graph: KnowledgeGraph, relations: Sequence[str]) -> Frequencies:
     """Return the edges of the relations with their counts, negated ones too, in the graph's order."""
-    edges, support = graph._edges, graph._support
+    edges, support = graph.columns
     wanted = [graph.relations.index(name) for name in relations if name in graph.relations]
     rows = np.flatnonzero(np.isin(edges["relation"], wanted))
     notes = [_COUNTS.search(note) for note in graph._note]

@@ -7,8 +7,6 @@
 Left out: any other inference; of "is a form of", sources/vocabulary.py says for which relations it counts.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from fleming.graph.knowledge_graph import KnowledgeGraph, remembered
@@ -45,23 +43,15 @@ def _broader(graph: KnowledgeGraph, relation: str, tail: str) -> frozenset[str]:
     return frozenset() if relation in NOT_IMPLIED else ancestors(graph, tail)
 
 
-def _holders(graph: KnowledgeGraph, relation: str, tail: str, kin_of_tail: Iterable[str]) -> np.ndarray:
-    found = [graph.targets(tail, "^" + relation)]
-    if relation not in NOT_IMPLIED:
-        found += [graph.targets(name, "^" + other) for name in kin_of_tail for other in like(relation)]
-    return np.unique(np.concatenate(found))
-
-
 @remembered
 def holders(graph: KnowledgeGraph, relation: str, tail: str) -> np.ndarray:
     """Return the places of all that `has` the relation to `tail`, in order: int32 [heads]."""
-    return _holders(graph, relation, tail, descendants(graph, tail))
-
-
-@remembered
-def possible_holders(graph: KnowledgeGraph, relation: str, tail: str) -> np.ndarray:
-    """Return the places of all of which the relation to `tail` is `possible`, in order: int32 [heads]."""
-    return _holders(graph, relation, tail, kin(graph, tail))
+    found = [graph.targets(tail, "^" + relation)]
+    if relation not in NOT_IMPLIED:
+        found += [
+            graph.targets(name, "^" + other) for name in descendants(graph, tail) for other in like(relation)
+        ]
+    return np.unique(np.concatenate(found))
 
 
 def heads(graph: KnowledgeGraph, relation: str, tail: str) -> list[str]:
@@ -69,17 +59,6 @@ def heads(graph: KnowledgeGraph, relation: str, tail: str) -> list[str]:
     if relation in NOT_IMPLIED or not graph.follow(tail, "^subtype_of"):
         return graph.follow(tail, "^" + relation)
     return [graph.names[place] for place in holders(graph, relation, tail).tolist()]
-
-
-def may_follow(graph: KnowledgeGraph, name: str, step: str) -> set[str]:
-    """Return all to which the step may lead from `name`: by a stated fact, an implied one, or one left open."""
-    if step.startswith("^"):
-        return {graph.names[place] for place in possible_holders(graph, step[1:], name).tolist()}
-    stated = graph.follow(name, step)
-    found = set(stated)
-    if step not in NOT_IMPLIED:
-        found.update(*(kin(graph, tail) for tail in stated))
-    return found
 
 
 def has(graph: KnowledgeGraph, head: str, relation: str, tail: str) -> bool:

@@ -75,7 +75,7 @@ def look_alikes(graph: KnowledgeGraph, name: str) -> list[str]:
 
 
 def ground(graph: KnowledgeGraph, triple: Triple) -> str | None:
-    """Return why the fact is taken for false (one of GROUNDS), None where it holds or may well hold.
+    """Return why the fact is taken for false (judging.POSITIVE_GROUNDS, or absent), None where it holds or may.
 
     It may well hold where it does of a form of the head: what causes spotted fever may cause Rocky Mountain's.
     """

@@ -16,17 +16,22 @@ from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.graph.naming import alike
 from fleming.graph.open_world import has, kin, may_be_one
 from fleming.questions.judging import RARE, Differential, Judge, prove
-from fleming.questions.names import is_deniable, is_meaningless, is_no_patient_finding, is_soft, said
+from fleming.questions.names import (
+    is_deniable,
+    is_meaningless,
+    is_no_patient_finding,
+    is_soft,
+    long_words,
+    said,
+)
 from fleming.questions.patient import is_tellable_pedigree, onset_range
 from fleming.questions.query import Clue
 from fleming.settings.synth import QuestionRules
 from fleming.sources.vocabulary import FEATURES
-from fleming.text import name_key
 
 NEAREST = 200  # diseases looked at as rivals
 OPTIONS = 3  # wrong ones
 CORE_TRIES = 6  # sets of core findings tried for a root
-WORD = 5  # letters of a word that tells something
 
 
 def is_tellable(name: str) -> bool:
@@ -36,8 +41,7 @@ def is_tellable(name: str) -> bool:
 
 def shares_a_word(one: str, other: str) -> bool:
     """Whether a longer word stands in both names."""
-    words = {word for word in name_key(one).split() if len(word) >= WORD}
-    return not words.isdisjoint(name_key(other).split())
+    return not long_words(one).isdisjoint(long_words(other))
 
 
 class Differentials(Judge):
@@ -95,18 +99,14 @@ class _Attempt:
         self.at = self.findings.place[root]
         self.told: list[Clue] = []
         """Its findings, as core clues."""
-        stated = (self.graph.names[self.findings.term[row]] for row in self._stated_rows())
+        rows = self.findings.rows(root)
+        stated = (self.graph.names[self.findings.term[row]] for row in rows[self.findings.stated[rows]])
         self.near = frozenset().union(*map(whole.informative, stated))
         """What its findings are forms of, but for what many diseases have."""
-        rows = self.findings.rows(root)
         for row in rows[rng.permutation(len(rows))]:
             clue = self._finding(row, "core")
             if self.findings.share[row] >= self.rules.min_frequency and clue:
                 self.told.append(clue)
-
-    def _stated_rows(self) -> np.ndarray:
-        rows = self.findings.rows(self.root)
-        return rows[self.findings.stated[rows]]
 
     def _finding(self, row: int, role: str) -> Clue | None:
         """Return the row's finding as a clue; None for one that is denied, trusted too little, or cannot be told."""

@@ -21,8 +21,8 @@ from fleming.sources.vocabulary import FEATURES
 RARE = 0.1  # a finding of no more of a disease's counted patients speaks against it
 COMMON_ANCESTOR = 3.0  # bits: findings below one such ancestor say one thing
 ROUNDING = 1e-9  # odds that are the bound but for their last bits are the bound
-GROUNDS = ("contradicted", "absent_finding", "rare_finding", "other_value", "onset", "closed", "absent")
-"""Why something is wrong, the surest first. absent alone is no positive one: the graph just does not say so."""
+POSITIVE_GROUNDS = ("contradicted", "absent_finding", "rare_finding", "other_value", "onset", "closed")
+"""Why something is wrong, as a source states it, the surest first. Beside them, "absent": the graph does not say."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Rival:
     odds: float
     """Of the answer against it, given the clues."""
     ground: str
-    """absent_finding, contradicted, rare_finding, other_value, onset, closed; or absent, which is none."""
+    """One of POSITIVE_GROUNDS."""
     proof: Triple
     """The fact that the ground is about: the rival's own, or the one that it would need."""
     shares: tuple[Triple, ...]
@@ -211,5 +211,5 @@ def _rival(judge: Judge, name: str, odds: float, clues: Sequence[Clue]) -> Rival
     shares = [(name, clue.relation, clue.tail) for clue in core if judge.has(clue)[at]]
     proofs = [(judge.ground(name, clue), (name, clue.relation, clue.tail)) for clue in clues]
     grounds = [(why, proof) for why, proof in proofs if why]
-    why, proof = min(grounds, key=lambda pair: GROUNDS.index(pair[0]))
+    why, proof = min(grounds, key=lambda pair: POSITIVE_GROUNDS.index(pair[0]))
     return Rival(name, odds, why, proof, tuple(shares))

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 from fleming.config import load_config
 from fleming.questions.phrases import ASSETS
+from fleming.text import name_key
 
+LONG = 5  # letters of a word that tells something
 PARTS = ("lab", "study", "history")
 WESTERN = {"LATIN", "GREEK", "MICRO", "FEMININE", "MASCULINE", "MODIFIER"}
 
@@ -100,6 +102,12 @@ def said(name: str) -> str:
 def is_countable(text: str) -> bool:
     """Whether what is said takes an article: "long face"."""
     return _is("countable", text)
+
+
+@functools.lru_cache(50_000)
+def long_words(text: str) -> frozenset[str]:
+    """Return the words that tell something: those of five letters and more, as `name_key` has them."""
+    return frozenset(word for word in name_key(text).split() if len(word) >= LONG)
 
 
 def language_of(names: Iterable[str]) -> str | None:

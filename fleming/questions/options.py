@@ -33,7 +33,7 @@ class Option:
     path: tuple[str, ...]
     """From the rival that it belongs to; the option alone where it belongs to none."""
     ground: str
-    """One of certificates.GROUNDS; "" of a diagnosis, until the clues have ruled it out."""
+    """One of judging.POSITIVE_GROUNDS, or absent; "" of a diagnosis, until the clues have ruled it out."""
     proof: Triple
     """The fact that it would need and that does not hold; of a diagnosis, what the ground is about."""
     shares: tuple[Triple, ...] = ()
@@ -112,15 +112,16 @@ def _windows(whole: Differentials, answer: str, rng: Generator) -> Callable[[str
     return lambda name: all(low <= size(name) <= high for size, low, high in windows)
 
 
-def end_of(whole: Differentials, query: Query, path: tuple[str, ...]) -> Option | None:
+def _end_of(whole: Differentials, query: Query, path: tuple[str, ...]) -> Option | None:
     """Return the end of a rival's path as an option that is wrong of the root, None where it may be right."""
     if not query.kind.chain:
         return Option(path, "", ("", "", "")) if may_be_option(whole, path[0]) else None
-    why = ground(whole.graph, asked(query, path[-1]))
+    proof = asked(query, path[-1])
+    why = ground(whole.graph, proof)
     if not why or is_meaningless(path[-1]):
         return None
     steps = (chain_triple(*step) for step in zip(path, query.kind.chain, path[1:], strict=False))
-    return Option(path, why, asked(query, path[-1]), tuple(steps))
+    return Option(path, why, proof, tuple(steps))
 
 
 def _ends(whole: Differentials, query: Query, rivals: Sequence[str], rng: Generator) -> list[Option]:
@@ -128,7 +129,7 @@ def _ends(whole: Differentials, query: Query, rivals: Sequence[str], rng: Genera
     found = []
     for rival in rivals:
         paths = list(itertools.islice(paths_along(whole.graph, rival, query.kind.chain), PATHS))
-        ends = (end_of(whole, query, paths[i]) for i in rng.permutation(len(paths)))
+        ends = (_end_of(whole, query, paths[i]) for i in rng.permutation(len(paths)))
         first = next((option for option in ends if option), None)
         if first:
             found.append(first)
@@ -159,8 +160,9 @@ def _other_values(whole: Differentials, query: Query, rng: Generator) -> list[Op
     for name in graph.of_type(graph.entities[query.answer].type):
         if len(graph.targets(name, "^" + relation)) < 5 * OPTIONS:
             continue
-        if why := ground(graph, asked(query, name)):
-            found.append(Option((name,), why, asked(query, name)))
+        proof = asked(query, name)
+        if why := ground(graph, proof):
+            found.append(Option((name,), why, proof))
     return [found[i] for i in rng.permutation(len(found))]
 
 

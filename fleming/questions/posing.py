@@ -13,7 +13,7 @@ from fleming.graph.open_world import kin, may_be_one
 from fleming.questions.differential import OPTIONS, Differentials
 from fleming.questions.judging import Differential, Rival
 from fleming.questions.metapaths import Kind
-from fleming.questions.names import language_of
+from fleming.questions.names import language_of, long_words
 from fleming.questions.options import Option, decided_by_all, wrong_options
 from fleming.questions.paths import draw_path
 from fleming.questions.patient import draw_patient, sexes
@@ -24,7 +24,6 @@ from fleming.questions.wording import lay_is_possible, word_question
 from fleming.records import Question
 from fleming.text import name_key
 
-GIVEAWAY = 5  # letters from which on a word that stem and right option alone share gives the answer away
 Case = tuple[Query, list[Option], Differential]
 
 
@@ -35,8 +34,8 @@ class Poser:
         self.whole = differentials
         self.graph = differentials.graph
         self.registers = registers
-        self.posed: set[tuple] = set()
-        """Compositions that are questions already."""
+        self.posed: dict[str, Question] = {}
+        """The questions that are kept, by id."""
 
     def pose(self, kind: Kind, root: str, rng: Generator, balance: Mapping[str, float]) -> Question | str:
         """Return a question of the kind about the root, or the code of what stands against it.
@@ -49,7 +48,7 @@ class Poser:
         query = draw_path(self.whole, kind, root, rng)
         if isinstance(query, str):
             return query
-        if not kind.hidden and query.composition in self.posed:
+        if not kind.hidden and query.id in self.posed:
             return "repeated"
         options = wrong_options(self.whole, query, rng, balance)
         if len(options) < OPTIONS:
@@ -61,33 +60,31 @@ class Poser:
                 return case
             query, options, differential = case
             query = replace(query, patient=self._patient(query, rng))
-            if query.composition in self.posed:
+            if query.id in self.posed:
                 return "repeated"
         return self._worded(query, options[:OPTIONS], differential, rng)
 
     def _case(self, query: Query, options: Sequence[Option], rng: Generator) -> Case | str:
         """Return the query with clues of its root, and the options of the rivals that these rule out."""
         kind, root = query.kind, query.nodes[0]
-        of_rival = {option.path[0]: option for option in options}
-        of_rivals = kind.answers == "rivals"
-        rivals = list(of_rival) if of_rivals else self.whole.rivals(root)
+        of_rival = {option.path[0]: option for option in options} if kind.answers == "rivals" else {}
         untold = [step.strip("^") for step in kind.chain]
-        differential = self.whole.draw(root, rivals, untold, rng)
+        differential = self.whole.draw(root, list(of_rival) or self.whole.rivals(root), untold, rng)
         if isinstance(differential, str):
             return differential
+        if of_rival:
+            ruled_out = [_ruled_out(of_rival[rival.name], rival) for rival in differential.rivals]
+            return replace(query, clues=(*differential.clues, *query.clues)), ruled_out, differential
+
         told = [clue.tail for clue in differential.clues]
-        if of_rivals:
-            options = [_ruled_out(of_rival[rival.name], rival) for rival in differential.rivals]
-        else:
-            options = [option for option in options if option.name not in told]
-        if len(options) < OPTIONS:
+        left = [option for option in options if option.name not in told][:OPTIONS]
+        if len(left) < OPTIONS:
             return "few_distractors"
         if kind.answers == "findings" and any(self._says(query.answer, name) for name in told):
             return "leak"
-        options = list(options) if of_rivals else list(options)[:OPTIONS]
-        if not of_rivals and not decided_by_all(self.whole, query, options, differential.clues):
+        if not decided_by_all(self.whole, query, left, differential.clues):
             return "not_decided"
-        return replace(query, clues=(*differential.clues, *query.clues)), options, differential
+        return replace(query, clues=(*differential.clues, *query.clues)), left, differential
 
     def _says(self, finding: str, told: str) -> bool:
         """Whether what was told already says the finding."""
@@ -141,6 +138,5 @@ def _leaks(graph: KnowledgeGraph, stem: str, names: Sequence[str]) -> bool:
 
 def _gives_away(stem: str, answer: str, others: Sequence[str]) -> bool:
     """Whether a longer word of the answer stands in the stem and in none of the other options."""
-    said = set(name_key(stem).split())
-    elsewhere = {word for other in others for word in name_key(other).split()}
-    return any(len(word) >= GIVEAWAY and word in said - elsewhere for word in name_key(answer).split())
+    elsewhere = {word for other in others for word in long_words(other)}
+    return not (long_words(answer) - elsewhere).isdisjoint(long_words(stem))

@@ -4,6 +4,7 @@ A pattern is a list of triples whose ends are names, or integers for the nodes t
 the path. Left out: which clues are told (differential.py), what solves a pattern (certificates.py).
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,6 +104,11 @@ class Query:
     @property
     def hidden(self) -> list[str]:
         return list(self.nodes[0 if self.kind.hidden else 1 : -1])
+
+    @property
+    def id(self) -> str:
+        """The question's, by its composition."""
+        return "graph/" + hashlib.blake2b(repr(self.composition).encode(), digest_size=8).hexdigest()
 
     @property
     def composition(self) -> tuple[tuple[str, ...], str, str]:

@@ -4,6 +4,7 @@ Every draw is counted noise (Philox keyed by a hash of what it is for). Left out
 """
 
 import bisect
+import itertools
 import math
 from collections import Counter, defaultdict
 from typing import Any
@@ -19,7 +20,7 @@ from fleming.questions.metapaths import Kind, kinds
 from fleming.questions.phrases import pick
 from fleming.questions.posing import Poser
 from fleming.records import Question
-from fleming.settings.synth import SynthConfig
+from fleming.settings.synth import QuestionRules, SynthConfig
 from model.errors import InputError
 
 SCALE = 3000  # the bounds on repeats are for so many questions
@@ -95,7 +96,7 @@ def sample_questions(
     rules, shares = synth.rules, synth.kinds
     poser = Poser(Differentials(graph, rules), synth.registers)
     pools = _pools(graph, shares, synth.rare_factor)
-    questions: dict[str, Question] = {}
+    questions = poser.posed
     rejected: dict[tuple, dict] = {}
     taken, asked, posed = Counter(), Counter(), Counter()
     balances: dict[str, Counter[str]] = defaultdict(Counter)
@@ -112,7 +113,7 @@ def sample_questions(
         drawn.append(rare)
         noise = generator(seed, name, root, pool.in_vain[root], posed[name])
         question = poser.pose(pool.kind, root, noise, balance)
-        code = question if isinstance(question, str) else _repeats(question, questions, taken, rules, wanted)
+        code = question if isinstance(question, str) else _repeats(question, taken, rules, wanted)
         if code:
             pool.in_vain[root] += 1
             if pool.in_vain[root] >= rules.tries or code in FINAL:
@@ -124,20 +125,20 @@ def sample_questions(
             }
         else:
             questions[question.id] = question
-            poser.posed.add(_composition(question))
             roots.append(root if rare else "")
             answer = question.provenance["answer"]
             asked[root] += 1
-            for group in pools.values():
-                for other in group:
+            most = _scaled(rules.max_per_root, wanted)
+            for other in itertools.chain(*pools.values()):
+                if most and asked[root] >= most:
+                    other.drop(root)
+                else:
                     other.note(root)
             posed[name] += 1
             pool.in_vain[root] = 0
             taken.update(_repeated(question))
             balance.update(dict.fromkeys(question.options.values(), -1))
             balance[answer] += 4
-            if (most := _scaled(rules.max_per_root, wanted)) and asked[root] >= most:
-                _drop_everywhere(pools, root)
             if pool.kind.answers == "values" and posed[name] >= _quota(name, shares, wanted):
                 del pools[name]  # its few answers would come again and again
             progress.update()
@@ -176,12 +177,6 @@ def _asked_for(kind: Kind) -> str:
     return kind.chain[-1] if kind.chain else "diagnosis"
 
 
-def _composition(question: Question) -> tuple:
-    """Return what `Query.composition` was."""
-    provenance = question.provenance
-    return tuple(sorted(provenance["visible"])), provenance["metapath"], provenance["answer"]
-
-
 def _repeated(question: Question) -> list[tuple]:
     """Return what must not be repeated too often: its answer, its last fact."""
     provenance = question.provenance
@@ -192,10 +187,8 @@ def _repeated(question: Question) -> list[tuple]:
     return [("answer", provenance["metapath"], provenance["answer"]), last]
 
 
-def _repeats(question: Question, questions: dict, taken: Counter, rules, wanted: int) -> str | None:
+def _repeats(question: Question, taken: Counter, rules: QuestionRules, wanted: int) -> str | None:
     """Return the code of what was asked too often, or too weak a question; None for one to keep."""
-    if question.id in questions:
-        return "repeated"
     answer, last = _repeated(question)
     most = _scaled(rules.max_per_answer, wanted)
     if most and answer[1].split(" > ")[-1] not in ("inherited_as",) and taken[answer] >= most:
@@ -208,12 +201,6 @@ def _repeats(question: Question, questions: dict, taken: Counter, rules, wanted:
 def _scaled(most: int | None, wanted: int) -> int:
     """Return the bound for so many questions, 0 for none."""
     return max(1, math.ceil(most * wanted / SCALE)) if most else 0
-
-
-def _drop_everywhere(pools: dict[str, list[Pool]], root: str) -> None:
-    for group in pools.values():
-        for pool in group:
-            pool.drop(root)
 
 
 def effective_number(names: list[str]) -> float:

@@ -6,9 +6,10 @@ Left out: what a reader says of it (cards.py).
 import math
 from typing import Any
 
+from fleming.questions.judging import POSITIVE_GROUNDS
+
 WORDS = (25, 130)  # of a stem that reads well
 FULL = {"completeness": 25, "margin": 25, "necessity": 20, "language": 15, "relevance": 15}
-POSITIVE = ("contradicted", "absent_finding", "rare_finding", "other_value", "onset", "closed")
 
 
 def depth(provenance: dict[str, Any]) -> int:
@@ -26,7 +27,7 @@ def score(provenance: dict[str, Any], stem: str) -> dict[str, int]:
     """
     certificate, clues = provenance["certificate"], provenance.get("clues", [])
     wrong = certificate["distractors"]
-    grounded = sum(option["ground"] in POSITIVE for option in wrong) / len(wrong)
+    grounded = sum(option["ground"] in POSITIVE_GROUNDS for option in wrong) / len(wrong)
     parts = dict.fromkeys(FULL, 1.0)
     if not clues:
         parts["completeness"] = grounded
