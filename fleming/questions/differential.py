@@ -5,8 +5,11 @@ a rival hardly ever, findings that a rival nearly always has and this patient ha
 be outweighed, and for a reason that a source states. Left out: the proofs (judging.py), likelihoods (likelihood.py).
 """
 
+import functools
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.random import Generator
@@ -29,7 +32,8 @@ from fleming.questions.query import Clue
 from fleming.settings.synth import QuestionRules
 from fleming.sources.vocabulary import FEATURES
 
-NEAREST = 200  # diseases looked at as rivals
+NEAREST = 400  # diseases looked at as rivals
+NEGATIVES = 2  # findings that are said to be absent, at most
 OPTIONS = 3  # wrong ones
 CORE_TRIES = 6  # sets of core findings tried for a root
 
@@ -52,11 +56,22 @@ class Differentials(Judge):
         self._near: dict[str, list[str]] = {}
 
     def rivals(self, root: str) -> list[str]:
-        """Return the nearest diseases that are no form of the root by name, hierarchy, gene or most findings."""
+        """Return the nearest diseases of which enough is known, and that are no form of the root by name, hierarchy,
+        gene or most findings."""
         if root not in self._near:
-            near = self.findings.near(root, NEAREST)
+            near = [
+                name for name in self.findings.near(root, NEAREST) if self.known[self.findings.place[name]]
+            ]
             self._near[root] = [name for name in near if not self._is_one(root, name)]
         return self._near[root]
+
+    @functools.cached_property
+    def known(self) -> np.ndarray:
+        """Whether so many findings of each disease are on record that the lack of another says something: bool
+        [diseases]."""
+        findings = self.findings
+        stated = np.bincount(findings.disease, findings.stated, len(findings.diseases))
+        return stated >= self.rules.min_findings
 
     def _is_one(self, root: str, name: str) -> bool:
         graph = self.graph
@@ -66,9 +81,10 @@ class Differentials(Judge):
         return any(gene in graph.follow(name, "associated_gene") for gene in genes)
 
     def draw(
-        self, root: str, rivals: Sequence[str], untold: Sequence[str], rng: Generator
+        self, root: str, rivals: Mapping[str, Sequence[str]], untold: Sequence[str], rng: Generator
     ) -> Differential | str:
-        """Draw clues of the root that three of `rivals` (the preferred first) are ruled out by.
+        """Draw clues of the root that three of `rivals` (the preferred first) are ruled out by, each with the diseases
+        that must be outweighed with it.
 
         `untold`: relations that the clues must not speak of. Codes: `no_findings`, too few can be told; `no_rivals`, no
         three share the core findings; `rival_stands`, not three are outweighed by a positive ground; those of `prove`.
@@ -78,10 +94,10 @@ class Differentials(Judge):
             return "no_findings"
         code = "no_rivals"
         for _ in range(CORE_TRIES):
-            core, sharing = attempt.core(rivals)
+            core, sharing = attempt.core(list(rivals))
             if len(sharing) < OPTIONS:
                 continue
-            found = attempt.decide(core, sharing, untold)
+            found = attempt.decide(core, {name: rivals[name] for name in sharing}, untold)
             if isinstance(found, Differential):
                 return found
             code = found
@@ -157,21 +173,56 @@ class _Attempt:
 
     # deciding
 
-    def decide(self, core: list[Clue], sharing: list[str], untold: Sequence[str]) -> Differential | str:
+    def decide(
+        self, core: list[Clue], rivals: Mapping[str, Sequence[str]], untold: Sequence[str]
+    ) -> Differential | str:
         """Return the differential of the core findings; a code where the rivals that share them cannot be ruled out."""
-        clues = list(core)
         age = self._value("has_onset", "onset") if "has_onset" not in untold else None
-        clues += [age] if age else []
-        room = self.rules.max_facts - len(core)
-        pool = self._deciding(core, sharing, untold)
-        chosen = self._fewest(clues, pool, sharing, room)
+        clues = [*core, *([age] if age else [])]
+        clues += self._markers(clues)
+        pool = self._deciding(core, list(rivals), untold)
+        room = self.rules.max_facts + bool(age)
+        chosen = self._fewest(clues, pool, rivals, room)
         if chosen is None:
             return "rival_stands"
         clues, names = chosen
         if age and not any(self.whole.ground(name, age) for name in names):
             # Told all the same, as the patient's age; it decides nothing, so nothing is claimed of it.
             clues.remove(age)
-        return prove(self.whole, self.root, clues, names)
+        clues = self._leading(clues, pool)
+        return prove(self.whole, self.root, clues, {name: rivals[name] for name in names})
+
+    def _markers(self, clues: Sequence[Clue]) -> list[Clue]:
+        """Return findings that mark the root, drawn among twice as many of the most bits."""
+        most = self.rules.markers
+        found = [clue for clue in self._strong() if self._adds(clue)] if most else []
+        found.sort(key=lambda clue: -self.whole.bits(self.root, clue))
+        best = found[: 2 * most]
+        chosen: list[Clue] = []
+        for i in self.rng.permutation(len(best)):
+            if len(chosen) < most and self._is_new(best[i], [*clues, *chosen]):
+                chosen.append(best[i])
+        return chosen
+
+    def _strong(self) -> list[Clue]:
+        """Return the findings that most of the root's patients have, as clues that decide."""
+        least, findings = self.rules.deciding_frequency, self.findings
+        return [
+            replace(clue, role="discriminating")
+            for clue in self.told
+            if findings.column(clue.tail, clue.relation)[self.at] >= least and not is_soft(clue.tail)
+        ]
+
+    def _leading(self, clues: list[Clue], pool: Sequence[Clue]) -> list[Clue]:
+        """Return the clues with as many findings more as the root needs to lead over all diseases."""
+        whole, root = self.whole, self.root
+        while len(clues) < self.rules.max_facts and whole.lead(root, clues)[1] < self.rules.min_lead:
+            left = [clue for clue in pool if clue.role == "discriminating" and self._is_new(clue, clues)]
+            left = [clue for clue in left if clue not in clues and self._adds(clue)]
+            if not left:
+                break
+            clues = [*clues, max(left, key=lambda clue: whole.lead(root, [*clues, clue])[1])]
+        return clues
 
     def _value(self, relation: str, role: str) -> Clue | None:
         """Return the value that the root has of the relation, drawn where it has several ages, as a clue."""
@@ -191,10 +242,7 @@ class _Attempt:
         family = self._value("inherited_as", "family") if "inherited_as" not in untold else None
         if family and is_tellable_pedigree(self.graph, self.root, family.tail):
             pool.append(family)
-        for clue in self.told:
-            share = findings.column(clue.tail, clue.relation)[self.at]
-            if share >= rules.deciding_frequency and not is_soft(clue.tail) and self._is_new(clue, core):
-                pool.append(Clue(clue.relation, clue.tail, "discriminating"))
+        pool += [clue for clue in self._strong() if self._is_new(clue, core)]
         for name in sharing:
             for row in findings.rows(name):
                 if findings.share[row] < rules.negative_frequency or findings.of[row] == 0:
@@ -210,45 +258,58 @@ class _Attempt:
         """Whether no source speaks of the finding in the root, nor of anything like it, nor does the root's name."""
         if shares_a_word(clue.tail, self.root) or not is_deniable(said(clue.tail)):
             return False
+        if not self.near.isdisjoint(self.whole.informative(clue.tail)):
+            return False
         if has(self.graph, self.root, clue.relation, clue.tail):
             return False
-        share = self.findings.column(clue.tail, clue.relation)[self.at]
-        return share <= RARE and self.near.isdisjoint(self.whole.informative(clue.tail))
+        return self.findings.column(clue.tail, clue.relation)[self.at] <= RARE
 
     def _fewest(
-        self, clues: list[Clue], pool: list[Clue], sharing: list[str], room: int
+        self, clues: list[Clue], pool: list[Clue], rivals: Mapping[str, Sequence[str]], most: int
     ) -> tuple[list[Clue], list[str]] | None:
         """Add as few clues of the pool as rule three rivals out; return all clues and the three; None where none do."""
         least = math.log(self.whole.least_odds)
-        names = sharing
-        weights = {clue: self.whole.weights(self.root, clue, names) for clue in [*clues, *pool]}
+        names = list(rivals)
+        # A rival is outweighed with all the diseases that come with it: they lie one behind the other.
+        every = list(itertools.chain(*rivals.values()))
+        first = np.cumsum([0, *map(len, rivals.values())])[:-1]
+        weights = {clue: self.whole.weights(self.root, clue, every) for clue in [*clues, *pool]}
         grounds = {
             clue: np.array([self.whole.ground(name, clue) is not None for name in names]) for clue in weights
         }
-        odds = sum((weights[clue] for clue in clues), np.zeros(len(names)))
+        odds = sum((weights[clue] for clue in clues), np.zeros(len(every)))
         grounded = np.zeros(len(names), dtype=bool)
         for clue in clues:
             grounded |= grounds[clue]
-        added: list[Clue] = []
+        added = list(clues)
+        decides = {clue for clue in weights if clue.role == "discriminating"}
+        decides = {clue for clue in decides if weights[clue].max() >= math.log(self.rules.min_ratio)}
         while True:
-            out = grounded & (odds >= least)
-            if out.sum() >= OPTIONS and any(clue.role == "discriminating" for clue in added):
-                three = [names[i] for i in np.flatnonzero(out)[:OPTIONS]]
-                return [*clues, *added], three
-            roles = ("discriminating",) if not added else ("discriminating", "family", "absent")
+            weakest = np.minimum.reduceat(odds, first)
+            out = grounded & (weakest >= least)
+            if out.sum() >= OPTIONS and not decides.isdisjoint(added):
+                return added, [names[i] for i in np.flatnonzero(out)[:OPTIONS]]
+            roles = (
+                ("discriminating",) if decides.isdisjoint(added) else ("discriminating", "family", "absent")
+            )
+            if sum(clue.role == "absent" for clue in added) == NEGATIVES:
+                roles = roles[:2]
             left = [
                 clue
                 for clue in pool
-                if clue.role in roles and clue not in added and self._is_new(clue, [*clues, *added])
+                if clue.role in roles and clue not in added and self._is_new(clue, added)
             ]
-            if len(added) == room or not left:
+            if len(added) >= most or not left:
                 return None
 
-            gains = [_progress(odds + weights[clue], grounded | grounds[clue], least) for clue in left]
+            gains = [
+                _progress(np.minimum.reduceat(odds + weights[clue], first), grounded | grounds[clue], least)
+                for clue in left
+            ]
             best = left[int(np.argmax(gains))]
-            if not added and not (weights[best] >= math.log(self.rules.min_ratio)).any():
+            if decides.isdisjoint(added) and best not in decides:
                 return None
-            if max(gains) <= _progress(odds, grounded, least) + 1e-9:
+            if max(gains) <= _progress(weakest, grounded, least) + 1e-9:
                 return None
             added.append(best)
             odds = odds + weights[best]

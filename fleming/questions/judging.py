@@ -4,8 +4,9 @@ Left out: drawing a differential (differential.py), the likelihoods (likelihood.
 """
 
 import functools
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,6 +96,7 @@ class Judge:
         above = {name, *ancestors(self.graph, name)}
         return frozenset(other for other in above if self.findings.information(other) >= COMMON_ANCESTOR)
 
+    @functools.lru_cache(4096)  # noqa: B019
     def has(self, clue: Clue) -> np.ndarray:
         """Whether each disease is known to have the finding in enough of its patients: bool [diseases]."""
         diseases, share = self.findings.having(self.graph.place(clue.tail))
@@ -124,6 +126,14 @@ class Judge:
         likelihood = np.exp(joint - joint.max())
         return likelihood / likelihood.sum()
 
+    def lead(self, root: str, clues: Sequence[Clue]) -> tuple[str, float]:
+        """Return the likeliest other disease of the graph, and the odds of the root against it."""
+        joint, at = self.findings.joint(clues), self.findings.place[root]
+        others = joint.copy()
+        others[at] = -np.inf
+        other = int(others.argmax())
+        return self.findings.diseases[other], float(np.exp(joint[at] - joint[other]))
+
     def standing(self, root: str, clues: Sequence[Clue], names: Sequence[str]) -> list[str]:
         """Return the rivals that the clues do not rule out."""
         odds = self.odds(root, clues, names)
@@ -134,24 +144,23 @@ class Judge:
         ]
 
 
-def prove(judge: Judge, root: str, clues: list[Clue], names: list[str]) -> Differential | str:
+def prove(
+    judge: Judge, root: str, clues: list[Clue], rivals: Mapping[str, Sequence[str]]
+) -> Differential | str:
     """Return the differential, its proofs counted over all diseases; a code for one that does not hold.
 
-    Codes: `not_first`, another disease of the graph explains the clues as well; `rival_stands`, a rival is not
-    outweighed, or no finding decides; `clue_idle`, there are too few or too many clues, or one, or a group of one role,
-    is not needed.
+    `rivals`: each with the diseases that must be outweighed with it. Codes: `not_first`, another disease of the graph
+    explains the clues as well; `rival_stands`, a rival is not outweighed, or no finding decides; `clue_idle`, there are
+    too few or too many clues, or one, or a group of one role, is not needed.
     """
-    rules, findings = judge.rules, judge.findings
-    at = findings.place[root]
-    joint = findings.joint(clues)
-    others = joint.copy()
-    others[at] = -np.inf
-    runner_up = int(others.argmax())
-    if others[runner_up] >= joint[at]:
+    rules, findings, names = judge.rules, judge.findings, list(rivals)
+    runner_up, runner_up_odds = judge.lead(root, clues)
+    if runner_up_odds <= 1 or runner_up_odds < rules.min_lead * (1 - ROUNDING):
         return "not_first"
     odds = judge.odds(root, clues, names)
     posterior = 1 / (1 + sum(1 / value for value in odds))
-    if min(odds) < judge.least_odds or posterior < rules.min_posterior:
+    every = list(itertools.chain(*rivals.values()))
+    if min(judge.odds(root, clues, every)) < judge.least_odds or posterior < rules.min_posterior:
         return "rival_stands"  # without an age that decides nothing, as like as not
     if not any(_decides(judge, root, clue, names) for clue in clues):
         return "rival_stands"
@@ -160,14 +169,14 @@ def prove(judge: Judge, root: str, clues: list[Clue], names: list[str]) -> Diffe
     needed = [_needed(judge, root, clue, clues, names) for clue in clues]
     if not all(needed) or not _every_group_is_needed(judge, root, clues, names):
         return "clue_idle"
-    places = [at, *(findings.place[name] for name in names)]
+    places = [findings.place[name] for name in (root, *names)]
     table = np.array([findings.likelihood(clue)[places] for clue in clues]).T  # [options, clues]
     return Differential(
         clues=tuple(clues),
         rivals=tuple(_rival(judge, name, value, clues) for name, value in zip(names, odds, strict=True)),
         posterior=posterior,
-        runner_up=findings.diseases[runner_up],
-        runner_up_odds=float(np.exp(joint[at] - others[runner_up])),
+        runner_up=runner_up,
+        runner_up_odds=runner_up_odds,
         needed=tuple(needed),
         likelihoods={
             findings.diseases[place]: [round(float(p), 4) for p in row]

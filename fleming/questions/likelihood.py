@@ -2,8 +2,9 @@
 
 A finding's share of patients is Beta-smoothed, (k + .4 * 2) / (n + 2): .4 where no source counts, .6 for a single case.
 Who has a form of the finding has the finding; who has something broader may have it; who lacks the broader lacks it. Of
-what no source says anything, it is the finding's background. Clues count as independent, which overstates: callers use
-margins. Left out: which clues are told (differential.py).
+what no source says anything, it is the finding's background, or more where the diseases that are most like this one
+have it: sources note a part of what is true. Clues count as independent, which overstates: callers use margins. Left
+out: which clues are told (differential.py).
 """
 
 import functools
@@ -22,10 +23,13 @@ from fleming.sources.vocabulary import FEATURES
 PRIOR, PRIOR_WEIGHT = 0.4, 2.0  # of a finding that is on record without numbers
 UNNOTED = 0.01  # a finding that no source notes, beside its share of all diseases
 LACKED = 0.005  # the same where the source is complete
+LIKE = 30  # diseases that are most like one
+NOTED = 0.5  # of what is true of a disease, so much is on record
 BROADER = 0.5  # of those who have the broader finding, so many have this form of it
 # A value of which a disease mostly has one: as told, unknown, another. The last is what errors and exceptions leave.
 FAMILY = (0.9, 0.3, 0.05)
 ONSET = (0.6, 0.3, 0.05)
+APART = 1.0  # years between two onsets that are not one
 
 
 class Findings:
@@ -45,6 +49,15 @@ class Findings:
     def column(self, name: str, relation: str) -> np.ndarray:
         """Return the share of each disease's patients who have the finding."""
         return self._columns(name, relation)
+
+    @functools.cached_property
+    def _like(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return, disease by disease, the places of those of whose LIKE nearest it is one, and where each begins."""
+        nearest = [self._nearest(place) for place in range(len(self.diseases))]
+        of = np.repeat(np.arange(len(nearest)), [len(found) for found in nearest])
+        near = np.concatenate(nearest) if nearest else np.zeros(0, int)
+        order = np.argsort(near, kind="stable")
+        return of[order], np.searchsorted(near[order], np.arange(len(nearest) + 1))
 
     def _read(self) -> None:
         """Sort the graph's findings into rows by disease and by term, and spread them to what they are forms of."""
@@ -78,12 +91,11 @@ class Findings:
         rows, spread = rows[order], spread[order]
         best = np.ones(len(rows), dtype=bool)
         best[1:] = (spread[1:] != spread[:-1]) | (self.disease[rows[1:]] != self.disease[rows[:-1]])
-        self._implied, spread = rows[best], spread[best]
+        rows, spread = rows[best], spread[best]
+        self._implied = self.disease[rows], self.share[rows]
         self._implied_first = np.searchsorted(spread, np.arange(size + 1))
         self.count = np.diff(self._implied_first)  # diseases that have the term or a form of it
-        self.background = UNNOTED + np.bincount(spread, self.share[self._implied], size) / max(
-            1, len(self.diseases)
-        )
+        self.background = UNNOTED + np.bincount(spread, self.share[rows], size) / max(1, len(self.diseases))
         by_term = np.argsort(self.term, kind="stable")
         self._by_term = by_term
         self._by_term_first = np.searchsorted(self.term[by_term], np.arange(size + 1))
@@ -109,8 +121,9 @@ class Findings:
 
     def having(self, term: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (places of the diseases that have the term or a form of it, its share there)."""
-        rows = self._implied[self._implied_first[term] : self._implied_first[term + 1]]
-        return self.disease[rows], self.share[rows]
+        rows = slice(self._implied_first[term], self._implied_first[term + 1])
+        diseases, share = self._implied
+        return diseases[rows], share[rows]
 
     def _of_term(self, term: int) -> np.ndarray:
         return self._by_term[self._by_term_first[term] : self._by_term_first[term + 1]]
@@ -118,7 +131,8 @@ class Findings:
     def _column(self, name: str, relation: str) -> np.ndarray:
         """Return the share of each disease's patients who have the finding."""
         term = self.graph.place(name)
-        share = np.where(self.closed[relation], LACKED, self.background[term])
+        closed = self.closed[relation]
+        share = np.where(closed, LACKED, 0.0 if closed.all() else self._unnoted(term))
         above = [self.graph.place(other) for other in ancestors(self.graph, name)]
         for other in above:
             rows = self._of_term(other)
@@ -133,6 +147,22 @@ class Findings:
         diseases, known = self.having(term)
         share[diseases] = known
         return share
+
+    def _unnoted(self, term: int) -> np.ndarray:
+        """Return the finding's share in each disease of which no source says whether it has it.
+
+        With q the share in the diseases that are like it, and half of what is true on record, Bayes gives the chance
+        that it is true and not on record: q (1 - NOTED) / (1 - q NOTED).
+        """
+        diseases, known = self.having(term)
+        of, first = self._like
+        size = first[diseases + 1] - first[diseases]
+        skipped = np.repeat(first[diseases] - np.cumsum(size) + size, size)
+        like = of[
+            np.arange(size.sum()) + skipped
+        ]  # those that each of `diseases` is near to, one after another
+        q = np.bincount(like, np.repeat(known, size), len(self.diseases)) / LIKE
+        return np.maximum(self.background[term], q * (1 - NOTED) / (1 - q * NOTED))
 
     def information(self, name: str) -> float:
         """Return the finding's information content in bits: -log2 of the share of diseases that have it."""
@@ -165,25 +195,37 @@ class Findings:
         return np.array([(tail in found) / max(1, len(found)) for found in values])
 
     def may_be(self, relation: str, one: str, other: str) -> bool:
-        """Whether the two values may stand for the same patient: one is a form of the other, or the ages overlap."""
+        """Whether the two values may stand for the same patient: one is a form of the other, or there is no year
+        between the ages, which sources draw a little earlier or later."""
         if one == other or one in kin(self.graph, other):
             return True
         if relation != "has_onset":
             return False
         a, b = onset_range(one), onset_range(other)
-        return not a or not b or (a[0] < b[1] and b[0] < a[1])
+        return not a or not b or (a[0] < b[1] + APART and b[0] < a[1] + APART)
 
     def near(self, root: str, most: int) -> list[str]:
         """Return the diseases that share most with the root: information content x the smaller share of patients."""
+        score = self._shared(self.place[root])
+        best = np.argsort(-score, kind="stable")[:most]
+        return [self.diseases[place] for place in best if score[place] > 0]
+
+    def _shared(self, place: int) -> np.ndarray:
         score = np.zeros(len(self.diseases))
-        for row in self.rows(root):
+        for row in range(self.first[place], self.first[place + 1]):
             if self.stated[row]:
                 diseases, share = self.having(self.term[row])
                 bits = -np.log2(len(diseases) / len(self.diseases))
                 score[diseases] += bits * np.minimum(share, self.share[row])
-        score[self.place[root]] = 0
-        best = np.argsort(-score, kind="stable")[:most]
-        return [self.diseases[place] for place in best if score[place] > 0]
+        score[place] = 0
+        return score
+
+    def _nearest(self, place: int) -> np.ndarray:
+        """Return the places of the LIKE that share most, ties in order: they are ties in whatever order one adds."""
+        score = self._shared(place).round(9)
+        least = np.partition(score, -LIKE)[-LIKE] if len(score) > LIKE else 0
+        found = np.flatnonzero((score >= least) & (score > 0))
+        return found[np.argsort(-score[found], kind="stable")[:LIKE]]
 
     def joint(self, clues: Iterable[Clue]) -> np.ndarray:
         """Return the log-likelihood of all clues together in each disease: float64 [diseases]."""

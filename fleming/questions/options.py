@@ -51,25 +51,21 @@ def wrong_options(
 
     `balance`: of each option how often it should still be wrong, three times for each time right.
     """
-    kind, root = query.kind, query.nodes[0]
+    kind, proposals, ways = query.kind, [], []
     if kind.answers == "findings":
         proposals = _rare_findings(whole, query, rng)
     elif kind.answers == "values":
         proposals = _other_values(whole, query, rng)
-    elif kind.hidden:
-        near = whole.rivals(root)
-        proposals = _ends(whole, query, [near[i] for i in rng.permutation(len(near))], rng)
     else:
-        near = look_alikes(whole.graph, root)[:NEAREST]
-        rest = [name for name in whole.graph.of_type(kind.root) if name != root]
-        near += [rest[i] for i in rng.permutation(len(rest))[:NEAREST]]
-        proposals = _ends(whole, query, list(dict.fromkeys(near)), rng)
+        ways = _ways(whole, query, rng)
+    is_similar = _windows(whole, query.answer, rng)
+    ends = ((_end_of(whole, query, path) for path in paths if is_similar(path[-1])) for paths in ways)
+    proposals += filter(None, (next(filter(None, options), None) for options in ends))
 
     def off_balance(option: Option) -> float:
         owed = balance.get(option.name, 0.0)
         return min(0.0, SLACK - owed) if owed > 0 else max(0.0, -owed - SLACK)
 
-    is_similar = _windows(whole, query.answer, rng)
     never = _never_wrong(whole, query)
     chosen: list[Option] = []
     told = list(query.nodes)
@@ -82,7 +78,7 @@ def wrong_options(
             continue
         if option.ground == "absent" and whole.rules.open_world == "exclude":
             continue
-        if (kind.answers != "rivals" or is_similar(name)) and is_fair(whole.graph, query, name, told):
+        if is_fair(whole.graph, query, name, told):
             chosen.append(option)
             told.append(name)
     return chosen
@@ -124,16 +120,18 @@ def _end_of(whole: Differentials, query: Query, path: tuple[str, ...]) -> Option
     return Option(path, why, proof, tuple(steps))
 
 
-def _ends(whole: Differentials, query: Query, rivals: Sequence[str], rng: Generator) -> list[Option]:
-    """Return where the chain leads from each rival, one end each."""
-    found = []
-    for rival in rivals:
-        paths = list(itertools.islice(paths_along(whole.graph, rival, query.kind.chain), PATHS))
-        ends = (_end_of(whole, query, paths[i]) for i in rng.permutation(len(paths)))
-        first = next((option for option in ends if option), None)
-        if first:
-            found.append(first)
-    return found
+def _ways(whole: Differentials, query: Query, rng: Generator) -> list[list[tuple[str, ...]]]:
+    """Return, of each rival in a drawn order, its paths along the chain in a drawn order."""
+    kind, root, graph = query.kind, query.nodes[0], whole.graph
+    if kind.hidden:
+        near = whole.rivals(root)
+        rivals = [near[i] for i in rng.permutation(len(near))]
+    else:
+        rest = [name for name in graph.of_type(kind.root) if name != root]
+        rivals = look_alikes(graph, root)[:NEAREST]
+        rivals = list(dict.fromkeys([*rivals, *(rest[i] for i in rng.permutation(len(rest))[:NEAREST])]))
+    every = (list(itertools.islice(paths_along(graph, rival, kind.chain), PATHS)) for rival in rivals)
+    return [[paths[i] for i in rng.permutation(len(paths))] for paths in every]
 
 
 def _rare_findings(whole: Differentials, query: Query, rng: Generator) -> list[Option]:
@@ -141,10 +139,11 @@ def _rare_findings(whole: Differentials, query: Query, rng: Generator) -> list[O
     graph, findings, root = whole.graph, whole.findings, query.nodes[0]
     found = []
     for row in rng.permutation(findings.rows(root)):
-        name = graph.names[findings.term[row]]
-        if findings.of[row] == 0 or not is_plain(graph.entities[name]) or not is_tellable(name):
+        name, negated = graph.names[findings.term[row]], not findings.stated[row]
+        if findings.of[row] == 0 or (findings.share[row] > RARE and not negated):
             continue
-        negated = not findings.stated[row]
+        if not is_plain(graph.entities[name]) or not is_tellable(name):
+            continue
         relation = next(other for other in FEATURES if graph.states(root, other, name, negated))
         # Its forms count too: who often has focal seizures has seizures, rare as they are on record.
         if findings.column(name, relation)[findings.place[root]] <= RARE:

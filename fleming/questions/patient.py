@@ -19,7 +19,7 @@ from fleming.questions.query import Clue, Patient
 SEXES = ("female", "male")
 DAY, MONTH = 1 / 365.25, 1 / 12
 NOTE = re.compile(r"(?:^|; )sex (female|male)\b")  # of an HPO annotation
-FOLLOWED = 4.0  # years within which a finding is seen that shows long after the onset
+FOLLOWED = 4.0  # years after the onset within which a patient is seen
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,6 @@ class PatientLists:
     onsets: dict[str, tuple[float, ...]] = field(default_factory=dict)
     ages: tuple[AgeRule, ...] = ()
     default: tuple[float, ...] = ()
-    default_inherited: tuple[float, ...] = ()
     words: dict[str, str] = field(default_factory=dict)
     modes: dict[str, str] = field(default_factory=dict)
 
@@ -94,17 +93,23 @@ def sexes(graph: KnowledgeGraph, root: str, clues: Sequence[Clue]) -> set[str]:
     return either or set(SEXES)
 
 
-def _ages(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator) -> tuple[float, float]:
-    """Return between which ages the patient is seen: not before the onset, and when the findings can be seen."""
+def _ages(
+    graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator
+) -> tuple[float, float] | None:
+    """Return between which ages the patient is seen: from the onset on, and when the findings can be seen.
+
+    None for what is inherited and of no onset that a source notes: it may begin at birth or at sixty.
+    """
     lists = _lists()
     told = [clue.tail for clue in clues if clue.relation == "has_onset"] or graph.follow(root, "has_onset")
     onsets = [ages for ages in map(onset_range, told) if ages]
-    names = [root, *(clue.tail for clue in clues if not clue.place)]
+    names = [root, *graph.follow(root, "has_course"), *(clue.tail for clue in clues if not clue.place)]
     rules = [rule for rule in lists.ages if any(_has(rule.words, name) for name in names)]
     if onsets:
         low, high = (max(0.0, age) for age in onsets[int(rng.integers(len(onsets)))])
+        high += FOLLOWED
     elif graph.follow(root, "inherited_as"):
-        low, high = lists.default_inherited
+        return None
     else:
         low, high = (0.0, 100.0) if any(rule.high < lists.default[0] for rule in rules) else lists.default
     for rule in rules:
@@ -116,12 +121,16 @@ def _ages(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generato
 
 
 def draw_patient(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator) -> Patient:
-    """Return a patient whose age lies within the root's onset, or later where a finding shows later, and whose sex the
-    disease allows. Ages are whole days in the first month, months below 2 years, else years."""
-    low, high = _ages(graph, root, clues, rng)
-    age = low + (high - low) * rng.random()
-    unit = DAY if age < MONTH else MONTH if age < 2 else 1.0
+    """Return a patient who is seen after the root's onset, when the findings can be seen, of a sex that the disease
+    allows. Ages are whole days in the first month, months below 2 years, else years; None where nothing tells one."""
+    ages = _ages(graph, root, clues, rng)
+    age = None
+    if ages:
+        low, high = ages
+        exact = low + (high - low) * rng.random()
+        unit = DAY if exact < MONTH else MONTH if exact < 2 else 1.0
+        age = round(int(exact / unit) * unit, 4)
     allowed = sorted(sexes(graph, root, clues))
     if any(_has(_lists().words["mostly male"], mode) for mode in graph.follow(root, "inherited_as")):
         allowed = allowed[-1:]
-    return Patient(round(int(age / unit) * unit, 4), allowed[int(rng.integers(len(allowed)))])
+    return Patient(age, allowed[int(rng.integers(len(allowed)))])

@@ -69,7 +69,9 @@ class Poser:
         kind, root = query.kind, query.nodes[0]
         of_rival = {option.path[0]: option for option in options} if kind.answers == "rivals" else {}
         untold = [step.strip("^") for step in kind.chain]
-        differential = self.whole.draw(root, list(of_rival) or self.whole.rivals(root), untold, rng)
+        rivals = {name: self._right_of(query, option) for name, option in of_rival.items()}
+        rivals = rivals or {name: [name] for name in self.whole.rivals(root)}
+        differential = self.whole.draw(root, rivals, untold, rng)
         if isinstance(differential, str):
             return differential
         if of_rival:
@@ -85,6 +87,16 @@ class Poser:
         if not decided_by_all(self.whole, query, left, differential.clues):
             return "not_decided"
         return replace(query, clues=(*differential.clues, *query.clues)), left, differential
+
+    def _right_of(self, query: Query, option: Option) -> list[str]:
+        """Return the diseases of which the option would be right, the rival that it belongs to first."""
+        found, rival = {option.name}, option.path[0]
+        if not self.whole.rules.every_disease or not query.kind.chain:
+            return [rival]
+        for step in reversed(query.kind.chain):
+            back = step[1:] if step.startswith("^") else f"^{step}"
+            found = {name for end in found for name in self.graph.follow(end, back)}
+        return [rival, *sorted(found - {query.nodes[0], rival})]
 
     def _says(self, finding: str, told: str) -> bool:
         """Whether what was told already says the finding."""

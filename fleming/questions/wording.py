@@ -63,10 +63,10 @@ def word_question(
 
 
 def _age(patient: Patient, words: Phrases, rng: Generator) -> tuple[str, str]:
-    """Return (newborn, child or adult; the age in words, "" where it is not said)."""
+    """Return (newborn, child, adult, or any; the age in words, "" where it is not said)."""
     age = patient.age
     if age is None:
-        return "adult", ""
+        return "any", ""
     stage = "newborn" if age < 14 * DAY else "child" if age < ADULT else "adult"
     key, unit = next((key, unit) for key, unit, below in AGES if age < below)
     return stage, words.say(rng, f"age {key}", n=str(int(age / unit + 0.02)))
@@ -83,7 +83,7 @@ class _Stem:
     words: Phrases
     person: dict[str, str] = field(default_factory=dict)
     stage: str = ""
-    """newborn, child or adult."""
+    """newborn, child, adult, or any where no age is said."""
 
     def __post_init__(self) -> None:
         patient, words, rng = self.query.patient, self.words, self.rng

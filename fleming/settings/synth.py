@@ -45,6 +45,10 @@ class QuestionRules:
     """Clues of a patient at least."""
     max_facts: Positive[int] = 7
     """And at most."""
+    markers: NonNegative[int] = 2
+    """Findings that mark the disease more than others do, told before what decides is looked for."""
+    min_findings: Positive[int] = 8
+    """Of a disease and of its rivals at least so many findings are on record: else its silence says nothing."""
     min_shared: Positive[int] = 2
     """Core findings that each wrong option's disease has too."""
     min_frequency: Share = 0.3
@@ -63,6 +67,10 @@ class QuestionRules:
     """Of the answer against each wrong option's disease, given the clues."""
     min_posterior: Share = 0.95
     """Of the answer among the options."""
+    every_disease: bool = True
+    """An option is ruled out with every disease of which it would be right, not with one rival alone."""
+    min_lead: Positive[float] = 3.0
+    """Of the answer against every other disease of the graph."""
     min_marginal: Share = 0.8
     """Of the answer among options that are no rival's (findings, modes of inheritance), over all diseases."""
     open_world: Literal["mark", "exclude"] = "exclude"

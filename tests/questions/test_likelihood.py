@@ -144,7 +144,7 @@ def test_values_are_told_unknown_or_others():
 # --- differentials
 
 
-RULES = QuestionRules(min_facts=3, min_bits=1, any_name=True)
+RULES = QuestionRules(min_facts=3, min_bits=1, markers=0, min_findings=2, any_name=True)
 RIVALS = ["beriberi", "pellagra", "scurvy"]
 
 
@@ -158,7 +158,8 @@ def clinic_facts(denied="NOT 0/98"):
 
 
 def drawn(facts, rules=RULES, rivals=RIVALS, root="gout"):
-    return Differentials(graph_of(facts), rules).draw(root, rivals, (), generator(0, "test"))
+    groups = {name: [name] for name in rivals}
+    return Differentials(graph_of(facts), rules).draw(root, groups, (), generator(0, "test"))
 
 
 def test_a_differential_worked_out_on_paper():
@@ -214,8 +215,9 @@ def test_an_age_that_decides_nothing_is_not_counted_on():
     ]
     facts = [(d, f, s.replace("0/98", "0/10")) for d, f, s in clinic_facts()]  # odds of 12 without the age
     rules = replace(RULES, min_posterior=0.5)
+    groups = {name: [name] for name in RIVALS}
     found = Differentials(graph_of(facts, values=values), rules).draw(
-        "gout", RIVALS, (), generator(0, "test")
+        "gout", groups, (), generator(0, "test")
     )
     assert found == "rival_stands"
 
@@ -244,10 +246,10 @@ def test_each_root_of_a_group_once_before_any_twice():
 
 
 def test_kinds_are_drawn_by_their_shares():
-    questions, _, report = sample_questions(clinic_of(1), 16, 0, synth_of(1, gene=3, differential=1))
+    questions, _, report = sample_questions(clinic_of(1), 8, 0, synth_of(1, gene=3, differential=1))
     names = [question.provenance["kind"] for question in questions]
-    assert report["kinds"] == {"gene": 12, "differential": 4}
-    for length in range(1, 17):
+    assert report["kinds"] == {"gene": 6, "differential": 2}
+    for length in range(1, 9):
         assert abs(names[:length].count("gene") - 0.75 * length) <= 1
 
 

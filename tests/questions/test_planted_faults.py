@@ -127,8 +127,8 @@ def another_kind(q, p):
     p["kind"] = "cause"
 
 
-def no_age(q, p):
-    p["patient"]["age"] = None
+def another_age(q, p):
+    p["patient"]["age"] = 30.0 if p["patient"]["age"] is None else None
 
 
 def more_edges(q, p):
@@ -147,7 +147,7 @@ SPOILERS = [
     spoiled_odds, spoiled_posterior, spoiled_likelihood, another_runner_up, another_ground, another_ground_of_a_rival,
     a_swapped_answer, a_wrong_option_that_is_right, a_rival_that_shares_one, a_step_that_is_no_fact, other_evidence,
     a_clue_less, a_clue_that_is_idle, other_counts, a_leaked_name, a_leaked_synonym, a_clue_that_is_not_said,
-    a_denied_finding_of_the_root, a_lower_depth, a_better_score, another_total, another_kind, no_age, more_edges,
+    a_denied_finding_of_the_root, a_lower_depth, a_better_score, another_total, another_kind, another_age, more_edges,
     a_common_disease, another_solution,
 ]  # fmt: skip
 
@@ -296,7 +296,8 @@ def test_rules_that_the_generator_was_not_given_are_seen(drawn):
         ("min_shared", 4, "shares too few"), ("min_odds", 1e6, "odds of"), ("min_posterior", 0.999999, "posterior of"),
         ("min_frequency", 0.95, "too rare"), ("max_facts", 3, "number of clues"), ("min_bits", 9.0, "idle"),
         ("min_ratio", 1e6, "no clue decides"), ("min_score", 99, "a low score"), ("similar_size", 1.01, "edges from"),
-        ("patients", False, "age and sex"),
+        ("patients", False, "sex"),
+            ("min_lead", 1e6, "leads by"), ("min_findings", 99, "findings are known"),
     ):  # fmt: skip
         rules = replace(drawn.synth.rules, **{name: value})
         found = [fault for record in drawn.records for fault in faults(drawn.facts, record, rules)]

@@ -262,10 +262,10 @@ def test_an_unknown_language_or_step_is_refused(graph):
 # --- the patient
 
 
-def world(inheritance="", onset="", **findings):
+def world(inheritance="", onset="", course="", **findings):
     """A disease with findings, name -> note of the evidence."""
     graph = KnowledgeGraph()
-    edges = [("inherited_as", inheritance, ""), ("has_onset", onset, "")]
+    edges = [("inherited_as", inheritance, ""), ("has_onset", onset, ""), ("has_course", course, "")]
     edges = [edge for edge in edges if edge[1]] + [
         ("has_finding", name.replace("_", " "), note) for name, note in findings.items()
     ]
@@ -291,13 +291,18 @@ def test_onsets_have_ages_as_hpo_defines_them():
 def test_the_patient_is_of_the_age_of_onset_or_of_an_age_at_which_the_finding_is_seen():
     for number in range(200):
         graph, clues = world(onset="childhood onset", rash="")
-        assert 1 <= draw_patient(graph, "root", clues, generator(number)).age <= 5
+        assert 1 <= draw_patient(graph, "root", clues, generator(number)).age <= 9
         graph, clues = world(onset="congenital onset", absent_speech="")
         assert 3 <= draw_patient(graph, "root", clues, generator(number)).age <= 7
         graph, clues = world(rash="")
         assert 18 <= draw_patient(graph, "root", clues, generator(number)).age <= 75
         graph, clues = world(delayed_psychomotor_development="")
         assert 1.5 - 1 / 12 <= draw_patient(graph, "root", clues, generator(number)).age <= 12
+        graph, clues = world(onset="congenital onset", course="death in infancy", rash="")
+        assert 0 <= draw_patient(graph, "root", clues, generator(number)).age <= 0.9
+        # What is inherited may begin at any age: without an onset nothing is said.
+        graph, clues = world("autosomal dominant inheritance", rash="")
+        assert draw_patient(graph, "root", clues, generator(number)).age is None
 
 
 def test_the_sex_follows_linkage_findings_and_notes():

@@ -28,8 +28,8 @@ DECLARED = [  # nothing; lists; lists, findings too, the onsets' cut
     LISTS | {(SOURCE, "has_finding"): Declared("closed"), (SOURCE, "has_onset"): Declared("closed", 10**6)},
 ]
 RULES = QuestionRules(
-    min_facts=3, min_bits=2, min_score=0, similar_size=4, any_name=True, max_per_root=None, max_per_answer=None,
-    max_per_fact=None, tries=1,
+    min_facts=3, min_bits=2, min_findings=5, min_lead=1.5, min_marginal=0.5, min_score=0, similar_size=4,
+    any_name=True, max_per_root=None, max_per_answer=None, max_per_fact=None, tries=1,
 )  # fmt: skip
 
 
@@ -63,7 +63,8 @@ def clinic_of(seed: int) -> KnowledgeGraph:
 
 
 def rules_of(seed: int) -> QuestionRules:
-    return replace(RULES, open_world="exclude" if seed % 3 else "mark", min_confidence=0.7 * (seed % 2))
+    world = "exclude" if seed % 3 else "mark"
+    return replace(RULES, open_world=world, min_confidence=0.7 * (seed % 2), markers=seed % 3)
 
 
 def synth_of(seed: int, **shares: float) -> SynthConfig:

@@ -8,7 +8,7 @@ said in a stem.
 import math
 from collections import Counter, defaultdict
 
-from support.question_facts import Facts
+from support.question_facts import Facts, onset_years
 from support.question_options import check_options
 from support.question_proof import POSITIVE, Checked, plain
 
@@ -34,8 +34,11 @@ def faults(facts, question, rules):
         checked.check_rivals()
         checked.check_needed()
         patient = checked.p["patient"]
-        is_told = patient["age"] is not None and patient["age"] >= 0 and patient["sex"] in ("female", "male")
-        checked.must(is_told == rules.patients, "age and sex")
+        onsets = map(onset_years, checked.facts.tails.get((checked.root, "has_onset"), ()))
+        is_inherited = (checked.root, "inherited_as") in checked.facts.tails
+        has_age = rules.patients and (any(onsets) or not is_inherited)
+        checked.must((patient["age"] is not None) == has_age and (patient["age"] or 0) >= 0, "age")
+        checked.must((patient["sex"] in ("female", "male")) == rules.patients, "sex")
     check_options(checked)
     check_words(checked)
     check_score(checked)

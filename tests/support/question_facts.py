@@ -11,12 +11,14 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 ASSETS = Path(__file__).parents[2] / "assets"
 FEATURES = ("has_symptom", "has_finding", "has_lab")
 NOT_IMPLIED = ("subtype_of", "contraindicated_in")
 ONSETS = yaml.safe_load((ASSETS / "patient.yaml").read_text(encoding="utf-8"))["onsets"]
+LIKE = 30  # diseases that are most like one
 TOLD_UNKNOWN_OTHER = {"inherited_as": (0.9, 0.3, 0.05), "has_onset": (0.6, 0.3, 0.05)}
 
 
@@ -64,6 +66,7 @@ class Facts:
                             parents[head].add(tail)
                             children[tail].add(head)
         self._parents, self._children, self._reached, self._columns = parents, children, {}, {}
+        self._near_to = None
         self.diseases = [name for name, entity in self.entities.items() if entity["type"] == "disease"]
         self._read_completeness(declared)
         self._read_shares()
@@ -158,7 +161,9 @@ class Facts:
                 elif frequency >= 0:
                     pair[0] += 10 * frequency
                     pair[1] += 10
-        self.counts = dict(pairs)
+        self.counts, self.findings_of = dict(pairs), defaultdict(list)
+        for disease, finding in pairs:
+            self.findings_of[disease].append(finding)
         self.implied, self.implied_counted = defaultdict(dict), set()
         self._noted_of = defaultdict(set)
         for disease, finding in self.counts:
@@ -184,13 +189,49 @@ class Facts:
         denied = [pair for pair in denied if pair not in self.stated_pairs]
         return min(denied, key=lambda pair: (self.base(*pair), pair)) if denied else None
 
+    def near_to(self):
+        """Disease -> all those among whose nearest 30 it is, by shared findings: bits x the smaller share, summed."""
+        if self._near_to is None:
+            self._near_to = defaultdict(list)
+            number = {name: i for i, name in enumerate(self.diseases)}
+            having = {
+                term: (np.array([number[d] for d in found]), np.array(list(found.values())))
+                for term, found in self.implied.items()
+            }
+            for disease, findings in self.findings_of.items():
+                score = np.zeros(len(number))
+                for finding in findings:
+                    if (disease, finding) not in self.stated_pairs:
+                        continue
+                    who, share = having[finding]
+                    bits = math.log2(len(number) / len(who))
+                    score[who] += bits * np.minimum(share, self.base(disease, finding))
+                score[number[disease]] = 0
+                score = score.round(9)
+                best = sorted(np.flatnonzero(score), key=lambda i: (-score[i], i))[:LIKE]
+                for i in best:
+                    self._near_to[self.diseases[i]].append(disease)
+        return self._near_to
+
+    def among_like(self, finding):
+        """Disease -> chance that it has the finding that no source notes: what half of its like say of it, by Bayes."""
+        had = defaultdict(float)
+        for disease, share in self.implied.get(finding, {}).items():
+            for other in self.near_to()[disease]:
+                had[other] += share / LIKE
+        return {disease: q * 0.5 / (1 - q * 0.5) for disease, q in had.items()}
+
     def column(self, relation, finding):
         """(share in a disease of which nothing is noted, disease -> share in all others)."""
         key = relation, finding
         if key not in self._columns:
             of_all = self.implied.get(finding, {})
             default = 0.01 + math.fsum(of_all.values()) / len(self.diseases)
-            share = dict.fromkeys(self._closed[relation, "closed"].intersection(self.diseases), 0.005)
+            closed = self._closed[relation, "closed"].intersection(self.diseases)
+            share = {}
+            if len(closed) < len(self.diseases):
+                share = {disease: p for disease, p in self.among_like(finding).items() if p > default}
+            share |= dict.fromkeys(closed, 0.005)
             broader = self.broader(finding)
             for other in broader:
                 for disease in self._noted_of[other]:
@@ -213,7 +254,7 @@ class Facts:
         if relation != "has_onset":
             return False
         a, b = onset_years(one), onset_years(other)
-        return not a or not b or (a[0] < b[1] and b[0] < a[1])
+        return not a or not b or (a[0] < b[1] + 1 and b[0] < a[1] + 1)
 
     def likelihood(self, clue):
         """(of a disease of which nothing is known, disease -> likelihood of the clue) for all diseases."""

@@ -124,6 +124,21 @@ def check_ground(checked, option, rival):
         checked.must(classes[0].isdisjoint(classes[1]), f"{name}: of the answer's class")
     if checked.answers == "rivals":
         check_shares(checked, option, shares, rival)
+        if rival and checked.rules.every_disease:
+            check_every_disease(checked, name)
+
+
+def check_every_disease(checked, name):
+    """The clues speak against every disease of which the option would be right."""
+    found = {name}
+    for step in reversed(checked.steps):
+        links = checked.facts.tails if step.startswith("^") else checked.facts.heads
+        key = (lambda end, r: (end, r)) if step.startswith("^") else (lambda end, r: (r, end))
+        found = {other for end in found for other in links.get(key(end, step.strip("^")), ())}
+    for disease in found - {checked.root}:
+        odds = checked.odds(disease, checked.clues)
+        good = odds >= checked.rules.min_odds * (1 - 1e-9)
+        checked.must(good, f"{name}: right of {disease}, against which the odds are {odds:.3g}")
 
 
 def check_finding(checked, name):

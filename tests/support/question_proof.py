@@ -171,6 +171,7 @@ class Checked:
         self.must(told == self.path[:first], "the path's clues are others")
         self.must(rules.min_facts <= len(self.clues) <= rules.max_facts, "number of clues")
         roles = Counter(clue["role"] for clue in self.clues)
+        self.must(roles["absent"] <= 2, "too many negatives")
         self.must(roles.keys() <= {"core", "discriminating", "absent", "family", "onset"}, "an unknown role")
         self.must(
             roles["discriminating"] and roles["core"] >= rules.min_shared,
@@ -270,8 +271,10 @@ class Checked:
         of_root, others = self.joint(clues)
         best = max(others.values())
         self.must(certificate["rank"] == 1 and best < of_root, "the root is not the likeliest disease")
+        lead = math.exp(of_root - best)
+        self.must(lead >= rules.min_lead * (1 - 1e-6), f"leads by {lead:.3g} only")
         self.must(best - others.get(certificate["runner_up"], -math.inf) < 1e-9, "runner_up")
-        self.near(certificate["runner_up_odds"], math.exp(of_root - best), 2, "runner_up_odds")
+        self.near(certificate["runner_up_odds"], lead, 2, "runner_up_odds")
 
     def check_rival(self, rival):
         facts, name = self.facts, rival["disease"]
@@ -283,6 +286,9 @@ class Checked:
         shares = [[name, clue["relation"], clue["tail"]] for clue in core if has(clue)]
         self.must(rival["shares"] == shares, f"{name}: shares {rival['shares']}, not {shares}")
         self.must(len(shares) >= self.rules.min_shared, f"{name}: shares too few core findings")
+        for disease in (name, self.root):
+            known = sum((disease, finding) in facts.stated_pairs for finding in facts.findings_of[disease])
+            self.must(known >= self.rules.min_findings, f"{disease}: only {known} findings are known")
         grounds = {(self.ground(name, c), (name, c["relation"], c["tail"])) for c in self.clues}
         self.must(rival["ground"] in POSITIVE, f"{name}: no positive ground")
         self.must(
