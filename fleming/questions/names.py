@@ -99,6 +99,11 @@ def said(name: str) -> str:
     return name
 
 
+def lay_words(names: Iterable[str]) -> list[str]:
+    """Return the layperson's names that somebody would say: no sentences, no anatomy in everyday words."""
+    return [name for name in names if not _is("unsayable", name)]
+
+
 def is_countable(text: str) -> bool:
     """Whether what is said takes an article: "long face"."""
     return _is("countable", text)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import KnowledgeGraph
-from fleming.questions.names import is_countable, is_deniable, part_of, said
+from fleming.questions.names import is_countable, is_deniable, lay_words, part_of, said
 from fleming.questions.patient import DAY, MONTH, onset_name, pedigree
 from fleming.questions.phrases import Phrases, pick, read_phrases
 from fleming.questions.query import Clue, Patient, Query
@@ -47,7 +47,7 @@ def listed(names: Sequence[str], comma: str = ", ", last: str = " and ") -> str:
 def lay_is_possible(query: Query, graph: KnowledgeGraph) -> bool:
     """Whether each clue that is named has a layperson's synonym."""
     named = [clue.tail for clue in query.clues if clue.role not in UNNAMED]
-    return all(getattr(graph.entities[name], "lay", ()) for name in named)
+    return all(lay_words(graph.entities[name].lay) for name in named)
 
 
 def word_question(
@@ -100,7 +100,7 @@ class _Stem:
         """Return how the register says a name; in the plain one it is what it is."""
         if self.register == "plain":
             return name
-        lay = getattr(self.graph.entities[name], "lay", ()) if self.register == "lay" else ()
+        lay = lay_words(self.graph.entities[name].lay) if self.register == "lay" else ()
         return said(pick(self.rng, lay) if lay else name)
 
     def listed(self, clues: Sequence[Clue], last: str = "and", bare: bool = False) -> str:
@@ -194,14 +194,11 @@ class _Stem:
         for place, step in enumerate(kind.chain[:-1], 1):
             subject = self.bridge(place, step, subject)
 
-        ask = getattr(kind, "ask", "")
         step = kind.chain[-1] if kind.chain else "diagnosis"
         steps = list(dict.fromkeys([self.again(step), step]))
-        vignettes = [
-            key for name in (ask, *steps) if name for key in (f"ask {name} {self.register}", f"ask {name}")
-        ]
+        vignettes = [key for name in steps for key in (f"ask {name} {self.register}", f"ask {name}")]
         is_short = self.register == "plain" or not kind.hidden
-        keys = [f"ask {ask or step} plain", *steps] if is_short else [*vignettes, *steps]
+        keys = [f"ask {step} plain", *steps] if is_short else [*vignettes, *steps]
         for key in keys:
             fitting = [p for p in words.phrases.get(key, ()) if "{x}" in p or len(kind.chain) < 2]
             if fitting:
