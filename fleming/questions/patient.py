@@ -35,7 +35,6 @@ class AgeRule:
 class PatientLists:
     onsets: dict[str, tuple[float, ...]] = field(default_factory=dict)
     ages: tuple[AgeRule, ...] = ()
-    default: tuple[float, ...] = ()
     words: dict[str, str] = field(default_factory=dict)
     modes: dict[str, str] = field(default_factory=dict)
 
@@ -98,21 +97,18 @@ def _ages(
 ) -> tuple[float, float] | None:
     """Return between which ages the patient is seen: from the onset on, and when the findings can be seen.
 
-    None for what is inherited and of no onset that a source notes: it may begin at birth or at sixty.
+    None where no source notes an onset: the illness may begin at birth or at sixty.
     """
-    lists = _lists()
     told = [clue.tail for clue in clues if clue.relation == "has_onset"] or graph.follow(root, "has_onset")
     onsets = [ages for ages in map(onset_range, told) if ages]
-    names = [root, *graph.follow(root, "has_course"), *(clue.tail for clue in clues if not clue.place)]
-    rules = [rule for rule in lists.ages if any(_has(rule.words, name) for name in names)]
-    if onsets:
-        low, high = (max(0.0, age) for age in onsets[int(rng.integers(len(onsets)))])
-        high += FOLLOWED
-    elif graph.follow(root, "inherited_as"):
+    if not onsets:
         return None
-    else:
-        low, high = (0.0, 100.0) if any(rule.high < lists.default[0] for rule in rules) else lists.default
-    for rule in rules:
+    low, high = (max(0.0, age) for age in onsets[int(rng.integers(len(onsets)))])
+    high += FOLLOWED
+    names = [root, *graph.follow(root, "has_course"), *(clue.tail for clue in clues if not clue.place)]
+    for rule in _lists().ages:
+        if not any(_has(rule.words, name) for name in names):
+            continue
         if rule.low > high:
             low, high = rule.low, min(rule.high, rule.low + FOLLOWED)
         elif rule.high >= low:
@@ -122,7 +118,7 @@ def _ages(
 
 def draw_patient(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator) -> Patient:
     """Return a patient who is seen after the root's onset, when the findings can be seen, of a sex that the disease
-    allows. Ages are whole days in the first month, months below 2 years, else years; None where nothing tells one."""
+    allows. Ages are whole days in the first month, months below 2 years, else years; None without an onset."""
     ages = _ages(graph, root, clues, rng)
     age = None
     if ages:

@@ -35,8 +35,7 @@ def faults(facts, question, rules):
         checked.check_needed()
         patient = checked.p["patient"]
         onsets = map(onset_years, checked.facts.tails.get((checked.root, "has_onset"), ()))
-        is_inherited = (checked.root, "inherited_as") in checked.facts.tails
-        has_age = rules.patients and (any(onsets) or not is_inherited)
+        has_age = rules.patients and any(onsets)
         checked.must((patient["age"] is not None) == has_age and (patient["age"] or 0) >= 0, "age")
         checked.must((patient["sex"] in ("female", "male")) == rules.patients, "sex")
     check_options(checked)
