@@ -161,6 +161,8 @@ class _Attempt:
         for other in chosen:
             if other.relation not in FEATURES:
                 continue
+            if clue.role == "absent" and shares_a_word(clue.tail, other.tail):
+                return False  # no thin lip where a thick one is told
             if (
                 other.tail == clue.tail
                 or other.tail in kin(self.graph, clue.tail)

@@ -12,7 +12,7 @@ from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import Triple
 from fleming.graph.naming import is_plain
-from fleming.graph.open_world import kin
+from fleming.graph.open_world import ancestors, kin
 from fleming.questions.certificates import asked, ground, is_fair, look_alikes, paths_along
 from fleming.questions.differential import OPTIONS, Differentials, is_tellable
 from fleming.questions.judging import RARE
@@ -153,11 +153,18 @@ def _rare_findings(whole: Differentials, query: Query, rng: Generator) -> list[O
 
 
 def _other_values(whole: Differentials, query: Query, rng: Generator) -> list[Option]:
-    """Return the other values of the relation asked for that several entities have."""
+    """Return the other values of the relation asked for that several entities have, none next to the answer.
+
+    Sources differ on whether an X-linked illness is recessive or dominant: what is a form of the same value is no
+    wrong option.
+    """
     graph, relation = whole.graph, query.kind.chain[-1]
+    names = graph.of_type(graph.entities[query.answer].type)
+    names = [name for name in names if len(graph.targets(name, "^" + relation)) >= 5 * OPTIONS]
+    above = ancestors(graph, query.answer).intersection(names)
     found = []
-    for name in graph.of_type(graph.entities[query.answer].type):
-        if len(graph.targets(name, "^" + relation)) < 5 * OPTIONS:
+    for name in names:
+        if not above.isdisjoint(ancestors(graph, name)):
             continue
         proof = asked(query, name)
         if why := ground(graph, proof):

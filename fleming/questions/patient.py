@@ -80,7 +80,7 @@ def sexes(graph: KnowledgeGraph, root: str, clues: Sequence[Clue]) -> set[str]:
     """Return of which sexes a patient may be: by X-linkage, findings of one sex, and sources that say of which sex the
     patients with a finding were. Both where these contradict each other."""
     words, either = _lists().words, set(SEXES)
-    if any(_has(words["male inheritance"], mode) for mode in graph.follow(root, "inherited_as")):
+    if any(_has(words["male inheritance"], name) for name in (root, *graph.follow(root, "inherited_as"))):
         return {"male"}
     for clue in (clue for clue in clues if not clue.place):
         either -= {

@@ -69,7 +69,7 @@ class QuestionRules:
     """Of the answer among the options."""
     every_disease: bool = True
     """An option is ruled out with every disease of which it would be right, not with one rival alone."""
-    min_lead: Positive[float] = 3.0
+    min_lead: Positive[float] = 20.0
     """Of the answer against every other disease of the graph."""
     min_marginal: Share = 0.8
     """Of the answer among options that are no rival's (findings, modes of inheritance), over all diseases."""

@@ -44,8 +44,19 @@ def check_options(checked):
         rival = rivals.get(option["disease"])
         checked.must(option["odds"] == (rival["odds"] if rival else None), f"{name}: odds")
         check_ground(checked, option, rival)
+    if checked.answers == "values":
+        check_values(checked, texts)
     if checked.answers != "rivals":
         check_marginal(checked, wrong)
+
+
+def check_values(checked, texts):
+    """No wrong value is a form of a value of which the answer is one too."""
+    facts, answer = checked.facts, checked.p["answer"]
+    for name in set(texts) - {answer}:
+        for value in facts.broader(answer) & facts.broader(name):
+            known = len(facts.heads.get((checked.steps[-1].strip("^"), value), ()))
+            checked.must(known < 15, f"{name}: a form of {value}, as the answer is")
 
 
 def check_marginal(checked, wrong):
