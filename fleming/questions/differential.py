@@ -1,8 +1,9 @@
-"""Differential first, then clues: which diseases are plausible together, and the fewest facts that decide between them.
+"""Differential first, then clues: which diseases are plausible together, what marks one, the fewest facts that decide.
 
-Some findings are core: the answer and its rivals have them. The others decide: findings that the answer mostly has and
-a rival hardly ever, findings that a rival nearly always has and this patient has not, inheritance, age. Each rival must
-be outweighed, and for a reason that a source states. Left out: the proofs (judging.py), likelihoods (likelihood.py).
+Some findings are core: the answer and its rivals have them. Markers are what most other diseases lack. The others
+decide: findings that the answer mostly has and a rival hardly ever, findings that a rival nearly always has and this
+patient has not, inheritance, age. Each rival must be outweighed, and for a reason that a source states. Left out: the
+proofs (judging.py), the likelihoods (likelihood.py).
 """
 
 import functools
@@ -59,16 +60,14 @@ class Differentials(Judge):
         """Return the nearest diseases of which enough is known, and that are no form of the root by name, hierarchy,
         gene or most findings."""
         if root not in self._near:
-            near = [
-                name for name in self.findings.near(root, NEAREST) if self.known[self.findings.place[name]]
-            ]
-            self._near[root] = [name for name in near if not self._is_one(root, name)]
+            near = self.findings.near(root, NEAREST)
+            known = [name for name in near if self.known[self.findings.place[name]]]
+            self._near[root] = [name for name in known if not self._is_one(root, name)]
         return self._near[root]
 
     @functools.cached_property
     def known(self) -> np.ndarray:
-        """Whether so many findings of each disease are on record that the lack of another says something: bool
-        [diseases]."""
+        """Whether the lack of a finding says something of each disease, so many others being on record: bool."""
         findings = self.findings
         stated = np.bincount(findings.disease, findings.stated, len(findings.diseases))
         return stated >= self.rules.min_findings
