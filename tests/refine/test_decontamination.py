@@ -216,7 +216,7 @@ def test_batches_do_not_matter(index, monkeypatch):
 
 def test_shared_runs_weigh_what_brute_force_says():
     rng = random.Random(5)
-    vocabulary = [f"w{i}" for i in range(40)]
+    vocabulary = [a + b for a in "bcdfghjk" for b in "aeouy"]
     texts = [" ".join(rng.choices(vocabulary, k=rng.randint(1, 60))) for _ in range(40)]
     index = Index({"b": [ask(str(i), text, ["x", "y"]) for i, text in enumerate(texts)]})
     distinct = list(dict.fromkeys(texts))
@@ -238,7 +238,7 @@ def test_shared_runs_weigh_what_brute_force_says():
                 documents = [sum(w in t.split() for t in distinct) for w in theirs]
                 size = len(distinct) + 1
                 expected[number] = sum(np.log(size / documents[i]) / np.log(size) for i in covered)
-        assert {t: w for _, t, w in index._shared([ours])} == pytest.approx(expected)
+        assert {t: w for _, t, w, _ in index.runs.shared([ours])} == pytest.approx(expected)
 
 
 def test_a_run_of_fifty_questions_is_a_phrase():
@@ -247,7 +247,7 @@ def test_a_run_of_fifty_questions_is_a_phrase():
         for i in range(60)
     ]
     index = Index({"b": [ask(str(i), stem, [f"o{i}", f"p{i}"]) for i, stem in enumerate(stems)]})
-    assert list(index._shared([words("day of the long voyage out the captain")])) == []
+    assert list(index.runs.shared([words("day of the long voyage out the captain")])) == []
     assert of(find_leak(stems[7], index)) == "7"
 
 
