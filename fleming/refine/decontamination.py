@@ -5,9 +5,9 @@ character is a word), and each text of a record by itself (stem, context, each m
 
 - ngrams: runs of RUN words in common carry RUN_SHARE of the benchmark stem's weight, and WORDS_SHARE of it is there in
   any order; the runs weigh ALONE, or weigh ENOUGH (a whole stem without options: BARE), the stem is MOST of the text,
-  and the answer is alike. Or half of the options or the gold are there too; or one run word for word weighs LONG and
+  and the answer is alike. Or half of the options and the gold are there too; or one run word for word weighs LONG and
   LONG_SHARE of the stem, or VERBATIM
-- stem: a whole stem, however short or common, and the gold or half of the options too
+- stem: a whole stem, however short or common, and the gold too; the SAME stem, and half of the options
 - options: all options but one in any order, the same gold, and half of either stem's weight in any order
 - context: as ngrams, of what is read before the stem (PubMedQA's abstracts)
 
@@ -31,6 +31,7 @@ from fleming.text import option_key
 RUN_SHARE = 0.25  # below it are vital signs and other phrases of the trade
 WORDS_SHARE = 0.65
 WHOLE = 0.9  # of a stem: what is missing are phrases
+SAME = 0.99  # of a stem; below it one word may be another: hepatitis A, hepatitis C
 ENOUGH, ALONE = 4.0, 8.0  # in words that no other document has; below 4 are the names of diseases
 BARE = 2.0  # of a whole stem without options; below it "Which of the following is true?"
 MOST = 0.4
@@ -45,6 +46,7 @@ RULES = {
     "run_share": RUN_SHARE,
     "words_share": WORDS_SHARE,
     "whole": WHOLE,
+    "same": SAME,
     "most": MOST,
     "enough": ENOUGH,
     "alone": ALONE,
@@ -165,9 +167,8 @@ class Index:
 
         rule = "stem" if is_whole else "ngrams"
         for item in items if not is_context else ():
-            if self._asks_for_the_same(item, options, gold, ours) and (
-                is_whole or weight >= (ENOUGH if asks else ALONE)
-            ):
+            enough = 0.0 if is_whole else ENOUGH if asks else ALONE
+            if weight >= enough and self._asks_for_the_same(item, options, gold, ours, share):
                 return Match(item.benchmark, item.id, rule, share)
 
         # A question with another answer is another question; a text that asks the same without any is not.
@@ -180,11 +181,17 @@ class Index:
         return Match(items[0].benchmark, items[0].id, "context" if is_context else rule, share)
 
     def _asks_for_the_same(
-        self, item: _Item, options: frozenset[str], gold: str, ours: Sequence[str]
+        self, item: _Item, options: frozenset[str], gold: str, ours: Sequence[str], share: float
     ) -> bool:
-        """Whether a question has the item's gold or half of its options, or a text has these in it."""
+        """Whether a question has the item's gold and half of its options, or a text has these in it.
+
+        The gold is enough beside a whole stem, half of the options beside the very same.
+        """
         if options:
-            return item.gold == gold or 2 * len(options & item.options) >= len(item.options)
+            has_half = 2 * len(options & item.options) >= len(item.options)
+            if item.gold == gold:
+                return has_half or share >= WHOLE
+            return has_half and share >= SAME
         padded = f" {' '.join(ours)} "
         inside = [option for option in item.options if f" {option} " in padded]
         is_telling = self.runs.run[item.stem] + sum(option.count(" ") + 1 for option in inside) >= RUN

@@ -14,6 +14,7 @@ from fleming.refine.duplicates import GOLDEN
 
 RUN = 8  # words; runs of 13 (GPT-3's) find a third as many of HuatuoGPT-o1's rewritten questions
 COMMON = 50  # a run that more places have is no evidence
+CHARACTER = 0.5  # of a word's weight is a Chinese character's
 FIRST_BITS = np.uint64(40)  # shifted out, they leave the first 24
 
 
@@ -59,7 +60,10 @@ class RunIndex:
             seen.add(digest)
             counts[list(known)] += 1
             documents += 1
-        return np.log((documents + 1) / np.maximum(counts, 1)) / np.log(max(documents, 1) + 1)
+        weight = np.log((documents + 1) / np.maximum(counts, 1)) / np.log(max(documents, 1) + 1)
+        characters = [number for word, number in self.vocabulary.items() if len(word) == 1 and word > "\u3000"]
+        weight[characters] *= CHARACTER
+        return weight
 
     def _hash_runs(self) -> None:
         self.random = generator("decontamination").integers(1 << 64, size=len(self.weight), dtype=np.uint64)
