@@ -39,7 +39,7 @@ LONG, LONG_SHARE = (
     10.0,
     0.35,
 )  # of one run word for word, and of the stem; a list of normal findings weighs up to 16
-VERBATIM = 24.0  # of one run, of however long a text
+VERBATIM = 18.0  # of one run, of however long a text
 COMMON_OPTION = 10  # an option that more benchmark questions have is no evidence
 RULES = {
     "run": RUN,
@@ -82,6 +82,15 @@ class _Item:
     options: frozenset[str]
     gold: str
     stem: int  # number of its text
+
+
+def _closed(option: str) -> str:
+    """Return the option as it is compared: letters that stood apart may have been taken for other words."""
+    return option.replace(" ", "")
+
+
+def _common(options: frozenset[str], others: frozenset[str]) -> int:
+    return len(set(map(_closed, options)) & set(map(_closed, others)))
 
 
 def _alike(one: str, other: str) -> bool:
@@ -140,7 +149,7 @@ class Index:
             self._add_text(question.context, item, True, texts)
         options, gold = self._options(question)
         for option in options:
-            self.with_option.setdefault(option, []).append(item)
+            self.with_option.setdefault(_closed(option), []).append(item)
         self.items.append(_Item(benchmark, question.id, options, gold, stem))
 
     def _add_text(self, text: str, item: int, is_context: bool, texts: dict[tuple[str, ...], int]) -> int:
@@ -188,8 +197,8 @@ class Index:
         The gold is enough beside a whole stem, half of the options beside the very same.
         """
         if options:
-            has_half = 2 * len(options & item.options) >= len(item.options)
-            if item.gold == gold:
+            has_half = 2 * _common(options, item.options) >= len(item.options)
+            if _closed(item.gold) == _closed(gold):
                 return has_half or share >= WHOLE
             return has_half and share >= SAME
         padded = f" {' '.join(ours)} "
@@ -200,7 +209,7 @@ class Index:
     def _by_options(self, question: Question, ours: Sequence[str]) -> Iterator[Match]:
         options, gold = self._options(question)
         rare_in_common: Counter[int] = Counter()
-        for option in options:
+        for option in map(_closed, options):
             items = self.with_option.get(option, [])
             if len(items) <= COMMON_OPTION:
                 rare_in_common.update(items)
@@ -208,7 +217,11 @@ class Index:
         for number, rare in sorted(rare_in_common.items()):
             item = self.items[number]
             all_but_one = max(len(options), len(item.options)) - 1
-            if gold != item.gold or rare < 2 or len(options & item.options) < all_but_one:
+            if (
+                _closed(gold) != _closed(item.gold)
+                or rare < 2
+                or _common(options, item.options) < all_but_one
+            ):
                 continue
             of_theirs, of_ours = self.runs.common(item.stem, ours)
             if min(of_theirs, of_ours) >= 0.5:

@@ -1,7 +1,7 @@
 """Words as decontamination compares them: under the disguises that keep a text readable, and its words the same.
 
 - marks over and under letters are dropped, letters of other scripts that look like Latin ones are those
-  (assets/lookalikes.yaml), and digits within a word are the letters that they stand for
+  (assets/lookalikes.yaml), and digits are the letters that they stand for
 - letters that stand alone in a row ("p a t i e n t", "p.a.t.i.e.n.t") are words again: the likeliest split by the
   frequencies of known words (Viterbi)
 - a title between 《 and 》 is one word: two questions on one regulation share little more
@@ -29,25 +29,21 @@ class Lookalikes:
 
     letters: dict[str, str] = field(default_factory=dict)
     in_words: dict[str, str] = field(default_factory=dict)
-    in_numbers: str = ""
-    """Those of the above that are read so in a word of digits alone too: no two for one letter, so numbers differ."""
     signs: dict[str, str] = field(default_factory=dict)
 
 
 LOOKALIKES = load_config(Lookalikes, Path(__file__).parents[2] / "assets/lookalikes.yaml", [])
 LONGEST = 24  # letters of a word that is looked for among letters that stand alone
-FEWEST = 4  # letters in a row that are no "vitamins A, B and C"
 
 _LETTER, _IN_WORDS, _SIGNS = (
     {char: letter for letter, chars in table.items() for char in chars}
     for table in (LOOKALIKES.letters, LOOKALIKES.in_words, LOOKALIKES.signs)
 )
 _OF_WORDS = str.maketrans(_IN_WORDS)
-_OF_NUMBERS = str.maketrans({char: _IN_WORDS[char] for char in LOOKALIKES.in_numbers})
 _SIGN = re.compile(rf"[{re.escape(''.join(_SIGNS))}](?=[A-Za-z0-9])")
 _LATIN = re.compile(r"(?:LATIN|REGIONAL INDICATOR)\b.*\bLETTER (?:[A-Z]+ )*([A-Z])(?: WITH .*)?$")
 _TITLE = re.compile("《([^《》]{1,60})》")
-_ALONE = re.compile(rf"(?<![^ ])[a-z0-9](?: [a-z0-9]){{{FEWEST - 1},}}(?![^ ])")
+_ALONE = re.compile(r"(?<![^ ])[a-z0-9](?: [a-z0-9]){2,}(?![^ ])")  # three, so that "a 5" stays
 
 
 @lru_cache(1 << 16)
@@ -71,7 +67,7 @@ def undisguised(text: str) -> list[str]:
     if not text.isascii():
         text = _TITLE.sub(_one_word, "".join(map(_plain, fold(text, keep_case=True))))
     text = _SIGN.sub(lambda sign: _SIGNS[sign[0]], text)
-    return [word.translate(_OF_NUMBERS if word.isdigit() else _OF_WORDS) for word in words(text)]
+    return [word.translate(_OF_WORDS) for word in words(text)]
 
 
 def costs_of(counts: Mapping[str, int]) -> dict[str, float]:

@@ -61,7 +61,9 @@ class RunIndex:
             counts[list(known)] += 1
             documents += 1
         weight = np.log((documents + 1) / np.maximum(counts, 1)) / np.log(max(documents, 1) + 1)
-        characters = [number for word, number in self.vocabulary.items() if len(word) == 1 and word > "\u3000"]
+        characters = [
+            number for word, number in self.vocabulary.items() if len(word) == 1 and word > "\u3000"
+        ]
         weight[characters] *= CHARACTER
         return weight
 
