@@ -152,12 +152,32 @@ def _exact(synonym: Line) -> tuple[str, bool]:
     return " ".join(_unescape(text).split()) if is_exact else "", "LAYPERSON" in scope
 
 
+def _replaced(path: str) -> dict[str, list[str]]:
+    """Return term -> the obsolete ids that it replaces, directly or not; one that two terms replace is nobody's."""
+    by = {}
+    for kind, _, tags in read_stanzas(path, lambda *_: None):
+        if kind == "Term" and any(flag.value == "true" for flag in tags.get("is_obsolete", [])):
+            new = [key_of(line.value) for line in tags.get("replaced_by", [])]
+            if "id" in tags and len(new) == 1:
+                by[key_of(tags["id"][0].value)] = new[0]
+
+    found: dict[str, list[str]] = {}
+    for old, new in by.items():
+        for _ in by:
+            if new not in by:
+                found.setdefault(new, []).append(old)
+                break
+            new = by[new]
+    return found
+
+
 def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
     """Yield the release that the file states, then its terms, types by TYPES. Skipped: term (no id or no name).
 
-    Obsolete terms are left out. InputError for a file without terms.
+    Obsolete terms are left out; the one that replaces a term has its id as a cross-reference. InputError for a file
+    without terms.
     """
-    found = False
+    found, former = False, _replaced(path)
     for kind, line, tags in read_stanzas(path, skip):
         if kind == "":
             yield next((line.value for name in ("data-version", "date") for line in tags.get(name, [])), "")
@@ -172,7 +192,7 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
             continue
         exact = [(text, is_lay) for text, is_lay in map(_exact, tags.get("synonym", [])) if text]
         same = [other for other in tags.get("xref", []) if _same(key, other)]
-        xrefs = [key_of(other.value) for other in tags.get("alt_id", []) + same]
+        xrefs = [key_of(other.value) for other in tags.get("alt_id", []) + same] + former.get(key, [])
         found = True
         rare = not RARE_SUBSETS.isdisjoint(subset.value for subset in tags.get("subset", [])) or None
         authority = key.partition(":")[0]

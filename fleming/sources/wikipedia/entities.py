@@ -15,8 +15,8 @@ from fleming.sources.wikipedia.pages import Page
 from fleming.sources.wikipedia.wikitext import LONGEST, Article, Sentence, read_article
 from fleming.text import name_key
 
-Known = Callable[[str], tuple[str, str] | None]
-"""known(name) -> (key, type) of the entity that other sources have under this name."""
+Known = Callable[[str], dict[str, str]]
+"""known(name) -> type -> key of the entities that other sources have under this name."""
 
 _BOXES = {
     r"drugbox|infobox drug$|infobox medication": "drug",
@@ -26,6 +26,15 @@ _BOXES = {
     r"infobox (?:gene|protein|nonhuman protein)|pbb\b": "gene",
     r"infobox (?:anatomy|bone|muscle|artery|vein|nerve|brain|embryology)": "anatomy",
 }
+_DISAMBIGUATION = re.compile(
+    r"(?:\w+ )?(?:disambig(?:uation)?(?: page| cleanup)?|dab|hndis|geodis|sia|set index(?: article)?)$"
+)
+# "Penicillins are a group of antibiotics": no drug, but many
+_CLASS = re.compile(
+    r"\b(?:is|are)\s+(?:(?:an?|any of an?|the)\s+)?(?:[\w-]+\s+){0,3}(?:class|group|family|category)(?:es)?\s+of\s+"
+    r"(?:[\w-]+\s+){0,5}(?:drugs|medications|medicines|antibiotics|agents|hormones|compounds)\b"
+    r"|\bare\s+(?:[\w-]+\s+){0,5}(?:drugs|medications|medicines|antibiotics|agents)\b"
+)
 _CONDITION = re.compile(r"infobox (?:medical )?(?:condition|disease)")
 _CATEGORIES = {
     r"genes on human chromosome": "gene",
@@ -59,6 +68,7 @@ NEGATED = re.compile(
     r"|n't\b",
     re.IGNORECASE,
 )
+_OTHERS = re.compile(r"(?:and |among )?(?:many )?others?", re.IGNORECASE)
 _ALSO = re.compile(
     r"\b(?:also|sometimes|otherwise|or)\s+(?:called|known as|referred to as|termed)\s+"
     r"(.{2,300}?)(?:\)|;|\.$|,?\s+(?:is|are|was)\b|,\s+(?:which|that|an?)\b)"
@@ -93,6 +103,11 @@ class Reading(NamedTuple):
     lead: list[Sentence]
 
     @property
+    def is_disambiguation(self) -> bool:
+        """Whether the page only says what its title may mean."""
+        return _is_disambiguation(self.page.title, self.article)
+
+    @property
     def name(self) -> str:
         """The title without what tells it from others of its name: "Thrush (infection)"."""
         return re.sub(r"\s+\([^()]*\)$", "", self.page.title)
@@ -107,13 +122,16 @@ def read_page(page: Page, known: Known) -> Reading:
     """Return what the page is about."""
     article = read_article(page.text)
     lead = [s for s in islice(article.sentences(*article.headings[0][:2]), 30) if len(s.text) <= LONGEST]
-    kind = re.sub(r"\s+", " ", match.group(1)) if lead and (match := DEFINED.search(lead[0].text)) else ""
+    said = lead[0].text if lead else ""
+    kind = re.sub(r"\s+", " ", match.group(1)) if (match := DEFINED.search(said)) else ""
     categories = [c.lower() for c in (*page.categories, *article.categories)]
     categories = [c for c in categories if not _NO_CATEGORY.search(c)]
-    reading = Reading(page, article, _type(page.title, article, categories, kind, known), (), None, lead)
+    reading = Reading(
+        page, article, _type(page.title, article, categories, (kind, said), known), (), None, lead
+    )
     if not reading.type:
         return reading
-    names = [*article.bold, *_also(lead[0].text if lead else "")]
+    names = [*article.bold, *_also(said)]
     for field in article.fields:
         if field.name in ("synonyms", "synonym", "tradename") and "box" in field.template:
             names += re.split(
@@ -122,7 +140,7 @@ def read_page(page: Page, known: Known) -> Reading:
             )
     names = [" ".join(name.split()).strip(" .\"'“”,") for name in names]
     names = [
-        n for n in names if 3 < len(n) <= 80 and not (n.isupper() and len(n) < 6) and n.lower() != "others"
+        n for n in names if 3 < len(n) <= 80 and not (n.isupper() and len(n) < 6) and not _OTHERS.fullmatch(n)
     ]
     unique = {name_key(n): n for n in reversed(names)}
     unique.pop(name_key(reading.name), None)
@@ -149,13 +167,20 @@ def _also(text: str) -> list[str]:
     return [piece for piece in found if not re.match(r"(?:by|after|in|as|called|known|simply)\b", piece)]
 
 
-def _type(title: str, article: Article, categories: list[str], kind: str, known: Known) -> str:
-    if title.startswith(("List of", "Lists of")):
+def _is_disambiguation(title: str, article: Article) -> bool:
+    return title.endswith("(disambiguation)") or any(map(_DISAMBIGUATION.match, article.templates))
+
+
+def _type(title: str, article: Article, categories: list[str], defined: tuple[str, str], known: Known) -> str:
+    kind, said = defined
+    if title.startswith(("List of", "Lists of")) or _is_disambiguation(title, article):
         return ""
     for template in article.templates:
         for pattern, found in _BOXES.items():
             if re.match(pattern, template):
                 return found
+    if _CLASS.search(said[:300]):
+        return "drug_class"
     if any(_SYMPTOM.search(category) for category in categories):
         return "symptom"
     if any(_CONDITION.match(template) for template in article.templates):
@@ -168,7 +193,8 @@ def _type(title: str, article: Article, categories: list[str], kind: str, known:
         for pattern, found in _NOUNS.items():
             if re.search(rf"\b{pattern}\s*(?:(?:of|in)\b.*)?$", text, re.IGNORECASE):
                 return found
-    return (known(title) or ("", ""))[1]
+    types = known(title)
+    return next(iter(types)) if len(types) == 1 else ""
 
 
 def page_node(reading: Reading) -> Node:

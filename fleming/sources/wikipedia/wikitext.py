@@ -21,10 +21,11 @@ _HIDDEN = re.compile(
 )
 _BRACKET = re.compile(r"\{\{|\}\}|\[\[|\]\]|^[ \t:]*\{\||^[ \t]*\|\}(?!\})|\|", re.MULTILINE)
 _INLINE = re.compile(
-    r"'{2,5}|(?P<break><br\b[^<>]{0,100}>)|</?[a-z][^<>]{0,500}>|\[(?:https?:)?//[^\[\]\n]*\]|^[*#:;]+"
+    r"'{2,5}|(?P<break></?(?:br|li|[ou]l|p|div)\b[^<>]{0,100}>)|</?[a-z][^<>]{0,500}>|\[(?:https?:)?//[^\[\]\n]*\]|^[*#:;]+"
     r"|(?P<entity>&#?\w{1,10};)|__[A-Z]{3,20}__|(?P<heading>^==[^\n]*)",
     re.MULTILINE | re.IGNORECASE,
 )
+_TRAIL = re.compile(r"[a-z]{0,20}")  # "[[drug]]s": letters that stand against a link belong to its label
 _NO_NAME = re.compile(r"[\[\]{}<>\0]")
 _LISTS = {
     "plainlist",
@@ -36,6 +37,13 @@ _LISTS = {
     "ublist",
     "ulist",
     "bulleted list",
+    "cslist",
+    "comma separated entries",
+    "collapsible list",
+    "collapsed list",
+    "hidden list",
+    "ordered list",
+    "olist",
 }
 _TEXTS = {
     "nowrap": 1,
@@ -197,7 +205,7 @@ def read_article(source: str) -> Article:
             label = bars[-1] + 1 if bars else start + 2
             cuts += (start, label, ""), (end - 2, end, "")
             if (target := title_of(name)) and len(target) <= 255:
-                links.append((target, label, start, end))
+                links.append((target, label, start, end, _TRAIL.match(source, end)[0]))
         else:
             name = " ".join(name.replace("_", " ").lower().split())[:100]
             templates.append(name)
@@ -214,7 +222,11 @@ def read_article(source: str) -> Article:
             if _INFOBOX.match(name) or name in _LISTS:
                 if name not in _LISTS:
                     boxes.append((start, end, ""))
-                values = {field.end: field.start for field in found} if name not in _LISTS else {}
+                values = {field.end: field.start for field in found}
+                if name in _LISTS:  # a list's own fields are its title and its looks
+                    values = {
+                        field.end: field.start if field.name.isdecimal() else field.end for field in found
+                    }
                 cuts.append((start, inner, "\n"))
                 cuts += (
                     (bar, values.get(stop, bar + 1), "\n") for bar, stop in zip(bars, stops[1:], strict=True)
@@ -242,8 +254,8 @@ def read_article(source: str) -> Article:
     values = values or text
     bold = text_bold(source, text, headings[0][0] if headings else len(source))
     shown = [
-        Link(target, label.strip(), start, end)
-        for target, at, start, end in links
+        Link(target, label.strip() + trail, start, end + len(trail))
+        for target, at, start, end, trail in links
         if (label := values[at : end - 2].replace("\0", "").replace("\n", " ")).strip()
     ]
     return Article(text, values, shown, fields, templates, _sections(headings, len(source)), categories, bold)
