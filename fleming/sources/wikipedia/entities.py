@@ -113,6 +113,18 @@ class Reading(NamedTuple):
         return re.sub(r"\s+\([^()]*\)$", "", self.page.title)
 
 
+def stems(name: str) -> list[str]:
+    """Return the folded words of a title or a label in the singular, without what tells titles apart."""
+    return [word.removesuffix("s") for word in name_key(re.sub(r"\s+\([^()]*\)$", "", name)).split()]
+
+
+def is_akin(label: str, title: str) -> bool:
+    """Whether a label may be another form of the title: a word begins alike, or it is the initials."""
+    ours, theirs = stems(label), stems(title)
+    initials = "".join(word[0] for word in theirs)
+    return any(a[:4] == b[:4] for a in ours for b in theirs) or "".join(ours) == initials
+
+
 def page_key(title: str) -> str:
     """Return the node's key of the page with this title."""
     return curie("Wikipedia", title.replace(" ", "_"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fleming.config import load_config
 from fleming.sources.facts import Fact, Node, Origin, curie
-from fleming.sources.wikipedia.entities import DEFINED, NEGATED, Known, Reading, page_key
+from fleming.sources.wikipedia.entities import DEFINED, NEGATED, Known, Reading, is_akin, page_key, stems
 from fleming.sources.wikipedia.wikitext import LONGEST, Article, Field, Link, Sentence
 from fleming.text import name_key
 
@@ -141,7 +141,7 @@ class Linker:
         for name in (title, link.label):
             if found := self._known(name, types):
                 return found
-        if not field_type or kind or not _akin(link.label, title):
+        if not field_type or kind or not is_akin(link.label, title):
             return None
         kind = self.fields.setdefault(page_key(title), field_type)
         return (page_key(title), kind) if kind in types else None
@@ -153,7 +153,7 @@ class Linker:
 
     def _says_another(self, label: str, title: str) -> bool:
         """Whether a piped link's label means another thing than its target: "[[Influenza|influenza vaccine]]"."""
-        ours, theirs = _stems(label), _stems(title)
+        ours, theirs = stems(label), stems(title)
         if ours == theirs:
             return False
         if theirs and set(theirs) < set(ours) and ours[-1] not in theirs:
@@ -162,17 +162,6 @@ class Linker:
         known, other = self.known(label), self.known(title)
         is_other_page = page and page != title and title in self.pages
         return bool(is_other_page or (known and other and set(known.values()).isdisjoint(other.values())))
-
-
-def _stems(name: str) -> list[str]:
-    return [word.removesuffix("s") for word in name_key(re.sub(r"\s+\([^()]*\)$", "", name)).split()]
-
-
-def _akin(label: str, title: str) -> bool:
-    """Whether a label may be another form of the title: a word begins alike, or it is the initials."""
-    ours, theirs = _stems(label), _stems(title)
-    initials = "".join(word[0] for word in theirs)
-    return any(a[:4] == b[:4] for a in ours for b in theirs) or "".join(ours) == initials
 
 
 Extractor = Callable[[Reading, Linker], Iterable[Node | Fact]]
