@@ -10,7 +10,7 @@ from collections import Counter
 from functools import partial
 
 from fleming.records import Question
-from fleming.refine.identifiers import RULES, Rule
+from fleming.refine.identifiers import CHECKS, RULES, Rule
 from fleming.text import option_key
 
 _DIGIT = re.compile("[0-9]")
@@ -21,7 +21,7 @@ def anonymise(text: str) -> tuple[str, dict[str, int]]:
     """Return the text without identifiers, and how many of each kind were taken out. Done again, nothing changes."""
     counts: Counter[str] = Counter()
     has_digit = _DIGIT.search(text)
-    rules = [rule for rule in RULES if has_digit or not rule.row.digits]
+    rules = [rule for rule in RULES if has_digit or not rule.digits]
     for _ in range(_PASSES):
         before = text
         for rule in rules:
@@ -33,9 +33,9 @@ def anonymise(text: str) -> tuple[str, dict[str, int]]:
 
 
 def _replace(rule: Rule, counts: Counter[str], match: re.Match) -> str:
-    if not rule.is_valid(match):
+    if rule.valid and not CHECKS[rule.valid](match):
         return match[0]
-    counts[rule.row.kind] += 1
+    counts[rule.kind] += 1
     return rule.replacement(match)
 
 

@@ -58,14 +58,11 @@ def _plain(char: str) -> str:
     return _LETTER.get(plain) or (named[1] if named else plain)
 
 
-def _one_word(title: re.Match) -> str:
-    return f" {hashlib.blake2b(title[1].encode(), digest_size=8).hexdigest()} "
-
-
 def undisguised(text: str) -> list[str]:
     """Return the words of a text without marks, look-alike letters, and digits for letters."""
     if not text.isascii():
-        text = _TITLE.sub(_one_word, "".join(map(_plain, fold(text, keep_case=True))))
+        text = "".join(map(_plain, fold(text, keep_case=True)))
+        text = _TITLE.sub(lambda title: f" {hashlib.sha256(title[1].encode()).hexdigest()} ", text)
     text = _SIGN.sub(lambda sign: _SIGNS[sign[0]], text)
     return [word.translate(_OF_WORDS) for word in words(text)]
 

@@ -26,8 +26,8 @@ _PIECE = re.compile(r"\{\{(\w+)\}\}")
 
 
 @dataclass(frozen=True)
-class Row:
-    """A rule: what is looked for, and what stands there instead."""
+class Rule:
+    """What is looked for, and what stands there instead."""
 
     kind: str = ""
     hints: str = ""
@@ -41,14 +41,36 @@ class Row:
     digits: bool = False
     """A text without a digit is not looked at."""
 
+    def may_match(self, text: str) -> bool:
+        """Whether the text has one of the hints."""
+        return any(hint in text for hint in self._hints)
+
+    @cached_property
+    def _hints(self) -> list[str]:
+        return self.hints.split() or [""]
+
+    @cached_property
+    def regex(self) -> re.Pattern:
+        return re.compile(_PIECE.sub(lambda piece: PIECES[piece[1]], self.pattern), re.ASCII)
+
+    def replacement(self, match: re.Match) -> str:
+        """Return what stands instead of a match."""
+        if self.becomes == "over_89":
+            return _over_89(match)
+        if self.becomes:
+            return match.expand(self.becomes)
+        before = match.string[match.start() : match.start("cut")]
+        after = match.string[match.end("cut") : match.end()]
+        return f"{before}[{self.kind.upper()}]{after}"
+
 
 @dataclass(frozen=True)
-class Rules:
+class Table:
     """assets/identifiers.yaml."""
 
     words: dict[str, str] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
-    rules: tuple[Row, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     def pieces(self) -> dict[str, str]:
         """Return what each {{name}} stands for."""
@@ -60,43 +82,10 @@ class Rules:
         return found
 
 
-TABLE = load_config(Rules, Path(__file__).parents[2] / "assets/identifiers.yaml", [])
-PIECES = TABLE.pieces()
+TABLE = load_config(Table, Path(__file__).parents[2] / "assets/identifiers.yaml", [])
+RULES, PIECES = TABLE.rules, TABLE.pieces()
 _NATION = re.compile(r"\b[A-Z][a-z]+(?:an|ish|ese|ch|sh|ic|ss|ek) $")  # "the Danish neurologist Knud Krabbe"
 GIVEN, NOBODY = (frozenset(TABLE.words[name].split()) for name in ("GIVEN", "NOBODY"))
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A row, ready for use."""
-
-    row: Row
-
-    def may_match(self, text: str) -> bool:
-        """Whether the text has one of the hints."""
-        return any(hint in text for hint in self._hints)
-
-    @cached_property
-    def _hints(self) -> list[str]:
-        return self.row.hints.split() or [""]
-
-    @cached_property
-    def regex(self) -> re.Pattern:
-        return re.compile(_PIECE.sub(lambda piece: PIECES[piece[1]], self.row.pattern), re.ASCII)
-
-    def is_valid(self, match: re.Match) -> bool:
-        """Whether a match is such an identifier."""
-        return not self.row.valid or CHECKS[self.row.valid](match)
-
-    def replacement(self, match: re.Match) -> str:
-        """Return what stands instead of a match."""
-        if self.row.becomes == "over_89":
-            return _over_89(match)
-        if self.row.becomes:
-            return match.expand(self.row.becomes)
-        before = match.string[match.start() : match.start("cut")]
-        after = match.string[match.end("cut") : match.end()]
-        return f"{before}[{self.row.kind.upper()}]{after}"
 
 
 def _over_89(match: re.Match) -> str:
@@ -142,4 +131,3 @@ CHECKS = {
     "is_address": _is_address,
     "has_check_digit": _has_check_digit,
 }
-RULES = tuple(map(Rule, TABLE.rules))

@@ -40,7 +40,7 @@ class _Nodes:
         """Whether a table of nodes has been read: then there are no others."""
         self.also: dict[str, dict[str, str]] = {}
         """key -> type of another family -> key of the node that has the identifier as that type"""
-        self._fresh: list[Node] = []
+        self.fresh: list[Node] = []
         self._prefixes = sorted(mapping.prefixes, key=len, reverse=True)
 
     def key(self, raw: str, prefix: str = "") -> str:
@@ -82,14 +82,9 @@ class _Nodes:
             return []
         return [self.key(f"{authority.removesuffix(GROUPED)}:{number}") for number in numbers.split("_")]
 
-    def add(self, node: Node) -> None:
-        """Remember a node that nobody has named before."""
-        self.types[node.key] = node.type
-        self._fresh.append(node)
-
     def take(self) -> list[Node]:
         """Return the nodes added since the last call."""
-        fresh, self._fresh = self._fresh, []
+        fresh, self.fresh = self.fresh, []
         return fresh
 
 
@@ -148,7 +143,8 @@ class _End:
                 raise RecordError("blank", f"{raw[:80]!r} has no name or no type")
             synonyms = self._several(cells, columns.synonyms)
             xrefs = [*nodes.members(key), *(nodes.key(xref) for xref in self._several(cells, columns.xrefs))]
-            nodes.add(Node(key, name, node_type, tuple(synonyms), tuple(xrefs)))
+            nodes.types[key] = node_type
+            nodes.fresh.append(Node(key, name, node_type, tuple(synonyms), tuple(xrefs)))
             if key != own:
                 nodes.also[own][node_type] = key
         return key, node_type

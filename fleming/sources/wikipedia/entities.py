@@ -12,20 +12,13 @@ from typing import NamedTuple
 
 from fleming.sources.facts import Node, curie
 from fleming.sources.wikipedia.pages import Page
+from fleming.sources.wikipedia.rules import RULES
 from fleming.sources.wikipedia.wikitext import LONGEST, Article, Sentence, read_article
 from fleming.text import name_key
 
 Known = Callable[[str], dict[str, str]]
 """known(name) -> type -> key of the entities that other sources have under this name."""
 
-_BOXES = {
-    r"drugbox|infobox drug$|infobox medication": "drug",
-    r"infobox drug class": "drug_class",
-    r"infobox symptom": "symptom",
-    r"infobox (?:diagnostic|medical test)": "test",
-    r"infobox (?:gene|protein|nonhuman protein)|pbb\b": "gene",
-    r"infobox (?:anatomy|bone|muscle|artery|vein|nerve|brain|embryology)": "anatomy",
-}
 _DISAMBIGUATION = re.compile(
     r"(?:\w+ )?(?:disambig(?:uation)?(?: page| cleanup)?|dab|hndis|geodis|sia|set index(?: article)?)$"
 )
@@ -36,24 +29,11 @@ _CLASS = re.compile(
     r"|\bare\s+(?:[\w-]+\s+){0,5}(?:drugs|medications|medicines|antibiotics|agents)\b"
 )
 _CONDITION = re.compile(r"infobox (?:medical )?(?:condition|disease)")
-_CATEGORIES = {
-    r"genes on human chromosome": "gene",
-    r"medical tests|blood tests|medical imaging|radiography|diagnostic \w+$|medical diagnosis": "test",
-    r"drugs|antibiotics|inhibitors$|agonists$|antagonists$|blockers$|essential medicines": "drug",
-    r"diseases?$|disorders$|syndromes|cancers?$|infections$|neoplasms|deficiencies$|^diseases|^disorders": "disease",
-    r"inborn errors|dystrophies$|dysplasias?$|poisoning$|^rare diseases|^syndromes|genodermatoses": "disease",
-    r"anatomy$|^organs|^bones of|^muscles of|^human \w+ system$": "anatomy",
-}
 _SYMPTOM = re.compile(r"^symptoms\b|\bsymptoms and signs")
 _NO_CATEGORY = re.compile(
     r"\b(?:people|deaths|films?|novels|albums|songs|organi[sz]ations|hospitals|journals|books|companies|researchers|"
     r"history of|stubs|awareness|activists|physicians|culture|fictional|by country|lists? of|drug policy|crime)\b"
 )
-_NOUNS = {
-    r"(?:disease|disorder|syndrome|condition|infection|cancer|tumou?r|deficiency|dystrophy|dysplasia|malformation|anomaly"
-    r"|illness|neuropathy|myopathy|error of metabolism|neoplasm|abnormality|immunodeficiency)s?": "disease",
-    r"(?:medication|drug|medicine|antibiotic|antiviral|antidepressant|antipsychotic|chemotherapy agent)": "drug",
-}
 DEFINED = re.compile(
     r"\b(?:is|are|was|refers to|describes|denotes)\s+(?:(?:an?|the|one of the|any|several|some|group of)\s+)*"
     r"([^,;:()]*?)(?=[,;:()]|\.?$|\b(?:characteri[sz]ed|caused|that|which|in which|with|where|due|resulting|affecting"
@@ -77,17 +57,6 @@ _NAME = re.compile(
     r"\b(?:disease|syndrome|disorder|deficiency|dystrophy|dysplasia|anomaly|fever|type \w+"
     r"|\w+(?:osis|itis|emia|uria|pathy))$"
 )
-_IDS = {
-    "omim": ("OMIM", r"\d{6}"),
-    "meshid": ("MESH", r"[CD]\d{6,9}"),
-    "mesh": ("MESH", r"[CD]\d{6,9}"),
-    "orphanet": ("ORPHA", r"\d{1,6}"),
-    "doid": ("DOID", r"\d{1,7}"),
-    "umls": ("UMLS", r"C\d{7}"),
-    "drugbank": ("DRUGBANK", r"DB\d{5}"),
-    "entrezgene": ("NCBIGENE", r"\d{1,9}"),
-    "hgncid": ("HGNC", r"\d{1,6}"),
-}
 
 
 class Reading(NamedTuple):
@@ -105,7 +74,8 @@ class Reading(NamedTuple):
     @property
     def is_disambiguation(self) -> bool:
         """Whether the page only says what its title may mean."""
-        return _is_disambiguation(self.page.title, self.article)
+        named = any(map(_DISAMBIGUATION.match, self.article.templates))
+        return named or self.page.title.endswith("(disambiguation)")
 
     @property
     def name(self) -> str:
@@ -141,8 +111,8 @@ def read_page(page: Page, known: Known) -> Reading:
     reading = Reading(
         page, article, _type(page.title, article, categories, (kind, said), known), (), None, lead
     )
-    if not reading.type:
-        return reading
+    if not reading.type or reading.is_disambiguation:
+        return reading._replace(type="")
     names = [*article.bold, *_also(said)]
     for field in article.fields:
         if field.name in ("synonyms", "synonym", "tradename") and "box" in field.template:
@@ -179,16 +149,12 @@ def _also(text: str) -> list[str]:
     return [piece for piece in found if not re.match(r"(?:by|after|in|as|called|known|simply)\b", piece)]
 
 
-def _is_disambiguation(title: str, article: Article) -> bool:
-    return title.endswith("(disambiguation)") or any(map(_DISAMBIGUATION.match, article.templates))
-
-
 def _type(title: str, article: Article, categories: list[str], defined: tuple[str, str], known: Known) -> str:
     kind, said = defined
-    if title.startswith(("List of", "Lists of")) or _is_disambiguation(title, article):
+    if title.startswith(("List of", "Lists of")):
         return ""
     for template in article.templates:
-        for pattern, found in _BOXES.items():
+        for pattern, found in RULES.boxes.items():
             if re.match(pattern, template):
                 return found
     if _CLASS.search(said[:300]):
@@ -198,11 +164,11 @@ def _type(title: str, article: Article, categories: list[str], defined: tuple[st
     if any(_CONDITION.match(template) for template in article.templates):
         return "disease"
     for category in categories:
-        for pattern, found in _CATEGORIES.items():
+        for pattern, found in RULES.categories.items():
             if re.search(pattern, category):
                 return found
     for text in (kind, title):
-        for pattern, found in _NOUNS.items():
+        for pattern, found in RULES.nouns.items():
             if re.search(rf"\b{pattern}\s*(?:(?:of|in)\b.*)?$", text, re.IGNORECASE):
                 return found
     types = known(title)
@@ -213,7 +179,7 @@ def page_node(reading: Reading) -> Node:
     """Return the node of the page's entity. An identifier counts where its field holds just one: several are parts."""
     found = {}
     for field in reading.article.fields:
-        authority, pattern = _IDS.get(field.name, ("", ""))
+        authority, pattern = RULES.identifiers.get(field.name, ("", ""))
         ids = re.findall(rf"\b{pattern}\b", reading.page.text[field.start : field.end]) if authority else []
         if len(ids) == 1:
             found[curie(authority, ids[0])] = True

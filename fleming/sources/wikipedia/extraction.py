@@ -6,42 +6,22 @@ the sentence or the item negates. Plain names count only where the gazetteer or 
 nothing in a page is obeyed. Left out: anything that needs a model; it goes in as one more extractor.
 """
 
-import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
-from fleming.config import load_config
 from fleming.sources.facts import Fact, Node, Origin, curie
 from fleming.sources.wikipedia.entities import DEFINED, NEGATED, Known, Reading, is_akin, page_key, stems
+from fleming.sources.wikipedia.rules import RULES
 from fleming.sources.wikipedia.wikitext import LONGEST, Article, Field, Link, Sentence
 from fleming.text import name_key
 
-
-@dataclasses.dataclass(frozen=True)
-class Steps:
-    """assets/wikipedia.yaml: type of a page -> field or words of a heading -> type of what stands there -> step."""
-
-    fields: dict[str, dict[str, dict[str, str]]] = dataclasses.field(default_factory=dict)
-    sections: dict[str, dict[str, dict[str, str]]] = dataclasses.field(default_factory=dict)
-
-
-STEPS = load_config(Steps, Path(__file__).parents[3] / "assets/wikipedia.yaml", [])
-SYMPTOMS = STEPS.fields["disease"]["symptoms"]
+SYMPTOMS = RULES.fields["disease"]["symptoms"]
 NOTHING = "-"
 """The type of a page that is no entity, whatever a field is for."""
 CONFIDENCE = {"infobox": 0.9, "lead": 0.8, "section": 0.6}
 
 _KIND_OF = re.compile(r"^(.*?)\b(?:sub)?(?:form|type|variant|variety|set)s?\s+of\s+(.+)$")
-_MODES = {
-    "autosomal dominant": ("HP:0000006", "Autosomal dominant inheritance"),
-    "autosomal recessive": ("HP:0000007", "Autosomal recessive inheritance"),
-    "x-linked recessive": ("HP:0001419", "X-linked recessive inheritance"),
-    "x-linked dominant": ("HP:0001423", "X-linked dominant inheritance"),
-    "x-linked": ("HP:0001417", "X-linked inheritance"),
-    "y-linked": ("HP:0001450", "Y-linked inheritance"),
-}
-_MODE = re.compile(rf"\b(?:{'|'.join(_MODES)})\b", re.IGNORECASE)
+_MODE = re.compile(rf"\b(?:{'|'.join(RULES.inheritance)})\b", re.IGNORECASE)
 _INHERITED = re.compile(
     r"\b(?:inherited|transmitted|passed on)\s+(?:\w+\s+)?(?:in|as|through|with|by)\s+(?:an?\s+)?([\w -]{0,60})|"
     r"([\w -]{0,60})\s(?:inheritance|(?:pattern|mode) of inheritance)",
@@ -182,7 +162,7 @@ def places(reading: Reading) -> Iterator[tuple[Link, int]]:
 
 def _fields(reading: Reading) -> Iterator[tuple[dict[str, str], Field]]:
     for field in reading.article.fields:
-        if "box" in field.template and (steps := STEPS.fields.get(reading.type, {}).get(field.name)):
+        if "box" in field.template and (steps := RULES.fields.get(reading.type, {}).get(field.name)):
             yield steps, field
 
 
@@ -200,7 +180,7 @@ def _items(article: Article, field: Field) -> Iterator[tuple[int, int]]:
 
 def _section_steps(kind: str, headings: tuple[str, ...]) -> dict[str, str]:
     for heading in reversed(headings):
-        for pattern, found in STEPS.sections.get(kind, {}).items():
+        for pattern, found in RULES.sections.get(kind, {}).items():
             if re.search(rf"\b(?:{pattern})\b", heading):
                 return found
     return {}
@@ -274,7 +254,7 @@ def lead_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
             said.setdefault((step, key), span)
         for (step, key), span in said.items():
             if key.startswith(("HGNC.SYMBOL:", "HP:")) and step in ("associated_gene", "inherited_as"):
-                name = dict(_MODES.values()).get(key) or key.partition(":")[2]
+                name = dict(RULES.inheritance.values()).get(key) or key.partition(":")[2]
                 yield Node(key, name, "gene" if step == "associated_gene" else "inheritance")
             yield from _fact(reading, "lead", step, key, sentence.span(*span), sentence.text)
 
@@ -291,7 +271,7 @@ def _said(
         return
     if first and (match := DEFINED.search(text)):
         for mode in _MODE.finditer(text, match.start(1), match.end(1)):
-            yield "inherited_as", _MODES[mode.group().lower()][0], mode.span()
+            yield "inherited_as", RULES.inheritance[mode.group().lower()][0], mode.span()
         place = match.start(1)
         words = list(re.finditer(r"\S+", match.group(1)))
         for word in words[:-1] or words:
@@ -301,7 +281,7 @@ def _said(
                 break
     for match in _INHERITED.finditer(text):
         for mode in _MODE.finditer(text, *match.span()):
-            yield "inherited_as", _MODES[mode.group().lower()][0], mode.span()
+            yield "inherited_as", RULES.inheritance[mode.group().lower()][0], mode.span()
     if _CAUSAL.search(text):
         for match in _GENE.finditer(text):
             group = match.lastindex

@@ -11,6 +11,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from fleming.sources.wikipedia.rules import RULES
+
 MAX_DEPTH = 100  # as MediaWiki's own bound; what is nested deeper is no text
 LONGEST = 2000  # characters of a sentence: what is longer is none, and no rule reads it
 
@@ -27,34 +29,6 @@ _INLINE = re.compile(
 )
 _TRAIL = re.compile(r"[a-z]{0,20}")  # "[[drug]]s": letters that stand against a link belong to its label
 _NO_NAME = re.compile(r"[\[\]{}<>\0]")
-_LISTS = {
-    "plainlist",
-    "plain list",
-    "hlist",
-    "flatlist",
-    "unbulleted list",
-    "ubl",
-    "ublist",
-    "ulist",
-    "bulleted list",
-    "cslist",
-    "comma separated entries",
-    "collapsible list",
-    "collapsed list",
-    "hidden list",
-    "ordered list",
-    "olist",
-}
-_TEXTS = {
-    "nowrap": 1,
-    "nobr": 1,
-    "nobold": 1,
-    "small": 1,
-    "gene": 1,
-    "abbr": 1,
-    "lang": 2,
-    "transl": 2,
-}  # which part
 _INFOBOX = re.compile(r"(?:infobox|drugbox|chembox)\b")
 _NOT_TEXT = ("file:", "image:", "category:")
 _BOUNDARY = re.compile(
@@ -219,11 +193,11 @@ def read_article(source: str) -> Article:
                         Field(name, " ".join(key.replace("_", " ").lower().split()), min(begin, stop), stop)
                     )
             fields += found
-            if _INFOBOX.match(name) or name in _LISTS:
-                if name not in _LISTS:
+            if _INFOBOX.match(name) or name in RULES.lists:
+                if name not in RULES.lists:
                     boxes.append((start, end, ""))
                 values = {field.end: field.start for field in found}
-                if name in _LISTS:  # a list's own fields are its title and its looks
+                if name in RULES.lists:  # a list's own fields are its title and its looks
                     values = {
                         field.end: field.start if field.name.isdecimal() else field.end for field in found
                     }
@@ -232,7 +206,7 @@ def read_article(source: str) -> Article:
                     (bar, values.get(stop, bar + 1), "\n") for bar, stop in zip(bars, stops[1:], strict=True)
                 )
                 cuts.append((end - 2, end, "\n"))
-            elif (part := _TEXTS.get(name.split()[0] if name else "", 0)) and len(bars) >= part:
+            elif (part := RULES.texts.get(name.split()[0] if name else "", 0)) and len(bars) >= part:
                 cuts += (start, bars[part - 1] + 1, ""), (stops[part], end, "")
             else:
                 cuts.append((start, end, ""))
