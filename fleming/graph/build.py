@@ -86,8 +86,8 @@ class _Known:
 
     def __init__(self) -> None:
         self.keys: set[str] = set()
-        self.names: dict[str, tuple[str, str] | None] = {}
-        """name -> (key, type); None where entities of two types have it: the text does not say which."""
+        self.names: dict[str, dict[str, str]] = {}
+        """name -> type -> key: of two types the relation in which it stands says which is meant."""
 
     def note(self, source: Iterable[Node | Fact]) -> Iterator[Node | Fact]:
         for item in source:
@@ -96,13 +96,11 @@ class _Known:
                 if item.type == "disease" and is_common(item.name):
                     item = item._replace(rare=False)
                 for name in map(name_key, (item.name, *item.synonyms)):
-                    known = self.names.setdefault(name, (item.key, item.type))
-                    if known and known[1] != item.type:
-                        self.names[name] = None
+                    self.names.setdefault(name, {}).setdefault(item.type, item.key)
             yield item
 
-    def find(self, name: str) -> tuple[str, str] | None:
-        return self.names.get(name_key(name))
+    def find(self, name: str) -> dict[str, str]:
+        return self.names.get(name_key(name), {})
 
 
 def _is_address(pages: str) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from fleming.graph.columns import Columns, Numbering
-from fleming.sources.facts import Fact, Node
+from fleming.sources.facts import GROUPED, Fact, Node
 from fleming.sources.vocabulary import FAMILIES, INVERSES
 from fleming.text import name_key
 
@@ -120,11 +120,25 @@ class Clusters:
         kind = self.nodes[i].type
         return FAMILIES.get(kind, kind)
 
+    def join_groups(self) -> None:
+        """Join the records that a source keeps as one (PrimeKG: MONDO_grouped), though their authority does not."""
+        numbers = {node.key: i for i, node in self.nodes.items()}
+        for i, node in self.nodes.items():
+            authority = authority_of(node.key)
+            members = [xref for xref in node.xrefs if f"{authority_of(xref)}{GROUPED}" == authority]
+            for j in (numbers[key] for key in members if key in numbers):
+                if self.family(i) == self.family(j) and (a := self.find(i)) != (b := self.find(j)):
+                    first, second = sorted((a, b))
+                    self.parent[second] = first
+                    self.authorities[first] |= self.authorities[second]
+                    self.joins.append(Join(first, second, "by", "group", node.key))
+
     def join_by_identifier(self) -> None:
         claimers = defaultdict(list)  # (family, identifier) -> records
         for i, node in self.nodes.items():
             for identifier in dict.fromkeys((node.key, *node.xrefs)):
-                if authority_of(identifier) not in TOO_BROAD:
+                is_member = authority_of(node.key) == f"{authority_of(identifier)}{GROUPED}"
+                if authority_of(identifier) not in TOO_BROAD and not is_member:
                     claimers[self.family(i), identifier].append(i)
         shared = [(identifier, found) for (_, identifier), found in claimers.items() if len(found) > 1]
         claims = Counter((i, authority_of(identifier)) for identifier, found in shared for i in found)

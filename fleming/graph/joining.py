@@ -39,7 +39,7 @@ class Joined:
 
     graph: KnowledgeGraph
     joins: list[dict[str, Any]]
-    """Each {"entity", "record", "by": identifier | name, "through"}, or with "refused" in place of "by"."""
+    """Each {"entity", "record", "by": group | identifier | name, "through"}, or with "refused" in place of "by"."""
     report: dict[str, Any] = field(default_factory=dict)
 
 
@@ -90,6 +90,7 @@ def join_sources(sources: Iterable[Iterable[Node | Fact]], skip: Skip) -> Joined
     records.resolve_former_keys()
 
     clusters = Clusters(records)
+    clusters.join_groups()
     clusters.join_by_identifier()
     clusters.join_by_name()
     entities = _entities(clusters)

@@ -10,7 +10,7 @@ from collections import Counter
 from functools import partial
 
 from fleming.records import Question
-from fleming.refine.identifiers import DIGIT_RULES, WORD_RULES, Rule
+from fleming.refine.identifiers import CHECKS, RULES, Rule
 from fleming.text import option_key
 
 _DIGIT = re.compile("[0-9]")
@@ -20,7 +20,8 @@ _PASSES = 8  # one is enough for all texts known; what a pass uncovers, the next
 def anonymise(text: str) -> tuple[str, dict[str, int]]:
     """Return the text without identifiers, and how many of each kind were taken out. Done again, nothing changes."""
     counts: Counter[str] = Counter()
-    rules = (*WORD_RULES, *DIGIT_RULES) if _DIGIT.search(text) else WORD_RULES
+    has_digit = _DIGIT.search(text)
+    rules = [rule for rule in RULES if has_digit or not rule.digits]
     for _ in range(_PASSES):
         before = text
         for rule in rules:
@@ -32,7 +33,7 @@ def anonymise(text: str) -> tuple[str, dict[str, int]]:
 
 
 def _replace(rule: Rule, counts: Counter[str], match: re.Match) -> str:
-    if not rule.valid(match):
+    if rule.valid and not CHECKS[rule.valid](match):
         return match[0]
     counts[rule.kind] += 1
     return rule.replacement(match)

@@ -1,11 +1,13 @@
 """Decontamination as a gate (paper, 3.1): no benchmark question stands in what a model learns from.
 
-A record leaks a benchmark question by one of four rules. All compare folded words (text.py; a Chinese character is a
-word), and each text of a record by itself (stem, context, each message of a trajectory):
+A record leaks a benchmark question by one of four rules. All compare words without disguise (disguises.py; a Chinese
+character is a word), and each text of a record by itself (stem, context, each message of a trajectory):
 
 - ngrams: runs of RUN words in common carry RUN_SHARE of the benchmark stem's weight, and WORDS_SHARE of it is there in
-  any order; the runs weigh ALONE, or weigh ENOUGH (a whole stem without options: BARE) and the stem is MOST of the text
-- stem: a whole stem, however short or common, and the gold or half of the options too
+  any order; the runs weigh ALONE, or weigh ENOUGH (a whole stem without options: BARE), the stem is MOST of the text,
+  and the answer is alike. Or half of the options and the gold are there too; or one run word for word weighs LONG and
+  LONG_SHARE of the stem, or VERBATIM
+- stem: a whole stem, however short or common, and the gold too; the SAME stem, and half of the options
 - options: all options but one in any order, the same gold, and half of either stem's weight in any order
 - context: as ngrams, of what is read before the stem (PubMedQA's abstracts)
 
@@ -16,41 +18,31 @@ Left out: translations, and rewrites that keep neither a run of words nor the op
 what follows from a leak (gate.py, which is the command).
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from fleming.noise import generator
 from fleming.records import Question, Trajectory
-from fleming.refine.duplicates import GOLDEN
-from fleming.text import option_key, words
+from fleming.refine.disguises import costs_of, respaced, undisguised
+from fleming.refine.shared_runs import COMMON, RUN, RunIndex
+from fleming.text import option_key
 
-RUN = 8  # words; runs of 13 (GPT-3's) find a third as many of HuatuoGPT-o1's rewritten questions
 RUN_SHARE = 0.25  # below it are vital signs and other phrases of the trade
 WORDS_SHARE = 0.65
 WHOLE = 0.9  # of a stem: what is missing are phrases
+SAME = 0.99  # of a stem; below it one word may be another: hepatitis A, hepatitis C
 ENOUGH, ALONE = 4.0, 8.0  # in words that no other document has; below 4 are the names of diseases
 BARE = 2.0  # of a whole stem without options; below it "Which of the following is true?"
 MOST = 0.4
-COMMON, COMMON_OPTION = 50, 10  # a run or an option that more benchmark questions have is no evidence
-RULES = {
-    "run": RUN,
-    "run_share": RUN_SHARE,
-    "words_share": WORDS_SHARE,
-    "whole": WHOLE,
-    "most": MOST,
-    "enough": ENOUGH,
-    "alone": ALONE,
-    "bare": BARE,
-    "common": COMMON,
-    "common_option": COMMON_OPTION,
-}
+LONG = 10.0  # of one run word for word; a list of normal findings weighs up to 16,
+LONG_SHARE = 0.35  # but less than this of a stem
+VERBATIM = 18.0  # of one run, of however long a text
+COMMON_OPTION = 10  # an option that more benchmark questions have is no evidence
+# what a report says that it went by
+RULES = {name.lower(): value for name, value in sorted(globals().items()) if isinstance(value, int | float)}
+RULES |= {"run": RUN, "common": COMMON}
 BATCH_WORDS = 1 << 17  # looked up at once: bounds the memory
-FIRST_BITS = np.uint64(40)  # shifted out, they leave the first 24
 Record = Question | Trajectory | str
 
 
@@ -77,10 +69,24 @@ class _Item:
     stem: int  # number of its text
 
 
-def _options(question: Question) -> tuple[frozenset[str], str]:
-    """Return the options and the gold without punctuation, which must not hide a leak, except where that is all."""
-    keys = {letter: " ".join(words(text)) or option_key(text) for letter, text in question.options.items()}
-    return frozenset(keys.values()), keys[question.answer]
+def _closed(option: str) -> str:
+    """Return the option as it is compared: letters that stood apart may have been taken for other words."""
+    return option.replace(" ", "")
+
+
+def _common(options: frozenset[str], others: frozenset[str]) -> int:
+    return len(set(map(_closed, options)) & set(map(_closed, others)))
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two options have half of the shorter one's words in common."""
+    a, b = set(one.split()), set(other.split())
+    return 2 * len(a & b) >= min(len(a), len(b))
+
+
+def _all_words(question: Question) -> Iterator[str]:
+    for text in (*_texts(question), *question.options.values()):
+        yield from undisguised(text)
 
 
 def _texts(record: Record) -> list[str]:
@@ -92,175 +98,103 @@ def _texts(record: Record) -> list[str]:
 
 
 class Index:
-    """What records are looked up in: the runs of words of the benchmarks' texts, hashed and sorted, and the options.
-
-    Arrays with a value for each place hold all texts, end to end: `ids`, and `before`, the weight up to there.
-    """
+    """What records are looked up in: the benchmarks' texts, by their runs of words, and their options."""
 
     def __init__(self, benchmarks: Mapping[str, Sequence[Question]], data: Iterable[Record] = ()):
         """Index the questions of each benchmark by its name; `data` only adds to the words' document frequencies."""
-        self.vocabulary: dict[str, int] = {}  # word -> id from 1; 0 is any other word
+        counts = Counter(
+            word for questions in benchmarks.values() for q in questions for word in _all_words(q)
+        )
+        self.costs = costs_of(counts)
         self.items: list[_Item] = []
         self.with_option: dict[str, list[int]] = {}  # option -> numbers of items
         self.with_text: list[
             list[int]
-        ] = []  # number of a text -> of items: one of several questions is there once
+        ] = []  # number of a text -> of items; one of several questions is there once
         self.is_context: list[bool] = []
-        texts: dict[tuple[int, ...], int] = {}
+        texts: dict[tuple[str, ...], int] = {}
         for name, questions in benchmarks.items():
             for question in questions:
                 self._add(name, question, texts)
+        documents = ({word for text in _texts(record) for word in self._words(text)} for record in data)
+        self.runs = RunIndex(list(texts), documents)
 
-        lengths = np.array([len(ids) for ids in texts], np.int64)
-        self.ids = np.fromiter((i for ids in texts for i in ids), np.int64, lengths.sum())
-        self.end = np.cumsum(lengths)
-        self.start = self.end - lengths
-        self.run = np.minimum(lengths, RUN)  # a shorter text is one run
-        self.weight = self._weigh(texts, data)
-        self.before = np.append(0, np.cumsum(self.weight[self.ids]))
-        self._hash_runs()
+    def _words(self, text: str) -> list[str]:
+        return respaced(undisguised(text), self.costs)
 
-    def _add(self, benchmark: str, question: Question, texts: dict[tuple[int, ...], int]) -> None:
+    def _options(self, question: Question) -> tuple[frozenset[str], str]:
+        """Return the options and the gold without punctuation, which must not hide a leak, except where that is all."""
+        keys = {k: " ".join(self._words(text)) or option_key(text) for k, text in question.options.items()}
+        return frozenset(keys.values()), keys[question.answer]
+
+    def _add(self, benchmark: str, question: Question, texts: dict[tuple[str, ...], int]) -> None:
         item = len(self.items)
         stem = self._add_text(question.question, item, False, texts)
         if question.context:
             self._add_text(question.context, item, True, texts)
-        options, gold = _options(question)
+        options, gold = self._options(question)
         for option in options:
-            self.with_option.setdefault(option, []).append(item)
+            self.with_option.setdefault(_closed(option), []).append(item)
         self.items.append(_Item(benchmark, question.id, options, gold, stem))
 
-    def _add_text(self, text: str, item: int, is_context: bool, texts: dict[tuple[int, ...], int]) -> int:
-        ids = tuple(self.vocabulary.setdefault(word, len(self.vocabulary) + 1) for word in words(text))
-        number = texts.setdefault(ids, len(texts))
+    def _add_text(self, text: str, item: int, is_context: bool, texts: dict[tuple[str, ...], int]) -> int:
+        number = texts.setdefault(tuple(self._words(text)), len(texts))
         if number == len(self.with_text):
             self.with_text.append([])
             self.is_context.append(is_context)
         self.with_text[number].append(item)
         return number
 
-    def _weigh(self, texts: Iterable[tuple[int, ...]], data: Iterable[Record]) -> np.ndarray:
-        """Return each word's weight, by its id."""
-        counts = np.zeros(len(self.vocabulary) + 1)
-        documents = 0
-        for ids in texts:
-            counts[list(set(ids))] += 1
-            documents += 1
-
-        seen = set()
-        for record in data:
-            known = {self.vocabulary.get(word, 0) for text in _texts(record) for word in words(text)}
-            digest = hashlib.blake2b(repr(sorted(known)).encode(), digest_size=8).digest()
-            if digest in seen:  # a leak must not grow light by being there a thousand times
-                continue
-            seen.add(digest)
-            counts[list(known)] += 1
-            documents += 1
-        return np.log((documents + 1) / np.maximum(counts, 1)) / np.log(max(documents, 1) + 1)
-
-    def _hash_runs(self) -> None:
-        self.random = generator("decontamination").integers(1 << 64, size=len(self.weight), dtype=np.uint64)
-        text = np.repeat(np.arange(len(self.run)), self.end - self.start)
-        hashes, places = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
-        for length, hashed in self._runs(self.ids):
-            place = np.arange(len(hashed))
-            here = text[place]
-            inside = (self.run[here] == length) & (place + length <= self.end[here])
-            hashes.append(hashed[inside])
-            places.append(place[inside])
-
-        all_hashes, all_places = np.concatenate(hashes), np.concatenate(places)
-        _, which, count = np.unique(all_hashes, return_inverse=True, return_counts=True)
-        kept = np.flatnonzero(count[which] <= COMMON)
-        kept = kept[np.argsort(all_hashes[kept], kind="stable")]
-        self.hashes, self.places = all_hashes[kept], all_places[kept]
-        # By a hash's first 24 bits: most runs of a record are in no benchmark.
-        self.maybe = np.zeros(1 << 24, bool)
-        self.maybe[self.hashes >> FIRST_BITS] = True
-
-    def _runs(self, ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (n, hash of the n words from each place on) for each n that is the length of a run."""
-        values = hashed = self.random[ids]
-        lengths = set(self.run.tolist())
-        for n in range(1, min(RUN, len(ids)) + 1):
-            if n > 1:
-                hashed = hashed[:-1] * GOLDEN + values[n - 1 :]
-            if n in lengths:
-                yield n, hashed
-
-    def _shared(self, texts: Sequence[Sequence[str]]) -> Iterator[tuple[int, int, float]]:
-        """Yield (number in `texts`, benchmark text, weight of that text's places which shared runs cover)."""
-        ids = []
-        for text in texts:
-            ids += [self.vocabulary.get(word, 0) for word in text]
-            ids.append(0)  # no run goes over a text's end
-        text_at = np.repeat(np.arange(len(texts)), [len(text) + 1 for text in texts])
-
-        found = [np.zeros(0, np.int64)]  # our text and the run's place in theirs, as one number
-        for _, hashed in self._runs(np.array(ids, np.int64)):
-            at = np.flatnonzero(self.maybe[hashed >> FIRST_BITS])
-            low = np.searchsorted(self.hashes, hashed[at], "left")
-            count = np.searchsorted(self.hashes, hashed[at], "right") - low
-            first = np.cumsum(count) - count
-            # low .. low + count - 1, for every run.
-            each = np.arange(count.sum()) + np.repeat(low - first, count)
-            found.append(np.repeat(text_at[at], count) * len(self.ids) + self.places[each])
-        pairs = np.unique(np.concatenate(found))
-        if not len(pairs):
-            return
-
-        ours, place = np.divmod(pairs, len(self.ids))
-        theirs = np.searchsorted(self.start, place, "right") - 1
-        end = place + self.run[theirs]
-        same = (ours[1:] == ours[:-1]) & (theirs[1:] == theirs[:-1])
-        end[:-1][same] = np.minimum(end[:-1], place[1:])[same]  # where runs overlap a place counts once
-        first = np.flatnonzero(np.append(True, ~same))
-        weight = np.add.reduceat(self.before[end] - self.before[place], first)
-        yield from zip(ours[first].tolist(), theirs[first].tolist(), weight.tolist(), strict=True)
-
-    def _common(self, text: int, ours: Sequence[str]) -> tuple[float, float]:
-        """Return the share of the benchmark text's weight that both have, and of ours; each word once, in any order."""
-        theirs = set(self.ids[self.start[text] : self.end[text]].tolist())
-        known = {self.vocabulary[word] for word in ours if word in self.vocabulary}
-        unknown = {word for word in ours if word not in self.vocabulary}
-        common = self._weight_of(theirs & known)
-        of_theirs = common / max(self._weight_of(theirs), 1e-9)
-        of_ours = common / max(self._weight_of(known) + len(unknown), 1e-9)
-        return of_theirs, of_ours
-
-    def _weight_of(self, ids: set[int]) -> float:
-        return float(self.weight[list(ids)].sum())
-
-    def _judge(self, record: Record, ours: Sequence[str], text: int, weight: float) -> Match | None:
+    def _judge(
+        self, record: Record, ours: Sequence[str], text: int, weight: float, longest: float
+    ) -> Match | None:
         """Return the leak of a benchmark's text of which shared runs carry so much weight, None where it is none."""
-        whole = self.before[self.end[text]] - self.before[self.start[text]]
-        if weight < RUN_SHARE * whole or not weight:
+        whole = self.runs.weight_of(text)
+        is_long = longest >= min(VERBATIM, max(LONG, LONG_SHARE * whole))
+        if not weight or (weight < RUN_SHARE * whole and not is_long):
             return None
         share = float(weight / whole)
         items = [self.items[i] for i in self.with_text[text]]
         is_context, is_whole = self.is_context[text], share >= WHOLE
+        asks = isinstance(record, Question)
+        options, gold = self._options(record) if asks else (frozenset(), "")
 
-        if is_whole and not is_context:
-            options, gold = _options(record) if isinstance(record, Question) else (frozenset(), None)
-            padded = f" {' '.join(ours)} "
-            for item in items:
-                same = sum(option in options or f" {option} " in padded for option in item.options)
-                if item.gold == gold or 2 * same >= len(item.options):
-                    return Match(item.benchmark, item.id, "stem", share)
-
-        # A question with other options is another question; a text that asks the same without any is not.
-        enough = BARE if is_whole and not isinstance(record, Question) else ENOUGH
-        of_theirs, of_ours = self._common(text, ours)
-        is_evidence = weight >= ALONE or (weight >= enough and of_ours >= MOST)
-        if of_theirs < WORDS_SHARE or not is_evidence:
-            return None
         rule = "stem" if is_whole else "ngrams"
+        for item in items if not is_context else ():
+            enough = 0.0 if is_whole else ENOUGH if asks else ALONE
+            if weight >= enough and self._asks_for_the_same(item, options, gold, ours, share):
+                return Match(item.benchmark, item.id, rule, share)
+
+        # A question with another answer is another question; a text that asks the same without any is not.
+        enough = BARE if is_whole and not asks else ENOUGH
+        answers = not asks or is_context or any(_alike(gold, item.gold) for item in items)
+        of_theirs, of_ours = self.runs.common(text, ours)
+        is_evidence = weight >= ALONE or (weight >= enough and of_ours >= MOST and answers)
+        if not is_long and (of_theirs < WORDS_SHARE or not is_evidence):
+            return None
         return Match(items[0].benchmark, items[0].id, "context" if is_context else rule, share)
 
+    def _asks_for_the_same(
+        self, item: _Item, options: frozenset[str], gold: str, ours: Sequence[str], share: float
+    ) -> bool:
+        """Whether a question has the item's gold and half of its options, or a text has these in it.
+
+        The gold is enough beside a whole stem, half of the options beside the very same.
+        """
+        if options:
+            has_half = 2 * _common(options, item.options) >= len(item.options)
+            if _closed(item.gold) == _closed(gold):
+                return has_half or share >= WHOLE
+            return has_half and share >= SAME
+        padded = f" {' '.join(ours)} "
+        inside = [option for option in item.options if f" {option} " in padded]
+        is_telling = self.runs.run[item.stem] + sum(option.count(" ") + 1 for option in inside) >= RUN
+        return is_telling and 2 * len(inside) >= len(item.options)
+
     def _by_options(self, question: Question, ours: Sequence[str]) -> Iterator[Match]:
-        options, gold = _options(question)
+        options, gold = self._options(question)
         rare_in_common: Counter[int] = Counter()
-        for option in options:
+        for option in map(_closed, options):
             items = self.with_option.get(option, [])
             if len(items) <= COMMON_OPTION:
                 rare_in_common.update(items)
@@ -268,9 +202,13 @@ class Index:
         for number, rare in sorted(rare_in_common.items()):
             item = self.items[number]
             all_but_one = max(len(options), len(item.options)) - 1
-            if gold != item.gold or rare < 2 or len(options & item.options) < all_but_one:
+            if (
+                _closed(gold) != _closed(item.gold)
+                or rare < 2
+                or _common(options, item.options) < all_but_one
+            ):
                 continue
-            of_theirs, of_ours = self._common(item.stem, ours)
+            of_theirs, of_ours = self.runs.common(item.stem, ours)
             if min(of_theirs, of_ours) >= 0.5:
                 yield Match(item.benchmark, item.id, "options", of_theirs)
 
@@ -279,9 +217,9 @@ class Index:
         found: list[list[Match]] = [[] for _ in batch]
         record_of = [number for number, (_, texts) in enumerate(batch) for _ in texts]
         flat = [text for _, texts in batch for text in texts]
-        for ours, theirs, weight in self._shared(flat):
+        for ours, theirs, *weights in self.runs.shared(flat):
             number = record_of[ours]
-            match = self._judge(batch[number][0], flat[ours], theirs, weight)
+            match = self._judge(batch[number][0], flat[ours], theirs, *weights)
             if match:
                 found[number].append(match)
 
@@ -294,7 +232,7 @@ class Index:
         """Yield for each record the benchmark question that it leaks, the likest of several, or None."""
         batch, size = [], 0
         for record in records:
-            texts = [words(text) for text in _texts(record)]
+            texts = [self._words(text) for text in _texts(record)]
             batch.append((record, texts))
             size += sum(map(len, texts))
             if size >= BATCH_WORDS:

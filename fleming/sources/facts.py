@@ -99,6 +99,10 @@ AUTHORITIES = {
 }
 
 
+GROUPED = "_GROUPED"
+"""Ends the authority of records that are several of another's in one: "MONDO_GROUPED:1_2" is MONDO:1 and MONDO:2."""
+
+
 def curie(authority: str, identifier: str) -> str:
     """Return "AUTHORITY:identifier" with one spelling an authority: MIM and omim are OMIM, ORDO and Orphanet ORPHA."""
     return f"{AUTHORITIES.get(authority.strip().lower(), authority.strip().upper())}:{identifier.strip()}"

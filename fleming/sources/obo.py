@@ -8,6 +8,7 @@ r"""OBO 1.2 and 1.4: the terms of an ontology, and the diseases of the Disease O
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import NamedTuple
@@ -20,11 +21,7 @@ from model.errors import InputError
 # authority -> type of its terms; terms of another keep the authority's name in lower case as a type of their own
 TYPES = {"DOID": "disease", "MONDO": "disease", "SYMP": "symptom", "UBERON": "anatomy", "GO": "process"}
 TYPES |= {"HP": "finding", "HGNC": "gene", "NCBIGENE": "gene", "CHEBI": "drug"}
-NAMES = {
-    "DOID": "Disease Ontology",
-    "MONDO": "Mondo",
-    "HP": "HPO",
-}  # of the data sets, by their terms' authority
+NAMES = {"DOID": "Disease Ontology", "MONDO": "Mondo", "HP": "HPO"}  # of the data sets, by authority
 RARE_SUBSETS = {
     "DO_rare_slim",
     "gard_rare",
@@ -64,6 +61,7 @@ class Line(NamedTuple):
     qualifiers: str
 
 
+HOPS = 10  # of terms that replace one another
 MAX_STANZA = 1 << 22  # characters, with 64 more a line: memory stays bounded
 Stanza = tuple[str, int, dict[str, list[Line]]]
 
@@ -152,12 +150,26 @@ def _exact(synonym: Line) -> tuple[str, bool]:
     return " ".join(_unescape(text).split()) if is_exact else "", "LAYPERSON" in scope
 
 
+def _replaced(path: str) -> dict[str, list[str]]:
+    """Return term -> the obsolete ids that it replaces, over up to HOPS others; one that two terms replace is lost."""
+    by, found = {}, defaultdict(list)
+    for kind, _, tags in read_stanzas(path, lambda *_: None):
+        if kind == "Term" and len(tags.get("replaced_by", [])) == 1 and "id" in tags:
+            by[key_of(tags["id"][0].value)] = key_of(tags["replaced_by"][0].value)
+    for old, new in by.items():
+        for _ in range(HOPS):
+            new = by.get(new, new)
+        found[new].append(old)
+    return found
+
+
 def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
     """Yield the release that the file states, then its terms, types by TYPES. Skipped: term (no id or no name).
 
-    Obsolete terms are left out. InputError for a file without terms.
+    Obsolete terms are left out; the one that replaces a term has its id as a cross-reference. InputError for a file
+    without terms.
     """
-    found = False
+    found, former = False, _replaced(path)
     for kind, line, tags in read_stanzas(path, skip):
         if kind == "":
             yield next((line.value for name in ("data-version", "date") for line in tags.get(name, [])), "")
@@ -172,7 +184,7 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
             continue
         exact = [(text, is_lay) for text, is_lay in map(_exact, tags.get("synonym", [])) if text]
         same = [other for other in tags.get("xref", []) if _same(key, other)]
-        xrefs = [key_of(other.value) for other in tags.get("alt_id", []) + same]
+        xrefs = [key_of(other.value) for other in tags.get("alt_id", []) + same] + former.get(key, [])
         found = True
         rare = not RARE_SUBSETS.isdisjoint(subset.value for subset in tags.get("subset", [])) or None
         authority = key.partition(":")[0]
@@ -236,16 +248,8 @@ _MARK = re.compile(
     r"\b(has[_ ]symptom|located_in|has_material_basis_in|results_in|transmitted_by|derives_from) "
 )
 _GENE = re.compile(r"\bmutations? (?:in|of) (?:the )?([A-Z][A-Z0-9]{1,9}(?:orf\d{1,3})?) gene\b")
-_LAST_WORDS = {
-    "and",
-    "or",
-    "which",
-    "that",
-    "is",
-    "are",
-    "the",
-    "also",
-}  # with which the next phrase is joined on
+# with which the next phrase is joined on
+_LAST_WORDS = {"and", "or", "which", "that", "is", "are", "the", "also"}
 # Words after which an object is no plain name, endings of an adjective whose noun is cut off
 _NO_NAME = {
     "a",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.hpo import read_hpo
-from fleming.sources.mapping import read_table
+from fleming.sources.mapped_table import read_table
 from fleming.sources.obo import read_obo
 from model.errors import InputError
 

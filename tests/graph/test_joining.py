@@ -73,6 +73,25 @@ def test_two_terms_of_one_authority_stay_apart_whatever_joins_them():
     assert joined.report["refused"] == {"an authority keeps them apart": 1}
 
 
+def test_a_group_is_one_entity_with_its_members_and_keeps_their_names():
+    joined = join(
+        disease("MONDO:0000001", "brittle bones type 1", synonyms=("OI1",)),
+        disease("MONDO:0000002", "brittle bones type 2"),
+        disease("MONDO:0000003", "another"),
+        disease("MONDO_GROUPED:1_2", "brittle bones", "MONDO:0000001", "MONDO:0000002", "MONDO:0000009"),
+        GENE,
+        *linked("MONDO:0000001", "MONDO:0000003", "MONDO_GROUPED:1_2"),
+    )
+    entity = entity_of(joined, "MONDO_GROUPED:1_2")
+    assert entity.ids == ("MONDO:0000001", "MONDO:0000002", "MONDO_GROUPED:1_2")
+    assert (entity.name, entity.synonyms) == (
+        "brittle bones type 1",
+        ("OI1", "brittle bones type 2", "brittle bones"),
+    )
+    assert entity_of(joined, "MONDO:0000003") is not entity
+    assert {join["by"] for join in joined.joins} == {"group"}
+
+
 def test_names_join_after_identifiers_accents_and_possessives_apart():
     joined = join(
         disease("DOID:1", "Sjögren's syndrome"),

@@ -93,6 +93,9 @@ def of(match) -> str | None:
     return match and match.benchmark_id
 
 
+CYRILLIC = str.maketrans("aceopxyiABCEHKMOPTX", "асеорхуіАВСЕНКМОРТХ")
+CAPITALS = str.maketrans("abcdeghijklmnoprtuvwyz", "ᴀʙᴄᴅᴇɢʜɪᴊᴋʟᴍɴᴏᴘʀᴛᴜᴠᴡʏᴢ")
+DIGITS = str.maketrans("oieastOIEAST", "013457013457")
 WIDE = str.maketrans({chr(c): chr(c + 0xFEE0) for c in range(33, 127)} | {" ": "\u3000"})
 DISGUISES = {
     "the same": lambda q: q,
@@ -104,8 +107,18 @@ DISGUISES = {
     "one option less": lambda q: ask("x", q.question, list(q.options.values())[:-1]),
     "one option more": lambda q: ask("x", q.question, [*q.options.values(), "Something else"]),
     "prefix and suffix": lambda q: ask("x", f"Think hard. {q.question} Answer by a letter.", q.options.values()),
+    "letters apart": lambda q: everywhere(q, " ".join),
+    "letters by stops": lambda q: everywhere(q, lambda text: ".".join(text.replace(" ", ""))),
+    "Cyrillic letters": lambda q: everywhere(q, lambda text: text.translate(CYRILLIC)),
+    "small capitals": lambda q: everywhere(q, lambda text: text.lower().translate(CAPITALS)),
+    "marks under letters": lambda q: everywhere(q, lambda text: "".join(c + "\u0323" * c.isalpha() for c in text)),
+    "digits for letters": lambda q: everywhere(q, lambda text: text.translate(DIGITS)),
     "a trajectory": lambda q: trajectory(q.question + "\n" + "\n".join(f"{k}. {v}" for k, v in q.options.items())),
 }  # fmt: skip
+
+
+def everywhere(question: Question, change) -> Question:
+    return ask("x", change(question.question), [change(option) for option in question.options.values()])
 
 
 def trajectory(prompt: str, response: str = "<think>Hm.</think><answer>A</answer>") -> Trajectory:
@@ -142,6 +155,42 @@ def test_a_rewrite_that_keeps_a_telling_part_of_the_vignette_is_found(index):
     match = find_leak(part, index)
     assert (of(match), match.rule) == ("anaphylaxis", "ngrams")
     assert match.score < 0.9
+
+
+@pytest.mark.parametrize("part", [slice(0, 22), slice(22, None)])
+def test_half_of_a_vignette_is_found_by_its_length_or_with_its_options(index, part):
+    half = " ".join(VIGNETTE.split()[part])
+    assert of(find_leak(ask("x", half), index)) == "anaphylaxis"
+    short = " ".join(VIGNETTE.split()[:14])
+    assert find_leak(ask("x", short, ["Yes", "No", "Perhaps"]), index) is None  # it does not count by itself
+    long = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("arn", "oll", "ind", "upp", "eck")]
+    longer = Index({"exam": [ask("long", " ".join(long) + " what now?")]}, ordinary())
+    among = " ".join([*words(ordinary(9)[8].question), *long[25:], *words(ordinary(8)[7].question)])
+    assert of(find_leak(ask("x", among, ["Yes", "No", "Perhaps"]), longer)) == "long"
+    assert find_leak(" ".join(long[:12]) + " and so on", longer) is None
+
+
+HEPATITIS = ["粪-口途径传播", "输血、注射", "母婴垂直传播", "性接触", "蚊虫叮咬"]
+REGULATION = "根据《麻醉药品和精神药品管理条例》，"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (ask("b", "甲型肝炎的主要传播途径是", HEPATITIS), ask("x", "丙型肝炎的主要传播途径是", HEPATITIS, "B")),
+        (
+            ask("b", f"{REGULATION}印鉴卡的有效期是", ["一年", "二年", "三年", "五年"], "C"),
+            ask("x", f"{REGULATION}处方应当保存多久以备查", ["半年", "二年", "四年", "十年"], "B"),
+        ),
+        (ask("b", "−4 + ( −3 ) =", ["7", "1", "12", "-7"], "D"), ask("x", "A 4 3 year old, 7 of 12, 1 + 4 3.", TRUE)),
+    ],
+)  # fmt: skip
+def test_two_questions_that_share_a_phrase_are_two(theirs, ours):
+    chinese = [
+        ask(f"z{i}", stem, ["甲", "乙"])
+        for i, stem in enumerate([ZH, "糖尿病的治疗首选药物", "高血压的诊断标准是"])
+    ]
+    assert find_leak(ours, Index({"exam": [theirs, *BENCHMARK, *chinese]}, ordinary(50))) is None
 
 
 def test_an_abstract_is_found_by_its_context(index):
@@ -216,7 +265,7 @@ def test_batches_do_not_matter(index, monkeypatch):
 
 def test_shared_runs_weigh_what_brute_force_says():
     rng = random.Random(5)
-    vocabulary = [f"w{i}" for i in range(40)]
+    vocabulary = [a + b for a in "bcdfghjk" for b in "aeouy"]
     texts = [" ".join(rng.choices(vocabulary, k=rng.randint(1, 60))) for _ in range(40)]
     index = Index({"b": [ask(str(i), text, ["x", "y"]) for i, text in enumerate(texts)]})
     distinct = list(dict.fromkeys(texts))
@@ -238,7 +287,7 @@ def test_shared_runs_weigh_what_brute_force_says():
                 documents = [sum(w in t.split() for t in distinct) for w in theirs]
                 size = len(distinct) + 1
                 expected[number] = sum(np.log(size / documents[i]) / np.log(size) for i in covered)
-        assert {t: w for _, t, w in index._shared([ours])} == pytest.approx(expected)
+        assert {t: w for _, t, w, _ in index.runs.shared([ours])} == pytest.approx(expected)
 
 
 def test_a_run_of_fifty_questions_is_a_phrase():
@@ -247,7 +296,7 @@ def test_a_run_of_fifty_questions_is_a_phrase():
         for i in range(60)
     ]
     index = Index({"b": [ask(str(i), stem, [f"o{i}", f"p{i}"]) for i, stem in enumerate(stems)]})
-    assert list(index._shared([words("day of the long voyage out the captain")])) == []
+    assert list(index.runs.shared([words("day of the long voyage out the captain")])) == []
     assert of(find_leak(stems[7], index)) == "7"
 
 

@@ -14,7 +14,7 @@ from support.source_files import HETIONET_NODES, HP, OBO, Skips, hpoa, read, tri
 from fleming.delimited import MAX_LINE
 from fleming.sources.cells import read_cells
 from fleming.sources.facts import Fact, Node
-from fleming.sources.mapping import read_table
+from fleming.sources.mapped_table import read_table
 from fleming.sources.registry import MAPPINGS, SOURCES
 from fleming.sources.vocabulary import FAMILIES, INVERSES, RELATIONS
 from model.errors import InputError
@@ -175,7 +175,7 @@ def test_primekgs_edges_in_both_directions_are_one_fact_each_with_the_right_head
     }
     assert {f.relation for f in facts} >= {"disease_disease", "exposure_bioprocess", "interacts_with"}
     assert [(f.confidence, f.note) for f in facts if f.note] == [(0.5, "off-label")]
-    assert nodes[group].xrefs == ()  # its members are not the same entity
+    assert nodes[group].xrefs == ("MONDO:0013924", "MONDO:0012592", "MONDO:0014672")
     assert nodes[asa].name == "Acetylsalicylic acid, plain"
     assert [code for _, code in skips] == ["types"]
     paths = {"file": write(tmp_path, "cut.csv", head + "".join(rows[: len(edges) + 3]))}
@@ -258,6 +258,60 @@ def test_a_table_of_nodes_gives_names_types_synonyms_and_xrefs(tmp_path):
     assert nodes == {"A:1": Node("A:1", "flu", "disease", ("grippe", "influenza"), ("OMIM:7", "MESH:D1"))}
     assert triples(facts) == [(2, "A:1", "like", "A:1")]
     assert skips == [(3, "blank"), (4, "twice"), (3, "unknown_id")]
+
+
+def test_a_cell_may_hold_several_identifiers_and_a_type_may_have_a_default(tmp_path):
+    mapping = {
+        "source": "D",
+        "head": {"id": ["d"], "name": "disease", "type": "disease"},
+        "tail": {"id": ["t"], "name": "what", "type_column": "kind", "type": "finding", "separator": "|"},
+        "rules": {"*": {"relation": "has_finding"}},
+    }
+    text = "d\tdisease\tt\twhat\tkind\nDOID:1\tflu\tHP:1 | HP:2\tcough|high fever\t\n"
+    text += "DOID:1\tflu\tHP:3\theadache\tsymptom\nDOID:1\tflu\tHP:4|HP:5\tone name\t\n"
+    text += f"DOID:1\tflu\t{'|'.join(f'HP:{i}' for i in range(10, 20_000))}\t\tsymptom\n"
+    nodes, facts, skips = table(tmp_path, mapping, text)
+    assert [(key, node.name, node.type) for key, node in nodes.items()][1:] == [
+        ("HP:1", "cough", "finding"),
+        ("HP:2", "high fever", "finding"),
+        ("HP:3", "headache", "symptom"),
+    ]
+    assert [(f.head, f.tail, f.record) for f in facts] == [
+        ("DOID:1", "HP:1", 2), ("DOID:1", "HP:2", 2), ("DOID:1", "HP:3", 3)
+    ]  # fmt: skip
+    assert [code for _, code in skips] == ["cells", "blank"]
+
+
+def test_a_name_with_two_types_is_two_nodes_and_the_relation_says_which(tmp_path):
+    mapping = {
+        "source": "S",
+        "nodes": {"id": ["name"], "name": "name", "type_column": "type", "prefix": "S:"},
+        "head": {"id": ["a"], "prefix": "S:"},
+        "tail": {"id": ["b"], "prefix": "S:"},
+        "relation": ["r"],
+        "rules": {
+            "presents": {"relation": "has_symptom", "head": "disease"},
+            "treats": {"relation": "treats"},
+            "subtype": {"relation": "subtype_of"},
+        },
+    }
+    listed = (
+        "name\ttype\nobesity\tsymptom\nobesity\tdisease\nobesity\tdisease\norlistat\tdrug\nPWS\tdisease\n"
+    )
+    text = "a\tr\tb\nPWS\tpresents\tobesity\norlistat\ttreats\tobesity\nobesity\tpresents\tPWS\n"
+    text += "obesity\tsubtype\tPWS\n"
+    nodes, facts, skips = table(tmp_path, mapping, text, nodes=write(tmp_path, "nodes.tsv", listed))
+    symptom, illness = "S:obesity", "S:obesity (disease)"
+    assert {key: node.type for key, node in nodes.items()} == {
+        symptom: "symptom", illness: "disease", "S:orlistat": "drug", "S:PWS": "disease"
+    }  # fmt: skip
+    assert [(f.head, f.relation, f.tail) for f in facts] == [
+        ("S:PWS", "has_symptom", symptom),
+        (illness, "treated_by", "S:orlistat"),
+        (illness, "has_symptom", "S:PWS"),
+        (illness, "subtype_of", "S:PWS"),
+    ]
+    assert skips == [(4, "twice")]
 
 
 def test_rules_name_relations_by_their_first_columns_and_others_are_kept_or_skipped(tmp_path):

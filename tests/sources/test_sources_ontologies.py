@@ -41,6 +41,47 @@ def test_an_obo_file_is_read_as_its_format_says(tmp_path):
     assert skips == [(22, "reference"), (34, "tag"), (41, "term"), (44, "term")]
 
 
+def test_an_obsolete_term_is_its_successors_cross_reference_named_or_not(tmp_path):
+    text = """format-version: 1.2
+
+[Term]
+id: DOID:1
+name: influenza
+alt_id: DOID:9
+
+[Term]
+id: DOID:2
+is_obsolete: true
+replaced_by: DOID:3
+
+[Term]
+id: DOID:3
+name: obsolete flu
+is_obsolete: true
+replaced_by: DOID:1
+
+[Term]
+id: DOID:4
+is_obsolete: true
+replaced_by: DOID:5
+
+[Term]
+id: DOID:5
+is_obsolete: true
+replaced_by: DOID:4
+
+[Term]
+id: DOID:6
+is_obsolete: true
+consider: DOID:1
+"""
+    path = tmp_path / "do.obo"
+    path.write_text(text)
+    skipped = []
+    (node,) = read_obo(str(path), lambda *record: skipped.append(record))
+    assert (node.key, node.xrefs, skipped) == ("DOID:1", ("DOID:9", "DOID:2", "DOID:3"), [])
+
+
 def test_mondo_gives_only_the_xrefs_that_it_calls_equivalent(tmp_path):
     text = """[Term]
 id: MONDO:0007947

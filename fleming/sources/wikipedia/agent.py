@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.wikipedia.entities import Known, Reading, page_node, read_page
-from fleming.sources.wikipedia.extraction import EXTRACTORS, Extractor, Linker, places
+from fleming.sources.wikipedia.extraction import EXTRACTORS, NOTHING, Extractor, Linker, places
 from fleming.sources.wikipedia.pages import BATCH, CachedPages, FolderPages, Page, Pages
 from fleming.sources.wikipedia.wikitext import title_of
 
@@ -54,7 +54,7 @@ class Frontier:
         state.links += 1
         # many medical pages that link speak for a title; from 32 on each doubling says that it is everyone's: "Europe"
         links = min(state.links, 4) - max(0, state.links.bit_length() - 5)
-        state.score = 4 * state.place + links + 2 * (self._known(title) is None) + 3 * state.rare
+        state.score = 4 * state.place + links + 2 * (not self._known(title)) + 3 * state.rare
         heapq.heappush(self._heap, (-state.score, title))
 
     def take(self, count: int) -> list[str]:
@@ -127,7 +127,7 @@ def _crawl(
                 continue
             if page.title not in linker.pages:
                 reading = read_page(page, linker.known)
-                linker.pages[page.title] = page.title, reading.type
+                linker.pages[page.title] = page.title, reading.type or NOTHING * reading.is_disambiguation
                 if reading.type:
                     medical.append(page.title)
                     linker.read(reading)

@@ -12,39 +12,28 @@ from typing import NamedTuple
 
 from fleming.sources.facts import Node, curie
 from fleming.sources.wikipedia.pages import Page
+from fleming.sources.wikipedia.rules import RULES
 from fleming.sources.wikipedia.wikitext import LONGEST, Article, Sentence, read_article
 from fleming.text import name_key
 
-Known = Callable[[str], tuple[str, str] | None]
-"""known(name) -> (key, type) of the entity that other sources have under this name."""
+Known = Callable[[str], dict[str, str]]
+"""known(name) -> type -> key of the entities that other sources have under this name."""
 
-_BOXES = {
-    r"drugbox|infobox drug$|infobox medication": "drug",
-    r"infobox drug class": "drug_class",
-    r"infobox symptom": "symptom",
-    r"infobox (?:diagnostic|medical test)": "test",
-    r"infobox (?:gene|protein|nonhuman protein)|pbb\b": "gene",
-    r"infobox (?:anatomy|bone|muscle|artery|vein|nerve|brain|embryology)": "anatomy",
-}
+_DISAMBIGUATION = re.compile(
+    r"(?:\w+ )?(?:disambig(?:uation)?(?: page| cleanup)?|dab|hndis|geodis|sia|set index(?: article)?)$"
+)
+# "Penicillins are a group of antibiotics": no drug, but many
+_CLASS = re.compile(
+    r"\b(?:is|are)\s+(?:(?:an?|any of an?|the)\s+)?(?:[\w-]+\s+){0,3}(?:class|group|family|category)(?:es)?\s+of\s+"
+    r"(?:[\w-]+\s+){0,5}(?:drugs|medications|medicines|antibiotics|agents|hormones|compounds)\b"
+    r"|\bare\s+(?:[\w-]+\s+){0,5}(?:drugs|medications|medicines|antibiotics|agents)\b"
+)
 _CONDITION = re.compile(r"infobox (?:medical )?(?:condition|disease)")
-_CATEGORIES = {
-    r"genes on human chromosome": "gene",
-    r"medical tests|blood tests|medical imaging|radiography|diagnostic \w+$|medical diagnosis": "test",
-    r"drugs|antibiotics|inhibitors$|agonists$|antagonists$|blockers$|essential medicines": "drug",
-    r"diseases?$|disorders$|syndromes|cancers?$|infections$|neoplasms|deficiencies$|^diseases|^disorders": "disease",
-    r"inborn errors|dystrophies$|dysplasias?$|poisoning$|^rare diseases|^syndromes|genodermatoses": "disease",
-    r"anatomy$|^organs|^bones of|^muscles of|^human \w+ system$": "anatomy",
-}
 _SYMPTOM = re.compile(r"^symptoms\b|\bsymptoms and signs")
 _NO_CATEGORY = re.compile(
     r"\b(?:people|deaths|films?|novels|albums|songs|organi[sz]ations|hospitals|journals|books|companies|researchers|"
     r"history of|stubs|awareness|activists|physicians|culture|fictional|by country|lists? of|drug policy|crime)\b"
 )
-_NOUNS = {
-    r"(?:disease|disorder|syndrome|condition|infection|cancer|tumou?r|deficiency|dystrophy|dysplasia|malformation|anomaly"
-    r"|illness|neuropathy|myopathy|error of metabolism|neoplasm|abnormality|immunodeficiency)s?": "disease",
-    r"(?:medication|drug|medicine|antibiotic|antiviral|antidepressant|antipsychotic|chemotherapy agent)": "drug",
-}
 DEFINED = re.compile(
     r"\b(?:is|are|was|refers to|describes|denotes)\s+(?:(?:an?|the|one of the|any|several|some|group of)\s+)*"
     r"([^,;:()]*?)(?=[,;:()]|\.?$|\b(?:characteri[sz]ed|caused|that|which|in which|with|where|due|resulting|affecting"
@@ -59,6 +48,7 @@ NEGATED = re.compile(
     r"|n't\b",
     re.IGNORECASE,
 )
+_OTHERS = re.compile(r"(?:and |among )?(?:many )?others?", re.IGNORECASE)
 _ALSO = re.compile(
     r"\b(?:also|sometimes|otherwise|or)\s+(?:called|known as|referred to as|termed)\s+"
     r"(.{2,300}?)(?:\)|;|\.$|,?\s+(?:is|are|was)\b|,\s+(?:which|that|an?)\b)"
@@ -67,17 +57,6 @@ _NAME = re.compile(
     r"\b(?:disease|syndrome|disorder|deficiency|dystrophy|dysplasia|anomaly|fever|type \w+"
     r"|\w+(?:osis|itis|emia|uria|pathy))$"
 )
-_IDS = {
-    "omim": ("OMIM", r"\d{6}"),
-    "meshid": ("MESH", r"[CD]\d{6,9}"),
-    "mesh": ("MESH", r"[CD]\d{6,9}"),
-    "orphanet": ("ORPHA", r"\d{1,6}"),
-    "doid": ("DOID", r"\d{1,7}"),
-    "umls": ("UMLS", r"C\d{7}"),
-    "drugbank": ("DRUGBANK", r"DB\d{5}"),
-    "entrezgene": ("NCBIGENE", r"\d{1,9}"),
-    "hgncid": ("HGNC", r"\d{1,6}"),
-}
 
 
 class Reading(NamedTuple):
@@ -93,9 +72,27 @@ class Reading(NamedTuple):
     lead: list[Sentence]
 
     @property
+    def is_disambiguation(self) -> bool:
+        """Whether the page only says what its title may mean."""
+        named = any(map(_DISAMBIGUATION.match, self.article.templates))
+        return named or self.page.title.endswith("(disambiguation)")
+
+    @property
     def name(self) -> str:
         """The title without what tells it from others of its name: "Thrush (infection)"."""
         return re.sub(r"\s+\([^()]*\)$", "", self.page.title)
+
+
+def stems(name: str) -> list[str]:
+    """Return the folded words of a title or a label in the singular, without what tells titles apart."""
+    return [word.removesuffix("s") for word in name_key(re.sub(r"\s+\([^()]*\)$", "", name)).split()]
+
+
+def is_akin(label: str, title: str) -> bool:
+    """Whether a label may be another form of the title: a word begins alike, or it is the initials."""
+    ours, theirs = stems(label), stems(title)
+    initials = "".join(word[0] for word in theirs)
+    return any(a[:4] == b[:4] for a in ours for b in theirs) or "".join(ours) == initials
 
 
 def page_key(title: str) -> str:
@@ -107,13 +104,16 @@ def read_page(page: Page, known: Known) -> Reading:
     """Return what the page is about."""
     article = read_article(page.text)
     lead = [s for s in islice(article.sentences(*article.headings[0][:2]), 30) if len(s.text) <= LONGEST]
-    kind = re.sub(r"\s+", " ", match.group(1)) if lead and (match := DEFINED.search(lead[0].text)) else ""
+    said = lead[0].text if lead else ""
+    kind = re.sub(r"\s+", " ", match.group(1)) if (match := DEFINED.search(said)) else ""
     categories = [c.lower() for c in (*page.categories, *article.categories)]
     categories = [c for c in categories if not _NO_CATEGORY.search(c)]
-    reading = Reading(page, article, _type(page.title, article, categories, kind, known), (), None, lead)
-    if not reading.type:
-        return reading
-    names = [*article.bold, *_also(lead[0].text if lead else "")]
+    reading = Reading(
+        page, article, _type(page.title, article, categories, (kind, said), known), (), None, lead
+    )
+    if not reading.type or reading.is_disambiguation:
+        return reading._replace(type="")
+    names = [*article.bold, *_also(said)]
     for field in article.fields:
         if field.name in ("synonyms", "synonym", "tradename") and "box" in field.template:
             names += re.split(
@@ -122,7 +122,7 @@ def read_page(page: Page, known: Known) -> Reading:
             )
     names = [" ".join(name.split()).strip(" .\"'“”,") for name in names]
     names = [
-        n for n in names if 3 < len(n) <= 80 and not (n.isupper() and len(n) < 6) and n.lower() != "others"
+        n for n in names if 3 < len(n) <= 80 and not (n.isupper() and len(n) < 6) and not _OTHERS.fullmatch(n)
     ]
     unique = {name_key(n): n for n in reversed(names)}
     unique.pop(name_key(reading.name), None)
@@ -149,33 +149,37 @@ def _also(text: str) -> list[str]:
     return [piece for piece in found if not re.match(r"(?:by|after|in|as|called|known|simply)\b", piece)]
 
 
-def _type(title: str, article: Article, categories: list[str], kind: str, known: Known) -> str:
+def _type(title: str, article: Article, categories: list[str], defined: tuple[str, str], known: Known) -> str:
+    kind, said = defined
     if title.startswith(("List of", "Lists of")):
         return ""
     for template in article.templates:
-        for pattern, found in _BOXES.items():
+        for pattern, found in RULES.boxes.items():
             if re.match(pattern, template):
                 return found
+    if _CLASS.search(said[:300]):
+        return "drug_class"
     if any(_SYMPTOM.search(category) for category in categories):
         return "symptom"
     if any(_CONDITION.match(template) for template in article.templates):
         return "disease"
     for category in categories:
-        for pattern, found in _CATEGORIES.items():
+        for pattern, found in RULES.categories.items():
             if re.search(pattern, category):
                 return found
     for text in (kind, title):
-        for pattern, found in _NOUNS.items():
+        for pattern, found in RULES.nouns.items():
             if re.search(rf"\b{pattern}\s*(?:(?:of|in)\b.*)?$", text, re.IGNORECASE):
                 return found
-    return (known(title) or ("", ""))[1]
+    types = known(title)
+    return next(iter(types)) if len(types) == 1 else ""
 
 
 def page_node(reading: Reading) -> Node:
     """Return the node of the page's entity. An identifier counts where its field holds just one: several are parts."""
     found = {}
     for field in reading.article.fields:
-        authority, pattern = _IDS.get(field.name, ("", ""))
+        authority, pattern = RULES.identifiers.get(field.name, ("", ""))
         ids = re.findall(rf"\b{pattern}\b", reading.page.text[field.start : field.end]) if authority else []
         if len(ids) == 1:
             found[curie(authority, ids[0])] = True

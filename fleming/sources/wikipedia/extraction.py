@@ -10,58 +10,18 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from fleming.sources.facts import Fact, Node, Origin, curie
-from fleming.sources.wikipedia.entities import DEFINED, NEGATED, Known, Reading, page_key
+from fleming.sources.wikipedia.entities import DEFINED, NEGATED, Known, Reading, is_akin, page_key, stems
+from fleming.sources.wikipedia.rules import RULES
 from fleming.sources.wikipedia.wikitext import LONGEST, Article, Field, Link, Sentence
 from fleming.text import name_key
 
-SYMPTOMS = {"symptom": "has_symptom", "finding": "has_finding", "lab": "has_lab"}
-CAUSES = {"mechanism": "caused_by", "gene": "associated_gene"}
-ADVERSE = dict.fromkeys(("adverse_effect", "symptom", "finding", "lab"), "has_adverse_effect")
-# A step is a relation, or "^" and the relation where the page is its tail.
-# type of the page -> field of its infobox -> type of what stands there -> step; the first type is the field's own
-FIELDS = {
-    "disease": {
-        "symptoms": SYMPTOMS,
-        "causes": CAUSES,
-        "risks": {"exposure": "^risk_factor_of"},
-        "diagnosis": {"test": "diagnosed_by"},
-        "differential": {"disease": "has_differential"},
-        "treatment": {"treatment": "managed_by", "drug": "treated_by"},
-        "medication": {"drug": "treated_by"},
-    },
-    "drug": {"class": {"drug_class": "in_class"}},
-}
-# type of the page -> words of a heading -> as above; the innermost heading that has such words decides
-SECTIONS = {
-    "disease": {
-        r"symptoms?|presentation|clinical features": SYMPTOMS,
-        r"adverse|side effects": {},
-        r"treatments?|management|therapy|medications?": {"drug": "treated_by"},
-        r"diagnosis|diagnostics": {"test": "diagnosed_by"},
-        r"risk factors": {"exposure": "^risk_factor_of"},
-        r"genetics": {"gene": "associated_gene"},
-        r"causes?|etiology|pathophysiology|mechanism": CAUSES,
-    },
-    "drug": {
-        r"adverse|side effects": ADVERSE,
-        r"contraindications?": dict.fromkeys(("disease", "condition"), "contraindicated_in"),
-        r"interactions": {"drug": "interacts_with"},
-        r"mechanism": {"action": "has_mechanism", "gene": "targets"},
-        r"medical uses?|indications": {"disease": "^treated_by"},
-    },
-}
+SYMPTOMS = RULES.fields["disease"]["symptoms"]
+NOTHING = "-"
+"""The type of a page that is no entity, whatever a field is for."""
 CONFIDENCE = {"infobox": 0.9, "lead": 0.8, "section": 0.6}
 
 _KIND_OF = re.compile(r"^(.*?)\b(?:sub)?(?:form|type|variant|variety|set)s?\s+of\s+(.+)$")
-_MODES = {
-    "autosomal dominant": ("HP:0000006", "Autosomal dominant inheritance"),
-    "autosomal recessive": ("HP:0000007", "Autosomal recessive inheritance"),
-    "x-linked recessive": ("HP:0001419", "X-linked recessive inheritance"),
-    "x-linked dominant": ("HP:0001423", "X-linked dominant inheritance"),
-    "x-linked": ("HP:0001417", "X-linked inheritance"),
-    "y-linked": ("HP:0001450", "Y-linked inheritance"),
-}
-_MODE = re.compile(rf"\b(?:{'|'.join(_MODES)})\b", re.IGNORECASE)
+_MODE = re.compile(rf"\b(?:{'|'.join(RULES.inheritance)})\b", re.IGNORECASE)
 _INHERITED = re.compile(
     r"\b(?:inherited|transmitted|passed on)\s+(?:\w+\s+)?(?:in|as|through|with|by)\s+(?:an?\s+)?([\w -]{0,60})|"
     r"([\w -]{0,60})\s(?:inheritance|(?:pattern|mode) of inheritance)",
@@ -76,6 +36,13 @@ _CAUSAL = re.compile(
     r"\b(?:caused|due to|results? (?:in|from)|responsible|arises?|associated with|linked to)\b"
 )
 _ITEM_END = re.compile(r"[\n,;•·]|\b(?:and|or)\b")
+# In a section's running text: of others, to whom the patients are compared
+_NO_FACT = re.compile(
+    rf"{NEGATED.pattern}|\b(?:compared (?:to|with)|siblings?|relatives|controls"
+    r"|than (?:in|with|those|children|people|patients|individuals|the))\b",
+    re.IGNORECASE,
+)
+_REST = re.compile(r"\s*\bamong (?:many )?others?\b.*", re.DOTALL)  # "pain among other symptoms"
 _OFTEN = r"(?:may |can |often |usually |typically |primarily |mainly |clinically |commonly )*"
 _FEATURES = re.compile(
     rf"\b(?:characteri[sz]ed {_OFTEN}by|(?:symptoms|signs|features|manifestations|findings) {_OFTEN}(?:include|are)"
@@ -89,7 +56,8 @@ _SEPARATOR = re.compile(
     r"\s*(?:,|;|\band/or\b|\band\b|\bor\b|\bas well as\b|\balong with\b|\bsuch as\b|\bincluding\b)\s*"
 )
 _TAIL = re.compile(
-    r"\s+(?:caused by|due to|resulting from|that|which|leading to|secondary to)\b.*|\s*\([^()]*(?:\)|$)",
+    r"\s+(?:caused by|due to|resulting from|that|which|leading to|secondary to|among (?:many )?others?)\b.*"
+    r"|\s*\([^()]*(?:\)|$)",
     re.DOTALL,
 )
 _SHARED = re.compile(r"\b(?:of|in|on|to)\b")  # "weakness and paralysis of the eye": of what is the weakness?
@@ -136,24 +104,44 @@ class Linker:
 
     def name(self, name: str, types: Iterable[str]) -> tuple[str, str] | None:
         """Return (key, type) for a plain name that the gazetteer, a page, or two pages' labels for one target have."""
-        found = self.known(name)
-        if found is None or found[1] not in types:
+        found = self._known(name, types)
+        if found is None:
             target, _, others = self._labels.get(key := name_key(name), (None, "", False))
             title, kind = self.pages.get(self._names.get(key) or (target if others else "") or "", ("", ""))
-            found = page_key(title), kind
-        return found if found[1] in types else None
+            found = (page_key(title), kind) if kind in types else None
+        return found
 
     def link(self, link: Link, types: Iterable[str], field_type: str = "") -> tuple[str, str] | None:
         """Return (key, type) of a link's target where one of the types fits it; `field_type` where nothing is known."""
         title, kind = self.pages.get(link.target, (link.target, ""))
+        if self._says_another(link.label, title):
+            return None
         if kind in types:
             return page_key(title), kind
         for name in (title, link.label):
-            if (found := self.known(name)) and found[1] in types:
+            if found := self._known(name, types):
                 return found
-        if field_type and not kind and self.fields.setdefault(page_key(title), field_type) in types:
-            return page_key(title), self.fields[page_key(title)]
-        return None
+        if not field_type or kind or not is_akin(link.label, title):
+            return None
+        kind = self.fields.setdefault(page_key(title), field_type)
+        return (page_key(title), kind) if kind in types else None
+
+    def _known(self, name: str, types: Iterable[str]) -> tuple[str, str] | None:
+        """Return (key, type) of the gazetteer's entity of the first of the types that has one of this name."""
+        found = self.known(name)
+        return next(((found[kind], kind) for kind in types if kind in found), None)
+
+    def _says_another(self, label: str, title: str) -> bool:
+        """Whether a piped link's label means another thing than its target: "[[Influenza|influenza vaccine]]"."""
+        ours, theirs = stems(label), stems(title)
+        if ours == theirs:
+            return False
+        if theirs and set(theirs) < set(ours) and ours[-1] not in theirs:
+            return True
+        page = self._names.get(name_key(label))
+        known, other = self.known(label), self.known(title)
+        is_other_page = page and page != title and title in self.pages
+        return bool(is_other_page or (known and other and set(known.values()).isdisjoint(other.values())))
 
 
 Extractor = Callable[[Reading, Linker], Iterable[Node | Fact]]
@@ -174,7 +162,7 @@ def places(reading: Reading) -> Iterator[tuple[Link, int]]:
 
 def _fields(reading: Reading) -> Iterator[tuple[dict[str, str], Field]]:
     for field in reading.article.fields:
-        if "box" in field.template and (steps := FIELDS.get(reading.type, {}).get(field.name)):
+        if "box" in field.template and (steps := RULES.fields.get(reading.type, {}).get(field.name)):
             yield steps, field
 
 
@@ -192,7 +180,7 @@ def _items(article: Article, field: Field) -> Iterator[tuple[int, int]]:
 
 def _section_steps(kind: str, headings: tuple[str, ...]) -> dict[str, str]:
     for heading in reversed(headings):
-        for pattern, found in SECTIONS.get(kind, {}).items():
+        for pattern, found in RULES.sections.get(kind, {}).items():
             if re.search(rf"\b(?:{pattern})\b", heading):
                 return found
     return {}
@@ -216,7 +204,7 @@ def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
     for steps, field in _fields(reading):
         for begin, end in _items(article, field):
             text = article.values[begin:end].replace("\0", "")
-            plain = re.sub(r"\([^()]*\)", "", text).strip(" .,;•·\n\t")
+            plain = _REST.sub("", re.sub(r"\([^()]*\)", "", text)).strip(" .,;•·\n\t")
             if not plain or NEGATED.search(text):
                 continue
             links = article.inside(begin, end)
@@ -226,8 +214,18 @@ def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
                     if found[0] in linker.fields:
                         yield Node(found[0], found[0].partition(":")[2].replace("_", " "), found[1])
                     yield from _fact(reading, "infobox", steps[found[1]], found[0], link[2:], text)
-            if not links and (found := linker.name(plain, steps)):
+            if (
+                not links
+                and not _may_be_cut(article, field, begin, plain)
+                and (found := linker.name(plain, steps))
+            ):
                 yield from _fact(reading, "infobox", steps[found[1]], found[0], (begin, end), text)
+
+
+def _may_be_cut(article: Article, field: Field, begin: int, item: str) -> bool:
+    """Whether a word after "or" may share what stands before: in "eye redness or discomfort" it is of the eye."""
+    before = re.split(r"[\n,;]", article.values[field.start : begin].replace("\0", ""))[-1].split()
+    return " " not in item and len(before) > 2 and before[-1] in ("or", "and")
 
 
 def section_facts(reading: Reading, linker: Linker) -> Iterator[Fact]:
@@ -237,7 +235,7 @@ def section_facts(reading: Reading, linker: Linker) -> Iterator[Fact]:
             continue
         for sentence in reading.article.sentences(start, end):
             links = reading.article.inside(sentence.places[0], sentence.places[-1] + 1)
-            if not links or len(sentence.text) > LONGEST or NEGATED.search(sentence.text):
+            if not links or len(sentence.text) > LONGEST or _NO_FACT.search(sentence.text):
                 continue
             for link in links:
                 if found := linker.link(link, steps):
@@ -256,7 +254,7 @@ def lead_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
             said.setdefault((step, key), span)
         for (step, key), span in said.items():
             if key.startswith(("HGNC.SYMBOL:", "HP:")) and step in ("associated_gene", "inherited_as"):
-                name = dict(_MODES.values()).get(key) or key.partition(":")[2]
+                name = dict(RULES.inheritance.values()).get(key) or key.partition(":")[2]
                 yield Node(key, name, "gene" if step == "associated_gene" else "inheritance")
             yield from _fact(reading, "lead", step, key, sentence.span(*span), sentence.text)
 
@@ -273,7 +271,7 @@ def _said(
         return
     if first and (match := DEFINED.search(text)):
         for mode in _MODE.finditer(text, match.start(1), match.end(1)):
-            yield "inherited_as", _MODES[mode.group().lower()][0], mode.span()
+            yield "inherited_as", RULES.inheritance[mode.group().lower()][0], mode.span()
         place = match.start(1)
         words = list(re.finditer(r"\S+", match.group(1)))
         for word in words[:-1] or words:
@@ -283,7 +281,7 @@ def _said(
                 break
     for match in _INHERITED.finditer(text):
         for mode in _MODE.finditer(text, *match.span()):
-            yield "inherited_as", _MODES[mode.group().lower()][0], mode.span()
+            yield "inherited_as", RULES.inheritance[mode.group().lower()][0], mode.span()
     if _CAUSAL.search(text):
         for match in _GENE.finditer(text):
             group = match.lastindex

@@ -11,6 +11,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from fleming.sources.wikipedia.rules import RULES
+
 MAX_DEPTH = 100  # as MediaWiki's own bound; what is nested deeper is no text
 LONGEST = 2000  # characters of a sentence: what is longer is none, and no rule reads it
 
@@ -21,32 +23,12 @@ _HIDDEN = re.compile(
 )
 _BRACKET = re.compile(r"\{\{|\}\}|\[\[|\]\]|^[ \t:]*\{\||^[ \t]*\|\}(?!\})|\|", re.MULTILINE)
 _INLINE = re.compile(
-    r"'{2,5}|(?P<break><br\b[^<>]{0,100}>)|</?[a-z][^<>]{0,500}>|\[(?:https?:)?//[^\[\]\n]*\]|^[*#:;]+"
+    r"'{2,5}|(?P<break></?(?:br|li|[ou]l|p|div)\b[^<>]{0,100}>)|</?[a-z][^<>]{0,500}>|\[(?:https?:)?//[^\[\]\n]*\]|^[*#:;]+"
     r"|(?P<entity>&#?\w{1,10};)|__[A-Z]{3,20}__|(?P<heading>^==[^\n]*)",
     re.MULTILINE | re.IGNORECASE,
 )
+_TRAIL = re.compile(r"[a-z]{0,20}")  # "[[drug]]s": letters that stand against a link belong to its label
 _NO_NAME = re.compile(r"[\[\]{}<>\0]")
-_LISTS = {
-    "plainlist",
-    "plain list",
-    "hlist",
-    "flatlist",
-    "unbulleted list",
-    "ubl",
-    "ublist",
-    "ulist",
-    "bulleted list",
-}
-_TEXTS = {
-    "nowrap": 1,
-    "nobr": 1,
-    "nobold": 1,
-    "small": 1,
-    "gene": 1,
-    "abbr": 1,
-    "lang": 2,
-    "transl": 2,
-}  # which part
 _INFOBOX = re.compile(r"(?:infobox|drugbox|chembox)\b")
 _NOT_TEXT = ("file:", "image:", "category:")
 _BOUNDARY = re.compile(
@@ -197,7 +179,7 @@ def read_article(source: str) -> Article:
             label = bars[-1] + 1 if bars else start + 2
             cuts += (start, label, ""), (end - 2, end, "")
             if (target := title_of(name)) and len(target) <= 255:
-                links.append((target, label, start, end))
+                links.append((target, label, start, end, _TRAIL.match(source, end)[0]))
         else:
             name = " ".join(name.replace("_", " ").lower().split())[:100]
             templates.append(name)
@@ -211,16 +193,20 @@ def read_article(source: str) -> Article:
                         Field(name, " ".join(key.replace("_", " ").lower().split()), min(begin, stop), stop)
                     )
             fields += found
-            if _INFOBOX.match(name) or name in _LISTS:
-                if name not in _LISTS:
+            if _INFOBOX.match(name) or name in RULES.lists:
+                if name not in RULES.lists:
                     boxes.append((start, end, ""))
-                values = {field.end: field.start for field in found} if name not in _LISTS else {}
+                values = {field.end: field.start for field in found}
+                if name in RULES.lists:  # a list's own fields are its title and its looks
+                    values = {
+                        field.end: field.start if field.name.isdecimal() else field.end for field in found
+                    }
                 cuts.append((start, inner, "\n"))
                 cuts += (
                     (bar, values.get(stop, bar + 1), "\n") for bar, stop in zip(bars, stops[1:], strict=True)
                 )
                 cuts.append((end - 2, end, "\n"))
-            elif (part := _TEXTS.get(name.split()[0] if name else "", 0)) and len(bars) >= part:
+            elif (part := RULES.texts.get(name.split()[0] if name else "", 0)) and len(bars) >= part:
                 cuts += (start, bars[part - 1] + 1, ""), (stops[part], end, "")
             else:
                 cuts.append((start, end, ""))
@@ -242,8 +228,8 @@ def read_article(source: str) -> Article:
     values = values or text
     bold = text_bold(source, text, headings[0][0] if headings else len(source))
     shown = [
-        Link(target, label.strip(), start, end)
-        for target, at, start, end in links
+        Link(target, label.strip() + trail, start, end + len(trail))
+        for target, at, start, end, trail in links
         if (label := values[at : end - 2].replace("\0", "").replace("\n", " ")).strip()
     ]
     return Article(text, values, shown, fields, templates, _sections(headings, len(source)), categories, bold)
