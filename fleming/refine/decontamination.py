@@ -80,7 +80,7 @@ class _Item:
 def _options(question: Question) -> tuple[frozenset[str], str]:
     """Return the options and the gold without punctuation, which must not hide a leak, except where that is all."""
     keys = {letter: " ".join(words(text)) or option_key(text) for letter, text in question.options.items()}
-    return frozenset(keys.values()), keys[question.answer]
+    return frozenset(keys.values()), keys.get(question.answer, " ".join(words(question.answer)))
 
 
 def _texts(record: Record) -> list[str]:
