@@ -130,14 +130,9 @@ class Config:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How files are read and free answers compared, where that is not the default."""
-        found = {}
-        for section, names in (("data", ("columns", "header", "assistant_turns")), ("free", vars(self.free))):
-            mine, plain = getattr(self, section), type(getattr(self, section))()
-            found |= {
-                f"{section}.{n}": getattr(mine, n) for n in names if getattr(mine, n) != getattr(plain, n)
-            }
-        return found
+        """How files are read and free answers compared."""
+        data = {f"data.{name}": getattr(self.data, name) for name in ("columns", "header", "assistant_turns")}
+        return data | {f"free.{name}": value for name, value in vars(self.free).items()}
 
     @property
     def question_file(self) -> Path:
