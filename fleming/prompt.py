@@ -1,6 +1,9 @@
 """How a question is put to the model and its answer is read back, the same in every stage (section 4)."""
 
 import re
+from pathlib import Path
+
+import yaml
 
 from fleming.judge import style_of
 from fleming.records import LETTERS, Question
@@ -8,28 +11,8 @@ from fleming.settings import Config
 from model.huggingface.tokenizer import Tokenizer
 from model.sampler import Sample
 
-INSTRUCTIONS = {
-    "letter": (
-        "Reason step by step between <think> and </think>. "
-        "Then give only the letter of the correct option between <answer> and </answer>."
-    ),
-    "text": (
-        "Reason step by step between <think> and </think>. "
-        "Then give only the text of the correct option between <answer> and </answer>."
-    ),
-    "number": (
-        "Reason step by step between <think> and </think>. "
-        "Then give only the number, with its unit if it has one, between <answer> and </answer>."
-    ),
-    "short": (
-        "Reason step by step between <think> and </think>. "
-        "Then give only the answer, in a few words, between <answer> and </answer>."
-    ),
-    "free": (
-        "Reason step by step between <think> and </think>. "
-        "Then give only the final answer between <answer> and </answer>."
-    ),
-}
+RULES = yaml.safe_load((Path(__file__).parents[1] / "assets/answers.yaml").read_text(encoding="utf-8"))
+INSTRUCTIONS = {style: f"{RULES['think']} {asked}" for style, asked in RULES["instructions"].items()}
 
 
 def question_messages(

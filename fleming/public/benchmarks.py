@@ -16,7 +16,7 @@ import yaml
 
 from fleming.files import read_json
 from fleming.public.own import split_of_name
-from fleming.public.readers import DEFAULT, NO_FAULT, QuestionSet, read_set
+from fleming.public.readers import DEFAULT, NO_FAULT, QuestionSet, fitting, read_set
 from fleming.public.sets import DECISIONS
 from fleming.public.tables import table_suffix
 from fleming.records import Question, Split
@@ -99,7 +99,7 @@ class LoadedBenchmark:
 
 def load_own(path: Path, name: str, cfg: Config = DEFAULT) -> LoadedBenchmark:
     """Read a file of questions of any form that is no published benchmark, or is not to be taken for one."""
-    found = read_set(path, cfg=cfg)
+    found = read_set(path, cfg=fitting(path, cfg))
     warnings = [*_flawed(found, path), *skewed(found.questions)]
     return LoadedBenchmark(name, found.questions, [path], None, found.set_aside, warnings, found.name)
 

@@ -6,26 +6,35 @@ what the model will be given when it answers, and each token is learned once. Le
 """
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from fleming.public.forms import SetAsideError, plain_text, value_of
-from fleming.public.messages import FORMS, messages_of, thought
 from fleming.public.tables import Row
 from fleming.records import Message
 from fleming.settings import Config
+from model.errors import InputError
 
+TABLE = Path(__file__).parents[2] / "assets/forms.yaml"
+FORMS = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+_ROLES = {name: role for role, names in FORMS["roles"].items() for name in names}
 Form = dict[str, str]
 """Part of a worked answer -> the column that has it."""
+KNOWN = {"messages", "prompt", "response", *FORMS["beside"]}
 OURS = ("teacher", "gold_visible", "attempts", "refinements", "checks")
 
 
 def conversation_form(row: Row, told: dict[str, Any]) -> Form | None:
     """Return the form whose columns the row has, or that is told; None where there is none."""
-    forms = [told] if told else FORMS["conversations"].values()
+    if told.keys() & {"messages", "response"} and (unknown := told.keys() - KNOWN):
+        raise InputError(
+            f"data.columns: unknown field {min(unknown)!r}; the fields are {', '.join(sorted(KNOWN))}"
+        )
+    forms = [told] if told.keys() & {"messages", "response"} else FORMS["conversations"].values()
     for form in forms:
-        if form.keys() & {"messages", "response"} and all(
-            value_of(row, name) is not None for name in form.values()
-        ):
+        if all(value_of(row, name) is not None for name in form.values()):
             return FORMS["beside"] | form
     return None
 
@@ -75,3 +84,35 @@ def _conversation(part: Any, whole: bool) -> list[Message]:
     if not response.strip():
         raise SetAsideError("no_text", "the response is empty")
     return [*said, *prompt, {"role": "assistant", "content": thought(part("reasoning"), response)}]
+
+
+def thought(reasoning: Any, response: str) -> str:
+    """Return a response with its reasoning before it, in our tags, where that stands in a place of its own."""
+    told = isinstance(reasoning, str) and reasoning.strip()
+    return f"<think>\n{told}\n</think>\n\n{response}" if told else response
+
+
+def messages_of(value: Any) -> list[Message]:
+    """Return the messages as ours; a list of parts is one text. Raises SetAsideError for what are none."""
+    if isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    if not isinstance(value, list) or not value or not all(isinstance(message, dict) for message in value):
+        raise SetAsideError("no_messages", f"expected messages, found {str(value)[:80]!r}")
+    messages = []
+    for message in value:
+        name, text = message.get("role", message.get("from")), message.get("content", message.get("value"))
+        if isinstance(text, list) and all(
+            isinstance(part, dict) and part.get("type") == "text" for part in text
+        ):
+            text = "".join(str(part.get("text")) for part in text)
+        role = _ROLES.get(str(name).casefold())
+        if role is None:
+            raise SetAsideError(
+                "unknown_role", f"a message is {str(name)[:40]!r}'s; known: {', '.join(_ROLES)}"
+            )
+        if not isinstance(text, str) or not text.strip():
+            raise SetAsideError("no_text", f"a message of {name!r} must be a text, found {str(text)[:80]!r}")
+        if role == "assistant":
+            text = thought(message.get("reasoning_content"), text)
+        messages.append({"role": role, "content": text})
+    return messages

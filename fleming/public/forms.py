@@ -185,9 +185,7 @@ def _in_text(value: str) -> Any:
     heads = [re.match(_HEAD, line) for line in lines]
     letters = [head[0][0] for head in heads if head]
     if len(letters) < len(lines) or letters != sorted(set(letters)):
-        raise SetAsideError(
-            "options_unread", f"options must be lines that begin with rising letters, found {letters}"
-        )
+        raise SetAsideError("options_unread", f"lines must begin with rising letters, found {letters}")
     return {head[0][0]: line[head.end() :] for head, line in zip(heads, lines, strict=True)}
 
 
@@ -226,32 +224,20 @@ def options_of(value: Any) -> Options:
         pairs = [tuple(next((o[name] for name in side if name in o), None) for side in names) for o in value]
     elif _is_list(value):
         pairs = list(zip(LETTERS, _unheaded(value), strict=False)) if len(value) <= len(LETTERS) else []
-    pairs = [
-        (letter.upper() if isinstance(letter, str) else plain_text(letter), text) for letter, text in pairs
-    ]
-    known = (list(LETTERS), [str(n) for n in range(27)])
-    if (
-        not pairs
-        or not any(all(letter in letters for letter, _ in pairs) for letters in known)
-        or len({letter for letter, _ in pairs}) < len(pairs)
-    ):
-        found = str(value)[:80]
-        raise SetAsideError(
-            "options_unread", f"options must be up to 26 texts by letter or in a list, found {found!r}"
-        )
-    texts = [as_text(text) for _, text in pairs]
-    if odd := [
-        text for (_, text), plain in zip(pairs, texts, strict=True) if (text is None) != (plain is None)
-    ]:
+    pairs = [((plain_text(letter) or "").upper(), text) for letter, text in pairs]
+    letters = {letter for letter, _ in pairs}
+    if len(letters) < max(1, len(pairs)) or not (letters <= {*LETTERS} or letters <= {*map(str, range(27))}):
+        detail = f"options must be up to 26 texts by letter or in a list, found {str(value)[:80]!r}"
+        raise SetAsideError("options_unread", detail)
+    if odd := [text for _, text in pairs if text is not None and as_text(text) is None]:
         raise SetAsideError("options_unread", f"an option must be a text, found {str(odd[0])[:80]!r}")
-    return [(letter, text) for (letter, _), text in zip(pairs, texts, strict=True)]
+    return [(letter, as_text(text)) for letter, text in pairs]
 
 
 def _unheaded(texts: list) -> list:
     """Return the texts of a list without their letters, where each begins with its own: ["A. iron", "B. zinc"]."""
-    heads = [
-        re.match(rf"{letter}[.):、．] *", str(text)) for letter, text in zip(LETTERS, texts, strict=False)
-    ]
+    lettered = zip(LETTERS, texts, strict=False)
+    heads = [re.match(rf"{letter}[.):、．] *", str(text)) for letter, text in lettered]
     return [text[head.end() :] for head, text in zip(heads, texts, strict=True)] if all(heads) else texts
 
 
@@ -302,6 +288,6 @@ def right_letter(answer: Any, options: Options, base: int | None, letter_first: 
     named = named or ({letters} & own)
     if len(named) > 1:
         raise SetAsideError(
-            "answer_ambiguous", f"{str(answer)[:80]!r} is a letter, and the text of another option"
+            "answer_ambiguous", f"{str(answer)[:80]!r} is a letter, and another option's text"
         )
     return next(iter(named), None)

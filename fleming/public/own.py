@@ -17,6 +17,7 @@ from typing import Any
 
 from fleming.free_answer import read_number, short_text
 from fleming.prompt import with_options
+from fleming.public.conversations import FORMS, messages_of
 from fleming.public.forms import (
     NO_LABEL,
     Form,
@@ -29,7 +30,6 @@ from fleming.public.forms import (
     text_of,
     value_of,
 )
-from fleming.public.messages import FORMS, messages_of
 from fleming.public.tables import Row, table_suffix
 from fleming.records import Question, question_from_json
 from fleming.settings import Config
@@ -82,11 +82,8 @@ def number_in(where: str) -> str:
 
 def columns_of(row: Row, told: dict[str, Any]) -> dict[str, Any]:
     """Return field -> the column of the row that has it, of options perhaps a tuple of columns."""
-    return dict(_columns(tuple(row), tuple((field, _hashable(names)) for field, names in told.items())))
-
-
-def _hashable(names: Any) -> Any:
-    return tuple(names) if isinstance(names, list) else names
+    hashable = ((field, tuple(names) if isinstance(names, list) else names) for field, names in told.items())
+    return dict(_columns(tuple(row), tuple(hashable)))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -96,27 +93,22 @@ def _columns(names: tuple[str, ...], told: tuple) -> tuple[tuple[str, Any], ...]
     for field, usual in USUAL.items():
         if field in found or (field == "options" and dict(told).keys() & set(FIXED)):
             continue
-        here = (
-            name if name.partition(".")[0] in names and "." in name else by_name.get(plain(name))
-            for name in usual
-        )
-        column = next((name for name in here if name), None) or (
-            _lettered(by_name) if field == "options" else None
-        )
-        if column:
-            found[field] = column
+        inside = [name for name in usual if "." in name and name.partition(".")[0] in names]
+        here = [by_name[plain(name)] for name in usual if plain(name) in by_name]
+        if columns := here or inside or (field == "options" and _lettered(by_name)):
+            found[field] = columns[0]
     return tuple(found.items())
 
 
-def _lettered(by_name: dict[str, str]) -> tuple[str, ...] | None:
+def _lettered(by_name: dict[str, str]) -> list[tuple[str, ...]]:
     """Return the columns that hold an option each, two or more: A, B, C; opa, opb; option_1, option_2; ending0."""
     for prefix in FORMS["options"]:
         for begins in ("abcdefghijklmnopqrstuvwxyz", range(27), range(1, 27)):
             names = [f"{prefix}{sign}" for sign in begins]
             count = next((i for i, name in enumerate(names) if name not in by_name), len(names))
             if count > 1:
-                return tuple(by_name[name] for name in names[:count])
-    return None
+                return [tuple(by_name[name] for name in names[:count])]
+    return []
 
 
 def _form(columns: dict[str, Any], base: int | None = None) -> Form:
@@ -128,21 +120,27 @@ def _form(columns: dict[str, Any], base: int | None = None) -> Form:
 # Records
 
 
+def told_of(cfg: Config) -> dict[str, Any]:
+    """Return the columns that are told of questions; those of worked answers are for conversations.py."""
+    return {} if cfg.data.columns.keys() & {"messages", "response"} else cfg.data.columns
+
+
+def lacking(row: Row, told: dict[str, Any]) -> list[str]:
+    """Return the columns that are told and that the row lacks."""
+    return [name for name in _flat(list(told.values())) if name not in row and value_of(row, name) is None]
+
+
 def reader(
     path: Path, first: Row, cfg: Config, base_of: Callable[[Form], int | None]
 ) -> Callable[[Row, str], list[Question]]:
     """Return what reads a record. Raises InputError where the first one has no question and answer that is known."""
-    told = cfg.data.columns
+    told = told_of(cfg)
     if unknown := told.keys() - USUAL.keys():
         raise InputError(f"data.columns: unknown field {min(unknown)!r}; the fields are {', '.join(USUAL)}")
     columns = columns_of(first, told)
-    absent = [name for name in _flat(list(told.values())) if not _has(first, name)]
+    absent = lacking(first, told)
     if absent or not {"question", "answer"} <= columns.keys():
-        lacks = (
-            f"no column {absent[0]!r}"
-            if absent
-            else "no columns that are known to hold a question and its answer"
-        )
+        lacks = f"no column {absent[0]!r}" if absent else "no known columns of a question and its answer"
         bare = ""
         if table_suffix(path) in (".csv", ".tsv") and not cfg.data.header:
             bare = " (no header? then name the columns by data.header, as in [question,A,B,C,D,answer])"
@@ -158,19 +156,14 @@ def reader(
         question, system = _asked(row, columns["question"])
         fields |= _answered(row, question, columns, base, fields, cfg)
         used = _flat([list(c) if isinstance(c, tuple) else c for f, c in columns.items() if f in fields])
-        extra = {
-            name: value for name, value in row.items() if name not in {*used, "extra"} and value is not None
-        }
+        used += ["extra"]
+        extra = {name: value for name, value in row.items() if name not in used and value is not None}
         extra |= {"system": system} if system else {}
         own = row.get("extra")
         fields["extra"] = extra | (own if isinstance(own, dict) else {})
         return [question_from_json(fields, where)]
 
     return read
-
-
-def _has(row: Row, name: str) -> bool:
-    return name in row or value_of(row, name) is not None
 
 
 def _beside(row: Row, columns: dict[str, Any]) -> dict[str, Any]:
@@ -210,7 +203,7 @@ def _answered(
     row: Row, question: str, columns: dict[str, Any], base: int | None, fields: dict[str, Any], cfg: Config
 ) -> dict[str, Any]:
     """Return question, options and answer, or of a free answer its kind."""
-    form = _form(columns, base)
+    form = replace(_form(columns, base), letter_first=False, published=False)
     answer = value_of(row, form.answer)
     options: Options = form.options_in(row) if form.options else []
     lettered = None if options else with_options(question)
@@ -218,9 +211,7 @@ def _answered(
         question, options = lettered.question, list(lettered.options.items())
     if options:
         also = next((name for name in row if plain(name) == "answer" and name != form.answer), None)
-        form = replace(
-            form, question="@question", options=("@options",), also=also, letter_first=False, published=False
-        )
+        form = replace(form, question="@question", options=("@options",), also=also)
         read = form.fields({**row, "@question": question, "@options": dict(options)})
         letters = {"letters": found} if (found := read["provenance"].get("letters")) else {}
         provenance = {**(fields.get("provenance") or {}), **letters} or None
@@ -229,15 +220,11 @@ def _answered(
     answers = [as_text(text) for text in (answer if isinstance(answer, list) else [answer])]
     if not answers or answers[0] in NO_LABEL:
         raise SetAsideError("no_label")
-    right, *aliases = [
-        (text or "").rpartition("####")[2].strip() for text in answers
-    ]  # GSM8K's solutions end so
+    right, *aliases = [(text or "").rpartition("####")[2].strip() for text in answers]  # as GSM8K's end
     kind = fields.get("answer_kind") or (cfg.answer_style if cfg.answer_style in ("number", "free") else None)
     if kind is None and re.fullmatch(r"\(?[A-Za-z]\)?\.?", right):
-        raise SetAsideError(
-            "letter_without_options",
-            f"the answer is {right!r}; where are the options? Else say answer_kind: text",
-        )
+        detail = f"the answer is {right!r}; where are the options? Else say answer_kind: text"
+        raise SetAsideError("letter_without_options", detail)
     number = read_number(right)
     kind = kind or ("number" if number and number.known else "text")
     if (kind == "number" and number is None) or (kind == "text" and short_text(right) is None):

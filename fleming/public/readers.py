@@ -110,7 +110,7 @@ def read_set(path: str | Path, name: str | None = None, cfg: Config = DEFAULT) -
 
     def reader(row: Row) -> Callable[[Row, str], list[Question]]:
         nonlocal known
-        known = known or (OWN if cfg.data.columns else recognise(row))
+        known = known or (OWN if own.told_of(cfg) else recognise(row))
         if known == OWN:
             return own.reader(path, row, cfg, partial(count_base, path, cfg.data.header))
         return _set_reader(known, path)
@@ -120,6 +120,14 @@ def read_set(path: str | Path, name: str | None = None, cfg: Config = DEFAULT) -
         why = f" ({set_aside[0]['code']})" if set_aside else ""
         raise InputError(f"{path}: no questions in it{why}")
     return QuestionSet(known or OWN, rows, questions, set_aside)
+
+
+def fitting(path: Path, cfg: Config) -> Config:
+    """Return the settings, without columns that are told of another file than this: its first record lacks them."""
+    _, first = next(read_rows(path, cfg.data.header, lambda *_: None), ("", {}))
+    if not own.lacking(first, own.told_of(cfg)):
+        return cfg
+    return replace(cfg, data=replace(cfg.data, columns={}, header=()))
 
 
 def recognise(row: Row) -> str:
