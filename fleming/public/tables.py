@@ -20,7 +20,7 @@ from model.errors import InputError
 Row = dict[str, Any]
 ID = "@id"  # the column that holds the id of a document of rows by id
 PARQUET_BATCH = 256  # rows in memory at a time
-MAX_LINES = 1000  # of a CSV record, where one that cannot be read is passed over
+MAX_LINES = 100  # of a CSV record, where one that cannot be read is passed over
 
 
 def table_suffix(path: Path) -> str:

@@ -9,9 +9,10 @@ import pytest
 from support.forms import lines, parquet, table
 
 from fleming.config import load_config
-from fleming.public.benchmarks import defects, load_benchmark
-from fleming.public.readers import read_questions, read_set
+from fleming.public.benchmarks import defects, load_benchmark, load_own
+from fleming.public.readers import read_questions, read_set, read_trajectories
 from fleming.records import to_json
+from fleming.refine.gate import write_report
 from fleming.settings import Config
 from model.errors import InputError
 
@@ -259,3 +260,33 @@ def test_nan_as_an_option_is_a_defect_and_a_dev_file_says_that_it_is_one(tmp_pat
     assert [w for w in loaded.warnings if "by its name it is dev, scores are published on test" in w]
     loaded = load_benchmark("cmexam", lines(tmp_path / "cmexam_test.jsonl", rows))
     assert not [w for w in loaded.warnings if "by its name" in w]
+
+
+def test_columns_that_are_told_of_one_file_bind_no_other(tmp_path):
+    cfg = settings("data.columns={question: stem, answer: key}")
+    told = lines(tmp_path / "told.jsonl", [{"stem": "Q?", "key": "Iron", "question": "other", "answer": "7"}])
+    usual = lines(tmp_path / "usual.jsonl", [{"question": "Q?", "answer": "Iron"}])
+    assert [load_own(path, "mine", cfg).questions[0].answer for path in (told, usual)] == ["Iron", "Iron"]
+    with pytest.raises(InputError, match="no column 'stem'"):
+        read_set(usual, cfg=cfg)  # a file to learn from must have what was told
+    answers = settings("data.columns={prompt: frage, response: antwort}")
+    assert read_set(usual, cfg=answers).questions[0].answer == "Iron"
+    worked = lines(tmp_path / "worked.jsonl", [{"prompt": "Q?", "response": "A."}])
+    assert [t.response for t in read_trajectories(worked, cfg)] == ["A."]
+    with pytest.raises(InputError, match=r"unknown field 'promt'; the fields are history, id"):
+        read_trajectories(worked, settings("data.columns={promt: prompt, response: response}"))
+
+
+def test_the_gate_looks_into_files_of_any_form(tmp_path):
+    stem = (
+        "A patient of 40 years with copper in the liver and rings around both corneas asks what it is, what"
+    )
+    rows = [{"stem": f"{stem} {i}?", "key": "B", "A": "zinc", "B": f"copper {i}"} for i in range(3)]
+    cfg = settings("data.columns={question: stem, answer: key, options: [A, B]}")
+    path = lines(tmp_path / "mine.jsonl", rows)
+    answers = lines(tmp_path / "sft.jsonl", [{"instruction": f"{stem} 0?", "output": "copper"}])
+    benchmark = read_set(path, cfg=cfg).questions[:1]
+    files = {"questions": path, "trajectories": answers}
+    report = write_report(tmp_path / "report.json", files, {}, {"mine": benchmark}, cfg)
+    assert [report["data"][name]["records"] for name in files] == [3, 1]
+    assert all(report["data"][name]["leaks"] for name in files)
