@@ -212,9 +212,14 @@ def cop_base(path: Path) -> int:
     return count_base(path, (), SETS["medmcqa"].forms[0]) or 0
 
 
-def read_questions(path: str | Path, cfg: Config = DEFAULT) -> list[Question]:
-    """Return the questions of a file, ids unique; see `read_set`, which also says what was set aside."""
-    return read_set(path, cfg=cfg).questions
+def read_questions(
+    path: str | Path, cfg: Config = DEFAULT, say: Callable[[str], Any] = lambda line: None
+) -> list[Question]:
+    """Return the questions of a file, ids unique; what is set aside is said. See `read_set`."""
+    found = read_set(path, cfg=cfg)
+    if found.set_aside:
+        say(f"{path}: {found.describe_set_aside()}")
+    return found.questions
 
 
 def read_trajectories(

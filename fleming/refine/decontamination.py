@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from fleming.noise import generator
-from fleming.records import Question, Trajectory
+from fleming.records import Question, Trajectory, to_json
 from fleming.refine.duplicates import GOLDEN
 from fleming.text import option_key, words
 
@@ -315,5 +315,5 @@ def decontaminate(questions: Sequence[Question], index: Index) -> tuple[list[Que
         if match is None:
             kept.append(question)
         else:
-            leaked.append({"code": "contaminated", **asdict(match), "question": asdict(question)})
+            leaked.append({"code": "contaminated", **asdict(match), "question": to_json(question)})
     return kept, leaked

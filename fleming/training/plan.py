@@ -69,7 +69,7 @@ def dry_run(
     print(f"model: {model_folder}, {model.parameters:,} parameters in {len(tensors)} tensors, all there")
     print(f"chat format: {tokenizer.chat_format.name}")
 
-    records = [r for r in read(data_file, cfg) if isinstance(r, Trajectory) or r.split == "train"]
+    records = [r for r in read(data_file, cfg, print) if isinstance(r, Trajectory) or r.split == "train"]
     if not records:
         raise InputError(f"{data_file}: no question has split train; RL learns from no other")
     conversations = [_conversation(record, cfg) for record in records]
