@@ -129,7 +129,7 @@ def answer_settings(cfg: Config, hashes: Mapping[str, str], dtype: torch.dtype) 
             fixed[f"cot.{name}"] = getattr(cfg, name)
         for name in ("temperature", "max_new_tokens"):
             fixed[f"cot.{name}"] = getattr(cfg.evaluate, name)
-        fixed |= cfg.reading
+        fixed |= {f"cot.{name}": value for name, value in cfg.reading.items()}
     return fixed
 
 

@@ -117,7 +117,8 @@ def read_set(path: str | Path, name: str | None = None, cfg: Config = DEFAULT) -
 
     rows, questions, set_aside = _read_all(path, cfg.data.header, reader)
     if not questions:
-        why = f" ({set_aside[0]['code']})" if set_aside else ""
+        first = set_aside[0] if set_aside else None
+        why = f" ({first['code']}): {first['record']} has no answer, or nothing" if first else ""
         raise InputError(f"{path}: no questions in it{why}")
     return QuestionSet(known or OWN, rows, questions, set_aside)
 

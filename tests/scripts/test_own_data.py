@@ -159,7 +159,7 @@ def test_a_failing_checker_ends_an_evaluation_and_other_rules_are_another_run(
     status, said = in_process(
         evaluate, tmp_path / "run", *settings, "free.units=require", "free.absolute_tolerance=1"
     )
-    assert (status, "this run began with free." in said[-1]) == (2, True)
+    assert (status, "this run began with cot.free." in said[-1]) == (2, True)
     monkeypatch.setattr(generation, "response_text", lambda *_: "<think>r</think><answer>7</answer>")
     free = ["answer_style=free", "free.checker=checks:fails"]
     status, said = in_process(evaluate, tmp_path / "free", *settings, *free)
