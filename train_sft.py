@@ -39,7 +39,7 @@ def train(cfg: Config, world: World) -> None:
     sft, source = cfg.sft, cfg.trajectory_file
     run = Run("sft", cfg, world, {"data.trajectories": source, "model": cfg.base_folder})
     with world.agree():
-        trajectories = read_trajectories(source)
+        trajectories = read_trajectories(source, cfg, world.print)
         policy, tokenizer = load_sharded(cfg.base_folder, cfg, world)
         examples = training_examples(source, trajectories, tokenizer, policy.cfg, world.print)
     optimizer = make_adamw(policy, sft.weight_decay)

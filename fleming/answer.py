@@ -1,96 +1,172 @@
 r"""The one place that reads a model's answer: `<think>` reasoning `</think>` `<answer>` B `</answer>`.
 
-- `parse_answer` says which option was chosen, or abstains: the reward and every benchmark use it.
+- `parse_answer` says which option was chosen, or abstains; `parse_free` gives what stands in the answer block.
 - `format_ok` says whether the response has exactly the form that was asked for.
 
-A guess would be a reward for luck, so nothing is searched for in free text: "Not A, it is D" abstains. Both are total
-(any string) and linear in time. Left out: open questions, several right options, other tags.
+A guess would be a reward for luck, so nothing is searched for in free text: "Not A, it is D" abstains. All are total
+(any string) and linear in time. Left out: whether a free answer is right (free_answer.py), several right options,
+other tags.
 """
 
+import functools
 import re
 import unicodedata
+from collections.abc import Callable
+
+from fleming.free_answer import read_number, short_text
+from fleming.text import bounded_marks
 
 # Without re.ASCII, IGNORECASE would take the Kelvin sign for k and the long s for s.
 _TAG = re.compile(r"(</?(?:think|answer)>)", re.IGNORECASE | re.ASCII)
-_BOXED = re.compile(r"\\boxed ?\{([^{}]*)\}")
+_TEX = re.compile(r"\\(?:boxed|fbox|text\w{0,8}|math\w{0,8}) ?\{([^{}]*)\}")
+_MATH = re.compile(r"\$\$?(.*?)\$\$?|\\\((.*)\\\)|\\\[(.*)\\\]")
 _MARKDOWN = str.maketrans("", "", "*_`")
-_LETTER = r"(?:option (?=[a-z(])|选项 ?)?(?:\( ?([a-z]) ?\)|([a-z])(?: ?\))?)"
-_LONE_LETTER = re.compile(_LETTER + r" ?[.。]?")
+
+_PAIRS = ("()", "[]", "{}", "<>", "【】", "〔〕", "「」", "『』", "《》", "«»", "“”", "‘’", '""', "''")
+_OPENING, _CLOSING = ("".join(pair[side] for pair in _PAIRS) for side in (0, 1))
+_WRAPPED = "|".join(f"{re.escape(a)} ?[a-z] ?{re.escape(b)}" for a, b in _PAIRS)
+_LETTER = (
+    r"(?:(?:option|choice|answer)\b ?:? ?|(?:选项?|答案)[是为]? ?:? ?)?" + rf"({_WRAPPED}|[a-z](?: ?\))?)"
+)
+_LONE_LETTER = re.compile(_LETTER + r" ?[.。,、;:]?")
 # "atypical" is not option a, "typical": only Chinese text may follow its letter with nothing between.
-_LETTER_AND_TEXT = re.compile(_LETTER + r"(?: ?[.。:,、] ?| [-–—] | |(?<=\))|(?=[\u4e00-\u9fff]))(.+)")
+_AFTER = rf"(?: ?[.。:,、] ?| [-–—] | |(?<=[{re.escape(_CLOSING)}])|(?=[\u4e00-\u9fff]))"
+_LETTER_AND_TEXT = re.compile(_LETTER + _AFTER + "(.+)")
+
+
+# How texts are compared
+
+
+def _exact(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _fold(text: str) -> str:
-    r"""Return the text as it is compared: NFKC, without zero-width characters, markdown and \boxed{}, case folded."""
-    text = unicodedata.normalize("NFKC", text)
+    r"""Return the text in NFKC, without zero-width characters, markdown, $ $ and \boxed{}, case folded."""
+    text = unicodedata.normalize("NFKC", bounded_marks(text))
     text = "".join(c for c in text if unicodedata.category(c) != "Cf").translate(_MARKDOWN)
-    text = _BOXED.sub(r"\1", " ".join(text.split()))
-    return " ".join(text.casefold().split())
+    text = _exact(text)
+    for _ in range(3):  # \boxed{\text{B}}
+        text = _TEX.sub(r"\1", text)
+    if math := _MATH.fullmatch(text):
+        text = next(part for part in math.groups() if part is not None)
+    return _exact(text.casefold())
 
 
-def _read(span: str, texts: dict[str, str]) -> str | None:
-    """Return the letter that the inside of one answer block names; `texts` are the folded options."""
-    # Normalising a run of combining marks takes quadratic time, so what is too long to be an answer is not looked at.
-    if len(span) > 200 + 4 * max(map(len, texts.values()), default=0):
-        return None
-    span = _fold(span)
-    if lone := _LONE_LETTER.fullmatch(span):
-        letter = (lone[1] or lone[2]).upper()
-        if letter in texts:
+def _bare(text: str) -> str:
+    """Return the folded text without quotes and brackets around it, and without what closes a sentence."""
+    return _fold(text).rstrip(f".。,; {_CLOSING}").lstrip(f" {_OPENING}")
+
+
+@functools.lru_cache(maxsize=4096)  # a question's options are folded once for all of its answers
+def _options_in(form: Callable[[str], str], options: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    return {letter: form(text) for letter, text in options}
+
+
+def _named(span: str, options: dict[str, str], *forms: Callable[[str], str]) -> set[str]:
+    """Return the letters of the options whose text the span is, in the first of the forms in which it is any's."""
+    for form in forms:
+        texts, said = _options_in(form, tuple(options.items())), form(span)
+        if named := {letter for letter, text in texts.items() if text == said != ""}:
+            return named
+    return set()
+
+
+# What an answer block names
+
+
+def _read(span: str, options: dict[str, str], style: str) -> str | None:
+    """Return the letter that the inside of one answer block names."""
+    if len(span) > 200 + 4 * max(map(len, options.values()), default=0):
+        return None  # too long to be an answer
+    if style == "text" and len(exact := _named(span, options, _exact)) == 1:
+        return exact.pop()
+    folded = _fold(span)
+    if lone := _LONE_LETTER.fullmatch(folded):
+        letter = _letter(lone)
+        if letter in options:
             return letter  # always the letter, even where the text of an option is a letter
 
-    named = {letter for letter, text in texts.items() if text == span != ""}
-    if both := _LETTER_AND_TEXT.fullmatch(span):
-        letter = (both[1] or both[2]).upper()
-        if texts.get(letter) == both[3]:
-            named.add(letter)
+    named = _named(span, options, _fold, _bare)
+    if both := _LETTER_AND_TEXT.fullmatch(folded):
+        letter = _letter(both)
+        own = {letter: options[letter]} if letter in options else {}
+        named |= _named(both[2], own, _fold, _bare)
     return named.pop() if len(named) == 1 else None
 
 
-def parse_answer(response: str, options: dict[str, str]) -> str | None:
+def _letter(match: re.Match) -> str:
+    return match[1].strip(f" {_OPENING}{_CLOSING}").upper()
+
+
+def answer_blocks(response: str) -> list[str] | None:
+    """Return what stands in each `<answer>` behind the last `</think>`; None where one is open, or the thinking."""
+    pieces = _TAG.split(response)  # text, tag, text, ..., tag, text: tags[i] stands before pieces[2 * i + 2]
+    tags = [tag.lower() for tag in pieces[1::2]]
+    start = len(tags) - tags[::-1].index("</think>") if "</think>" in tags else 0
+    if "<think>" in tags[start:]:
+        return None  # opened and never closed: still thinking
+    opened = [i for i in range(start, len(tags)) if tags[i] == "<answer>"]
+    if any(tags[i + 1 : i + 2] != ["</answer>"] for i in opened):
+        return None
+    return [pieces[2 * i + 2] for i in opened]
+
+
+def parse_answer(response: str, options: dict[str, str], style: str = "letter") -> str | None:
     r"""Return the letter of the option that the response answers with, or None to abstain.
 
     Reads what follows the last `</think>` (all of it where there is no think tag at all). Each `<answer>` must be
     closed, and all must name the same option. Inside stands, after NFKC and without zero-width characters, markdown,
     \boxed{} and surplus white space, one of:
 
-    - a letter in range, alone or as in "(B)", "B.", "Option B", "选项B";
+    - in style "text" before all else, an option's text exactly: a text may be a letter, genotypes differ by case;
+    - a letter in range, alone or as in "(B)", "[B]", "B.", "Option B", "选项：B";
     - a letter followed by the text of that very option: "B. Azithromycin";
-    - the text of exactly one option, case folded.
+    - the text of exactly one option, case folded, else without quotes, brackets and a full stop that close it.
     """
-    pieces = _TAG.split(response)  # text, tag, text, ..., tag, text: tags[i] stands before pieces[2 * i + 2]
-    tags = [tag.lower() for tag in pieces[1::2]]
-    start = len(tags) - tags[::-1].index("</think>") if "</think>" in tags else 0
-    if "<think>" in tags[start:]:
-        return None  # opened and never closed: still thinking
-
-    texts = {letter: _fold(text) for letter, text in options.items()}
     answer = None
-    for i in range(start, len(tags)):
-        if tags[i] != "<answer>":
-            continue
-        closed = tags[i + 1 : i + 2] == ["</answer>"]
-        letter = _read(pieces[2 * i + 2], texts) if closed else None
+    for block in answer_blocks(response) or ():
+        letter = _read(block, options, style)
         if letter is None or answer not in (None, letter):
             return None
         answer = letter
     return answer
 
 
+def parse_free(response: str) -> str | None:
+    """Return the text of the response's answer block, markdown and TeX taken off; None where there is none, or two."""
+    blocks = {_exact(block): block for block in answer_blocks(response) or ()}
+    if len(blocks) != 1:
+        return None
+    text = _exact(next(iter(blocks)).translate(_MARKDOWN))
+    for _ in range(3):
+        text = _TEX.sub(r"\1", text)
+    return text.strip("$ ") or None
+
+
 def format_ok(response: str, options: dict[str, str], answer_style: str, finished: bool) -> bool:
     """Return whether the response is one think block, then one answer block, and around them only white space.
 
-    The tags are written as asked, in lower case, and none occurs twice. The answer block holds, in style "letter",
-    the bare letter of an option; in style "text", the text of an option with case and white space folded. A response
-    cut off by the token limit (`finished` false) is never well formed.
+    The tags are written as asked, in lower case, and none occurs twice; something is thought. The answer block holds,
+    in style "letter", the bare letter of an option; in "text", the text of an option with case and white space folded;
+    in "number", a number; in "short", a text that can be compared; in "free", anything. A response cut off by the token
+    limit (`finished` false) is never well formed.
     """
     pieces = _TAG.split(response)
     if not finished or pieces[1::2] != ["<think>", "</think>", "<answer>", "</answer>"]:
         return False
-    before, _, between, answer, after = pieces[::2]
-    if (before + between + after).strip():
+    before, thought, between, answer, after = pieces[::2]
+    if (before + between + after).strip() or not any(map(str.isalnum, thought)):
         return False
-    if answer_style == "letter":
-        return answer.strip() in options
-    words = answer.casefold().split()
-    return words != [] and words in [text.casefold().split() for text in options.values()]
+    match answer_style:
+        case "letter":
+            return answer.strip() in options
+        case "text":
+            words = answer.casefold().split()
+            return words != [] and words in [text.casefold().split() for text in options.values()]
+        case "number":
+            return read_number(answer) is not None
+        case "short":
+            return short_text(answer) is not None
+        case _:
+            return answer.strip() != ""

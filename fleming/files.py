@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,14 @@ __all__ = [
 ]
 
 
-def read_jsonl(path: str | os.PathLike, nan_is_null: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_jsonl(
+    path: str | os.PathLike, nan_is_null: bool = False, fault: Callable[[str, str, str], None] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     r"""Yield ("FILE:LINE", record) for each line, one line in memory at a time; blank lines are skipped.
 
     `\n` alone ends a record (U+2028 does not); a byte-order mark and a trailing `\r` are dropped. Raises
     InputError for a file that cannot be read and for a line that is not one JSON object as strict as
-    `parse_json` asks.
+    `parse_json` asks; with a `fault` such a line is told to it, fault(where, code, detail), and passed over.
     """
     with open_bytes(path) as file:
         lines = iter(partial(file.readline, MAX_BYTES + 8), b"")
@@ -65,7 +67,14 @@ def read_jsonl(path: str | os.PathLike, nan_is_null: bool = False) -> Iterator[t
             line = line.removesuffix(b"\n").removesuffix(b"\r")
             if line.strip():
                 where = f"{path}:{number}"
-                yield where, parse_object(line, where, nan_is_null)
+                try:
+                    record = parse_object(line, where, nan_is_null)
+                except InputError as error:
+                    if fault is None:
+                        raise
+                    fault(where, "no_object", str(error).removeprefix(f"{where}: "))
+                    continue
+                yield where, record
 
 
 def sha256_file(path: str | os.PathLike) -> str:

@@ -1,22 +1,18 @@
 """How a question is put to the model and its answer is read back, the same in every stage (section 4)."""
 
 import re
+from pathlib import Path
 
+import yaml
+
+from fleming.judge import style_of
 from fleming.records import LETTERS, Question
 from fleming.settings import Config
 from model.huggingface.tokenizer import Tokenizer
 from model.sampler import Sample
 
-INSTRUCTIONS = {
-    "letter": (
-        "Reason step by step between <think> and </think>. "
-        "Then give only the letter of the correct option between <answer> and </answer>."
-    ),
-    "text": (
-        "Reason step by step between <think> and </think>. "
-        "Then give only the text of the correct option between <answer> and </answer>."
-    ),
-}
+RULES = yaml.safe_load((Path(__file__).parents[1] / "assets/answers.yaml").read_text(encoding="utf-8"))
+INSTRUCTIONS = {style: f"{RULES['think']} {asked}" for style, asked in RULES["instructions"].items()}
 
 
 def question_messages(
@@ -24,15 +20,21 @@ def question_messages(
 ) -> list[dict[str, str]]:
     """Return the messages that ask `question`: an optional system message and one user message.
 
-    The user message is context, stem, one "A. text" line an option, and the instruction (the style's own where
-    `instruction` is empty).
+    The user message is context, stem, one "A. text" line an option, and the instruction (that of INSTRUCTIONS for the
+    style where `instruction` is empty).
     """
     lines = [question.context, ""] if question.context else []
     lines += [question.question, ""]
     lines += [f"{letter}. {text}" for letter, text in question.options.items()]
-    lines += ["", instruction or INSTRUCTIONS[answer_style]]
+    lines += [""] * bool(question.options)
+    lines += [instruction or INSTRUCTIONS[answer_style]]
     messages = [{"role": "system", "content": system}] if system else []
     return [*messages, {"role": "user", "content": "\n".join(lines)}]
+
+
+def asked_messages(question: Question, cfg: Config) -> list[dict[str, str]]:
+    """Return the messages that ask the question as the settings say."""
+    return question_messages(question, style_of(question, cfg), cfg.instruction, cfg.system)
 
 
 def with_options(text: str) -> Question | None:
@@ -49,7 +51,7 @@ def with_options(text: str) -> Question | None:
 
 def prompt_ids(question: Question, tokenizer: Tokenizer, cfg: Config) -> list[int]:
     """Return the token ids that ask the question, up to where the model is to answer."""
-    return tokenizer.encode_chat(question_messages(question, cfg.answer_style, cfg.instruction, cfg.system))
+    return tokenizer.encode_chat(asked_messages(question, cfg))
 
 
 def response_text(sample: Sample, tokenizer: Tokenizer) -> str:

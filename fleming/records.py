@@ -9,7 +9,7 @@ import string
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from fleming.typed import from_json
+from fleming.typed import NonNegative, from_json
 from model.errors import InputError
 
 LETTERS = string.ascii_uppercase
@@ -17,22 +17,23 @@ Difficulty = Literal["easy", "moderate", "difficult"]  # the paper's three grade
 DIFFICULTIES = get_args(Difficulty)
 Split = Literal["train", "dev", "test"]
 SPLITS = get_args(Split)
+AnswerKind = Literal["number", "text", "free"]
 Message = dict[str, str]
 """{"role": system | user | assistant, "content": text}."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A multiple-choice question with one right option."""
+    """A question with one right option, or without options and with a free answer."""
 
     id: str
     """Unique in its file, stable over runs; it seeds the noise of the question's samples."""
     question: str
     """The stem, without the options."""
     options: dict[str, str]
-    """2 to 26 options, letter -> text, letters A, B, C ... in order."""
+    """2 to 26 options, letter -> text, letters A, B, C ... in order; none where the answer is free."""
     answer: str
-    """The letter of the right option."""
+    """The letter of the right option, or the free answer."""
     source: str = "user"
     """The data set that it comes from."""
     split: Split = "train"
@@ -45,11 +46,26 @@ class Question:
     """easy, moderate, difficult, or null where nobody has graded it."""
     provenance: dict[str, Any] | None = None
     """For a synthetic question: path, masking roles and certificate. See docs/file-formats.md."""
+    answer_kind: AnswerKind | None = None
+    """Of a question without options: how its answer is compared; null where it has options."""
+    aliases: tuple[str, ...] = ()
+    """Other free answers that are right too."""
+    tolerance: NonNegative[float] | None = None
+    """Within what distance a number is right; null: as the settings say."""
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Whatever else its record holds; a reward of one's own, and a checker, can see it."""
+
+    @property
+    def right_text(self) -> str:
+        """The text of the right option, or the free answer."""
+        return self.options.get(self.answer, self.answer)
 
     def check(self, where: str) -> None:
         """Raise InputError for an empty text, options that are not 2 to 26 letters in order, or another answer."""
         _not_empty(self, ("id", "question", "answer", "source", "language"), where)
         letters = list(self.options)
+        if not letters and self.answer_kind:
+            return
         if not 2 <= len(letters) <= 26:
             raise InputError(f"{where}: options: expected 2 to 26, found {len(letters)}")
         if letters != list(LETTERS[: len(letters)]):
@@ -143,8 +159,10 @@ class Rollout:
 
 
 def to_json(record: Question | Trajectory | Rollout) -> dict[str, Any]:
-    """Return the record as a plain dict, fields in declaration order."""
-    return dataclasses.asdict(record)
+    """Return the record as a plain dict, fields in declaration order, without those of free answers that are empty."""
+    free = ("answer_kind", "aliases", "tolerance", "extra")
+    fields = dataclasses.asdict(record)
+    return {name: value for name, value in fields.items() if name not in free or value not in (None, (), {})}
 
 
 def question_from_json(record: Any, where: str) -> Question:

@@ -11,7 +11,11 @@ answer (answer.py).
 import re
 import unicodedata
 from collections.abc import Mapping
+from pathlib import Path
 
+import yaml
+
+RESERVED = Path(__file__).parents[1] / "assets/reserved.yaml"
 # NFKC alone would read 10² as 102, 2½ as 21/2 and a spacing acute as a blank with an accent.
 _SAME = {
     "-": "‐‑‒–—―−﹘︱︲⁻",
@@ -36,7 +40,29 @@ _MARK = re.compile(
     r"|\b(?:not?|nor|never|none|neither|without|cannot|except|excluding|least|less|more|in(?:correct|valid)|false|untrue)\b"
     r"|n't\b|[不非无未没除错]"
 )
+_RESERVED = {
+    code: re.compile("|".join(patterns), re.IGNORECASE)
+    for code, patterns in yaml.safe_load(RESERVED.read_text(encoding="utf-8")).items()
+}
 _POSSESSIVE = re.compile(r"'s\b")
+
+
+def bounded_marks(text: str) -> str:
+    """Return the text with at most 30 combining marks in a row: normalising a run takes the square of its length."""
+    if text.isascii():
+        return text
+    combining, decomposed = unicodedata.combining, unicodedata.normalize
+    marks = [char for char in set(text) if all(map(combining, decomposed("NFKD", char)))]
+    if not marks:
+        return text
+    run = "[" + "".join(map(re.escape, marks)) + "]"
+    return re.sub(f"({run}{{30}}){run}+", r"\1", text)
+
+
+def reserved(text: str) -> str | None:
+    """Return why a text may be no option and no name, a code of assets/reserved.yaml, or None."""
+    forms = {text, text if text.isascii() else unicodedata.normalize("NFKC", bounded_marks(text))}
+    return next((code for code, found in _RESERVED.items() if any(map(found.search, forms))), None)
 
 
 def fold(text: str, keep_case: bool = False) -> str:
@@ -44,7 +70,7 @@ def fold(text: str, keep_case: bool = False) -> str:
     if text.isascii():
         text = text.replace("`", "'")
     else:
-        text = _RAISED.sub(r"^\g<0>", text)
+        text = _RAISED.sub(r"^\g<0>", bounded_marks(text))
         for char in set(text):  # far faster than str.translate
             if char in _PLAIN or unicodedata.category(char) == "Cf":  # zero-width and direction marks
                 text = text.replace(char, _PLAIN.get(char, ""))
@@ -136,5 +162,5 @@ _REFERS = re.compile(
 
 
 def can_reorder(options: Mapping[str, str]) -> bool:
-    """Return whether no option, letter -> text, speaks of others by place or letter, as "all of the above" does."""
-    return not any(_REFERS.search(text[:200]) for text in options.values())
+    """Return whether there are options, letter -> text, and none speaks of others, as "all of the above" does."""
+    return bool(options) and not any(_REFERS.search(text[:200]) for text in options.values())

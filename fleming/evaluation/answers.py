@@ -16,10 +16,11 @@ import torch
 
 from fleming.evaluation.items import Item, Key
 from fleming.files import AppendLog, read_json, read_jsonl, write_atomic, write_jsonl
+from fleming.judge import Verdict
 from fleming.settings import Config
 from fleming.training.parallel import World
 from fleming.training.run import check_same_run
-from fleming.typed import NonNegative, Positive, from_json
+from fleming.typed import NonNegative, from_json
 from model.errors import InputError
 
 
@@ -36,15 +37,15 @@ class Answer:
     sample: NonNegative[int]
     counts: bool
     """Whether the question is part of the score."""
-    options: Positive[int]
-    """How many there were."""
+    options: NonNegative[int]
+    """How many there were; 0: the answer was free."""
     answer: str | None
-    """The letter that was read, as shown; null: an abstention."""
+    """The letter that was read, as shown, or the free answer; null: an abstention."""
     gold: str
-    """The right letter, as shown."""
+    """The right letter, as shown, or the right free answer."""
     correct: bool
     choice: str | None
-    """The published letter of `answer`."""
+    """The published letter of `answer`; of a free one, what those that say the same have in common: `gold` if right."""
     prompt: Any
     """cot: messages. loglikelihood: the document."""
     response: str | None
@@ -72,7 +73,7 @@ class Answer:
         for name in FIELDS_OF[self.protocol]:
             if getattr(self, name) is None:
                 raise InputError(f"{where}: an answer by {self.protocol} without {name}")
-        if self.correct != (self.answer == self.gold):
+        if self.correct != ((self.answer if self.options else self.choice) == self.gold):
             raise InputError(f"{where}: correct is {self.correct}, the answer {self.answer!r}, edited?")
 
 
@@ -82,8 +83,11 @@ FIELDS_OF = {
 }
 
 
-def answer_of(item: Item, sample: int, letter: str | None, protocol: str, **said: Any) -> Answer:
-    """Return the answer that chooses `letter` as it was shown; said: the fields that the item does not give."""
+def answer_of(item: Item, sample: int, given: Verdict | str, protocol: str, **said: Any) -> Answer:
+    """Return the answer: a verdict, or a letter as it was shown; said: the fields that the item does not give."""
+    right = item.question.answer
+    if isinstance(given, str):
+        given = Verdict(given, given == right, True, given, True)
     return Answer(
         benchmark=item.benchmark,
         protocol=protocol,
@@ -91,11 +95,11 @@ def answer_of(item: Item, sample: int, letter: str | None, protocol: str, **said
         order=item.order,
         sample=sample,
         counts=item.counts,
-        options=len(item.question.options),
-        answer=letter,
-        gold=item.question.answer,
-        correct=letter == item.question.answer,
-        choice=item.published_letter(letter),
+        options=len(item.question.options) if given.lettered else 0,
+        answer=given.answer,
+        gold=right,
+        correct=given.correct,
+        choice=item.published_letter(given.choice) if given.lettered else given.choice,
         **said,
     )
 
@@ -125,6 +129,7 @@ def answer_settings(cfg: Config, hashes: Mapping[str, str], dtype: torch.dtype) 
             fixed[f"cot.{name}"] = getattr(cfg, name)
         for name in ("temperature", "max_new_tokens"):
             fixed[f"cot.{name}"] = getattr(cfg.evaluate, name)
+        fixed |= {f"cot.{name}": value for name, value in cfg.reading.items()}
     return fixed
 
 

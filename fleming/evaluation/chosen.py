@@ -15,10 +15,10 @@ def chosen_benchmarks(cfg: Config, named: str) -> list[LoadedBenchmark]:
     ev = cfg.evaluate
     names = [name.strip() for name in named.split(",")] if named else list(ev.benchmarks)
     if names:
-        loaded = named_benchmarks(names, ev)
+        loaded = named_benchmarks(names, cfg)
     else:
         source = Path(ev.questions or Path(cfg.run_dir, "data/test.jsonl"))
-        loaded = [load_own(source, source.name.partition(".")[0])]
+        loaded = [load_own(source, source.name.partition(".")[0], cfg)]
     return [limited(benchmark, ev.limit) for benchmark in loaded]
 
 

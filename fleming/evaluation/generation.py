@@ -7,10 +7,10 @@ prompts, and reading answers that do not have the form that was asked for.
 import math
 from collections.abc import Callable, Sequence
 
-from fleming.answer import format_ok, parse_answer
 from fleming.evaluation.answers import Answer, answer_of
 from fleming.evaluation.items import Asked, Item, all_asked
-from fleming.prompt import prompt_ids, question_messages, response_text
+from fleming.judge import judge, load_function
+from fleming.prompt import asked_messages, prompt_ids, response_text
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.settings import Config
 from model.errors import InputError
@@ -24,6 +24,8 @@ class ChainOfThought:
 
     def __init__(self, transformer: Transformer, tokenizer: Tokenizer, cfg: Config):
         self.cfg, self.tokenizer = cfg, tokenizer
+        if cfg.free.checker:
+            load_function(cfg.free.checker, "free.checker")  # now, not at the first answer
         self.context = transformer.cfg.max_position_embeddings
         self.sampler = Sampler(transformer, tokenizer, cfg.evaluate.max_num_seqs)
 
@@ -33,7 +35,9 @@ class ChainOfThought:
         ev = cfg.evaluate
         answers = "one answer" if ev.samples == 1 else f"{ev.samples} answers"
         drawn = "greedy" if ev.temperature == 0 else f"{answers} a question at temperature {ev.temperature:g}"
-        asked = "own instruction" if cfg.instruction else f"the option's {cfg.answer_style}"
+        asked = f"the option's {cfg.answer_style}"
+        if cfg.instruction or cfg.answer_style in ("number", "free"):
+            asked = "own instruction" if cfg.instruction else f"{cfg.answer_style} answers"
         return (
             f"zero-shot chat prompt, <think> and <answer> ({asked}), {drawn}, "
             f"at most {ev.max_new_tokens} new tokens, strict parser, abstentions wrong"
@@ -80,15 +84,18 @@ class ChainOfThought:
                 f"{question.id}: the model's log-probabilities are not finite; are its weights broken?"
             )
         response = response_text(sample, self.tokenizer)
-        finished = sample.finish_reason == "stop"
+        try:
+            verdict = judge(response, sample.finish_reason == "stop", question, cfg)
+        except Exception as error:  # a checker of one's own; a score must not be made of its failures
+            raise InputError(f"{question.id}: free.checker failed: {error!r}: {response[:200]!r}") from error
         return answer_of(
             asked.item,
             asked.sample,
-            parse_answer(response, question.options),
+            verdict,
             "cot",
-            prompt=question_messages(question, cfg.answer_style, cfg.instruction, cfg.system),
+            prompt=asked_messages(question, cfg),
             response=response,
-            format=format_ok(response, question.options, cfg.answer_style, finished),
+            format=verdict.well_formed,
             finish_reason=sample.finish_reason,
             tokens=len(sample.token_ids),
             time={"seconds": round(seconds, 3)},

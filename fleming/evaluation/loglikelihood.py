@@ -50,6 +50,10 @@ class Loglikelihood:
         """Return the answers that are wanted. Raises InputError where an option adds no token."""
         shows_options = benchmark.document != "abstract"  # else their order cannot matter
         reshuffles = self.cfg.evaluate.reshuffles if shows_options else 0
+        if free := next((q.id for q in benchmark.questions if not q.options), None):
+            raise InputError(
+                f"{free}: has no options; evaluate.protocols loglikelihood chooses among options"
+            )
 
         def length(item: Item) -> int:
             return fed_tokens(encode_item(self.tokenizer, benchmark.document, item))

@@ -19,6 +19,7 @@ from typing import Any
 
 from fleming.answer import parse_answer
 from fleming.config import run_script
+from fleming.public.readers import MOST_FLAWED
 from fleming.public.tables import Row, read_rows
 from fleming.records import LETTERS
 from model.errors import InputError
@@ -68,21 +69,28 @@ def official_guess(letters: int = 10) -> str:
 def compare_outputs(path: str | Path) -> dict[str, Any]:
     """Return how the official rule and our strict parser read a file of stored outputs; see `read_rows`.
 
-    A record has options (2 to 26 strings, lettered A, B, ...), answer (a letter), generated_text and perhaps pred.
+    A record has options (2 to 26 strings, lettered A, B, ...), answer (a letter), generated_text or model_outputs (as
+    the official files of different years), and perhaps pred; one that has not is set aside with its place.
     Returned: n; `accuracy` of each rule, a share of n (no answer is wrong; "official_with_guess" uses official_guess);
     `branches`: search -> [records it decided, of them right]; `pred`: how many agree with the rule, only with its
     guess, with neither; pred_differ, these last; strict_abstained; rules_differ, the records in which both rules read
-    a letter, but not the same. Records count from 1. Raises InputError naming file and record.
+    a letter, but not the same. Records count from 1. Raises InputError where
+    more than MOST_FLAWED of the records are set aside.
     """
     branches = {branch: [0, 0] for branch in BRANCHES}
     right, strict_abstained = dict.fromkeys(("official", "official_with_guess", "strict"), 0), 0
     pred = {"agree": 0, "agree_by_guess": 0, "differ": 0}
     pred_differ, rules_differ = [], []
     n = 0
-    for where, row in read_rows(path):
+    set_aside: list[str] = []
+    for where, row in read_rows(path, (), lambda where, _, detail: set_aside.append(f"{where}: {detail}")):
+        try:
+            options, text = _check(row, where)
+        except InputError as error:
+            set_aside.append(str(error))
+            continue
         n += 1
-        options = _check(row, where)
-        gold, text = row["answer"], row["generated_text"]
+        gold = row["answer"]
         branch, official = _official(text)
         strict = parse_answer(text, options)
         guess = official or official_guess()
@@ -102,10 +110,13 @@ def compare_outputs(path: str | Path) -> dict[str, Any]:
             pred[kind] += 1
             if kind == "differ":
                 pred_differ.append(read | {"pred": row["pred"]})
+    if len(set_aside) > max(1 * (n > 0), MOST_FLAWED * (n + len(set_aside))):
+        raise InputError(f"{set_aside[0]}; {len(set_aside)} records are no stored outputs, {n} are")
     if n == 0:
         raise InputError(f"{path}: no records; expected stored outputs")
     return {
         "n": n,
+        "set_aside": set_aside,
         "accuracy": {rule: count / n for rule, count in right.items()},
         "branches": branches,
         "strict_abstained": strict_abstained,
@@ -115,8 +126,8 @@ def compare_outputs(path: str | Path) -> dict[str, Any]:
     }
 
 
-def _check(row: Row, where: str) -> dict[str, str]:
-    """Return a record's options, lettered. Raises InputError for what is no stored output."""
+def _check(row: Row, where: str) -> tuple[dict[str, str], str]:
+    """Return a record's options, lettered, and the output. Raises InputError for what is no stored output."""
     options = row.get("options")
     texts = isinstance(options, list) and all(isinstance(option, str) for option in options)
     if not texts or not 2 <= len(options) <= 26:
@@ -124,9 +135,10 @@ def _check(row: Row, where: str) -> dict[str, str]:
     lettered = dict(zip(LETTERS, options, strict=False))
     if not isinstance(row.get("answer"), str) or row["answer"] not in lettered:
         raise InputError(f"{where}: expected answer, a letter from A to {max(lettered)}")
-    if not isinstance(row.get("generated_text"), str) or not isinstance(row.get("pred"), str | None):
-        raise InputError(f"{where}: expected generated_text, and pred if any, to be strings")
-    return lettered
+    text = row.get("generated_text", row.get("model_outputs"))
+    if not isinstance(text, str) or not isinstance(row.get("pred"), str | None):
+        raise InputError(f"{where}: expected generated_text or model_outputs, and pred if any, to be strings")
+    return lettered, text
 
 
 def main(argv: list[str]) -> None:

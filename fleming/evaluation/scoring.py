@@ -46,6 +46,11 @@ class Votes:
         return self.of[self.gold] / self.answers
 
     @property
+    def chance(self) -> float:
+        """Of guessing among the options; a free answer cannot be guessed."""
+        return 1 / self.options if self.options else 0.0
+
+    @property
     def shares(self) -> list[float]:
         """The share of each option."""
         letters = LETTERS[: self.options]
@@ -128,7 +133,7 @@ def score_of(questions: Collection[Votes]) -> Score:
         accuracy=found.value,
         accuracy_low=found.low,
         accuracy_high=found.high,
-        chance=mean(1 / q.options for q in questions),
+        chance=mean(q.chance for q in questions),
         commonest_letter=max(golds.values()) / len(questions),
     )
 
@@ -231,8 +236,8 @@ def _root_of_squares(sides: Iterable[float]) -> float:
 
 
 def _letters(answers: Sequence[Answer]) -> dict[str, float]:
-    """Return letter -> share of the answers; what is missing to 1 are abstentions."""
-    counts = Counter(a.answer for a in answers if a.answer is not None)
+    """Return letter -> share of the answers; what is missing to 1 are abstentions and free answers."""
+    counts = Counter(a.answer for a in answers if a.answer is not None and a.options)
     return {letter: counts[letter] / len(answers) for letter in sorted(counts)}
 
 
@@ -242,7 +247,7 @@ def _at_k(questions: Collection[Votes], samples: int) -> dict[str, dict[str, flo
     passes, by_chance, majority = {}, {}, {}
     for k in sizes:
         passes[str(k)] = mean(pass_at_k(samples, q.of[q.gold], k) for q in questions)
-        by_chance[str(k)] = mean(1 - (1 - 1 / q.options) ** k for q in questions)
+        by_chance[str(k)] = mean(1 - (1 - q.chance) ** k for q in questions)
         majority[str(k)] = mean(maj_at_k(q.of, q.gold, k) for q in questions)
     return {"pass_at_k": passes, "pass_at_k_by_chance": by_chance, "maj_at_k": majority}
 
@@ -250,11 +255,11 @@ def _at_k(questions: Collection[Votes], samples: int) -> dict[str, dict[str, flo
 def _calibration(
     shown: Sequence[Answer], questions: Collection[Votes], samples: int
 ) -> dict[str, Any] | None:
-    """ECE and Brier score, of the options' likelihoods or of the shares of votes; None for one answer a question."""
+    """ECE and Brier score, of the options' likelihoods or shares of votes; None for one answer each, or free ones."""
     if shown[0].loglikelihoods:
         of = "likelihoods of the options"
         rows = [_softmax(a.loglikelihoods.values()) for a in shown]
-    elif samples > 1:
+    elif samples > 1 and all(q.options for q in questions):
         of = "shares of votes"
         rows = [q.shares for q in questions]
     else:

@@ -19,7 +19,7 @@ from fleming.sources.registry import SOURCES
 from fleming.sources.wikipedia.agent import discover
 from fleming.sources.wikipedia.mediawiki import MediaWikiPages
 from fleming.sources.wikipedia.pages import FolderPages
-from fleming.text import name_key
+from fleming.text import name_key, reserved
 from model.errors import InputError
 
 
@@ -61,15 +61,26 @@ def build_graph(synth: SynthConfig, files: dict[str, Path], folder: Path, skip: 
 
     def sources() -> Iterator[Iterable[Node | Fact]]:
         for source in synth.sources.values():
-            yield known.note(SOURCES[source.kind](dict(source.files), skip))
+            yield known.note(_clean(SOURCES[source.kind](dict(source.files), skip), skip))
         if synth.wikipedia.pages:
-            yield _from_wikipedia(synth.wikipedia, folder, known.find, skip)
+            yield _clean(_from_wikipedia(synth.wikipedia, folder, known.find, skip), skip)
         common = common_diseases().items()
         yield (Node(key, name, "disease", rare=False) for key, name in common if key in known.keys)
 
     joined = join_sources(sources(), skip)
     declare(joined.graph, _declared(synth))
     return joined
+
+
+def _clean(source: Iterable[Node | Fact], skip: Skip) -> Iterator[Node | Fact]:
+    """Yield what the source says, less the nodes and synonyms whose names hold what no name may (text.reserved)."""
+    for item in source:
+        if isinstance(item, Node):
+            if code := reserved(item.name):
+                skip(item.key, code, f"the name {item.name[:80]!r}")
+                continue
+            item = item._replace(synonyms=tuple(name for name in item.synonyms if not reserved(name)))
+        yield item
 
 
 def _declared(synth: SynthConfig) -> Declarations:

@@ -15,12 +15,13 @@ from pathlib import Path
 import yaml
 
 from fleming.files import read_json
-from fleming.public.readers import QuestionSet, read_set
+from fleming.public.own import split_of_name
+from fleming.public.readers import DEFAULT, NO_FAULT, QuestionSet, fitting, read_set
 from fleming.public.sets import DECISIONS
 from fleming.public.tables import table_suffix
-from fleming.records import Question
-from fleming.settings import EvaluateConfig
-from fleming.text import mentions_figure
+from fleming.records import Question, Split
+from fleming.settings import Config
+from fleming.text import mentions_figure, reserved
 from fleming.typed import from_json
 from model.errors import InputError
 
@@ -39,6 +40,8 @@ class Benchmark:
     """Patterns of its file's name, lower case, "_" for "-", without suffix; the first that matches counts."""
     document: str
     """What the log-likelihood protocol completes, a key of loglikelihood.DOCUMENTS."""
+    split: Split = "test"
+    """Of its questions that scores are published on."""
     never: tuple[str, ...] = ()
     """Patterns of files that are something else."""
     options: int | None = None
@@ -94,14 +97,14 @@ class LoadedBenchmark:
         return [q for q, first in with_first(self.questions) if q is first]
 
 
-def load_own(path: Path, name: str) -> LoadedBenchmark:
+def load_own(path: Path, name: str, cfg: Config = DEFAULT) -> LoadedBenchmark:
     """Read a file of questions of any form that is no published benchmark, or is not to be taken for one."""
-    found = read_set(path)
-    warnings = skewed(found.questions)
+    found = read_set(path, cfg=fitting(path, cfg))
+    warnings = [*_flawed(found, path), *skewed(found.questions)]
     return LoadedBenchmark(name, found.questions, [path], None, found.set_aside, warnings, found.name)
 
 
-def load_benchmark(name: str, path: Path) -> LoadedBenchmark:
+def load_benchmark(name: str, path: Path, cfg: Config = DEFAULT) -> LoadedBenchmark:
     """Read a benchmark from its file, or from a folder that holds it under a usual name.
 
     A name that is none of BENCHMARKS is a file of the user's own. Raises InputError for a file that is missing, of
@@ -111,7 +114,7 @@ def load_benchmark(name: str, path: Path) -> LoadedBenchmark:
     if path.is_dir():
         path = find_file(name, path)
     if known is None:
-        return load_own(path, name)
+        return load_own(path, name, cfg)
 
     found = read_set(path, known.set)
     questions, files = found.questions, [path]
@@ -123,13 +126,25 @@ def load_benchmark(name: str, path: Path) -> LoadedBenchmark:
         questions, truth = _official_split(found, path)
         files.append(truth)
 
-    warnings = _count_options(name, known, questions, path)
-    count = len(questions) + len(found.set_aside)
+    warnings = [*_count_options(name, known, questions, path), *_flawed(found, path)]
+    split = split_of_name(path)
+    if split not in (None, known.split):
+        warnings.append(f"{path}: by its name it is {split}, scores are published on {known.split}")
+    blank = sum(
+        record["code"] == "blank" for record in found.set_aside
+    )  # no records, but empty lines of a table
+    count = len(questions) + len(found.set_aside) - blank
     if count != known.size:
         published = f"{name} as published has {known.size:,}"
         warnings.append(f"{path} has {count:,} records, {published}: not the same set")
     warnings += skewed(questions)
     return LoadedBenchmark(name, questions, files, known, found.set_aside, warnings, known.set)
+
+
+def _flawed(found: QuestionSet, path: Path) -> list[str]:
+    """Return a warning where records are flawed."""
+    flawed = any(record["code"] not in NO_FAULT for record in found.set_aside)
+    return [f"{path}: {found.describe_set_aside()}"] if flawed else []
 
 
 def _count_options(name: str, known: Benchmark, questions: Sequence[Question], path: Path) -> list[str]:
@@ -148,11 +163,12 @@ def _count_options(name: str, known: Benchmark, questions: Sequence[Question], p
     return [f"{path}: {odd:,} of {len(questions):,} questions have not {usual} options"] if odd else []
 
 
-def named_benchmarks(names: Sequence[str], ev: EvaluateConfig) -> list[LoadedBenchmark]:
+def named_benchmarks(names: Sequence[str], cfg: Config) -> list[LoadedBenchmark]:
     """Return these, each from evaluate.benchmarks' file or from evaluate.benchmark_folder; ["paper"] is the nine.
 
     Raises InputError for a name that is unknown, stands twice or has no place, and as `load_benchmark` does.
     """
+    ev = cfg.evaluate
     names = list(PAPER_NINE) if list(names) == ["paper"] else names
     for name in names:
         if name not in ev.benchmarks and name not in BENCHMARKS:
@@ -166,7 +182,7 @@ def named_benchmarks(names: Sequence[str], ev: EvaluateConfig) -> list[LoadedBen
             )
     if len(set(names)) < len(names):
         raise InputError(f"--benchmarks {','.join(names)}: a name stands twice")
-    return [load_benchmark(name, Path(ev.benchmarks.get(name, ev.benchmark_folder))) for name in names]
+    return [load_benchmark(name, Path(ev.benchmarks.get(name, ev.benchmark_folder)), cfg) for name in names]
 
 
 def find_file(name: str, folder: Path) -> Path:
@@ -264,20 +280,24 @@ def defects(questions: Sequence[Question]) -> dict[str, list[str]]:
 
     duplicate_stem: an earlier question has the same stem. other_gold: and the same options, of which another is right.
     duplicate_options: two options are the same. gold_among_duplicates: the right one is among them, so that its letter
-    is arbitrary. mentions_figure: the stem speaks of a picture that is not here (found by its wording). relettered: the
-    file skips letters.
+    is arbitrary. nan_option: a table's missing value was printed. reserved_text: an option holds a control character,
+    a chat marker or a tag of ours. mentions_figure: the stem speaks of a picture that is not here (found by its
+    wording). relettered: the file skips letters.
     """
     found: dict[str, list[str]] = {}
     for q, earlier in with_first(questions):
         options, before = _options(q), _options(earlier)
-        gold = options[q.answer]
+        gold = options.get(q.answer, q.answer)
         counts = Counter(options.values())
         flaws = {
             "duplicate_stem": earlier is not q,
-            "other_gold": counts == Counter(before.values()) and gold != before[earlier.answer],
+            "other_gold": counts == Counter(before.values())
+            and gold != before.get(earlier.answer, earlier.answer),
             "duplicate_options": len(counts) < len(options),
             "gold_among_duplicates": counts[gold] > 1,
             "mentions_figure": mentions_figure(q.question),
+            "nan_option": "nan" in map(str.casefold, options.values()),
+            "reserved_text": any(map(reserved, q.options.values())),
             "relettered": "letters" in (q.provenance or {}),
         }
         for flaw, present in flaws.items():
@@ -287,9 +307,9 @@ def defects(questions: Sequence[Question]) -> dict[str, list[str]]:
 
 
 def gold_letters(questions: Sequence[Question]) -> dict[str, float]:
-    """Return the share of each letter among the right answers."""
-    counts = Counter(q.answer for q in questions)
-    return {letter: counts[letter] / len(questions) for letter in sorted(counts)}
+    """Return the share of each letter among the right answers of the questions that have options."""
+    counts = Counter(q.answer for q in questions if q.options)
+    return {letter: counts[letter] / counts.total() for letter in sorted(counts)}
 
 
 def skewed(questions: Sequence[Question]) -> list[str]:
@@ -298,9 +318,11 @@ def skewed(questions: Sequence[Question]) -> list[str]:
     Far: three times its chance, or over half the way from chance to always, in 50 questions or more.
     """
     shares = gold_letters(questions)
+    if len(questions) < 50 or not shares:
+        return []
     letter, share = max(shares.items(), key=lambda item: item[1])
     chance = sum(1 / len(q.options) for q in questions if letter in q.options) / len(questions)
-    if len(questions) < 50 or share <= min(3 * chance, (1 + chance) / 2):
+    if share <= min(3 * chance, (1 + chance) / 2):
         return []
     return [
         f"the right answer is {letter} in {100 * share:.0f} % of the questions, by chance {100 * chance:.0f} %"

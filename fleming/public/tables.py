@@ -4,21 +4,23 @@ r"""Rows of a table file, whatever its form: JSON Lines, JSON, CSV, TSV or parqu
 - JSON documents may be a list of rows, rows by id, columns ({column: {"0": ...}} or {column: [...]}), or one row
 - a bare NaN and an empty CSV cell are None, as is an absent one
 - CSV is UTF-8, or GB 18030 where it is not UTF-8 and reads as Chinese; nothing else is guessed
+- a record that cannot be read goes to `fault(where, code, detail)`, and the next one is read; else it is an error
 - left out: what the columns mean (sets.py)
 """
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fleming.delimited import cells_of, inner_suffix, lines_of, text_encoding
+from fleming.delimited import Fault, cells_of, inner_suffix, lines_of, text_encoding
 from fleming.files import MAX_BYTES, open_bytes, parse_json, read_json, read_jsonl
 from model.errors import InputError
 
 Row = dict[str, Any]
 ID = "@id"  # the column that holds the id of a document of rows by id
 PARQUET_BATCH = 256  # rows in memory at a time
+MAX_LINES = 100  # of a CSV record, where one that cannot be read is passed over
 
 
 def table_suffix(path: Path) -> str:
@@ -27,19 +29,29 @@ def table_suffix(path: Path) -> str:
     return suffix if suffix in (".json", ".jsonl", ".csv", ".tsv", ".parquet") else ""
 
 
-def read_rows(path: str | Path) -> Iterator[tuple[str, Row]]:
+def refuse(where: str, code: str, detail: str) -> None:
+    """Raise InputError: the fault that ends the reading."""
+    raise InputError(f"{where}: {detail}")
+
+
+def read_rows(
+    path: str | Path, header: Sequence[str] = (), fault: Fault = refuse
+) -> Iterator[tuple[str, Row]]:
     """Yield (where it stands, row) for each row: "FILE:LINE" in JSON Lines, else "FILE: record N", counted from 1.
 
-    Raises InputError naming the file, and the record where there is one, for anything that is not such a table.
+    header: names of the columns of a CSV or TSV without a line of names. Raises InputError naming the file for anything
+    that is not such a table.
     """
     path = Path(path)
     match table_suffix(path):
         case ".csv" | ".tsv" as suffix:
-            return _csv_rows(path, "\t" if suffix == ".tsv" else ",")
+            return _csv_rows(path, "\t" if suffix == ".tsv" else ",", header, fault)
         case ".parquet":
             return _parquet_rows(path)
         case suffix:
-            return read_jsonl(path, nan_is_null=True) if _is_lines(path, suffix) else _document_rows(path)
+            if _is_lines(path, suffix):
+                return read_jsonl(path, True, fault)
+            return _document_rows(path, fault)
 
 
 def _is_lines(path: Path, suffix: str) -> bool:
@@ -59,12 +71,13 @@ def _is_lines(path: Path, suffix: str) -> bool:
     return rest or suffix != ".json" or not one_document
 
 
-def _document_rows(path: Path) -> Iterator[tuple[str, Row]]:
+def _document_rows(path: Path, fault: Fault) -> Iterator[tuple[str, Row]]:
     value = read_json(path, nan_is_null=True)
     for number, row in enumerate(_rows_of(value, path), start=1):
         where = f"{path}: record {repr(row[ID])[:80] if isinstance(row, dict) and ID in row else number}"
         if not isinstance(row, dict):
-            raise InputError(f"{where}: expected a JSON object, found {type(row).__name__}")
+            fault(where, "no_object", f"expected a JSON object, found {type(row).__name__}")
+            continue
         yield where, row
 
 
@@ -89,27 +102,31 @@ def _rows_of(value: Any, path: Path) -> list[Any]:
     raise InputError(f"{path}: expected rows: a list of objects, objects by id, or columns of equal length")
 
 
-def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
+def _csv_rows(path: Path, delimiter: str, header: Sequence[str], fault: Fault) -> Iterator[tuple[str, Row]]:
     number = 0  # of the record; the header is 0
 
-    def refuse(where: str, code: str, detail: str) -> None:
+    def torn(where: str, code: str, detail: str) -> None:
+        nonlocal number
         line = where.rpartition(":")[2]
-        raise InputError(f"{path}: record {number}, line {line}: not CSV: {detail}")
+        (fault if number else refuse)(f"{path}: record {number}, line {line}", code, f"not CSV: {detail}")
+        number += 1
 
-    lines = lines_of(path, text_encoding(path), refuse, newline="")
-    records = cells_of(lines, path, refuse, delimiter, quote='"')
-    _, names = next(records, (0, []))
+    lines = lines_of(path, text_encoding(path), torn, newline="")
+    records = cells_of(
+        lines, path, torn, delimiter, quote='"', max_lines=None if fault is refuse else MAX_LINES
+    )
+    _, names = (0, list(header)) if header else next(records, (0, []))
     if len(set(names)) < len(names) or len(names) < 2:
-        raise InputError(f"{path}: expected two or more different column names, found {str(names)[:200]}")
+        found = f"expected two or more different column names, found {str(names)[:200]}"
+        raise InputError(f"{path}: {found}; a table without a line of names needs data.header")
     number = 1
     for _, cells in records:
-        if len(cells) != len(names):
-            raise InputError(f"{path}: record {number}: {len(cells)} cells, the header has {len(names)}")
-        yield (
-            f"{path}: record {number}",
-            {name: cell or None for name, cell in zip(names, cells, strict=True)},
-        )
+        where = f"{path}: record {number}"
         number += 1
+        if len(cells) != len(names):
+            fault(where, "cells", f"{len(cells)} cells, the header has {len(names)}")
+            continue
+        yield where, {name: cell or None for name, cell in zip(names, cells, strict=True)}
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:

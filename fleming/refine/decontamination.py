@@ -125,7 +125,7 @@ class Index:
     def _options(self, question: Question) -> tuple[frozenset[str], str]:
         """Return the options and the gold without punctuation, which must not hide a leak, except where that is all."""
         keys = {k: " ".join(self._words(text)) or option_key(text) for k, text in question.options.items()}
-        return frozenset(keys.values()), keys[question.answer]
+        return frozenset(keys.values()), keys.get(question.answer, " ".join(self._words(question.answer)))
 
     def _add(self, benchmark: str, question: Question, texts: dict[tuple[str, ...], int]) -> None:
         item = len(self.items)
@@ -253,5 +253,5 @@ def decontaminate(questions: Sequence[Question], index: Index) -> tuple[list[Que
         if match is None:
             kept.append(question)
         else:
-            leaked.append({"code": "contaminated", **asdict(match), "question": asdict(question)})
+            leaked.append({"code": "contaminated", **asdict(match), "question": to_json(question)})
     return kept, leaked

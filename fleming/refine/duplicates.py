@@ -13,14 +13,13 @@ no shingles; one question in two languages.
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from fleming.noise import generator
-from fleming.records import Question
+from fleming.records import Question, to_json
 from fleming.text import marks, option_key, stem_key, words
 
 SHINGLE = 3  # words; Chinese characters
@@ -147,5 +146,5 @@ def drop_duplicates(questions: Sequence[Question]) -> tuple[list[Question], list
         first, similarity = found
         first_of[key] = first  # what equals this one is told the one that stays
         of = {"code": code, "duplicate_of": questions[first].id, "similarity": round(similarity, 4)}
-        rejected.append({**of, "question": asdict(question)})
+        rejected.append({**of, "question": to_json(question)})
     return kept, rejected

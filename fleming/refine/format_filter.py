@@ -7,6 +7,7 @@
 | gold_out_of_range | the answer is none of the letters |
 | mojibake | UTF-8 read as another encoding, replacement, control or private-use characters |
 | markup | HTML tags or entities |
+| own_tag, chat_marker, control_character, direction_character | what assets/reserved.yaml lists |
 | too_long | more characters than any exam has |
 | truncated | the stem or an option ends with a comma or "and", or in an open bracket |
 | duplicate_option | two options differ in nothing but width, blanks and a full stop (case tells genotypes apart) |
@@ -26,7 +27,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from fleming.records import Question
-from fleming.text import fold, marks, mentions_figure, mentions_lost_table, option_key, stem_key, words
+from fleming.text import (
+    fold,
+    marks,
+    mentions_figure,
+    mentions_lost_table,
+    option_key,
+    reserved,
+    stem_key,
+    words,
+)
 
 LONGEST_TEXT, LONGEST_OPTION = 20_000, 2_000  # characters of stem and context, of an option
 
@@ -124,7 +134,8 @@ def format_fault(question: Question) -> str | None:
         "missing_figure": lambda: mentions_figure(stem) or mentions_lost_table(stem),
         "answer_leaked": lambda: _is_leaked(question),
     }
-    return next((code for code, found in faults.items() if found()), None)
+    code = next((code for code, found in faults.items() if found()), None)
+    return code or next(filter(None, map(reserved, (stem, context, *options))), None)
 
 
 def conflicting_stems(questions: Sequence[Question]) -> dict[str, str]:

@@ -18,8 +18,7 @@ from typing import Any
 from fleming.config import parse_command_line, run_script
 from fleming.files import read_json, sha256_file, write_atomic
 from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, load_benchmark, load_own, named_benchmarks
-from fleming.public.readers import read_questions, read_trajectories
-from fleming.public.tables import read_rows
+from fleming.public.readers import DEFAULT, read_questions, read_trajectories
 from fleming.records import Question, Trajectory
 from fleming.refine.decontamination import RULES, Index
 from fleming.settings import Config
@@ -56,11 +55,11 @@ def measured_on(cfg: Config, chosen: str = "") -> list[LoadedBenchmark]:
     ev = cfg.evaluate
     names = [name.strip() for name in chosen.split(",") if name.strip()]
     if names:
-        return named_benchmarks(names, ev)
+        return named_benchmarks(names, cfg)
 
-    loaded = [load_benchmark(name, Path(file)) for name, file in ev.benchmarks.items()]
+    loaded = [load_benchmark(name, Path(file), cfg) for name, file in ev.benchmarks.items()]
     if ev.questions:
-        loaded.append(load_own(Path(ev.questions), "questions"))
+        loaded.append(load_own(Path(ev.questions), "questions", cfg))
     in_folder = [name for name in PAPER_NINE if name not in ev.benchmarks] if ev.benchmark_folder else []
     for name in in_folder:
         try:
@@ -111,10 +110,9 @@ class Report:
     """{"file", "id"} of each record that leaks, and its decontamination.Match."""
 
 
-def read_records(path: Path) -> list[Question] | list[Trajectory]:
-    """Return the questions of a file of any known form, or the trajectories. Raises InputError as their readers do."""
-    _, first = next(read_rows(path), ("", {}))
-    return read_trajectories(path) if {"prompt", "response"} <= first.keys() else read_questions(path)
+def read_records(name: str, path: Path, cfg: Config) -> list[Question] | list[Trajectory]:
+    """Return the records of a file, "trajectories" or questions. Raises InputError as their readers do."""
+    return (read_trajectories if name == "trajectories" else read_questions)(path, cfg)
 
 
 def write_report(
@@ -122,14 +120,16 @@ def write_report(
     data_files: Mapping[str, Path],
     benchmark_files: Mapping[str, Path],
     benchmarks: Mapping[str, Sequence[Question]],
+    cfg: Config = DEFAULT,
 ) -> dict[str, Any]:
     """Check every record of the data files against the benchmarks' questions; write the report and return it.
 
+    data_files: name -> file, "trajectories" or a name of questions; cfg says how they are read.
     benchmark_files: what `benchmarks` were read from, by names of their own. A file that changes meanwhile has another
     sha256 than the report says. Raises InputError for a file that cannot be read.
     """
     hashes = {file: sha256_file(file) for file in (*data_files.values(), *benchmark_files.values())}
-    records = {name: read_records(file) for name, file in data_files.items()}
+    records = {name: read_records(name, file, cfg) for name, file in data_files.items()}
     index = Index(benchmarks, (record for part in records.values() for record in part))
 
     data, matches = {}, []
@@ -242,7 +242,7 @@ def main(argv: list[str]) -> int:
         )
 
     questions = {b.name: b.questions for b in benchmarks}
-    report = write_report(report_path(cfg), files, files_of(benchmarks), questions)
+    report = write_report(report_path(cfg), files, files_of(benchmarks), questions, cfg)
     matches = report["matches"]
     print(f"{'file':42}{'records':>10}{'leaks':>8}")
     for entry in report["data"].values():

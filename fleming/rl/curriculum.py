@@ -4,8 +4,10 @@ Drawing is counted, not consumed: a pool is a seeded permutation for each pass o
 in it, so a resumed run draws what the uninterrupted one would have. Left out: the switch by plateau.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
+from fleming.judge import load_function
 from fleming.noise import shuffled
 from fleming.prompt import prompt_ids
 from fleming.public.readers import read_set
@@ -28,9 +30,13 @@ def training_questions(
     What is left out is said. Raises InputError where no question is left.
     """
     source, context = cfg.question_file, model.max_position_embeddings
-    found = read_set(source)
+    if cfg.free.checker:
+        load_function(cfg.free.checker, "free.checker")  # now, not at the first answer
+    found = read_set(source, cfg=cfg)
     if found.set_aside:
         say(f"{source}: {found.describe_set_aside()}")
+    if kinds := Counter(q.answer_kind for q in found.questions if q.answer_kind):
+        say(f"{source}: free answers ({', '.join(f'{kind} {count}' for kind, count in kinds.items())})")
     total = len(found.questions)
     train = [q for q in found.questions if q.split == "train"]
     if not train:

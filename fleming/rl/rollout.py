@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fleming.answer import parse_answer
+from fleming.judge import read_answer
 from fleming.prompt import prompt_ids, response_text
 from fleming.records import Question, Rollout
 from fleming.rl.grpo import group_advantages, importance_weights
@@ -97,7 +97,7 @@ def make_rollouts(
             logprobs=s.sample.logprobs,
             finish_reason=s.sample.finish_reason,
             response=s.response,
-            answer=parse_answer(s.response, question.options),
+            answer=read_answer(s.response, question, actor.cfg),
             reward=s.reward,
             advantage=advantages[g][i],
         )

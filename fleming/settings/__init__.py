@@ -6,7 +6,7 @@ the demo's dev split. Left out: reading and checking (config.py).
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fleming.settings.synth import BaseModelConfig, SynthConfig
 from fleming.settings.training import GRPOConfig, SFTConfig
@@ -20,6 +20,13 @@ class DataConfig:
     """JSONL of questions to learn from by RL. Empty: RUN_DIR/data/rl.jsonl, which synth_data.py writes."""
     trajectories: str = ""
     """JSONL of worked answers for the cold start. Empty: RUN_DIR/data/cold_start.jsonl."""
+    columns: dict[str, Any] = field(default_factory=dict)
+    """Field -> the column that has it: {question: stem, answer: key, options: [a, b, c, d]}; "a.b" is b inside a.
+    Empty: recognised by the usual names. Which fields there are: docs/your-data.md."""
+    header: tuple[str, ...] = ()
+    """Names of the columns of a table (CSV, TSV) without a line of names."""
+    assistant_turns: Literal["every", "last"] = "every"
+    """What the cold start learns from a conversation of several turns: each answer, or the last alone."""
     decontamination: Literal["require", "warn", "off"] = "warn"
     """require: train only on files that a report has cleared of the benchmarks' questions; see docs/data.md."""
 
@@ -74,6 +81,18 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class FreeConfig:
+    relative_tolerance: NonNegative[float] = 0.0
+    """A number is right within this share of the right one; 0.05 is 5 %."""
+    absolute_tolerance: NonNegative[float] = 0.0
+    """Or within this distance; the larger of the two holds. A question's own `tolerance` goes before both."""
+    units: Literal["strip", "require"] = "strip"
+    """strip: a number may lack its unit. require: the unit of the right answer must stand behind it."""
+    checker: str = ""
+    """module:function(answer, question) -> bool, for answer_style free."""
+
+
+@dataclass(frozen=True)
 class Config:
     run_dir: str = "runs/default"
     """Everything that a run writes lies here; the same command resumes it."""
@@ -85,8 +104,11 @@ class Config:
     """Hugging Face folder to start from. Empty: RUN_DIR/base/model."""
     chat_format: Literal["qwen2.5", "qwen3", "chatml"] | None = None
     """null: recognised from the model folder's chat template."""
-    answer_style: Literal["letter", "text"] = "letter"
-    """What stands between <answer> and </answer>: the option's letter, or its text."""
+    answer_style: Literal["letter", "text", "number", "free"] = "letter"
+    """What stands between <answer> and </answer>: the option's letter, or its text. Where a question has no options, a
+    number or a short text, by its right answer, or as is said here; free: whatever free.checker can judge."""
+    free: FreeConfig = field(default_factory=FreeConfig)
+    """How free answers are compared."""
     instruction: str = ""
     """Last lines of the user message. Empty: fleming/prompt.py's for the answer style."""
     system: str = ""
@@ -105,6 +127,12 @@ class Config:
     """Stage 3: RLVR."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """Stage 4: benchmarks."""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How files are read and free answers compared."""
+        data = {f"data.{name}": getattr(self.data, name) for name in ("columns", "header", "assistant_turns")}
+        return data | {f"free.{name}": value for name, value in vars(self.free).items()}
 
     @property
     def question_file(self) -> Path:
@@ -133,3 +161,5 @@ class Config:
         """Raise InputError for no folder to write to."""
         if not self.run_dir:
             raise InputError(f"{where}run_dir is out of its range: expected a folder")
+        if (self.answer_style == "free") != bool(self.free.checker):
+            raise InputError(f"{where}answer_style free and free.checker go together: give both or none")

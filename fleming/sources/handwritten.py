@@ -12,6 +12,7 @@ from fleming.config import load_config
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
 from fleming.sources.facts import Declared, Origin
 from fleming.sources.vocabulary import RELATIONS
+from fleming.text import reserved
 from model.errors import InputError
 
 Names = tuple[str, ...] | None
@@ -90,6 +91,8 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
     def add(name: str, entity_type: str, where: str) -> None:
         if not name or name != " ".join(name.split()):
             raise InputError(f"{where}: a name must be text without surplus spaces, found {name[:80]!r}")
+        if code := reserved(name):
+            raise InputError(f"{where}: no name may hold a {code}, found {name[:80]!r}")
         if (known := spelling.setdefault(name.casefold(), name)) != name:
             raise InputError(f"{where}: {name!r} is spelled {known!r} elsewhere")
         graph.add_entity(Entity(name, entity_type, name in rare), where)

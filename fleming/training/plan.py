@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from fleming.prompt import question_messages
+from fleming.judge import load_function
+from fleming.prompt import asked_messages
 from fleming.public.readers import read_questions, read_trajectories
 from fleming.records import Question, Trajectory
 from fleming.refine.gate import gate
@@ -53,6 +54,8 @@ def dry_run(
         return
     machine = _machine(cfg, options)
     check()
+    if cfg.free.checker:
+        load_function(cfg.free.checker, "free.checker")
     if stage == "sft":
         model_folder, data_file, read = cfg.base_folder, cfg.trajectory_file, read_trajectories
         gate(cfg, {"data.trajectories": data_file})
@@ -66,7 +69,7 @@ def dry_run(
     print(f"model: {model_folder}, {model.parameters:,} parameters in {len(tensors)} tensors, all there")
     print(f"chat format: {tokenizer.chat_format.name}")
 
-    records = [r for r in read(data_file) if isinstance(r, Trajectory) or r.split == "train"]
+    records = [r for r in read(data_file, cfg, print) if isinstance(r, Trajectory) or r.split == "train"]
     if not records:
         raise InputError(f"{data_file}: no question has split train; RL learns from no other")
     conversations = [_conversation(record, cfg) for record in records]
@@ -119,7 +122,7 @@ def _machine(cfg: Config, options: argparse.Namespace) -> Machine:
 def _conversation(record: Question | Trajectory, cfg: Config) -> Conversation:
     if isinstance(record, Trajectory):
         return record.prompt, record.response
-    return question_messages(record, cfg.answer_style, cfg.instruction, cfg.system), ""
+    return asked_messages(record, cfg), ""
 
 
 def _text(conversation: Conversation, tokenizer: Tokenizer) -> str:

@@ -218,6 +218,7 @@ def test_both_rules_are_counted_and_compared(tmp_path, form):
     report = compare_outputs(path)
     assert report == {
         "n": 10,
+        "set_aside": [],
         "accuracy": {"official": 0.2, "official_with_guess": 0.3, "strict": 0.3},
         "branches": {"answer is": [1, 1], "answer:": [1, 0], "last letter": [3, 1], "nothing": [5, 0]},
         "strict_abstained": 7,
@@ -242,22 +243,22 @@ GOOD = record("x")
         ("{", "not strict JSON"),
         ("[1]", "record 1: expected a JSON object"),
         ("[[]]", "record 1: expected a JSON object"),
-        (as_list([GOOD, {}]), "record 2: expected an object with options"),
-        (as_list([GOOD, GOOD | {"options": ["one"]}]), "record 2: expected an object with options"),
+        (as_list([GOOD, {}, {}]), "record 2: expected an object with options"),
+        (as_list([GOOD | {"options": ["one"]}]), "record 1: expected an object with options"),
         (as_list([GOOD | {"options": ["x"] * 27}]), "record 1: expected an object with options"),
         (as_list([GOOD | {"options": ["x", 2]}]), "record 1: expected an object with options"),
         (as_list([GOOD | {"options": {"A": "x", "B": "y"}}]), "record 1: expected an object with options"),
-        (as_list([GOOD, GOOD | {"answer": "E"}]), "record 2: expected answer, a letter from A to D"),
+        (as_list([GOOD | {"answer": "E"}]), "record 1: expected answer, a letter from A to D"),
         (as_list([GOOD | {"answer": "b"}]), "record 1: expected answer"),
         (as_list([GOOD | {"answer": ""}]), "record 1: expected answer"),
         (as_list([GOOD | {"answer": ["B"]}]), "record 1: expected answer"),
         (as_list([GOOD | {"generated_text": None}]), "record 1: expected generated_text"),
-        (as_list([GOOD | {"pred": 1}]), "record 1: expected generated_text, and pred"),
-        (as_list([GOOD | {"pred": ["B"]}]), "record 1: expected generated_text, and pred"),
-        (as_lines([GOOD, GOOD, GOOD | {"answer": "E"}]), ":5: expected answer"),
-        (as_lines([GOOD]) + "3\n", ":3: expected a JSON object, found int"),
-        (as_lines([GOOD]) + '{"answer": NaN}\n', ":3: expected an object with options"),
-        (as_lines([GOOD]) + '{"answer": "A", "answer": "B"}\n', "twice"),
+        (as_list([GOOD | {"pred": 1}]), "record 1: expected generated_text or model_outputs, and pred"),
+        (as_list([GOOD | {"pred": ["B"]}]), "record 1: expected generated_text or model_outputs, and pred"),
+        (as_lines([GOOD, GOOD, *[GOOD | {"answer": "E"}] * 2]), ":5: expected answer"),
+        (as_lines([GOOD]) + "3\n4\n", ":3: expected a JSON object, found int"),
+        ('{"answer": NaN}\n', "expected an object with options"),
+        ('{"answer": "A", "answer": "B"}\n', "twice"),
         (b"[\xff]", "not strict JSON"),
         (as_list([GOOD]).encode("utf-16"), "not strict JSON"),
         ('{"data": [1]}', "record 1: expected an object with options"),
@@ -270,6 +271,31 @@ def test_a_file_that_holds_no_such_outputs_is_refused_by_name_and_record(tmp_pat
         compare_outputs(path)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
+
+
+def test_a_flawed_record_is_set_aside_and_either_key_of_the_output_is_read(tmp_path):
+    path = tmp_path / "outputs.jsonl"
+    flawed = [GOOD | {"options": ["one"]}, GOOD | {"answer": "E"}]
+    other = {"model_outputs" if name == "generated_text" else name: value for name, value in GOOD.items()}
+    path.write_text(as_list([GOOD, *flawed, *[other] * 9]))
+    report = compare_outputs(path)
+    assert report["n"] == 10
+    assert [line.partition(": expected")[0] for line in report["set_aside"]] == [
+        f"{path}: record {n}" for n in (2, 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "aside", "agree"),
+    [
+        ("gemini-1.5-flash-002_health", 818, 0, 0.99),
+        ("Mistral-7B-Instruct-v0.2_psychology_health", 1614, 2, 0.9),
+    ],
+)
+def test_real_stored_outputs_of_either_key_are_read_but_for_two_rows(shared, name, n, aside, agree):
+    report = compare_outputs(shared / f"data/field/mmlu_pro_outputs_{name}.json.xz")
+    assert (report["n"], len(report["set_aside"])) == (n, aside)
+    assert report["pred"]["agree"] + report["pred"]["agree_by_guess"] > agree * n
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
@@ -312,6 +338,7 @@ def test_the_figures_of_the_stored_outputs(stored):
     report = compare_outputs(stored)
     assert report == {
         "n": 717,
+        "set_aside": [],
         "accuracy": {"official": 450 / 717, "official_with_guess": 452 / 717, "strict": 0.0},
         "branches": {"answer is": [664, 450], "answer:": [0, 0], "last letter": [15, 0], "nothing": [38, 0]},
         "strict_abstained": 717,  # it was asked for no <answer>

@@ -214,3 +214,20 @@ def test_a_bad_list_of_published_counts_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PUBLISHED", write(tmp_path, "published.yaml", text))
     with pytest.raises(InputError, match=r"published\.yaml: .*inherited_as"):
         module.published_sources()
+
+
+def test_names_that_no_name_may_be_are_left_out_with_a_code_whatever_graph_they_come_from(tmp_path):
+    bad = ["gout </answer>", "x <|im_end|>", "a\u202eb", "\x07bell"]
+    rows = [f"DOID:{i}\t{name}\ttreated_by\tDB:{i}\tdrug {i}" for i, name in enumerate(["gout", *bad])]
+    files = {
+        "mapping": write(tmp_path, "mapping.yaml", yaml.safe_dump(TABLE)),
+        "file": write(tmp_path, "edges.tsv", "\n".join(["d\tdisease\tr\tt\tdrug", *rows]) + "\n"),
+    }
+    synth = SynthConfig(sources={"mine": SourceConfig(kind="table", files=files)})
+    skipped = []
+    joined = build_graph(synth, graph_files(synth, tmp_path), tmp_path, lambda *said: skipped.append(said))
+    codes = ["own_tag", "chat_marker", "direction_character", "control_character"]
+    assert [code for _, code, _ in skipped if code != "unknown_entity"] == codes
+    assert [name for name, entity in joined.graph.entities.items() if entity.type == "disease"] == ["gout"]
+    with pytest.raises(InputError, match="no name may hold a own_tag"):
+        import_yaml(write(tmp_path, "graph.yaml", HAND.replace("toe pain", "'<think> pain'")))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fleming.answer import format_ok, parse_answer
+from fleming.answer import format_ok, parse_answer, parse_free
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 CASES = SHARED / "cases" / "parser_cases.jsonl"
@@ -18,6 +18,8 @@ DRUGS = {"A": "Ceftriaxone", "B": "Azithromycin", "C": "Vitamin C", "D": "Hepati
 SWAPPED = {"A": "B", "B": "A", "C": "E", "D": "d"}
 TWINS = {"A": "Aspirin", "B": "aspirin ", "C": "**Aspirin**", "D": "Ibuprofen"}
 PREFIX = {"A": "typical", "B": "5 mg", "C": "-5", "D": "B vitamins"}
+CLOSED = {"A": "Foo.", "B": "Bar (x)", "C": "“Quoted”", "D": "'twin'", "E": "Twin.", "F": "(+)-F"}
+GENES = {"A": "Aa", "B": "aa", "C": "AA", "D": "B"}
 CHINESE = {"A": "阿奇霉素", "B": "头孢曲松", "C": "维生素Ｃ"}
 
 # What stands in the answer block, and what is to be read from it.
@@ -54,6 +56,36 @@ INSIDE = [
     (DRUGS, "B. Azithro", None),
     (DRUGS, "Azithromycin or Ceftriaxone", None),
     (DRUGS, "A, B", None),
+    (DRUGS, "[B]", "B"),
+    (DRUGS, "【B】", "B"),
+    (DRUGS, "［Ｂ］", "B"),
+    (DRUGS, '"B"', "B"),
+    (DRUGS, "“b”", "B"),
+    (DRUGS, "'B'.", "B"),
+    (DRUGS, "选B", "B"),
+    (DRUGS, "选项：B", "B"),
+    (DRUGS, "答案：B。", "B"),
+    (DRUGS, "Option: B", "B"),
+    (DRUGS, "Answer: (B)", "B"),
+    (DRUGS, "$\\boxed{\\text{B}}$", "B"),
+    (DRUGS, "\\(\\mathrm{B}\\)", "B"),
+    (DRUGS, "$$B$$", "B"),
+    (DRUGS, "B,", "B"),
+    (DRUGS, "B;", "B"),
+    (DRUGS, "[B)", None),
+    (DRUGS, "[A] [B]", None),
+    (DRUGS, "选A或B", None),
+    (DRUGS, "Azithromycin.", "B"),
+    (DRUGS, '"Azithromycin"', "B"),
+    (DRUGS, "[B] Azithromycin", "B"),
+    (CLOSED, "A. Foo", "A"),
+    (CLOSED, "Foo", "A"),
+    (CLOSED, "bar (x", "B"),
+    (CLOSED, "B. Bar (x)", "B"),
+    (CLOSED, "quoted", "C"),
+    (CLOSED, "twin", None),  # two are so without what closes them
+    (CLOSED, "twin.", "E"),
+    (CLOSED, "Foo bar", None),
     (DRUGS, "A or B", None),
     (DRUGS, "A B", None),
     (DRUGS, "BB", None),
@@ -131,6 +163,48 @@ def test_what_an_answer_block_names(options, inside, answer):
 @pytest.mark.parametrize(("response", "answer"), RESPONSES)
 def test_which_block_of_a_response_counts(response, answer):
     assert parse_answer(response, DRUGS) == answer
+
+
+@pytest.mark.parametrize(
+    ("inside", "as_text", "as_letter"),
+    [
+        ("Aa", "A", None),
+        ("AA", "C", None),
+        (" aa ", "B", None),
+        ("aA", None, None),
+        ("B", "D", "B"),
+        ("A", "A", "A"),
+        ("c", "C", "C"),
+        ("C. AA", "C", "C"),
+    ],
+)
+def test_in_style_text_an_options_exact_text_is_always_that_option(inside, as_text, as_letter):
+    response = f"<think>r</think><answer>{inside}</answer>"
+    assert parse_answer(response, GENES, "text") == as_text
+    assert parse_answer(response, GENES) == as_letter
+
+
+def test_options_of_many_combining_marks_cost_linear_time_once_a_question():
+    options = {
+        "A": "a" + "\u0300\u0316" * 32_000,
+        "B": "\u0f73" * 64_000,
+        "C": "\u0344" * 64_000,
+        "D": "iron",
+    }
+    started = time.perf_counter()
+    for _ in range(100):
+        assert parse_answer("<answer>iron</answer>", options) == "D"
+        assert parse_answer(f"<answer>{options['A']}</answer>", options) == "A"
+    assert time.perf_counter() - started < 10  # 64,000 marks took 10 s an answer
+
+
+def test_the_answer_block_of_a_free_answer_is_read():
+    assert parse_free("<think>r</think><answer> **Iron** </answer>") == "Iron"
+    assert parse_free("<think>r</think><answer>$\\boxed{\\text{5 mg}}$</answer>") == "5 mg"
+    assert parse_free("<think>r</think><answer>5</answer> so <answer> 5</answer>") == "5"
+    for response in ("5", "<answer>5", "<think><answer>5</answer>", "<answer>5</answer><answer>6</answer>"):
+        assert parse_free(response) is None
+    assert parse_free("<answer></answer>") is None
 
 
 def test_the_shared_cases_are_all_right():
@@ -294,7 +368,16 @@ def test_time_is_linear_in_the_length_of_the_worst_strings(unit):
 GOOD = "<think>r</think>\n<answer>B</answer>"
 FORMATS = [
     (GOOD, "letter", True),
-    ("\n <think></think><answer>\nB </answer>\n\n", "letter", True),
+    ("\n <think>r</think><answer>\nB </answer>\n\n", "letter", True),
+    ("<think></think><answer>B</answer>", "letter", False),
+    ("<think> \n\u200b...</think><answer>B</answer>", "letter", False),
+    ("<think>r</think><answer>5 mg</answer>", "number", True),
+    ("<think>r</think><answer>five</answer>", "number", False),
+    ("<think>r</think><answer>iron</answer>", "short", True),
+    ("<think>r</think><answer>...</answer>", "short", False),
+    ("<think>r</think><answer> </answer>", "short", False),
+    ("<think>r</think><answer>anything, and more</answer>", "free", True),
+    ("<think>r</think><answer> </answer>", "free", False),
     ("<think>r</think><answer>b</answer>", "letter", False),
     ("<think>r</think><answer>E</answer>", "letter", False),
     ("<think>r</think><answer>(B)</answer>", "letter", False),
@@ -341,4 +424,4 @@ def test_a_truncated_response_is_never_well_formed():
 def test_what_is_well_formed_is_read():
     for response, _, expected in FORMATS:
         if expected:
-            assert parse_answer(response, DRUGS) is not None
+            assert (parse_answer(response, DRUGS) or parse_free(response)) is not None

@@ -134,11 +134,11 @@ def test_a_file_of_another_benchmark_is_refused(tmp_path):
 
 
 def test_a_count_that_is_not_the_published_one_is_a_warning(tmp_path):
-    rows = [{**row, "cop": 1 + i % 4} for i, row in enumerate(numbered("careqa", 5620))]
+    rows = [{**row, "cop": 1 + i % 4} for i, row in enumerate(numbered("careqa", 5621))]
     blank = dict.fromkeys(rows[0])
-    loaded = load_benchmark("careqa", lines(tmp_path / "a.jsonl", [*rows, blank]))
-    assert (len(loaded.questions), len(loaded.set_aside), loaded.warnings) == (5620, 1, [])
-    loaded = load_benchmark("careqa", lines(tmp_path / "a.jsonl", rows))
+    loaded = load_benchmark("careqa", lines(tmp_path / "a.jsonl", [*rows, blank, blank]))
+    assert (len(loaded.questions), len(loaded.set_aside), loaded.warnings) == (5621, 2, [])
+    loaded = load_benchmark("careqa", lines(tmp_path / "a.jsonl", [*rows[:-1], blank]))
     assert len(loaded.warnings) == 1
     assert "has 5,620 records, careqa as published has 5,621: not the same set" in loaded.warnings[0]
 

@@ -236,81 +236,116 @@ def test_a_file_of_hidden_labels_has_no_questions(tmp_path):
         read_set(lines(tmp_path / "test.json", medmcqa([-1, -1.0, "-1"])))
 
 
-BROKEN = [  # form, what is changed in its record, what is said
-    ("careqa", {"cop": 5}, "cop is 5, counted from 1"),
-    ("careqa", {"cop": 0}, "cop is 0, counted from 1"),
-    ("careqa", {"cop": 1.5}, "cop must be a whole number, found '1.5'"),
-    ("careqa", {"cop": True}, "cop must be a whole number"),
-    ("careqa", {"cop": "1_0"}, "cop must be a whole number"),
-    ("careqa", {"op3": None}, "the right option is 'C', the options are A, B, D"),
-    ("careqa", {"op1": 5}, "option A must be a text, found '5'"),
-    ("careqa", {"op1": ["iron"]}, "option A must be a text"),
-    ("careqa", {"question": 7}, "question must be a text"),
-    ("careqa", {"unique_id": {"a": 1}}, "its id must be a text or a number"),
-    ("medbullets", {"answer": "iron"}, "answer 'iron' is not the text of option 'C'"),
-    ("medbullets", {"answer_idx": "c"}, "is not the text of option 'c'"),
-    ("medqa", {"answer": OPTIONS["C"] + "s"}, "is not the text of option 'C'"),
-    ("medqa", {"answer_idx": "E", "answer": None}, "the right option is 'E', the options are A, B, C, D"),
-    ("medqa", {"answer_idx": ["C"], "answer": None}, "the right option is"),
-    ("medqa", {"options": TEXTS * 8}, "options must be up to 26 texts"),
-    ("medqa", {"options": {**OPTIONS, "AA": "x"}}, "options must be up to 26 texts"),
-    ("medqa", {"options": "A"}, "options must be up to 26 texts"),
-    ("medqa pairs", {"options": [{"key": "A", "value": "x"}] * 2}, "options must be up to 26 texts"),
-    ("medqa pairs", {"options": [{"key": ["A"], "value": "x"}]}, "options must be up to 26 texts"),
-    ("medqa endings", {"label": 4}, "the right option is 'number 4'"),
-    ("medqa endings", {"label": -1}, "the right option is 'number -1'"),
-    ("medqa data", {"data": []}, "data must hold Question, Options and Correct Option"),
-    (
-        "medqa data",
-        {"data": {**DATA, "Correct Option": "A"}},
-        "is not the text of option 'A'",
-    ),
-    ("mmlu_pro", {"answer": "B"}, "answer 'B' is not option number 2"),
-    ("mmlu_pro", {"answer_index": 9, "answer": None}, "the right option is 'J'"),
-    ("medxpertqa printed", {"label": ["K"]}, "the right option is 'K'"),
-    (
-        "medxpertqa printed",
-        {"options": {**OPTIONS, "D": "other"}},
-        "choices at the end of the question are not its",
-    ),
-    ("medxpertqa", {"images": ["MM-1.jpeg"]}, "not MedXpertQA's text part"),
-    ("pubmedqa", {"final_decision": "Yes"}, "final_decision must be yes, no or maybe"),
-    ("pubmedqa", {"context": "First."}, "contexts must be a list of texts"),
-    ("pubmedqa authors", {"CONTEXTS": []}, "contexts must be a list of texts"),
-    ("cmexam", {"Answer": "F"}, "the right option is 'F'"),
-    ("jmed literals", {"options": "{'A': f('x')}"}, "not a Python literal"),
-    ("jmed literals", {"options": "{'A': 'x', 'A': 'y'}"}, "a key twice in"),
-    ("jmed literals", {"options": "{['A']: 'x'}"}, "not a Python literal"),
-    ("jmed literals", {"options": "{1: 'x', 'B': 'y'}"}, "options must be up to 26 texts"),
-    ("jmed literals", {"options": "{'A': '\\ud83d', 'B': 'y'}"}, "not a Python literal"),
-    ("jmed literals", {"options": "[" * 90_000}, "not a Python literal"),
-    ("jmed literals", {"options": "[" + "-" * 90_000 + "1]"}, "not a Python literal"),
-    ("jmed literals", {"answer": "[" + "1+" * 40_000 + "1]"}, "not a Python literal"),
+BROKEN = [  # form, what is changed in its record, the code, and what is said
+    ("careqa", {"cop": 5}, "answer_no_option", "the right option is '5', the options are A, B, C, D"),
+    ("careqa", {"cop": 0}, "answer_no_option", "the right option is '0'"),
+    ("careqa", {"cop": 1.5}, "answer_no_option", "the right option is '1.5'"),
+    ("careqa", {"cop": True}, "answer_no_option", "the right option is 'True'"),
+    ("careqa", {"cop": "1_0"}, "answer_no_option", "the right option is '1_0'"),
+    ("careqa", {"op3": None}, "answer_no_option", "the options are A, B, D"),
+    ("careqa", {"op1": ["iron"]}, "options_unread", "an option must be a text"),
+    ("careqa", {"op1": True}, "options_unread", "an option must be a text"),
+    ("careqa", {"question": 7}, "no_text", "question must be a text"),
+    ("careqa", {"unique_id": {"a": 1}}, "bad_id", "its id must be a text or a number"),
+    ("medbullets", {"answer": "iron"}, "answers_differ", "answer 'iron' is not option C"),
+    ("medbullets", {"answer": "A. iron"}, "answers_differ", "answer 'A. iron' is not option C"),
+    ("medqa", {"answer": OPTIONS["C"] + "s"}, "answers_differ", "is not option C"),
+    ("medqa", {"answer_idx": "E", "answer": None}, "answer_no_option", "the options are A, B, C, D"),
+    ("medqa", {"answer_idx": {"C": 1}, "answer": None}, "answer_no_option", "the right option is"),
+    ("medqa", {"options": {"A": "iron"}, "answer_idx": "A", "answer": None}, "too_few_options", "1 of two"),
+    ("medqa", {"options": TEXTS * 8}, "options_unread", "options must be up to 26 texts"),
+    ("medqa", {"options": {**OPTIONS, "AA": "x"}}, "options_unread", "options must be up to 26 texts"),
+    ("medqa", {"options": "A"}, "too_few_options", "of two or more"),
+    ("medqa pairs", {"options": [{"key": "A", "value": "x"}] * 2}, "options_unread", "up to 26 texts"),
+    ("medqa pairs", {"options": [{"key": ["A"], "value": "x"}]}, "options_unread", "up to 26 texts"),
+    ("medqa endings", {"label": 4}, "answer_no_option", "the right option is '4'"),
+    ("medqa endings", {"label": -2}, "answer_no_option", "the right option is '-2'"),
+    ("medqa data", {"data": []}, "no_label", ""),
+    ("medqa data", {"data": {**DATA, "Correct Option": "A"}}, "answers_differ", "is not option A"),
+    ("mmlu_pro", {"answer": "B"}, "answers_differ", "answer 'B' is not option C"),
+    ("mmlu_pro", {"answer_index": 9, "answer": None}, "answer_no_option", "the right option is '9'"),
+    ("medxpertqa printed", {"label": ["K"]}, "answer_no_option", "the right option is 'K'"),
+    ("medxpertqa printed", {"options": {**OPTIONS, "D": "other"}}, "options_differ", "choices at the end"),
+    ("medxpertqa", {"images": ["MM-1.jpeg"]}, "has_images", "not MedXpertQA's text part"),
+    ("pubmedqa", {"final_decision": "Yes"}, "answer_no_option", "final_decision must be yes, no or maybe"),
+    ("pubmedqa", {"context": "First."}, "no_context", "contexts must be a list of texts"),
+    ("pubmedqa authors", {"CONTEXTS": []}, "no_context", "contexts must be a list of texts"),
+    ("cmexam", {"Answer": "F"}, "answer_no_option", "the right option is 'F'"),
+    ("jmed literals", {"options": "{'A': f('x')}"}, "options_unread", "not a Python literal"),
+    ("jmed literals", {"options": "{'A': 'x', 'A': 'y'}"}, "options_unread", "a key twice in"),
+    ("jmed literals", {"options": "{['A']: 'x'}"}, "options_unread", "not a Python literal"),
+    ("jmed literals", {"options": "{'A': '\\ud83d', 'B': 'y'}"}, "options_unread", "not a Python literal"),
+    ("jmed literals", {"options": "[" * 90_000}, "options_unread", "not a Python literal"),
+    ("jmed literals", {"options": "[" + "-" * 90_000 + "1]"}, "options_unread", "not a Python literal"),
+    ("jmed literals", {"answer": "[" + "1+" * 40_000 + "1]"}, "options_unread", "not a Python literal"),
 ]
 
 
-@pytest.mark.parametrize(("form", "change", "says"), BROKEN)
-def test_a_broken_record_is_refused_naming_file_and_record(tmp_path, form, change, says):
+@pytest.mark.parametrize(("form", "change", "code", "says"), BROKEN)
+def test_a_broken_record_is_set_aside_with_code_and_place_and_refuses_no_file(
+    tmp_path, form, change, code, says
+):
     fine = {**ROWS[form], "id": "f", "pubid": 1, "unique_id": "f", "question_id": 1}
-    path = lines(tmp_path / "a.jsonl", [fine, {**ROWS[form], **change}])
-    with pytest.raises(InputError) as error:
-        read_set(path, FORMS[form][0])
-    assert str(error.value).startswith(f"{path}:2: ")
-    assert says in str(error.value)
-    assert len(str(error.value)) < 500
+    found = read_set(lines(tmp_path / "a.jsonl", [fine, {**ROWS[form], **change}]), FORMS[form][0])
+    (aside,) = found.set_aside
+    assert (aside["record"], aside["code"]) == (f"{tmp_path}/a.jsonl:2", code)
+    assert says in aside.get("detail", "")
+    assert len(found.questions) == 1
+    with pytest.raises(InputError) as error:  # alone it leaves no question
+        read_set(lines(tmp_path / "a.jsonl", [{**ROWS[form], **change}]), FORMS[form][0])
+    assert str(tmp_path) in str(error.value)
+    assert len(str(error.value)) < 1000
 
 
-def test_one_id_twice_another_form_and_an_empty_file_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("bad", "of", "refused"), [(1, 2, False), (2, 10, False), (3, 10, True), (2, 3, True)]
+)
+def test_above_a_share_that_is_printed_the_file_is_refused(tmp_path, bad, of, refused):
+    rows = [{**ROWS["medqa"], "answer_idx": "E" if i < bad else "C"} for i in range(of)]
+    path = lines(tmp_path / "a.jsonl", rows)
+    if not refused:
+        found = read_set(path)
+        assert found.describe_set_aside() == f"{bad} of {of} records set aside (answer_no_option {bad})"
+        return
+    with pytest.raises(
+        InputError, match=rf"a\.jsonl:1: .*\(answer_no_option\); {bad} of {of} records .* over 20%"
+    ):
+        read_set(path)
+
+
+def test_records_that_cannot_be_parsed_are_set_aside_in_every_kind_of_file(tmp_path):
+    good = json.dumps(ROWS["medqa"])
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"{good}\n{good[:-9]}\n{good}\n")
+    found = read_set(path)
+    assert [(r["record"], r["code"]) for r in found.set_aside] == [(f"{path}:2", "no_object")]
+    assert (found.rows, len(found.questions)) == (3, 2)
+    path = tmp_path / "a.json"
+    path.write_text(f"[{good}, 7, {good}]")
+    assert [r["code"] for r in read_set(path).set_aside] == ["no_object"]
+    path = tmp_path / "a.csv"
+    path.write_text('question,A,B,answer\nq1,a,b,A\nq2,a,b\nq3,a,b,B\n"q4,a,b,B\n' + "q5,a,b,A\n" * 7)
+    found = read_set(path)
+    assert [r["code"] for r in found.set_aside] == ["cells", "quotes"]
+    assert [(q.id, q.answer) for q in found.questions[:3]] == [("a/1", "A"), ("a/3", "B"), ("a/5", "A")]
+    assert (found.rows, len(found.questions)) == (11, 9)
+
+
+def test_one_id_twice_another_form_and_an_empty_file(tmp_path):
     row = ROWS["mmlu_pro"]
-    with pytest.raises(InputError, match=r"a\.jsonl:2: id 'mmlu_pro/a/70' occurs twice"):
-        read_set(lines(tmp_path / "a.jsonl", [row, row]))
+    found = read_set(lines(tmp_path / "a.jsonl", [row, row]))
+    assert [(r["record"], r["code"]) for r in found.set_aside] == [(f"{tmp_path}/a.jsonl:2", "repeated_id")]
     with pytest.raises(InputError, match=r"a\.jsonl:1: not a record of medqa: it lacks 'answer_idx'"):
         read_set(lines(tmp_path / "a.jsonl", [row]), "medqa")
-    with pytest.raises(InputError, match=r"a\.jsonl:2: not a record of mmlu_pro: it lacks 'options'"):
-        read_set(lines(tmp_path / "a.jsonl", [row, {"question": "q", "question_id": 2, "answer_index": 1}]))
+    other = {"question": "q", "question_id": 2, "answer_index": 1}
+    assert [r["code"] for r in read_set(lines(tmp_path / "a.jsonl", [row, other])).set_aside] == [
+        "another_form"
+    ]
     with pytest.raises(InputError, match=r"a\.jsonl: no questions in it"):
         read_set(lines(tmp_path / "a.jsonl", []))
-    with pytest.raises(InputError, match=r"a\.jsonl:1: unknown field 'text'"):
+    with pytest.raises(
+        InputError, match=r"its columns are 'text'; known are the public sets, .* verl's rows"
+    ):
         read_set(lines(tmp_path / "a.jsonl", [{"text": "t"}]))
 
 
@@ -359,7 +394,7 @@ def write_any(folder: Path, rows: Rows, kind: int) -> Path:
 def test_thousands_of_mutated_records_raise_nothing_but_input_errors(tmp_path):
     """What comes out is sound questions, each record accounted for, or one line naming the file."""
     rng = random.Random(0)
-    read, refused = 0, []
+    read, refused, flawed = 0, [], []
     for form, row in ROWS.items():
         other = {**row, "id": "other", "pubid": 1, "unique_id": "other", "question_id": 1}
         other |= {"cop": 4} if form == "medmcqa" else {}
@@ -372,6 +407,7 @@ def test_thousands_of_mutated_records_raise_nothing_but_input_errors(tmp_path):
                 refused.append(str(error))
                 continue
             read += 1
+            flawed += [record["code"] for record in found.set_aside]
             assert found.rows == 2 == len(found.questions) + len(found.set_aside)
             assert len({q.id for q in found.questions}) == len(found.questions)
             for q in found.questions:
@@ -380,7 +416,9 @@ def test_thousands_of_mutated_records_raise_nothing_but_input_errors(tmp_path):
                     == q
                 )
     assert read > 500
-    assert len(refused) > 1500
+    assert len(refused) > 200
+    assert len(flawed) > 1500
+    assert len(set(flawed)) > 10
     assert [m for m in refused if not m.startswith(str(tmp_path)) or "\n" in m or len(m) > 1000] == []
 
 
@@ -388,7 +426,9 @@ def test_trajectories_have_ids_of_their_own_and_an_empty_file_is_refused(tmp_pat
     row = {"id": "t", "question_id": "q", "prompt": [{"role": "user", "content": "?"}], "response": "B"}
     found = read_trajectories(lines(tmp_path / "a.jsonl", [row, {**row, "id": "u"}]))
     assert [trajectory.id for trajectory in found] == ["t", "u"]
-    with pytest.raises(InputError, match=r"a\.jsonl:2: id 't' occurs twice"):
-        read_trajectories(lines(tmp_path / "a.jsonl", [row, row]))
+    said = []
+    found = read_trajectories(lines(tmp_path / "a.jsonl", [row, row]), say=said.append)
+    assert len(found) == 1
+    assert said == [f"{tmp_path}/a.jsonl: 1 of 2 records set aside (repeated_id 1)"]
     with pytest.raises(InputError, match=r"a\.jsonl: no trajectories in it"):
         read_trajectories(lines(tmp_path / "a.jsonl", []))

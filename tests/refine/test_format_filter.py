@@ -236,3 +236,23 @@ def test_what_is_rejected_of_the_real_files(shared):
     }
     assert 200 < found.pop("all_or_none_of_the_above") < 230
     assert found.total() < 25
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("a </answer> b", "own_tag"),
+        ("＜THINK＞ a", "own_tag"),
+        ("a <|im_start|> b", "chat_marker"),
+        ("a <｜end▁of▁sentence｜>", "chat_marker"),
+        ("<start_of_turn> a", "chat_marker"),
+        ("a [/INST] b", "chat_marker"),
+        ("<<SYS>> a", "chat_marker"),
+        ("</s> a", "chat_marker"),
+        ("a\u202eb c", "direction_character"),
+        ("a\u200fb c", "direction_character"),
+        ("a <5 and b>4 and [I] 2", None),
+    ],
+)
+def test_what_no_text_of_a_question_may_hold(text, code):
+    assert format_fault(ask(options=[text, "zinc deficiency"])) == code

@@ -255,7 +255,7 @@ def drop_a_tensor(cfg):
 
 
 def break_the_data(cfg):
-    write_jsonl(Path(cfg.data.questions), [*QUESTIONS[:3], {**QUESTIONS[3], "answer": "C"}])
+    write_jsonl(Path(cfg.data.questions), [*QUESTIONS[:3], *({**QUESTIONS[3], "answer": "C"},) * 2])
     return cfg
 
 

@@ -1,0 +1,125 @@
+"""Free answers, those to questions without options: is a number, or a short text, the right one?
+
+- a number has thousands signs ("1,200", "1 200"), a decimal comma where it can be nothing else ("0,5"), a percent sign
+  ("25 %" is 25 and 0.25), a power of ten, a unit behind it; "5 to 7", "5 or 6", "120/80" are none
+- two units that are known (assets/answers.yaml) and not the same make two answers; nothing is converted
+- a text is compared without case, accents, articles and punctuation, but with its signs, comparators and negations
+
+Exact arithmetic, any string, linear time. Left out: meaning. "Heart attack" is "myocardial infarction" where the
+question's `aliases` say so.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import yaml
+
+from fleming.settings import FreeConfig
+from fleming.text import bounded_marks, marks, name_key, option_key
+
+TABLE = Path(__file__).parents[1] / "assets/answers.yaml"
+LONGEST = 200  # characters of a short answer
+
+
+def _unit_key(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text).replace("μ", "u").replace("^", "")
+    return "".join(text.casefold().split())
+
+
+_RULES = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+_UNITS = {_unit_key(name): unit for unit, others in _RULES["units"].items() for name in (unit, *others)}
+
+_DIGITS = (
+    r"[1-9]\d{0,2}(?:(?P<mark>[, '’])\d{3})(?:(?P=mark)\d{3})*(?:\.\d+)?"  # 1,234.5
+    r"|[1-9]\d{0,2}(?P<dot>\.)\d{3}(?:\.\d{3})*,\d+|\d+[.,]\d+|\d+|\.\d+"  # 1.234,5  0,5  .5
+)
+_POWER = r"(?: ?(?:e|(?:[x×*·]|\\times) ?10 ?\^?) ?\{?(?P<power>[-+]?\d{1,2})\}?(?!\d))?"
+_NUMBER = re.compile(
+    rf"(?:[=≈~]|[$€£¥])? ?(?P<sign>[-+]?) ?(?P<digits>{_DIGITS}){_POWER}(?P<rest>(?![\d.,]*\d)(?![,.]\d).*)",
+    re.I,
+)
+# What stands behind a number is its unit, unless it speaks of another number or says that it is not this one.
+_NO_UNIT = re.compile(
+    r"^ ?[-–—~/:]? ?\d|^ ?[-–—~±]|\b(?:or|and|to|not|but|than|through|plus|minus)\b|[或和至到非不;,，；?]"
+)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number with what stands behind it."""
+
+    value: Decimal
+    unit: str = ""
+    """As in assets/answers.yaml where it is known, else as it is written."""
+    known: bool = True
+
+
+def read_number(text: str) -> Number | None:
+    """Return the number that a text is, None where it is none or more than one."""
+    if len(text) > LONGEST:
+        return None
+    text = unicodedata.normalize("NFKC", re.sub("[⁰¹²³⁴-⁹⁻⁺]+", r"^\g<0>", bounded_marks(text)))
+    text = " ".join(re.sub("[−‐‑–]", "-", text).strip().rstrip(".。").split())
+    found = _NUMBER.fullmatch(text)
+    if not found or _NO_UNIT.search(found["rest"].casefold()):
+        return None
+    digits = found["digits"].replace(found["mark"] or found["dot"] or "none", "")
+    value = Decimal(found["sign"] + digits.replace(",", ".")).scaleb(int(found["power"] or 0))
+    rest = found["rest"].strip()
+    for word, factor in _RULES["multipliers"].items():
+        if rest.casefold().startswith(word):
+            value, rest = value * factor, rest[len(word) :].strip()
+    unit = _known_unit(rest)
+    if unit is None and (len(rest.split()) > 3 or any(map(str.isdecimal, rest))):
+        return None
+    return Number(value, rest if unit is None else unit, unit is not None)
+
+
+def _known_unit(text: str) -> str | None:
+    """Return the unit in one spelling, "" for none, None where a part of it is not known."""
+    if not text:
+        return ""
+    whole = _UNITS.get(_unit_key(text))
+    if whole:
+        return whole
+    parts = [_unit_key(part) for part in re.split(r"/|\bper\b|[·*]", text)]
+    known = [_UNITS.get(re.sub(r"^10+(?=[a-z])", "", part)) for part in parts]
+    return None if None in known else "/".join(known)
+
+
+def same_number(answer: Number, right: Number, cfg: FreeConfig, tolerance: float | None = None) -> bool:
+    """Return whether the answer is the right number, within the question's own tolerance or else the settings'."""
+    if right.unit and cfg.units == "require" and answer.unit != right.unit:
+        return False
+    percent = (answer.unit == "%") - (right.unit == "%")
+    if (
+        not percent
+        and answer.unit
+        and right.unit
+        and answer.known
+        and right.known
+        and answer.unit != right.unit
+    ):
+        return False
+    relative = abs(right.value) * Decimal(repr(cfg.relative_tolerance))
+    reach = (
+        max(relative, Decimal(repr(cfg.absolute_tolerance)))
+        if tolerance is None
+        else Decimal(repr(tolerance))
+    )
+    scaled = answer.value.scaleb(-2 * percent)  # 25 % is 0.25
+    return abs(answer.value - right.value) <= reach or (bool(percent) and abs(scaled - right.value) <= reach)
+
+
+_ARTICLE = re.compile(r"^(?:the|an?) (?=.)")
+
+
+def short_text(text: str) -> str | None:
+    """Return what two spellings of a short answer have in common; None for a text that is empty, or too long."""
+    if len(text) > LONGEST:
+        return None
+    key = _ARTICLE.sub("", name_key(text)) or option_key(text)
+    return " ".join([key, *marks(text)]).strip() or None
