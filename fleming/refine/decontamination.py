@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fleming.records import Question, Trajectory
+from fleming.records import Question, Trajectory, to_json
 from fleming.refine.disguises import costs_of, respaced, undisguised
 from fleming.refine.shared_runs import COMMON, RUN, RunIndex
 from fleming.text import option_key
