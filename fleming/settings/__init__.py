@@ -6,7 +6,7 @@ the demo's dev split. Left out: reading and checking (config.py).
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fleming.settings.synth import BaseModelConfig, SynthConfig
 from fleming.settings.training import GRPOConfig, SFTConfig
@@ -83,8 +83,10 @@ class Config:
     """CPU threads of torch in each process; 0 leaves its default. Bitwise repeatability needs the same number."""
     model: str = ""
     """Hugging Face folder to start from. Empty: RUN_DIR/base/model."""
-    chat_format: Literal["qwen2.5", "qwen3", "chatml"] | None = None
-    """null: recognised from the model folder's chat template."""
+    chat_format: Literal["chatml", "qwen2.5", "qwen3", "llama3"] | None = None
+    """null: the model folder's own chat template; where it has none, chatml. A name overrides it."""
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """name -> value of what the template may ask for, as {enable_thinking: false}; the export's template keeps them."""
     answer_style: Literal["letter", "text"] = "letter"
     """What stands between <answer> and </answer>: the option's letter, or its text."""
     instruction: str = ""

@@ -17,6 +17,7 @@ import torch
 
 from model.files import read_object
 from model.huggingface.fields import Fields
+from model.huggingface.folder import check_folder, file_of
 from model.huggingface.rope import Llama3, Yarn, read_rope
 
 ARCHITECTURES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
@@ -171,8 +172,9 @@ class ModelConfig:
 
 
 def load_config(folder: str | Path) -> ModelConfig:
-    """Return the ModelConfig of a model folder. Raises InputError as `ModelConfig.from_hf` and `read_object` do."""
-    path = Path(folder) / "config.json"
+    """Return the ModelConfig of a model folder. Raises InputError as `ModelConfig.from_hf` and `check_folder` do."""
+    check_folder(folder)
+    path = file_of(folder, "config.json")
     return ModelConfig.from_hf(read_object(path), str(path))
 
 
@@ -188,13 +190,20 @@ def _refuse_unsupported(fields: Fields) -> None:
         "hidden_act": "silu",
         "mlp_bias": False,
         "partial_rotary_factor": 1,
-        "quantization_config": None,
     }
     if kind != "qwen2":  # whose bias is a constant, not a key
         neutral["attention_bias"] = False
     for key, value in neutral.items():
         found = raw.get(key)
         fields.expect(found in (None, value), key, found, f"{json.dumps(value)} or no such key")
+    quantised = fields.object("quantization_config")
+    kind = quantised.get("quant_method", "quantised")
+    fields.expect(
+        not quantised,
+        "quantization_config",
+        quantised,
+        f"none: {kind} weights cannot be trained; give the folder of the model that they were made from",
+    )
 
     layers = raw.get("layer_types") or []
     full = isinstance(layers, list) and set(map(str, layers)) <= {"full_attention"}

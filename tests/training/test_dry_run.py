@@ -5,6 +5,7 @@ Model folders of real shapes cost no disk here: their files of weights are heade
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -19,10 +20,11 @@ from support.places import ROOT, SHARED
 from fleming.config import load_config
 from fleming.rl.reward import load_reward
 from fleming.settings import BaseModelConfig, Config, DataConfig, GRPOConfig
-from fleming.training.base_model import CHATML, make_base_model, train_tokenizer
+from fleming.training.base_model import make_base_model, train_tokenizer
 from fleming.training.plan import dry_run
 from fleming.training.run import fingerprint
 from model import InputError
+from model.huggingface.chat_format import own_template
 
 QWEN25 = {"model_type": "qwen2", "rope_theta": 1e6, "rms_norm_eps": 1e-6, "hidden_act": "silu"}
 MODELS = {  # as in the published config.json
@@ -102,10 +104,10 @@ def real_folders(tmp_path_factory) -> dict[str, Path]:
         real = SHARED / "data/tokenizers" / {"qwen2": "qwen2_5", "qwen3": "qwen3"}[config["model_type"]]
         if real.is_dir():
             for file in ("tokenizer.json", "tokenizer_config.json"):
-                (folder / file).symlink_to(real / file)
+                shutil.copy(real / file, folder)
         else:
             train_tokenizer([q["question"] for q in QUESTIONS], [], 400).save(str(folder / "tokenizer.json"))
-            (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHATML}))
+            (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": own_template("chatml")}))
     return folders
 
 
@@ -267,7 +269,7 @@ def only_test_questions(cfg):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda c: replace(c, model=c.model + "x"), "modelx/config.json: cannot read"),
+        (lambda c: replace(c, model=c.model + "x"), "modelx: no such model folder"),
         (drop_a_tensor, "is missing, which the model of config.json has"),
         (break_the_data, r"questions.jsonl:4: "),
         (only_test_questions, "no question has split train"),
