@@ -64,6 +64,11 @@ def dry_run(
         model_folder, data_file, read = cfg.rl_start, cfg.question_file, read_questions
         gate(cfg, {"data.questions": data_file})
 
+    if not model_folder.exists() and model_folder != cfg.base_folder:
+        print(
+            f"{model_folder} is not there yet; looked at instead, since it will have its sizes: {cfg.base_folder}"
+        )
+        model_folder = cfg.base_folder
     model, tokenizer = _look_at_model(model_folder, cfg)
 
     records = [r for r in read(data_file) if isinstance(r, Trajectory) or r.split == "train"]

@@ -107,7 +107,9 @@ def real_folders(tmp_path_factory) -> dict[str, Path]:
                 shutil.copy(real / file, folder)
         else:
             train_tokenizer([q["question"] for q in QUESTIONS], [], 400).save(str(folder / "tokenizer.json"))
-            (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": own_template("chatml")}))
+            (folder / "tokenizer_config.json").write_text(
+                json.dumps({"chat_template": own_template("chatml")})
+            )
     return folders
 
 
@@ -288,6 +290,45 @@ def only_test_questions(cfg):
 def test_a_mistake_is_found_and_named(spoil, message, small):
     with pytest.raises(InputError, match=message):
         run("grpo", spoil(small))
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+@pytest.mark.parametrize("what", ["a config.json alone", "a config.json and the tokenizer", "a name"])
+def test_a_model_that_is_not_here_yet_is_estimated_by_its_sizes(what, stage, small, capsys):
+    run(stage, small)
+    whole = capsys.readouterr().out
+    assert "all there" in whole
+    if what == "a name":
+        small = replace(small, model="Qwen/Qwen2.5-7B-Instruct")
+    else:
+        Path(small.model, "model.safetensors").unlink()
+        if what == "a config.json alone":
+            for path in Path(small.model).glob("*token*.json"):
+                path.unlink()
+    run(stage, small)
+    printed = capsys.readouterr().out
+    assert "NOT HERE YET" in printed
+    assert ("7,615,616,512 parameters" in printed) is (what == "a name")
+    assert ("lengths are estimates" in printed) is (what != "a config.json and the tokenizer")
+    if what == "a config.json and the tokenizer":  # then all is known but the weights
+        assert printed.splitlines()[3:] == whole.splitlines()[3:]
+    assert "update" in printed.split("memory of each of")[1]
+    estimate, known = (int(out.split("longest prompt ")[1].split()[0]) for out in (printed, whole))
+    assert 0.3 * known < estimate < 3 * known
+
+
+def test_before_the_cold_start_rl_is_estimated_by_the_base_model(small, capsys):
+    run("grpo", replace(small, grpo=replace(small.grpo, start_from="cold_start")))
+    printed = capsys.readouterr().out
+    assert f"{Path(small.run_dir, 'sft/model')} is not there yet" in printed
+    assert f"model: {small.model}, " in printed
+
+
+def test_a_trajectory_that_cannot_be_taught_is_found_with_its_line(small):
+    two = {**TRAJECTORIES[3], "response": "a<|im_end|>b"}
+    write_jsonl(Path(small.data.trajectories), [*TRAJECTORIES[:3], two])
+    with pytest.raises(InputError, match=r"trajectories.jsonl:4: .*begins or ends a turn"):
+        run("sft", small)
 
 
 def test_it_refuses_no_gpus(small):
