@@ -69,7 +69,10 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                 chat_format = cfg.chat_format
                 if "cot" not in described:  # log-likelihoods need none: a base model may have no template
                     chat_format = chat_format or "chatml"
-                loaded = load_model(model_folder, world.dtype, world.device, chat_format)
+                variables = cfg.chat_template_kwargs
+                loaded = load_model(
+                    model_folder, world.dtype, world.device, chat_format, chat_template_kwargs=variables
+                )
                 protocols = {name: PROTOCOLS[name](*loaded, cfg) for name in described}
                 plans = [(b, name, protocols[name].plan(b)) for b in benchmarks for name in protocols]
             answers = Answers(folder, answer_settings(cfg, hashes, world.dtype), world)

@@ -41,7 +41,7 @@ def train(cfg: Config, world: World) -> None:
     with world.agree():
         trajectories = read_trajectories(source, cfg, world.print)
         policy, tokenizer = load_sharded(cfg.base_folder, cfg, world)
-        examples = training_examples(source, trajectories, tokenizer, policy.cfg, world.print)
+        examples = training_examples(trajectories, tokenizer, policy.cfg, cfg, world.print)
     optimizer = make_adamw(policy, sft.weight_decay)
     total = math.ceil(sft.epochs * len(examples) / sft.sequences_per_step)
     warmup = math.ceil(sft.warmup_fraction * total)

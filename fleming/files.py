@@ -23,6 +23,7 @@ from model.errors import InputError
 from model.files import (
     MAX_BYTES,
     being_written,
+    check_is_file,
     fsync,
     open_bytes,
     os_errors,
@@ -79,8 +80,10 @@ def read_jsonl(
 
 def sha256_file(path: str | os.PathLike) -> str:
     """Return the hexadecimal SHA-256 of the file's bytes, read in blocks."""
-    with os_errors(path, "read"), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with os_errors(path, "read"):
+        check_is_file(path)
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def input_hashes(inputs: Mapping[str, Path]) -> dict[str, str]:

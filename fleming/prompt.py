@@ -1,12 +1,13 @@
 """How a question is put to the model and its answer is read back, the same in every stage (section 4)."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
 from fleming.judge import style_of
-from fleming.records import LETTERS, Question
+from fleming.records import LETTERS, Message, Question
 from fleming.settings import Config
 from model.huggingface.tokenizer import Tokenizer
 from model.sampler import Sample
@@ -51,10 +52,19 @@ def with_options(text: str) -> Question | None:
 
 def prompt_ids(question: Question, tokenizer: Tokenizer, cfg: Config) -> list[int]:
     """Return the token ids that ask the question, up to where the model is to answer."""
-    return tokenizer.encode_chat(asked_messages(question, cfg))
+    return encode_messages(asked_messages(question, cfg), tokenizer, cfg)
+
+
+def encode_messages(messages: Sequence[Message], tokenizer: Tokenizer, cfg: Config) -> list[int]:
+    """Return the token ids of a conversation, in which our instructions and the system message are our own words."""
+    ours = (cfg.instruction, cfg.system, *INSTRUCTIONS.values())
+    return tokenizer.encode_chat(messages, trusted=ours)
 
 
 def response_text(sample: Sample, tokenizer: Tokenizer) -> str:
-    """Return the decoded response without its final stop id, other special tokens kept."""
+    """Return the decoded response without its final stop id, other special tokens kept.
+
+    A think block that the prompt has opened counts as the response's: it stands at its beginning.
+    """
     ids = sample.token_ids[:-1] if sample.finish_reason == "stop" else sample.token_ids
-    return tokenizer.decode(ids)
+    return tokenizer.opened + tokenizer.decode(ids)

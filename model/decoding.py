@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.attention import Cached, NewestTokens, flash_reads_cache
-from model.drawing import SamplingParams, draw
+from model.drawing import SamplingParams, draw, nan_where_broken
 from model.kv_cache import KVCache
 from model.transformer import Transformer, rows_to_multiply
 
@@ -107,6 +107,7 @@ class Decoder:
         logits = self.transformer(tokens[:, None], places[:, None], attends, readout)  # [B, V]
         noise = self.noise.index_select(0, self.step_index)[0, :rows]
         ids, logprobs = self.draw(logits, noise, self.params)
+        logprobs = nan_where_broken(logprobs, logits)
         drawn = torch.stack((ids.double(), logprobs))[:, None]  # [2, 1, B]
         self.drawn[:, :, :rows].index_copy_(1, self.step_index, drawn)
         tokens.copy_(ids)

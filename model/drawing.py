@@ -111,6 +111,11 @@ def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor,
     return ids[:, 0], logprobs[:, 0]
 
 
+def nan_where_broken(logprobs: Tensor, logits: Tensor) -> Tensor:
+    """Return the log-probs [n], NaN for rows of a model's logits [n, V] that are not all finite."""
+    return logprobs.masked_fill(~logits.sum(-1, dtype=torch.float64).isfinite(), float("nan"))
+
+
 def _invert(cdf: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first place whose cdf [n, m] exceeds u [n, 1], and how far u lies above the place before."""
     last = cdf[:, -1:]

@@ -4,6 +4,7 @@
 - a whole file or folder is written to a hidden sibling, fsynced and renamed: readers see the old or the new
 - the sibling's name is fixed, so that what a killed run left is overwritten, not heaped up: one writer a path
 - what is read may be compressed (.gz, .xz), what is written is not
+- a device or a pipe is no file, and neither is what Git LFS leaves in a file's place
 - whatever the disk refuses is an InputError that names the path
 
 Left out: other encodings than UTF-8.
@@ -17,6 +18,7 @@ import lzma
 import math
 import os
 import shutil
+import stat
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -27,6 +29,7 @@ from model.errors import InputError
 
 # Of a JSON value, or of a small file read whole: the largest tokenizer.json in use has half.
 MAX_BYTES = 64 * 2**20
+POINTER = b"version https://git-lfs"
 
 
 @contextlib.contextmanager
@@ -48,8 +51,20 @@ def open_bytes(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Yield the file's bytes, decompressed as its name says (.gz, .xz). Raises InputError where it cannot."""
     suffix = Path(path).suffix.lower()
     opener = {".gz": gzip.open, ".xz": lzma.open}.get(suffix, open)
-    with os_errors(path, "read"), opener(path, "rb") as file:
-        yield file
+    with os_errors(path, "read"):
+        check_is_file(path)
+        with opener(path, "rb") as file:
+            yield file
+
+
+def check_is_file(path: str | os.PathLike) -> None:
+    """Raise InputError for a device or a pipe, which may never end, and for a pointer of Git LFS; OSError as `open`."""
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path}: a device or a pipe; expected a file")
+    with open(path, "rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise InputError(f"{path}: a pointer of Git LFS, not the file itself: git lfs pull fetches it")
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:

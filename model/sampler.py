@@ -10,6 +10,7 @@ Letters: n rows in use, V ids that exist in the tokenizer, T packed prompt token
 head_dim.
 """
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from model.attention import PackedCausal, PrefillInto
 from model.decoding import Decoder, next_logits
-from model.drawing import SamplingParams, draw, sample_noise
+from model.drawing import SamplingParams, draw, nan_where_broken, sample_noise
 from model.errors import InputError
 from model.kv_cache import CACHE_SHARE, Capacity, KVCache, PrefilledPrompt, choose_capacity, free_memory
 from model.transformer import Transformer
@@ -88,7 +89,8 @@ class Sampler:
         prompts: token ids. prompt_keys: one a prompt, seeds its noise (default: its position in the list).
         on_token(id) is called for each new token as it comes, on_finish as each sample ends. Raises
         InputError for an empty prompt, an id outside the vocabulary, or a prompt that leaves the model's
-        context or the cache no room for max_new_tokens; nothing has run then.
+        context or the cache no room for max_new_tokens; nothing has run then. Raises it too for logits that are
+        not finite.
         """
         self._check(prompts, params)
         keys = range(len(prompts)) if prompt_keys is None else prompt_keys
@@ -146,6 +148,15 @@ class _Row:
     def place(self) -> int:
         """Where in the cache the newest token goes; as many lie before it."""
         return len(self.prompt_ids) + len(self.token_ids) - 1
+
+    def append(self, token: int, logprob: float) -> None:
+        """Take a token. Raises InputError where the logits that it was drawn from were not finite."""
+        if math.isnan(logprob):
+            raise InputError(
+                "the model's logits hold NaN or infinity: its weights are broken or have diverged"
+            )
+        self.token_ids.append(token)
+        self.logprobs.append(logprob)
 
 
 class _Batch:
@@ -213,10 +224,10 @@ class _Batch:
 
         noise = torch.tensor([row.noise[0] for row in new], dtype=torch.float64, device=self.device)
         ids, logprobs = draw(logits, noise, self.params)
+        logprobs = nan_where_broken(logprobs, logits)
         firsts = ids.tolist()
         for row, token, logprob in zip(new, firsts, logprobs.tolist(), strict=True):
-            row.token_ids.append(token)
-            row.logprobs.append(logprob)
+            row.append(token, logprob)
         return firsts
 
     def _run_prompts(self, prompts: list[PromptIds]) -> None:
@@ -265,8 +276,7 @@ class _Batch:
         self.decode_bytes += self._bytes_read(steps)
         for row, its_ids, its_logprobs in zip(self.rows, ids, logprobs, strict=True):
             for token, logprob in zip(its_ids, its_logprobs, strict=True):
-                row.token_ids.append(token)
-                row.logprobs.append(logprob)
+                row.append(token, logprob)
                 yield token
                 if self._finish_reason(row):  # what it drew behind its end is dropped
                     break

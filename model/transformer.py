@@ -1,7 +1,7 @@
 """The decoder-only transformer of Qwen2, Qwen2.5, Qwen3 (dense) and Llama, one screen a class.
 
 - pre-norm blocks of grouped-query attention and SwiGLU, RMSNorm, rotary positions, as pretrained or stretched
-  by YaRN
+  by YaRN or as Llama 3.1 has them
 - Qwen2: bias on q, k, v. Qwen3: RMSNorm on each head's q and k before the rotation
 - parameter names are Hugging Face's without the leading "model.", so the files need no translation table
 - left out: dropout (these models use none), other scalings of rotary positions and sliding windows (refused
@@ -42,13 +42,22 @@ def frequencies(cfg: ModelConfig, device: torch.device | None = None) -> Tensor:
     beta_slow, since more positions would take it to angles never seen. In between a ramp blends both (Eq.
     18): linear in the pair's index i, as in the authors' code and so in every checkpoint, where the paper has
     it linear in r. The order of the operations is transformers' too, as a rounding made here is multiplied by
-    the position.
+    the position. Llama 3.1 does the same between other ends, and blends linearly in r.
     """
-    d, theta, yarn = cfg.head_dim, cfg.rope_theta, cfg.yarn
+    d, theta, yarn, llama3 = cfg.head_dim, cfg.rope_theta, cfg.yarn, cfg.llama3
     exponents = torch.arange(0, d, 2, dtype=torch.float32, device=device) / d
     powers = theta**exponents
+    kept = 1.0 / powers
+    if llama3:
+        pretrained = llama3.original_max_position_embeddings
+        low, high = llama3.low_freq_factor, llama3.high_freq_factor
+        slowed, wavelength = kept / llama3.factor, 2 * math.pi / kept
+        gamma = (pretrained / wavelength - low) / (high - low)
+        blended = (1 - gamma) * kept / llama3.factor + gamma * kept
+        fast, slow = wavelength < pretrained / high, wavelength > pretrained / low
+        return torch.where(slow, slowed, torch.where(fast, kept, blended))
     if yarn is None:
-        return 1.0 / powers
+        return kept
 
     def index(turns: float) -> float:  # Eq. 17 solved for i: the pair that turns so often
         pretrained = yarn.original_max_position_embeddings
@@ -61,7 +70,6 @@ def frequencies(cfg: ModelConfig, device: torch.device | None = None) -> Tensor:
     pairs = torch.arange(d // 2, dtype=torch.float32, device=device)
     ramp = (pairs - low) / (high - low or 0.001)
     gamma = 1 - ramp.clamp(0, 1)
-    kept = 1.0 / powers
     slowed = 1.0 / (yarn.factor * powers)
     return (1 - gamma) * slowed + gamma * kept  # Eq. 20
 

@@ -127,6 +127,8 @@ def answer_settings(cfg: Config, hashes: Mapping[str, str], dtype: torch.dtype) 
     if "cot" in cfg.evaluate.protocols:
         for name in ("chat_format", "system", "instruction", "answer_style"):
             fixed[f"cot.{name}"] = getattr(cfg, name)
+        if cfg.chat_template_kwargs:
+            fixed["cot.chat_template_kwargs"] = cfg.chat_template_kwargs
         for name in ("temperature", "max_new_tokens"):
             fixed[f"cot.{name}"] = getattr(cfg.evaluate, name)
         fixed |= {f"cot.{name}": value for name, value in cfg.reading.items()}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fleming.answer import parse_answer
-from fleming.prompt import prompt_ids, with_options
+from fleming.prompt import encode_messages, prompt_ids, with_options
 from fleming.settings import Config
 from fleming.training.parallel import compute_dtype, pick_device
 from model.huggingface.weights import load_model
@@ -17,18 +17,25 @@ def ask(text: str, model_folder: Path, cfg: Config) -> None:
     parser reads from the answer is said; any other is put as it stands.
     """
     device = pick_device(cfg.parallel)
-    transformer, tokenizer = load_model(model_folder, compute_dtype(device), device, cfg.chat_format)
+    transformer, tokenizer = load_model(
+        model_folder,
+        compute_dtype(device),
+        device,
+        cfg.chat_format,
+        chat_template_kwargs=cfg.chat_template_kwargs,
+    )
     question = with_options(text)
     if question:
         prompt = prompt_ids(question, tokenizer, cfg)
     else:
         system = [{"role": "system", "content": cfg.system}] if cfg.system else []
-        prompt = tokenizer.encode_chat([*system, {"role": "user", "content": text}])
+        prompt = encode_messages([*system, {"role": "user", "content": text}], tokenizer, cfg)
     room = transformer.cfg.max_position_embeddings - len(prompt)
     params = SamplingParams(temperature=0, max_new_tokens=max(1, min(cfg.evaluate.max_new_tokens, room)))
 
     ids: list[int] = []
     printed = ""
+    print(tokenizer.opened, end="")
 
     def show(token: int) -> None:
         nonlocal printed
@@ -42,6 +49,6 @@ def ask(text: str, model_folder: Path, cfg: Config) -> None:
     Sampler(transformer, tokenizer, max_num_seqs=1).generate([prompt], params, on_token=show)
     print()
     if question:
-        answer = parse_answer(tokenizer.decode(ids), question.options)
+        answer = parse_answer(tokenizer.opened + tokenizer.decode(ids), question.options)
         said = f"answer read: {answer}. {question.options[answer]}" if answer else "no answer could be read"
         print(f"\n{said}")

@@ -4,7 +4,6 @@ Greedy or sampled. An answer that cannot be read counts as wrong and is reported
 prompts, and reading answers that do not have the form that was asked for.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 from fleming.evaluation.answers import Answer, answer_of
@@ -79,10 +78,6 @@ class ChainOfThought:
 
     def _read(self, asked: Asked, sample: Sample, seconds: float) -> Answer:
         question, cfg = asked.item.question, self.cfg
-        if not all(map(math.isfinite, sample.logprobs)):
-            raise InputError(
-                f"{question.id}: the model's log-probabilities are not finite; are its weights broken?"
-            )
         response = response_text(sample, self.tokenizer)
         try:
             verdict = judge(response, sample.finish_reason == "stop", question, cfg)

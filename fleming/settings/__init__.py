@@ -102,8 +102,10 @@ class Config:
     """CPU threads of torch in each process; 0 leaves its default. Bitwise repeatability needs the same number."""
     model: str = ""
     """Hugging Face folder to start from. Empty: RUN_DIR/base/model."""
-    chat_format: Literal["qwen2.5", "qwen3", "chatml"] | None = None
-    """null: recognised from the model folder's chat template."""
+    chat_format: Literal["chatml", "qwen2.5", "qwen3", "llama3"] | None = None
+    """null: the model folder's own chat template; where it has none, chatml. A name overrides it."""
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """name -> value of what the template may ask for, as {enable_thinking: false}; the export's template keeps them."""
     answer_style: Literal["letter", "text", "number", "free"] = "letter"
     """What stands between <answer> and </answer>: the option's letter, or its text. Where a question has no options, a
     number or a short text, by its right answer, or as is said here; free: whatever free.checker can judge."""

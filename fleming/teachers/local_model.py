@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from fleming.files import input_hashes
-from fleming.prompt import response_text
+from fleming.prompt import INSTRUCTIONS, response_text
 from fleming.teachers.remembered import Messages
 from model import Sampler, SamplingParams, load_model
 from model.errors import InputError
@@ -62,7 +62,9 @@ class LocalModel:
 
     def complete_all(self, conversations: Sequence[Messages], n: int) -> list[list[str]]:
         """Return n answers to each conversation."""
-        prompts = [self.tokenizer.encode_chat(messages) for messages in conversations]
+        prompts = [
+            self.tokenizer.encode_chat(messages, trusted=INSTRUCTIONS.values()) for messages in conversations
+        ]
         most = self.sampler.transformer.cfg.max_position_embeddings - self.params.max_new_tokens
         fits = [i for i, prompt in enumerate(prompts) if len(prompt) <= most]
         self.too_long += len(prompts) - len(fits)

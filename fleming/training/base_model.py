@@ -15,6 +15,7 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from fleming.settings import BaseModelConfig
 from model.errors import InputError
+from model.huggingface.chat_format import own_template
 from model.huggingface.config import ModelConfig
 from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import save_model
@@ -23,11 +24,6 @@ from model.transformer import Transformer
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CONTEXT = 1024  # tokens
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-CHATML = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 
 
 def train_tokenizer(texts: Iterable[str], names: Sequence[str], vocab_size: int) -> FastTokenizer:
@@ -65,7 +61,7 @@ def make_base_model(
             "pad_token": "<|endoftext|>",
             "clean_up_tokenization_spaces": False,
             "model_max_length": CONTEXT,
-            "chat_template": CHATML,
+            "chat_template": own_template("chatml"),
         }
         (files / "tokenizer_config.json").write_text(json.dumps(settings, indent=1) + "\n")
         tokenizer = Tokenizer.from_folder(files)

@@ -2,6 +2,7 @@
 
     python -m fleming.training.estimate_memory --config configs/fleming_r1_7b.yaml --gpus 8 --gpu-memory 80 [--nodes N]
 
+- `model` is a folder, of which config.json is enough, or a usual model's name: model=Qwen/Qwen2.5-7B
 - says line by line what is there at all times and what each phase of a step adds at its worst moment, and whether
   that fits; where it does not, which settings would make it fit
 - assumes the worst that the settings allow: full packs, every sequence as long as the longest, no prompt shared
@@ -16,7 +17,6 @@ is 1e9 bytes.
 import argparse
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -24,8 +24,9 @@ from fleming.config import parse_command_line, run_script
 from fleming.settings import Config
 from fleming.training.logprobs import tokens_per_chunk
 from fleming.training.parallel import compute_dtype
+from fleming.training.usual_models import sizes_of
 from model.errors import InputError
-from model.huggingface.config import ModelConfig, load_config
+from model.huggingface.config import ModelConfig
 from model.sampler import PREFILL_TOKENS
 
 GB = 1e9
@@ -327,7 +328,7 @@ def main(argv: list[str]) -> None:
     smallest = min(options.gpus, options.nodes, longest.prompt, longest.response)
     if smallest < 1 or options.gpus % options.nodes:
         raise InputError(f"--gpus {options.gpus} --nodes {options.nodes}: expected as many GPUs on each node")
-    model = load_config(cfg.model or Path(cfg.run_dir, "base/model"))
+    model = sizes_of(cfg.base_folder)
     machine = Machine(options.gpus, options.nodes, memory=options.gpu_memory * GB)
     for stage in STAGES:
         print(report(Case(stage, model, cfg, machine, longest)), end="\n\n")

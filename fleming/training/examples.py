@@ -3,10 +3,15 @@
 Left out: reading the file's records (fleming/public/readers.py), and how pairs are packed (packing.py).
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
+from fleming.files import read_jsonl
+from fleming.prompt import encode_messages
 from fleming.records import Trajectory
+from fleming.settings import Config
 from model.errors import InputError
 from model.huggingface.config import ModelConfig
 from model.huggingface.tokenizer import Tokenizer
@@ -14,25 +19,51 @@ from model.huggingface.tokenizer import Tokenizer
 Example = tuple[list[int], list[int]]  # prompt, response with the end of the turn
 
 
+def encode_trajectory(
+    trajectory: Trajectory, number: int, tokenizer: Tokenizer, cfg: Config
+) -> tuple[Example, bool]:
+    """Return the ids of prompt and response, and whether the response itself had written the end of its turn.
+
+    Raises InputError, with the line of the file's record `number`, for a prompt that ends with an assistant's
+    turn, and as `Tokenizer.encode_response`.
+    """
+    try:
+        if trajectory.prompt[-1]["role"] == "assistant":
+            raise InputError("the prompt ends with an assistant's turn; expected what the response answers")
+        response, written = tokenizer.encode_response(trajectory.response)
+        return (encode_messages(trajectory.prompt, tokenizer, cfg), response), written
+    except InputError as error:
+        raise InputError(f"{_place(cfg.trajectory_file, number)}: {error}") from error
+
+
+def _place(source: Path, number: int) -> str:
+    """Return FILE:LINE of a record, counted from 0; of a file that is no JSON Lines, its place among the records."""
+    with contextlib.suppress(InputError, StopIteration):
+        return next(islice(read_jsonl(source), number, None))[0]
+    return f"{source}: record {number + 1}"
+
+
 def training_examples(
-    source: Path,
     trajectories: Sequence[Trajectory],
     tokenizer: Tokenizer,
     model: ModelConfig,
+    cfg: Config,
     say: Callable[[str], None],
 ) -> list[Example]:
-    """Return those trajectories of the file that fit the model's context; what is left out is said.
+    """Return those of cfg's trajectories that fit the model's context; what is left out is said.
 
-    Raises InputError where none is left.
+    Raises InputError with its line for one that cannot be taught, and where none is left.
     """
-    examples, context = [], model.max_position_embeddings
-    for trajectory in trajectories:
-        prompt = tokenizer.encode_chat(trajectory.prompt)
-        response = [*tokenizer.encode(trajectory.response), tokenizer.end_of_turn]
+    examples, ends, context = [], 0, model.max_position_embeddings
+    for number, trajectory in enumerate(trajectories):
+        (prompt, response), written = encode_trajectory(trajectory, number, tokenizer, cfg)
+        ends += written
         if len(prompt) + len(response) <= context:
             examples.append((prompt, response))
+    if ends:
+        say(f"{ends} responses end in the token that ends a turn, which is taught once and not twice")
     if len(examples) < len(trajectories):
         say(f"{len(trajectories) - len(examples)} trajectories exceed the model's context and are left out")
     if not examples:
-        raise InputError(f"{source}: no trajectory fits the model's context of {context}")
+        raise InputError(f"{cfg.trajectory_file}: no trajectory fits the model's context of {context}")
     return examples

@@ -71,7 +71,9 @@ class World:
 
     def divide(self, items: Sequence[T], work: Callable[[list[T]], list[R]]) -> list[R]:
         """Return work(items), an item's result at its place, each rank having done every size-th item."""
-        parts = self.gather(work(list(items[self.rank :: self.size])))
+        with self.agree():
+            done = work(list(items[self.rank :: self.size]))
+        parts = self.gather(done)
         return [parts[i % self.size][i // self.size] for i in range(len(items))]
 
     def sum(self, numbers: dict[str, float]) -> dict[str, float]:
@@ -200,7 +202,7 @@ def load_sharded(
     dtype = torch.float32 if trainable else world.dtype
     device = "cpu" if trainable and cfg.parallel.offload else world.device
     spread = partial(parallelize, settings=cfg.parallel, world=world, trainable=trainable)
-    return load_model(folder, dtype, device, cfg.chat_format, spread)
+    return load_model(folder, dtype, device, cfg.chat_format, spread, cfg.chat_template_kwargs)
 
 
 def parallelize(

@@ -1,6 +1,7 @@
 """--dry-run: check everything that a run would need, say what it would do and what memory it takes, and start nothing.
 
-No weight is read, no file written, no lock taken and no process group joined; under torchrun one process speaks.
+No weight is read, no file written, no lock taken and no process group joined; under torchrun one process speaks. A
+model that is not here yet, or of which only config.json is, is estimated by its sizes, and that is said.
 Left out: what only the run itself can find out, such as a full disk or a file of weights that holds NaN.
 """
 
@@ -12,22 +13,25 @@ from pathlib import Path
 import torch
 
 from fleming.judge import load_function
-from fleming.prompt import asked_messages
+from fleming.prompt import asked_messages, prompt_ids
 from fleming.public.readers import read_questions, read_trajectories
 from fleming.records import Question, Trajectory
 from fleming.refine.gate import gate
 from fleming.settings import Config
 from fleming.training.checkpoint import newest_checkpoint
 from fleming.training.estimate_memory import GB, Case, Longest, Machine, report
+from fleming.training.examples import encode_trajectory
 from fleming.training.parallel import pick_device
 from fleming.training.run import check_same_run, fingerprint
+from fleming.training.usual_models import sizes_of
 from model.errors import InputError
+from model.huggingface.config import ModelConfig
 from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import find_tensors, open_model
 
 LOOKED_AT = 100  # of the first records, and of the longest, are tokenised
-# The messages that the model gets, and its answer where that is known.
-Conversation = tuple[list[dict[str, str]], str]
+BYTES = 3  # of text to a token, where there is no tokenizer: it has more of them
+Record = Question | Trajectory
 
 
 def add_dry_run(parser: argparse.ArgumentParser) -> None:
@@ -63,17 +67,17 @@ def dry_run(
         model_folder, data_file, read = cfg.rl_start, cfg.question_file, read_questions
         gate(cfg, {"data.questions": data_file})
 
-    transformer, tokenizer = open_model(model_folder, cfg.chat_format)
-    model = transformer.cfg
-    tensors = find_tensors(transformer, model_folder)
-    print(f"model: {model_folder}, {model.parameters:,} parameters in {len(tensors)} tensors, all there")
-    print(f"chat format: {tokenizer.chat_format.name}")
+    if not model_folder.exists() and model_folder != cfg.base_folder:
+        print(
+            f"{model_folder} is not there yet; looked at instead, since it will have its sizes: {cfg.base_folder}"
+        )
+        model_folder = cfg.base_folder
+    model, tokenizer = _look_at_model(model_folder, cfg)
 
     records = [r for r in read(data_file, cfg, print) if isinstance(r, Trajectory) or r.split == "train"]
     if not records:
         raise InputError(f"{data_file}: no question has split train; RL learns from no other")
-    conversations = [_conversation(record, cfg) for record in records]
-    lengths = _lengths(conversations, tokenizer, cfg.grpo.max_new_tokens if stage == "grpo" else None)
+    lengths = _lengths(records, tokenizer, cfg)
     context = model.max_position_embeddings
     usable = [length for length in lengths if length.sequence <= context]
     limit = f"the model's context of {context}"
@@ -83,12 +87,10 @@ def dry_run(
         )
     longest = Longest(max(length.prompt for length in usable), max(length.response for length in usable))
     too_long = len(lengths) - len(usable)
-    print(
-        f"data: {data_file}, {len(conversations)} records; looked at {len(lengths)}, the first and the longest"
-    )
+    print(f"data: {data_file}, {len(records)} records; looked at {len(lengths)}, the first and the longest")
     print(f"longest prompt {longest.prompt} tokens, longest answer {longest.response}", end="; ")
     print(f"{too_long} exceed {limit}")
-    print(f"the first record:\n{_text(conversations[0], tokenizer)}\n")
+    print(f"the first record:\n{_text(records[0], tokenizer, cfg)}\n")
 
     if stage == "grpo":
         print(f"loss: {cfg.grpo.loss}")
@@ -119,29 +121,52 @@ def _machine(cfg: Config, options: argparse.Namespace) -> Machine:
     return Machine(processes, nodes, device, memory)
 
 
-def _conversation(record: Question | Trajectory, cfg: Config) -> Conversation:
+def _look_at_model(folder: Path, cfg: Config) -> tuple[ModelConfig, Tokenizer | None]:
+    """Say what is known of the model that the stage starts from, and return it; None for a tokenizer not here yet."""
+    if any(folder.glob("*.safetensors")):
+        transformer, tokenizer = open_model(folder, cfg.chat_format, cfg.chat_template_kwargs)
+        model, tensors = transformer.cfg, find_tensors(transformer, folder)
+        print(f"model: {folder}, {model.parameters:,} parameters in {len(tensors)} tensors, all there")
+    else:
+        model, tokenizer = sizes_of(folder), None
+        print(
+            f"model: {folder}, {model.parameters:,} parameters; its weights are NOT HERE YET, and were not checked"
+        )
+        if Path(folder, "tokenizer.json").exists():
+            tokenizer = Tokenizer.from_folder(folder, cfg.chat_format, cfg.chat_template_kwargs)
+    print(
+        f"chat format: {tokenizer.chat_format.name}"
+        if tokenizer
+        else "no tokenizer yet: lengths are estimates"
+    )
+    return model, tokenizer
+
+
+def _text(record: Record, tokenizer: Tokenizer | None, cfg: Config) -> str:
+    """Return the record as the model gets it, its answer behind it where that is known."""
     if isinstance(record, Trajectory):
-        return record.prompt, record.response
-    return asked_messages(record, cfg), ""
+        messages, answer = record.prompt, record.response
+    else:
+        messages, answer = asked_messages(record, cfg), ""
+    shown = tokenizer.render(messages) if tokenizer else "\n".join(m["content"] for m in messages) + "\n"
+    return shown + answer
 
 
-def _text(conversation: Conversation, tokenizer: Tokenizer) -> str:
-    messages, answer = conversation
-    return tokenizer.render(messages) + answer
-
-
-def _lengths(asked: list[Conversation], tokenizer: Tokenizer, answer_tokens: int | None) -> list[Longest]:
-    """Return the lengths of the first conversations and of the longest, these found by characters: near enough.
-
-    answer_tokens: what an answer may take; None: the answers are known.
-    """
-    characters = [len(_text(conversation, tokenizer)) for conversation in asked]
-    order = sorted(range(len(asked)), key=lambda i: -characters[i])
+def _lengths(records: list[Record], tokenizer: Tokenizer | None, cfg: Config) -> list[Longest]:
+    """Return the lengths of the first records and of the longest, these found by characters: near enough."""
+    texts = [_text(record, tokenizer, cfg) for record in records]
+    order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
     lengths = []
-    for i in {*range(len(asked))[:LOOKED_AT], *order[:LOOKED_AT]}:
-        messages, answer = asked[i]
-        response = answer_tokens or len(tokenizer.encode(answer)) + 1  # with the token that ends it
-        lengths.append(Longest(len(tokenizer.encode_chat(messages)), response))
+    for i in sorted({*range(len(texts))[:LOOKED_AT], *order[:LOOKED_AT]}):
+        record, most = records[i], cfg.grpo.max_new_tokens
+        if tokenizer is None:
+            known = len(record.response.encode()) // BYTES if isinstance(record, Trajectory) else most
+            lengths.append(Longest(len(texts[i].encode()) // BYTES, known))
+        elif isinstance(record, Trajectory):
+            (prompt, response), _ = encode_trajectory(record, i, tokenizer, cfg)
+            lengths.append(Longest(len(prompt), len(response)))
+        else:
+            lengths.append(Longest(len(prompt_ids(record, tokenizer, cfg)), most))
     return lengths
 
 

@@ -249,6 +249,8 @@ def fingerprint(cfg: Config, stage: str, hashes: Mapping[str, str]) -> dict[str,
     }
     usual = Config().reading  # which checkpoints of earlier versions had
     fixed |= {name: value for name, value in cfg.reading.items() if value != usual[name]}
+    if cfg.chat_template_kwargs:
+        fixed["chat_template_kwargs"] = cfg.chat_template_kwargs
     fixed |= _dotted(settings[stage], f"{stage}.")
     fixed |= {f"sha256 of {name}": sha256 for name, sha256 in hashes.items()}
     fixed = {name: value for name, value in fixed.items() if name.rpartition(".")[2] not in NOT_IDENTITY}

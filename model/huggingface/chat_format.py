@@ -1,34 +1,47 @@
-"""ChatFormat: how a conversation becomes text, and which format a folder's chat template means.
+"""ChatFormat: how a conversation becomes text.
 
-- three formats, written by hand: qwen3, and qwen2.5 and chatml, which differ in their default system prompt
-- a template is recognised by what it renders on probe conversations, not by its spelling: template.py
-  interprets the few constructs of jinja that such templates use, and whatever else one holds makes it unknown
+- four formats, written by hand: chatml, qwen2.5 (which has a default system prompt), qwen3 and llama3
+- a folder's template is one of ours where it is known by its hash, letter for letter; any other is rendered by
+  jinja2 (template.py)
 - left out: tools
 """
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
+from typing import Any
 
 from model.errors import InputError
-from model.huggingface.template import parse, render
 
 START, END = "<|im_start|>", "<|im_end|>"
+BOS, HEADER, HEADER_END, EOT = "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"
+QWEN = {"role": "system", "content": "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."}
 ROLES = ("system", "user", "assistant")
-Messages = Sequence[dict[str, str]]
+Messages = Sequence[Mapping[str, str]]
+Variables = Mapping[str, Any]
+"""What a template knows by name besides the messages: special tokens, and settings such as enable_thinking."""
 
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """Each turn is <|im_start|>role, newline, content, <|im_end|>, newline."""
+    """A way to write conversations.
 
-    name: str  # a key of FORMATS
-    default_system: str | None = None  # the system turn of a conversation that does not begin with one
+    name: a key of FORMATS, or "template". tokens: what the tokenizer must have as one token each, of which the
+    last ends an assistant's turn; none where that is to be seen from what is written.
+    """
 
-    def turns(self, messages: Messages, add_generation_prompt: bool, thinking: bool) -> tuple[list[str], str]:
-        """Return what stands between the control tokens: the closed turns, and the open one ("" for none).
+    name: str
+    write: Callable[[Messages, bool, Variables], str]
+    tokens: tuple[str, ...] = ()
 
-        Raises InputError where there is no message, or one that is no {"role", "content"} of a known role.
+    def render(
+        self, messages: Messages, add_generation_prompt: bool = True, thinking: bool = True, **variables: Any
+    ) -> str:
+        """Return the conversation as text; with a generation prompt it ends where the assistant is to begin.
+
+        thinking: false is short for the variable enable_thinking=False. Raises InputError where there is no
+        message, or one that is no {"role", "content"} of a known role, or that a template refuses or alters.
         """
         if not messages:
             raise InputError("a conversation has no messages")
@@ -36,34 +49,32 @@ class ChatFormat:
             if message.get("role") not in ROLES or not isinstance(message.get("content"), str):
                 found, roles = str(message)[:80], ", ".join(ROLES)
                 raise InputError(f"chat message {found}: expected a role of {roles} and a text")
-
-        qwen3 = self.name == "qwen3"
-        turns = []
-        if self.default_system is not None and messages[0]["role"] != "system":
-            turns.append(f"system\n{self.default_system}")
-        last_question = _last_question(messages)
-        for i, message in enumerate(messages):
-            role, content = message["role"], message["content"]
-            if qwen3 and role == "assistant":
-                content = _qwen3_answer(content, current=i > last_question, last=i == len(messages) - 1)
-            turns.append(f"{role}\n{content}")
-        if not add_generation_prompt:
-            return turns, ""
-        silence = "<think>\n\n</think>\n\n" if qwen3 and not thinking else ""
-        return turns, f"assistant\n{silence}"
-
-    def render(self, messages: Messages, add_generation_prompt: bool = True, thinking: bool = True) -> str:
-        """Return the conversation as the text that the model's own template gives. Raises as `turns`."""
-        turns, opening = self.turns(messages, add_generation_prompt, thinking)
-        closed = "".join(f"{START}{turn}{END}\n" for turn in turns)
-        return closed + START + opening if opening else closed
+        if not thinking:
+            variables["enable_thinking"] = False
+        return self.write(messages, add_generation_prompt, variables)
 
 
-FORMATS = {
-    "qwen2.5": ChatFormat("qwen2.5", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
-    "qwen3": ChatFormat("qwen3"),
-    "chatml": ChatFormat("chatml"),
-}
+def _chatml(messages: Messages, add_generation_prompt: bool, variables: Variables) -> str:
+    turns = [f"{START}{message['role']}\n{message['content']}{END}\n" for message in messages]
+    return "".join(turns) + f"{START}assistant\n" * add_generation_prompt
+
+
+def _qwen25(messages: Messages, add_generation_prompt: bool, variables: Variables) -> str:
+    if messages[0]["role"] != "system":
+        messages = [QWEN, *messages]
+    return _chatml(messages, add_generation_prompt, variables)
+
+
+def _qwen3(messages: Messages, add_generation_prompt: bool, variables: Variables) -> str:
+    last_question = _last_question(messages)
+    shown = []
+    for i, message in enumerate(messages):
+        if message["role"] == "assistant":
+            answer = _qwen3_answer(message["content"], current=i > last_question, last=i == len(messages) - 1)
+            message = {"role": "assistant", "content": answer}
+        shown.append(message)
+    silent = add_generation_prompt and variables.get("enable_thinking") is False
+    return _chatml(shown, add_generation_prompt, variables) + "<think>\n\n</think>\n\n" * silent
 
 
 def _last_question(messages: Messages) -> int:
@@ -88,66 +99,35 @@ def _qwen3_answer(content: str, current: bool, last: bool) -> str:
     return content
 
 
-# ";" parts conversations and "|" turns; a turn is its role's first letter and its content, "~" a newline.
-_PROBE_TEXT = (
-    "uA;sS;aB;sS|uA;sS|aB;uA|aB;uA|uB|aC|aD;uA|sS|aB|uC;s|u|a;uA|aB|uC|aD|uE;uA|a~~B~~;uA|a~B|a~C;"
-    "s ~ S ~ |u ~ A ~ |a ~ B ~ |u~~;uA|a<think>~~R~~</think>~~~B~|uC|a~<think>R</think>B;a<think>R</think>B;"
-    "uA|aR</think>B;uA|a<think>R</think>B|uC;uA|a<think>R</think>~~B|a~C;uA|a<think>~~</think>~~~B|aC;"
-    "uA|a<think>B;uA<think>R</think>B|aC;uA|aB<think>C</think>D<think>E</think>F|aG;sA<think>R</think>|uB;"
-    "uA|aB|u<tool_response>C</tool_response>|aD;u<tool_response>C</tool_response>|a<think>R</think>B"
-)
-_ROLE_OF_LETTER = {role[0]: role for role in ROLES}
+def _llama3(messages: Messages, add_generation_prompt: bool, variables: Variables) -> str:
+    turns = [f"{HEADER}{m['role']}{HEADER_END}\n\n{m['content'].strip()}{EOT}" for m in messages]
+    opening = f"{HEADER}assistant{HEADER_END}\n\n" * add_generation_prompt
+    return variables.get("bos_token", BOS) + "".join(turns) + opening
 
 
-def _probe(text: str) -> list[dict[str, str]]:
-    turns = text.replace("~", "\n").split("|")
-    return [{"role": _ROLE_OF_LETTER[turn[0]], "content": turn[1:]} for turn in turns]
+FORMATS = {
+    "chatml": ChatFormat("chatml", _chatml),
+    "qwen2.5": ChatFormat("qwen2.5", _qwen25, (START, END)),
+    "qwen3": ChatFormat("qwen3", _qwen3, (START, END)),
+    "llama3": ChatFormat("llama3", _llama3, (HEADER, HEADER_END, EOT)),
+}
+OWN = Path(__file__).parents[2] / "assets/chat_templates"  # FORMAT.jinja: ours as a template, for exports
+RELEASED = {  # the first half of a template's sha256 -> the format that it renders
+    "cd8e9439f0570856fd70470bf8889ebd": "qwen2.5",  # Qwen2.5-Instruct
+    "87a2728cb8dc9fe424d624542f6060ec": "qwen3",  # Qwen3, as released
+    "a55ee1b1660128b7098723e0abcd92ca": "qwen3",  # and as it stands today
+    "ba03a121d097859c7b5b9cd03af99aaf": "llama3",  # Llama-3-Instruct
+}
 
 
-_PROBES = [_probe(text) for text in _PROBE_TEXT.split(";")]
+def own_template(name: str) -> str:
+    """Return the jinja template that renders as our format of this name does."""
+    return (OWN / f"{name}.jinja").read_text()
 
 
-def recognise(template: str, special_tokens: dict[str, str]) -> ChatFormat | None:
-    """Return the format that renders every probe conversation exactly as this jinja template does, or None.
-
-    special_tokens: what the template may use by name (eos_token, bos_token).
-    """
-    try:
-        program = parse(template)
-        return _recognise(template, partial(_rendered, program, special_tokens))
-    except Exception:  # a foreign template may do anything; all it can mean here is that it is not known
-        return None
-
-
-def _rendered(
-    program: list, special_tokens: dict, messages: Messages, prompt: bool, **variables: bool
-) -> str:
-    known = {"messages": messages, "add_generation_prompt": prompt, "tools": None}
-    return render(program, special_tokens | known | variables)
-
-
-def _recognise(template: str, rendered: Callable[..., str]) -> ChatFormat | None:
-    lead = rendered(_PROBES[0], False).removesuffix(f"{START}user\nA{END}\n")
-    default = None
-    if lead:
-        default = lead.removeprefix(f"{START}system\n").removesuffix(f"{END}\n")
-        if START in default or END in default:
-            return None
-    # Both render alike; Qwen2.5 is told from older ChatML by its knowing tools.
-    name = "qwen2.5" if default is not None and "tool_call" in template else "chatml"
-    for form in (ChatFormat(name, default), ChatFormat("qwen3", default)):
-        if all(_agrees(form, rendered, messages) for messages in _PROBES):
-            return form
-    return None
-
-
-def _agrees(form: ChatFormat, rendered: Callable[..., str], messages: Messages) -> bool:
-    for prompt in (False, True):
-        thinking, silent = form.render(messages, prompt, True), form.render(messages, prompt, False)
-        if rendered(messages, prompt) != thinking:
-            return False
-        if rendered(messages, prompt, enable_thinking=True) != thinking:
-            return False
-        if rendered(messages, prompt, enable_thinking=False) != silent:
-            return False
-    return True
+def known_format(template: str) -> ChatFormat | None:
+    """Return the format of ours that this very template is, None for any other."""
+    digest = hashlib.sha256(template.encode()).hexdigest()[:32]
+    own = (name for name in FORMATS if own_template(name) == template)
+    name = RELEASED.get(digest) or next(own, None)
+    return FORMATS[name] if name else None

@@ -1,7 +1,7 @@
 """ModelConfig: the shape of a model, read from a Hugging Face config.json and written back as one.
 
 - Qwen2 and Qwen2.5 (model_type qwen2), Qwen3 dense and Llama, in the spelling of transformers 4 and of 5
-- YaRN, the long-context setting of Qwen2.5 and Qwen3, with every key that transformers reads
+- rotary positions as pretrained or stretched: rope.py
 - arithmetic about the model: parameters, operations of a forward, bytes of the key/value cache
 - whatever would change the numbers and is not implemented is refused by name: other scalings of rotary
   positions, active sliding windows, other activations, extra biases, quantised weights
@@ -9,31 +9,18 @@
 """
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from model.errors import InputError
 from model.files import read_object
+from model.huggingface.fields import Fields
+from model.huggingface.folder import check_folder, file_of
+from model.huggingface.rope import Llama3, Yarn, read_rope
 
 ARCHITECTURES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
-
-
-@dataclass(frozen=True)
-class Yarn:
-    """YaRN (arXiv 2309.00071): rotary positions stretched beyond the context of pretraining; see transformer.py."""
-
-    factor: float  # s, at least 1: how many times longer the context becomes
-    original_max_position_embeddings: int  # L: the context of pretraining
-    attention_factor: float  # on cos and sin, hence squared on the attention logits; as a rule 0.1 ln s + 1
-    beta_fast: float = 32.0  # a pair that turns more often than this over L positions keeps its frequency
-    beta_slow: float = (
-        1.0  # a pair that turns less often than this is slowed down s times; in between, a ramp
-    )
-    truncate: bool = True  # the ends of the ramp are rounded outwards to whole pairs
 
 
 @dataclass(frozen=True)
@@ -53,11 +40,12 @@ class ModelConfig:
     max_position_embeddings: int
     """Usable context: sampling and training stay within it. Read from the key of this name; with YaRN at
     least factor * original_max_position_embeddings, since Qwen's advice is to add rope_scaling and leave this
-    key alone.
+    key alone. With dual chunk attention no more than one chunk, within which it is plain attention.
     """
     tie_word_embeddings: bool  # the output matrix is the embedding itself
     initializer_range: float  # standard deviation of fresh weights
     yarn: Yarn | None = None  # stretched rotary positions; None: as pretrained
+    llama3: Llama3 | None = None  # stretched as Llama 3.1 has them; at most one of the two
     # The config.json as it was read.
     raw: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -79,14 +67,20 @@ class ModelConfig:
         `where` names the file. Raises InputError naming file, key and value for what is missing, of a wrong
         type, out of range, contradictory or not implemented.
         """
-        fields = _Fields(raw, where)
+        fields = Fields(raw, where)
         _refuse_unsupported(fields)
         kind = raw["model_type"]
         hidden, heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
         context = fields.integer("max_position_embeddings", 2048 if kind == "llama" else 32768)
-        theta, yarn = _rope(fields, context)
+        theta, scaling = read_rope(fields, context)
+        yarn = scaling if isinstance(scaling, Yarn) else None
         if yarn:
             context = max(context, int(yarn.factor * yarn.original_max_position_embeddings))
+        if fields.has(chunked := "dual_chunk_attention_config"):
+            chunks = Fields(fields.object(chunked), f"{where}: {chunked}")
+            reach = chunks.integer("chunk_size") - chunks.integer("local_size")
+            chunks.expect(reach > 0, "local_size", raw[chunked], "less than chunk_size")
+            context = min(context, reach, chunks.integer("original_max_position_embeddings", context))
 
         # Llama 1 files have no num_key_value_heads; for Qwen the class default (32) would be a guess.
         kv_heads_default = heads if kind == "llama" or "num_key_value_heads" in raw else None
@@ -112,6 +106,7 @@ class ModelConfig:
             tie_word_embeddings=fields.flag("tie_word_embeddings", False),
             initializer_range=fields.number("initializer_range", 0.02),
             yarn=yarn,
+            llama3=scaling if isinstance(scaling, Llama3) else None,
             raw=raw,
         )
 
@@ -119,18 +114,19 @@ class ModelConfig:
         """Return a config.json for weights of this dtype that transformers 4 and 5 read alike."""
         config = dict(self.raw)
         if not config:
-            names = [name for name in self.__dataclass_fields__ if name not in ("yarn", "raw")]
+            names = [name for name in self.__dataclass_fields__ if name not in ("yarn", "llama3", "raw")]
             config = {name: getattr(self, name) for name in names}
             config |= {"hidden_act": "silu", "bos_token_id": None, "eos_token_id": None}
         # 4 looks for rope_theta and torch_dtype, and would fall back to other values without a word.
         name = str(dtype).removeprefix("torch.")
         config |= {"rope_theta": self.rope_theta, "torch_dtype": name, "dtype": name}
-        if self.yarn:
-            # 4 knows no rope_parameters; before 4.56 its factor was max_position_embeddings / original.
-            scaling = {"rope_type": "yarn", **asdict(self.yarn)}
-            config["rope_scaling"] = scaling
-            config["rope_parameters"] = {"rope_theta": self.rope_theta, **scaling}
-            config["max_position_embeddings"] = self.max_position_embeddings
+        for kind, settings in {"yarn": self.yarn, "llama3": self.llama3}.items():
+            if settings:
+                # 4 knows no rope_parameters; before 4.56 its factor was max_position_embeddings / original.
+                scaling = {"rope_type": kind, **asdict(settings)}
+                config["rope_scaling"] = scaling
+                config["rope_parameters"] = {"rope_theta": self.rope_theta, **scaling}
+                config["max_position_embeddings"] = self.max_position_embeddings
         config["architectures"] = [ARCHITECTURES[self.model_type]]
         return config
 
@@ -176,127 +172,13 @@ class ModelConfig:
 
 
 def load_config(folder: str | Path) -> ModelConfig:
-    """Return the ModelConfig of a model folder. Raises InputError as `ModelConfig.from_hf` and `read_object` do."""
-    path = Path(folder) / "config.json"
+    """Return the ModelConfig of a model folder. Raises InputError as `ModelConfig.from_hf` and `check_folder` do."""
+    check_folder(folder)
+    path = file_of(folder, "config.json")
     return ModelConfig.from_hf(read_object(path), str(path))
 
 
-@dataclass(frozen=True)
-class _Fields:
-    """The keys of a JSON object, and where it stands. Null means absent, as in transformers."""
-
-    raw: dict[str, Any]
-    where: str
-
-    def expect(self, ok: bool, key: str, found: Any, expected: str) -> None:
-        if not ok:
-            raise InputError(f"{self.where}: {key} is {json.dumps(found)[:80]}, expected {expected}")
-
-    def has(self, key: str) -> bool:
-        return self.raw.get(key) is not None
-
-    def value(self, key: str, default: Any = None) -> Any:
-        value = self.raw[key] if self.has(key) else default
-        if value is None:
-            raise InputError(f"{self.where}: key {key} is missing")
-        return value
-
-    def integer(self, key: str, default: int | None = None) -> int:
-        value = self.value(key, default)
-        self.expect(type(value) is int and 0 < value < 1e15, key, value, "a positive integer")
-        return value
-
-    def number(self, key: str, default: float | None = None) -> float:
-        value = self.value(key, default)
-        self.expect(type(value) in (int, float) and 0 < value < 1e15, key, value, "a positive number")
-        return float(value)
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self.value(key, default)
-        self.expect(isinstance(value, bool), key, value, "true or false")
-        return value
-
-
-def _rope(fields: _Fields, context: int) -> tuple[float, Yarn | None]:
-    """Return base and scaling from rope_theta and rope_scaling (transformers 4) or rope_parameters (5)."""
-    thetas, scalings = [], []
-    if fields.has("rope_theta"):
-        thetas.append(fields.number("rope_theta"))
-    for key in ("rope_scaling", "rope_parameters"):
-        raw = fields.value(key, {})
-        fields.expect(isinstance(raw, dict), key, raw, "an object or null")
-        if not raw:
-            continue
-        rope = _Fields(raw, f"{fields.where}: {key}")
-        kind = _rope_type(fields, key, raw)
-        if rope.has("rope_theta"):
-            thetas.append(rope.number("rope_theta"))
-        scalings.append(_yarn(rope, context) if kind == "yarn" else None)
-
-    fields.expect(len(set(thetas)) < 2, "rope_theta", thetas, "the same base wherever it stands")
-    # Beside rope_scaling, transformers 5 would drop rope_parameters, the base in it included.
-    found = fields.raw.get("rope_scaling")
-    fields.expect(len(set(scalings)) < 2, "rope_scaling", found, "the same scaling as in rope_parameters")
-    theta = thetas[0] if thetas else 10000.0
-    yarn = scalings[0] if scalings else None
-    if yarn:
-        fields.expect(theta > 1, "rope_theta", theta, "more than 1 (YaRN divides by its logarithm)")
-        key, original = "original_max_position_embeddings", yarn.original_max_position_embeddings
-        found = fields.value(key, original)
-        fields.expect(found == original, key, found, f"{original} as in the YaRN settings")
-    return theta, yarn
-
-
-def _rope_type(fields: _Fields, key: str, rope: dict[str, Any]) -> str | None:
-    """Return "default", "yarn" or, where none is named, None; refuse other scalings and other forms."""
-    kinds = []
-    for name in ("rope_type", "type"):
-        kind = rope.get(name)
-        fields.expect(kind in (None, "default", "yarn"), f"{key}.{name}", kind, '"default" or "yarn"')
-        if kind is not None:
-            kinds.append(kind)
-    same = len(set(kinds)) < 2  # 4 and 5 disagree which one counts
-    fields.expect(same, f"{key}.type", rope.get("type"), "the same as rope_type")
-    whole = rope.get("partial_rotary_factor") in (None, 1)
-    fields.expect(whole, key, rope, "no partial rotation")
-    nested = any(isinstance(value, dict) for value in rope.values())
-    fields.expect(not nested, key, rope, "one base for all layers")
-    return kinds[0] if kinds else None
-
-
-def _yarn(rope: _Fields, context: int) -> Yarn:
-    """Return the YaRN settings in a rope object; absent keys as in transformers."""
-    known = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "mscale", "mscale_all_dim"}
-    known |= Yarn.__dataclass_fields__.keys()
-    for key, value in rope.raw.items():
-        rope.expect(key in known, key, value, "no such key")
-
-    # Files without a factor mean the ratio of the two contexts, which without the original one is nothing.
-    original = rope.integer("original_max_position_embeddings", context)
-    ratio = context / original if rope.has("original_max_position_embeddings") else None
-    factor = rope.number("factor", ratio)
-    rope.expect(factor >= 1, "factor", factor, "at least 1")
-
-    def length(slope: float) -> float:  # YaRN Eq. 22
-        return 0.1 * slope * math.log(factor) + 1
-
-    # DeepSeek-V2's quotient of two such lengths if both slopes are given; one alone does nothing.
-    slopes = [rope.number(key) for key in ("mscale", "mscale_all_dim") if rope.has(key)]
-    attention = length(slopes[0]) / length(slopes[1]) if len(slopes) == 2 else length(1)
-    beta_fast, beta_slow = rope.number("beta_fast", 32), rope.number("beta_slow", 1)
-    rope.expect(beta_fast >= beta_slow, "beta_fast", beta_fast, f"at least beta_slow, {beta_slow}")
-    return Yarn(
-        factor=factor,
-        original_max_position_embeddings=original,
-        attention_factor=rope.number("attention_factor", attention),
-        beta_fast=beta_fast,
-        beta_slow=beta_slow,
-        # Null means false here, as in transformers.
-        truncate=rope.flag("truncate", "truncate" not in rope.raw),
-    )
-
-
-def _refuse_unsupported(fields: _Fields) -> None:
+def _refuse_unsupported(fields: Fields) -> None:
     """Refuse what would silently give other numbers than the reference implementation's."""
     raw = fields.raw
     kind = raw.get("model_type")
@@ -308,13 +190,20 @@ def _refuse_unsupported(fields: _Fields) -> None:
         "hidden_act": "silu",
         "mlp_bias": False,
         "partial_rotary_factor": 1,
-        "quantization_config": None,
     }
     if kind != "qwen2":  # whose bias is a constant, not a key
         neutral["attention_bias"] = False
     for key, value in neutral.items():
         found = raw.get(key)
         fields.expect(found in (None, value), key, found, f"{json.dumps(value)} or no such key")
+    quantised = fields.object("quantization_config")
+    kind = quantised.get("quant_method", "quantised")
+    fields.expect(
+        not quantised,
+        "quantization_config",
+        quantised,
+        f"none: {kind} weights cannot be trained; give the folder of the model that they were made from",
+    )
 
     layers = raw.get("layer_types") or []
     full = isinstance(layers, list) and set(map(str, layers)) <= {"full_attention"}

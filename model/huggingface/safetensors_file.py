@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from model.errors import InputError
-from model.files import MAX_BYTES, os_errors, parse_object
+from model.files import MAX_BYTES, open_bytes, parse_object
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -46,7 +46,7 @@ def read_header(path: str | Path) -> dict[str, StoredTensor]:
     the end.
     """
     path = Path(path)
-    with os_errors(path, "read"), open(path, "rb") as file:
+    with open_bytes(path) as file:
         size = path.stat().st_size
         length = int.from_bytes(file.read(8), "little")
         start = 8 + length

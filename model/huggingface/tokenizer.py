@@ -1,21 +1,29 @@
 """Tokenizer: text to ids and back by a tokenizer.json, and conversations to ids by the folder's chat format.
 
-- only the tokens written here between turns are control tokens; the same characters inside a message are
-  plain text
-- the folder's files are kept byte for byte, so that an exported model has the tokenizer it was trained with
-- left out: BOS in conversations, padding, truncation, tools, tokenizers that are not a tokenizer.json
+- a conversation has the ids that transformers gives it, but for a text that writes control tokens: what a user
+  says is text, whatever it spells
+- our own text and an assistant's is encoded as the tokenizer does, tags that it holds as tokens included
+- the folder's files are kept byte for byte, so that an exported model has the tokenizer it was trained with; its
+  template is ours where it was trained with one of ours
+- left out: padding, truncation, tools, tokenizers that are not a tokenizer.json
 """
 
 import codecs
-from collections.abc import Iterable
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 
 from model.errors import InputError
-from model.files import parse_object, read_bytes, read_object
-from model.huggingface.chat_format import END, FORMATS, START, ChatFormat, Messages, recognise
+from model.files import parse_object, read_object
+from model.huggingface.chat_format import FORMATS, ChatFormat, Messages, known_format, own_template
+from model.huggingface.folder import read_files
+from model.huggingface.template import Template
 
 FILES = [
     "tokenizer.json",
@@ -28,6 +36,12 @@ FILES = [
     "chat_template.json",
     "generation_config.json",
 ]
+THINK = ("<think>", "</think>")
+MARK = "\ue000{}\ue001"  # stands in a template for a text that is encoded apart; its characters are nobody's
+# A conversation that shows where turns begin and end.
+QUESTION, ANSWER = MARK.format("question"), MARK.format("answer")
+ASKED = [{"role": "user", "content": QUESTION}]
+ANSWERED = [*ASKED, {"role": "assistant", "content": ANSWER}]
 
 
 class Tokenizer:
@@ -35,39 +49,50 @@ class Tokenizer:
 
     size: one more than the largest id. end_of_turn: the id that ends an assistant's turn. stop_ids: the ids
     that end a response, which are end_of_turn and every eos of generation_config, config and tokenizer.
-    chat_format: see ChatFormat. files: name -> content of the folder's tokenizer files.
+    opened: the think block that the prompt opens, "<think>" and what follows it, which an answer goes on from;
+    else "". chat_format: see ChatFormat. files: name -> content of the folder's tokenizer files.
     """
 
-    def __init__(self, folder: Path, files: dict[str, bytes], chat_format: str | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        files: dict[str, bytes],
+        chat_format: str | None = None,
+        variables: Mapping[str, Any] | None = None,
+    ):
         self.files = files
-        self._folder = folder
-        self._tokenizer = _parse(folder / "tokenizer.json", files.get("tokenizer.json"))
+        self._folder, self._path = folder, folder / "tokenizer.json"
+        self._tokenizer = _parse(self._path, files.get("tokenizer.json"))
         self._config = self._json("tokenizer_config.json")
         ids = self._tokenizer.get_vocab(with_added_tokens=True).values()
         self.size = max(ids, default=-1) + 1
-        self._start = self._id(START, "every chat format")
-        self.end_of_turn = self._id(END, "every chat format")
-        self.chat_format = self._choose_format(chat_format)
-        self.stop_ids = self._find_stop_ids()
-        self._check_control_tokens()
+        special = self._special_tokens()
+        self.chat_format = self._choose_format(chat_format, dict(variables or {}))
+        self._variables = special | dict(variables or {})
+        self._find_turns(special.get("eos_token"))
+        self.stop_ids = self._find_stop_ids(special.get("eos_token"))
 
     @classmethod
-    def from_folder(cls, folder: str | Path, chat_format: str | None = None) -> "Tokenizer":
+    def from_folder(
+        cls,
+        folder: str | Path,
+        chat_format: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> "Tokenizer":
         """Return the tokenizer of a model folder.
 
-        `chat_format` (qwen2.5, qwen3 or chatml) overrides what the folder's template says. Raises InputError
-        naming the file that is missing or broken, or whose chat template is not surely one of the three.
+        `chat_format` (a key of FORMATS) overrides the folder's template; a folder without one has chatml.
+        chat_template_kwargs: what the template may ask for by name, as enable_thinking. Raises InputError naming
+        the file that is missing or broken, or whose template cannot be rendered.
         """
-        folder = Path(folder)
-        files = {name: read_bytes(folder / name) for name in FILES if (folder / name).exists()}
-        return cls(folder, files, chat_format)
+        return cls(Path(folder), read_files(folder, FILES), chat_format, chat_template_kwargs)
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         """Return the ids of a plain text, in which a written special token is ordinary characters.
 
         add_special_tokens: with those that the tokenizer puts around every text, which is a BOS or nothing.
         """
-        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+        return self._ids(text, as_text=True, add_special_tokens=add_special_tokens)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids, special tokens included."""
@@ -75,20 +100,75 @@ class Tokenizer:
 
     def render(self, messages: Messages, add_generation_prompt: bool = True, thinking: bool = True) -> str:
         """Return the conversation as text. See `ChatFormat.render`."""
-        return self.chat_format.render(messages, add_generation_prompt, thinking)
+        return self.chat_format.render(messages, add_generation_prompt, thinking, **self._variables)
 
     def encode_chat(
-        self, messages: Messages, add_generation_prompt: bool = True, thinking: bool = True
+        self,
+        messages: Messages,
+        add_generation_prompt: bool = True,
+        thinking: bool = True,
+        trusted: Iterable[str] = (),
     ) -> list[int]:
-        """Return the ids of `render`'s text, in which no message can write a control token."""
-        turns, opening = self.chat_format.turns(messages, add_generation_prompt, thinking)
-        newline = self.encode("\n")
+        """Return the ids of `render`'s text, in which no system or user message can write a control token.
+
+        trusted: our own texts, as which the end of such a message is encoded as the tokenizer does.
+        """
+        shown, apart = [], []
+        for message in messages:
+            content = message.get("content")
+            if message.get("role") != "assistant" and isinstance(content, str):
+                ours = next((text for text in trusted if text and content.endswith(text)), "")
+                theirs = content.removesuffix(ours)
+                if MARK[0] in theirs or not self._control.isdisjoint(self._ids(theirs)):
+                    text = theirs.strip()  # white space is left where a template may take it off
+                    message = {**message, "content": theirs.replace(text, MARK.format(len(apart)), 1) + ours}
+                    apart.append(text)
+            shown.append(message)
+
+        text = self.render(shown, add_generation_prompt, thinking)
+        if not apart:
+            return self._ids(text)
         ids = []
-        for turn in turns:
-            ids += [self._start, *self.encode(turn), self.end_of_turn, *newline]
-        if opening:
-            ids += [self._start, *self.encode(opening)]
+        for i, piece in enumerate(re.split(MARK.format(r"(\d+)"), text)):
+            ids += self._as_text(apart[int(piece)]) if i % 2 else self._ids(piece)
         return ids
+
+    def encode_response(self, response: str) -> tuple[list[int], bool]:
+        """Return the ids of an answer as it is taught, end_of_turn last, and whether it had been written already.
+
+        Of a think block that the prompt opens, the opening is left off. Raises InputError for an answer that
+        holds another turn, or that does not close that think block.
+        """
+        endings = tuple(self._tokenizer.id_to_token(i) for i in self.stop_ids)
+        text = response.rstrip()
+        written = text.endswith(endings)
+        while text.endswith(endings):
+            text = text.removesuffix(next(filter(text.endswith, endings))).rstrip()
+        text = text if written else response
+        if self.opened:
+            if "</think>" not in text:
+                raise InputError("the prompt has opened <think> and the response does not close it")
+            text = text.lstrip().removeprefix("<think>").lstrip()
+        # Behind a token, as in a conversation: the first word of a text may be encoded in another way.
+        _, *ids = self._ids(self._tokenizer.id_to_token(self.end_of_turn) + text)
+        if turns := [i for i in ids if i in self._turns or i in self.stop_ids]:
+            found = self._tokenizer.id_to_token(turns[0])
+            raise InputError(
+                f"the response holds {found!r}, which begins or ends a turn; expected one answer"
+            )
+        return [*ids, self.end_of_turn], written
+
+    def _ids(self, text: str, as_text: bool = False, add_special_tokens: bool = False) -> list[int]:
+        """Return the ids of a text, special tokens in it parsed unless `as_text`."""
+        self._tokenizer.encode_special_tokens = as_text
+        with _panics(self._path):
+            return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+
+    def _as_text(self, text: str) -> list[int]:
+        """Return the ids of a text without any control token, those cut in two that are no special tokens."""
+        if self._plain_turns:
+            text = re.sub(self._plain_turns, lambda found: f"{found[0][0]}{MARK}{found[0][1:]}", text)
+        return [i for piece in text.split(MARK) for i in self.encode(piece)]
 
     def _json(self, name: str) -> dict[str, Any]:
         data = self.files.get(name, b"{}").removeprefix(codecs.BOM_UTF8)
@@ -98,19 +178,19 @@ class Tokenizer:
         """Return a token's id. Raises InputError where the vocabulary lacks what `user` needs."""
         found = self._tokenizer.token_to_id(token)
         if found is None:
-            raise InputError(f"{self._folder / 'tokenizer.json'}: no token {token!r}, which {user} needs")
+            raise InputError(f"{self._path}: no token {token!r}, which {user} needs")
         return found
 
     def _special_tokens(self) -> dict[str, str]:
-        """Return tokenizer_config.json's special tokens, name -> text; each stands there as a string or an object."""
+        """Return the special tokens that have a name, name -> text; each stands there as a string or an object."""
         found = {}
-        for name, value in self._config.items():
+        for name, value in (self._json("special_tokens_map.json") | self._config).items():
             text = value.get("content") if isinstance(value, dict) else value
             if name.endswith("_token") and isinstance(text, str):
                 found[name] = text
         return found
 
-    def _find_stop_ids(self) -> frozenset[int]:
+    def _find_stop_ids(self, eos_token: str | None) -> frozenset[int]:
         stop_ids = {self.end_of_turn}
         config = self._folder / "config.json"
         settings = {
@@ -127,25 +207,30 @@ class Tokenizer:
                         f"{path}: eos_token_id {token!r} is none of the tokenizer's {self.size} ids"
                     )
                 stop_ids.add(token)
-        eos_token = self._special_tokens().get("eos_token")
         if eos_token is not None:
             stop_ids.add(self._id(eos_token, "eos_token in tokenizer_config.json"))
         return frozenset(stop_ids)
 
-    def _choose_format(self, asked: str | None) -> ChatFormat:
-        """Return the format asked for by name, or else the one that the folder's template renders."""
+    def _choose_format(self, asked: str | None, variables: dict[str, Any]) -> ChatFormat:
+        """Return the format asked for by name, or else the folder's; `files` get the template that this is."""
         if asked is not None and asked not in FORMATS:
             raise InputError(f"chat_format {asked!r} is unknown; expected one of {', '.join(FORMATS)}")
         where, template = self._template()
-        known = None if template is None else recognise(template, self._special_tokens())
-        if asked is not None:
-            own = known is not None and known.name == asked
-            return known if own else FORMATS[asked]  # its own: with the default system prompt of the template
-        if known is None:
-            problem = "has no chat template" if template is None else "its chat template is not a known one"
-            names = ", ".join(FORMATS)
-            raise InputError(f"{where}: {problem}; if one of {names} is right, give it as chat_format")
-        return known
+        known = known_format(template) if template is not None else FORMATS["chatml"]
+        chosen = FORMATS[asked] if asked else known
+        own = template is None or (asked is not None and chosen is not known)
+        source = own_template(chosen.name) if own else template
+        if (export := _with_defaults(source, variables)) != template:
+            config = {name: value for name, value in self._config.items() if name != "chat_template"}
+            self.files = {name: data for name, data in self.files.items() if name != "chat_template.json"}
+            self.files |= {"chat_template.jinja": export.encode()}
+            if "tokenizer_config.json" in self.files:
+                self.files["tokenizer_config.json"] = json.dumps(
+                    config, ensure_ascii=False, indent=2
+                ).encode()
+        for token in chosen.tokens if chosen else ():
+            self._id(token, f"chat format {chosen.name}")
+        return chosen or _by_template(Template(template, where))
 
     def _template(self) -> tuple[Path, str | None]:
         """Return the chat template and the file it stands in, looked for in the order of transformers."""
@@ -163,29 +248,99 @@ class Tokenizer:
                 return self._folder / name, found
         return self._folder / "tokenizer_config.json", None
 
-    def _check_control_tokens(self) -> None:
-        """Refuse a tokenizer in which a text can write control tokens, or its ids depend on what stands before it."""
-        probe = [{"role": "user", "content": "a b"}, {"role": "assistant", "content": "c"}]
-        self._tokenizer.encode_special_tokens = False
-        whole = self._tokenizer.encode(self.render(probe), add_special_tokens=False).ids
-        self._tokenizer.encode_special_tokens = True
-        written = {self._start, self.end_of_turn}.intersection(self.encode(START + END))
-        if written or whole != self.encode_chat(probe):
-            path = self._folder / "tokenizer.json"
+    def _find_turns(self, eos_token: str | None) -> None:
+        """See what this format writes around an answer. Raises InputError where that cannot be told."""
+        opening = self.render(ASKED)
+        answered = self.render(ANSWERED, add_generation_prompt=False)
+        before, found, after = answered.rpartition(ANSWER)
+        if not found:
+            raise InputError(f"{self._template()[0]}: its chat template alters what the assistant says")
+        thinks = re.search(r"<think>\s*\Z", opening)
+        self.opened = thinks[0] if thinks else ""
+
+        added = self._tokenizer.get_added_tokens_decoder()
+        tags = {self._tokenizer.token_to_id(tag) for tag in THINK}
+        written = [i for piece in (opening, before, after) for i in self._ids(piece.replace(QUESTION, " "))]
+        self._turns = {i for i in written if i in added} - tags
+        self._control = self._turns | {i for i, token in added.items() if token.special}
+        plain = [re.escape(added[i].content) for i in self._turns if not added[i].special]
+        self._plain_turns = "|".join(sorted(plain, key=len, reverse=True))
+
+        ends = [i for i in self._ids(after) if i in self._turns]
+        if not ends and eos_token is None:
             raise InputError(
-                f"{path}: {START} and {END} must be added tokens, special, that change no text beside them"
+                f"{self._path}: no token ends a turn, and tokenizer_config.json names no eos_token"
             )
+        self.end_of_turn = ends[0] if ends else self._id(eos_token, "eos_token in tokenizer_config.json")
+
+
+def _by_template(template: Template) -> ChatFormat:
+    """Return the format of a template that is none of ours."""
+
+    def write(messages: Messages, add_generation_prompt: bool, variables: Mapping[str, Any]) -> str:
+        known = {"messages": messages, "add_generation_prompt": add_generation_prompt, "tools": None}
+        text = template.render({**variables, **known, "documents": None})
+        for message in messages:
+            if message["role"] != "assistant" and message["content"].strip() not in text:
+                who = message["role"]
+                raise InputError(
+                    f"{template.where}: its chat template alters or leaves out what the {who} says"
+                )
+        return text
+
+    return ChatFormat("template", write)
+
+
+def _with_defaults(template: str, variables: Mapping[str, Any]) -> str:
+    """Return the template with these variables' values where none are given. Raises InputError for odd ones."""
+    lines = []
+    for name, value in variables.items():
+        if not name.isidentifier() or not isinstance(value, str | bool | int | float):
+            raise InputError(
+                f"chat_template_kwargs: {name}={value!r}: expected a name and a text, number or flag"
+            )
+        literal = json.dumps(value, ensure_ascii=False)
+        lines.append(f"{{%- if {name} is not defined %}}{{%- set {name} = {literal} %}}{{%- endif %}}\n")
+    return "".join(lines) + template
+
+
+@contextlib.contextmanager
+def _panics(path: Path) -> Iterator[None]:
+    """Turn a panic of the tokenizers library, which is no Exception, into an InputError."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        detail = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: the tokenizers library breaks on it ({detail})") from None
+
+
+@contextlib.contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Keep what the library itself writes when it panics, a stack trace, from the terminal."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _parse(path: Path, data: bytes | None) -> tokenizers.Tokenizer:
     if data is None:
         raise InputError(f"{path} is missing")
-    try:
-        tokenizer = tokenizers.Tokenizer.from_buffer(data)
-    except Exception as error:  # the library raises nothing narrower
-        detail = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: not a tokenizer.json ({detail})") from None
+    with _panics(path), _no_stderr():
+        try:
+            tokenizer = tokenizers.Tokenizer.from_buffer(data)
+            tokenizer.encode("A b\n<think>1 é漢")  # with what it puts around a text
+        except Exception as error:  # the library raises nothing narrower
+            detail = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: not a tokenizer.json ({detail})") from None
+    if getattr(tokenizer.model, "dropout", None):
+        raise InputError(f"{path}: has dropout {tokenizer.model.dropout}, so that a text has no one encoding")
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    tokenizer.encode_special_tokens = True  # a special token written in a text is text
     return tokenizer

@@ -1,7 +1,7 @@
 """Weights: Hugging Face folders into a Transformer and back, one tensor at a time.
 
 - reads model.safetensors, or the shards of model.safetensors.index.json; every name, shape and dtype is
-  checked before anything is copied, and a damaged file is reported with the tensor that it damages
+  checked before anything is allocated, and a damaged file is reported with the tensor that it damages
 - of a sharded model (DTensor parameters) each rank reads its own rows alone, a piece at a time
 - writes a folder that transformers loads back bit for bit, renamed into place when it is complete
 - left out: pickled weights (never read), quantised and 8-bit dtypes
@@ -9,7 +9,8 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 
 from model.errors import InputError
 from model.files import os_errors, read_object, replace_folder
-from model.huggingface.config import load_config
+from model.huggingface.config import ModelConfig, load_config
+from model.huggingface.folder import file_of
 from model.huggingface.safetensors_file import StoredTensor, read_header, write_safetensors
 from model.huggingface.tokenizer import Tokenizer
 from model.transformer import Transformer
 
 PIECE_BYTES = 32 << 20  # read at a time
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+OURS = re.compile(r"lm_head\.|model\.(embed_tokens|norm|layers\.\d+)\.")  # how our tensors' names begin
 
 
 # A folder in
@@ -38,28 +41,34 @@ def load_model(
     device: str | torch.device = "cpu",
     chat_format: str | None = None,
     prepare: Callable[[Transformer], object] = lambda transformer: None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[Transformer, Tokenizer]:
     """Return the model and the tokenizer of a Hugging Face folder, the weights converted to `dtype` on
     `device`.
 
-    `chat_format`: see `Tokenizer.from_folder`. `prepare` is called with the model before it has memory: where
-    it is sharded, so that each rank allocates and reads its own rows alone. Raises InputError naming the
-    file, and the key or tensor in it, for whatever is missing, broken, contradictory or not supported.
+    `chat_format`, `chat_template_kwargs`: see `Tokenizer.from_folder`. `prepare` is called with the model before
+    it has memory: where it is sharded, so that each rank allocates and reads its own rows alone. Raises
+    InputError naming the file, and the key or tensor in it, for whatever is missing, broken, contradictory or
+    not supported.
     """
-    transformer, tokenizer = open_model(folder, chat_format)
+    transformer, tokenizer = open_model(folder, chat_format, chat_template_kwargs)
+    find_tensors(transformer, folder)
     prepare(transformer.to(dtype))
     transformer.allocate(device)
     load_weights(transformer, folder)
     return transformer, tokenizer
 
 
-def open_model(folder: str | Path, chat_format: str | None = None) -> tuple[Transformer, Tokenizer]:
+def open_model(
+    folder: str | Path, chat_format: str | None = None, chat_template_kwargs: Mapping[str, Any] | None = None
+) -> tuple[Transformer, Tokenizer]:
     """Return a folder's model on the meta device, which takes no memory, and its tokenizer. Raises as
     `load_model`.
     """
     cfg = load_config(folder)
-    tokenizer = Tokenizer.from_folder(folder, chat_format)
+    tokenizer = Tokenizer.from_folder(folder, chat_format, chat_template_kwargs)
     _check_vocabulary(cfg.vocab_size, tokenizer.size, Path(folder))
+    check_sizes(cfg, folder)
     with torch.device("meta"):
         transformer = Transformer(cfg)
     transformer.vocab_limit = tokenizer.size
@@ -72,6 +81,10 @@ def load_weights(transformer: Transformer, folder: str | Path) -> None:
     found = find_tensors(transformer, folder)
     for name, parameter in _hf_parameters(transformer).items():
         for rows, piece in _pieces(parameter, found[name]):
+            if not piece.isfinite().all():
+                raise InputError(
+                    f"{found[name].path}: tensor {name} holds NaN or infinity; the weights are broken"
+                )
             rows.copy_(piece)
 
     if not transformer.cfg.tie_word_embeddings or "lm_head.weight" not in found:
@@ -92,30 +105,52 @@ def find_tensors(transformer: Transformer, folder: str | Path) -> dict[str, Stor
     too.
     """
     source, found = _read_headers(Path(folder))
-    parameters = _hf_parameters(transformer)
-    for name in parameters:
-        if name not in found:
-            raise InputError(f"{source}: tensor {name} is missing, which the model of config.json has")
-    if transformer.cfg.tie_word_embeddings:
-        parameters["lm_head.weight"] = transformer.embed_tokens.weight
-
+    shapes = {name: tuple(parameter.shape) for name, parameter in _hf_parameters(transformer).items()}
+    if transformer.cfg.tie_word_embeddings and "lm_head.weight" in found:
+        shapes["lm_head.weight"] = tuple(transformer.embed_tokens.weight.shape)
+    _compare(shapes, found, source)
     for name, stored in found.items():
-        if name in parameters:
-            expected = tuple(parameters[name].shape)
-            if stored.shape != expected:
-                raise InputError(
-                    f"{stored.path}: tensor {name} has shape {list(stored.shape)}, expected {list(expected)}"
-                )
-        elif not name.endswith("rotary_emb.inv_freq"):  # old exports keep a constant of the rotary positions
+        # Old exports keep a constant of the rotary positions.
+        if name not in shapes and not name.endswith("rotary_emb.inv_freq"):
             raise InputError(
                 f"{stored.path}: tensor {name} is not part of the model that config.json describes"
             )
     return found
 
 
+def check_sizes(cfg: ModelConfig, folder: str | Path) -> None:
+    """Refuse a config.json whose sizes are not those of the weights, before anything of these sizes is made."""
+    source, found = _read_headers(Path(folder))
+    block, width = f"model.layers.{cfg.num_hidden_layers - 1}.", cfg.hidden_size
+    rows = {
+        "model.embed_tokens.weight": cfg.vocab_size,
+        f"{block}self_attn.q_proj.weight": cfg.num_attention_heads * cfg.head_dim,
+        f"{block}self_attn.k_proj.weight": cfg.num_key_value_heads * cfg.head_dim,
+        f"{block}mlp.gate_proj.weight": cfg.intermediate_size,
+    }
+    _compare({name: (count, width) for name, count in rows.items()}, found, source)
+
+
+def _compare(shapes: Mapping[str, tuple], found: Mapping[str, StoredTensor], source: Path) -> None:
+    """Raise InputError for a tensor that the weights lack or have in another shape."""
+    for name, shape in shapes.items():
+        if name not in found:
+            foreign = next((other for other in found if not OURS.match(other)), None)
+            instead = (
+                f"; what it has is {foreign}: another model, or a prefix to be taken off" if foreign else ""
+            )
+            raise InputError(
+                f"{source}: tensor {name} is missing, which the model of config.json has{instead}"
+            )
+        if found[name].shape != shape:
+            raise InputError(
+                f"{found[name].path}: tensor {name} has shape {list(found[name].shape)}, expected {list(shape)}"
+            )
+
+
 def _read_headers(folder: Path) -> tuple[Path, dict[str, StoredTensor]]:
     """Return the file that lists the tensors, and the tensors of all files of weights."""
-    path, index = folder / SINGLE, folder / INDEX
+    path, index = file_of(folder, SINGLE), file_of(folder, INDEX)
     if path.exists():
         return path, read_header(path)
     if not index.exists():
@@ -129,7 +164,7 @@ def _read_headers(folder: Path) -> tuple[Path, dict[str, StoredTensor]]:
     for file in sorted(set(placed.values())):
         if Path(file).name != file or "\\" in file or not file.endswith(".safetensors"):
             raise InputError(f"{index}: {file!r} is not the name of a safetensors file in the same folder")
-        headers[file] = read_header(folder / file)
+        headers[file] = read_header(file_of(folder, file))
 
     for name, file in placed.items():
         if name not in headers[file]:

@@ -1,33 +1,23 @@
-"""The chat formats against jinja2 rendering the real templates, and which templates are taken for which format."""
+"""The chat formats against transformers: ours, released templates of many families, and templates that do harm."""
 
-import functools
 import json
 import random
 import time
+from pathlib import Path
 
 import pytest
-from jinja2 import TemplateSyntaxError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from support.chat import CHATML, FOREIGN, REAL, TOKENIZERS, WITH_SYSTEM, conversations
+from support.chat import CHATML, ODD, OPENED, REAL, TOKENIZERS, conversations, family_tokens, write_tokenizer
 
 from model.errors import InputError
-from model.huggingface.chat_format import FORMATS, recognise
+from model.huggingface import template as template_room
+from model.huggingface.chat_format import FORMATS, known_format, own_template
+from model.huggingface.template import Template
+from model.huggingface.tokenizer import Tokenizer
 
-SPECIAL = {"eos_token": "<|im_end|>", "bos_token": "<|endoftext|>"}
-SPELLINGS = {
-    "one expression": CHATML,
-    "text between the tags": "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
-    "<|im_end|>\n{{ '' }}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{{ '' }}{% endif %}",
-    "a default for the flag": "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}"
-    "{% endif %}" + CHATML,
-    "a line a tag": "{# ChatML, isn't it? #}\n{%- for message in messages %}\n    {{- '<|im_start|>' }}\n"
-    "    {{- message.role + \"\\n\" }}\n    {{- message['content'] }}\n    {{- '<|im_end|>\\n' }}\n{%- endfor %}\n"
-    "{%- if add_generation_prompt %}\n    {{- '<|im_start|>assistant\\n' }}\n{%- endif %}\n",
-    "the system message apart": "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{{"
-    " '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}{% else %}{% set rest = messages %}{% endif %}"
-    "{% for message in rest %}{{ '<|im_start|>' + message.role + '\\n' + message.content + eos_token + '\\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
-}
+trl = pytest.importorskip("trl")
+RELEASED = Path(trl.__file__).parent / "chat_templates"  # public copies of the hub's, Apache-2.0
+# Of models that see: their contents are lists of blocks, and a plain text is left out.
+SEEING = ("idefics3", "llava_next", "smolvlm")
 
 
 def template_of(name):
@@ -38,151 +28,210 @@ def template_of(name):
     return json.loads(path.read_text())["chat_template"]
 
 
-@functools.cache
-def compiled(template):
-    return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(template)
+def folder_with(folder, template):
+    """A small tokenizer that has every control token that the template writes as one token."""
+    write_tokenizer(folder, None, extra=family_tokens(template), bos_token="<bos>", eos_token="<|eos|>")
+    (folder / "chat_template.jinja").write_text(template)
+    return folder
 
 
-def is_jinja(template):
-    try:
-        return bool(compiled(template))
-    except TemplateSyntaxError:
-        return False
+def asked(seed, count):
+    """Conversations as a template's author expects them: a system message at most, then turns in turn."""
+    rng = random.Random(seed)
+    pieces = ["ask", "\n", " ", "\n\n", "é—漢", "{{ x }}", "5 mg", "/no_think "]
+    for _ in range(count):
+        roles = ["system"] * (rng.random() < 0.4) + ["user", "assistant"] * rng.randint(1, 3)
+        messages = []
+        for role in roles[: -1 if rng.random() < 0.6 else None]:
+            text = "x".join(rng.choices(pieces, k=rng.randint(1, 6)))
+            if role == "assistant" and rng.random() < 0.5:
+                text += "<think>\nwhy\n</think>\n\nB"
+            messages.append({"role": role, "content": text})
+        yield messages
 
 
-def by_jinja(template, messages, **variables):
-    return compiled(template).render(messages=messages, tools=None, **SPECIAL, **variables)
+def compare(folder, count=12):
+    """Compare texts and ids with transformers', thinking on and off; return (rendered, refused by both)."""
+    from transformers import AutoTokenizer
+
+    ours, theirs = Tokenizer.from_folder(folder), AutoTokenizer.from_pretrained(folder)
+    rendered = refused = 0
+    for i, messages in enumerate(asked(1, count)):
+        for thinking in (True, False):
+            settings = {
+                "add_generation_prompt": i % 2 == 0,
+                **({} if thinking else {"enable_thinking": False}),
+            }
+            try:
+                text = theirs.apply_chat_template(messages, tokenize=False, **settings)
+            except Exception:
+                with pytest.raises(InputError, match="chat template cannot be rendered"):
+                    ours.render(messages, i % 2 == 0, thinking)
+                refused += 1
+                continue
+            ids = theirs.apply_chat_template(messages, tokenize=True, return_dict=False, **settings)
+            assert ours.render(messages, i % 2 == 0, thinking) == text
+            assert ours.encode_chat(messages, i % 2 == 0, thinking) == ids
+            rendered += 1
+    return rendered, refused
+
+
+@pytest.mark.parametrize("path", sorted(RELEASED.glob("*.jinja")), ids=lambda path: path.stem)
+def test_released_templates_render_as_in_transformers_thinking_on_and_off(path, tmp_path):
+    folder = folder_with(tmp_path, path.read_text())
+    if path.stem.removesuffix("_training") in SEEING:
+        with pytest.raises(
+            InputError, match=r"chat_template\.jinja.*alters or leaves out what the user says"
+        ):
+            Tokenizer.from_folder(folder)
+        return
+    rendered, refused = compare(folder)
+    assert rendered >= 8
+    assert (refused > 0) is (path.stem in ("gemma", "gemma_training"))  # which knows no system message
+
+
+def test_there_are_released_templates_of_many_families():
+    families = {"cohere", "deepseek", "gemma", "glm", "gptoss", "lfm", "llama3", "nemotron", "phi", "qwen"}
+    found = [path.stem for path in RELEASED.glob("*.jinja")]
+    assert all(any(stem.startswith(family) for stem in found) for family in families)
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_released_templates_do_is_rendered_as_in_transformers(kind, tmp_path):
+    rendered, refused = compare(folder_with(tmp_path, ODD[kind]))
+    assert rendered > 4
+    assert (refused > 0) is (kind == "alternation enforced")
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_renderings_equal_the_real_templates_string_for_string(name):
     template = template_of(name)
-    ours = recognise(template, {})
-    assert ours == REAL[name]
-    for messages in conversations(seed=1, count=400):
+    assert known_format(template) is REAL[name]
+    by_jinja = Template(template, Path(name))
+    for messages in conversations(seed=1, count=200):
         for prompt in (True, False):
-            assert ours.render(messages, prompt) == by_jinja(template, messages, add_generation_prompt=prompt)
+            known = {"messages": messages, "add_generation_prompt": prompt, "tools": None}
+            assert REAL[name].render(messages, prompt) == by_jinja.render(known)
             for thinking in (True, False):
-                expected = by_jinja(
-                    template, messages, add_generation_prompt=prompt, enable_thinking=thinking
-                )
-                assert ours.render(messages, prompt, thinking) == expected
+                expected = by_jinja.render({**known, "enable_thinking": thinking})
+                assert REAL[name].render(messages, prompt, thinking) == expected
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_our_formats_and_the_templates_that_we_export_for_them_are_the_same(name):
+    by_jinja = Template(own_template(name), Path(name))
+    assert known_format(own_template(name)) is FORMATS[name]
+    for messages in conversations(seed=2, count=200):
+        for prompt in (True, False):
+            for more in ({}, {"enable_thinking": True}, {"enable_thinking": False}):
+                known = {"messages": messages, "add_generation_prompt": prompt, "bos_token": "<bos>"}
+                expected = by_jinja.render(known | more)
+                assert FORMATS[name].render(messages, prompt, bos_token="<bos>", **more) == expected
+
+
+@pytest.mark.parametrize(("file", "name"), [("qwen2_5", "qwen2.5"), ("qwen3", "qwen3"), ("llama3", "llama3")])
+def test_ours_are_known_by_their_hash_and_are_what_the_released_templates_render(file, name):
+    template = (RELEASED / f"{file}.jinja").read_text()
+    assert known_format(template) is FORMATS[name]
+    assert known_format(template + " ") is None
+    by_jinja = Template(template, Path(file))
+    for messages in conversations(seed=3, count=100):
+        known = {"messages": messages, "add_generation_prompt": True, "bos_token": "<bos>", "tools": None}
+        assert FORMATS[name].render(messages, bos_token="<bos>") == by_jinja.render(known)
 
 
 def test_qwen3_shows_the_thinking_of_the_current_answer_alone():
-    ours, template = FORMATS["qwen3"], template_of("qwen3")
+    ours = FORMATS["qwen3"]
     answer = {"role": "assistant", "content": "<think>\nwhy\n</think>\n\nB"}
     messages = [{"role": "user", "content": "q1"}, answer, {"role": "user", "content": "q2"}, answer]
     text = ours.render(messages, add_generation_prompt=False)
-    assert text == by_jinja(template, messages)
     assert text.count("why") == 1
     assert text.endswith("q2<|im_end|>\n<|im_start|>assistant\n<think>\nwhy\n</think>\n\nB<|im_end|>\n")
     silent = ours.render(messages[:1], thinking=False)
     assert silent.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
 
 
-@pytest.mark.parametrize("spelling", sorted(SPELLINGS))
-def test_chatml_is_recognised_in_any_spelling(spelling):
-    ours = recognise(SPELLINGS[spelling], SPECIAL)
-    assert ours == FORMATS["chatml"]
-    for messages in conversations(seed=3, count=30):
-        expected = by_jinja(SPELLINGS[spelling], messages, add_generation_prompt=True)
-        assert ours.render(messages) == expected
-
-
-def test_the_default_system_prompt_is_the_templates_own():
-    ours = recognise(WITH_SYSTEM, SPECIAL)
-    assert (ours.name, ours.default_system) == ("chatml", 'Be "kind".')
-    for messages in conversations(seed=4, count=30):
-        assert ours.render(messages) == by_jinja(WITH_SYSTEM, messages, add_generation_prompt=True)
-    template = template_of("qwen2_5")
-    own = "Please reason step by step, and put your final answer within \\\\boxed{}."
-    edited = template.replace(FORMATS["qwen2.5"].default_system, own)
-    found = recognise(edited, {})
-    assert (found.name, found.default_system) == ("qwen2.5", own.replace("\\\\", "\\"))
-    messages = [{"role": "user", "content": "1 + 1?"}]
-    assert found.render(messages) == by_jinja(edited, messages, add_generation_prompt=True)
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_another_wording_of_the_tools_is_still_recognised(name):
-    template = template_of(name)
-    edited = template.replace("You may call one or more functions", "Call what you like")
-    edited = edited.replace("message.tool_calls", "message.calls").replace(
-        "| tojson", "| tojson(indent=2) | upper"
-    )
-    assert edited != template
-    assert recognise(edited, {}) == REAL[name]
-
-
-def test_the_later_template_of_qwen3_is_recognised():
-    template = template_of("qwen3")
-    edited = template.replace(
-        'message.role == "user" and not(', 'message.role == "user" and message.content is string and not('
-    )
-    edited = edited.replace(
-        "message.reasoning_content is defined and message.reasoning_content is not none",
-        "message.reasoning_content is string",
-    )
-    assert edited != template
-    assert recognise(edited, {}) == FORMATS["qwen3"]
-
-
-@pytest.mark.parametrize("kind", sorted(FOREIGN))
-def test_a_template_that_renders_anything_else_is_unknown(kind):
-    assert recognise(FOREIGN[kind], SPECIAL) is None
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_a_mutated_template_is_never_taken_for_what_it_does_not_render(name):
-    template = template_of(name)
-    rng, accepted = random.Random(5), 0
-    probes = list(conversations(seed=6, count=40))
-    lines = template.split("\n")
-    for _ in range(150):
-        i, j = rng.randrange(len(lines)), rng.randrange(len(lines))
-        mutant = lines[:i] + (lines[i + 1 :] if rng.random() < 0.5 else [lines[j], *lines[i:]])
-        if rng.random() < 0.3:
-            word = rng.choice(
-                ["'\\n'", "lstrip", "first", "last", "split", "user", "[-1]", "not ", "index0", "false"]
-            )
-            mutant = template.replace(word, rng.choice(["", "strip", "'\\n\\n'", "true", "[0]"]), 1).split(
-                "\n"
-            )
-        found = recognise("\n".join(mutant), {})
-        if found is not None and is_jinja("\n".join(mutant)):
-            accepted += 1
-            for messages in probes:
-                assert found.render(messages) == by_jinja(
-                    "\n".join(mutant), messages, add_generation_prompt=True
-                )
-    assert 0 < accepted < 150
-
-
 @pytest.mark.parametrize(
-    "hostile",
+    ("altered", "who"),
     [
-        "{% for a in messages %}" * 60 + "x" + "{% endfor %}" * 60,
-        "{% set x = 'aaaaaaaa' %}" + "{% set x = x + x %}" * 200 + "{{ x }}",
-        "{% set messages = messages + messages %}" * 200,
-        "{{ " + "(" * 30_000,
-        "{{ " + "not " * 10_000 + "x }}",
-        "{{ '" * 16_000,
-        "{% if x %}" * 6_000,
-        "{{ messages.__class__.__mro__ }}",
-        "{{ ''.join.__globals__ }}",
-        "{% set messages[0].content = 'x' %}",
-        "{% for m in messages %}{% set m.content = 'x' %}{% endfor %}" + CHATML,
-        "{{ 1 / 0 }}",
-        " " * 60_000 + "{%",
-        "x" * 10_000_000,
+        ("message['content'] | upper", "user"),
+        ("message['content'][:5]", "user"),
+        ("message['content'] | replace('e', '')", "user"),
+        ("(message['content'] if message.role == 'user' else '')", "assistant"),
     ],
 )
-def test_a_hostile_template_is_unknown_and_costs_nothing(hostile):
+def test_a_template_that_alters_what_is_said_is_refused_by_name(altered, who, tmp_path):
+    folder = write_tokenizer(tmp_path, CHATML.replace("message['content']", altered))
+    with pytest.raises(InputError, match=rf"tokenizer_config\.json.*alters.*{who}"):
+        Tokenizer.from_folder(folder)
+
+
+def test_a_template_that_alters_only_some_texts_is_refused_when_it_does(tmp_path):
+    folder = write_tokenizer(tmp_path, CHATML.replace("message['content']", "message['content'][:100]"))
+    ours = Tokenizer.from_folder(folder)
+    assert ours.encode_chat([{"role": "user", "content": "short"}])
+    with pytest.raises(InputError, match="alters or leaves out what the user says"):
+        ours.encode_chat([{"role": "user", "content": "long " * 30}])
+
+
+HOSTILE = {
+    "nested loops": "{% for a in range(9999) %}" * 9 + "{% endfor %}" * 9,
+    "nested loops that write": "{% for a in range(9999) %}" * 9 + "x" + "{% endfor %}" * 9,
+    "messages in messages": "{% for a in messages %}" * 60 + "x" + "{% endfor %}" * 60,
+    "a text multiplied": "{% set n = 10 ** 9 %}{{ 'a' * n * n }}",
+    "a constant of any size": "{{ 'a' * 10 ** 11 }}",
+    "doubling": "{% set x = 'aaaaaaaa' %}" + "{% set x = x + x %}" * 200 + "{{ x }}",
+    "a power": "{% set n = 10 ** 8 %}{{ (9 ** n) % 7 }}",
+    "a filter that pads": "{{ 'a' | center(10 ** 11) }}",
+    "a filter that fills": "{{ lipsum(n=1000000) }}",
+    "a format": "{{ '%1000000000000d' % 1 }}",
+    "a method": "{{ 'a'.ljust(10 ** 11) }}",
+    "an endless macro": "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
+    "brackets": "{{ " + "(" * 30_000,
+    "blocks": "{% if x %}" * 6_000,
+    "the sandbox's walls": "{{ ''.join.__globals__ }}{{ cycler.__init__.__globals__ }}",
+    "messages changed": "{{ messages.append(messages[0]) }}",
+    "much text": "x" * 10_000_000,
+    "an error": "{{ 1 / 0 }}",
+    "no template": CHATML[:-3],
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_template_is_refused_in_bounded_time_and_memory(kind, tmp_path):
+    folder = write_tokenizer(tmp_path, HOSTILE[kind] + CHATML * (kind != "no template"))
+    before = {line.split()[0]: line for line in Path("/proc/self/status").read_text().splitlines()}["VmHWM:"]
     start = time.monotonic()
-    assert recognise(hostile, {}) is None
-    assert time.monotonic() - start < 2
-    assert recognise(CHATML, {}) == FORMATS["chatml"]  # and it left nothing behind
+    with pytest.raises(InputError, match=r"tokenizer_config\.json: its chat template") as error:
+        Tokenizer.from_folder(folder)
+    assert time.monotonic() - start < 20
+    assert "\n" not in str(error.value)
+    after = {line.split()[0]: line for line in Path("/proc/self/status").read_text().splitlines()}["VmHWM:"]
+    assert int(after.split()[1]) - int(before.split()[1]) < 300_000  # kB
+
+
+def test_a_rendering_after_a_refused_one_works():
+    template = Template("{{ 1 / n }}", Path("x"))
+    with pytest.raises(InputError, match="division by zero"):
+        template.render({"n": 0})
+    assert template.render({"n": 2}) == "0.5"
+
+
+def test_the_process_of_a_template_ends_with_it():
+    template = Template("x", Path("x"))
+    template.render({})
+    process = template.process
+    del template
+    assert process.wait(10) is not None
+
+
+def test_without_jinja2_ours_still_work_and_another_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(template_room.importlib.util, "find_spec", lambda name: None)
+    assert Tokenizer.from_folder(write_tokenizer(tmp_path / "ours")).chat_format is FORMATS["chatml"]
+    folder = write_tokenizer(tmp_path / "other", OPENED)
+    with pytest.raises(InputError, match=r"tokenizer_config\.json.*jinja2.*chat_format"):
+        Tokenizer.from_folder(folder)
+    assert Tokenizer.from_folder(folder, "qwen3").chat_format is FORMATS["qwen3"]
 
 
 @pytest.mark.parametrize(
@@ -195,6 +244,8 @@ def test_a_hostile_template_is_unknown_and_costs_nothing(hostile):
         [{"content": "a"}],
     ],
 )
-def test_a_message_of_another_form_is_refused(messages):
+def test_a_message_of_another_form_is_refused(messages, tmp_path):
     with pytest.raises(InputError, match="message"):
         FORMATS["chatml"].render(messages)
+    with pytest.raises(InputError, match="message"):
+        Tokenizer.from_folder(write_tokenizer(tmp_path)).encode_chat(messages)

@@ -9,7 +9,8 @@ from support.models import TINY, hf_model
 
 from model.errors import InputError
 from model.files import read_object
-from model.huggingface.config import ARCHITECTURES, ModelConfig, Yarn, load_config
+from model.huggingface.config import ARCHITECTURES, ModelConfig, load_config
+from model.huggingface.rope import Llama3, Yarn
 
 # config.json of Qwen2.5-0.5B-Instruct in the spelling of transformers 4: the windows stand there and are off.
 QWEN25 = {
@@ -35,6 +36,8 @@ QWEN25 = {
     "vocab_size": 151936,
 }
 YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}  # as Qwen's model card says
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+LLAMA3 |= {"original_max_position_embeddings": 8192}  # as in Llama 3.1's config.json
 
 
 def without(raw, *keys):
@@ -114,6 +117,31 @@ def test_yarn_is_read_alike_from_both_spellings(keys, expected):
         config = ModelConfig.from_hf(spelled, "config.json")
         assert (config.yarn, config.rope_theta) == (expected, 1e6)
     assert ModelConfig.from_hf(QWEN25, "config.json").yarn is None
+
+
+def test_llama_3_1_is_read_alike_from_both_spellings_and_written_for_both():
+    raw = QWEN25 | {"max_position_embeddings": 131072, "rope_scaling": LLAMA3}
+    new = without(raw, "rope_scaling") | {"rope_parameters": LLAMA3 | {"rope_theta": 1e6}}
+    for spelled in (raw, new, raw | new):
+        config = ModelConfig.from_hf(spelled, "config.json")
+        assert config.llama3 == Llama3(8.0, 1.0, 4.0, 8192)
+        assert (config.yarn, config.max_position_embeddings) == (None, 131072)
+        written = config.to_hf(torch.bfloat16)
+        assert written["rope_scaling"] == LLAMA3
+        assert written["rope_parameters"] == LLAMA3 | {"rope_theta": 1e6}
+        assert ModelConfig.from_hf(written, "config.json") == config
+
+
+def test_with_dual_chunk_attention_the_context_ends_where_it_would_begin_to_differ():
+    chunks = {
+        "chunk_size": 262144,
+        "local_size": 8192,
+        "original_max_position_embeddings": 262144,
+    }  # as in -1M
+    raw = QWEN25 | {"max_position_embeddings": 1010000, "dual_chunk_attention_config": chunks}
+    assert ModelConfig.from_hf(raw, "config.json").max_position_embeddings == 262144 - 8192
+    small = raw | {"max_position_embeddings": 32768}
+    assert ModelConfig.from_hf(small, "config.json").max_position_embeddings == 32768
 
 
 @pytest.mark.parametrize(
@@ -225,7 +253,16 @@ def test_keys_that_change_no_number_are_ignored(harmless):
         ),
         (
             {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
-            ["rope_scaling.rope_type", "llama3", "yarn"],
+            ["rope_scaling", "original_max_position_embeddings", "missing"],
+        ),
+        ({"rope_scaling": LLAMA3 | {"factor": 0.5}}, ["rope_scaling: factor", "0.5", "at least 1"]),
+        ({"rope_scaling": LLAMA3 | {"low_freq_factor": 4.0}}, ["low_freq_factor", "less than", "4.0"]),
+        ({"rope_scaling": LLAMA3 | {"beta_fast": 32}}, ["rope_scaling: beta_fast", "no such key"]),
+        ({"rope_scaling": {"rope_type": "longrope"}}, ["rope_scaling.rope_type", "longrope", "llama3"]),
+        ({"dual_chunk_attention_config": 3}, ["dual_chunk_attention_config", "3", "object"]),
+        (
+            {"dual_chunk_attention_config": {"chunk_size": 8, "local_size": 8}},
+            ["dual_chunk_attention_config: local_size", "less than chunk_size"],
         ),
         ({"rope_scaling": {"type": "linear", "factor": 8.0}}, ["rope_scaling.type", "linear"]),
         ({"rope_scaling": {"type": ["yarn"], "factor": 8.0}}, ["rope_scaling.type", '["yarn"]']),

@@ -255,3 +255,30 @@ def test_the_cache_takes_as_many_rows_as_the_memory_holds(transformer):
 
 def test_no_prompts_give_no_samples(transformer):
     assert Sampler(transformer, PlainTokenizer(101)).generate([], SamplingParams()) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("temperature", [0, 1.0])
+@pytest.mark.parametrize("fixed_shapes", [False, True], ids=["exact", "fixed"])
+def test_logits_that_are_not_finite_are_one_line_where_they_are_sampled(value, temperature, fixed_shapes):
+    """One weight of the output matrix: one id's logits, which greedy sampling would never choose at -inf."""
+    transformer = ours(hf_model("qwen2-untied"))
+    sampler = Sampler(transformer, PlainTokenizer(101), fixed_shapes=fixed_shapes)
+    params = SamplingParams(n=3, max_new_tokens=4, temperature=temperature)
+    sampler.generate([[5, 6]], params)
+    with torch.no_grad():
+        transformer.lm_head.weight[7] = value * torch.ones(64)
+    with pytest.raises(InputError, match="logits hold NaN or infinity") as error:
+        sampler.generate([[5, 6]], params)
+    assert "\n" not in str(error.value)
+
+
+def test_logits_that_break_while_decoding_are_found_there():
+    transformer = ours(hf_model("qwen2-untied"))
+    sampler, seen = Sampler(transformer, PlainTokenizer(101)), []
+    (sample,) = sampler.generate([[5, 6]], SamplingParams(max_new_tokens=4, temperature=0))[0]
+    with torch.no_grad():
+        transformer.embed_tokens.weight[sample.token_ids[1]] = float("nan")
+    with pytest.raises(InputError, match="logits hold NaN or infinity"):
+        sampler.generate([[5, 6]], SamplingParams(max_new_tokens=4, temperature=0), on_token=seen.append)
+    assert seen == sample.token_ids[:2]

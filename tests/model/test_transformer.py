@@ -120,6 +120,43 @@ def test_yarn_frequencies_are_bitwise_those_of_transformers(head_dim, theta, ori
         assert torch.equal(sin[..., : head_dim // 2], -expected_sin[..., : head_dim // 2])
 
 
+LLAMA3S = {
+    "Llama 3.1": (128, 5e5, {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}, 8192),
+    "Llama 3.2": (64, 5e5, {"factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}, 8192),
+    "odd": (24, 1e4, {"factor": 2.5, "low_freq_factor": 0.7, "high_freq_factor": 9.0}, 300),
+}
+
+
+@pytest.mark.parametrize("name", LLAMA3S)
+def test_llama_3_1s_frequencies_are_bitwise_those_of_transformers(name):
+    import transformers
+
+    head_dim, theta, keys, original = LLAMA3S[name]
+    rope = {"rope_type": "llama3", "rope_theta": theta, "original_max_position_embeddings": original, **keys}
+    hf = transformers.LlamaConfig(
+        hidden_size=4 * head_dim, num_attention_heads=4, max_position_embeddings=131072, rope_parameters=rope
+    )
+    expected, _ = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS["llama3"](hf)
+    ours = frequencies(ModelConfig.from_hf(hf.to_dict(), "config.json"))
+    assert torch.equal(ours, expected)
+    plain = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    ratio = ours / plain  # 1 for fast pairs, 1 / factor for slow ones, and some between
+    assert ((ratio > 0.99).any(), (ratio < 1.01 / keys["factor"]).any()) == (True, True)
+    assert ((ratio < 0.99) & (ratio > 1.01 / keys["factor"])).any()
+
+
+@torch.no_grad()
+def test_llama_3_1s_logits_equal_transformers_within_and_beyond_the_context_of_pretraining():
+    rope = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0}
+    rope |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+    hf = hf_model("llama", rope_parameters=rope)
+    tokens, positions = torch.randint(0, 101, (3, 40)), torch.tensor([[0], [50], [5000]]) + torch.arange(40)
+    expected = hf(tokens, position_ids=positions).logits
+    torch.testing.assert_close(ours(hf)(tokens, positions), expected, atol=1e-5, rtol=0)
+    plain = hf_model("llama")(tokens, position_ids=positions).logits
+    assert (plain - expected).abs().max() > 0.05  # not for nothing
+
+
 def test_yarn_keeps_the_fast_pairs_and_slows_the_slow_ones_down():
     """The paper's two ends, by hand: Qwen2.5-7B's pairs turn 32 times in 32,768 at i = 23.6 and once at i = 39.6."""
     shape = {"vocab_size": 64, "hidden_size": 512, "intermediate_size": 8, "num_hidden_layers": 1}

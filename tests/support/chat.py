@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import tokenizers
 from support.places import SHARED
@@ -23,29 +24,25 @@ WITH_SYSTEM = (
     "<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}\n"
 )
-FOREIGN = {
-    "Llama 3": "{{ bos_token }}{% for message in messages %}{{ '<|start_header_id|>' + message['role'] + "
-    "'<|end_header_id|>\\n\\n' + message['content'] | trim + '<|eot_id|>' }}{% endfor %}",
+OPENED = CHATML.replace("assistant\\n'", "assistant\\n<think>\\n'")  # as QwQ and Qwen3-Thinking-2507 have it
+# Features of released templates that none of ours has.
+ODD = {
     "trimmed content": CHATML.replace("message['content']", "message['content'] | trim"),
     "no newline after a turn": CHATML.replace(" + '\\n' }}{% endfor", " }}{% endfor"),
-    "thinking opened in the prompt": CHATML.replace("assistant\\n'", "assistant\\n<think>\\n'"),
-    "thinking off by default": CHATML.replace(
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}",
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% if not enable_thinking %}"
-        "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}",
+    "thinking opened in the prompt": OPENED,
+    "thinking off for good": "{%- set enable_thinking = false %}" + CHATML,
+    "generation marked": CHATML.replace("{{ '<|im_start|>'", "{% generation %}{{ '<|im_start|>'").replace(
+        "{% endfor %}", "{% endgeneration %}{% endfor %}", 1
     ),
     "thinking dropped everywhere": CHATML.replace(
         "message['content']", "message['content'].split('</think>')[-1]"
     ),
-    "a date": "{{ strftime_now('%d') }}" + CHATML,
     "a BOS": "{{ bos_token }}" + CHATML,
-    "a macro": "{% macro turn(m) %}{{ m.content }}{% endmacro %}" + CHATML,
+    "a macro": "{% macro turn(m) %}{{ m.content }}{% endmacro %}{{ turn(messages[0]) }}" + CHATML,
+    "a loop left": "{% for m in messages %}{% if loop.index0 == 1 %}{% break %}{% endif %}{% endfor %}"
+    + CHATML,
     "alternation enforced": "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('roles must alternate') }}{% endif %}{% endfor %}" + CHATML,
-    "a prompt that ends the turn": CHATML.replace("assistant\\n'", "assistant\\n<|im_end|>'"),
-    "broken": CHATML[:-3],
-    "unbalanced": CHATML + "{% endif %}",
-    "empty": "",
 }
 
 
@@ -57,6 +54,14 @@ def conversations(seed, count):
     for _ in range(count):
         roles = rng.choices(["system", "user", "assistant"], weights=[1, 3, 3], k=rng.randint(1, 6))
         yield [{"role": role, "content": "".join(rng.choices(pieces, k=rng.randint(0, 7)))} for role in roles]
+
+
+def family_tokens(template):
+    """The control tokens that a released template writes, and a BOS and an EOS, for `write_tokenizer`'s extra."""
+    found = re.findall(
+        r"<[|｜][^<>\s]{1,40}[|｜]>|<(?:start|end)_of_turn>|<end_of_utterance>|</?think>", template
+    )
+    return [*sorted({*found} - {*CONTROL, "<|endoftext|>"}), "<bos>", "<|eos|>"]
 
 
 def write_tokenizer(folder, template=CHATML, special=True, extra=(), post=None, prefix=False, **config):

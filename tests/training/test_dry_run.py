@@ -5,6 +5,7 @@ Model folders of real shapes cost no disk here: their files of weights are heade
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -19,10 +20,11 @@ from support.places import ROOT, SHARED
 from fleming.config import load_config
 from fleming.rl.reward import load_reward
 from fleming.settings import BaseModelConfig, Config, DataConfig, GRPOConfig
-from fleming.training.base_model import CHATML, make_base_model, train_tokenizer
+from fleming.training.base_model import make_base_model, train_tokenizer
 from fleming.training.plan import dry_run
 from fleming.training.run import fingerprint
 from model import InputError
+from model.huggingface.chat_format import own_template
 
 QWEN25 = {"model_type": "qwen2", "rope_theta": 1e6, "rms_norm_eps": 1e-6, "hidden_act": "silu"}
 MODELS = {  # as in the published config.json
@@ -102,10 +104,12 @@ def real_folders(tmp_path_factory) -> dict[str, Path]:
         real = SHARED / "data/tokenizers" / {"qwen2": "qwen2_5", "qwen3": "qwen3"}[config["model_type"]]
         if real.is_dir():
             for file in ("tokenizer.json", "tokenizer_config.json"):
-                (folder / file).symlink_to(real / file)
+                shutil.copy(real / file, folder)
         else:
             train_tokenizer([q["question"] for q in QUESTIONS], [], 400).save(str(folder / "tokenizer.json"))
-            (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHATML}))
+            (folder / "tokenizer_config.json").write_text(
+                json.dumps({"chat_template": own_template("chatml")})
+            )
     return folders
 
 
@@ -267,7 +271,7 @@ def only_test_questions(cfg):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda c: replace(c, model=c.model + "x"), "modelx/config.json: cannot read"),
+        (lambda c: replace(c, model=c.model + "x"), "modelx: no such model folder"),
         (drop_a_tensor, "is missing, which the model of config.json has"),
         (break_the_data, r"questions.jsonl:4: "),
         (only_test_questions, "no question has split train"),
@@ -286,6 +290,45 @@ def only_test_questions(cfg):
 def test_a_mistake_is_found_and_named(spoil, message, small):
     with pytest.raises(InputError, match=message):
         run("grpo", spoil(small))
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+@pytest.mark.parametrize("what", ["a config.json alone", "a config.json and the tokenizer", "a name"])
+def test_a_model_that_is_not_here_yet_is_estimated_by_its_sizes(what, stage, small, capsys):
+    run(stage, small)
+    whole = capsys.readouterr().out
+    assert "all there" in whole
+    if what == "a name":
+        small = replace(small, model="Qwen/Qwen2.5-7B-Instruct")
+    else:
+        Path(small.model, "model.safetensors").unlink()
+        if what == "a config.json alone":
+            for path in Path(small.model).glob("*token*.json"):
+                path.unlink()
+    run(stage, small)
+    printed = capsys.readouterr().out
+    assert "NOT HERE YET" in printed
+    assert ("7,615,616,512 parameters" in printed) is (what == "a name")
+    assert ("lengths are estimates" in printed) is (what != "a config.json and the tokenizer")
+    if what == "a config.json and the tokenizer":  # then all is known but the weights
+        assert printed.splitlines()[3:] == whole.splitlines()[3:]
+    assert "update" in printed.split("memory of each of")[1]
+    estimate, known = (int(out.split("longest prompt ")[1].split()[0]) for out in (printed, whole))
+    assert 0.3 * known < estimate < 3 * known
+
+
+def test_before_the_cold_start_rl_is_estimated_by_the_base_model(small, capsys):
+    run("grpo", replace(small, grpo=replace(small.grpo, start_from="cold_start")))
+    printed = capsys.readouterr().out
+    assert f"{Path(small.run_dir, 'sft/model')} is not there yet" in printed
+    assert f"model: {small.model}, " in printed
+
+
+def test_a_trajectory_that_cannot_be_taught_is_found_with_its_line(small):
+    two = {**TRAJECTORIES[3], "response": "a<|im_end|>b"}
+    write_jsonl(Path(small.data.trajectories), [*TRAJECTORIES[:3], two])
+    with pytest.raises(InputError, match=r"trajectories.jsonl:4: .*begins or ends a turn"):
+        run("sft", small)
 
 
 def test_it_refuses_no_gpus(small):

@@ -322,3 +322,47 @@ def test_the_command_prints_both_stages_and_refuses_nodes_that_do_not_divide(tmp
     assert printed.startswith("cold start, 494,032,768 parameters: memory of each of 2 GPUs, GB\n")
     with pytest.raises(InputError, match="as many GPUs on each node"):
         estimate_memory.main([*arguments, "--nodes", "3"])
+
+
+PUBLISHED = {  # parameters, as their model cards or index files have them
+    "Qwen/Qwen2.5-0.5B": 494_032_768,
+    "Qwen/Qwen2.5-1.5B-Instruct": 1_543_714_304,
+    "Qwen2.5-3B": 3_085_938_688,
+    "Qwen/Qwen2.5-Math-7B": 7_615_616_512,
+    "qwen2.5-14b-instruct": 14_770_033_664,
+    "Qwen/QwQ-32B": 32_763_876_352,
+    "Qwen/Qwen2.5-72B": 72_706_203_648,
+    "Qwen/Qwen3-0.6B": 596_049_920,
+    "Qwen/Qwen3-4B-Thinking-2507": 4_022_468_096,
+    "Qwen/Qwen3-8B-Base": 8_190_735_360,
+    "Qwen/Qwen3-14B": 14_768_307_200,
+    "Qwen/Qwen3-32B": 32_762_123_264,
+    "meta-llama/Meta-Llama-3.1-8B-Instruct": 8_030_261_248,
+    "meta-llama/Llama-3.2-1B": 1_235_814_400,
+    "meta-llama/Llama-3.2-3B-Instruct": 3_212_749_824,
+    "meta-llama/Llama-3.3-70B-Instruct": 70_553_706_496,
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": 1_777_088_000,
+    "deepseek-ai/DeepSeek-R1-Distill-Llama-8B": 8_030_261_248,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_usual_models_have_their_published_sizes_by_name(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    estimate_memory.main([f"model={name}", "--gpus", "8"])
+    assert f"cold start, {PUBLISHED[name]:,} parameters" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen3-30B-A3B", "Qwen/Qwen2.5-7", "some/Qwen2.5-7Bx", "nowhere"])
+def test_another_name_is_no_usual_models(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"{name}: no such model folder.*assets/models\.yaml"):
+        estimate_memory.main([f"model={name}"])
+
+
+def test_a_config_json_alone_is_enough(tmp_path, capsys):
+    raw = {"model_type": "qwen2", "vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944}
+    raw |= {"num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4}
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    estimate_memory.main([f"model={tmp_path}"])
+    assert "7,615,616,512 parameters" in capsys.readouterr().out
