@@ -12,6 +12,7 @@ from fleming.files import write_jsonl
 from fleming.records import LETTERS, Question, Trajectory, to_json
 from fleming.refine import decontamination
 from fleming.refine.decontamination import RUN, Index, decontaminate, find_leak
+from fleming.refine.disguises import undisguised
 from fleming.refine.gate import (
     check_gate,
     files_of,
@@ -182,7 +183,7 @@ REGULATION = "根据《麻醉药品和精神药品管理条例》，"
             ask("b", f"{REGULATION}印鉴卡的有效期是", ["一年", "二年", "三年", "五年"], "C"),
             ask("x", f"{REGULATION}处方应当保存多久以备查", ["半年", "二年", "四年", "十年"], "B"),
         ),
-        (ask("b", "−4 + ( −3 ) =", ["7", "1", "12", "-7"], "D"), ask("x", "A 4 3 year old, 7 of 12, 1 + 4 3.", TRUE)),
+        (ask("b", "−4 + ( −3 ) =", ["7", "1", "12", "-7"], "D"), "The ratio of 7 to 1 in 12 of 4 3 was -7."),
     ],
 )  # fmt: skip
 def test_two_questions_that_share_a_phrase_are_two(theirs, ours):
@@ -191,6 +192,11 @@ def test_two_questions_that_share_a_phrase_are_two(theirs, ours):
         for i, stem in enumerate([ZH, "糖尿病的治疗首选药物", "高血压的诊断标准是"])
     ]
     assert find_leak(ours, Index({"exam": [theirs, *BENCHMARK, *chinese]}, ordinary(50))) is None
+
+
+def test_a_title_is_one_word_whatever_stands_between_its_marks():
+    one, other = (undisguised(f"根据《{title}》") for title in ("麻醉药品管理条例", "药品管理法"))
+    assert (len(one), one[:2], one[2] == other[2]) == (3, ["根", "据"], False)
 
 
 def test_an_abstract_is_found_by_its_context(index):

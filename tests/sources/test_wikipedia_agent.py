@@ -458,10 +458,10 @@ def facts_of(pages, known, tmp_path):
 LISTED = """{{Infobox medical condition
 | symptoms = {{cslist|[[Fever]]|[[Rash]]es}}
 | causes = <ul><li>[[Germ one]]</li><li>[[Germ two]]</ul>
-| diagnosis = {{Collapsible list|title=[[Not this]]|[[Swab]]|2=[[X-ray]]}}
+| diagnosis = {{Collapsible list|title=[[Elsewhere]]|[[Swab]]|2=[[X-ray]]}}
 | medication = [[Penicillin]], [[Cure]], among others
 | treatment = [[Rest]] among other measures, [[Lung|better air]], [[Magnetic bath|MB]]
-| differential = [[Mercury (disambiguation)]], [[Influenza|influenza vaccine]], [[Other flu]]
+| differential = [[Mercury]], [[Influenza|influenza vaccine]], [[Other flu]]
 }}
 '''Grippe''' is a disease.
 """
@@ -472,7 +472,7 @@ def test_lists_trails_labels_and_what_is_no_entity(tmp_path):
         "Grippe": LISTED,
         "Penicillin": "'''Penicillins''' are a group of [[antibiotic]]s. [[Category:Antibiotics]]",
         "Cure": "{{Infobox drug|uses=[[Grippe]], [[Ague]]|side_effects=[[Rash]], itchy eyes or pain}}",
-        "Mercury (disambiguation)": "'''Mercury''' may be [[Mercury poisoning]]. {{disambiguation}}",
+        "Mercury": "'''Mercury''' may be [[Mercury poisoning]]. {{disambiguation}}",
     }
     known = {"rash": {"adverse_effect": "UMLS:1", "finding": "HP:1"}, "pain": {"symptom": "HP:2"}}
     found = facts_of(pages, lambda name: known.get(name_key(name), {}), tmp_path)
