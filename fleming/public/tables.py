@@ -60,15 +60,16 @@ def _is_lines(path: Path, suffix: str) -> bool:
         first = b"\n"
         while first and not first.strip():
             first = file.readline(MAX_BYTES + 8).removeprefix(codecs.BOM_UTF8)
-        rest = any(line.strip() for line in iter(lambda: file.readline(1 << 16), b""))
+        following = (line.strip() for line in iter(lambda: file.readline(1 << 16), b""))
+        rest = next(filter(None, following), b"")
     if first.lstrip()[:1] == b"[":
         return False
     try:
         value = parse_json(first, "", nan_is_null=True)
     except InputError:  # a broken record, or the first line of an indented document
-        return first.rstrip().endswith(b"}") or (suffix != ".json" and not rest)
+        return first.rstrip().endswith(b"}") or rest[:1] == b"{" or (suffix != ".json" and not rest)
     one_document = isinstance(value, dict) and all(isinstance(v, dict | list) for v in value.values())
-    return rest or suffix != ".json" or not one_document
+    return bool(rest) or suffix != ".json" or not one_document
 
 
 def _document_rows(path: Path, fault: Fault) -> Iterator[tuple[str, Row]]:

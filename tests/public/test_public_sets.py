@@ -320,6 +320,9 @@ def test_records_that_cannot_be_parsed_are_set_aside_in_every_kind_of_file(tmp_p
     found = read_set(path)
     assert [(r["record"], r["code"]) for r in found.set_aside] == [(f"{path}:2", "no_object")]
     assert (found.rows, len(found.questions)) == (3, 2)
+    path.write_text(f"{good[:-9]}\n{good}\n{good}\n")  # its first line is torn
+    found = read_set(path)
+    assert [(r["record"], r["code"]) for r in found.set_aside] == [(f"{path}:1", "no_object")]
     path = tmp_path / "a.json"
     path.write_text(f"[{good}, 7, {good}]")
     assert [r["code"] for r in read_set(path).set_aside] == ["no_object"]

@@ -207,7 +207,10 @@ def test_a_mistake_is_one_line_status_2_and_nothing_written(
     write(tmp_path / "empty.jsonl", "")
     good = (finished / "data/rl.jsonl").read_text().splitlines()[0]
     write(tmp_path / "good.jsonl", good)
-    write(tmp_path / "bad.jsonl", f'{good if script != "train_sft.py" else ""}\n{{"id": "x", \n')
+    write(
+        tmp_path / "bad.jsonl",
+        f'{good if script != "train_sft.py" else ""}\n{{"id": "x", \n' + '{"id": "y", \n',
+    )
     write(
         tmp_path / "gold.jsonl",
         json.dumps({"id": "x", "question": "?", "options": {"A": "a", "B": "b"}, "answer": "C"}),
