@@ -126,7 +126,10 @@ def test_our_formats_and_the_templates_that_we_export_for_them_are_the_same(name
             for more in ({}, {"enable_thinking": True}, {"enable_thinking": False}):
                 known = {"messages": messages, "add_generation_prompt": prompt, "bos_token": "<bos>"}
                 expected = by_jinja.render(known | more)
-                assert FORMATS[name].render(messages, prompt, bos_token="<bos>", **more) == expected
+                assert (
+                    FORMATS[name].render(messages, prompt, variables={"bos_token": "<bos>"} | more)
+                    == expected
+                )
 
 
 @pytest.mark.parametrize(("file", "name"), [("qwen2_5", "qwen2.5"), ("qwen3", "qwen3"), ("llama3", "llama3")])
@@ -137,7 +140,7 @@ def test_ours_are_known_by_their_hash_and_are_what_the_released_templates_render
     by_jinja = Template(template, Path(file))
     for messages in conversations(seed=3, count=100):
         known = {"messages": messages, "add_generation_prompt": True, "bos_token": "<bos>", "tools": None}
-        assert FORMATS[name].render(messages, bos_token="<bos>") == by_jinja.render(known)
+        assert FORMATS[name].render(messages, variables={"bos_token": "<bos>"}) == by_jinja.render(known)
 
 
 def test_qwen3_shows_the_thinking_of_the_current_answer_alone():
