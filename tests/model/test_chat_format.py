@@ -2,6 +2,7 @@
 
 import json
 import random
+import resource
 import time
 from pathlib import Path
 
@@ -203,14 +204,12 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_template_is_refused_in_bounded_time_and_memory(kind, tmp_path):
     folder = write_tokenizer(tmp_path, HOSTILE[kind] + CHATML * (kind != "no template"))
-    before = {line.split()[0]: line for line in Path("/proc/self/status").read_text().splitlines()}["VmHWM:"]
     start = time.monotonic()
     with pytest.raises(InputError, match=r"tokenizer_config\.json: its chat template") as error:
         Tokenizer.from_folder(folder)
     assert time.monotonic() - start < 20
     assert "\n" not in str(error.value)
-    after = {line.split()[0]: line for line in Path("/proc/self/status").read_text().splitlines()}["VmHWM:"]
-    assert int(after.split()[1]) - int(before.split()[1]) < 300_000  # kB
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1.1 * 2**20  # kB, of the largest so far
 
 
 def test_a_rendering_after_a_refused_one_works():
