@@ -152,9 +152,7 @@ class _Row:
     def append(self, token: int, logprob: float) -> None:
         """Take a token. Raises InputError where the logits that it was drawn from were not finite."""
         if math.isnan(logprob):
-            raise InputError(
-                "the model's logits hold NaN or infinity: its weights are broken or have diverged"
-            )
+            raise InputError("the model's logits are not finite: its weights are broken or have diverged")
         self.token_ids.append(token)
         self.logprobs.append(logprob)
 

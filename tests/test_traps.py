@@ -480,6 +480,12 @@ def test_a_step_in_which_no_group_teaches_changes_no_weight(folder, one_rank, tm
     assert all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
 
 
+def test_weights_that_have_diverged_end_rl_with_one_line_where_they_are_sampled(folder, tmp_path):
+    with pytest.raises(InputError, match=r"^the model's logits are not finite"):
+        train(settings(folder, tmp_path, "grpo.learning_rate=1e38", "grpo.kl_coef=0"), ALONE)
+    assert not (tmp_path / "grpo/stage2").exists()
+
+
 def test_rewards_whose_mean_is_beyond_any_float_are_null_in_the_metrics_and_end_no_run(folder, tmp_path):
     cfg = settings(folder, tmp_path, "grpo.kl_coef=0", "grpo.stage1.max_steps=1", "grpo.stage2.max_steps=0")
     train(cfg, ALONE, lambda *_: dict.fromkeys(("correct", "format", "total"), 1e308))

@@ -15,7 +15,7 @@ from typing import Any
 from model.errors import InputError
 
 START, END = "<|im_start|>", "<|im_end|>"
-BOS, HEADER, HEADER_END, EOT = "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"
+HEADER, HEADER_END, EOT = "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"
 QWEN = {"role": "system", "content": "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."}
 ROLES = ("system", "user", "assistant")
 Messages = Sequence[Mapping[str, str]]
@@ -36,7 +36,11 @@ class ChatFormat:
     tokens: tuple[str, ...] = ()
 
     def render(
-        self, messages: Messages, add_generation_prompt: bool = True, thinking: bool = True, **variables: Any
+        self,
+        messages: Messages,
+        add_generation_prompt: bool = True,
+        thinking: bool = True,
+        variables: Variables | None = None,
     ) -> str:
         """Return the conversation as text; with a generation prompt it ends where the assistant is to begin.
 
@@ -49,9 +53,8 @@ class ChatFormat:
             if message.get("role") not in ROLES or not isinstance(message.get("content"), str):
                 found, roles = str(message)[:80], ", ".join(ROLES)
                 raise InputError(f"chat message {found}: expected a role of {roles} and a text")
-        if not thinking:
-            variables["enable_thinking"] = False
-        return self.write(messages, add_generation_prompt, variables)
+        known = dict(variables or {}) | ({} if thinking else {"enable_thinking": False})
+        return self.write(messages, add_generation_prompt, known)
 
 
 def _chatml(messages: Messages, add_generation_prompt: bool, variables: Variables) -> str:
@@ -102,7 +105,7 @@ def _qwen3_answer(content: str, current: bool, last: bool) -> str:
 def _llama3(messages: Messages, add_generation_prompt: bool, variables: Variables) -> str:
     turns = [f"{HEADER}{m['role']}{HEADER_END}\n\n{m['content'].strip()}{EOT}" for m in messages]
     opening = f"{HEADER}assistant{HEADER_END}\n\n" * add_generation_prompt
-    return variables.get("bos_token", BOS) + "".join(turns) + opening
+    return variables.get("bos_token", "") + "".join(turns) + opening
 
 
 FORMATS = {

@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ FILES = [
     "chat_template.json",
     "generation_config.json",
 ]
+GIVEN = ("messages", "add_generation_prompt", "tools", "documents")  # to every template
 THINK = ("<think>", "</think>")
 MARK = "\ue000{}\ue001"  # stands in a template for a text that is encoded apart; its characters are nobody's
 # A conversation that shows where turns begin and end.
@@ -100,14 +101,14 @@ class Tokenizer:
 
     def render(self, messages: Messages, add_generation_prompt: bool = True, thinking: bool = True) -> str:
         """Return the conversation as text. See `ChatFormat.render`."""
-        return self.chat_format.render(messages, add_generation_prompt, thinking, **self._variables)
+        return self.chat_format.render(messages, add_generation_prompt, thinking, self._variables)
 
     def encode_chat(
         self,
         messages: Messages,
         add_generation_prompt: bool = True,
         thinking: bool = True,
-        trusted: Iterable[str] = (),
+        trusted: Collection[str] = (),
     ) -> list[int]:
         """Return the ids of `render`'s text, in which no system or user message can write a control token.
 
@@ -139,7 +140,8 @@ class Tokenizer:
         Of a think block that the prompt opens, the opening is left off. Raises InputError for an answer that
         holds another turn, or that does not close that think block.
         """
-        endings = tuple(self._tokenizer.id_to_token(i) for i in self.stop_ids)
+        closing = self.stop_ids & self._control
+        endings = tuple(self._tokenizer.id_to_token(i) for i in closing)
         text = response.rstrip()
         written = text.endswith(endings)
         while text.endswith(endings):
@@ -151,7 +153,7 @@ class Tokenizer:
             text = text.lstrip().removeprefix("<think>").lstrip()
         # Behind a token, as in a conversation: the first word of a text may be encoded in another way.
         _, *ids = self._ids(self._tokenizer.id_to_token(self.end_of_turn) + text)
-        if turns := [i for i in ids if i in self._turns or i in self.stop_ids]:
+        if turns := [i for i in ids if i in self._turns | closing]:
             found = self._tokenizer.id_to_token(turns[0])
             raise InputError(
                 f"the response holds {found!r}, which begins or ends a turn; expected one answer"
@@ -278,8 +280,8 @@ def _by_template(template: Template) -> ChatFormat:
     """Return the format of a template that is none of ours."""
 
     def write(messages: Messages, add_generation_prompt: bool, variables: Mapping[str, Any]) -> str:
-        known = {"messages": messages, "add_generation_prompt": add_generation_prompt, "tools": None}
-        text = template.render({**variables, **known, "documents": None})
+        given = zip(GIVEN, (messages, add_generation_prompt, None, None), strict=True)
+        text = template.render({**variables, **dict(given)})
         for message in messages:
             if message["role"] != "assistant" and message["content"].strip() not in text:
                 who = message["role"]
@@ -295,13 +297,14 @@ def _with_defaults(template: str, variables: Mapping[str, Any]) -> str:
     """Return the template with these variables' values where none are given. Raises InputError for odd ones."""
     lines = []
     for name, value in variables.items():
-        if not name.isidentifier() or not isinstance(value, str | bool | int | float):
+        if not name.isidentifier() or name in GIVEN or not isinstance(value, str | bool | int | float):
             raise InputError(
-                f"chat_template_kwargs: {name}={value!r}: expected a name and a text, number or flag"
+                f"chat_template_kwargs: {name}={value!r}: expected a name of its own and a text, number or flag"
             )
         literal = json.dumps(value, ensure_ascii=False)
         lines.append(f"{{%- if {name} is not defined %}}{{%- set {name} = {literal} %}}{{%- endif %}}\n")
-    return "".join(lines) + template
+    defaults = "".join(lines)
+    return template if template.startswith(defaults) else defaults + template
 
 
 @contextlib.contextmanager

@@ -82,9 +82,7 @@ def load_weights(transformer: Transformer, folder: str | Path) -> None:
     for name, parameter in _hf_parameters(transformer).items():
         for rows, piece in _pieces(parameter, found[name]):
             if not piece.isfinite().all():
-                raise InputError(
-                    f"{found[name].path}: tensor {name} holds NaN or infinity; the weights are broken"
-                )
+                raise InputError(f"{found[name].path}: tensor {name} is not finite: the weights are broken")
             rows.copy_(piece)
 
     if not transformer.cfg.tie_word_embeddings or "lm_head.weight" not in found:

@@ -152,4 +152,4 @@ def test_a_tensor_that_is_not_finite_is_named(value, dtype, tmp_path):
     tensors = safetensors.torch.load_file(tmp_path / "model.safetensors")
     tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = value
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    refusal(tmp_path, "model.layers.1.mlp.up_proj.weight", "NaN or infinity")
+    refusal(tmp_path, "model.layers.1.mlp.up_proj.weight", "not finite")

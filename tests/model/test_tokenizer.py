@@ -130,10 +130,15 @@ def test_settings_of_the_template_are_its_defaults_in_the_export(tmp_path):
         (exported / name).write_bytes(data)
     again = Tokenizer.from_folder(exported)
     assert again.encode_chat(messages) == ours.encode_chat(messages)
+    assert Tokenizer.from_folder(exported, None, given).files == again.files  # from stage to stage it stays
     loud = Tokenizer.from_folder(exported, None, {"enable_thinking": True})
     assert loud.render(messages).endswith('assistant\nsay "no"\n')
     refusal(folder, "chat_template_kwargs", "a b", chat_template_kwargs={"a b": 1})
-    refusal(folder, "chat_template_kwargs", "tools", chat_template_kwargs={"tools": [1]})
+    refusal(folder, "chat_template_kwargs", "tools", chat_template_kwargs={"tools": "x"})
+    refusal(folder, "chat_template_kwargs", "hint", chat_template_kwargs={"hint": [1]})
+    for name in ("thinking", "variables", "self"):  # a template may ask by any name
+        assert Tokenizer.from_folder(folder, None, {name: True}).render(messages)
+        assert Tokenizer.from_folder(folder, "qwen3", {name: True}).render(messages)
 
 
 @pytest.mark.parametrize("template", [OPENED, OPENED.replace("<think>\\n", "<think>")])

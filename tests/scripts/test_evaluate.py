@@ -378,11 +378,11 @@ def test_log_likelihoods_need_no_chat_template(files, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(files / "model", model)
     settings = json.loads((model / "tokenizer_config.json").read_text())
-    del settings["chat_template"]
+    settings["chat_template"] = "{% broken"
     (model / "tokenizer_config.json").write_text(json.dumps(settings))
     own = ["--model", str(model), "evaluate.limit=2"]
     status, (line,) = run(files, tmp_path / "run", *own)
-    assert (status, "no chat template" in line) == (2, True)
+    assert (status, "its chat template cannot be rendered" in line) == (2, True)
     assert run(files, tmp_path / "run", *own, "evaluate.protocols=[loglikelihood]")[0] == 0
 
 
@@ -396,7 +396,9 @@ def test_a_model_whose_numbers_are_not_finite_is_an_error_and_no_score(files, tm
     for protocol in ("cot", "loglikelihood"):
         own = ["--model", str(tmp_path / "nan"), f"evaluate.protocols=[{protocol}]"]
         status, (*_bar, line) = run(files, tmp_path / protocol, *own)
-        assert (status, "not finite" in line) == (2, True)
+        assert (status, "model.norm.weight is not finite" in line) == (2, True)
+    status, (*_bar, line) = run(files, tmp_path / "asked", *own, "--question", "Which?")
+    assert (status, "model.norm.weight is not finite" in line) == (2, True)
 
 
 def test_a_models_results_stay_inside_the_run_folder():
