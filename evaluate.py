@@ -69,10 +69,8 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                 chat_format = cfg.chat_format
                 if "cot" not in described:  # log-likelihoods need none: a base model may have no template
                     chat_format = chat_format or "chatml"
-                variables = cfg.chat_template_kwargs
-                loaded = load_model(
-                    model_folder, world.dtype, world.device, chat_format, chat_template_kwargs=variables
-                )
+                how = world.dtype, world.device, chat_format, cfg.chat_template_kwargs
+                loaded = load_model(model_folder, *how)
                 protocols = {name: PROTOCOLS[name](*loaded, cfg) for name in described}
                 plans = [(b, name, protocols[name].plan(b)) for b in benchmarks for name in protocols]
             answers = Answers(folder, answer_settings(cfg, hashes, world.dtype), world)

@@ -17,13 +17,8 @@ def ask(text: str, model_folder: Path, cfg: Config) -> None:
     parser reads from the answer is said; any other is put as it stands.
     """
     device = pick_device(cfg.parallel)
-    transformer, tokenizer = load_model(
-        model_folder,
-        compute_dtype(device),
-        device,
-        cfg.chat_format,
-        chat_template_kwargs=cfg.chat_template_kwargs,
-    )
+    how = compute_dtype(device), device, cfg.chat_format, cfg.chat_template_kwargs
+    transformer, tokenizer = load_model(model_folder, *how)
     question = with_options(text)
     if question:
         prompt = prompt_ids(question, tokenizer, cfg)

@@ -202,7 +202,7 @@ def load_sharded(
     dtype = torch.float32 if trainable else world.dtype
     device = "cpu" if trainable and cfg.parallel.offload else world.device
     spread = partial(parallelize, settings=cfg.parallel, world=world, trainable=trainable)
-    return load_model(folder, dtype, device, cfg.chat_format, spread, cfg.chat_template_kwargs)
+    return load_model(folder, dtype, device, cfg.chat_format, cfg.chat_template_kwargs, spread)
 
 
 def parallelize(

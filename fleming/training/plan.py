@@ -68,9 +68,7 @@ def dry_run(
         gate(cfg, {"data.questions": data_file})
 
     if not model_folder.exists() and model_folder != cfg.base_folder:
-        print(
-            f"{model_folder} is not there yet; looked at instead, since it will have its sizes: {cfg.base_folder}"
-        )
+        print(f"{model_folder} is not there yet; it will have the sizes of {cfg.base_folder}")
         model_folder = cfg.base_folder
     model, tokenizer = _look_at_model(model_folder, cfg)
 
@@ -129,16 +127,11 @@ def _look_at_model(folder: Path, cfg: Config) -> tuple[ModelConfig, Tokenizer | 
         print(f"model: {folder}, {model.parameters:,} parameters in {len(tensors)} tensors, all there")
     else:
         model, tokenizer = sizes_of(folder), None
-        print(
-            f"model: {folder}, {model.parameters:,} parameters; its weights are NOT HERE YET, and were not checked"
-        )
+        print(f"model: {folder}, {model.parameters:,} parameters; its weights are NOT HERE YET: not checked")
         if Path(folder, "tokenizer.json").exists():
             tokenizer = Tokenizer.from_folder(folder, cfg.chat_format, cfg.chat_template_kwargs)
-    print(
-        f"chat format: {tokenizer.chat_format.name}"
-        if tokenizer
-        else "no tokenizer yet: lengths are estimates"
-    )
+    known = tokenizer.chat_format.name if tokenizer else "no tokenizer yet: lengths are estimates"
+    print(f"chat format: {known}")
     return model, tokenizer
 
 

@@ -155,9 +155,7 @@ class Tokenizer:
         _, *ids = self._ids(self._tokenizer.id_to_token(self.end_of_turn) + text)
         if turns := [i for i in ids if i in self._turns | closing]:
             found = self._tokenizer.id_to_token(turns[0])
-            raise InputError(
-                f"the response holds {found!r}, which begins or ends a turn; expected one answer"
-            )
+            raise InputError(f"the response holds {found!r}, which begins or ends a turn")
         return [*ids, self.end_of_turn], written
 
     def _ids(self, text: str, as_text: bool = False, add_special_tokens: bool = False) -> list[int]:
@@ -227,9 +225,7 @@ class Tokenizer:
             self.files = {name: data for name, data in self.files.items() if name != "chat_template.json"}
             self.files |= {"chat_template.jinja": export.encode()}
             if "tokenizer_config.json" in self.files:
-                self.files["tokenizer_config.json"] = json.dumps(
-                    config, ensure_ascii=False, indent=2
-                ).encode()
+                self.files["tokenizer_config.json"] = json.dumps(config, indent=2).encode()
         for token in chosen.tokens if chosen else ():
             self._id(token, f"chat format {chosen.name}")
         return chosen or _by_template(Template(template, where))
@@ -270,9 +266,7 @@ class Tokenizer:
 
         ends = [i for i in self._ids(after) if i in self._turns]
         if not ends and eos_token is None:
-            raise InputError(
-                f"{self._path}: no token ends a turn, and tokenizer_config.json names no eos_token"
-            )
+            raise InputError(f"{self._path}: no token ends a turn; tokenizer_config.json names no eos_token")
         self.end_of_turn = ends[0] if ends else self._id(eos_token, "eos_token in tokenizer_config.json")
 
 
@@ -284,10 +278,8 @@ def _by_template(template: Template) -> ChatFormat:
         text = template.render({**variables, **dict(given)})
         for message in messages:
             if message["role"] != "assistant" and message["content"].strip() not in text:
-                who = message["role"]
-                raise InputError(
-                    f"{template.where}: its chat template alters or leaves out what the {who} says"
-                )
+                problem = f"its chat template alters or leaves out what the {message['role']} says"
+                raise InputError(f"{template.where}: {problem}")
         return text
 
     return ChatFormat("template", write)
@@ -298,9 +290,7 @@ def _with_defaults(template: str, variables: Mapping[str, Any]) -> str:
     lines = []
     for name, value in variables.items():
         if not name.isidentifier() or name in GIVEN or not isinstance(value, str | bool | int | float):
-            raise InputError(
-                f"chat_template_kwargs: {name}={value!r}: expected a name of its own and a text, number or flag"
-            )
+            raise InputError(f"chat_template_kwargs: {name}={value!r}: expected a text, number or flag")
         literal = json.dumps(value, ensure_ascii=False)
         lines.append(f"{{%- if {name} is not defined %}}{{%- set {name} = {literal} %}}{{%- endif %}}\n")
     defaults = "".join(lines)

@@ -92,7 +92,7 @@ def test_sizes_that_are_not_the_weights_are_refused_before_anything_is_made(key,
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {key: value, "head_dim": 16} | {key: value}))
     monkeypatch.setattr(weights, "Transformer", lambda cfg: pytest.fail("a model was made"))
-    refusal(folder, "tensor model.")
+    refusal(folder, "tensors; config.json has 1000000000000 layers" if "layers" in key else "tensor model.")
 
 
 def test_weights_are_compared_before_memory_is_taken(folder, monkeypatch):
