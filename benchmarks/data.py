@@ -30,7 +30,7 @@ from fleming.graph.graph_files import load_graph, save_graph  # noqa: E402
 from fleming.graph.joining import join_sources  # noqa: E402
 from fleming.graph.open_world import has  # noqa: E402
 from fleming.questions.sampling import sample_questions  # noqa: E402
-from fleming.settings.synth import SynthConfig  # noqa: E402
+from fleming.settings.synth import QuestionRules, SynthConfig  # noqa: E402
 from fleming.sources.mapping import Mapping  # noqa: E402
 from fleming.sources.registry import SOURCES  # noqa: E402
 
@@ -184,7 +184,7 @@ def measure(edges: int, questions: int) -> dict:
 
         look_up()  # builds the index
         _, query = timed(look_up)
-        synth = SynthConfig(kinds=KINDS)
+        synth = SynthConfig(kinds=KINDS, rules=QuestionRules(markers=1))  # two mark a made-up disease alone
         (posed, refused, _), pose = timed(lambda: sample_questions(graph, questions, 0, synth))
         return {
             "entities": len(graph.entities), "edges": len(graph), "start_gib": before, "build_s": build,
