@@ -56,9 +56,8 @@ def prompt_ids(question: Question, tokenizer: Tokenizer, cfg: Config) -> list[in
 
 
 def encode_messages(messages: Sequence[Message], tokenizer: Tokenizer, cfg: Config) -> list[int]:
-    """Return the token ids of a conversation, in which our instructions and the system message are our own words."""
-    ours = (cfg.instruction, cfg.system, *INSTRUCTIONS.values())
-    return tokenizer.encode_chat(messages, trusted=ours)
+    """Return the token ids of a conversation, in which instructions and the system message are our own."""
+    return tokenizer.encode_chat(messages, trusted=[cfg.instruction, cfg.system, *INSTRUCTIONS.values()])
 
 
 def response_text(sample: Sample, tokenizer: Tokenizer) -> str:

@@ -2,7 +2,9 @@
 
 import json
 import random
-import resource
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -209,7 +211,22 @@ def test_a_hostile_template_is_refused_in_bounded_time_and_memory(kind, tmp_path
         Tokenizer.from_folder(folder)
     assert time.monotonic() - start < 20
     assert "\n" not in str(error.value)
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1.1 * 2**20  # kB, of the largest so far
+
+
+@pytest.mark.parametrize("kind", ["a text multiplied", "a constant of any size", "doubling", "a method"])
+def test_the_memory_of_a_templates_process_is_bounded(kind):
+    command = [sys.executable, "-P", str(template_room.WORKER)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(json.dumps(HOSTILE[kind]).encode() + b"\n")
+        process.stdin.flush()
+        if json.loads(process.stdout.readline()) == {
+            "text": ""
+        }:  # else a constant, which is seen when it compiles
+            process.stdin.write(b'{"messages": []}\n')
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline()) == {"error": "MemoryError"}
+        peak = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+        assert int(peak[1]) < 2**20
 
 
 def test_a_rendering_after_a_refused_one_works():

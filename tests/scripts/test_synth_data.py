@@ -388,7 +388,7 @@ def test_killed_at_any_moment_and_run_again_it_writes_the_same_bytes(folder, don
         (["synth.grade_by=rubric"], "needs a model: set voter"),
         (["synth.mix={medqa: 1}"], "synth.mix.graph: this part needs a share"),
         (["synth.mix={medqa: 1, graph: 1, medxqa: 1}"], "synth.mix.medxqa: no part has this name"),
-        (["synth.voter=nowhere"], "nowhere/config.json"),
+        (["synth.voter=nowhere"], "nowhere: no such model folder"),
         (["synth.wikipedia.pages=https://example.org/w/api.php"], "seeds"),
         (["synth.rare_factor=0"], "rare_factor is out of its range"),
         (["synth.rules.min_posterior=2"], "min_posterior is out of its range"),

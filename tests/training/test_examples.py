@@ -56,7 +56,7 @@ def test_another_turn_in_a_response_is_refused_with_its_line(tmp_path):
 
 def test_a_prompt_that_an_assistant_has_ended_is_refused_with_its_line(tmp_path):
     prompt = [{"role": "user", "content": "Is it b?"}, {"role": "assistant", "content": "No."}]
-    with pytest.raises(InputError, match=r"t\.jsonl:2: the prompt ends with an assistant's turn"):
+    with pytest.raises(InputError, match=r"t\.jsonl:2: an answer, .* follows another"):
         taught(tmp_path, [ANSWER], prompt=prompt)
 
 
