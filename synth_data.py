@@ -27,7 +27,7 @@ from fleming.graph.build import build_graph, graph_files
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.public.curation import read_public
-from fleming.questions.sampling import sample_questions
+from fleming.questions.sampling import sample_questions, why_not
 from fleming.questions.splitting import split_questions
 from fleming.records import Question, Trajectory
 from fleming.refine.decisions import Decision, apply_decisions, read_decisions
@@ -139,8 +139,7 @@ def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[tuple, list[dict
     wanted = synth.train_questions + synth.dev_questions + synth.test_questions
     posed, rejected, report = sample_questions(graph, wanted, cfg.seed, synth)
     if not posed:
-        codes = report["rejected"]
-        raise InputError(f"synth: no question can be posed on this graph (rejected draws: {codes})")
+        raise InputError(f"synth: no question can be posed on this graph; {why_not(report['rejected'])}")
     held_out = synth.dev_questions, synth.test_questions
     splits = split_questions(posed, *held_out, cfg.seed, facts_in_training=synth.hold_out == "combinations")
     return splits, rejected, report

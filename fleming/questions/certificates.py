@@ -15,7 +15,8 @@ from fleming.graph.open_world import denied, disputed, has, heads, kin, may_be_o
 from fleming.questions.query import Query, TriplePattern, chain_triple
 
 NEAREST = 200  # entities looked at as rivals of a named one, those that share most
-ONE_VALUE = ("inherited_as",)  # of which a disease with several values is asked nothing
+# Of these a disease with several values is asked nothing: of several genes one may only modify the illness.
+ONE_VALUE = ("inherited_as", "associated_gene")
 
 
 def bindings(

@@ -116,12 +116,15 @@ class _Attempt:
         """Its findings, as core clues."""
         rows = self.findings.rows(root)
         stated = (self.graph.names[self.findings.term[row]] for row in rows[self.findings.stated[rows]])
-        self.near = frozenset().union(*map(whole.informative, stated))
-        """What its findings are forms of, but for what many diseases have."""
+        self.near = frozenset().union(*map(self._around, stated))
+        """What its findings are forms of, but for what many diseases have and is not next to them."""
         for row in rows[rng.permutation(len(rows))]:
             clue = self._finding(row, "core")
             if self.findings.share[row] >= self.rules.min_frequency and clue:
                 self.told.append(clue)
+
+    def _around(self, name: str) -> frozenset[str]:
+        return self.whole.informative(name).union(self.graph.follow(name, "subtype_of"))
 
     def _finding(self, row: int, role: str) -> Clue | None:
         """Return the row's finding as a clue; None for one that is denied, trusted too little, or cannot be told."""
@@ -259,7 +262,7 @@ class _Attempt:
         """Whether no source speaks of the finding in the root, nor of anything like it, nor does the root's name."""
         if shares_a_word(clue.tail, self.root) or not is_deniable(said(clue.tail)):
             return False
-        if not self.near.isdisjoint(self.whole.informative(clue.tail)):
+        if not self.near.isdisjoint(self._around(clue.tail)):
             return False
         if has(self.graph, self.root, clue.relation, clue.tail):
             return False

@@ -225,14 +225,26 @@ def _report(
             print(
                 f"questions: {name}: {count:,} of {quota:,} that its share asks for; the graph gives no more"
             )
+    codes = Counter(record["code"] for record in refused)
+    if len(posed) < wanted:
+        print(f"questions: {len(posed):,} of {wanted:,} posed; {why_not(codes)}")
     return {
         "wanted": wanted,
         "kinds": {name: by_kind[name] for name in shares},
         "questions": dict(Counter(question.provenance["metapath"] for question in posed)),
-        "rejected": dict(Counter(record["code"] for record in refused)),
+        "rejected": dict(codes),
         "grounds": dict(grounds),
         "rare_questions": _mean([question.provenance["rare"] for question in posed]),
     }
+
+
+def why_not(codes: dict[str, int]) -> str:
+    """Return what stands against more questions: the codes of the draws in vain (docs/data.md), the commonest first."""
+    if not codes:
+        return "the graph has no root from which the path of a kind in synth.kinds leads to an answer"
+    return "no more, by how many draws: " + ", ".join(
+        f"{code} {n:,}" for code, n in Counter(codes).most_common(5)
+    )
 
 
 def _quota(name: str, shares: dict[str, float], wanted: int) -> int:

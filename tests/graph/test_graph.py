@@ -226,6 +226,7 @@ def test_solutions_are_what_the_steps_lead_to_once_the_root_is_known(graph):
 
 
 FEW = QuestionRules(
+    markers=0, min_findings=1, min_lead=1, every_disease=False,
     max_per_root=None, max_per_answer=None, max_per_fact=None, min_score=0, similar_size=1000.0,
     any_name=True, tries=30, open_world="mark",
 )  # fmt: skip

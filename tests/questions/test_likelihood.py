@@ -253,6 +253,15 @@ def test_kinds_are_drawn_by_their_shares():
         assert abs(names[:length].count("gene") - 0.75 * length) <= 1
 
 
+def test_fewer_than_wanted_is_said_with_the_commonest_reasons(capsys):
+    questions, refused, _ = sample_questions(clinic_of(1), 200, 0, synth_of(1, differential=1))
+    assert 0 < len(questions) < 200
+    said = capsys.readouterr().out
+    code, count = Counter(record["code"] for record in refused).most_common(1)[0]
+    assert f"questions: {len(questions)} of 200 posed; no more, by how many draws: {code} {count:,}" in said
+    assert "no root from which the path of a kind" in sampling.why_not({})
+
+
 def test_caps_are_scaled_to_what_is_wanted():
     assert [sampling._scaled(3, wanted) for wanted in (1, 1000, 3000, 3001, 6000)] == [1, 1, 3, 4, 6]
     assert sampling._scaled(None, 3000) == 0

@@ -113,6 +113,7 @@ class Checked:
             right = set(self.certificate["solutions"])
             self.must(self.p["answer"] in singled & right, "the answer solves nothing")
             good = right <= singled if self.answers == "findings" else right == singled
+            self.must(step != "associated_gene" or len(singled) == 1, "one of several genes is asked for")
             self.must(good and sorted(right) == self.certificate["solutions"], "solutions")
         if self.by and number == len(self.steps) - 1:
             self.must([r for _, r, _ in told] == [self.by], "the bridge's clue")
@@ -203,6 +204,10 @@ class Checked:
         share, noted = self.share(self.root, clue), facts.noted(self.root, tail)
         if role == "absent":
             self.must(not facts.holds(*triple) and share <= 0.1, f"{tail}: absent, but the root may have it")
+            next_to = {p for f in facts.findings_of[self.root] if (self.root, f) in facts.stated_pairs
+                       for p in facts._parents.get(f, ())}  # fmt: skip
+            beside = next_to & set(facts._parents.get(tail, ()))
+            self.must(not beside, f"{tail}: absent, but the root has another form of {beside}")
         else:
             least = rules.min_frequency if role == "core" else rules.deciding_frequency
             self.must(share >= least, f"{tail}: too rare in the root")
