@@ -14,8 +14,12 @@ demo: .venv/installed ## everything, from an empty folder to the table of stages
 	$(PY) train_grpo.py $(RUN)
 	$(PY) evaluate.py $(RUN)
 
-test: .venv/installed-dev ## all tests
-	$(PY) -m pytest
+test: .venv/installed-dev ## all tests, in two processes: those that start scripts beside all others
+	@log=$$(mktemp); \
+	$(PY) -m pytest tests/scripts tests/training > $$log 2>&1 & scripts=$$!; \
+	$(PY) -m pytest --ignore tests/scripts --ignore tests/training; others=$$?; \
+	wait $$scripts; status=$$?; cat $$log; rm -f $$log; \
+	exit $$((others + status))
 
 lint: .venv/installed-dev
 	$(PY) -m ruff check .
