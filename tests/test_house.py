@@ -205,7 +205,14 @@ def test_every_command_that_a_document_names_exists():
 def test_every_option_that_a_document_names_exists():
     sources = "".join(path.read_text() for path in (*run_time_files(), *(ROOT / "benchmarks").glob("*.py")))
     known = set(re.findall(r'"--([a-z][a-z-]+)"', sources))
-    known |= {"help", "nproc_per_node", "nnodes", "shutdown-timeout", "check"}  # of argparse, torchrun, ruff
+    known |= {
+        "help",
+        "nproc_per_node",
+        "nnodes",
+        "shutdown-timeout",
+        "check",
+        "ignore",
+    }  # of argparse, torchrun, ruff, pytest
     for where, text in texts_with_commands().items():
         options = set(re.findall(r"(?<![\w-])--([a-z][\w-]+)", text))
         assert options <= known, where
