@@ -41,13 +41,17 @@ def _exact(text: str) -> str:
     return " ".join(text.split())
 
 
+def _without_tex(text: str) -> str:
+    for _ in range(3):  # \boxed{\text{B}}
+        text = _TEX.sub(r"\1", text)
+    return text
+
+
 def _fold(text: str) -> str:
     r"""Return the text in NFKC, without zero-width characters, markdown, $ $ and \boxed{}, case folded."""
     text = unicodedata.normalize("NFKC", bounded_marks(text))
     text = "".join(c for c in text if unicodedata.category(c) != "Cf").translate(_MARKDOWN)
-    text = _exact(text)
-    for _ in range(3):  # \boxed{\text{B}}
-        text = _TEX.sub(r"\1", text)
+    text = _without_tex(_exact(text))
     if math := _MATH.fullmatch(text):
         text = next(part for part in math.groups() if part is not None)
     return _exact(text.casefold())
@@ -138,9 +142,7 @@ def parse_free(response: str) -> str | None:
     blocks = {_exact(block): block for block in answer_blocks(response) or ()}
     if len(blocks) != 1:
         return None
-    text = _exact(next(iter(blocks)).translate(_MARKDOWN))
-    for _ in range(3):
-        text = _TEX.sub(r"\1", text)
+    text = _without_tex(_exact(next(iter(blocks)).translate(_MARKDOWN)))
     return text.strip("$ ") or None
 
 

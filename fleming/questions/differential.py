@@ -199,7 +199,7 @@ class _Attempt:
     def _markers(self, clues: Sequence[Clue]) -> list[Clue]:
         """Return findings that mark the root, drawn among twice as many of the most bits."""
         most = self.rules.markers
-        found = [clue for clue in self._strong() if self._adds(clue)] if most else []
+        found = [clue for clue in self._strong if self._adds(clue)] if most else []
         found.sort(key=lambda clue: -self.whole.bits(self.root, clue))
         best = found[: 2 * most]
         chosen: list[Clue] = []
@@ -208,8 +208,9 @@ class _Attempt:
                 chosen.append(best[i])
         return chosen
 
+    @functools.cached_property
     def _strong(self) -> list[Clue]:
-        """Return the findings that most of the root's patients have, as clues that decide."""
+        """The findings that most of the root's patients have, as clues that decide."""
         least, findings = self.rules.deciding_frequency, self.findings
         return [
             replace(clue, role="discriminating")
@@ -246,7 +247,7 @@ class _Attempt:
         family = self._value("inherited_as", "family") if "inherited_as" not in untold else None
         if family and is_tellable_pedigree(self.graph, self.root, family.tail):
             pool.append(family)
-        pool += [clue for clue in self._strong() if self._is_new(clue, core)]
+        pool += [clue for clue in self._strong if self._is_new(clue, core)]
         for name in sharing:
             for row in findings.rows(name):
                 if findings.share[row] < rules.negative_frequency or findings.of[row] == 0:

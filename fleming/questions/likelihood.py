@@ -158,9 +158,8 @@ class Findings:
         of, first = self._like
         size = first[diseases + 1] - first[diseases]
         skipped = np.repeat(first[diseases] - np.cumsum(size) + size, size)
-        like = of[
-            np.arange(size.sum()) + skipped
-        ]  # those that each of `diseases` is near to, one after another
+        # Those that each of `diseases` is near to, one after another.
+        like = of[np.arange(size.sum()) + skipped]
         q = np.bincount(like, np.repeat(known, size), len(self.diseases)) / LIKE
         return np.maximum(self.background[term], q * (1 - NOTED) / (1 - q * NOTED))
 
