@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from support.models import hf_folder
+from support.models import hf_folder, refusal
 
 from model import load_model, save_model
 from model.errors import InputError
@@ -18,14 +18,6 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 394544
 def folder(tmp_path):
     hf_folder(tmp_path / "m", "llama")
     return tmp_path / "m"
-
-
-def refusal(folder, *parts):
-    with pytest.raises(InputError) as error:
-        load_model(folder)
-    assert "\n" not in str(error.value)
-    for part in parts:
-        assert str(part) in str(error.value)
 
 
 def test_an_id_of_the_hub_is_told_how_to_download_it(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from support.models import TINY, hf_folder
+from support.models import TINY, hf_folder, refusal
 
 from model import load_model, save_model
 from model.errors import InputError
@@ -40,14 +40,6 @@ def rewrite_header(folder, change, file="model.safetensors"):
     text = change(header)
     text = json.dumps(header).encode() if text is None else text
     (folder / file).write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
-
-
-def refusal(folder, *parts):
-    with pytest.raises(InputError) as error:
-        load_model(folder)
-    assert "\n" not in str(error.value)
-    for part in parts:
-        assert str(part) in str(error.value)
 
 
 def equal(ours, other):

@@ -1,8 +1,11 @@
 """Tiny models of each architecture with transformers' own random weights, ours with the same, and folders of them."""
 
+import pytest
 import torch
 from support.chat import write_tokenizer
 
+from model import load_model
+from model.errors import InputError
 from model.huggingface.config import ModelConfig
 from model.transformer import Transformer
 
@@ -60,3 +63,12 @@ def hf_folder(folder, name="qwen3", dtype=torch.float32, shard="5GB", **settings
     hf = hf_model(name, vocab_size=300, **settings).to(dtype)
     hf.save_pretrained(folder, max_shard_size=shard)
     return hf
+
+
+def refusal(folder, *parts):
+    """The folder is refused in one line that has the parts."""
+    with pytest.raises(InputError) as error:
+        load_model(folder)
+    assert "\n" not in str(error.value)
+    for part in parts:
+        assert str(part) in str(error.value)
