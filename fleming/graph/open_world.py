@@ -34,6 +34,7 @@ def descendants(graph: KnowledgeGraph, name: str) -> frozenset[str]:
     return _closure(graph, name, "^subtype_of")
 
 
+@remembered
 def kin(graph: KnowledgeGraph, name: str) -> frozenset[str]:
     """Return its ancestors and descendants: what is a form of it, or of what it is a form."""
     return ancestors(graph, name) | descendants(graph, name)

@@ -60,9 +60,11 @@ class Differentials(Judge):
         """Return the nearest diseases of which enough is known, and that are no form of the root by name, hierarchy,
         gene or most findings."""
         if root not in self._near:
+            graph, genes = self.graph, self.graph.follow(root, "associated_gene")
+            allelic = {name for gene in genes for name in graph.follow(gene, "^associated_gene")}
             near = self.findings.near(root, NEAREST)
-            known = [name for name in near if self.known[self.findings.place[name]]]
-            self._near[root] = [name for name in known if not self._is_one(root, name)]
+            known = [name for name in near if self.known[self.findings.place[name]] and name not in allelic]
+            self._near[root] = [name for name in known if not may_be_one(graph, root, name)]
         return self._near[root]
 
     @functools.cached_property
@@ -71,13 +73,6 @@ class Differentials(Judge):
         findings = self.findings
         stated = np.bincount(findings.disease, findings.stated, len(findings.diseases))
         return stated >= self.rules.min_findings
-
-    def _is_one(self, root: str, name: str) -> bool:
-        graph = self.graph
-        if may_be_one(graph, root, name) or alike(root, name):
-            return True
-        genes = graph.follow(root, "associated_gene")
-        return any(gene in graph.follow(name, "associated_gene") for gene in genes)
 
     def draw(
         self, root: str, rivals: Mapping[str, Sequence[str]], untold: Sequence[str], rng: Generator
@@ -226,7 +221,8 @@ class _Attempt:
             left = [clue for clue in left if clue not in clues and self._adds(clue)]
             if not left:
                 break
-            clues = [*clues, max(left, key=lambda clue: whole.lead(root, [*clues, clue])[1])]
+            joint = whole.findings.joint(clues)
+            clues = [*clues, max(left, key=lambda clue: whole.lead(root, [clue], joint)[1])]
         return clues
 
     def _value(self, relation: str, role: str) -> Clue | None:
@@ -278,7 +274,8 @@ class _Attempt:
         # A rival is outweighed with all the diseases that come with it: they lie one behind the other.
         every = list(itertools.chain(*rivals.values()))
         first = np.cumsum([0, *map(len, rivals.values())])[:-1]
-        weights = {clue: self.whole.weights(self.root, clue, every) for clue in [*clues, *pool]}
+        places = [self.findings.place[name] for name in every]
+        weights = {clue: self.whole.weights(self.root, clue, places) for clue in [*clues, *pool]}
         grounds = {
             clue: np.array([self.whole.ground(name, clue) is not None for name in names]) for clue in weights
         }

@@ -104,20 +104,21 @@ class Judge:
         has[diseases[share >= self.rules.min_frequency]] = True
         return has
 
+    @functools.lru_cache(4096)  # noqa: B019
     def bits(self, root: str, clue: Clue) -> float:
         """Return how much likelier the clue is in the root than in a disease of the graph, in bits."""
         likelihood = self.findings.likelihood(clue)
         return float(np.log2(likelihood[self.findings.place[root]] / likelihood.mean()))
 
-    def weights(self, root: str, clue: Clue, names: Sequence[str]) -> np.ndarray:
-        """Return the log of how much likelier the clue is in the root than in each of the diseases: float64 [names]."""
+    def weights(self, root: str, clue: Clue, places: Sequence[int]) -> np.ndarray:
+        """Return the log of how much likelier the clue is in the root than in the diseases there: float64 [places]."""
         likelihood = self.findings.likelihood(clue)
-        places = [self.findings.place[name] for name in names]
         return np.log(likelihood[self.findings.place[root]]) - np.log(likelihood[places])
 
     def odds(self, root: str, clues: Sequence[Clue], names: Sequence[str]) -> list[float]:
         """Return the odds of the root against each of the diseases, given the clues."""
-        weights = sum((self.weights(root, clue, names) for clue in clues), np.zeros(len(names)))
+        places = [self.findings.place[name] for name in names]
+        weights = sum((self.weights(root, clue, places) for clue in clues), np.zeros(len(names)))
         return np.exp(weights).tolist()
 
     def posterior(self, clues: Sequence[Clue]) -> np.ndarray:
@@ -126,9 +127,12 @@ class Judge:
         likelihood = np.exp(joint - joint.max())
         return likelihood / likelihood.sum()
 
-    def lead(self, root: str, clues: Sequence[Clue]) -> tuple[str, float]:
-        """Return the likeliest other disease of the graph, and the odds of the root against it."""
-        joint, at = self.findings.joint(clues), self.findings.place[root]
+    def lead(self, root: str, clues: Sequence[Clue], before: np.ndarray | None = None) -> tuple[str, float]:
+        """Return the likeliest other disease of the graph, and the odds of the root against it.
+
+        `before`: the log-likelihood of what was told before, in each disease.
+        """
+        joint, at = self.findings.joint(clues, before), self.findings.place[root]
         others = joint.copy()
         others[at] = -np.inf
         other = int(others.argmax())
@@ -187,7 +191,8 @@ def prove(
 
 def _decides(judge: Judge, root: str, clue: Clue, names: Sequence[str]) -> bool:
     """Whether the finding alone speaks strongly against one of the diseases."""
-    is_strong = judge.weights(root, clue, names).max() >= math.log(judge.rules.min_ratio)
+    places = [judge.findings.place[name] for name in names]
+    is_strong = judge.weights(root, clue, places).max() >= math.log(judge.rules.min_ratio)
     return clue.role == "discriminating" and bool(is_strong)
 
 

@@ -29,6 +29,7 @@ BROADER = 0.5  # of those who have the broader finding, so many have this form o
 # A value of which a disease mostly has one: as told, unknown, another. The last is what errors and exceptions leave.
 FAMILY = (0.9, 0.3, 0.05)
 ONSET = (0.6, 0.3, 0.05)
+COLUMNS = 4000  # of as many findings kept: 100 kB each, of 12,581 diseases
 APART = 1.0  # years between two onsets that are not one
 
 
@@ -44,7 +45,7 @@ class Findings:
             for relation in FEATURES
         }
         self._read()
-        self._columns = functools.lru_cache(1000)(self._column)
+        self._columns = functools.lru_cache(COLUMNS)(self._column)
 
     def column(self, name: str, relation: str) -> np.ndarray:
         """Return the share of each disease's patients who have the finding."""
@@ -226,6 +227,7 @@ class Findings:
         found = np.flatnonzero((score >= least) & (score > 0))
         return found[np.argsort(-score[found], kind="stable")[:LIKE]]
 
-    def joint(self, clues: Iterable[Clue]) -> np.ndarray:
-        """Return the log-likelihood of all clues together in each disease: float64 [diseases]."""
-        return sum((np.log(self.likelihood(clue)) for clue in clues), np.zeros(len(self.diseases)))
+    def joint(self, clues: Iterable[Clue], before: np.ndarray | None = None) -> np.ndarray:
+        """Return the log-likelihood of all clues together in each disease, on top of another: float64 [diseases]."""
+        start = np.zeros(len(self.diseases)) if before is None else before
+        return sum((np.log(self.likelihood(clue)) for clue in clues), start)

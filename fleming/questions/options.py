@@ -16,7 +16,6 @@ from fleming.graph.open_world import ancestors, kin
 from fleming.questions.certificates import asked, ground, is_fair, look_alikes, paths_along
 from fleming.questions.differential import OPTIONS, Differentials, is_tellable
 from fleming.questions.judging import RARE
-from fleming.questions.names import is_meaningless
 from fleming.questions.paths import may_be_option, right_answers
 from fleming.questions.query import Clue, Query, chain_triple
 from fleming.sources.vocabulary import FEATURES
@@ -114,7 +113,7 @@ def _end_of(whole: Differentials, query: Query, path: tuple[str, ...]) -> Option
         return Option(path, "", ("", "", "")) if may_be_option(whole, path[0]) else None
     proof = asked(query, path[-1])
     why = ground(whole.graph, proof)
-    if not why or is_meaningless(path[-1]):
+    if not why or not may_be_option(whole, path[-1]):
         return None
     steps = (chain_triple(*step) for step in zip(path, query.kind.chain, path[1:], strict=False))
     return Option(path, why, proof, tuple(steps))

@@ -54,7 +54,7 @@ def _onward(whole: Differentials, nodes: Sequence[str], step: str) -> list[str]:
     def may_come_next(name: str) -> bool:
         if not is_usable(graph, chain_triple(nodes[-1], step, name), whole.rules.min_confidence):
             return False
-        if not is_plain(graph.entities[name]) or is_meaningless(name):
+        if not may_be_option(whole, name):
             return False
         return step == "subtype_of" or not any(may_be_one(graph, name, before) for before in nodes)
 
@@ -62,10 +62,15 @@ def _onward(whole: Differentials, nodes: Sequence[str], step: str) -> list[str]:
 
 
 def may_be_option(whole: Differentials, name: str) -> bool:
-    """Whether a reader can know the disease by its name, which does not answer the question itself."""
+    """Whether a reader can know it by its name; of a disease, also whether enough is on record to tell it from others,
+    and the name does not answer the question itself."""
     if not is_plain(whole.graph.entities[name]) or is_meaningless(name):
         return False
-    return whole.rules.any_name or not (numbered(name) or lists_findings(name))
+    disease = whole.findings.place.get(name)
+    if disease is None:
+        return True
+    tells = numbered(name) or lists_findings(name)
+    return bool(whole.known[disease]) and (whole.rules.any_name or not tells)
 
 
 def right_answers(whole: Differentials, query: Query) -> list[str]:

@@ -3,7 +3,7 @@
 Left out: which roots are asked about (sampling.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from numpy.random import Generator
@@ -25,6 +25,7 @@ from fleming.records import Question
 from fleming.text import name_key
 
 Case = tuple[Query, list[Option], Differential]
+Refusal = Callable[[Query], str | None]
 
 
 class Poser:
@@ -37,17 +38,27 @@ class Poser:
         self.posed: dict[str, Question] = {}
         """The questions that are kept, by id."""
 
-    def pose(self, kind: Kind, root: str, rng: Generator, balance: Mapping[str, float]) -> Question | str:
+    def pose(
+        self,
+        kind: Kind,
+        root: str,
+        rng: Generator,
+        balance: Mapping[str, float],
+        refuse: Refusal | None = None,
+    ) -> Question | str:
         """Return a question of the kind about the root, or the code of what stands against it.
 
-        `balance`: of each option how often it should still be wrong, three times for each time right. Codes beside
-        those of `draw_path` and `Differentials.draw`: `few_distractors`; `not_decided`, see `decided_by_all`; `leak`,
-        the stem has a hidden name or the answer; `giveaway`, or a word that the right option alone has; `repeated`;
-        `no_grammar`, for a script of the names; `no_register`, none has words for every clue.
+        `balance`: of each option how often it should still be wrong, three times for each time right. `refuse` returns
+        the code of a path that is not to be asked about. Codes beside its own and those of `draw_path` and
+        `Differentials.draw`: `few_distractors`; `not_decided`, see `decided_by_all`; `leak`, the stem has a hidden name
+        or the answer; `giveaway`, or a word that the right option alone has; `repeated`; `no_grammar`, for a script of
+        the names; `no_register`, none has words for every clue; `low_score`.
         """
         query = draw_path(self.whole, kind, root, rng)
         if isinstance(query, str):
             return query
+        if refuse and (code := refuse(query)):
+            return code
         if not kind.hidden and query.id in self.posed:
             return "repeated"
         options = wrong_options(self.whole, query, rng, balance)
@@ -89,13 +100,15 @@ class Poser:
         return replace(query, clues=(*differential.clues, *query.clues)), left, differential
 
     def _right_of(self, query: Query, option: Option) -> list[str]:
-        """Return the diseases of which the option would be right, the rival that it belongs to first."""
+        """Return the diseases that must be outweighed with the option, the rival that it belongs to first: those of
+        which it would be right, and the answer where it is a disease, or the stem would describe what it asks for."""
         found, rival = {option.name}, option.path[0]
         if not self.whole.rules.every_disease or not query.kind.chain:
             return [rival]
         for step in reversed(query.kind.chain):
             back = step[1:] if step.startswith("^") else f"^{step}"
             found = {name for end in found for name in self.graph.follow(end, back)}
+        found |= {query.answer} & self.whole.findings.place.keys()
         return [rival, *sorted(found - {query.nodes[0], rival})]
 
     def _says(self, finding: str, told: str) -> bool:
@@ -128,7 +141,10 @@ class Poser:
         if _gives_away(stem, query.answer, names):
             return "giveaway"
         said = {"register": register, "language": language}
-        return make_question(self.whole, query, options, differential, stem, said, rng)
+        question = make_question(self.whole, query, options, differential, stem, said, rng)
+        return (
+            question if question.provenance["score"]["total"] >= self.whole.rules.min_score else "low_score"
+        )
 
 
 def _ruled_out(option: Option, rival: Rival) -> Option:

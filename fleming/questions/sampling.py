@@ -19,6 +19,7 @@ from fleming.questions.differential import Differentials
 from fleming.questions.metapaths import Kind, kinds
 from fleming.questions.phrases import pick
 from fleming.questions.posing import Poser
+from fleming.questions.query import Query
 from fleming.records import Question
 from fleming.settings.synth import QuestionRules, SynthConfig
 from model.errors import InputError
@@ -82,6 +83,32 @@ class Pool:
             self.at[root] = group, level + 1, place
 
 
+class Repeats:
+    """How often each answer of a kind of path was right, and each last fact was asked for."""
+
+    def __init__(self, rules: QuestionRules, wanted: int) -> None:
+        self.per_answer = _scaled(rules.max_per_answer, wanted)
+        self.per_fact = rules.max_per_fact
+        self.answers: Counter[tuple[str, str]] = Counter()
+        self.facts: Counter[frozenset[str]] = Counter()
+
+    def code(self, query: Query) -> str | None:
+        """Return the code of what was asked too often, None for a path that may be asked about."""
+        kind = query.kind
+        often = self.answers[kind.metapath, query.answer]
+        if self.per_answer and often >= self.per_answer and kind.chain[-1:] != ("inherited_as",):
+            return "common_answer"
+        asked = self.facts[frozenset(query.nodes[-2:])]
+        return "common_fact" if self.per_fact and asked >= self.per_fact else None
+
+    def note(self, provenance: dict[str, Any]) -> None:
+        """Take note of a question that is kept."""
+        self.answers[provenance["metapath"], provenance["answer"]] += 1
+        edges = [provenance["path"][place] for place in provenance["chain"]]
+        # The two ends stand for the fact: a finding may be asked for by a relation beside the one that states it.
+        self.facts[frozenset((edges[-1]["head"], edges[-1]["tail"]) if edges else (provenance["root"],))] += 1
+
+
 def sample_questions(
     graph: KnowledgeGraph, wanted: int, seed: int, synth: SynthConfig
 ) -> tuple[list[Question], list[dict], dict[str, Any]]:
@@ -98,7 +125,8 @@ def sample_questions(
     pools = _pools(graph, shares, synth.rare_factor)
     questions = poser.posed
     rejected: dict[tuple, dict] = {}
-    taken, asked, posed = Counter(), Counter(), Counter()
+    repeats = Repeats(rules, wanted)
+    asked, posed = Counter(), Counter()
     balances: dict[str, Counter[str]] = defaultdict(Counter)
     even, drawn, roots = [], [], []
     rng = generator(seed, "draw")
@@ -112,9 +140,9 @@ def sample_questions(
         even.append(pool.rare_share)
         drawn.append(rare)
         noise = generator(seed, name, root, pool.in_vain[root], posed[name])
-        question = poser.pose(pool.kind, root, noise, balance)
-        code = question if isinstance(question, str) else _repeats(question, taken, rules, wanted)
-        if code:
+        question = poser.pose(pool.kind, root, noise, balance, repeats.code)
+        if isinstance(question, str):
+            code = question
             pool.in_vain[root] += 1
             if pool.in_vain[root] >= rules.tries or code in FINAL:
                 pool.drop(root)
@@ -136,7 +164,7 @@ def sample_questions(
                     other.note(root)
             posed[name] += 1
             pool.in_vain[root] = 0
-            taken.update(_repeated(question))
+            repeats.note(question.provenance)
             balance.update(dict.fromkeys(question.options.values(), -1))
             balance[answer] += 4
             if pool.kind.answers == "values" and posed[name] >= _quota(name, shares, wanted):
@@ -175,27 +203,6 @@ def _pools(graph: KnowledgeGraph, shares: dict[str, float], rare_factor: float) 
 
 def _asked_for(kind: Kind) -> str:
     return kind.chain[-1] if kind.chain else "diagnosis"
-
-
-def _repeated(question: Question) -> list[tuple]:
-    """Return what must not be repeated too often: its answer, its last fact."""
-    provenance = question.provenance
-    last = "diagnosis", provenance["answer"]
-    if provenance["chain"]:
-        edge = provenance["path"][provenance["chain"][-1]]
-        last = edge["head"], edge["relation"], edge["tail"]
-    return [("answer", provenance["metapath"], provenance["answer"]), last]
-
-
-def _repeats(question: Question, taken: Counter, rules: QuestionRules, wanted: int) -> str | None:
-    """Return the code of what was asked too often, or too weak a question; None for one to keep."""
-    answer, last = _repeated(question)
-    most = _scaled(rules.max_per_answer, wanted)
-    if most and answer[1].split(" > ")[-1] not in ("inherited_as",) and taken[answer] >= most:
-        return "common_answer"
-    if rules.max_per_fact and taken[last] >= rules.max_per_fact:
-        return "common_fact"
-    return "low_score" if question.provenance["score"]["total"] < rules.min_score else None
 
 
 def _scaled(most: int | None, wanted: int) -> int:

@@ -16,7 +16,7 @@ from fleming.questions import query
 from fleming.questions.certificates import bindings, solutions
 from fleming.questions.differential import Differentials
 from fleming.questions.metapaths import kinds
-from fleming.questions.paths import draw_path
+from fleming.questions.paths import draw_path, may_be_option
 from fleming.questions.posing import Poser
 from fleming.questions.query import Query
 from fleming.questions.sampling import Pool, sample_questions
@@ -237,6 +237,24 @@ NAMED = {"named disease": 3.0, "drug of a named disease": 1.0}
 @pytest.fixture
 def poser(graph):
     return Poser(Differentials(graph, FEW), ("plain",))
+
+
+def test_a_disease_is_an_option_where_enough_is_known_of_it_and_its_name_tells_nothing():
+    graph = KnowledgeGraph()
+    for name, findings in {"gout": 3, "rare gout": 2, "gout 7": 3, "gout with ataxia": 3}.items():
+        graph.add_entity(Entity(name, "disease"), "a book")
+        for i in range(findings):
+            if f"f{i}" not in graph.entities:
+                graph.add_entity(Entity(f"f{i}", "finding"), "a book")
+            graph.add_edge(Edge(name, "has_finding", f"f{i}", SEEN), "a book")
+    graph.add_entity(Entity("GENE 7", "gene"), "a book")
+
+    def options(any_name):
+        whole = Differentials(graph, dataclasses.replace(FEW, min_findings=3, any_name=any_name))
+        return [name for name in graph.entities if may_be_option(whole, name) and name[0] != "f"]
+
+    assert options(any_name=False) == ["gout", "GENE 7"]
+    assert options(any_name=True) == ["gout", "gout 7", "gout with ataxia", "GENE 7"]
 
 
 def drawn(poser, metapath, root, seeds=40):

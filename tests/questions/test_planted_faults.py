@@ -8,8 +8,17 @@ import pytest
 from support.drawn_questions import clinic_of, drawn_from, records_of, synth_of
 from support.question_checker import faults, faults_of_set, faults_of_splits
 
-from fleming.questions import certificates, differential, judging, likelihood, options, posing, sampling
+from fleming.questions import (
+    certificates,
+    differential,
+    judging,
+    likelihood,
+    options,
+    posing,
+    sampling,
+)
 from fleming.questions.differential import Differentials, _Attempt
+from fleming.questions.posing import Poser
 from fleming.questions.sampling import sample_questions
 
 PATIENTS = {"differential": 2, "gene": 2, "inheritance": 1, "finding": 1, "treatment": 1}
@@ -210,8 +219,8 @@ def no_ranks(monkeypatch):
     def unranked(judge, root, clues, names):
         joint, at = judge.findings.joint, judge.findings.place[root]
 
-        def lowered(clues):
-            found = joint(clues) - 50.0
+        def lowered(clues, before=None):
+            found = joint(clues, before) - 50.0
             found[at] += 50.0
             return found
 
@@ -245,6 +254,10 @@ def unequal_options(monkeypatch):
     monkeypatch.setattr(options, "_windows", lambda *_: lambda name: True)
 
 
+def the_rival_alone(monkeypatch):
+    monkeypatch.setattr(Poser, "_right_of", lambda self, query, option: [option.path[0]])
+
+
 def leaks_allowed(monkeypatch):
     def leaking(query, graph, *_):
         named = [clue.tail for clue in query.clues]
@@ -266,6 +279,7 @@ SPOILED = {
     another_pedigree: "likelihood of",
     everything_complete: "expected absent",
     unequal_options: "edges from",
+    the_rival_alone: "against which the odds are",
     leaks_allowed: "stands in the text",
 }
 
@@ -277,6 +291,8 @@ def test_a_spoiled_generator_is_seen(spoil, drawn, tmp_path, monkeypatch):
         seed, shares = 0, {"gene": 1, "treatment": 1}
     elif spoil is unequal_options:
         shares = {"treatment": 1, "gene": 1}
+    elif spoil is the_rival_alone:
+        seed, shares = 0, {"gene": 1}
     synth = synth_of(seed, **shares)
     if spoil is unequal_options:
         synth = replace(synth, rules=replace(synth.rules, similar_size=1.5))
@@ -309,7 +325,7 @@ def test_caps_that_are_not_kept_are_seen(drawn, monkeypatch):
     synth = replace(drawn.synth, rules=rules, kinds={"gene": 1})
     kept, _, _ = sample_questions(drawn.graph, 20, 3, synth)
     assert not [f for f in faults_of_set(drawn.facts, records_of(kept), rules, 20) if "at most" in f]
-    monkeypatch.setattr(sampling, "_repeats", lambda *_: None)
+    monkeypatch.setattr(sampling.Repeats, "code", lambda *_: None)
     monkeypatch.setattr(sampling, "_scaled", lambda *_: 0)
     loose, _, _ = sample_questions(drawn.graph, 40, 3, synth)
     assert [f for f in faults_of_set(drawn.facts, records_of(loose), rules, 40) if "at most" in f]

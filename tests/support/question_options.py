@@ -140,12 +140,18 @@ def check_ground(checked, option, rival):
 
 
 def check_every_disease(checked, name):
-    """The clues speak against every disease of which the option would be right."""
-    found = {name}
+    """The clues speak against every disease of which the option would be right, and against a disease as answer."""
+    found, diseases = {name}, set(checked.facts.diseases)
     for step in reversed(checked.steps):
         links = checked.facts.tails if step.startswith("^") else checked.facts.heads
         key = (lambda end, r: (end, r)) if step.startswith("^") else (lambda end, r: (r, end))
         found = {other for end in found for other in links.get(key(end, step.strip("^")), ())}
+    for disease in diseases & {name, checked.p["answer"]}:
+        known = sum(
+            (disease, finding) in checked.facts.stated_pairs for finding in checked.facts.findings_of[disease]
+        )
+        checked.must(known >= checked.rules.min_findings, f"{disease}: only {known} findings are known")
+    found |= diseases & {checked.p["answer"]}
     for disease in found - {checked.root}:
         odds = checked.odds(disease, checked.clues)
         good = odds >= checked.rules.min_odds * (1 - 1e-9)
