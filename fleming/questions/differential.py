@@ -192,10 +192,11 @@ class _Attempt:
         return prove(self.whole, self.root, clues, {name: rivals[name] for name in names})
 
     def _markers(self, clues: Sequence[Clue]) -> list[Clue]:
-        """Return findings that mark the root, drawn among twice as many of the most bits."""
-        most = self.rules.markers
+        """Return findings that mark the root, drawn among twice as many of the most bits x share of its patients: what
+        few others have is no hallmark where half of those who have the disease lack it."""
+        most, whole, root = self.rules.markers, self.whole, self.root
         found = [clue for clue in self._strong if self._adds(clue)] if most else []
-        found.sort(key=lambda clue: -self.whole.bits(self.root, clue))
+        found.sort(key=lambda clue: -whole.bits(root, clue) * self.findings.likelihood(clue)[self.at])
         best = found[: 2 * most]
         chosen: list[Clue] = []
         for i in self.rng.permutation(len(best)):

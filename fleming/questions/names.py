@@ -87,6 +87,11 @@ def part_of(name: str, relation: str) -> str:
     return next((part for part in PARTS if _is(part, name)), "findings")
 
 
+def is_seen(name: str) -> bool:
+    """Whether an examiner sees the finding, with no test."""
+    return _is("examination", name)
+
+
 @functools.lru_cache(200_000)
 def said(name: str) -> str:
     """Return the name of a finding as it is said inside a sentence, without an article.

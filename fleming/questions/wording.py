@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import KnowledgeGraph
-from fleming.questions.names import is_countable, is_deniable, lay_words, part_of, said
+from fleming.questions.names import is_countable, is_deniable, is_seen, lay_words, part_of, said
 from fleming.questions.patient import DAY, MONTH, onset_name, pedigree
 from fleming.questions.phrases import Phrases, pick, read_phrases
 from fleming.questions.query import Clue, Patient, Query
@@ -131,7 +131,12 @@ class _Stem:
         if clue.role in ("absent", "family"):
             return clue.role
         if clue.relation in FEATURES:
-            return part_of(clue.tail, clue.relation)
+            part = part_of(clue.tail, clue.relation)
+            return (
+                "found"
+                if part == "findings" and self.register != "plain" and not is_seen(clue.tail)
+                else part
+            )
         return {"has_onset": "onset", "has_course": "course"}.get(clue.relation, "exposure")
 
     def opening(self, parts: dict[str, list[Clue]]) -> str:
@@ -140,7 +145,7 @@ class _Stem:
         if self.register == "plain":
             told = [clue for part in ("history", "findings", "study", "lab") for clue in parts.pop(part, ())]
         else:
-            first = next((part for part in ("history", "findings") if part in parts), "")
+            first = next((part for part in ("history", "findings", "found") if part in parts), "")
             told, rest = parts.get(first, [])[:IN_OPENING], parts.get(first, [])[IN_OPENING:]
             parts[first] = rest
         if not told:

@@ -172,9 +172,11 @@ def test_both_languages_have_every_key_that_can_be_asked_for():
     for phrases in (english, chinese):
         for register in REGISTERS:
             for order in phrases[f"order {register}"]:
-                assert set(order.split()) == {*parts, "onset", "course", "exposure", "family"}
-                assert len(order.split()) == 9
+                found = {"found"} if register != "plain" else set()  # a short stem does not say who found it
+                assert set(order.split()) == {*parts, *found, "onset", "course", "exposure", "family"}
+                assert len(order.split()) == 9 + len(found)
         assert {f"{part} {register}" for part in parts for register in REGISTERS} <= phrases.keys()
+        assert {"found clinical", "found lay"} <= phrases.keys()
         assert {*STEPS, "absent other", "which"} <= phrases.keys()
         asked = {key.removeprefix("ask ").removeprefix("again ") for key in phrases if key.startswith("ask ")}
         asked = {key.removesuffix(" lay").removesuffix(" plain").removesuffix(" clinical") for key in asked}
@@ -335,8 +337,18 @@ NAMES = {
     ),
     names.is_no_patient_finding: (
         ["Caesarian section", "sudden cardiac death", "polyhydramnios", "decreased fetal movement", "consanguinity",
-         "premature birth", "Down syndrome (symptom)"],
-        ["microcephaly (finding)", "nephrotic syndrome", "seizures", "delayed psychomotor development"],
+         "premature birth", "Down syndrome (symptom)", "reduced adenosine deaminase level",
+         "decreased activity of adenosine deaminase", "reduced factor VIII activity", "anencephaly (finding)",
+         "decreased galactose-1-phosphate uridylyltransferase activity"],
+        ["microcephaly (finding)", "nephrotic syndrome", "seizures", "delayed psychomotor development",
+         "elevated creatine kinase", "decreased circulating alkaline phosphatase concentration",
+         "abnormal disease course"],
+    ),
+    names.is_seen: (
+        ["low-set ears", "macrocephaly", "spastic gait", "2-3 toe syndactyly", "hepatomegaly", "blue sclerae",
+         "hypopigmented macule", "bilateral ptosis"],
+        ["gliosis", "aqueductal stenosis", "bridging fibrosis", "gastroparesis", "dentate nucleus atrophy",
+         "abnormal lipopigment storage", "cardiomegaly", "rimmed vacuoles"],
     ),
     names.is_soft: (["fever", "Fatigue", "headache", "abdominal pain"], ["ptosis", "feverfew", "ataxia"]),
     names.is_deniable: (["ptosis", "long face"], ["absent speech", "inability to walk", "decreased body weight"]),
