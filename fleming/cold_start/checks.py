@@ -6,6 +6,7 @@ Left out: judging free text of a real teacher; where a trajectory lists no facts
 from fleming.answer import format_ok, parse_answer
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.graph.open_world import denied, is_sure, possible
+from fleming.questions.names import said
 from fleming.records import Question, Trajectory
 
 
@@ -26,7 +27,7 @@ def check_trajectory(
         return "wrong_answer"
     if not format_ok(response, question.options, style, True):
         return "bad_format"
-    if not all(name in response for name in names):
+    if not all(name in response or said(name) in response for name in names):
         return "unsaid_fact"
     if not all(is_sure(graph, *fact) for fact in facts):
         return "false_fact"

@@ -6,12 +6,14 @@ stated and denied goes into the trajectory's checks. Some trajectories take a wr
 teachers, which need not stick to a path.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
 from fleming.prompt import question_messages
+from fleming.questions.names import said
 from fleming.questions.phrases import pick, read_phrases
 from fleming.questions.wording import listed
 from fleming.records import Question, Trajectory
@@ -23,8 +25,10 @@ WRONG_TURN_RATE = 0.25
 class _Draft:
     """The sentences so far, with the facts that they state and deny."""
 
-    def __init__(self, rng: Generator) -> None:
+    def __init__(self, rng: Generator, named: Callable[[str], str]) -> None:
         self.rng = rng
+        self.named = named
+        """How a name of the graph is said, as the question says it."""
         self.phrases = read_phrases("teacher")
         self.sentences: list[str] = []
         self.facts: list[Triple] = []
@@ -40,17 +44,18 @@ class _Draft:
 
     def state(self, head: str, relation: str, tail: str) -> None:
         self.facts.append((head, relation, tail))
-        self.say(relation, h=head, t=tail)
+        self.say(relation, h=self.named(head), t=self.named(tail))
 
     def deny(self, head: str, relation: str, tail: str, known: bool) -> None:
         """known: there is more to say it on than that the graph lacks it."""
         self.denied.append((head, relation, tail))
+        names = {"h": self.named(head), "t": self.named(tail)}
         if not known:
-            self.say("open denial", h=head, t=tail)
+            self.say("open denial", **names)
         elif relation in FEATURES:
-            self.say("feature denial", h=head, t=tail)
+            self.say("feature denial", **names)
         else:
-            self.say("denial", h=head, t=tail, noun=self.phrases.nouns[relation])
+            self.say("denial", **names, noun=self.phrases.nouns[relation])
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class TemplateTeacher:
         first = chain[0] if chain else len(path)
         refinement = self._refinement(provenance, rng)
 
-        draft = _Draft(rng)
+        draft = _Draft(rng, str if provenance["register"] == "plain" else said)
         if provenance.get("clues"):
             self._find_root(draft, provenance, path[:first], refinement)
         else:
@@ -123,7 +128,7 @@ class TemplateTeacher:
         clues, rivals = provenance["clues"], provenance["certificate"]["rivals"]
         root = facts[0][0]
         shown = [clues[i] for i in draft.rng.permutation(len(clues))]
-        names = [f"no {clue['tail']}" if clue["role"] == "absent" else clue["tail"] for clue in shown]
+        names = ["no " * (clue["role"] == "absent") + draft.named(clue["tail"]) for clue in shown]
         draft.say("start clues", x=listed(names))
         order = [rivals[i] for i in draft.rng.permutation(len(rivals))]
         is_a_case = any(clue["role"] not in ("core", "discriminating") for clue in clues)
@@ -153,10 +158,10 @@ class TemplateTeacher:
         head, relation, tail = proof
         if ground == "absent_finding":
             draft.state(head, relation, tail)
-            draft.say("not here", x=tail)
+            draft.say("not here", x=draft.named(tail))
         elif ground == "rare_finding":
             draft.facts.append((head, relation, tail))
-            draft.say("rare", h=head, t=tail)
+            draft.say("rare", h=draft.named(head), t=draft.named(tail))
         elif ground in ("other_value", "onset") and (values := self.graph.follow(head, relation)):
             draft.state(head, relation, values[0])
             draft.say("no fit")

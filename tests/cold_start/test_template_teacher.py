@@ -1,6 +1,7 @@
 """The template teacher's trajectories and their checks: on the demo's graph, and on drawn patients with every clue."""
 
 import dataclasses
+import json
 from collections import Counter
 
 import pytest
@@ -99,6 +100,20 @@ def test_every_stated_fact_is_one_and_every_denied_one_is_none(pairs, drawn, cas
         assert stated <= known
         assert denied
         assert not denied & known
+
+
+def test_a_finding_is_said_as_its_question_says_it(drawn, cases):
+    """A type that joining has put behind a name is for the graph, not for a reader."""
+    graph, question = drawn[0], cases[0][0]
+    name = next(clue["tail"] for clue in question.provenance["clues"] if clue["relation"] == "has_finding")
+    renamed = json.loads(json.dumps(question.provenance).replace(f'"{name}"', f'"{name} (finding)"'))
+    for register, has_type in (("clinical", False), ("plain", True)):
+        renamed["register"] = register
+        trajectory = TemplateTeacher(graph).trajectory(
+            dataclasses.replace(question, provenance=renamed), generator(0)
+        )
+        assert name in thought(trajectory)
+        assert (f"{name} (finding)" in thought(trajectory)) is has_type
 
 
 def test_the_steps_to_the_answer_are_stated(pairs, cases):
