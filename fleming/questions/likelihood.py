@@ -29,7 +29,7 @@ BROADER = 0.5  # of those who have the broader finding, so many have this form o
 # A value of which a disease mostly has one: as told, unknown, another. The last is what errors and exceptions leave.
 FAMILY = (0.9, 0.3, 0.05)
 ONSET = (0.6, 0.3, 0.05)
-COLUMNS = 4000  # of as many findings kept: 100 kB each, of 12,581 diseases
+KEPT = 400_000_000  # bytes of columns kept: 4,000 findings of 12,581 diseases
 APART = 1.0  # years between two onsets that are not one
 
 
@@ -45,7 +45,7 @@ class Findings:
             for relation in FEATURES
         }
         self._read()
-        self._columns = functools.lru_cache(COLUMNS)(self._column)
+        self._columns = functools.lru_cache(KEPT // (8 * max(1, len(self.diseases))))(self._column)
 
     def column(self, name: str, relation: str) -> np.ndarray:
         """Return the share of each disease's patients who have the finding."""
