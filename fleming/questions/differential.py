@@ -122,8 +122,11 @@ class _Attempt:
         return self.whole.informative(name).union(self.graph.follow(name, "subtype_of"))
 
     def _finding(self, row: int, role: str) -> Clue | None:
-        """Return the row's finding as a clue; None for one that is denied, trusted too little, or cannot be told."""
+        """Return the row's finding as a clue; None for one that is denied, trusted too little, seen in too few patients
+        or cannot be told."""
         findings, name = self.findings, self.graph.names[self.findings.term[row]]
+        if 0 < findings.of[row] < self.rules.min_patients:
+            return None
         if not findings.stated[row] or findings.trust[row] < max(self.rules.min_confidence, 1e-9):
             return None
         if not is_tellable(name):

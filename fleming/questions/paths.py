@@ -54,6 +54,9 @@ def _onward(whole: Differentials, nodes: Sequence[str], step: str) -> list[str]:
     def may_come_next(name: str) -> bool:
         if not is_usable(graph, chain_triple(nodes[-1], step, name), whole.rules.min_confidence):
             return False
+        back = step[1:] if step.startswith("^") else ""
+        if back in ONE_VALUE and len(graph.follow(name, back)) != 1:
+            return False
         if not may_be_option(whole, name):
             return False
         return step == "subtype_of" or not any(may_be_one(graph, name, before) for before in nodes)

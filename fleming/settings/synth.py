@@ -45,10 +45,12 @@ class QuestionRules:
     """Clues of a patient at least."""
     max_facts: Positive[int] = 7
     """And at most."""
-    markers: NonNegative[int] = 2
+    markers: NonNegative[int] = 3
     """Findings that mark the disease more than others do, told before what decides is looked for."""
     min_findings: Positive[int] = 8
     """Of a disease and of its rivals at least so many findings are on record: else its silence says nothing."""
+    min_patients: NonNegative[int] = 3
+    """A finding that was counted in fewer patients is not told; one that nobody counted may be."""
     min_shared: Positive[int] = 2
     """Core findings that each wrong option's disease has too."""
     min_frequency: Share = 0.3
@@ -93,7 +95,7 @@ class QuestionRules:
     """Whether a patient has an age and a sex."""
     min_score: Annotated[int, Range("from 0 to 100", lambda x: 0 <= x <= 100)] = 70
     """Questions of less are not kept."""
-    tries: Positive[int] = 2
+    tries: Positive[int] = 3
     """A root is left alone for a kind of path after so many draws in vain."""
 
 

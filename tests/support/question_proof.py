@@ -294,6 +294,10 @@ class Checked:
         for disease in (name, self.root):
             known = sum((disease, finding) in facts.stated_pairs for finding in facts.findings_of[disease])
             self.must(known >= self.rules.min_findings, f"{disease}: only {known} findings are known")
+        for clue in self.clues:
+            _, of = facts.counts.get((self.root, clue["tail"]), (0, 0))
+            told = clue["role"] in ("core", "discriminating")
+            self.must(not told or not 0 < of < self.rules.min_patients, f"{clue['tail']}: seen in {of} patients")
         grounds = {(self.ground(name, c), (name, c["relation"], c["tail"])) for c in self.clues}
         self.must(rival["ground"] in POSITIVE, f"{name}: no positive ground")
         self.must(
