@@ -59,6 +59,11 @@ def bounded_marks(text: str) -> str:
     return re.sub(f"({run}{{30}}){run}+", r"\1", text)
 
 
+def single_spaced(text: str) -> str:
+    """Return the text without blanks around it, with one for each run of white space."""
+    return " ".join(text.split())
+
+
 def reserved(text: str) -> str | None:
     """Return why a text may be no option and no name, a code of assets/reserved.yaml, or None."""
     forms = {text, text if text.isascii() else unicodedata.normalize("NFKC", bounded_marks(text))}
@@ -75,7 +80,7 @@ def fold(text: str, keep_case: bool = False) -> str:
             if char in _PLAIN or unicodedata.category(char) == "Cf":  # zero-width and direction marks
                 text = text.replace(char, _PLAIN.get(char, ""))
         text = unicodedata.normalize("NFKC", text)
-    return " ".join((text if keep_case else text.casefold()).split())
+    return single_spaced(text if keep_case else text.casefold())
 
 
 def words(text: str) -> list[str]:

@@ -23,7 +23,7 @@ from model.errors import InputError
 from model.files import parse_object, read_object
 from model.huggingface.chat_format import FORMATS, ChatFormat, Messages, known_format, own_template
 from model.huggingface.folder import read_files
-from model.huggingface.template import Template
+from model.huggingface.template import GIVEN, Template
 
 FILES = [
     "tokenizer.json",
@@ -36,7 +36,6 @@ FILES = [
     "chat_template.json",
     "generation_config.json",
 ]
-GIVEN = ("messages", "add_generation_prompt", "tools", "documents")  # to every template
 THINK = ("<think>", "</think>")
 MARK = "\ue000{}\ue001"  # stands in a template for a text that is encoded apart; its characters are nobody's
 # A conversation that shows where turns begin and end.
@@ -228,7 +227,7 @@ class Tokenizer:
                 self.files["tokenizer_config.json"] = json.dumps(config, indent=2).encode()
         for token in chosen.tokens if chosen else ():
             self._id(token, f"chat format {chosen.name}")
-        return chosen or _by_template(Template(template, where))
+        return chosen or ChatFormat("template", Template(template, where).write)
 
     def _template(self) -> tuple[Path, str | None]:
         """Return the chat template and the file it stands in, looked for in the order of transformers."""
@@ -268,21 +267,6 @@ class Tokenizer:
         if not ends and eos_token is None:
             raise InputError(f"{self._path}: no token ends a turn; tokenizer_config.json names no eos_token")
         self.end_of_turn = ends[0] if ends else self._id(eos_token, "eos_token in tokenizer_config.json")
-
-
-def _by_template(template: Template) -> ChatFormat:
-    """Return the format of a template that is none of ours."""
-
-    def write(messages: Messages, add_generation_prompt: bool, variables: Mapping[str, Any]) -> str:
-        given = zip(GIVEN, (messages, add_generation_prompt, None, None), strict=True)
-        text = template.render({**variables, **dict(given)})
-        for message in messages:
-            if message["role"] != "assistant" and message["content"].strip() not in text:
-                problem = f"its chat template alters or leaves out what the {message['role']} says"
-                raise InputError(f"{template.where}: {problem}")
-        return text
-
-    return ChatFormat("template", write)
 
 
 def _with_defaults(template: str, variables: Mapping[str, Any]) -> str:
