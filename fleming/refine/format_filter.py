@@ -110,7 +110,7 @@ def _is_cut(text: str) -> bool:
 def _is_leaked(question: Question) -> bool:
     stem = f" {stem_key(question.question)} "
     inside = [letter for letter, text in question.options.items() if f" {stem_key(text)} " in stem]
-    gold = words(question.options[question.answer])
+    gold = words(question.right_text)
     if inside != [question.answer] or len(gold) < 2:
         return False
     return len("".join(gold)) >= (8 if gold[0].isascii() else 4)
@@ -123,11 +123,13 @@ def format_fault(question: Question) -> str | None:
     faults = {
         "empty_stem": lambda: not words(stem),
         "empty_option": lambda: not all(map(fold, options)),
-        "too_few_options": lambda: len(keys) < 2,
-        "gold_out_of_range": lambda: question.answer not in question.options,
+        "too_few_options": lambda: len(keys) < 2 and not question.answer_kind,
+        "gold_out_of_range": lambda: bool(keys) and question.answer not in question.options,
         "mojibake": lambda: any(map(_is_mojibake, (stem, context, *options))),
         "markup": lambda: any(map(_has_markup, (stem, context, *options))),
-        "too_long": lambda: len(stem + context) > LONGEST_TEXT or max(map(len, options)) > LONGEST_OPTION,
+        "too_long": lambda: (
+            len(stem + context) > LONGEST_TEXT or max(map(len, options), default=0) > LONGEST_OPTION
+        ),
         "truncated": lambda: any(map(_is_cut, (stem, *options))),
         "duplicate_option": lambda: len(set(keys)) < len(keys),
         "all_or_none_of_the_above": lambda: any(_speaks_of_options(text, stem) for text in options),
