@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable
 
 from fleming.free_answer import read_number, short_text
-from fleming.text import bounded_marks
+from fleming.text import bounded_marks, single_spaced
 
 # Without re.ASCII, IGNORECASE would take the Kelvin sign for k and the long s for s.
 _TAG = re.compile(r"(</?(?:think|answer)>)", re.IGNORECASE | re.ASCII)
@@ -37,10 +37,6 @@ _LETTER_AND_TEXT = re.compile(_LETTER + _AFTER + "(.+)")
 # How texts are compared
 
 
-def _exact(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _without_tex(text: str) -> str:
     for _ in range(3):  # \boxed{\text{B}}
         text = _TEX.sub(r"\1", text)
@@ -51,10 +47,10 @@ def _fold(text: str) -> str:
     r"""Return the text in NFKC, without zero-width characters, markdown, $ $ and \boxed{}, case folded."""
     text = unicodedata.normalize("NFKC", bounded_marks(text))
     text = "".join(c for c in text if unicodedata.category(c) != "Cf").translate(_MARKDOWN)
-    text = _without_tex(_exact(text))
+    text = _without_tex(single_spaced(text))
     if math := _MATH.fullmatch(text):
         text = next(part for part in math.groups() if part is not None)
-    return _exact(text.casefold())
+    return single_spaced(text.casefold())
 
 
 def _bare(text: str) -> str:
@@ -83,7 +79,7 @@ def _read(span: str, options: dict[str, str], style: str) -> str | None:
     """Return the letter that the inside of one answer block names."""
     if len(span) > 200 + 4 * max(map(len, options.values()), default=0):
         return None  # too long to be an answer
-    if style == "text" and len(exact := _named(span, options, _exact)) == 1:
+    if style == "text" and len(exact := _named(span, options, single_spaced)) == 1:
         return exact.pop()
     folded = _fold(span)
     if lone := _LONE_LETTER.fullmatch(folded):
@@ -139,10 +135,10 @@ def parse_answer(response: str, options: dict[str, str], style: str = "letter") 
 
 def parse_free(response: str) -> str | None:
     """Return the text of the response's answer block, markdown and TeX taken off; None where there is none, or two."""
-    blocks = {_exact(block): block for block in answer_blocks(response) or ()}
+    blocks = {single_spaced(block): block for block in answer_blocks(response) or ()}
     if len(blocks) != 1:
         return None
-    text = _without_tex(_exact(next(iter(blocks)).translate(_MARKDOWN)))
+    text = _without_tex(single_spaced(next(iter(blocks)).translate(_MARKDOWN)))
     return text.strip("$ ") or None
 
 

@@ -29,8 +29,8 @@ def _unit_key(text: str) -> str:
     return "".join(text.casefold().split())
 
 
-_RULES = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-_UNITS = {_unit_key(name): unit for unit, others in _RULES["units"].items() for name in (unit, *others)}
+RULES = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+_UNITS = {_unit_key(name): unit for unit, others in RULES["units"].items() for name in (unit, *others)}
 
 _DIGITS = (
     r"[1-9]\d{0,2}(?:(?P<mark>[, '’])\d{3})(?:(?P=mark)\d{3})*(?:\.\d+)?"  # 1,234.5
@@ -69,7 +69,7 @@ def read_number(text: str) -> Number | None:
     digits = found["digits"].replace(found["mark"] or found["dot"] or "none", "")
     value = Decimal(found["sign"] + digits.replace(",", ".")).scaleb(int(found["power"] or 0))
     rest = found["rest"].strip()
-    for word, factor in _RULES["multipliers"].items():
+    for word, factor in RULES["multipliers"].items():
         if rest.casefold().startswith(word):
             value, rest = value * factor, rest[len(word) :].strip()
     unit = _known_unit(rest)
@@ -95,23 +95,16 @@ def same_number(answer: Number, right: Number, cfg: FreeConfig, tolerance: float
     if right.unit and cfg.units == "require" and answer.unit != right.unit:
         return False
     percent = (answer.unit == "%") - (right.unit == "%")
-    if (
-        not percent
-        and answer.unit
-        and right.unit
-        and answer.known
-        and right.known
-        and answer.unit != right.unit
-    ):
+    both_known = answer.unit and right.unit and answer.known and right.known
+    if both_known and not percent and answer.unit != right.unit:
         return False
-    relative = abs(right.value) * Decimal(repr(cfg.relative_tolerance))
-    reach = (
-        max(relative, Decimal(repr(cfg.absolute_tolerance)))
-        if tolerance is None
-        else Decimal(repr(tolerance))
-    )
-    scaled = answer.value.scaleb(-2 * percent)  # 25 % is 0.25
-    return abs(answer.value - right.value) <= reach or (bool(percent) and abs(scaled - right.value) <= reach)
+    if tolerance is None:
+        relative = abs(right.value) * Decimal(repr(cfg.relative_tolerance))
+        reach = max(relative, Decimal(repr(cfg.absolute_tolerance)))
+    else:
+        reach = Decimal(repr(tolerance))
+    values = {answer.value, answer.value.scaleb(-2 * percent)}  # 25 % is 25 and 0.25
+    return any(abs(value - right.value) <= reach for value in values)
 
 
 _ARTICLE = re.compile(r"^(?:the|an?) (?=.)")

@@ -35,6 +35,7 @@ _GENE = re.compile(
 _CAUSAL = re.compile(
     r"\b(?:caused|due to|results? (?:in|from)|responsible|arises?|associated with|linked to)\b"
 )
+_WHOSE = re.compile(r"^[^\W\d][\w ()-]{0,30}:\s+")  # "Baby: jaundice"
 _ITEM_END = re.compile(r"[\n,;•·]|\b(?:and|or)\b")
 # In a section's running text: of others, to whom the patients are compared
 _NO_FACT = re.compile(
@@ -205,6 +206,7 @@ def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
         for begin, end in _items(article, field):
             text = article.values[begin:end].replace("\0", "")
             plain = _REST.sub("", re.sub(r"\([^()]*\)", "", text)).strip(" .,;•·\n\t")
+            plain = _WHOSE.sub("", plain)
             if not plain or NEGATED.search(text):
                 continue
             links = article.inside(begin, end)
