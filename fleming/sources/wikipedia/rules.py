@@ -1,9 +1,9 @@
-"""What the reading of pages goes by: assets/wikipedia.yaml. Left out: expressions used once."""
+"""What the reading of pages goes by: assets/wikipedia.yaml and wikipedia_phrases.yaml."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fleming.config import load_config
+from fleming.text import ASSETS, expressions
 
 
 @dataclass(frozen=True)
@@ -21,4 +21,5 @@ class Rules:
     texts: dict[str, int] = field(default_factory=dict)
 
 
-RULES = load_config(Rules, Path(__file__).parents[3] / "assets/wikipedia.yaml", [])
+RULES = load_config(Rules, ASSETS / "wikipedia.yaml", [])
+SAYS = expressions(ASSETS / "wikipedia_phrases.yaml")
