@@ -13,14 +13,11 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
-import yaml
-
+from fleming.assets import load_table
 from fleming.settings import FreeConfig
 from fleming.text import bounded_marks, marks, name_key, option_key
 
-TABLE = Path(__file__).parents[1] / "assets/answers.yaml"
 LONGEST = 200  # characters of a short answer
 
 
@@ -29,7 +26,7 @@ def _unit_key(text: str) -> str:
     return "".join(text.casefold().split())
 
 
-RULES = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+RULES = load_table("answers.yaml")
 _UNITS = {_unit_key(name): unit for unit, others in RULES["units"].items() for name in (unit, *others)}
 
 _DIGITS = (

@@ -11,11 +11,9 @@ answer (answer.py).
 import re
 import unicodedata
 from collections.abc import Mapping
-from pathlib import Path
 
-import yaml
+from fleming.assets import expressions
 
-ASSETS = Path(__file__).parents[1] / "assets"
 # NFKC alone would read 10² as 102, 2½ as 21/2 and a spacing acute as a blank with an accent.
 _SAME = {
     "-": "‐‑‒–—―−﹘︱︲⁻",
@@ -41,19 +39,8 @@ _MARK = re.compile(
     r"|n't\b|[不非无未没除错]"
 )
 _POSSESSIVE = re.compile(r"'s\b")
-
-
-def expressions(table: Path, flags: int = 0) -> dict[str, re.Pattern]:
-    """Return name -> expression of a YAML table: a list is its alternatives, {{NAME}} the row of that name above it."""
-    found: dict[str, str] = {}
-    for name, rows in yaml.safe_load(table.read_text(encoding="utf-8")).items():
-        whole = "|".join(rows) if isinstance(rows, list) else rows
-        found[name] = re.sub(r"\{\{(\w+)\}\}", lambda piece: found[piece[1]], whole)
-    return {name: re.compile(text, flags) for name, text in found.items() if not name.isupper()}
-
-
-_RESERVED = expressions(ASSETS / "reserved.yaml", re.IGNORECASE)
-_MENTIONS = expressions(ASSETS / "mentions.yaml", re.IGNORECASE)
+_RESERVED = expressions("reserved.yaml", re.IGNORECASE)
+_MENTIONS = expressions("mentions.yaml", re.IGNORECASE)
 
 
 def bounded_marks(text: str) -> str:

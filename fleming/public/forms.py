@@ -58,10 +58,6 @@ class Form:
     tidy: str | None = None
     """The function of sets.py that makes these columns of a record that has them in another way."""
 
-    def missing(self, row: Row) -> list[str]:
-        """Return the needed columns that the row lacks."""
-        return [column for column in self.needs if column not in row]
-
     def fields(self, row: Row) -> dict[str, Any]:
         """Return the fields of the record's Question, and its `key`. Raises SetAsideError."""
         chosen, letters = self.choice(self.options_in(row), row)

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
+from fleming.assets import load_table
 from fleming.public.forms import Form, counted
 from fleming.public.own import split_of_name
 from fleming.public.tables import ID, Row, number_in, stem_of
@@ -17,7 +16,6 @@ from fleming.public.values import SetAsideError, only, options_of, plain_text, t
 from fleming.records import Question, Split, question_from_json
 from fleming.typed import from_json
 
-TABLE = Path(__file__).parents[2] / "assets/public_sets.yaml"
 DECISIONS = {"yes": "A", "no": "B", "maybe": "C"}
 
 
@@ -32,19 +30,16 @@ class PublicSet:
     by_name_only: bool = False
     """Its columns are not its own."""
 
-    def nearest(self, row: Row) -> Form:
-        """Return the form of which the row lacks the least."""
-        return min(self.forms, key=lambda form: len(form.missing(row)) / len(form.needs))
-
-    def missing(self, row: Row) -> str | None:
-        """Return the first column that the row lacks of its nearest form, None where it has all of one."""
-        return next(iter(self.nearest(row).missing(row)), None)
+    def nearest(self, row: Row) -> tuple[Form, list[str]]:
+        """Return the form of which the row lacks the least, and the columns that it lacks."""
+        lacks = [(form, [column for column in form.needs if column not in row]) for form in self.forms]
+        return min(lacks, key=lambda found: len(found[1]) / len(found[0].needs))
 
 
 def recognise(row: Row) -> str | None:
     """Return the name of the set whose columns the row has, None where there is none."""
     known = (name for name, public in SETS.items() if not public.by_name_only)
-    return next((name for name in known if SETS[name].missing(row) is None), None)
+    return next((name for name in known if not SETS[name].nearest(row)[1]), None)
 
 
 def reader(name: str, path: Path) -> Callable[[Row, str], list[Question]]:
@@ -55,9 +50,9 @@ def reader(name: str, path: Path) -> Callable[[Row, str], list[Question]]:
     stem, split = stem_of(path), split_of_name(path) or public.split
 
     def read(row: Row, where: str) -> list[Question]:
-        if missing := public.missing(row):
-            raise SetAsideError("another_form", f"not a record of {name}: it lacks {missing!r}")
-        form = public.nearest(row)
+        form, missing = public.nearest(row)
+        if missing:
+            raise SetAsideError("another_form", f"not a record of {name}: it lacks {missing[0]!r}")
         fields = form.fields(TIDY[form.tidy](row) if form.tidy else row)
         keys = (fields.pop("key"), row.get(ID), number_in(where))
         key = plain_text(next(key for key in keys if key not in (None, "")))
@@ -109,6 +104,6 @@ def pubmedqa(row: Row) -> Row:
 
 TIDY = {f.__name__: f for f in (medqa_step, medxpertqa, pubmedqa)}
 SETS = {
-    name: from_json(PublicSet, value, f"{TABLE}: {name}")
-    for name, value in yaml.safe_load(TABLE.read_text(encoding="utf-8")).items()
+    name: from_json(PublicSet, value, f"assets/public_sets.yaml: {name}")
+    for name, value in load_table("public_sets.yaml").items()
 }

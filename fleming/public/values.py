@@ -7,18 +7,16 @@ with a code and what is wrong with it; nothing is guessed. Left out: which colum
 import ast
 import json
 import re
-from pathlib import Path
 from typing import Any
 
-import yaml
-
+from fleming.assets import load_table
 from fleming.public.tables import Row
 from fleming.records import LETTERS, Message
 from fleming.text import single_spaced
 from model.errors import InputError
 from model.files import parse_json
 
-FORMS = yaml.safe_load((Path(__file__).parents[2] / "assets/forms.yaml").read_text(encoding="utf-8"))
+FORMS = load_table("forms.yaml")
 ROLES = {name: role for role, names in FORMS["roles"].items() for name in names}
 Options = list[tuple[str, str | None]]
 """(letter, or what stands for it, and text) as in the file; None: missing."""

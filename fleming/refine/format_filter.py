@@ -25,10 +25,9 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
+from fleming.assets import expressions
 from fleming.records import Question
 from fleming.text import (
-    ASSETS,
-    expressions,
     fold,
     marks,
     mentions_figure,
@@ -40,7 +39,7 @@ from fleming.text import (
 )
 
 LONGEST_TEXT, LONGEST_OPTION = 20_000, 2_000  # characters of stem and context, of an option
-_SAYS = expressions(ASSETS / "faults.yaml")
+_SAYS = expressions("faults.yaml")
 
 
 def _speaks_of_options(option: str, stem: str) -> bool:

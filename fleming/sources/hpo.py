@@ -9,35 +9,22 @@
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import PurePath
 
-import yaml
-
-from fleming.config import load_config
+from fleming.assets import load_table
 from fleming.sources.cells import Form, RecordError, Table, read_lines
 from fleming.sources.commonness import is_susceptibility
 from fleming.sources.facts import Fact, Node, Origin, Skip, curie
 from fleming.sources.obo import Term, key_of, read_terms
-from fleming.text import ASSETS
 from model.errors import InputError
 
-RULES = yaml.safe_load((ASSETS / "mappings/hpo.yaml").read_text(encoding="utf-8"))
+RULES = load_table("mappings/hpo.yaml")
 ANNOTATIONS = (
     "database_id disease_name qualifier hpo_id reference evidence onset frequency sex modifier aspect"
 )
 _FORM = Form(delimiter="\t", quote="", encoding="utf-8-sig", comment="#")
 _SHARE = re.compile(r"(\d{1,6})/(\d{1,6})|(\d{1,3}(?:\.\d{1,6})?) ?%")
-
-
-@dataclass(frozen=True)
-class Roots:
-    """Terms, each with its name, below which terms are of a type (assets/mappings/hpo_types.yaml)."""
-
-    lab: dict[str, str] = field(default_factory=dict)
-    not_lab: dict[str, str] = field(default_factory=dict)
-    symptom: dict[str, str] = field(default_factory=dict)
 
 
 def type_of_terms(parents: dict[str, list[str]]) -> dict[str, str]:
@@ -47,7 +34,7 @@ def type_of_terms(parents: dict[str, list[str]]) -> dict[str, str]:
     lab and not below those of not_lab, a symptom below those of symptom, else a finding. The tree's topmost terms and
     the roots of types are no nodes.
     """
-    roots = load_config(Roots, ASSETS / "mappings/hpo_types.yaml", [])
+    roots = load_table("mappings/hpo_types.yaml")
     children: dict[str, list[str]] = {}
     for term, above in parents.items():
         for parent in above:
@@ -62,8 +49,8 @@ def type_of_terms(parents: dict[str, list[str]]) -> dict[str, str]:
         return found
 
     types = dict.fromkeys(parents, "finding")
-    types |= dict.fromkeys(below(*roots.symptom), "symptom")
-    types |= dict.fromkeys(below(*roots.lab) - below(*roots.not_lab), "lab")
+    types |= dict.fromkeys(below(*roots["symptom"]), "symptom")
+    types |= dict.fromkeys(below(*roots["lab"]) - below(*roots["not_lab"]), "lab")
     for root, kind in reversed(RULES["roots"].items()):
         types |= dict.fromkeys(below(root), kind)
     types |= dict.fromkeys([*RULES["roots"], *children.get("HP:0000001", []), "HP:0000001"], "")

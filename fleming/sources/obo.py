@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import NamedTuple
 
-import yaml
-
+from fleming.assets import load_table
 from fleming.sources.cells import read_lines
 from fleming.sources.facts import Fact, Node, Origin, Skip, curie
-from fleming.text import ASSETS, name_key
+from fleming.text import name_key
 from model.errors import InputError
 
-RULES = yaml.safe_load((ASSETS / "mappings/obo.yaml").read_text(encoding="utf-8"))
+RULES = load_table("mappings/obo.yaml")
 NO_ENTITY = re.compile(r"ICD|KEGG|PMID|PUBMED|HTTPS?:|URL:|DOI:|ISBN|WIKI")  # xrefs to classes and to pages
 
 _ESCAPE = re.compile(r"\\(.)")

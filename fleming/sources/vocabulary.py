@@ -3,13 +3,13 @@
 assets/vocabulary.yaml lists them. A graph may hold others beside these, its sources' own; no question uses them.
 """
 
-import yaml
+from fleming.assets import load_table
 
-from fleming.text import ASSETS
-
-_TABLE = yaml.safe_load((ASSETS / "vocabulary.yaml").read_text(encoding="utf-8"))
+_TABLE = load_table("vocabulary.yaml")
 RELATIONS = {relation: tuple(ends) for relation, ends in _TABLE["relations"].items()}
 INVERSES: dict[str, str] = _TABLE["inverses"]
+HANDWRITTEN: dict[str, dict[str, str]] = _TABLE["handwritten"]
+NAMED_FIRST: list[str] = _TABLE["named_first"]
 AUTHORITIES: dict[str, str] = _TABLE["authorities"]
 FAMILIES = {kind: family for family, kinds in _TABLE["families"].items() for kind in kinds}
 

@@ -182,12 +182,11 @@ class Tokenizer:
 
     def _special_tokens(self) -> dict[str, str]:
         """Return the special tokens that have a name, name -> text; each stands there as a string or an object."""
-        found = {}
-        for name, value in (self._json("special_tokens_map.json") | self._config).items():
-            text = value.get("content") if isinstance(value, dict) else value
-            if name.endswith("_token") and isinstance(text, str):
-                found[name] = text
-        return found
+        found = self._json("special_tokens_map.json") | self._config
+        texts = {name: v.get("content") if isinstance(v, dict) else v for name, v in found.items()}
+        return {
+            name: text for name, text in texts.items() if name.endswith("_token") and isinstance(text, str)
+        }
 
     def _find_stop_ids(self, eos_token: str | None) -> frozenset[int]:
         stop_ids = {self.end_of_turn}
@@ -198,14 +197,12 @@ class Tokenizer:
         }
         for path, found in settings.items():
             eos = found.get("eos_token_id")
-            if eos is None:
-                continue
-            for token in eos if isinstance(eos, list) else [eos]:
-                if type(token) is not int or not 0 <= token < self.size:
-                    raise InputError(
-                        f"{path}: eos_token_id {token!r} is none of the tokenizer's {self.size} ids"
-                    )
-                stop_ids.add(token)
+            tokens = eos if isinstance(eos, list) else [eos] if eos is not None else []
+            if odd := [token for token in tokens if type(token) is not int or not 0 <= token < self.size]:
+                raise InputError(
+                    f"{path}: eos_token_id {odd[0]!r} is none of the tokenizer's {self.size} ids"
+                )
+            stop_ids.update(tokens)
         if eos_token is not None:
             stop_ids.add(self._id(eos_token, "eos_token in tokenizer_config.json"))
         return frozenset(stop_ids)
@@ -237,10 +234,8 @@ class Tokenizer:
         for name in ("tokenizer_config.json", "chat_template.json"):
             found = self._json(name).get("chat_template")
             if isinstance(found, list):  # several templates: [{"name": ..., "template": ...}]
-                named = {
-                    entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)
-                }
-                found = named.get("default")
+                entries = (e for e in found if isinstance(e, dict) and e.get("name") == "default")
+                found = next(entries, {}).get("template")
             if isinstance(found, str):
                 return self._folder / name, found
         return self._folder / "tokenizer_config.json", None
