@@ -14,9 +14,9 @@ import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal
 
-from fleming.assets import load_table
+from fleming.assets import expressions, load_table
 from fleming.settings import FreeConfig
-from fleming.text import bounded_marks, marks, name_key, option_key
+from fleming.text import bounded_marks, marks, name_key, option_key, single_spaced
 
 LONGEST = 200  # characters of a short answer
 
@@ -29,19 +29,7 @@ def _unit_key(text: str) -> str:
 RULES = load_table("answers.yaml")
 _UNITS = {_unit_key(name): unit for unit, others in RULES["units"].items() for name in (unit, *others)}
 
-_DIGITS = (
-    r"[1-9]\d{0,2}(?:(?P<mark>[, '’])\d{3})(?:(?P=mark)\d{3})*(?:\.\d+)?"  # 1,234.5
-    r"|[1-9]\d{0,2}(?P<dot>\.)\d{3}(?:\.\d{3})*,\d+|\d+[.,]\d+|\d+|\.\d+"  # 1.234,5  0,5  .5
-)
-_POWER = r"(?: ?(?:e|(?:[x×*·]|\\times) ?10 ?\^?) ?\{?(?P<power>[-+]?\d{1,2})\}?(?!\d))?"
-_NUMBER = re.compile(
-    rf"(?:[=≈~]|[$€£¥])? ?(?P<sign>[-+]?) ?(?P<digits>{_DIGITS}){_POWER}(?P<rest>(?![\d.,]*\d)(?![,.]\d).*)",
-    re.I,
-)
-# What stands behind a number is its unit, unless it speaks of another number or says that it is not this one.
-_NO_UNIT = re.compile(
-    r"^ ?[-–—~/:]? ?\d|^ ?[-–—~±]|\b(?:or|and|to|not|but|than|through|plus|minus)\b|[或和至到非不;,，；?]"
-)
+_WRITTEN = expressions("answer_forms.yaml")
 
 
 @dataclass(frozen=True)
@@ -59,9 +47,9 @@ def read_number(text: str) -> Number | None:
     if len(text) > LONGEST:
         return None
     text = unicodedata.normalize("NFKC", re.sub("[⁰¹²³⁴-⁹⁻⁺]+", r"^\g<0>", bounded_marks(text)))
-    text = " ".join(re.sub("[−‐‑–]", "-", text).strip().rstrip(".。").split())
-    found = _NUMBER.fullmatch(text)
-    if not found or _NO_UNIT.search(found["rest"].casefold()):
+    text = single_spaced(re.sub("[−‐‑–]", "-", text).strip().rstrip(".。"))
+    found = _WRITTEN["number"].fullmatch(text)
+    if not found or _WRITTEN["no_unit"].search(found["rest"].casefold()):
         return None
     digits = found["digits"].replace(found["mark"] or found["dot"] or "none", "")
     value = Decimal(found["sign"] + digits.replace(",", ".")).scaleb(int(found["power"] or 0))
@@ -104,12 +92,9 @@ def same_number(answer: Number, right: Number, cfg: FreeConfig, tolerance: float
     return any(abs(value - right.value) <= reach for value in values)
 
 
-_ARTICLE = re.compile(r"^(?:the|an?) (?=.)")
-
-
 def short_text(text: str) -> str | None:
     """Return what two spellings of a short answer have in common; None for a text that is empty, or too long."""
     if len(text) > LONGEST:
         return None
-    key = _ARTICLE.sub("", name_key(text)) or option_key(text)
+    key = _WRITTEN["article"].sub("", name_key(text)) or option_key(text)
     return " ".join([key, *marks(text)]).strip() or None
