@@ -5,6 +5,7 @@ its place and a code. Left out: what each form looks like (sets.py, own.py, conv
 (tables.py).
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -146,3 +147,14 @@ def read_trajectories(
     if set_aside:
         say(f"{path}: {_describe(set_aside, rows)}")
     return found
+
+
+def place_of(path: Path, key: str, cfg: Config) -> str:
+    """Return where the record stands that a trajectory's id comes from, for a message."""
+    read = None
+    for where, row in read_rows(path, cfg.data.header, lambda *_: None):
+        with contextlib.suppress(SetAsideError, InputError):
+            read = read or conversations.reader(path, row, cfg)
+            if any(trajectory.id == key for trajectory in read(row, where)):
+                return where
+    return f"{path}: {key}"
