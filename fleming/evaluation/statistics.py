@@ -52,9 +52,9 @@ def question_interval(scores: ArrayLike, samples: int, confidence: float = 0.95)
     A score is the share of a question's `samples` that are right. Where they are several the mean varies less: Wilson's
     n is then the effective number of questions n / D (Franco et al., J. Surv. Stat. Methodol. 7 (2019) 334; D is the
     design effect of Rao & Scott, Biometrics 48 (1992) 577). D is the share of the variance p (1 - p) that remains: what
-    lies within a question, score (1 - score), has been averaged away. z^2 / 2 is added to what D is measured by, as a few
-    right answers do not tell it: else one right answer in all would have a lower upper end than none. With one sample
-    D is 1. Raises ValueError for no scores and for scores outside [0, 1].
+    lies within a question, score (1 - score), has been averaged away. z^2 / 2 is added to what D is measured by, since
+    few right answers do not tell it: else one right answer in all would have a lower upper end than none. With one
+    sample D is 1. Raises ValueError for no scores and for scores outside [0, 1].
     """
     scores = _scores(scores)
     if scores.min() < 0 or scores.max() > 1:
