@@ -27,7 +27,7 @@ class SamplingParams:
     max_new_tokens: int = 256
     """A sample is cut after this many tokens (finish_reason "length")."""
     temperature: float = 1.0
-    """Logits are divided by it. 0 is greedy, with log-probs at temperature 1."""
+    """Logits are divided by it: 0.01 to 100. 0 is greedy, with log-probs at temperature 1."""
     top_p: float = 1.0
     """Keep the smallest set of likeliest ids whose probability reaches this."""
     top_k: int = 0
@@ -41,7 +41,7 @@ class SamplingParams:
         in_range = {
             "n": self.n >= 1,
             "max_new_tokens": self.max_new_tokens >= 1,
-            "temperature": 0 <= self.temperature < float("inf"),
+            "temperature": self.temperature == 0 or 0.01 <= self.temperature <= 100,
             "top_p": 0 < self.top_p <= 1,
             "top_k": self.top_k >= 0,
         }
