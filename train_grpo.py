@@ -104,7 +104,7 @@ def train(cfg: Config, world: World) -> None:
             sums = UpdateSums()
             for _ in range(rl.updates_per_rollout):
                 for b in batches:
-                    logp, entropy = token_logprobs(policy, b.packed, rl.temperature)
+                    logp, _ = token_logprobs(policy, b.packed, rl.temperature)
                     cuts = b.packed.response_cu_seqlens
                     loss, parts = grpo_loss(
                         logp, b.old_logp, b.ref_logp, b.advantages, cuts, loss_cfg, denominator
@@ -112,7 +112,7 @@ def train(cfg: Config, world: World) -> None:
                     (
                         loss * world.size
                     ).backward()  # FSDP averages gradients over ranks, the loss is their sum
-                    sums.add(parts, b.counts, logp, entropy, b.sampled_logp)
+                    sums.add(parts, b.counts, logp, b.sampled_logp)
                 sums.end_of_update(take_step(policy, optimizer, rl.grad_clip))
             run.timer.lap("update")
             gather_weights(policy, copy)

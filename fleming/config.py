@@ -125,6 +125,11 @@ def load_config(cls: type[C], path: str | os.PathLike | None, overrides: list[st
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise InputError(f"command line: {override!r}: expected key.path=value")
+        if not text.strip():
+            raise InputError(
+                f"command line: {key}= has no value: no blank may stand behind the =; for an empty text write "
+                f"\"{key}=''\", for none {key}=null"
+            )
         value = _parse_yaml(text, f"command line: {key}")
         config = _set(config, key.split("."), value, "command line")
     _check(

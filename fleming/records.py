@@ -148,6 +148,8 @@ class Rollout:
     """log pi(token) under the distribution that was sampled from, nats."""
     finish_reason: str
     """stop, or length where max_new_tokens cut it."""
+    entropy: float
+    """Sum over its tokens of the entropy of the distribution that each was drawn from, nats."""
     response: str
     """The decoded ids without the final stop id."""
     answer: str | None

@@ -49,7 +49,7 @@ class Decoder:
         self.state = torch.zeros(2, rows, **integers)  # [2, R]: newest token, its place in the cache
         self.step_index = torch.zeros(1, **integers)  # of the round: 0 .. J-1
         self.noise = torch.zeros(steps, rows, **numbers)  # [J, R]
-        self.drawn = torch.zeros(2, steps, rows, **numbers)  # [2, J, R]: ids, log-probs
+        self.drawn = torch.zeros(3, steps, rows, **numbers)  # [3, J, R]: ids, log-probs, entropies
 
         compiled = transformer.compiled and fixed_shapes  # where shapes never repeat it does not pay
         self.stance = "default" if compiled else "force_eager"
@@ -60,8 +60,10 @@ class Decoder:
             self.pool = torch.cuda.graph_pool_handle()
             self.capture_stream = torch.cuda.Stream()
 
-    def round(self, state: np.ndarray, noise: np.ndarray) -> tuple[list[list[int]], list[list[float]]]:
-        """Run decode steps; return what they drew for each of n rows, [n, steps] ids and log-probs.
+    def round(
+        self, state: np.ndarray, noise: np.ndarray
+    ) -> tuple[list[list[int]], list[list[float]], list[list[float]]]:
+        """Run decode steps; return what they drew for each of n rows, [n, steps] ids, log-probs and entropies.
 
         state [2, n] int64: each row's newest token and its place. noise [steps, n] float64: as many steps are
         run. This reads from the device once, at its end.
@@ -73,8 +75,8 @@ class Decoder:
         furthest = int(state[1].max()) + steps
         with torch.compiler.set_stance(self.stance):
             self._run(steps, *self._shape(n, furthest))
-        ids, logprobs = self.drawn[:, :steps, :n].cpu().mT  # [n, steps]
-        return ids.long().tolist(), logprobs.tolist()
+        ids, logprobs, entropies = self.drawn[:, :steps, :n].cpu().mT  # [n, steps]
+        return ids.long().tolist(), logprobs.tolist(), entropies.tolist()
 
     def _shape(self, n: int, span: int) -> tuple[int, int]:
         """Return how many rows to compute and how many places to read."""
@@ -106,9 +108,9 @@ class Decoder:
 
         logits = self.transformer(tokens[:, None], places[:, None], attends, readout)  # [B, V]
         noise = self.noise.index_select(0, self.step_index)[0, :rows]
-        ids, logprobs = self.draw(logits, noise, self.params)
+        ids, logprobs, entropies = self.draw(logits, noise, self.params)
         logprobs = nan_where_broken(logprobs, logits)
-        drawn = torch.stack((ids.double(), logprobs))[:, None]  # [2, 1, B]
+        drawn = torch.stack((ids.double(), logprobs, entropies))[:, None]  # [3, 1, B]
         self.drawn[:, :, :rows].index_copy_(1, self.step_index, drawn)
         tokens.copy_(ids)
         last_place = self.cache.capacity.places - 1

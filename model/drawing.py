@@ -2,7 +2,7 @@
 
 - noise is counted, not consumed: a sample's uniforms depend on (seed, prompt key, sample index) alone, so its
   text does not depend on the batch, the order or the rank it was drawn in (up to rounding of the logits)
-- the log-prob returned is that of the distribution drawn from
+- the log-prob and the entropy returned are those of the distribution drawn from
 - nothing here waits for the device, so a CUDA graph can hold it
 
 Letters: n rows, V ids that exist in the tokenizer, C chunks of them.
@@ -27,7 +27,7 @@ class SamplingParams:
     max_new_tokens: int = 256
     """A sample is cut after this many tokens (finish_reason "length")."""
     temperature: float = 1.0
-    """Logits are divided by it. 0 is greedy, with log-probs at temperature 1."""
+    """Logits are divided by it: 0.01 to 100. 0 is greedy, with log-probs at temperature 1."""
     top_p: float = 1.0
     """Keep the smallest set of likeliest ids whose probability reaches this."""
     top_k: int = 0
@@ -41,7 +41,7 @@ class SamplingParams:
         in_range = {
             "n": self.n >= 1,
             "max_new_tokens": self.max_new_tokens >= 1,
-            "temperature": 0 <= self.temperature < float("inf"),
+            "temperature": self.temperature == 0 or 0.01 <= self.temperature <= 100,
             "top_p": 0 < self.top_p <= 1,
             "top_k": self.top_k >= 0,
         }
@@ -80,8 +80,8 @@ def filtered_logits(logits: Tensor, params: SamplingParams) -> Tensor:
     return logits
 
 
-def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
-    """Draw one id for each row by inverting the CDF. logits [n, V], noise [n] in [0, 1) -> [n] each.
+def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor, Tensor]:
+    """Invert each row's CDF. logits [n, V], noise [n] in [0, 1) -> ids, log-probs and entropies (nats), [n] each.
 
     float64 throughout: in fp32 a cumulative sum over 150,000 ids leaves unlikely ids unreachable and lets
     rounding of 1e-6 flip 1 % of the tokens. The CDF is inverted twice, over chunks of ids and inside one
@@ -89,7 +89,8 @@ def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor,
     """
     logits = filtered_logits(logits, params)
     peak, likeliest = logits.max(-1, keepdim=True)
-    weights = (logits - peak).exp()  # softmax's numerators, [n, V]
+    below = logits - peak
+    weights = below.exp()  # softmax's numerators, [n, V]
     vocabulary = weights.shape[-1]
     whole = vocabulary // CHUNK * CHUNK
     sums = weights[:, :whole].unflatten(-1, (-1, CHUNK)).sum(-1)
@@ -108,7 +109,10 @@ def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor,
         # A sum made in parallel may fall by rounding where nothing is added: never draw an id of no weight.
         ids = torch.where(weights.gather(-1, ids) > 0, ids, likeliest)
     logprobs = (weights.gather(-1, ids) / total).log()
-    return ids[:, 0], logprobs[:, 0]
+    entropy = (
+        total[:, 0].log() - (weights * below).nansum(-1) / total[:, 0]
+    )  # 0 * -inf of an excluded id is 0
+    return ids[:, 0], logprobs[:, 0], entropy
 
 
 def nan_where_broken(logprobs: Tensor, logits: Tensor) -> Tensor:

@@ -44,6 +44,8 @@ class Sample:
     """log-probability of each under the distribution that it was drawn from, nats."""
     finish_reason: str
     """stop or length."""
+    entropy: float
+    """Sum over its tokens of the entropy of the distribution that each was drawn from, nats."""
 
 
 OnFinish = Callable[[int, int, Sample, float], object]
@@ -143,18 +145,20 @@ class _Row:
     began: float = 0.0  # by time.perf_counter, its prompt prefilled
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    entropy: float = 0.0
 
     @property
     def place(self) -> int:
         """Where in the cache the newest token goes; as many lie before it."""
         return len(self.prompt_ids) + len(self.token_ids) - 1
 
-    def append(self, token: int, logprob: float) -> None:
+    def append(self, token: int, logprob: float, entropy: float) -> None:
         """Take a token. Raises InputError where the logits that it was drawn from were not finite."""
         if math.isnan(logprob):
             raise InputError("the model's logits are not finite: its weights are broken or have diverged")
         self.token_ids.append(token)
         self.logprobs.append(logprob)
+        self.entropy += entropy
 
 
 class _Batch:
@@ -221,11 +225,11 @@ class _Batch:
                 del self.prefilled[row.prompt_ids]
 
         noise = torch.tensor([row.noise[0] for row in new], dtype=torch.float64, device=self.device)
-        ids, logprobs = draw(logits, noise, self.params)
+        ids, logprobs, entropies = draw(logits, noise, self.params)
         logprobs = nan_where_broken(logprobs, logits)
         firsts = ids.tolist()
-        for row, token, logprob in zip(new, firsts, logprobs.tolist(), strict=True):
-            row.append(token, logprob)
+        for row, *drawn in zip(new, firsts, logprobs.tolist(), entropies.tolist(), strict=True):
+            row.append(*drawn)
         return firsts
 
     def _run_prompts(self, prompts: list[PromptIds]) -> None:
@@ -269,12 +273,12 @@ class _Batch:
         places = [row.place for row in self.rows]
 
         began = time.perf_counter()
-        ids, logprobs = self.decoder.round(np.array([newest, places]), noise)
+        drawn = self.decoder.round(np.array([newest, places]), noise)
         self.decode_seconds += time.perf_counter() - began
         self.decode_bytes += self._bytes_read(steps)
-        for row, its_ids, its_logprobs in zip(self.rows, ids, logprobs, strict=True):
-            for token, logprob in zip(its_ids, its_logprobs, strict=True):
-                row.append(token, logprob)
+        for row, *of_row in zip(self.rows, *drawn, strict=True):
+            for token, logprob, entropy in zip(*of_row, strict=True):
+                row.append(token, logprob, entropy)
                 yield token
                 if self._finish_reason(row):  # what it drew behind its end is dropped
                     break
@@ -304,7 +308,7 @@ class _Batch:
             if last is not row:
                 self.cache.move(len(self.rows), i, last.place)
                 self.rows[i] = last
-            yield row, Sample(row.token_ids, row.logprobs, reason)
+            yield row, Sample(row.token_ids, row.logprobs, reason, row.entropy)
 
 
 def _packs(prompts: Iterable[PromptIds], most: int) -> Iterator[list[PromptIds]]:

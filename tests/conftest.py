@@ -1,10 +1,27 @@
-"""Shared fixtures: pairs of tiny models, the real data beside us, and small runs."""
+"""Shared fixtures: pairs of tiny models, the real data beside us, and small runs.
 
+FLEMING_ORDER=SEED shuffles files, and tests within a file, so that none can rely on what another has left behind.
+"""
+
+import os
+import random
 from pathlib import Path
 
 import pytest
+from support.jsonl import read_lines
 from support.models import TINY, hf_model, ours
 from support.places import SHARED
+
+
+def pytest_collection_modifyitems(items):
+    """Shuffle where FLEMING_ORDER asks for it; a file's tests stay together, as its fixtures are dear."""
+    if seed := os.environ.get("FLEMING_ORDER"):
+        rng = random.Random(seed)
+        files = sorted({item.path for item in items})
+        rng.shuffle(files)
+        items.sort(key=lambda item: item.nodeid)
+        rng.shuffle(items)
+        items.sort(key=lambda item: files.index(item.path))
 
 
 @pytest.fixture(params=sorted(TINY))
@@ -31,8 +48,8 @@ def inputs(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("inputs")
     assert runs.run_here(synth_data, runs.arguments(folder, folder)) == (0, [])
-    questions = (folder / "data/rl.jsonl").read_text().splitlines(keepends=True)
-    (folder / "questions.jsonl").write_text("".join(questions[::7]))
+    questions = read_lines(folder / "data/rl.jsonl")
+    (folder / "questions.jsonl").write_text("".join(f"{line}\n" for line in questions[::7]))
     (folder / "letters.py").write_text(
         "def many_e(response, finished, question, cfg):\n"
         "    count = response.count('e')\n"

@@ -99,7 +99,7 @@ def test_scorer_and_sampler_widen_half_precision_logits_before_they_divide_by_th
     torch.testing.assert_close(logp.double(), expected.gather(-1, targets[:, None])[:, 0], atol=1e-5, rtol=0)
     torch.testing.assert_close(entropy.double(), -(expected.exp() * expected).sum(-1), atol=1e-4, rtol=0)
     assert (logp.requires_grad, entropy.requires_grad) == (True, False)  # entropy is for the log
-    ids, drawn = draw(
+    ids, drawn, _ = draw(
         logits, torch.rand(20, dtype=torch.float64, generator=g), SamplingParams(temperature=0.7)
     )
     torch.testing.assert_close(drawn, expected.gather(-1, ids[:, None])[:, 0], atol=1e-12, rtol=0)
@@ -114,7 +114,7 @@ def test_every_id_of_a_large_vocabulary_can_be_drawn_from_peaked_logits():
     cdf = np.cumsum(p) / p.sum()
     chosen = [0, 1, 69_999, 70_000, 70_001, 100_000, 123_456, size - 1]
     middle = torch.tensor([float(cdf[i] - p[i] / p.sum() / 2) for i in chosen], dtype=torch.float64)
-    ids, _ = draw(torch.from_numpy(logits).expand(len(chosen), -1), middle, SamplingParams())
+    ids, *_ = draw(torch.from_numpy(logits).expand(len(chosen), -1), middle, SamplingParams())
     assert ids.tolist() == chosen
 
 
@@ -166,7 +166,8 @@ class Scripted:
         self.keys += keys
         logps = (-0.01 * i for i in range(1, 100))
         return [
-            [Sample([*map(ord, x)], [next(logps)] * len(x), "length") for x in texts] for texts in self.groups
+            [Sample([*map(ord, x)], [next(logps)] * len(x), "length", 0.0) for x in texts]
+            for texts in self.groups
         ]
 
 

@@ -14,12 +14,11 @@ from fleming.evaluation.answers import Answer
 from fleming.evaluation.statistics import (
     Interval,
     calibration,
-    macro_average,
     maj_at_k,
     mean_interval,
     pass_at_k,
+    question_interval,
     stderr_of_mean,
-    wilson_interval,
 )
 from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, defects, gold_letters
 from fleming.records import LETTERS, Question
@@ -112,21 +111,9 @@ def votes_of(answers: Iterable[Answer]) -> Questions:
     return questions
 
 
-def accuracy(scores: Sequence[float], samples: int) -> Interval:
-    """Return the mean score with its 95 % interval.
-
-    One answer a question: Wilson. Several: they are not independent, so the questions are resampled (bootstrap); but
-    equal scores, resampled, would show no doubt at all, so where they are equal it is Wilson too.
-    """
-    if samples > 1 and len(set(scores)) > 1:
-        return mean_interval(scores)
-    right = sum(scores)
-    return Interval(right / len(scores), *wilson_interval(right, len(scores)))
-
-
 def score_of(questions: Collection[Votes]) -> Score:
     """Return the score on these questions, of which there is at least one."""
-    found = accuracy([q.score for q in questions], max(q.answers for q in questions))
+    found = question_interval([q.score for q in questions], max(q.answers for q in questions))
     golds = Counter(q.gold for q in questions)
     return Score(
         n=len(questions),
@@ -199,7 +186,7 @@ def _mean_result(results: Sequence[Result], complete: bool) -> Result:
     """Return the unweighted mean of the benchmarks' results by one protocol."""
     names = [result.benchmark for result in results]
     scores = [result.score for result in results]
-    interval = _macro(results)
+    interval = mean_interval([Interval(s.accuracy, s.accuracy_low, s.accuracy_high) for s in scores])
     score = Score(
         n=sum(s.n for s in scores),
         accuracy=interval.value,
@@ -210,29 +197,6 @@ def _mean_result(results: Sequence[Result], complete: bool) -> Result:
     )
     details = {"of": names, "papers_nine": complete and set(names) == set(PAPER_NINE)}
     return Result(f"mean of {len(names)}", results[0].protocol, score, {}, details)
-
-
-def _macro(results: Sequence[Result]) -> Interval:
-    """Return the mean of the benchmarks' means: macro_average, a bootstrap within each benchmark.
-
-    Where a benchmark's scores are all equal there is nothing to resample in it; then the benchmarks' own intervals are
-    added in quadrature, each side for itself (Zou & Donner, Stat. Med. 27 (2008) 1693: MOVER for a sum).
-    """
-    groups = [[q.score for q in result.questions.values()] for result in results]
-    if all(len(set(group)) > 1 for group in groups):
-        return macro_average(groups)
-
-    scores = [result.score for result in results]
-    value = mean(s.accuracy for s in scores)
-    below = [s.accuracy - s.accuracy_low for s in scores]
-    above = [s.accuracy_high - s.accuracy for s in scores]
-    low = value - _root_of_squares(below) / len(scores)
-    high = value + _root_of_squares(above) / len(scores)
-    return Interval(value, max(0.0, low), min(1.0, high))
-
-
-def _root_of_squares(sides: Iterable[float]) -> float:
-    return math.sqrt(sum(side**2 for side in sides))
 
 
 def _letters(answers: Sequence[Answer]) -> dict[str, float]:

@@ -18,7 +18,19 @@ import numpy
 from numpy.typing import ArrayLike, NDArray
 
 
-def wilson_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its interval."""
+
+    value: float
+    """The estimate from the scores as they are."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end."""
+
+
+def wilson_interval(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Return (low, high) for a share of k successes in n trials; (0, 1) where n is 0. Wilson, JASA 22 (1927) 209."""
     if not 0 <= k <= n:
         raise ValueError(f"{k} successes in {n} trials")
@@ -32,6 +44,26 @@ def wilson_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
     low = 0.0 if k == 0 else centre - half
     high = 1.0 if k == n else centre + half
     return low, high
+
+
+def question_interval(scores: ArrayLike, samples: int, confidence: float = 0.95) -> Interval:
+    """Return the mean of scores [n], one in [0, 1] a question, with Wilson's interval.
+
+    A score is the share of a question's `samples` that are right. Where they are several the mean varies less: Wilson's
+    n is then the effective number of questions n / D (Franco et al., J. Surv. Stat. Methodol. 7 (2019) 334; D is the
+    design effect of Rao & Scott, Biometrics 48 (1992) 577). D is the share of the variance p (1 - p) that remains: what
+    lies within a question, score (1 - score), has been averaged away. z^2 / 2 is added to what D is measured by, since
+    few right answers do not tell it: else one right answer in all would have a lower upper end than none. With one
+    sample D is 1. Raises ValueError for no scores and for scores outside [0, 1].
+    """
+    scores = _scores(scores)
+    if scores.min() < 0 or scores.max() > 1:
+        raise ValueError(f"expected scores in [0, 1], found {scores.min()} to {scores.max()}")
+    n, right = len(scores), float(scores.sum())
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    within = float((scores * (1 - scores)).sum())
+    remains = max(1 / samples, 1 - within / (right * (n - right) / n + z * z / 2))
+    return Interval(right / n, *wilson_interval(right / remains, n / remains, confidence))
 
 
 def mcnemar_p(wins: int, losses: int) -> float:
@@ -55,18 +87,6 @@ def stderr_of_mean(scores: ArrayLike) -> float:
     if len(scores) == 1:
         return math.nan
     return float(scores.std(ddof=1) / math.sqrt(len(scores)))
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and its bootstrap interval."""
-
-    value: float
-    """The estimate from the scores as they are."""
-    low: float
-    """Lower end of the interval."""
-    high: float
-    """Upper end."""
 
 
 @dataclass(frozen=True)
@@ -115,30 +135,16 @@ def paired_difference(
     )
 
 
-def mean_interval(
-    scores: ArrayLike, seed: int = 0, resamples: int = 10_000, confidence: float = 0.95
-) -> Interval:
-    """Return the mean of scores [n], one in [0, 1] a question, with a percentile bootstrap over questions.
+def mean_interval(parts: Sequence[Interval]) -> Interval:
+    """Return the unweighted mean of independent shares, one a benchmark; the intervals' sides are added in quadrature.
 
-    A question sampled several times enters once, as the share of its samples that are right. Raises ValueError for
-    no scores and for scores outside [0, 1].
+    That is MOVER for a sum: Zou & Donner, Stat. Med. 27 (2008) 1693. It speaks of other questions for these benchmarks,
+    not of other benchmarks.
     """
-    return macro_average([scores], seed, resamples, confidence)
-
-
-def macro_average(
-    groups: Sequence[ArrayLike], seed: int = 0, resamples: int = 10_000, confidence: float = 0.95
-) -> Interval:
-    """Return the unweighted mean of the benchmarks' means, with a percentile bootstrap within each benchmark.
-
-    groups holds a benchmark's scores [n] each, one in [0, 1] a question. The interval speaks of other questions for
-    these benchmarks, not of other benchmarks. Raises ValueError for none, an empty one and scores outside [0, 1].
-    """
-    groups = [_scores(group) for group in groups]
-    for i, group in enumerate(groups):
-        if group.min() < 0 or group.max() > 1:
-            raise ValueError(f"group {i}: expected scores in [0, 1], found {group.min()} to {group.max()}")
-    return _bootstrap(groups, seed, resamples, confidence, pooled=False)
+    value = math.fsum(part.value for part in parts) / len(parts)
+    below = math.hypot(*(part.value - part.low for part in parts)) / len(parts)
+    above = math.hypot(*(part.high - part.value for part in parts)) / len(parts)
+    return Interval(value, max(0.0, value - below), min(1.0, value + above))
 
 
 def macro_difference(
@@ -147,10 +153,10 @@ def macro_difference(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> Interval:
-    """Return the unweighted mean over benchmarks of mean(b) - mean(a), bootstrapped as in `macro_average`.
+    """Return the unweighted mean over benchmarks of mean(b) - mean(a), with a percentile bootstrap within each.
 
-    pairs holds (a, b) for each benchmark: the scores [n] of the same questions in the same order. Raises ValueError
-    for no pairs and for empty or unpaired scores.
+    pairs holds (a, b) for each benchmark: the scores [n] of the same questions in the same order. It speaks
+    of other questions, as `mean_interval` does. Raises ValueError for no pairs and for empty or unpaired scores.
     """
     return _bootstrap([_gains(a, b) for a, b in pairs], seed, resamples, confidence, pooled=False)
 

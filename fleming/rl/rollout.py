@@ -96,6 +96,7 @@ def make_rollouts(
             token_ids=s.sample.token_ids,
             logprobs=s.sample.logprobs,
             finish_reason=s.sample.finish_reason,
+            entropy=s.sample.entropy,
             response=s.response,
             answer=read_answer(s.response, question, actor.cfg),
             reward=s.reward,

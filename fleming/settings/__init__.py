@@ -43,7 +43,7 @@ class ParallelConfig:
     """Compile each block with torch.compile; the first steps take minutes."""
     offload: bool = False
     """Keep master weights, gradients and AdamW's moments in host memory and update there; CUDA only."""
-    timeout_minutes: Positive[float] = 240
+    timeout_minutes: Annotated[float, Range("above 0, at most 1e6", lambda x: 0 < x <= 1e6)] = 240
     """How long ranks wait for one another; must exceed the longest rollout phase."""
 
 
@@ -65,7 +65,7 @@ class EvaluateConfig:
     """Answers a question by cot; the score is their mean, and pass@k, maj@k and calibration are reported."""
     reshuffles: NonNegative[int] = 0
     """Ask each question in so many other orders of its options too; higher costs as many times more."""
-    temperature: NonNegative[float] = 0.0
+    temperature: Annotated[float, Range("0, or from 0.01 to 100", lambda x: x == 0 or 0.01 <= x <= 100)] = 0.0
     """0 is greedy."""
     max_new_tokens: Positive[int] = 4096
     """Longest answer."""
@@ -82,7 +82,7 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class FreeConfig:
-    relative_tolerance: NonNegative[float] = 0.0
+    relative_tolerance: Annotated[float, Range("from 0 to below 1", lambda x: 0 <= x < 1)] = 0.0
     """A number is right within this share of the right one; 0.05 is 5 %."""
     absolute_tolerance: NonNegative[float] = 0.0
     """Or within this distance; the larger of the two holds. A question's own `tolerance` goes before both."""
@@ -98,7 +98,7 @@ class Config:
     """Everything that a run writes lies here; the same command resumes it."""
     seed: Annotated[int, Range("from 0 to below 2^63", lambda x: 0 <= x < 2**63)] = 0
     """Fixes data, noise and order."""
-    threads: NonNegative[int] = 0
+    threads: Annotated[int, Range("from 0 to 1024", lambda x: 0 <= x <= 1024)] = 0
     """CPU threads of torch in each process; 0 leaves its default. Bitwise repeatability needs the same number."""
     model: str = ""
     """Hugging Face folder to start from. Empty: RUN_DIR/base/model."""

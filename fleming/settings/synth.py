@@ -98,6 +98,13 @@ class QuestionRules:
     tries: Positive[int] = 3
     """A root is left alone for a kind of path after so many draws in vain."""
 
+    def check(self, where: str) -> None:
+        """Raise InputError for bounds of which no number of clues holds both."""
+        if self.min_facts > self.max_facts:
+            raise InputError(
+                f"{where}min_facts is {self.min_facts}: lower it to max_facts = {self.max_facts}"
+            )
+
 
 @dataclass(frozen=True)
 class SynthConfig:
@@ -153,7 +160,7 @@ class SynthConfig:
     voter's share of right answers, or by the voter's judgement on the paper's three definitions."""
     default_grade: dict[str, Difficulty] = field(default_factory=dict)
     """part -> difficulty of its questions where nothing has graded them; stage 1 draws no ungraded question."""
-    mix: dict[str, float] = field(default_factory=dict)
+    mix: dict[str, NonNegative[float]] = field(default_factory=dict)
     """part -> share of the training set, exact; the parts are the public sets' names and graph. Empty: all of each."""
     mix_total: Positive[int] | None = None
     """Questions of the mix; null: as many as there can be."""
@@ -170,6 +177,11 @@ class SynthConfig:
             raise InputError(f"{where}public is out of its range: graph is the name of the synthetic part")
         if unknown := sorted(set(self.default_grade) - set(self.public)):
             raise InputError(f"{where}default_grade.{unknown[0]}: no public set has this name")
+        for key in ("kinds", "mix"):
+            if (shares := getattr(self, key)) and not any(shares.values()):
+                raise InputError(f"{where}{key} is out of its range: all shares are 0, set one above 0")
+        if not self.kinds or not self.registers:
+            raise InputError(f"{where}{'registers' if self.kinds else 'kinds'} is empty: name one")
         if self.mix_total is not None and not self.mix:
             raise InputError(f"{where}mix_total is out of its range: there is no mix")
         if self.mix and (odd := sorted(self.mix.keys() ^ {*self.public, "graph"})):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Literal
 
 from fleming.records import Difficulty
-from fleming.typed import NonNegative, Positive, Range, Share
+from fleming.typed import NonNegative, Positive, Range, Share, Temperature
 from model.errors import InputError
 
 
@@ -43,9 +43,10 @@ class LossConfig:
     """clipped_ratio: PPO's surrogate of the importance ratio. log_prob: log pi itself (REINFORCE, Eq. 1)."""
     normalize_std: bool | None = None
     """Divide advantages by the group's standard deviation. false: Eq. 3 as printed."""
-    clip_low: Annotated[float, Range("from 0 to below 1", lambda x: 0 <= x < 1)] | None = None
-    """The ratio is clipped below at 1 - clip_low. Inert where each rollout is used for one update (ratio 1)."""
-    clip_high: NonNegative[float] | None = None
+    clip_low: Annotated[float, Range("from 0.0001 to below 1", lambda x: 1e-4 <= x < 1)] | None = None
+    """The ratio is clipped below at 1 - clip_low. Inert where each rollout is used for one update (ratio 1); at 0
+    rounding would decide which tokens teach."""
+    clip_high: Annotated[float, Range("at least 0.0001", lambda x: x >= 1e-4)] | None = None
     """The ratio is clipped above at 1 + clip_high; higher lets unlikely tokens grow faster."""
     kl_estimator: Literal["none", "k1", "k2", "k3"] | None = None
     """Estimator of KL(pi || ref) that is added to the loss. none: no reference model is loaded at all. As a loss on
@@ -57,7 +58,7 @@ class LossConfig:
     sequence_mean: over N, each sequence the mean over its own tokens (DeepSeekMath Eq. 3). sequence_sum: over N, each
     the sum (log pi of the whole answer, Eq. 1). token_mean: the sum over T, every token counts the same (DAPO Eq. 12,
     which counts T per question). constant: the sum over N * max_new_tokens, whatever was drawn (Dr. GRPO 3.2)."""
-    importance_cap: NonNegative[float] | None = None
+    importance_cap: Annotated[float, Range("0, or at least 1", lambda x: x == 0 or x >= 1)] | None = None
     """Each token's policy loss is weighted by min(pi_old / pi_sampler, this), which corrects for a sampler whose
     log-probs are not quite the trainer's (TIS). Higher corrects more of it, with more variance. 0: no correction.
     Costs one more forward."""
@@ -111,9 +112,9 @@ class CurriculumConfig:
     """Difficulties that count as Hard in stage 1; the demo adds difficult. See docs/discrepancies.md."""
     simple: tuple[Difficulty, ...] = ("easy",)
     """Difficulties that count as Simple in stage 1."""
-    stage1_mix: dict[str, float] = field(default_factory=lambda: {"hard": 1, "simple": 1})
+    stage1_mix: dict[str, NonNegative[float]] = field(default_factory=lambda: {"hard": 1, "simple": 1})
     """Parts of each in a stage-1 step (Fig. 2)."""
-    stage2_mix: dict[str, float] = field(default_factory=lambda: {"wrong": 2, "right": 1})
+    stage2_mix: dict[str, NonNegative[float]] = field(default_factory=lambda: {"wrong": 2, "right": 1})
     """Parts of each in a stage-2 step (Fig. 2), by the current model's own answers."""
     mine_every: Positive[int] = 100
     """Stage 2: answer the whole training set again after this many steps."""
@@ -121,7 +122,7 @@ class CurriculumConfig:
     """Answers a question when mining; most of them wrong makes the question a failure."""
 
     def check(self, where: str) -> None:
-        """Raise InputError for a difficulty that counts as both, and for parts other than those of each stage."""
+        """Raise InputError for a difficulty that counts as both, and for parts of other names or of nothing."""
         if set(self.hard) & set(self.simple):
             raise InputError(
                 f"{where}hard is out of its range: {', '.join(self.hard)} must not be in simple too"
@@ -130,8 +131,11 @@ class CurriculumConfig:
             mix = getattr(self, key)
             if set(mix) != names or sum(mix.values()) <= 0:
                 raise InputError(
-                    f"{where}{key} is out of its range: expected parts of {' and '.join(sorted(names))}"
+                    f"{where}{key} is out of its range: expected parts of {' and '.join(sorted(names))}, not all 0"
                 )
+        for key in ("hard", "simple"):
+            if self.stage1_mix[key] and not getattr(self, key):
+                raise InputError(f"{where}{key} names no difficulty: name one, or set stage1_mix.{key} to 0")
 
 
 @dataclass(frozen=True)
@@ -150,9 +154,9 @@ class GRPOConfig(LossConfig):
     """Which questions a step draws."""
     reward: str = "fleming.rl.reward:medical_reward"
     """module:function of the reward; see fleming/rl/reward.py for what it is given and returns."""
-    correct_weight: float = 1.0
+    correct_weight: NonNegative[float] = 1.0
     """Reward of a right answer."""
-    format_weight: float = 0.1
+    format_weight: NonNegative[float] = 0.1
     """Reward of the required format; keep it small, or the format is all that is learned."""
     questions_per_step: Positive[int] = 64
     """Questions an optimiser step."""
@@ -164,7 +168,7 @@ class GRPOConfig(LossConfig):
     """Steps in which the learning rate rises from 0."""
     grad_clip: Positive[float] = 1.0
     """Longest gradient norm."""
-    temperature: Positive[float] = 1.0
+    temperature: Temperature = 1.0
     """Of sampling and of scoring."""
     max_new_tokens: Positive[int] = 4096
     """Longest answer; a cut one scores 0 for format."""
@@ -188,8 +192,21 @@ class GRPOConfig(LossConfig):
         return preset(self.preset, **{name: value for name, value in given.items() if value is not None})
 
     def check(self, where: str) -> None:
-        """Raise InputError for keys of the loss that its preset leaves without meaning."""
+        """Raise InputError for keys that others leave without meaning, and for a run that could learn nothing."""
         loss = self.loss
+        if not (self.stage1.max_steps or self.stage2.max_steps):
+            raise InputError(f"{where}stage1.max_steps and stage2.max_steps are both 0: set one above 0")
+        if not (self.correct_weight or self.format_weight):
+            raise InputError(f"{where}correct_weight and format_weight are both 0: set one above 0")
+        if self.kl_estimator not in (None, "none") and loss.kl_coef == 0:
+            raise InputError(
+                f"{where}kl_estimator is {self.kl_estimator}, but kl_coef is 0: set kl_coef above 0 too"
+            )
+        if loss.objective == "log_prob" and self.updates_per_rollout > 1:
+            raise InputError(
+                f"{where}updates_per_rollout is {self.updates_per_rollout}, but objective log_prob has no ratio to the "
+                "policy that sampled: set it to 1, or objective to clipped_ratio"
+            )
         if self.kl_coef and loss.kl_estimator == "none":
             raise InputError(
                 f"{where}kl_coef is {self.kl_coef}, but there is no KL term: set kl_estimator too"

@@ -55,7 +55,7 @@ class UpdateSums:
     """Adds up what the micro-batches of a step's updates report."""
 
     def __init__(self):
-        self.sums: dict[str, float] = {"tokens": 0.0, "entropy": 0.0, "difference": 0.0, "compared": 0.0}
+        self.sums: dict[str, float] = {"tokens": 0.0, "difference": 0.0, "compared": 0.0}
         self.updates = self.skipped = 0
         self.difference_max = 0.0
 
@@ -64,14 +64,12 @@ class UpdateSums:
         parts: dict[str, Tensor],
         counts: dict[str, Tensor],
         logp: Tensor,
-        entropy: Tensor,
         sampled_logp: Tensor,
     ) -> None:
         """Add one micro-batch: the loss's sums, those of the importance correction, and its tokens' [T]."""
         for name, value in [*parts.items(), *counts.items()]:
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
         self.sums["tokens"] += logp.numel()
-        self.sums["entropy"] += entropy.sum().item()
         if self.updates == 0 and logp.numel():  # later the weights are no longer the sampler's
             difference = (sampled_logp - logp.detach()).abs()
             self.difference_max = max(self.difference_max, difference.max().item())
@@ -87,7 +85,7 @@ class UpdateSums:
     def record(self, world: World) -> dict[str, float]:
         """Return the means over the step's updates, of all ranks.
 
-        loss, policy_loss, kl: as optimised. entropy: nats a token, of the scored tokens. clip_fraction: scored tokens
+        loss, policy_loss, kl: as optimised. clip_fraction: scored tokens
         whose surrogate was clipped. importance_mean, capped_fraction: of the truncated importance weights.
         clamped_tokens: those whose log-ratio, to the sampling policy or to the reference, was too large for exp.
         skipped_updates: those left out since their gradient was not finite. sampler_scorer_max and _mean: how far the
@@ -97,7 +95,7 @@ class UpdateSums:
         sums = world.sum(self.sums)
         tokens = max(1.0, sums["tokens"])
         record = {name: sums[name] / self.updates for name in ("loss", "policy_loss", "kl") if name in sums}
-        shares = {"entropy": "entropy", "ratio_mean": "ratio_sum", "clip_fraction": "clipped_tokens"}
+        shares = {"ratio_mean": "ratio_sum", "clip_fraction": "clipped_tokens"}
         shares |= {"importance_mean": "importance_sum", "capped_fraction": "capped_tokens"}
         record |= {name: sums[source] / tokens for name, source in shares.items() if source in sums}
         if "clamped_tokens" in sums:
@@ -225,6 +223,7 @@ def progress_bar(
 def rollout_metrics(rollouts: Sequence[Rollout], group_size: int) -> dict[str, float]:
     """Describe a step's answers: reward and its parts, lengths in tokens, share cut, share of groups that teach.
 
+    entropy: nats a token, over the tokens of all answers, of the distributions that they were drawn from.
     A group teaches where its rewards differ; where all are equal every advantage is zero.
     """
     n = len(rollouts)
@@ -238,5 +237,6 @@ def rollout_metrics(rollouts: Sequence[Rollout], group_size: int) -> dict[str, f
         "groups_with_variance": sum(any(r.advantage != 0 for r in group) for group in groups),
         "response_tokens": sum(lengths),
         "response_length": sum(lengths) / n,
+        "entropy": sum(r.entropy for r in rollouts) / sum(lengths),
         "cut": sum(r.finish_reason == "length" for r in rollouts) / n,
     }

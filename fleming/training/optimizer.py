@@ -25,7 +25,7 @@ def make_adamw(transformer: Transformer, weight_decay: float) -> torch.optim.Ada
 
 
 class GuardedStep:
-    """The optimiser's step: gradients clipped, and a step whose gradient is not finite left out."""
+    """The optimiser's step: gradients clipped, and a step whose gradient is zero or not finite left out."""
 
     MOST_IN_A_ROW = 3
 
@@ -36,12 +36,14 @@ class GuardedStep:
     def __call__(self, transformer: Transformer, optimizer: torch.optim.Optimizer, max_norm: float) -> float:
         """Scale all gradients down to `max_norm` and take the step; return the norm before.
 
-        Where it is not finite, weights and moments stay as they were. Raises AgreedError at the third such in a row.
+        Where it is 0 or not finite, weights and moments stay as they were: AdamW's momentum alone would move them on.
+        Raises AgreedError at the third in a row that is not finite.
         """
         norm = torch.nn.utils.clip_grad_norm_(transformer.parameters(), max_norm)
         norm = (norm.full_tensor() if isinstance(norm, DTensor) else norm).item()  # the same on every rank
         if math.isfinite(norm):
-            optimizer.step()
+            if norm:
+                optimizer.step()
             self.state["skipped_in_a_row"] = 0
         else:
             self.state["skipped_in_a_row"] += 1

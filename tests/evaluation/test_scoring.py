@@ -13,7 +13,7 @@ from fleming.evaluation.answers import Answer, answer_to_json
 from fleming.evaluation.comparison import compare_runs, verdict
 from fleming.evaluation.items import all_asked, reshuffle
 from fleming.evaluation.report import about_data, about_model, describe_comparison, results_table
-from fleming.evaluation.scoring import accuracy, summarise, summarise_all
+from fleming.evaluation.scoring import summarise, summarise_all
 from fleming.evaluation.statistics import wilson_interval
 from fleming.public.benchmarks import BENCHMARKS, LoadedBenchmark
 from fleming.records import Question
@@ -120,14 +120,21 @@ def test_every_sample_of_every_order_is_asked_once():
 # Scores
 
 
-def test_one_answer_a_question_has_wilsons_interval_and_several_have_questions_resampled():
-    assert (lambda i: (i.low, i.high))(accuracy([1, 1, 0, 1], 1)) == wilson_interval(3, 4)
-    several = accuracy([0.25, 1, 0.5, 0.75] * 25, 4)
-    assert several.value == 0.625
-    assert several.high - several.low == pytest.approx(2 * 1.96 * math.sqrt(0.078125 / 100), rel=0.05)
-    # nothing but equal scores shows no spread, and is no proof of certainty
-    assert (lambda i: (i.low, i.high))(accuracy([0.0] * 9, 4)) == wilson_interval(0, 9)
-    assert (lambda i: (i.low, i.high))(accuracy([0.5] * 9, 4)) == wilson_interval(4.5, 9)
+def test_the_interval_of_several_answers_a_question_is_narrower_than_of_one_and_than_of_none_right():
+    questions = [question(str(i)) for i in range(24)]
+
+    def interval(right: int, samples: int) -> tuple[float, float]:
+        marks = [
+            answer(q, "A" if i * samples + j < right else "B", sample=j)
+            for i, q in enumerate(questions)
+            for j in range(samples)
+        ]
+        score = summarise(loaded(questions), marks).score
+        return score.accuracy_low, score.accuracy_high
+
+    assert interval(9, 1) == wilson_interval(9, 24)
+    assert interval(0, 4) == wilson_interval(0, 24)
+    assert interval(1, 4)[1] > interval(0, 4)[1]
 
 
 def test_abstentions_are_wrong_answers_and_are_reported():

@@ -10,13 +10,12 @@ import pytest
 
 from fleming.evaluation.statistics import (
     calibration,
-    macro_average,
     macro_difference,
     maj_at_k,
     mcnemar_p,
-    mean_interval,
     paired_difference,
     pass_at_k,
+    question_interval,
     stderr_of_mean,
     wilson_interval,
 )
@@ -146,43 +145,6 @@ def normal_width(groups):
     return 2 * 1.96 * math.sqrt(sum(numpy.var(g) / len(g) for g in groups)) / len(groups)
 
 
-def test_mean_interval_is_a_bootstrap_over_questions():
-    shares = numpy.random.default_rng(4).beta(0.5, 0.3, 400).round(1)
-    ours = mean_interval(shares, resamples=40_000)
-    width = normal_width([shares])
-    assert ours.value == pytest.approx(shares.mean(), rel=1e-12)
-    assert (ours.low, ours.high) == pytest.approx(plain_bootstrap([shares], 20_000), abs=0.02 * width)
-    assert ours.high - ours.low == pytest.approx(width, rel=0.02)
-    assert mean_interval(shares, confidence=0.5).high < ours.high - 0.2 * width
-
-
-def test_mean_interval_covers_the_true_mean_though_samples_of_a_question_depend_on_each_other():
-    rng = numpy.random.default_rng(6)
-    covered = independent = 0
-    for trial in range(300):
-        right = rng.binomial(
-            8, rng.beta(0.5, 0.5, 150)
-        )  # of 8 samples; questions are mostly easy or hard; mean 0.5
-        result = mean_interval(right / 8, seed=trial, resamples=1000)
-        covered += result.low <= 0.5 <= result.high
-        low, high = wilson_interval(int(right.sum()), 8 * 150)
-        independent += low <= 0.5 <= high
-    assert 0.91 <= covered / 300 <= 0.98
-    assert independent / 300 < 0.8
-
-
-def test_macro_average_weighs_benchmarks_alike_and_resamples_within_them():
-    rng = numpy.random.default_rng(7)
-    groups = [rng.random(600) < 0.8, rng.random(60) < 0.4, rng.integers(0, 5, 200) / 4]
-    ours = macro_average(groups, resamples=40_000)
-    width = normal_width(groups)
-    assert ours.value == pytest.approx(sum(numpy.mean(g) for g in groups) / 3, rel=1e-12)
-    assert (ours.low, ours.high) == pytest.approx(plain_bootstrap(groups, 20_000), abs=0.02 * width)
-    assert ours.high - ours.low == pytest.approx(width, rel=0.02)
-    uneven = macro_average([[1, 1, 1, 1], [0]])  # what differs between benchmarks is not chance
-    assert (uneven.low, uneven.value, uneven.high) == (0.5, 0.5, 0.5)
-
-
 def test_macro_difference_is_paired_within_each_benchmark():
     rng = numpy.random.default_rng(8)
     pairs = []
@@ -211,30 +173,27 @@ def test_one_benchmark_has_the_interval_of_its_own_comparison():
     assert (macro.low, macro.value, macro.high) == pytest.approx(
         (alone.low, alone.difference, alone.high), abs=1e-15
     )
-    assert mean_interval(b, seed=5) == macro_average([b], seed=5) == macro_difference([(0 * a, b)], seed=5)
-    assert mean_interval(b, seed=5) != mean_interval(b, seed=6)
+    assert macro != macro_difference([(a, b)], seed=6)
 
 
 def test_equal_scores_have_an_interval_of_no_width():
     for share in (0.0, 0.1, 1 / 3, 1.0):  # to the last bit: an error bar must not be negative
         for n in (1, 3, 10, 49):
-            result = macro_average([[share] * n, [share] * 7])
+            result = macro_difference([([0] * n, [share] * n), ([0] * 7, [share] * 7)])
             assert result.low == result.value == result.high == pytest.approx(share, rel=1e-15)
 
 
 def test_scores_that_are_no_shares_are_refused():
     for scores in ([], [[0, 1]], [0.5, math.nan], [0.5, math.inf]):
         with pytest.raises(ValueError, match="non-empty list of finite scores"):
-            mean_interval(scores)
+            question_interval(scores, 4)
         with pytest.raises(ValueError, match="non-empty list of finite scores"):
             stderr_of_mean(scores)
-    with pytest.raises(ValueError, match=r"group 1: expected scores in \[0, 1\], found 55.0 to 61.0"):
-        macro_average([[0, 1], [55, 61]])
-    with pytest.raises(ValueError, match=r"group 0: .* found -0.1 to 1.0"):
-        mean_interval([-0.1, 1])
-    for of_nothing in (macro_average, macro_difference):
-        with pytest.raises(ValueError, match="at least one group"):
-            of_nothing([])
+    for scores in ([55, 61], [-0.1, 1]):
+        with pytest.raises(ValueError, match=rf"expected scores in \[0, 1\], found {scores[0]:.1f} to"):
+            question_interval(scores, 4)
+    with pytest.raises(ValueError, match="at least one group"):
+        macro_difference([])
     with pytest.raises(ValueError, match="equally long"):
         macro_difference([([0, 1], [1, 1]), ([1], [1, 0])])
     with pytest.raises(ValueError, match="finite"):

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 import yaml
+from support.jsonl import read_records
 from support.source_files import write
 
 from fleming.cold_start.outputs import counts_of_graph
@@ -149,7 +150,7 @@ def test_what_a_graph_declares_is_saved_and_an_auditor_finds_the_same(tmp_path):
     assert completeness(again) == completeness(graph)
     assert is_closed(again, "d3", "treated_by")
 
-    records = [json.loads(line) for line in (tmp_path / "graph.jsonl").read_text().splitlines()]
+    records = read_records(tmp_path / "graph.jsonl")
     (declared,) = [record for record in records if record["kind"] == "declared"]
     counts = Counter()
     for record in records:

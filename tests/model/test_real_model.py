@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.jsonl import read_records
 from support.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -54,7 +55,7 @@ def test_twenty_medqa_questions_are_evaluated(folder, shared, tmp_path):
     (results,) = tmp_path.glob("eval/*/results.json")
     (scored,) = json.loads(results.read_text())["benchmarks"].values()
     assert scored["cot"]["n"] == 20
-    answers = [json.loads(line) for line in (results.parent / "answers.jsonl").read_text().splitlines()]
+    answers = read_records(results.parent / "answers.jsonl")
     assert [a["id"] for a in answers] == [f"medqa/{questions.stem}/{i}" for i in range(1, 21)]
     assert all(a["response"] and a["gold"] in "ABCD" for a in answers)
 
@@ -69,7 +70,7 @@ def test_two_grpo_steps_on_real_questions_score_what_was_sampled(folder, shared,
     ]
     settings += ["grpo.stage1.group_size=4", "grpo.stage2.max_steps=0", "grpo.micro_batch_tokens=2048"]
     run("train_grpo.py", f"data.questions={questions}", f"model={folder}", f"run_dir={tmp_path}", *settings)
-    steps = [json.loads(line) for line in (tmp_path / "grpo/metrics.jsonl").read_text().splitlines()]
+    steps = read_records(tmp_path / "grpo/metrics.jsonl")
     assert len(steps) == 2
     assert all(s["sampler_scorer_mean"] < 1e-5 for s in steps)
     assert all(s["sampler_scorer_max"] < 1e-4 for s in steps)

@@ -93,7 +93,7 @@ def test_noise_is_a_prefix_whatever_the_length_and_differs_by_seed_key_and_sampl
 def test_draws_follow_the_distribution_and_never_hit_an_impossible_id():
     logits = torch.tensor([[float("-inf"), 0.0, 1.0, float("-inf"), 2.0, float("-inf")]]).expand(200_000, -1)
     noise = torch.from_numpy(np.random.default_rng(0).random(200_000))
-    ids, logprobs = draw(logits, noise, SamplingParams())
+    ids, logprobs, _ = draw(logits, noise, SamplingParams())
     expected = logits[0].double().softmax(-1)
     counts = torch.bincount(ids, minlength=6).double()
     assert counts[[0, 3, 5]].sum() == 0
@@ -104,12 +104,22 @@ def test_draws_follow_the_distribution_and_never_hit_an_impossible_id():
 
 def test_the_largest_noise_picks_the_last_possible_id():
     logits = torch.tensor([[0.0, 3.0, -1.0, float("-inf"), float("-inf")]])
-    ids, _ = draw(logits, torch.tensor([np.nextafter(1.0, 0.0)], dtype=torch.float64), SamplingParams())
+    ids, *_ = draw(logits, torch.tensor([np.nextafter(1.0, 0.0)], dtype=torch.float64), SamplingParams())
     assert ids.item() == 2
-    ids, _ = draw(
+    ids, *_ = draw(
         logits, torch.tensor([1.0], dtype=torch.float64), SamplingParams()
     )  # u rounded up to the total
     assert ids.item() == 2
+
+
+def test_the_entropy_is_that_of_the_distribution_drawn_from():
+    logits = torch.tensor([[0.1, 2.0, -1.0, 0.7, -30.0]])
+    noise = torch.tensor([0.3], dtype=torch.float64)
+    for settings in ({}, {"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.6}, {"top_k": 1}):
+        params = SamplingParams(**settings)
+        p = filtered_logits(logits, params)[0].softmax(-1)
+        p = p[p > 0]
+        assert draw(logits, noise, params)[2].item() == pytest.approx(-(p * p.log()).sum().item(), abs=1e-12)
 
 
 def test_top_k_and_top_p_keep_what_they_say():

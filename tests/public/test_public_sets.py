@@ -393,7 +393,7 @@ def write_any(folder: Path, rows: Rows, kind: int) -> Path:
             return parquet(folder / "a.parquet", rows)
     path = lines(folder / "a.json", rows)
     if kind == 2:
-        path.write_text(f"[{','.join(path.read_text().splitlines())}]")
+        path.write_text(f"[{','.join(path.read_text().strip().split(chr(10)))}]")
     return path
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import runs
+from support.jsonl import read_lines, read_records
 from support.places import ROOT
 
 import evaluate
@@ -31,7 +32,7 @@ def files(inputs, tmp_path_factory) -> Path:
     """A tiny model and seven questions, once of ours, once in MedMCQA's form."""
     folder = tmp_path_factory.mktemp("evaluate")
     (folder / "model").symlink_to(inputs / "base/model")
-    lines = (inputs / "data/test.jsonl").read_text().splitlines()[:7]
+    lines = read_lines(inputs / "data/test.jsonl")[:7]
     (folder / "mine.jsonl").write_text("\n".join(lines) + "\n")
     rows = []
     for number, question in enumerate(map(json.loads, lines)):
@@ -58,7 +59,7 @@ def run(files: Path, run_dir: Path, *more: str) -> tuple[int, list[str]]:
 def answers(run_dir: Path) -> list[dict]:
     (path,) = run_dir.glob("eval/*/answers.jsonl")
     assert not list(path.parent.glob("answers.part*"))
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return read_records(path)
 
 
 def results(run_dir: Path) -> dict:
@@ -187,9 +188,7 @@ def test_after_kill_9_the_same_command_asks_only_what_is_missing_on_any_number_o
     time.sleep(0.5)  # until the last of them is gone
     kept = parts()
     assert len(kept) == before
-    first = [
-        json.loads(line) for text in kept.values() for line in text.splitlines(True) if line.endswith(b"\n")
-    ]
+    first = [json.loads(line) for text in kept.values() for line in text.split(b"\n")[:-1]]
     assert 3 <= len(first) < len(answers(whole))
     for path, text in kept.items():
         path.write_bytes(text + b'{"benchmark": "mine", "proto')  # as if killed while writing
@@ -358,7 +357,7 @@ def test_a_damaged_run_folder_is_one_line_before_anything_is_asked(files, tmp_pa
         path.write_bytes(whole)
         assert (status, len(lines)) == (2, 1), (name, text[:40], lines)
         assert str(path) in lines[0]
-        assert len((folder / "answers.jsonl").read_text().splitlines()) == 2
+        assert len(read_lines(folder / "answers.jsonl")) == 2
     (folder / "settings.json").unlink()
     status, (line,) = run(files, tmp_path)
     assert (status, "settings.json: missing" in line) == (2, True)

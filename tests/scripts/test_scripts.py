@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.jsonl import read_lines, read_records
 from support.places import ROOT
 from support.runs import command, run, run_here
 
@@ -38,7 +39,7 @@ def result_of(run_dir: Path) -> dict[str, object]:
         if path.suffix == ".safetensors" and "checkpoints" not in name:
             found[name] = path.read_bytes()
         elif path.name in ("metrics.jsonl", "curriculum.jsonl") or "rollouts/" in name:
-            records = [json.loads(line) for line in path.read_text().splitlines()]
+            records = read_records(path)
             found[name] = [{k: v for k, v in record.items() if k != "time"} for record in records]
     return found
 
@@ -48,11 +49,11 @@ def test_every_stage_writes_what_the_next_one_and_the_reader_need(finished):
     assert set(results) == {"base", "cold_start", "rl_stage1", "rl_stage2"}
     scored = [r["benchmarks"]["test"]["cot"] for r in results.values()]
     assert all(s["n"] == 15 and s["chance"] == 0.25 for s in scored)
-    assert len((finished / "grpo/metrics.jsonl").read_text().splitlines()) == 9
+    assert len(read_lines(finished / "grpo/metrics.jsonl")) == 9
     manifest = json.loads((finished / "manifest.json").read_text())
     assert set(manifest) == {"synth", "sft", "grpo"}
     assert load_config(Config, str(finished / "config.yaml"), []).run_dir == str(finished)
-    stages = [json.loads(line) for line in (finished / "grpo/metrics.jsonl").read_text().splitlines()]
+    stages = read_records(finished / "grpo/metrics.jsonl")
     assert [r["stage"] for r in stages] == [1] * 5 + [2] * 4
     assert [r["groups"] for r in stages] == [4] * 9
     assert all(r["sampler_scorer_max"] < 1e-5 for r in stages)
@@ -67,9 +68,7 @@ def test_the_rollout_record_is_enough_to_recompute_rewards_and_advantages(finish
     from fleming.rl.grpo import group_advantages
 
     questions = {q.id: q for q in read_questions(finished / "data/rl.jsonl")}
-    records = [
-        json.loads(line) for line in (finished / "grpo/rollouts/step_000007.jsonl").read_text().splitlines()
-    ]
+    records = read_records(finished / "grpo/rollouts/step_000007.jsonl")
     assert len(records) == 4 * 6
     for r in records:
         q = questions[r["question_id"]]
@@ -144,7 +143,7 @@ def test_sigterm_saves_and_exits_and_the_same_command_goes_on(finished, tmp_path
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 143, stderr[-500:]
-    steps = len(log.read_text().splitlines())
+    steps = len(read_lines(log))
     assert (run_dir / f"sft/checkpoints/step_{steps:06d}/state.json").exists()
     assert run("train_sft.py", run_dir).returncode == 0
     assert result_of(run_dir)["sft/metrics.jsonl"] == result_of(finished)["sft/metrics.jsonl"]
@@ -205,7 +204,7 @@ def test_a_mistake_is_one_line_status_2_and_nothing_written(
 ):
     write(tmp_path / "broken.yaml", "seed: 1\n  run_dir: [\n")
     write(tmp_path / "empty.jsonl", "")
-    good = (finished / "data/rl.jsonl").read_text().splitlines()[0]
+    good = read_lines(finished / "data/rl.jsonl")[0]
     write(tmp_path / "good.jsonl", good)
     write(
         tmp_path / "bad.jsonl",
@@ -283,7 +282,7 @@ def test_each_stage_runs_on_a_users_own_files_without_the_graph(finished, tmp_pa
         arguments = [sys.executable, str(ROOT / script), *settings, f"run_dir={tmp_path / 'run'}"]
         result = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, env=environment)
         assert result.returncode == 0, f"{script}: {result.stderr[-1500:]}"
-    record = json.loads((tmp_path / "run/grpo/rollouts/step_000001.jsonl").read_text().splitlines()[0])
+    record = json.loads(read_lines(tmp_path / "run/grpo/rollouts/step_000001.jsonl")[0])
     assert record["reward"]["total"] == -len(record["response"])
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from support import question_checker
 from support.drawn_patients import COMPLETE, world
+from support.jsonl import read_records
 from support.places import ROOT
 from support.runs import run_here
 
@@ -188,7 +189,7 @@ class Voter:
     name = "scripted"
 
     def __init__(self, folder, wrong: int, dies_after: int | None = None):
-        rows = [json.loads(line) for line in (folder / "medqa_train.jsonl").read_text().splitlines()]
+        rows = read_records(folder / "medqa_train.jsonl")
         self.answers = {row["question"]: row["answer"] for row in rows}
         self.wrong = {row["question"] for row in rows[3 : 3 + wrong]}
         self.dies_after, self.asked = dies_after, 0

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 import re
 import subprocess
@@ -12,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.jsonl import read_records
 from support.places import ROOT
 
 from fleming.config import run_script
 from fleming.training.parallel import World
 
 ALONE = World(0, 1, torch.device("cpu"), None)
+records = read_records
 SMALL = [
     "threads=1",
     "synth.train_questions=420",
@@ -80,10 +81,6 @@ def torchrun(*arguments, processes=2, **kwargs) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, **kwargs)
 
 
-def records(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def run_here(module, argv: list[str]) -> tuple[int, list[str]]:
     """Run a script in this process, as its last lines do; return its status and what it printed on stderr.
 
@@ -121,7 +118,7 @@ def result_of(run_dir: Path) -> dict[str, object]:
     for path in sorted(run_dir.rglob("*")):
         name = str(path.relative_to(run_dir))
         if path.name == "metrics.jsonl":
-            records = [json.loads(line) for line in path.read_text().splitlines()]
+            records = read_records(path)
             found[name] = [{k: v for k, v in record.items() if k != "time"} for record in records]
         elif path.is_file() and name.startswith(("sft/", "grpo/")) and "checkpoints/" not in name:
             found[name] = path.read_bytes()

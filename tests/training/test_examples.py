@@ -76,12 +76,12 @@ def test_a_think_block_that_the_prompt_opened_counts_for_loss_format_and_parser(
     assert tokenizer.decode(response) == "It is.\n</think>\n<answer>B</answer><|im_end|>"
 
     # As RL and the evaluation read what the model writes there.
-    text = response_text(Sample(response, [0.0] * len(response), "stop"), tokenizer)
+    text = response_text(Sample(response, [0.0] * len(response), "stop", 0.0), tokenizer)
     assert text.startswith("<think>")
     assert format_ok(text, QUESTION.options, "letter", True)
     assert medical_reward(text, True, QUESTION, cfg)["total"] == pytest.approx(1.1)
     unclosed = tokenizer.encode("It is. <answer>B</answer>")
-    text = response_text(Sample(unclosed, [0.0] * len(unclosed), "length"), tokenizer)
+    text = response_text(Sample(unclosed, [0.0] * len(unclosed), "length", 0.0), tokenizer)
     assert medical_reward(text, False, QUESTION, cfg)["total"] == 0  # still thinking
 
     with pytest.raises(InputError, match=r"t\.jsonl:2: the prompt has opened <think>"):

@@ -1,10 +1,10 @@
 """Packing, chunked log-probs and the one normaliser: the step does not depend on how it was split."""
 
-import json
 import math
 
 import pytest
 import torch
+from support.jsonl import read_records
 from support.models import hf_folder, hf_model, ours
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -293,5 +293,5 @@ def test_a_checkpoint_after_a_loss_that_was_not_finite_can_be_read(tmp_path, mon
     train_sft.train(load_config(Config, None, given), World(0, 1, torch.device("cpu"), None))
     state = newest_checkpoint(tmp_path / "sft/checkpoints")
     assert (state["step"], state["skipped_in_a_row"], "score" in state) == (2, 2, False)
-    steps = [json.loads(line) for line in (tmp_path / "sft/metrics.jsonl").read_text().splitlines()]
+    steps = read_records(tmp_path / "sft/metrics.jsonl")
     assert [(r["loss"], r["grad_norm"], r["skipped_updates"]) for r in steps] == [(None, None, 1)] * 2
