@@ -125,9 +125,7 @@ def load_benchmark(name: str, path: Path, cfg: Config = DEFAULT) -> LoadedBenchm
     split = split_of_name(path)
     if split not in (None, known.split):
         warnings.append(f"{path}: by its name it is {split}, scores are published on {known.split}")
-    blank = sum(
-        record["code"] == "blank" for record in found.set_aside
-    )  # no records, but empty lines of a table
+    blank = sum(record["code"] == "blank" for record in found.set_aside)  # empty lines of a table, no records
     count = len(questions) + len(found.set_aside) - blank
     if count != known.size:
         published = f"{name} as published has {known.size:,}"

@@ -44,7 +44,7 @@ def graph_score(question: Question) -> float | None:
         KeyError,
         ValueError,
         OverflowError,
-    ):  # another form of certificate, numbers beyond any float
+    ):  # another form of certificate, or no finite number
         return None
 
 

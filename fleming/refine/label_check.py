@@ -197,9 +197,7 @@ def check_labels(
         raise InputError(f"label check: {rule!r} with {poll.trials} trials; the rules are {', '.join(RULES)}")
     decided = read_decisions(decisions) if decisions else {}
     rulings = [ruling_on(question, decided.get(question.id, [])) for question in questions]
-    settled = [
-        relabel(q, ruling) for q, ruling in zip(questions, rulings, strict=True)
-    ]  # may refuse: before votes
+    settled = list(map(relabel, questions, rulings))  # may refuse: before votes
 
     checked, counts, by_right = Checked([], [], [], {}), Counter(), Counter()
     for i, votes in enumerate(poll.votes(questions)):

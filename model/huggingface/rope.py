@@ -21,9 +21,7 @@ class Yarn:
     original_max_position_embeddings: int  # L: the context of pretraining
     attention_factor: float  # on cos and sin, hence squared on the attention logits; as a rule 0.1 ln s + 1
     beta_fast: float = 32.0  # a pair that turns more often than this over L positions keeps its frequency
-    beta_slow: float = (
-        1.0  # a pair that turns less often than this is slowed down s times; in between, a ramp
-    )
+    beta_slow: float = 1.0  # a pair that turns less often than this is slowed down s times; between, a ramp
     truncate: bool = True  # the ends of the ramp are rounded outwards to whole pairs
 
 

@@ -33,9 +33,8 @@ class Linker:
         self.fields: dict[str, str] = {}
         """key of a page that says no type -> the type of the first field that named it"""
         self._names: dict[str, str | None] = {}  # name_key -> title, None where two pages have the name
-        self._labels: dict[
-            str, tuple[str | None, str, bool]
-        ] = {}  # name_key -> target, a page that says so, others too
+        self._labels: dict[str, tuple[str | None, str, bool]] = {}
+        """name_key -> target, a page that says so, whether others do too"""
 
     def read(self, reading: Reading) -> None:
         """Learn a medical page's names, and the labels under which it links to others."""
