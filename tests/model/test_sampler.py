@@ -129,6 +129,8 @@ def test_top_k_and_top_p_keep_what_they_say():
         (row,) = filtered_logits(p.log(), SamplingParams(**settings)) > float("-inf")
         return row.tolist()
 
+    equal = filtered_logits(torch.zeros(1, 4), SamplingParams(top_p=0.5))  # a half is reached exactly by two
+    assert (equal > float("-inf")).sum() == 2
     assert kept(top_k=2) == [True, True, False, False, False]
     assert kept(top_p=0.7) == [True, True, False, False, False]
     assert kept(top_p=0.75) == [True, True, False, False, False]

@@ -10,6 +10,7 @@ import argparse
 import concurrent.futures
 import os
 import queue
+import shlex
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def run_tests(tree: Path, tests: str) -> tuple[str, float]:
     """Return "passed", "failed" or "hung", and the seconds that it took."""
     began = time.monotonic()
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests.split()]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *shlex.split(tests)]
     try:
         done = subprocess.run(
             command, cwd=tree, env=environment, capture_output=True, text=True, timeout=LONGEST
