@@ -16,6 +16,7 @@ import inspect
 import itertools
 import json
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -24,10 +25,16 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import yaml
 
+from fleming.terminal import Console
 from fleming.typed import convert, field_types, type_name
 from model.errors import InputError
 
 C = TypeVar("C")  # a settings dataclass
+_NO_MEMORY = re.compile("out of memory|(?:can't|cannot) allocate memory|not enough memory", re.IGNORECASE)
+LESS_MEMORY = (
+    "lower *.micro_batch_tokens or *.max_num_seqs, or set parallel.activation_checkpointing or parallel.offload; "
+    "--dry-run of train_sft.py and train_grpo.py estimates what they take"
+)
 
 
 class _Loader(yaml.SafeLoader):
@@ -214,13 +221,16 @@ def parse_command_line(
 def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Call main(argv) and exit with its status: the end of every script.
 
-    Wrong input and a full disk are one line on stderr and status 2, Ctrl-C is one line and 130, and a reader of our
-    output that went away (`| head`) is no news. Any other exception is a bug of ours and keeps its stack trace.
+    Wrong input, a full disk and full memory are one line on stderr and status 2, Ctrl-C is one line and 130, and a
+    reader of our output that went away (`| head`) is no news. Any other exception is a bug of ours and keeps its
+    stack trace.
     """
     message = ""
+    out, err = Console(sys.stdout), Console(sys.stderr)
     try:
-        status = main(sys.argv[1:]) or 0
-        sys.stdout.flush()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main(sys.argv[1:]) or 0
+            sys.stdout.flush()
     except SystemExit as leaving:  # --help, or stopped as asked
         status = leaving.code or 0
     except InputError as error:
@@ -235,9 +245,13 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
         if error.errno != errno.ENOSPC:
             raise
         message, status = f"error: {error}", 2
+    except (MemoryError, RuntimeError) as error:  # RuntimeError: torch's, on a GPU and on a CPU
+        if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+            raise
+        message, status = f"error: out of memory: {str(error)[:200] or 'Python'}; {LESS_MEMORY}", 2
     speaks = os.environ.get("LOCAL_RANK", "0") == "0"  # of several processes one: training/parallel.py
     if message and speaks:
-        print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
+        err.write(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}\n")
     if "LOCAL_RANK" in os.environ:
         # Of several processes each has threads (gloo's) that may still be freeing tensors of the last collective; where
         # the interpreter is on its way out by then, they abort the process in place of its status (pytorch#179291).

@@ -156,7 +156,7 @@ def test_a_log_and_a_lock_on_a_full_disk_name_themselves_and_leave_nothing_to_be
 
 @pytest.mark.slow
 def test_a_full_disk_under_one_process_ends_both_with_one_line(inputs, disk, tmp_path):
-    """First rank 1 alone cannot have its lock, which is a link; then one of them or both find no room for a checkpoint."""
+    """First rank 1 alone cannot have its lock, a link; then one of them or both find no room for a checkpoint."""
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (disk.path / "sft").mkdir()
