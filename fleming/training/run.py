@@ -31,6 +31,7 @@ from fleming.refine.gate import gate
 from fleming.settings import Config
 from fleming.terminal import tell
 from fleming.training.checkpoint import delete_old, load_tensors, newest_checkpoint, save_checkpoint
+from fleming.training.loggers import log_to, own_logger, tensorboard
 from fleming.training.metrics import DeviceSpeed, Timer, describe_step, finite, progress_bar, rates
 from fleming.training.parallel import World, choose_cache
 from model.errors import InputError
@@ -68,6 +69,10 @@ class Run:
         self.state: dict[str, Any] = {"step": 0, "skipped_in_a_row": 0}
         files = {name: path for name, path in inputs.items() if name != "model"}
         self.cleared = world.on_main(gate, cfg, files)
+        with world.agree():
+            if not inputs["model"].is_dir():
+                raise InputError(f"{inputs['model']}: no such model folder; name one as model=DIR")
+            self.loggers = list(own_logger(stage, cfg)) if world.is_main else []
         self.scores: list[float] = []  # since the last checkpoint
         self.saving: dict[str, float] = {}  # seconds that the last checkpoint took
 
@@ -112,6 +117,8 @@ class Run:
                 for name in logs
             }
         world.on_main(write_manifest, self.stage, self.cfg, self.hashes, world, self.cleared)
+        if world.is_main:
+            self.loggers += tensorboard(self.stage, self.cfg, step)
         world.on_main(self._forget_rollouts_after, step)
         keep = self.settings.keep_last, self.settings.keep_best
         world.on_main(delete_old, self.folder / "checkpoints", *keep)
@@ -157,6 +164,7 @@ class Run:
             times["tokens_per_second"] = record["tokens"] / times["step"]
         record = {**record, "time": times}
         self.append("metrics", finite(record))
+        log_to(self.loggers, finite(record))
         if math.isfinite(score):
             self.scores.append(score)
         self.bar.set_postfix(describe_step(record), refresh=False)
