@@ -212,7 +212,8 @@ def test_every_option_that_a_document_names_exists():
         "shutdown-timeout",
         "check",
         "ignore",
-    }  # of argparse, torchrun, ruff, pytest
+        "local-dir",
+    }  # of argparse, torchrun, ruff, pytest, hf
     for where, text in texts_with_commands().items():
         options = set(re.findall(r"(?<![\w-])--([a-z][\w-]+)", text))
         assert options <= known, where

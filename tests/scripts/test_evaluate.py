@@ -145,7 +145,7 @@ def test_two_processes_answer_each_item_once_and_as_one_process_does(files, whol
         env=environment,
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    assert result.stdout.count("accuracy [95 % interval]") == 2  # one process prints
+    assert result.stdout.count("accuracy [95 %]") == 2  # one process prints
     two, one = answers(tmp_path), {key(r): told(r) for r in answers(whole)}
     assert len(two) == len({key(r) for r in two}) == 14
     assert [key(r) for r in two if told(r) != one[key(r)]] == []
