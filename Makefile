@@ -1,5 +1,7 @@
 # The README's two commands. Both make .venv and install what they need on first use.
-PYTHON ?= python3.11
+# The first of these that is Python 3.11 or later.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 CONFIG ?= configs/demo.yaml
 RUN_DIR ?= runs/demo
 SET ?= # further settings, key.path=value ...
@@ -27,7 +29,8 @@ lint: .venv/installed-dev
 
 # torch is named first: without it a range takes the newest build, with gigabytes of CUDA libraries.
 .venv/installed: requirements.txt
-	test -x $(PY) || $(PYTHON) -m venv .venv || python3 -m venv .venv
+	@test -x $(PY) || test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: make PYTHON=..."; exit 1; }
+	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install -q torch==2.13.0
 	$(PY) -m pip install -q -r requirements.txt
 	touch $@

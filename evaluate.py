@@ -7,13 +7,18 @@ python evaluate.py --model DIR --question "Which drug treats Wilson disease?"
 python evaluate.py --compare runs/a/eval/cold_start runs/a/eval/rl_stage2
 """
 
+from fleming.command_line import command_line, look_first
+
+if __name__ == "__main__":  # the imports below take seconds
+    look_first("evaluate", __doc__)
+
 import argparse
 import time
 from pathlib import Path
 
 import torch
 
-from fleming.config import parse_command_line, run_script
+from fleming.config import run_script
 from fleming.evaluation.answers import Answer, Answers, answer_settings
 from fleming.evaluation.ask import ask
 from fleming.evaluation.chosen import chosen_benchmarks, chosen_models, files_of
@@ -23,7 +28,6 @@ from fleming.evaluation.loglikelihood import Loglikelihood
 from fleming.evaluation.report import describe_comparison, describe_results, read_results, write_results
 from fleming.evaluation.scoring import summarise_all
 from fleming.files import input_hashes
-from fleming.public.benchmarks import BENCHMARKS
 from fleming.settings import Config
 from fleming.training.metrics import progress_bar
 from fleming.training.parallel import World, join_world
@@ -34,7 +38,7 @@ PROTOCOLS = {"cot": ChainOfThought, "loglikelihood": Loglikelihood}
 
 
 def main(argv: list[str]) -> None:
-    cfg, options = parse_command_line(Config, __doc__, argv, add_arguments)
+    cfg, options = command_line("evaluate", __doc__, argv)
     if options.question is not None and options.compare:
         raise InputError("--question and --compare: one at a time")
     if cfg.threads:
@@ -110,18 +114,6 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                 write_results(folder, before, about, results[model], described)
         if world.is_main:
             print(describe_results(results, described, cfg.seed))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options beside the config's keys."""
-    parser.add_argument("--model", metavar="DIR", default="", help="evaluate this model folder")
-    parser.add_argument(
-        "--benchmarks", metavar="NAMES", default="", help=f"of {', '.join(BENCHMARKS)}; or paper: its nine"
-    )
-    parser.add_argument("--question", metavar="TEXT", help="ask the model one question and stream its answer")
-    parser.add_argument(
-        "--compare", metavar="RUN", nargs=2, help="two folders RUN_DIR/eval/NAME, question by question"
-    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,11 @@ its files: stopped and run again, it writes the same bytes (pages fetched and vo
     python synth_data.py --config configs/demo.yaml
 """
 
+from fleming.command_line import command_line, look_first
+
+if __name__ == "__main__":  # the imports below take seconds
+    look_first("synth", __doc__)
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,7 +26,7 @@ from fleming.cold_start.outputs import (
     write_records,
 )
 from fleming.cold_start.teach import teach
-from fleming.config import parse_command_line, run_script
+from fleming.config import run_script
 from fleming.files import input_hashes, run_lock
 from fleming.graph.build import build_graph, graph_files
 from fleming.graph.knowledge_graph import KnowledgeGraph
@@ -49,7 +54,7 @@ from model.errors import InputError
 
 
 def main(argv: list[str]) -> None:
-    cfg, _ = parse_command_line(Config, __doc__, argv)
+    cfg, _ = command_line("synth", __doc__, argv)
     synth, folder = cfg.synth, Path(cfg.run_dir, "data")
     files = graph_files(synth, REPOSITORY)
     with run_lock(cfg.run_dir, "synth_data.py"):

@@ -8,11 +8,17 @@ again and draws the model's own failures, with more answers a question.
     torchrun --nproc_per_node 8 train_grpo.py --config configs/fleming_r1_7b.yaml [--dry-run]
 """
 
+from fleming.command_line import command_line, look_first, next_command
+
+if __name__ == "__main__":  # the imports below take seconds
+    look_first("grpo", __doc__)
+
 from functools import partial
+from pathlib import Path
 
 import torch
 
-from fleming.config import parse_command_line, run_script
+from fleming.config import run_script
 from fleming.rl.curriculum import draw, stage_pools, training_questions
 from fleming.rl.grpo import grpo_loss, loss_denominator
 from fleming.rl.reward import load_reward
@@ -22,19 +28,20 @@ from fleming.training.logprobs import token_logprobs
 from fleming.training.metrics import UpdateSums, rollout_metrics, training_flops
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant
 from fleming.training.parallel import World, gather_weights, join_world, load_sharded, sampling_copy
-from fleming.training.plan import add_dry_run, dry_run
+from fleming.training.plan import dry_run
 from fleming.training.run import Run
 from model import Sampler
 
 
 def main(argv: list[str]) -> None:
-    cfg, options = parse_command_line(Config, __doc__, argv, add_dry_run)
+    cfg, options = command_line("grpo", __doc__, argv)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
         return dry_run("grpo", cfg, options, partial(load_reward, cfg.grpo.reward))
     with join_world(cfg.parallel) as world:
         train(cfg, world)
+        world.print(what_next(cfg))
 
 
 def train(cfg: Config, world: World) -> None:
@@ -127,6 +134,14 @@ def train(cfg: Config, world: World) -> None:
             if rl.show_every and step % rl.show_every == 0:
                 run.show(describe_group(drawn[0], rollouts[:group_size]))
             run.save(step)
+
+
+def what_next(cfg: Config) -> str:
+    """Say where the model lies, and the command that evaluates it."""
+    model = Path(cfg.run_dir, "grpo", "stage2" if cfg.grpo.stage2.max_steps else "stage1", "model")
+    of_the_run = Path(cfg.run_dir, "data/test.jsonl").exists()
+    more = [] if of_the_run else ["--model", str(model), "evaluate.questions=FILE"]
+    return f"RL: all steps done, model in {model}\nnext: {next_command('evaluate.py', *more)}"
 
 
 if __name__ == "__main__":

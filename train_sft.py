@@ -7,11 +7,16 @@ Supervised fine-tuning on trajectories <think> ... </think> <answer> ... </answe
     torchrun --nproc_per_node 8 train_sft.py --config configs/fleming_r1_7b.yaml [--dry-run]
 """
 
+from fleming.command_line import command_line, look_first, next_command
+
+if __name__ == "__main__":  # the imports below take seconds
+    look_first("sft", __doc__)
+
 import math
 
 import torch
 
-from fleming.config import parse_command_line, run_script
+from fleming.config import run_script
 from fleming.noise import shuffled
 from fleming.public.readers import read_trajectories
 from fleming.settings import Config
@@ -21,12 +26,12 @@ from fleming.training.metrics import training_flops
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_cosine
 from fleming.training.packing import micro_batches, pack
 from fleming.training.parallel import World, join_world, load_sharded
-from fleming.training.plan import add_dry_run, dry_run
+from fleming.training.plan import dry_run
 from fleming.training.run import Run
 
 
 def main(argv: list[str]) -> None:
-    cfg, options = parse_command_line(Config, __doc__, argv, add_dry_run)
+    cfg, options = command_line("sft", __doc__, argv)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
@@ -79,6 +84,7 @@ def train(cfg: Config, world: World) -> None:
             run.log(record, score=-record["loss"], flops=training_flops(policy.cfg, batches))
             run.save(step)
     world.print(f"cold start: {total} steps done, model in {run.folder / 'model'}")
+    world.print(f"next: {next_command('train_grpo.py')}")
 
 
 if __name__ == "__main__":

@@ -16,18 +16,25 @@ import inspect
 import itertools
 import json
 import os
+import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import yaml
 
+from fleming.terminal import Console
 from fleming.typed import convert, field_types, type_name
 from model.errors import InputError
 
 C = TypeVar("C")  # a settings dataclass
+_NO_MEMORY = re.compile("out of memory|(?:can't|cannot) allocate memory|not enough memory", re.IGNORECASE)
+LESS_MEMORY = (
+    "lower *.micro_batch_tokens or *.max_num_seqs, or set parallel.activation_checkpointing or parallel.offload; "
+    "--dry-run of train_sft.py and train_grpo.py estimates what they take"
+)
 
 
 class _Loader(yaml.SafeLoader):
@@ -67,8 +74,10 @@ def _set(section: Any, names: list[str], value: Any, where: str, prefix: str = "
     name, rest, key = names[0], names[1:], prefix + names[0]
     kinds = field_types(type(section), ranges=False)  # what another value replaces may be out of its range
     if name not in kinds:
-        near = difflib.get_close_matches(name, kinds, n=1)
-        hint = f"did you mean {prefix}{near[0]}?" if near else f"known here: {', '.join(kinds)}"
+        near = keys_called(to_dict(section), name, prefix) or [
+            prefix + key for key in difflib.get_close_matches(name, kinds, n=1)
+        ]
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(kinds)}"
         raise InputError(f"{where}: unknown key {key}; {hint}")
     base = getattr(section, name)
     if rest and dataclasses.is_dataclass(base):
@@ -152,6 +161,14 @@ def to_dict(config: Any) -> dict[str, Any]:
     return _plain(config)
 
 
+def keys_called(settings: dict[str, Any], name: str, prefix: str = "") -> list[str]:
+    """Return the dotted keys of nested settings that end with `name`, or are it."""
+    found = [prefix + key for key in settings if name in (key, prefix + key)]
+    for key, value in settings.items():
+        found += keys_called(value, name, f"{prefix}{key}.") if isinstance(value, dict) else []
+    return found
+
+
 def dump_yaml(config: Any) -> str:
     """Return the settings as YAML, every key in it; `load_config` gives back an equal dataclass."""
     return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
@@ -170,10 +187,10 @@ def field_docs(cls: type) -> dict[str, str]:
     return docs
 
 
-def _help_lines(section: Any, prefix: str = "") -> Iterator[str]:
-    docs = field_docs(type(section))
-    for name, kind in field_types(type(section)).items():
-        value = getattr(section, name)
+def _help_lines(section: Any, prefix: str = "", only: Iterable[str] = ()) -> Iterator[str]:
+    docs, kinds = field_docs(type(section)), field_types(type(section))
+    for name in only or kinds:
+        kind, value = kinds[name], getattr(section, name)
         if dataclasses.is_dataclass(value):
             yield f"\n{prefix}{name}: {docs.get(name, '')}"
             yield from _help_lines(value, f"{prefix}{name}.")
@@ -184,29 +201,51 @@ def _help_lines(section: Any, prefix: str = "") -> Iterator[str]:
             )
 
 
+def _help_on_keys(config: Any, first: Sequence[str], every: bool) -> Iterator[str]:
+    """Describe the sections `first`, then the keys outside sections; the other sections where `every` asks for them."""
+    sections = [name for name in field_types(type(config)) if dataclasses.is_dataclass(getattr(config, name))]
+    others = [name for name in sections if name not in first]
+    yield "\nkeys, with their defaults:"
+    yield from _help_lines(config, only=first) if first else ()
+    yield "\nof every script:"
+    yield from _help_lines(config, only=[name for name in field_types(type(config)) if name not in sections])
+    if every or not first:
+        yield from _help_lines(config, only=others)
+    else:
+        yield f"\n--help-all describes the keys of other scripts too: {', '.join(f'{name}.*' for name in others)}\n"
+
+
 def parse_command_line(
     cls: type[C],
     description: str,
     argv: list[str],
     add_arguments: Callable[[argparse.ArgumentParser], Any] = lambda parser: None,
+    first: Sequence[str] = (),
 ) -> tuple[C, argparse.Namespace]:
     """Return the settings of `--config PATH key.path=value ...` and the namespace with the script's own options.
 
-    `add_arguments` adds those to the parser. `--help` prints every key with type, default and docstring, and exits 0.
-    Raises InputError for an unknown option and for what `load_config` refuses.
+    `add_arguments` adds those to the parser. `--help` prints the keys of the sections `first` and those outside any,
+    with type, default and docstring, `--help-all` those of all; both exit with 0. Raises InputError for an unknown
+    option and for what `load_config` refuses.
     """
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
-            raise InputError(f"{message} (--help lists all options and keys)")
+            option = re.search(r"--([\w.-]+)", message)
+            meant = keys_called(to_dict(cls()), option[1].replace("-", "_")) if option else []
+            hint = (
+                f"a setting is key=value, without dashes: {' or '.join(f'{key}=VALUE' for key in meant)}"
+                if meant
+                else ""
+            )
+            raise InputError(f"{message} ({hint or '--help lists all options and keys'})")
 
         def format_help(self) -> str:
-            return super().format_help() + "\n".join(
-                ["\nkeys, with their defaults:", *_help_lines(cls()), ""]
-            )
+            return super().format_help() + "\n".join(_help_on_keys(cls(), first, "--help-all" in argv))
 
     layout = argparse.RawDescriptionHelpFormatter  # descriptions hold example commands, a line each
     parser = Parser(description=description, allow_abbrev=False, formatter_class=layout)
+    parser.add_argument("--help-all", action="help", help="describe the keys of all scripts")
     parser.add_argument("--config", metavar="PATH", help="YAML file of settings")
     parser.add_argument(
         "overrides", nargs="*", metavar="key.path=value", help="replaces one setting; the value is YAML"
@@ -216,18 +255,21 @@ def parse_command_line(
     return load_config(cls, arguments.config, arguments.overrides), arguments
 
 
-def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Call main(argv) and exit with its status: the end of every script.
+def run_script(main: Callable[[list[str]], int | None], leave: bool = True) -> None:
+    """Call main(argv) and exit with its status: the end of every script. leave: also where nothing was wrong.
 
-    Wrong input and a full disk are one line on stderr and status 2, Ctrl-C is one line and 130, and a reader of our
-    output that went away (`| head`) is no news. Any other exception is a bug of ours and keeps its stack trace.
+    Wrong input, a full disk and full memory are one line on stderr and status 2, Ctrl-C is one line and 130, and a
+    reader of our output that went away (`| head`) is no news. Any other exception is a bug of ours and keeps its
+    stack trace.
     """
     message = ""
+    out, err = Console(sys.stdout), Console(sys.stderr)
     try:
-        status = main(sys.argv[1:]) or 0
-        sys.stdout.flush()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main(sys.argv[1:]) or 0
+            sys.stdout.flush()
     except SystemExit as leaving:  # --help, or stopped as asked
-        status = leaving.code or 0
+        status, leave = leaving.code or 0, True
     except InputError as error:
         message, status = f"error: {error}", 2
     except KeyboardInterrupt:
@@ -240,9 +282,15 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
         if error.errno != errno.ENOSPC:
             raise
         message, status = f"error: {error}", 2
+    except (MemoryError, RuntimeError) as error:  # RuntimeError: torch's, on a GPU and on a CPU
+        if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+            raise
+        message, status = f"error: out of memory: {str(error)[:200] or 'Python'}; {LESS_MEMORY}", 2
     speaks = os.environ.get("LOCAL_RANK", "0") == "0"  # of several processes one: training/parallel.py
     if message and speaks:
-        print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
+        err.write(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}\n")
+    if not (leave or status):
+        return
     if "LOCAL_RANK" in os.environ:
         # Of several processes each has threads (gloo's) that may still be freeing tensors of the last collective; where
         # the interpreter is on its way out by then, they abort the process in place of its status (pytorch#179291).

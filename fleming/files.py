@@ -66,12 +66,14 @@ def read_jsonl(
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)
             line = line.removesuffix(b"\n").removesuffix(b"\r")
-            if line.strip():
+            if line.strip() or len(line) > MAX_BYTES:
                 where = f"{path}:{number}"
                 try:
                     record = parse_object(line, where, nan_is_null)
                 except InputError as error:
-                    if fault is None:
+                    if number == 1 and line.lstrip().startswith(b"["):
+                        raise InputError(f"{path}: a JSON array; expected JSON Lines") from error
+                    if fault is None or len(line) > MAX_BYTES:
                         raise
                     fault(where, "no_object", str(error).removeprefix(f"{where}: "))
                     continue
@@ -178,7 +180,8 @@ def run_lock(run_dir: str | os.PathLike, name: str, rank: int = 0) -> Iterator[N
     path = Path(run_dir, f".lock.{rank}" if rank else ".lock")
     with os_errors(path, "lock"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 closed below; close-on-exec, as PEP 446 has it
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW  # close-on-exec, as PEP 446 has it
+        file = open(os.open(path, flags, 0o666), "a+", encoding="utf-8")  # noqa: SIM115 closed below
     with file:
         with os_errors(path, "lock"):
             try:

@@ -71,10 +71,14 @@ def fold(text: str, keep_case: bool = False) -> str:
     if text.isascii():
         text = text.replace("`", "'")
     else:
-        text = _RAISED.sub(r"^\g<0>", bounded_marks(text))
         for char in set(text):  # far faster than str.translate
-            if char in _PLAIN or unicodedata.category(char) == "Cf":  # zero-width and direction marks
-                text = text.replace(char, _PLAIN.get(char, ""))
+            if (
+                unicodedata.category(char) == "Cf"
+            ):  # zero-width and direction marks; first, as they part runs of marks
+                text = text.replace(char, "")
+        text = _RAISED.sub(r"^\g<0>", bounded_marks(text))
+        for char in _PLAIN.keys() & set(text):
+            text = text.replace(char, _PLAIN[char])
         text = unicodedata.normalize("NFKC", text)
     return single_spaced(text if keep_case else text.casefold())
 

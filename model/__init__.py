@@ -3,9 +3,22 @@
 Knows nothing of medicine, rewards or training.
 """
 
-from model.drawing import SamplingParams
+import importlib
+
 from model.errors import InputError
-from model.huggingface.weights import load_model, save_model
-from model.sampler import Sample, Sampler
 
 __all__ = ["InputError", "Sample", "Sampler", "SamplingParams", "load_model", "save_model"]
+_WHERE = {
+    "Sample": "model.sampler",
+    "Sampler": "model.sampler",
+    "SamplingParams": "model.drawing",
+    "load_model": "model.huggingface.weights",
+    "save_model": "model.huggingface.weights",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for when it is: torch takes seconds, and a mistake in a setting needs none of it."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)

@@ -3,7 +3,8 @@
 - JSON is UTF-8, has no key twice in an object and finite numbers only, and one value takes at most MAX_BYTES
 - a whole file or folder is written to a hidden sibling, fsynced and renamed: readers see the old or the new
 - the sibling's name is fixed, so that what a killed run left is overwritten, not heaped up: one writer a path
-- what is read may be compressed (.gz, .xz), what is written is not
+- what is read may be compressed (.gz, .xz), up to MAX_RATIO times, what is written is not
+- a hidden sibling and a lock are never opened through a link: another user may have laid it there
 - a device or a pipe is no file, and neither is what Git LFS leaves in a file's place
 - whatever the disk refuses is an InputError that names the path
 
@@ -13,6 +14,7 @@ Left out: other encodings than UTF-8.
 import codecs
 import contextlib
 import gzip
+import io
 import json
 import lzma
 import math
@@ -29,7 +31,18 @@ from model.errors import InputError
 
 # Of a JSON value, or of a small file read whole: the largest tokenizer.json in use has half.
 MAX_BYTES = 64 * 2**20
+MAX_VALUES = 4_000_000  # of a JSON value: marks before one, each of which may take a hundred bytes
+MAX_RATIO = 200  # unpacked to packed bytes; text and tables of this field come to 3 to 40
 POINTER = b"version https://git-lfs"
+# What a file that is no UTF-8 text begins with -> what it is.
+NO_TEXT = {
+    codecs.BOM_UTF16_LE: "UTF-16: save it as UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16: save it as UTF-8",
+    b"\x1f\x8b": "gzip: name it .gz",
+    b"\xfd7zXZ": "xz: name it .xz",
+    b"PK\x03\x04": "a zip archive: unpack it",
+    b"PAR1": "parquet: name it .parquet",
+}
 
 
 @contextlib.contextmanager
@@ -54,7 +67,32 @@ def open_bytes(path: str | os.PathLike) -> Iterator[BinaryIO]:
     with os_errors(path, "read"):
         check_is_file(path)
         with opener(path, "rb") as file:
-            yield file
+            yield file if opener is open else io.BufferedReader(_Unpacked(file, path), 1 << 18)
+
+
+class _Unpacked(io.RawIOBase):
+    """What a compressed file holds. Raises InputError where it swells beyond reason: a bomb would never end."""
+
+    def __init__(self, file: BinaryIO, path: str | os.PathLike):
+        self.file, self.path = file, path
+        self.most = (MAX_BYTES >> 2) + MAX_RATIO * os.stat(path).st_size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        count = self.file.readinto(buffer)
+        if self.file.tell() > self.most:
+            raise InputError(f"{self.path}: unpacks to over {MAX_RATIO} times its size; unpack it first")
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        while whence == os.SEEK_END and self.readinto(memoryview(bytearray(1 << 18))):
+            pass  # to the end, wherever that is, by steps that are counted
+        return self.file.seek(offset, whence)
 
 
 def check_is_file(path: str | os.PathLike) -> None:
@@ -109,6 +147,8 @@ def parse_json(data: bytes, where: str, nan_is_null: bool = False) -> Any:
     """
     if len(data) > MAX_BYTES:
         raise InputError(f"{where}: one JSON value of over {MAX_BYTES >> 20} MiB; expected one record a line")
+    if len(data) > MAX_VALUES and sum(map(data.count, (b"[", b"{", b","))) > MAX_VALUES:
+        raise InputError(f"{where}: one JSON value of over {MAX_VALUES:,} values; expected one record a line")
     decoder = STRICT_BUT_NAN if nan_is_null else STRICT
     try:
         text = data.decode("utf-8")
@@ -117,9 +157,21 @@ def parse_json(data: bytes, where: str, nan_is_null: bool = False) -> Any:
             # Half a surrogate pair could not be written again.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
-        detail = str(error).replace("line 1 column", "column")
-        raise InputError(f"{where}: not strict JSON: {detail}") from error
+        detail = _no_text(data) or f"not strict JSON: {error}".replace("line 1 column", "column")
+        raise InputError(f"{where}: {detail}") from error
     return value
+
+
+def _no_text(data: bytes) -> str | None:
+    """Return what bytes that hold no JSON are and what to do, None where they are text."""
+    found = next((what for begins, what in NO_TEXT.items() if data.startswith(begins)), None)
+    found = found or ("UTF-16 or binary: save it as UTF-8" if b"\0" in data[:4] else None)
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{data[error.start]:02x} at {error.start}"
+        found = found or f"Latin-1 or another encoding ({byte}): save it as UTF-8"
+    return found and f"not UTF-8 text but {found}"
 
 
 def parse_object(data: bytes, where: str, nan_is_null: bool = False) -> dict[str, Any]:
@@ -168,7 +220,8 @@ def write_atomic(path: str | os.PathLike, data: str | bytes | Iterable[bytes]) -
     with os_errors(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(temporary, "wb") as file:
+            temporary.unlink(missing_ok=True)
+            with open(temporary, "xb") as file:
                 file.writelines([data] if isinstance(data, bytes) else data)
                 file.flush()
                 os.fsync(file.fileno())

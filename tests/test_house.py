@@ -15,9 +15,8 @@ from fleming.settings import Config
 
 SCRIPTS = ("synth_data", "train_sft", "train_grpo", "evaluate")
 GROUND = {
-    "assets",
-    "answer", "config", "delimited", "files", "free_answer", "html_page", "judge", "noise", "prompt", "records",
-    "settings", "text", "typed",
+    "answer", "assets", "command_line", "config", "delimited", "files", "free_answer", "html_page", "judge", "noise",
+    "prompt", "records", "settings", "terminal", "text", "typed",
 }  # fmt: skip
 ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the ground, which knows none
     "public": set(),
@@ -213,7 +212,8 @@ def test_every_option_that_a_document_names_exists():
         "shutdown-timeout",
         "check",
         "ignore",
-    }  # of argparse, torchrun, ruff, pytest
+        "local-dir",
+    }  # of argparse, torchrun, ruff, pytest, hf
     for where, text in texts_with_commands().items():
         options = set(re.findall(r"(?<![\w-])--([a-z][\w-]+)", text))
         assert options <= known, where

@@ -18,6 +18,9 @@ def chosen_benchmarks(cfg: Config, named: str) -> list[LoadedBenchmark]:
         loaded = named_benchmarks(names, cfg)
     else:
         source = Path(ev.questions or Path(cfg.run_dir, "data/test.jsonl"))
+        if not source.exists():
+            ways = "name a file as evaluate.questions=FILE, use --benchmarks, or have synth_data.py write it"
+            raise InputError(f"{source} is not there: {ways}")
         loaded = [load_own(source, source.name.partition(".")[0], cfg)]
     return [limited(benchmark, ev.limit) for benchmark in loaded]
 

@@ -28,14 +28,22 @@ def with_interval(score: Score) -> str:
 
 
 def results_table(rows: Sequence[tuple[str, Result]]) -> str:
-    """Return a table of (model, result), in percent; columns that say nothing are left out."""
+    """Return a table of (model, result), in percent, in parts of at most WIDTH columns of a terminal; none is empty."""
     lines = [_row(model, result) for model, result in rows]
     columns = {head: [line.get(head, "") for line in lines] for head in COLUMNS}
-    return table({head: cells for head, cells in columns.items() if any(cells)})
+    columns = {head: cells for head, cells in columns.items() if any(cells)}
+    keys = {head: columns.pop(head) for head in OF_ALL[:2] if head in columns}
+    tables = [dict(keys)]
+    for head, cells in columns.items():
+        if len(table(tables[-1] | {head: cells}).partition("\n")[0]) > WIDTH and len(tables[-1]) > len(keys):
+            tables.append(dict(keys))
+        tables[-1][head] = cells
+    return "\n\n".join(map(table, tables))
 
 
+WIDTH = 80  # of a terminal; a wider table comes in parts
 OF_COT = ("abstained", "format", "cut")  # log-likelihoods have none of them
-OF_ALL = ("benchmark", "model", "questions", "accuracy [95 % interval]", "chance", "commonest letter")
+OF_ALL = ("benchmark", "model", "questions", "accuracy [95 %]", "chance", "commonest")
 COLUMNS = (*OF_ALL, *DIFFICULTIES, *OF_COT, "tokens")
 
 
@@ -46,9 +54,9 @@ def _row(model: str, result: Result) -> dict[str, str]:
         "benchmark": result.benchmark,
         "model": model,
         "questions": f"{score.n:,}",
-        "accuracy [95 % interval]": with_interval(score),
+        "accuracy [95 %]": with_interval(score),
         "chance": percent(score.chance),
-        "commonest letter": percent(score.commonest_letter),
+        "commonest": percent(score.commonest_letter),
     }
     grades = details.get("breakdown", {}).get("difficulty", {})
     row |= {grade: percent(found.accuracy) for grade, found in grades.items()}

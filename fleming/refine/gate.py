@@ -165,6 +165,11 @@ def write_report(
 
 def gate(cfg: Config, files: Mapping[str, Path]) -> dict[str, Any]:
     """Return what the manifest says of decontamination; raise InputError where the run may not learn from `files`."""
+    for name, path in files.items():
+        if not path.exists():
+            raise InputError(
+                f"{path} is not there: name a file as {name}=FILE, or have synth_data.py write it"
+            )
     mode = cfg.data.decontamination
     benchmarks = {} if mode == "off" else files_of(measured_on(cfg))
     return {"decontamination": check_gate(mode, report_path(cfg), files, benchmarks)}
@@ -187,16 +192,16 @@ def check_gate(
     benchmarks = {name: sha256_file(file) for name, file in benchmark_files.items()}
     fault = _fault(report_path, data, benchmarks)
     if fault:
-        line = f"decontamination: {fault} run {COMMAND} with this config"
+        fault = f"{fault} run {COMMAND} with this config"
         if mode == "require":
-            raise InputError(line)
-        print(line)
+            raise InputError(f"decontamination: {fault}")
+        print(f"decontamination: {fault}")
     sha = sha256_file(report_path) if report_path.exists() else None
     return {"mode": mode, "report": str(report_path), "sha256": sha, "fault": fault}
 
 
 def _fault(report_path: Path, data: Mapping[str, str], benchmarks: Mapping[str, str]) -> str | None:
-    """Return why the report does not clear files with these hashes, or None."""
+    """Return why the report does not clear files with these hashes, up to "run COMMAND", or None."""
     if not benchmarks:
         return "no benchmark is given: set evaluate.benchmarks or evaluate.benchmark_folder, then"
     if not report_path.exists():

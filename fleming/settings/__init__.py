@@ -115,6 +115,8 @@ class Config:
     """Last lines of the user message. Empty: fleming/prompt.py's for the answer style."""
     system: str = ""
     """System message; empty: none of ours (the chat format may have its own)."""
+    logger: str = ""
+    """module:function(stage, record) of your own, called with each step's record; TensorBoard needs none, installed."""
     data: DataConfig = field(default_factory=DataConfig)
     """Files to learn from."""
     parallel: ParallelConfig = field(default_factory=ParallelConfig)

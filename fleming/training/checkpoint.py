@@ -68,7 +68,7 @@ def save_checkpoint(
             if world.is_main:
                 write_atomic(being_written(final) / "state.json", json.dumps(state, ensure_ascii=False))
                 writing.close()
-                _delete_old(folder, keep_last, keep_best)
+                delete_old(folder, keep_last, keep_best)
 
 
 def _save_tensors(
@@ -95,16 +95,20 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
+def delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
+    """Delete all checkpoints but those to keep, and what a killed run has left half-written or half-deleted."""
     found = _checkpoints(folder)
     older = found[:-keep_last]
     if keep_best:
         score = {path: read_json(path / "state.json").get("score", -math.inf) for path in found}
         best = sorted(found, key=score.__getitem__, reverse=True)[:keep_best]
         older = [path for path in older if path not in best]
+    for left in folder.glob(".step_*"):  # by a killed run
+        shutil.rmtree(left)
     for old in older:
-        old.rename(old.with_name(f".{old.name}.old"))  # what can be seen stays whole, however this is killed
-    for hidden in folder.glob(".step_*"):  # these, and what a killed run has left
+        hidden = old.rename(
+            old.with_name(f".{old.name}.old")
+        )  # what can be seen stays whole, however this is killed
         shutil.rmtree(hidden)
 
 

@@ -21,6 +21,7 @@ from fleming.settings import Config
 from fleming.training.checkpoint import newest_checkpoint
 from fleming.training.estimate_memory import GB, Case, Longest, Machine, report
 from fleming.training.examples import encode_trajectory
+from fleming.training.loggers import own_logger
 from fleming.training.parallel import pick_device
 from fleming.training.run import check_same_run, fingerprint
 from fleming.training.usual_models import sizes_of
@@ -32,19 +33,6 @@ from model.huggingface.weights import find_tensors, open_model
 LOOKED_AT = 100  # of the first records, and of the longest, are tokenised
 BYTES = 3  # of text to a token, where there is no tokenizer: it has more of them
 Record = Question | Trajectory
-
-
-def add_dry_run(parser: argparse.ArgumentParser) -> None:
-    """Add --dry-run, and what it should suppose about the machine."""
-    parser.add_argument(
-        "--dry-run", action="store_true", help="check everything, estimate memory, start nothing"
-    )
-    parser.add_argument(
-        "--gpus", type=int, metavar="N", help="for --dry-run: GPUs in all; default: those of torchrun"
-    )
-    parser.add_argument(
-        "--gpu-memory", type=float, metavar="GB", help="for --dry-run: of each; default: found, or 80"
-    )
 
 
 def dry_run(
@@ -60,6 +48,7 @@ def dry_run(
     check()
     if cfg.free.checker:
         load_function(cfg.free.checker, "free.checker")
+    list(own_logger(stage, cfg))
     if stage == "sft":
         model_folder, data_file, read = cfg.base_folder, cfg.trajectory_file, read_trajectories
         gate(cfg, {"data.trajectories": data_file})

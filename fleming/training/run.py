@@ -29,7 +29,9 @@ from fleming.files import AppendLog, input_hashes, read_json, run_lock, write_at
 from fleming.records import Rollout, to_json
 from fleming.refine.gate import gate
 from fleming.settings import Config
-from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
+from fleming.terminal import tell
+from fleming.training.checkpoint import delete_old, load_tensors, newest_checkpoint, save_checkpoint
+from fleming.training.loggers import log_to, own_logger, tensorboard
 from fleming.training.metrics import DeviceSpeed, Timer, describe_step, finite, progress_bar, rates
 from fleming.training.parallel import World, choose_cache
 from model.errors import InputError
@@ -67,6 +69,10 @@ class Run:
         self.state: dict[str, Any] = {"step": 0, "skipped_in_a_row": 0}
         files = {name: path for name, path in inputs.items() if name != "model"}
         self.cleared = world.on_main(gate, cfg, files)
+        with world.agree():
+            if not inputs["model"].is_dir():
+                raise InputError(f"{inputs['model']}: no such model folder; name one as model=DIR")
+            self.loggers = list(own_logger(stage, cfg)) if world.is_main else []
         self.scores: list[float] = []  # since the last checkpoint
         self.saving: dict[str, float] = {}  # seconds that the last checkpoint took
 
@@ -111,7 +117,11 @@ class Run:
                 for name in logs
             }
         world.on_main(write_manifest, self.stage, self.cfg, self.hashes, world, self.cleared)
+        if world.is_main:
+            self.loggers += tensorboard(self.stage, self.cfg, step)
         world.on_main(self._forget_rollouts_after, step)
+        keep = self.settings.keep_last, self.settings.keep_best
+        world.on_main(delete_old, self.folder / "checkpoints", *keep)
         if step:
             self._export(step)  # the run may have been killed between checkpoint and export
 
@@ -154,6 +164,7 @@ class Run:
             times["tokens_per_second"] = record["tokens"] / times["step"]
         record = {**record, "time": times}
         self.append("metrics", finite(record))
+        log_to(self.loggers, finite(record))
         if math.isfinite(score):
             self.scores.append(score)
         self.bar.set_postfix(describe_step(record), refresh=False)
@@ -276,7 +287,7 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], run_dir: st
 
 
 class StopRequest:
-    """Set by SIGTERM or SIGINT: the loop finishes its step, saves and leaves. A second signal ends at once."""
+    """Set by SIGTERM, SIGINT or SIGHUP: the loop finishes its step, saves and leaves. A second signal ends at once."""
 
     def __init__(self, world: World):
         self.signal: int | None = None
@@ -286,7 +297,7 @@ class StopRequest:
         return self.signal is not None
 
     def exit(self) -> NoReturn:
-        """Leave with the shell's status for the signal (143 or 130), so that a Makefile stops too."""
+        """Leave with the shell's status for the signal (143, 130 or 129), so that a Makefile stops too."""
         if self.world.is_main:
             print("\nstopped as asked, saved; the same command goes on from here", file=sys.stderr)
         sys.exit(128 + (self.signal or signal.SIGTERM))  # or only another rank was asked
@@ -294,19 +305,23 @@ class StopRequest:
 
 @contextlib.contextmanager
 def lock_run(cfg: Config, world: World, script: str) -> Iterator[StopRequest]:
-    """Lock the run's folder on every rank, and turn SIGTERM and SIGINT into a StopRequest, while a loop runs."""
+    """Lock the run's folder on every rank, and turn signals into a StopRequest, while a loop runs.
+
+    SIGHUP, of a terminal that was closed, may come twice, and stays ignored where it was: by nohup.
+    """
     request = StopRequest(world)
 
     def handle(number: int, _frame: Any) -> None:
-        if request:
+        if request and number != signal.SIGHUP:
             raise KeyboardInterrupt
         request.signal = number
         if world.size == 1:  # torchrun says it itself, and sends this also when another process has died
-            print("\nstopping after this step (again to stop at once)", file=sys.stderr)
+            tell("\nstopping after this step (again to stop at once)\n")
 
     with contextlib.ExitStack() as stack:
         with world.agree():
             stack.enter_context(run_lock(cfg.run_dir, script, world.rank))
-        for number in (signal.SIGTERM, signal.SIGINT):
+        nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        for number in (signal.SIGTERM, signal.SIGINT, *[signal.SIGHUP] * (not nohup)):
             stack.callback(signal.signal, number, signal.signal(number, handle))
         yield request

@@ -259,8 +259,8 @@ GOOD = record("x")
         (as_lines([GOOD]) + "3\n4\n", ":3: expected a JSON object, found int"),
         ('{"answer": NaN}\n', "expected an object with options"),
         ('{"answer": "A", "answer": "B"}\n', "twice"),
-        (b"[\xff]", "not strict JSON"),
-        (as_list([GOOD]).encode("utf-16"), "not strict JSON"),
+        (b"[\xff]", "not UTF-8 text but Latin-1"),
+        (as_list([GOOD]).encode("utf-16"), "not UTF-8 text but UTF-16"),
         ('{"data": [1]}', "record 1: expected an object with options"),
     ],
 )

@@ -69,7 +69,7 @@ def test_only_a_line_feed_ends_a_record(tmp_path):
         (b'{"a": "\t"}', "control character"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not strict JSON"),
         (b"[" * 100_000, "not strict JSON"),
-        ('{"a": 1}'.encode("utf-16"), "not strict JSON"),
+        ('{"a": 1}'.encode("utf-16"), "not UTF-8 text but UTF-16"),
     ],
 )
 def test_a_bad_line_is_refused_naming_file_and_line(tmp_path, line, says):

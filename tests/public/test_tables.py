@@ -173,7 +173,7 @@ BROKEN = {
     "cut_off.json": (document(ROWS, 1)[:-20], "not strict JSON"),
     "cut_off.csv": (separated(ROWS)[:-8], "record 3: 2 cells, the header has 3"),
     "cut_off_in_quotes.csv": (b'a,b\n1,2\n3,"4', "record 2, line 3: not CSV"),
-    "rubbish.jsonl": (bytes(range(256)) * 9, "not strict JSON"),
+    "rubbish.jsonl": (bytes(range(256)) * 9, "not UTF-8 text but UTF-16 or binary"),
     "rubbish.csv": (bytes(range(256)) * 9, "neither UTF-8 nor"),
     "rubbish.parquet": (bytes(range(256)) * 9, "not parquet"),
     "empty.json": (b"", "not strict JSON"),

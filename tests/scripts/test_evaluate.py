@@ -146,7 +146,7 @@ def test_two_processes_answer_each_item_once_and_as_one_process_does(files, whol
         env=environment,
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    assert result.stdout.count("accuracy [95 % interval]") == 2  # one process prints
+    assert result.stdout.count("accuracy [95 %]") == 2  # one process prints
     two, one = answers(tmp_path), {key(r): told(r) for r in answers(whole)}
     assert len(two) == len({key(r) for r in two}) == 14
     assert [key(r) for r in two if told(r) != one[key(r)]] == []
@@ -247,6 +247,7 @@ def test_benchmarks_are_found_by_name_and_scored_beside_each_other(files, tmp_pa
     means = [found["benchmarks"][b]["cot"]["accuracy"] for b in ("medmcqa", "own")]
     assert found["macro"]["cot"]["accuracy"] == pytest.approx(sum(means) / 2)
     rows = [line for line in result.stdout.splitlines() if line.startswith("| ")]
+    rows = rows[: len(rows) // 2]  # the table comes in two parts
     assert [row.split("|")[1].strip() for row in rows] == [
         "benchmark",
         "-" * 9,

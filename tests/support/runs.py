@@ -132,6 +132,7 @@ def differences(a: dict[str, object], b: dict[str, object]) -> list[str]:
 def messages(text: str) -> list[str]:
     """Return the lines that were printed besides progress bars, which may stand before them on the same line."""
     lines = re.split(r"[\r\n]", text.replace("\x1b[A", ""))
+    lines = [line for line in lines if not re.fullmatch(r"\w+\.py: .*, loading", line)]
     lines = [
         re.sub(
             r"^(cold start|RL|mining|teacher|questions|label check|walking|reading):[^\[]*\[[^\]]*\]",

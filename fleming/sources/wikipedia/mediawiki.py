@@ -5,12 +5,14 @@ Left out: several requests at once, other content than wikitext, editing.
 
 import email.utils
 import http.client
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from fleming.sources.wikipedia.pages import BATCH, MAX_REDIRECTS, Page
@@ -55,9 +57,12 @@ class MediaWikiPages:
         contact: str = "",
         interval: float = 1.0,
         timeout: float = 30.0,
+        deadline: float = 300.0,
         sleep: Callable[[float], None] = time.sleep,
     ):
         """Make no request yet. contact: how the wiki's operators reach you.
+
+        timeout: seconds without a byte. deadline: seconds for a whole answer, its server's name and last byte included.
 
         Raises InputError for a URL that is not http(s) or a contact that is not one line.
         """
@@ -68,7 +73,7 @@ class MediaWikiPages:
         whom = f"; {contact}" if contact else ""
         agent = f"FlemingR1FromScratch/1.0 (medical knowledge graph research{whom})"
         self._headers = {"User-Agent": agent, "Accept-Encoding": "gzip"}
-        self.url, self.interval, self.timeout = url, interval, timeout
+        self.url, self.interval, self.timeout, self.deadline = url, interval, timeout, deadline
         self.requests = 0
         self._sleep, self._next = sleep, 0.0
 
@@ -122,11 +127,13 @@ class MediaWikiPages:
     def _try(self, data: bytes) -> tuple[dict[str, Any], int]:
         request = urllib.request.Request(self.url, data, self._headers)  # a POST: 50 titles burst a URL
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as reply:
-                body = _unpacked(reply, self.url)
-                seconds = _seconds(reply.headers)
+            body, seconds = within(self.deadline, lambda: self._answer(request))
         except urllib.error.HTTPError as error:
             problem = f"HTTP {error.code} {error.reason}"
+            if error.code in (301, 302, 303, 307, 308):
+                problem += (
+                    f", to {error.headers.get('Location', '')!r:.200}: not followed; give the address itself"
+                )
             if error.code in (408, 429) or error.code >= 500:
                 raise Busy(problem, _seconds(error.headers)) from error
             raise InputError(f"{self.url}: {problem}") from error
@@ -148,6 +155,37 @@ class MediaWikiPages:
         if error.get("code") not in AGAIN:
             raise InputError(f"{self.url}: the API refuses: {problem}")
         raise Busy(problem, seconds)
+
+    def _answer(self, request: urllib.request.Request) -> tuple[bytes, float]:
+        with _OPENER.open(request, timeout=self.timeout) as reply:
+            return _unpacked(reply, self.url), _seconds(reply.headers)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect an error: who the contact address is sent to was decided by whoever wrote `url`."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
+
+
+def within(seconds: float, work: Callable[[], Any]) -> Any:
+    """Return what work() returns or raises; TimeoutError after so many seconds, whatever it is waiting for.
+
+    A socket's own timeout begins anew with each byte, and a name server knows none. What is late is left behind.
+    """
+    future: Future = Future()
+
+    def answer() -> None:
+        try:
+            future.set_result(work())
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=answer, daemon=True).start()
+    return future.result(seconds)
 
 
 def _unpacked(reply: http.client.HTTPResponse, where: str) -> bytes:

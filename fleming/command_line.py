@@ -1,0 +1,73 @@
+"""The scripts' command lines: options beside key=value, and which keys each describes.
+
+Light: they are read before torch is loaded. Left out: keys and their values (config.py).
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import yaml
+
+from fleming.config import parse_command_line, run_script
+from fleming.settings import Config
+from fleming.terminal import printable, tell
+
+BENCHMARKS = Path(__file__).parents[1] / "assets/benchmarks.yaml"
+
+
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """Add --dry-run, and what it should suppose about the machine."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything, estimate memory, start nothing"
+    )
+    parser.add_argument(
+        "--gpus", type=int, metavar="N", help="for --dry-run: GPUs in all; default: those of torchrun"
+    )
+    parser.add_argument(
+        "--gpu-memory", type=float, metavar="GB", help="for --dry-run: of each; default: found, or 80"
+    )
+
+
+def add_evaluation(parser: argparse.ArgumentParser) -> None:
+    """Add what to evaluate, ask or compare."""
+    known = yaml.safe_load(BENCHMARKS.read_text(encoding="utf-8"))
+    parser.add_argument("--model", metavar="DIR", default="", help="evaluate this model folder")
+    parser.add_argument(
+        "--benchmarks", metavar="NAMES", default="", help=f"of {', '.join(known)}; or paper: its nine"
+    )
+    parser.add_argument("--question", metavar="TEXT", help="ask the model one question and stream its answer")
+    parser.add_argument(
+        "--compare", metavar="RUN", nargs=2, help="two folders RUN_DIR/eval/NAME, question by question"
+    )
+
+
+SCRIPTS = {  # the stage -> its options, and the sections that its --help describes
+    "synth": (lambda parser: None, ("synth", "base_model", "data", "parallel")),
+    "sft": (add_dry_run, ("sft", "data", "parallel")),
+    "grpo": (add_dry_run, ("grpo", "data", "parallel", "free")),
+    "evaluate": (add_evaluation, ("evaluate", "data", "parallel", "free")),
+}
+
+
+def command_line(stage: str, description: str, argv: list[str]) -> tuple[Config, argparse.Namespace]:
+    """Return the settings and options of a script's command line; see config.py: parse_command_line."""
+    return parse_command_line(Config, description, argv, *SCRIPTS[stage])
+
+
+def look_first(stage: str, description: str) -> None:
+    """Tell --help and mistakes, and that there is more to come, before a script imports what takes seconds to load."""
+
+    def look(argv: list[str]) -> None:
+        cfg, _ = command_line(stage, description, argv)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            tell(printable(f"{Path(sys.argv[0]).name}: {cfg.run_dir}, loading\n"))
+
+    run_script(look, leave=False)
+
+
+def next_command(script: str, *more: str) -> str:
+    """Return the command that goes on from where this one has ended: the same settings, and `more`."""
+    return shlex.join(["python", script, *sys.argv[1:], *more])

@@ -1,0 +1,109 @@
+"""Help, mistakes and first words come before torch is loaded, and say what to do."""
+
+import subprocess
+import sys
+
+import pytest
+from support.places import ROOT
+
+from fleming.settings import Config
+from fleming.training.loggers import flat, log_to, own_logger
+from model.errors import InputError
+
+SCRIPTS = {"synth_data": "synth", "train_sft": "sft", "train_grpo": "grpo", "evaluate": "evaluate"}
+
+
+def started(script: str, *arguments: str, cwd=ROOT, before: str = "") -> subprocess.CompletedProcess:
+    """Run a script in whose process torch cannot be imported."""
+    program = (
+        f"import sys, runpy; sys.modules['torch'] = None; sys.path.insert(0, {str(ROOT)!r}); {before}\n"
+        f"sys.argv[0] = '{script}.py'; runpy.run_path({str(ROOT / script)!r} + '.py', run_name='__main__')"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, cwd=cwd
+    )
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_needs_no_torch_and_has_the_scripts_own_keys_first(script):
+    own = SCRIPTS[script]
+    done = started(script, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    keys = [
+        line.split("=")[0].strip()
+        for line in done.stdout.partition("keys, with their")[2].splitlines()
+        if "=" in line
+    ]
+    assert keys[0].startswith(f"{own}.")
+    assert {"run_dir", "model", "seed"} <= set(keys)
+    others = set(SCRIPTS.values()) - {own}
+    assert not [key for key in keys if key.split(".")[0] in others]
+    assert "--help-all" in done.stdout
+    every = started(script, "--help-all").stdout
+    assert all(f"\n  {other}." in every for other in SCRIPTS.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["learning_rate=1e-6"], "did you mean sft.learning_rate or grpo.learning_rate?"),
+        (
+            ["--learning_rate=1e-6"],
+            "key=value, without dashes: sft.learning_rate=VALUE or grpo.learning_rate=VALUE",
+        ),
+        (["--grpo.learning-rate", "1e-6"], "key=value, without dashes: grpo.learning_rate=VALUE"),
+        (["grpo.learnin_rate=1e-6"], "did you mean grpo.learning_rate?"),
+        (["--frob"], "--help lists all options and keys"),
+    ],
+)
+def test_a_mistake_is_one_line_before_torch(arguments, says):
+    done = started("train_grpo", *arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert says in done.stderr
+
+
+def test_the_first_words_come_before_torch(tmp_path):
+    done = started("train_grpo", 'run_dir="\\e[2Jrun"', cwd=tmp_path)
+    assert done.stderr.startswith("train_grpo.py: \\u001b[2Jrun, loading\n")
+    assert "torch" in done.stderr  # and only then fails, here
+
+
+@pytest.mark.parametrize(
+    ("script", "key"),
+    [
+        ("train_sft", "data.trajectories"),
+        ("train_grpo", "data.questions"),
+        ("evaluate", "evaluate.questions"),
+    ],
+)
+def test_without_arguments_it_says_what_to_name(tmp_path, script, key):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / f"{script}.py")], capture_output=True, text=True, cwd=tmp_path
+    )
+    first, last = done.stderr.splitlines()
+    assert (done.returncode, first) == (2, f"{script}.py: runs/default, loading")
+    assert f"{key}=FILE" in last
+    assert "synth_data.py" in last
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_logger_of_ones_own_gets_each_record_and_stops_nothing(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mylog.py").write_text(
+        "seen = []\ndef log(stage, record):\n    seen.append((stage, record['step']))\n"
+        "    if record['step'] == 2: 1 / 0\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loggers = list(own_logger("sft", Config(logger="mylog:log")))
+    for step in (1, 2, 3):
+        log_to(loggers, {"step": step})
+    import mylog
+
+    assert mylog.seen == [("sft", 1), ("sft", 2), ("sft", 3)]
+    assert "logger failed at step 2: ZeroDivisionError" in capsys.readouterr().err
+    assert list(own_logger("sft", Config())) == []
+    with pytest.raises(InputError, match="logger=mylog:nothing"):
+        list(own_logger("sft", Config(logger="mylog:nothing")))
+
+
+def test_a_nested_record_is_flat_numbers():
+    assert flat({"step": 1, "time": {"mfu": 0.5}, "x": None, "name": "a"}) == {"step": 1.0, "time/mfu": 0.5}
