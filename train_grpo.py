@@ -8,14 +8,13 @@ again and draws the model's own failures, with more answers a question.
     torchrun --nproc_per_node 8 train_grpo.py --config configs/fleming_r1_7b.yaml [--dry-run]
 """
 
-from functools import partial
-
 import torch
 
 from fleming.config import parse_command_line, run_script
+from fleming.judge import own_code
 from fleming.rl.curriculum import draw, stage_pools, training_questions
 from fleming.rl.grpo import grpo_loss, loss_denominator
-from fleming.rl.reward import load_reward
+from fleming.rl.reward import load_reward, try_reward
 from fleming.rl.rollout import Actor, describe_group, make_rollouts, pack_rollouts, pass_rates
 from fleming.settings import Config
 from fleming.training.logprobs import token_logprobs
@@ -25,6 +24,7 @@ from fleming.training.parallel import World, gather_weights, join_world, load_sh
 from fleming.training.plan import add_dry_run, dry_run
 from fleming.training.run import Run
 from model import Sampler
+from model.huggingface.weights import open_model
 
 
 def main(argv: list[str]) -> None:
@@ -32,7 +32,9 @@ def main(argv: list[str]) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
-        return dry_run("grpo", cfg, options, partial(load_reward, cfg.grpo.reward))
+        return dry_run(
+            "grpo", cfg, options, lambda first: try_reward(load_reward(cfg.grpo.reward), first, cfg)
+        )
     with join_world(cfg.parallel) as world:
         train(cfg, world)
 
@@ -41,17 +43,23 @@ def train(cfg: Config, world: World) -> None:
     rl, loss_cfg = cfg.grpo, cfg.grpo.loss
     stage1_ends, total = rl.stage1.max_steps, rl.stage1.max_steps + rl.stage2.max_steps
     start = cfg.rl_start
-    run = Run("grpo", cfg, world, {"data.questions": cfg.question_file, "model": start})
-
     with world.agree():
         reward = load_reward(rl.reward)
-        policy, tokenizer = load_sharded(start, cfg, world)
-        reference = load_sharded(start, cfg, world, trainable=False)[0] if loss_cfg.needs_reference else None
-        questions, longest = training_questions(cfg, tokenizer, policy.cfg, world.print)
-    copy = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
-    optimizer = make_adamw(policy, weight_decay=0.0)
+        code = own_code({"grpo.reward": rl.reward, "free.checker": cfg.free.checker})
+    run = Run("grpo", cfg, world, {"data.questions": cfg.question_file, "model": start, **code})
+    with world.agree():
+        described, tokenizer = open_model(start, cfg.chat_format, cfg.chat_template_kwargs)
+        questions, longest = training_questions(cfg, tokenizer, described.cfg, world.print)
+        try_reward(reward, questions[0], cfg)
 
-    with run:
+    with run:  # from here on weights are read
+        with world.agree():
+            policy, _ = load_sharded(start, cfg, world)
+            reference = (
+                load_sharded(start, cfg, world, trainable=False)[0] if loss_cfg.needs_reference else None
+            )
+        copy = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
+        optimizer = make_adamw(policy, weight_decay=0.0)
         exports = {total: "stage2/model", stage1_ends: "stage1/model"}
         run.resume(policy, tokenizer, optimizer, exports, logs=("metrics", "curriculum"))
         world.print(f"RL on {len(questions)} questions, starting from {start}")
