@@ -56,7 +56,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
     with world.agree():
         benchmarks = chosen_benchmarks(cfg, options.benchmarks)
         models = chosen_models(cfg, options.model, world.print)
-        code = own_code({"free.checker": cfg.free.checker})
+        code = own_code(cfg, reward=False)
     described = {name: PROTOCOLS[name].describe(cfg) for name in cfg.evaluate.protocols}
 
     with lock_run(cfg, world, "evaluate.py") as stop:
@@ -95,13 +95,8 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                     protocols[protocol].answer(benchmark, missing[world.rank :: world.size], keep)
 
             # Score all of them.
-            wanted = {asked.key: (b, name, asked) for b, name, wanted in plans for asked in wanted}
-
-            def read_again(answer: Answer, wanted=wanted, protocols=protocols) -> Answer:
-                benchmark, protocol, asked = wanted[answer.key]
-                return protocols[protocol].read_again(benchmark, asked, answer)
-
-            given = answers.collect(list(wanted), read_again)
+            wanted = {asked.key: asked for _, _, plan in plans for asked in plan}
+            given = answers.collect(wanted, protocols["cot"].read_again if "cot" in protocols else None)
             if world.is_main:
                 results[model] = summarise_all(benchmarks, given)
                 command = {

@@ -8,10 +8,12 @@ again and draws the model's own failures, with more answers a question.
     torchrun --nproc_per_node 8 train_grpo.py --config configs/fleming_r1_7b.yaml [--dry-run]
 """
 
+from functools import partial
+from pathlib import Path
+
 import torch
 
 from fleming.config import parse_command_line, run_script
-from fleming.judge import own_code
 from fleming.rl.curriculum import draw, stage_pools, training_questions
 from fleming.rl.grpo import grpo_loss, loss_denominator
 from fleming.rl.reward import load_reward, try_reward
@@ -25,6 +27,7 @@ from fleming.training.plan import add_dry_run, dry_run
 from fleming.training.run import Run
 from model import Sampler
 from model.huggingface.weights import open_model
+from model.transformer import Transformer
 
 
 def main(argv: list[str]) -> None:
@@ -32,9 +35,8 @@ def main(argv: list[str]) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
-        return dry_run(
-            "grpo", cfg, options, lambda first: try_reward(load_reward(cfg.grpo.reward), first, cfg)
-        )
+        reward = load_reward(cfg.grpo.reward)
+        return dry_run("grpo", cfg, options, partial(try_reward, reward, cfg=cfg))
     with join_world(cfg.parallel) as world:
         train(cfg, world)
 
@@ -43,21 +45,15 @@ def train(cfg: Config, world: World) -> None:
     rl, loss_cfg = cfg.grpo, cfg.grpo.loss
     stage1_ends, total = rl.stage1.max_steps, rl.stage1.max_steps + rl.stage2.max_steps
     start = cfg.rl_start
+    run = Run("grpo", cfg, world, {"data.questions": cfg.question_file, "model": start})
     with world.agree():
         reward = load_reward(rl.reward)
-        code = own_code({"grpo.reward": rl.reward, "free.checker": cfg.free.checker})
-    run = Run("grpo", cfg, world, {"data.questions": cfg.question_file, "model": start, **code})
-    with world.agree():
         described, tokenizer = open_model(start, cfg.chat_format, cfg.chat_template_kwargs)
         questions, longest = training_questions(cfg, tokenizer, described.cfg, world.print)
         try_reward(reward, questions[0], cfg)
 
     with run:  # from here on weights are read
-        with world.agree():
-            policy, _ = load_sharded(start, cfg, world)
-            reference = (
-                load_sharded(start, cfg, world, trainable=False)[0] if loss_cfg.needs_reference else None
-            )
+        policy, reference = load_models(start, cfg, world)
         copy = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
         optimizer = make_adamw(policy, weight_decay=0.0)
         exports = {total: "stage2/model", stage1_ends: "stage1/model"}
@@ -117,9 +113,8 @@ def train(cfg: Config, world: World) -> None:
                     loss, parts = grpo_loss(
                         logp, b.old_logp, b.ref_logp, b.advantages, cuts, loss_cfg, denominator
                     )
-                    (
-                        loss * world.size
-                    ).backward()  # FSDP averages gradients over ranks, the loss is their sum
+                    # FSDP averages gradients over ranks, the loss is their sum.
+                    (loss * world.size).backward()
                     sums.add(parts, b.counts, logp, entropy, b.sampled_logp)
                 sums.end_of_update(take_step(policy, optimizer, rl.grad_clip))
             run.timer.lap("update")
@@ -135,6 +130,16 @@ def train(cfg: Config, world: World) -> None:
             if rl.show_every and step % rl.show_every == 0:
                 run.show(describe_group(drawn[0], rollouts[:group_size]))
             run.save(step)
+
+
+def load_models(start: Path, cfg: Config, world: World) -> tuple[Transformer, Transformer | None]:
+    """Return what learns, and the frozen model that a KL term compares it with, where there is one."""
+    with world.agree():
+        policy, _ = load_sharded(start, cfg, world)
+        reference = None
+        if cfg.grpo.loss.needs_reference:
+            reference, _ = load_sharded(start, cfg, world, trainable=False)
+    return policy, reference
 
 
 if __name__ == "__main__":

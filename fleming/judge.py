@@ -7,7 +7,7 @@ import functools
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,13 +80,13 @@ def _is_right(answer: str, question: Question, style: str, cfg: Config) -> bool:
     return short_text(answer) in {short_text(text) for text in accepted} - {None}
 
 
-def own_code(functions: Mapping[str, str]) -> dict[str, Path]:
-    """Return setting -> the file of each "module:function" that is the user's own: a result depends on it too.
+def own_code(cfg: Config, reward: bool = True) -> dict[str, Path]:
+    """Return setting -> the file of the user's own reward and checker: results depend on them too.
 
-    functions: setting -> its value. Left out: what such a file imports. Raises InputError as `load_function`.
+    Left out: what such a file imports. Raises InputError as `load_function`.
     """
     files = {}
-    for key, name in functions.items():
+    for key, name in {"grpo.reward": cfg.grpo.reward * reward, "free.checker": cfg.free.checker}.items():
         module = name.partition(":")[0]
         if module and not module.startswith("fleming."):
             load_function(name, key)

@@ -7,14 +7,14 @@ orders than before add to what is there. Left out: how an answer comes about (ge
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from fleming.evaluation.items import Item, Key
+from fleming.evaluation.items import Asked, Item, Key
 from fleming.files import AppendLog, read_json, read_jsonl, write_json, write_jsonl
 from fleming.judge import Verdict
 from fleming.settings import Config
@@ -73,6 +73,9 @@ class Answer:
         for name in FIELDS_OF[self.protocol]:
             if getattr(self, name) is None:
                 raise InputError(f"{where}: an answer by {self.protocol} without {name}")
+        found = self.loglikelihoods or {}
+        if found and (self.answer not in found or found[self.answer] < max(found.values())):
+            raise InputError(f"{where}: the answer {self.answer!r} is not the likeliest, edited?")
         if self.correct != ((self.answer if self.options else self.choice) == self.gold):
             raise InputError(f"{where}: correct is {self.correct}, the answer {self.answer!r}, edited?")
 
@@ -151,8 +154,10 @@ class Answers:
         """Put an answer on the disk."""
         self.part.append(answer_to_json(answer))
 
-    def collect(self, order: Sequence[Key], read_again: Callable[[Answer], Answer]) -> list[Answer]:
-        """Join all parts in answers.jsonl, on the main rank; return there the answers of `order`, elsewhere none.
+    def collect(
+        self, wanted: Mapping[Key, Asked], read_again: Callable[[Asked, Answer], Answer] | None
+    ) -> list[Answer]:
+        """Join all parts in answers.jsonl, on the main rank; return there the answers `wanted`, elsewhere none.
 
         read_again: what a stored answer's response says now; the rest of a stored record is not believed.
         answers.jsonl keeps whatever else was answered before, behind them.
@@ -163,10 +168,12 @@ class Answers:
             self.part.close()
         with self.world.agree():
             if self.world.is_main:
-                answers = self._join(order, read_again)
+                answers = self._join(wanted, read_again)
         return answers
 
-    def _join(self, order: Sequence[Key], read_again: Callable[[Answer], Answer]) -> list[Answer]:
+    def _join(
+        self, order: Mapping[Key, Asked], read_again: Callable[[Asked, Answer], Answer] | None
+    ) -> list[Answer]:
         found: dict[Key, Answer] = {}
         for answer in _read(self.folder):
             found.setdefault(answer.key, answer)
@@ -177,9 +184,9 @@ class Answers:
             )
 
         for key in order:
-            if key in self.done:  # the others have just been read
-                found[key] = read_again(found[key])
-        others = sorted(found.keys() - set(order))
+            if key in self.done and found[key].protocol == "cot":  # the others have just been read
+                found[key] = read_again(order[key], found[key])
+        others = sorted(found.keys() - order.keys())
         lines = (answer_to_json(found[key]) for key in (*order, *others))
         write_jsonl(self.folder / "answers.jsonl", lines, hashed=True)
         for part in _parts(self.folder):

@@ -81,7 +81,7 @@ class ChainOfThought:
         time, response = {"seconds": round(seconds, 3)}, response_text(sample, self.tokenizer)
         return self._judge(asked, response, sample.finish_reason, tokens=len(sample.token_ids), time=time)
 
-    def read_again(self, benchmark: LoadedBenchmark, asked: Asked, answer: Answer) -> Answer:
+    def read_again(self, asked: Asked, answer: Answer) -> Answer:
         """Return a stored answer as its response says now, whatever stands beside that."""
         known = {"tokens": answer.tokens, "time": answer.time}
         return self._judge(asked, answer.response or "", answer.finish_reason, **known)

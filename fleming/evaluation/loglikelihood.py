@@ -11,7 +11,6 @@ Left out: few-shot examples, chat templates, other normalisations than by charac
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import torch
 
@@ -68,14 +67,6 @@ class Loglikelihood:
         items = [a.item for a in asked]
         for answer in loglikelihood(self.transformer, self.tokenizer, items, benchmark.document):
             keep(answer)
-
-    def read_again(self, benchmark: LoadedBenchmark, asked: Asked, answer: Answer) -> Answer:
-        """Return a stored answer as its log-likelihoods say now. InputError where they are not the options'."""
-        found = answer.loglikelihoods or {}
-        if list(found) != list(asked.item.question.options):
-            raise InputError(f"{benchmark.name}: {answer.id}: stored log-likelihoods are not of its options")
-        known = {"cut_left": answer.cut_left, "tokens": answer.tokens, "time": answer.time}
-        return _likeliest(asked.item, benchmark.document, found, **known)
 
 
 def _lettered(question: Question) -> str:
@@ -196,28 +187,18 @@ def _score(transformer: Transformer, batch: list[Encoded], document: str) -> Ite
             raise InputError(
                 f"{item.question.id}: the model's log-probabilities are not finite; are its weights broken?"
             )
-        yield _likeliest(
+        choices = choices_of(item.question, document)
+        by_length = {letter: value / len(choices[letter]) for letter, value in found.items()}
+        yield answer_of(
             item,
-            document,
-            found,
+            0,
+            max(found, key=found.get),  # the first of equals
+            "loglikelihood",
+            prompt=DOCUMENTS[document](item.question),
+            response=None,
+            loglikelihoods=found,
+            correct_by_length=max(by_length, key=by_length.get) == item.question.answer,
             cut_left=any(len(head) + len(tail) > longest + 1 for head, tail in pairs),
             tokens=sum(len(tail) for _, tail in pairs),
             time={"seconds": round(seconds, 4)},
         )
-
-
-def _likeliest(item: Item, document: str, found: dict[str, float], **known: Any) -> Answer:
-    """Return the answer that the options' log-likelihoods give."""
-    choices = choices_of(item.question, document)
-    by_length = {letter: value / len(choices[letter]) for letter, value in found.items()}
-    return answer_of(
-        item,
-        0,
-        max(found, key=found.get),  # the first of equals
-        "loglikelihood",
-        prompt=DOCUMENTS[document](item.question),
-        response=None,
-        loglikelihoods=found,
-        correct_by_length=max(by_length, key=by_length.get) == item.question.answer,
-        **known,
-    )

@@ -47,11 +47,10 @@ class State:
     """Settings and inputs (identity.py)."""
     metrics_bytes: NonNegative[int]
     """How long the log was; its hash then."""
-    metrics_sha256: str | None = None
+    metrics_sha256: str
     curriculum_bytes: NonNegative[int] | None = None
     curriculum_sha256: str | None = None
     code: str | None = None
-    commit: str | None = None
     skipped_in_a_row: NonNegative[int] = 0
     cache: list[Positive[int]] | None = None
     """The sampler's rows and places, and how many rows were asked for."""

@@ -90,13 +90,6 @@ def code_sha256() -> str:
     return known.hexdigest()
 
 
-def describe_other_code(saved: Mapping[str, Any]) -> str | None:
-    """Return what to say where a checkpoint was made by other code than this, or None."""
-    if saved.get("code") in (None, code_sha256()):
-        return None
-    return f"this run began with other code (commit {saved.get('commit')}, now {commit()}): its result is half of each"
-
-
 def commit() -> str | None:
     """Return the project's commit, "-dirty" where files differ from it; None without git."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import torch
 
 from fleming.files import AppendLog, check_writable, hash_of_log, input_hashes, run_lock, write_jsonl
+from fleming.judge import own_code
 from fleming.records import Rollout, to_json
 from fleming.refine.gate import gate
 from fleming.settings import Config
@@ -32,7 +33,6 @@ from fleming.training.identity import (
     check_same_run,
     code_sha256,
     commit,
-    describe_other_code,
     fingerprint,
     note_outputs,
     read_manifest,
@@ -66,14 +66,16 @@ class Run:
     def __init__(self, stage: str, cfg: Config, world: World, inputs: Mapping[str, Path]):
         """Refuse inputs that the gate does not let pass; nothing is written yet.
 
-        inputs: "data...." -> file to learn from, "model" -> folder to start from, and files of code of the user's.
+        inputs: name -> file to learn from, and "model" -> folder to start from.
         """
-        self.stage, self.cfg, self.world, self.inputs = stage, cfg, world, inputs
+        self.stage, self.cfg, self.world = stage, cfg, world
         self.settings = getattr(cfg, stage)
         self.folder = Path(cfg.run_dir, stage)
         self.state: dict[str, Any] = {"step": 0, "skipped_in_a_row": 0}
-        files = {name: path for name, path in inputs.items() if name.startswith("data.")}
+        files = {name: path for name, path in inputs.items() if name != "model"}
         self.cleared = world.on_main(gate, cfg, files)
+        with world.agree():
+            self.inputs = {**inputs, **(own_code(cfg) if stage == "grpo" else {})}
         self.scores: list[float] = []  # since the last checkpoint
         self.saving: dict[str, float] = {}  # seconds that the last checkpoint took
 
@@ -90,9 +92,12 @@ class Run:
             self.state.pop("score", None)  # that checkpoint's own
             with self.world.agree():
                 check_same_run(self.state.get("identity", identity), identity, self.cfg.run_dir)
-            if other := describe_other_code(self.state):
-                self.world.print(other)
-            self.state |= {"identity": identity, "code": code_sha256(), "commit": commit()}
+            if self.state.get("code", code_sha256()) != code_sha256():
+                self.world.print(
+                    f"the code has changed (now commit {commit()}; manifest.json has the earlier ones): "
+                    "the run's result is half of each"
+                )
+            self.state |= {"identity": identity, "code": code_sha256()}
             self.stack = stack.pop_all()  # nothing was refused: all of it stays until the run is left
         return self
 
@@ -113,33 +118,25 @@ class Run:
         """
         self.model, self.tokenizer, self.optimizer, self.exports = model, tokenizer, optimizer, exports
         step, world = self.state["step"], self.world
-        world.on_main(self._check_logs, logs)  # all that is there, before anything of it is cut or deleted
+        kept = {name: self.state.get(f"{name}_bytes") if step else 0 for name in logs}
+        world.on_main(self._check_logs, kept)  # all that is there, before anything of it is cut or deleted
         if step:
             load_tensors(self.folder / "checkpoints", model, optimizer, world)
         with world.agree():
             self.logs = {
-                name: AppendLog(self.folder / f"{name}.jsonl", self._size_of(name), world.is_main)
-                for name in logs
+                name: AppendLog(self.folder / f"{name}.jsonl", size, world.is_main)
+                for name, size in kept.items()
             }
         world.on_main(write_manifest, self.stage, self.cfg, self.hashes, world, self.cleared)
         world.on_main(self._forget_rollouts_after, step)
         if step:
             self._export(step)  # the run may have been killed between checkpoint and export
 
-    def _size_of(self, log: str) -> int:
-        """Return how long a log was at the checkpoint."""
-        size = self.state.get(f"{log}_bytes") if self.state["step"] else 0
-        if size is None:
-            raise InputError(f"{self.folder}/checkpoints: the newest does not say how long {log}.jsonl was")
-        return size
-
-    def _check_logs(self, logs: Iterable[str]) -> None:
+    def _check_logs(self, kept: Mapping[str, int | None]) -> None:
         """Raise InputError for a log that is not what the checkpoint says, and for one whose checkpoints are gone."""
-        read_manifest(self.cfg.run_dir)
-        for name in logs:
-            path, size = self.folder / f"{name}.jsonl", self._size_of(name)
-            found = hash_of_log(path, size).hexdigest() if size else None
-            if found != self.state.get(f"{name}_sha256", found):
+        for name, size in kept.items():
+            path, sha256 = self.folder / f"{name}.jsonl", self.state.get(f"{name}_sha256")
+            if size is None or (size and hash_of_log(path, size).hexdigest() != (sha256 or "")):
                 raise InputError(f"{path}: damaged: not what it was at the checkpoint; restore it")
         path, most = self.folder / "metrics.jsonl", self.settings.save_every
         if not self.state["step"] and path.exists() and path.read_bytes().count(b"\n") > most:
