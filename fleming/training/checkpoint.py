@@ -12,9 +12,10 @@ import json
 import math
 import re
 import shutil
+import sys
 import warnings
 from collections import ChainMap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,44 +181,40 @@ def _listed(path: Path) -> list[tuple[str, str]]:
     return sums
 
 
-def newest_checkpoint(folder: Path, skip_damaged: bool = False) -> dict[str, Any] | None:
-    """Return the state of the newest checkpoint, or the newest whole state; None for none. Reads no tensor."""
+def newest_checkpoint(
+    folder: Path, skip_damaged: bool = False, look: Callable[[Path], dict[str, Any]] = read_state
+) -> dict[str, Any] | None:
+    """Return look(path) of the newest checkpoint of `folder`: its state; None where there is none. Reads no tensor.
+
+    Raises InputError as `look` does; with `skip_damaged` only where it does so for all of them: that is no beginning.
+    """
     found = _checkpoints(folder)
     for path in reversed(found):
         try:
-            return read_state(path)
-        except InputError:
-            if not skip_damaged:
-                raise
-    return None
-
-
-def whole_checkpoint(folder: Path, world: World, skip_damaged: bool) -> dict[str, Any] | None:
-    """Return the state of the newest checkpoint, each of its files compared with its hash; None where there is none.
-
-    The ranks share the files. Raises InputError naming a damaged file; with `skip_damaged` that is said, its checkpoint
-    renamed to damaged_step_..., and the one before it taken. Raises where none is whole: that is no new beginning.
-    """
-    found = world.on_main(_checkpoints, folder)
-    for path in reversed(found):
-        try:
-            state, files = world.on_main(lambda path=path: (read_state(path), _listed(path)))
-            world.divide(files, lambda part, path=path: [check_listed(path, name, sha) for sha, name in part])
-            return state
+            return look(path)
         except InputError as error:
             if not skip_damaged:
                 hint = "skip_damaged=true sets it aside and goes on from the checkpoint before it"
                 raise type(error)(f"{error}; {hint}") from error
-            world.print(f"{error}; set aside, as skip_damaged says")
-            world.on_main(_set_aside, path)
     if found:
         raise InputError(f"{folder}: no checkpoint is whole; choose another run_dir to begin again")
     return None
 
 
-def _set_aside(path: Path) -> None:
-    with os_errors(path, "rename"):
-        path.rename(path.with_name(f"damaged_{path.name}"))
+def whole_state(path: Path, world: World) -> dict[str, Any]:
+    """Return a checkpoint's state, each of its files compared with its hash, the ranks sharing them. All call this."""
+    state, files = world.on_main(lambda: (read_state(path), _listed(path)))
+    world.divide(files, lambda part: [check_listed(path, name, sha256) for sha256, name in part])
+    return state
+
+
+def set_aside_after(folder: Path, step: int) -> None:
+    """Give checkpoints newer than `step`, which are damaged, another name."""
+    for path in _checkpoints(folder):
+        if number_of(path) > step:
+            print(f"{path}: damaged, set aside", file=sys.stderr)
+            with os_errors(path, "rename"):
+                path.rename(path.with_name(f"damaged_{path.name}"))
 
 
 def load_tensors(

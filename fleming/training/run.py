@@ -12,6 +12,7 @@ import math
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +28,8 @@ from fleming.training.checkpoint import (
     newest_checkpoint,
     number_of,
     save_checkpoint,
-    whole_checkpoint,
+    set_aside_after,
+    whole_state,
 )
 from fleming.training.identity import (
     check_same_run,
@@ -87,8 +89,10 @@ class Run:
             self.world.on_main(check_ready, self.stage, self.cfg)
             self.hashes = self.world.on_main(input_hashes, self.inputs)
             identity = fingerprint(self.cfg, self.stage, self.hashes)
-            saved = whole_checkpoint(self.folder / "checkpoints", self.world, self.cfg.skip_damaged)
-            self.state |= saved or {}
+            checkpoints, whole = self.folder / "checkpoints", partial(whole_state, world=self.world)
+            with self.world.agree():
+                self.state |= newest_checkpoint(checkpoints, self.cfg.skip_damaged, whole) or {}
+            self.world.on_main(set_aside_after, checkpoints, self.state["step"])
             self.state.pop("score", None)  # that checkpoint's own
             with self.world.agree():
                 check_same_run(self.state.get("identity", identity), identity, self.cfg.run_dir)
@@ -136,7 +140,7 @@ class Run:
         """Raise InputError for a log that is not what the checkpoint says, and for one whose checkpoints are gone."""
         for name, size in kept.items():
             path, sha256 = self.folder / f"{name}.jsonl", self.state.get(f"{name}_sha256")
-            if size is None or (size and hash_of_log(path, size).hexdigest() != (sha256 or "")):
+            if self.state["step"] and (size is None or hash_of_log(path, size).hexdigest() != sha256):
                 raise InputError(f"{path}: damaged: not what it was at the checkpoint; restore it")
         path, most = self.folder / "metrics.jsonl", self.settings.save_every
         if not self.state["step"] and path.exists() and path.read_bytes().count(b"\n") > most:
