@@ -223,14 +223,13 @@ class AppendLog:
 
 def hash_of_log(path: Path, size: int) -> "hashlib._Hash":
     """Return the SHA-256 of a log's first `size` bytes. Raises InputError where it is shorter."""
-    found = hashlib.sha256()
     with open_bytes(path) as file:
-        while size > 0 and (block := file.read(min(size, 1 << 20))):
-            found.update(block)
-            size -= len(block)
-    if size:
-        raise InputError(f"{path}: {size} bytes are missing; restore it, or choose another run_dir")
-    return found
+        data = file.read(size)
+    if len(data) < size:
+        raise InputError(
+            f"{path}: {size - len(data)} bytes are missing; restore it, or choose another run_dir"
+        )
+    return hashlib.sha256(data)
 
 
 def check_writable(paths: Iterable[Path]) -> None:

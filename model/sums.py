@@ -10,7 +10,6 @@ A rename shows that a file is complete, not that its bits are those that were wr
 - left out: forgery; whoever changes a file can change its hash
 """
 
-import contextlib
 import hashlib
 import os
 import re
@@ -34,7 +33,7 @@ def read_sums(path: Path) -> list[tuple[str, str]]:
     if not path.exists():
         return []
     lines = read_bytes(path).decode("utf-8", "replace").splitlines()
-    found = [re.fullmatch(r"([0-9a-f]{64})(?: [ *](.+))?", line) for line in lines]
+    found = [re.fullmatch(r"([0-9a-f]{64})(?: [ *]([^/\0]+))?", line) for line in lines]
     if not found or not all(found):
         raise InputError(f"{path}: expected lines of sha256sum; make it anew with that, or delete it")
     return [(match[1], match[2] or "") for match in found]
@@ -111,14 +110,6 @@ class Hashed:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)
-
-
-@contextlib.contextmanager
-def hashing(file: BinaryIO, name: str, hashes: dict[str, str]) -> Iterator[Hashed]:
-    """Yield the file to write to, and note its hash at the end."""
-    hashed = Hashed(file)
-    yield hashed
-    hashes[name] = hashed.sha256.hexdigest()
 
 
 def write_sums(folder: Path, hashes: Mapping[str, str]) -> None:

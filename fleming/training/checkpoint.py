@@ -32,7 +32,7 @@ from fleming.typed import NonNegative, Positive, Share, from_json
 from model.errors import InputError
 from model.files import os_errors
 from model.huggingface.weights import shards_of
-from model.sums import SUMS, check_listed, hashing, read_sums, write_sums
+from model.sums import SUMS, Hashed, check_listed, read_sums, write_sums
 from model.transformer import Transformer
 
 # Of a file of one rank, unless a single tensor is larger: torch makes each file in memory before it writes it.
@@ -47,7 +47,6 @@ class State:
     identity: dict[str, Any]
     """Settings and inputs (identity.py)."""
     metrics_bytes: NonNegative[int]
-    """How long the log was; its hash then."""
     metrics_sha256: str
     curriculum_bytes: NonNegative[int] | None = None
     curriculum_sha256: str | None = None
@@ -56,7 +55,6 @@ class State:
     cache: list[Positive[int]] | None = None
     """The sampler's rows and places, and how many rows were asked for."""
     pass_rates: list[Share] | None = None
-    """Of each training question."""
     score: float | None = None
 
     def check(self, where: str) -> None:
@@ -124,8 +122,10 @@ def _save_tensors(
 
     @contextlib.contextmanager
     def hashed_stream(path: Any, mode: str) -> Iterator[Any]:
-        with create_stream(path, mode) as stream, hashing(stream, Path(path).name, hashes) as hashed:
+        with create_stream(path, mode) as stream:
+            hashed = Hashed(stream)
             yield hashed
+        hashes[Path(path).name] = hashed.sha256.hexdigest()
 
     writer.fs.create_stream = hashed_stream
     try:

@@ -9,6 +9,7 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -48,10 +49,7 @@ def add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 
 def dry_run(
-    stage: str,
-    cfg: Config,
-    options: argparse.Namespace,
-    check: Callable[[Record], object] = lambda first: None,
+    stage: str, cfg: Config, options: argparse.Namespace, check: Callable[[Record], Any] = lambda first: None
 ) -> None:
     """Print what the stage ("sft" or "grpo") would start from, its first record as the model gets it, and the memory.
 

@@ -97,10 +97,8 @@ class Run:
             with self.world.agree():
                 check_same_run(self.state.get("identity", identity), identity, self.cfg.run_dir)
             if self.state.get("code", code_sha256()) != code_sha256():
-                self.world.print(
-                    f"the code has changed (now commit {commit()}; manifest.json has the earlier ones): "
-                    "the run's result is half of each"
-                )
+                said = f"now commit {commit()}; the earlier ones are in manifest.json"
+                self.world.print(f"the code has changed ({said}): the run's result is half of each")
             self.state |= {"identity": identity, "code": code_sha256()}
             self.stack = stack.pop_all()  # nothing was refused: all of it stays until the run is left
         return self
@@ -229,9 +227,8 @@ class Run:
         if step in self.exports:
             with self.world.agree():
                 name, main = self.exports[step], self.world.is_main
-                hashes = save_model(
-                    self.model, self.tokenizer, self.folder / name, self.world.dtype, writes=main
-                )
+                folder, dtype = self.folder / name, self.world.dtype
+                hashes = save_model(self.model, self.tokenizer, folder, dtype, writes=main)
                 if main:
                     written = {f"{self.stage}/{name}/{file}": sha256 for file, sha256 in hashes.items()}
                     note_outputs(self.cfg.run_dir, self.stage, written)
@@ -242,19 +239,14 @@ class Run:
                 remove(path)
 
 
+WRITTEN = "checkpoints rollouts metrics.jsonl curriculum.jsonl ../manifest.json ../config.yaml"
+
+
 def check_ready(stage: str, cfg: Config) -> str:
     """Return where the stage would begin; raise InputError for other settings than it began with, and for a folder or
     file that cannot be written. Writes nothing."""
     folder = Path(cfg.run_dir, stage)
-    written = (
-        "checkpoints",
-        "rollouts",
-        "metrics.jsonl",
-        "curriculum.jsonl",
-        "../manifest.json",
-        "../config.yaml",
-    )
-    check_writable([folder / name for name in written])
+    check_writable([folder / name for name in WRITTEN.split()])
     read_manifest(cfg.run_dir)
     state = newest_checkpoint(folder / "checkpoints", cfg.skip_damaged)
     if not state:
