@@ -23,6 +23,7 @@ from fleming.refine.decontamination import RULES, Index
 from fleming.settings import Config
 from fleming.typed import from_json
 from model.errors import InputError
+from model.sums import digest
 
 COMMAND = "python -m fleming.refine.gate"
 MODES = ("require", "warn", "off")
@@ -190,7 +191,7 @@ def check_gate(
         if mode == "require":
             raise InputError(line)
         print(line)
-    sha = sha256_file(report_path) if report_path.exists() else None
+    sha = digest(report_path) if report_path.exists() else None
     return {"mode": mode, "report": str(report_path), "sha256": sha, "fault": fault}
 
 
