@@ -51,7 +51,7 @@ def digest(path: str | os.PathLike) -> str:
     with os_errors(path, "read"):
         check_is_file(path)
         with open(path, "rb") as file:
-            return hashlib.filedigest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _compare(path: Path, found: str, said: Iterable[str], by: Path) -> str:
