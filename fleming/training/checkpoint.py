@@ -172,7 +172,7 @@ def read_state(path: Path) -> dict[str, Any]:
 def _listed(path: Path) -> list[tuple[str, str]]:
     """Return (sha256, file name) of all files of a checkpoint. Raises InputError where one is not listed."""
     sums = read_sums(path / SUMS)
-    there, listed = {file.name for file in path.iterdir()} - {SUMS}, {name for _, name in sums}
+    there, listed = {file.name for file in path.glob("[!.]*")} - {SUMS}, {name for _, name in sums}
     if there - listed or "state.json" not in listed:
         raise InputError(
             f"{path / SUMS}: does not list {min({'state.json', *there} - listed)}: damaged, or of an earlier version; "

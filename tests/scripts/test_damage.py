@@ -109,6 +109,10 @@ def newest(run_dir: Path, pattern: str) -> list[Path]:
     return [path for path in found if "checkpoints" not in pattern or path.parent == found[-1].parent]
 
 
+def newest_folder(run_dir: Path) -> Path:
+    return max((run_dir / "grpo/checkpoints").glob("step_*"))
+
+
 def test_every_kind_of_file_of_a_run_is_known_here_and_has_a_hash(finished):
     known = {path for pattern in (*READ_BY, *FOR_PEOPLE) for path in finished.glob(pattern)}
     for path in finished.rglob("*"):
@@ -232,9 +236,25 @@ def test_checkpoints_and_rollouts_are_ordered_by_number(copy, inputs):
     last.rename(folder / f"step_{10**6}")
     rewrite(folder / f"step_{10**6}/state.json", lambda s: {**s, "step": 10**6})
     shutil.copytree(folder / f"step_{10**6}", folder / "step_999999")
+    for step in (999999, 10**6 + 1):
+        (copy / f"grpo/rollouts/step_{step}.jsonl").write_text("{}\n")
     status, said = run(train_grpo, arguments(inputs, copy))
     assert (status, said) == (0, [])  # past the last step: there is nothing to do
     assert (copy / "grpo/rollouts/step_000005.jsonl").exists()
+    assert (copy / "grpo/rollouts/step_999999.jsonl").exists()
+    assert not (copy / "grpo/rollouts/step_1000001.jsonl").exists()  # after the checkpoint: cut off
+
+
+def test_a_file_of_a_checkpoint_that_no_line_lists_is_refused(copy, inputs):
+    """A lost line must not be a file that nobody compares; a network's hidden left-overs are none of its files."""
+    (sums,) = newest_folder(copy).glob(SUMS)
+    lines = sums.read_text().splitlines(keepends=True)
+    (newest_folder(copy) / ".nfs0001").write_text("")
+    assert run(train_grpo, arguments(inputs, copy)) == (0, [])
+    for lost in lines:
+        sums.write_text("".join(line for line in lines if line != lost))
+        status, said = run(train_grpo, arguments(inputs, copy))
+        assert (status, "does not list" in said[0]) == (2, True)
 
 
 def test_a_finished_run_says_so(copy, inputs, capsys, monkeypatch):
