@@ -27,11 +27,13 @@ from fleming.evaluation.generation import ChainOfThought
 from fleming.evaluation.loglikelihood import Loglikelihood
 from fleming.evaluation.report import describe_comparison, describe_results, read_results, write_results
 from fleming.evaluation.scoring import summarise_all
-from fleming.files import input_hashes
+from fleming.files import check_writable, input_hashes
+from fleming.judge import own_code
 from fleming.settings import Config
+from fleming.training.identity import versions
 from fleming.training.metrics import progress_bar
 from fleming.training.parallel import World, join_world
-from fleming.training.run import lock_run, versions
+from fleming.training.run import lock_run
 from model import InputError, load_model
 
 PROTOCOLS = {"cot": ChainOfThought, "loglikelihood": Loglikelihood}
@@ -58,6 +60,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
     with world.agree():
         benchmarks = chosen_benchmarks(cfg, options.benchmarks)
         models = chosen_models(cfg, options.model, world.print)
+        code = own_code(cfg, reward=False)
     described = {name: PROTOCOLS[name].describe(cfg) for name in cfg.evaluate.protocols}
 
     with lock_run(cfg, world, "evaluate.py") as stop:
@@ -65,8 +68,9 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
         for model, model_folder in models.items():
             began = time.perf_counter()
             folder = Path(cfg.run_dir, "eval", model)
-            hashes = world.on_main(input_hashes, {"model": model_folder, **files_of(benchmarks)})
+            world.on_main(check_writable, [folder / "answers.jsonl", folder / "results.json"])
             before = world.on_main(read_results, folder)
+            hashes = world.on_main(input_hashes, {"model": model_folder, **files_of(benchmarks), **code})
 
             # What is wanted of this model: an answer to each question, by each protocol.
             with world.agree():
@@ -74,7 +78,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                 if "cot" not in described:  # log-likelihoods need none: a base model may have no template
                     chat_format = chat_format or "chatml"
                 how = world.dtype, world.device, chat_format, cfg.chat_template_kwargs
-                loaded = load_model(model_folder, *how)
+                loaded = load_model(model_folder, *how, check_hashes=False)  # `hashes` has just been
                 protocols = {name: PROTOCOLS[name](*loaded, cfg) for name in described}
                 plans = [(b, name, protocols[name].plan(b)) for b in benchmarks for name in protocols]
             answers = Answers(folder, answer_settings(cfg, hashes, world.dtype), world)
@@ -95,7 +99,8 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                     protocols[protocol].answer(benchmark, missing[world.rank :: world.size], keep)
 
             # Score all of them.
-            given = answers.collect([asked.key for _, _, wanted in plans for asked in wanted])
+            wanted = {asked.key: asked for _, _, plan in plans for asked in plan}
+            given = answers.collect(wanted, protocols["cot"].read_again if "cot" in protocols else None)
             if world.is_main:
                 results[model] = summarise_all(benchmarks, given)
                 command = {

@@ -48,9 +48,10 @@ from fleming.settings import Config
 from fleming.settings.synth import SynthConfig
 from fleming.teachers.local_model import LocalModel
 from fleming.training.base_model import make_base_model
+from fleming.training.identity import REPOSITORY, note_outputs, write_manifest
 from fleming.training.parallel import pick_device
-from fleming.training.run import REPOSITORY, write_manifest
 from model.errors import InputError
+from model.sums import SUMS, read_sums, remove, sums_in
 
 
 def main(argv: list[str]) -> None:
@@ -109,7 +110,7 @@ def main(argv: list[str]) -> None:
         write_records(folder, joined, {"rl": rl, "dev": dev, "test": test}, trajectories, rejected)
         write_gate_report(cfg, benchmarks)
         if not poll:  # what an earlier run with other settings has left says nothing of this one
-            (folder / "review.jsonl").unlink(missing_ok=True)
+            remove(folder / "review.jsonl")
         report = {
             **counts_of_graph(joined),
             "set_aside": dict(Counter(record["code"] for record in set_aside)),
@@ -124,6 +125,11 @@ def main(argv: list[str]) -> None:
         show_and_write(report, folder / "report.json")
         if cfg.base_model.make:
             make_base(cfg, trajectories, joined.graph)
+        base = {name: sha256 for sha256, name in read_sums(Path(cfg.run_dir, "base/model", SUMS))}
+        written = {"data": sums_in(folder), "base/model": base}
+        note_outputs(
+            cfg.run_dir, "synth", {f"{f}/{n}": sha for f, part in written.items() for n, sha in part.items()}
+        )
     if not rl:
         raise InputError(f"no training question is left; {folder}/report.json and rejected.jsonl say why")
 
@@ -188,7 +194,7 @@ def decide(
 def write_gate_report(cfg: Config, benchmarks: list[LoadedBenchmark]) -> None:
     """Look for the benchmarks' questions in what was written to learn from, and leave the gate's report, if any."""
     if not benchmarks:
-        report_path(cfg).unlink(missing_ok=True)  # what an earlier run with other settings has left
+        remove(report_path(cfg))  # what an earlier run with other settings has left
         return
     written = {"questions": "rl.jsonl", "trajectories": "cold_start.jsonl"}
     learned = {name: Path(cfg.run_dir, "data", file) for name, file in written.items()}

@@ -21,7 +21,7 @@ import torch
 from fleming.config import run_script
 from fleming.rl.curriculum import draw, stage_pools, training_questions
 from fleming.rl.grpo import grpo_loss, loss_denominator
-from fleming.rl.reward import load_reward
+from fleming.rl.reward import load_reward, try_reward
 from fleming.rl.rollout import Actor, describe_group, make_rollouts, pack_rollouts, pass_rates
 from fleming.settings import Config
 from fleming.training.logprobs import token_logprobs
@@ -31,6 +31,8 @@ from fleming.training.parallel import World, gather_weights, join_world, load_sh
 from fleming.training.plan import dry_run
 from fleming.training.run import Run
 from model import Sampler
+from model.huggingface.weights import open_model
+from model.transformer import Transformer
 
 
 def main(argv: list[str]) -> None:
@@ -38,7 +40,8 @@ def main(argv: list[str]) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
-        return dry_run("grpo", cfg, options, partial(load_reward, cfg.grpo.reward))
+        reward = load_reward(cfg.grpo.reward)
+        return dry_run("grpo", cfg, options, partial(try_reward, reward, cfg=cfg))
     with join_world(cfg.parallel) as world:
         train(cfg, world)
         world.print(what_next(cfg))
@@ -49,16 +52,16 @@ def train(cfg: Config, world: World) -> None:
     stage1_ends, total = rl.stage1.max_steps, rl.stage1.max_steps + rl.stage2.max_steps
     start = cfg.rl_start
     run = Run("grpo", cfg, world, {"data.questions": cfg.question_file, "model": start})
-
     with world.agree():
         reward = load_reward(rl.reward)
-        policy, tokenizer = load_sharded(start, cfg, world)
-        reference = load_sharded(start, cfg, world, trainable=False)[0] if loss_cfg.needs_reference else None
-        questions, longest = training_questions(cfg, tokenizer, policy.cfg, world.print)
-    copy = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
-    optimizer = make_adamw(policy, weight_decay=0.0)
+        described, tokenizer = open_model(start, cfg.chat_format, cfg.chat_template_kwargs)
+        questions, longest = training_questions(cfg, tokenizer, described.cfg, world.print)
+        try_reward(reward, questions[0], cfg)
 
-    with run:
+    with run:  # from here on weights are read
+        policy, reference = load_models(start, cfg, world)
+        copy = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
+        optimizer = make_adamw(policy, weight_decay=0.0)
         exports = {total: "stage2/model", stage1_ends: "stage1/model"}
         run.resume(policy, tokenizer, optimizer, exports, logs=("metrics", "curriculum"))
         world.print(f"RL on {len(questions)} questions, starting from {start}")
@@ -116,9 +119,8 @@ def train(cfg: Config, world: World) -> None:
                     loss, parts = grpo_loss(
                         logp, b.old_logp, b.ref_logp, b.advantages, cuts, loss_cfg, denominator
                     )
-                    (
-                        loss * world.size
-                    ).backward()  # FSDP averages gradients over ranks, the loss is their sum
+                    # FSDP averages gradients over ranks, the loss is their sum.
+                    (loss * world.size).backward()
                     sums.add(parts, b.counts, logp, b.sampled_logp)
                 sums.end_of_update(take_step(policy, optimizer, rl.grad_clip))
             run.timer.lap("update")
@@ -142,6 +144,16 @@ def what_next(cfg: Config) -> str:
     of_the_run = Path(cfg.run_dir, "data/test.jsonl").exists()
     more = [] if of_the_run else ["--model", str(model), "evaluate.questions=FILE"]
     return f"RL: all steps done, model in {model}\nnext: {next_command('evaluate.py', *more)}"
+
+
+def load_models(start: Path, cfg: Config, world: World) -> tuple[Transformer, Transformer | None]:
+    """Return what learns, and the frozen model that a KL term compares it with, where there is one."""
+    with world.agree():
+        policy, _ = load_sharded(start, cfg, world)
+        reference = None
+        if cfg.grpo.loss.needs_reference:
+            reference, _ = load_sharded(start, cfg, world, trainable=False)
+    return policy, reference
 
 
 if __name__ == "__main__":

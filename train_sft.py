@@ -28,6 +28,7 @@ from fleming.training.packing import micro_batches, pack
 from fleming.training.parallel import World, join_world, load_sharded
 from fleming.training.plan import dry_run
 from fleming.training.run import Run
+from model.huggingface.weights import open_model
 
 
 def main(argv: list[str]) -> None:
@@ -45,13 +46,15 @@ def train(cfg: Config, world: World) -> None:
     run = Run("sft", cfg, world, {"data.trajectories": source, "model": cfg.base_folder})
     with world.agree():
         trajectories = read_trajectories(source, cfg, world.print)
-        policy, tokenizer = load_sharded(cfg.base_folder, cfg, world)
-        examples = training_examples(trajectories, tokenizer, policy.cfg, cfg, world.print)
-    optimizer = make_adamw(policy, sft.weight_decay)
+        described, tokenizer = open_model(cfg.base_folder, cfg.chat_format, cfg.chat_template_kwargs)
+        examples = training_examples(trajectories, tokenizer, described.cfg, cfg, world.print)
     total = math.ceil(sft.epochs * len(examples) / sft.sequences_per_step)
     warmup = math.ceil(sft.warmup_fraction * total)
 
-    with run:
+    with run:  # from here on weights are read
+        with world.agree():
+            policy, _ = load_sharded(cfg.base_folder, cfg, world)
+        optimizer = make_adamw(policy, sft.weight_decay)
         run.resume(policy, tokenizer, optimizer, exports={total: "model"})
         take_step = GuardedStep(run.state)
         for step in run.steps(total, "cold start"):

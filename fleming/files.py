@@ -1,7 +1,9 @@
 """Files as every stage reads and writes them: JSON Lines, append-only logs, the run lock.
 
 - JSON, whole files and whole folders are model/files.py's, whose names are handed on from here.
-- A log only grows; on resume it is cut back to the length that the checkpoint remembers.
+- A log only grows; on resume it is cut back to the length that the checkpoint remembers, with its hash. One that no
+  checkpoint remembers has a hash in each line.
+- JSON and JSON Lines that this house writes have their hash beside them (model/sums.py), compared when they are read.
 
 Left out: other encodings than UTF-8 (public/tables.py reads those).
 """
@@ -17,38 +19,46 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from model.errors import InputError
 from model.files import (
     MAX_BYTES,
     being_written,
-    check_is_file,
     fsync,
     open_bytes,
     os_errors,
     parse_json,
     parse_object,
-    read_json,
     replace_folder,
     write_atomic,
 )
+from model.files import read_json as read_json_unchecked
+from model.sums import check_file, check_sums, sha256_file, sums_of, write_hashed
 
 __all__ = [
     "MAX_BYTES",
     "AppendLog",
     "being_written",
+    "check_file",
+    "check_unlocked",
+    "check_writable",
+    "hash_of_log",
     "input_hashes",
     "open_bytes",
     "parse_json",
+    "parse_line",
     "read_json",
     "read_jsonl",
     "replace_folder",
     "run_lock",
     "sha256_file",
     "write_atomic",
+    "write_json",
     "write_jsonl",
 ]
+
+LINE_HASH = "line_sha256"  # last in a line of its own hash: the first half of it
 
 
 def read_jsonl(
@@ -57,9 +67,11 @@ def read_jsonl(
     r"""Yield ("FILE:LINE", record) for each line, one line in memory at a time; blank lines are skipped.
 
     `\n` alone ends a record (U+2028 does not); a byte-order mark and a trailing `\r` are dropped. Raises
-    InputError for a file that cannot be read and for a line that is not one JSON object as strict as
-    `parse_json` asks; with a `fault` such a line is told to it, fault(where, code, detail), and passed over.
+    InputError for a file that cannot be read or is not what was written (its hash is compared first), and for a
+    line that is not one JSON object as strict as `parse_json` asks; with a `fault` such a line is told to it,
+    fault(where, code, detail), and passed over.
     """
+    check_file(path)
     with open_bytes(path) as file:
         lines = iter(partial(file.readline, MAX_BYTES + 8), b"")
         for number, line in enumerate(lines, start=1):
@@ -69,7 +81,7 @@ def read_jsonl(
             if line.strip() or len(line) > MAX_BYTES:
                 where = f"{path}:{number}"
                 try:
-                    record = parse_object(line, where, nan_is_null)
+                    record = parse_line(line, where, nan_is_null)
                 except InputError as error:
                     if number == 1 and line.lstrip().startswith(b"["):
                         raise InputError(f"{path}: a JSON array; expected JSON Lines") from error
@@ -80,21 +92,36 @@ def read_jsonl(
                 yield where, record
 
 
-def sha256_file(path: str | os.PathLike) -> str:
-    """Return the hexadecimal SHA-256 of the file's bytes, read in blocks."""
-    with os_errors(path, "read"):
-        check_is_file(path)
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+def parse_line(line: bytes, where: str, nan_is_null: bool = False) -> dict[str, Any]:
+    """Return the record of a line, less the line's hash if it has one. Raises as `parse_object`, and for damage."""
+    record = parse_object(line, where, nan_is_null)
+    if LINE_HASH in record:
+        del record[LINE_HASH]
+        if line.strip() != _hashed_line(record).strip():
+            raise InputError(
+                f"{where}: damaged: not the line that was written; delete it to have it made anew"
+            )
+    return record
+
+
+def read_json(path: str | os.PathLike, nan_is_null: bool = False) -> Any:
+    """Return the one JSON value in the file, its hash compared. Raises as `parse_json` and `sha256_file`."""
+    check_file(path)
+    return read_json_unchecked(path, nan_is_null)
 
 
 def input_hashes(inputs: Mapping[str, Path]) -> dict[str, str]:
-    """Return name -> sha256 of each input file; of a model folder, of each file in it that matters."""
+    """Return name -> sha256 of each input file; of a model folder, of each file in it that matters.
+
+    Raises InputError for a file that is not what was written, where that is known (model/sums.py).
+    """
     hashes = {}
     for name, path in inputs.items():
         if path.is_dir():
-            for file in sorted([*path.glob("*.safetensors"), *path.glob("*.json"), *path.glob("*.jinja")]):
-                hashes[f"{name}/{file.name}"] = sha256_file(file)
+            files = sorted([*path.glob("*.safetensors"), *path.glob("*.json"), *path.glob("*.jinja")])
+            found = {file.name: sha256_file(file) for file in files}
+            check_sums(path, found)
+            hashes |= {f"{name}/{file}": sha256 for file, sha256 in found.items()}
         else:
             hashes[name] = sha256_file(path)
     return hashes
@@ -104,25 +131,49 @@ def _json_line(record: dict[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
 
 
-def write_jsonl(path: str | os.PathLike, records: Iterable[dict[str, Any]]) -> None:
-    """Write one record a line as they come, the whole file or nothing. Raises ValueError for NaN."""
-    write_atomic(path, map(_json_line, records))
+def _hashed_line(record: dict[str, Any]) -> bytes:
+    line_sha256 = hashlib.sha256(_json_line(record)).hexdigest()[:32]
+    return _json_line({**record, LINE_HASH: line_sha256})
+
+
+def write_jsonl(path: str | os.PathLike, records: Iterable[dict[str, Any]], hashed: bool = False) -> None:
+    """Write one record a line as they come, the whole file or nothing. Raises ValueError for NaN.
+
+    hashed: with its hash beside it; for all files but those that people are meant to edit.
+    """
+    (write_hashed if hashed else write_atomic)(path, map(_json_line, records))
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write the value, indented, the whole file or nothing, its hash beside it. Raises ValueError for NaN."""
+    write_hashed(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False, default=vars) + "\n")
 
 
 class AppendLog:
     """An append-only JSON Lines file, cut back to a known length on resume."""
 
-    def __init__(self, path: str | os.PathLike, keep_bytes: int | None = None, active: bool = True):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        keep_bytes: int | None = None,
+        active: bool = True,
+        hash_lines: bool = False,
+    ):
         """Open, first cutting the file back to `keep_bytes`, or where None to its last whole line.
 
+        `sha256` is the hash of what was kept of `keep_bytes` and appended. hash_lines: each line ends with its own.
         Not `active`: touch no file and drop what is appended (of a run's processes one writes). Raises
         InputError where the file is shorter than `keep_bytes` or no line ends there.
         """
         self.path, self.active, self.offset = Path(path), active, 0
+        self.line = _hashed_line if hash_lines else _json_line
+        self.sha256 = hashlib.sha256()
         if not active:
             return
         with os_errors(path, "append"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            check_file(path)
+            sums_of(path).unlink(missing_ok=True)  # of a file that grows now
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 closed by close()
             found = self._file.seek(0, os.SEEK_END)
             end = found if keep_bytes is None else min(found, keep_bytes)
@@ -134,6 +185,8 @@ class AppendLog:
                 )
             self._file.truncate(self.offset)
             fsync(self.path.parent)
+            if keep_bytes:
+                self.sha256 = hash_of_log(self.path, keep_bytes)
 
     def _end_of_last_line(self, end: int) -> int:
         while end > 0:
@@ -149,12 +202,13 @@ class AppendLog:
         """Write one line, unbuffered. Raises InputError where the disk refuses; no rest comes later."""
         if not self.active:
             return
-        line = rest = _json_line(record)
+        line = rest = self.line(record)
         with os_errors(self.path, "append"):
             while rest:
                 written = self._file.write(rest)
                 rest = rest[written:]
         self.offset += len(line)
+        self.sha256.update(line)
 
     def sync(self) -> int:
         """Put everything on the disk; return `offset`, the length in bytes for the checkpoint to remember."""
@@ -167,6 +221,46 @@ class AppendLog:
         """Close the file."""
         if self.active:
             self._file.close()
+
+
+def hash_of_log(path: Path, size: int) -> "hashlib._Hash":
+    """Return the SHA-256 of a log's first `size` bytes. Raises InputError where it is shorter."""
+    with open_bytes(path) as file:
+        data = file.read(size)
+    if len(data) < size:
+        raise InputError(
+            f"{path}: {size - len(data)} bytes are missing; restore it, or choose another run_dir"
+        )
+    return hashlib.sha256(data)
+
+
+def check_writable(paths: Iterable[Path]) -> None:
+    """Raise InputError for a file that cannot be written or made, as far as permissions tell. Writes nothing."""
+    for path in paths:
+        with os_errors(path, "write"):
+            there = next(place for place in (path, *path.parents) if place.exists())
+            if there != path and not there.is_dir():
+                raise InputError(f"{path}: cannot write: {there} is a file; expected a folder")
+            if not os.access(there, os.W_OK):
+                raise InputError(
+                    f"{path}: cannot write: {there} belongs to another user, or cannot be changed"
+                )
+
+
+def check_unlocked(run_dir: str | os.PathLike) -> None:
+    """Raise InputError naming the process that holds the folder, if one does. Writes nothing."""
+    for path in Path(run_dir).glob(".lock*"):
+        with os_errors(path, "read"), open(path, encoding="utf-8") as file:
+            _lock(file, fcntl.LOCK_SH, run_dir)
+
+
+def _lock(file: TextIO, kind: int, run_dir: str | os.PathLike) -> None:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.readline(500).strip() or "another process"
+        raise InputError(f"{run_dir}: in use by {holder}; one run a folder") from None
 
 
 @contextlib.contextmanager
@@ -184,12 +278,7 @@ def run_lock(run_dir: str | os.PathLike, name: str, rank: int = 0) -> Iterator[N
         file = open(os.open(path, flags, 0o666), "a+", encoding="utf-8")  # noqa: SIM115 closed below
     with file:
         with os_errors(path, "lock"):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.readline(500).strip() or "another process"
-                raise InputError(f"{run_dir}: in use by {holder}; one run a folder") from None
+            _lock(file, fcntl.LOCK_EX, run_dir)
             started = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
             file.truncate(0)
             line = f"process {os.getpid()}, {name}, on {socket.gethostname()} since {started}\n"

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fleming.answer import format_ok, parse_answer, parse_free
@@ -77,6 +78,21 @@ def _is_right(answer: str, question: Question, style: str, cfg: Config) -> bool:
             right is not None and same_number(given, right, cfg.free, question.tolerance) for right in rights
         )
     return short_text(answer) in {short_text(text) for text in accepted} - {None}
+
+
+def own_code(cfg: Config, reward: bool = True) -> dict[str, Path]:
+    """Return setting -> the file of the user's own reward and checker: results depend on them too.
+
+    Left out: what such a file imports. Raises InputError as `load_function`.
+    """
+    files = {}
+    for key, name in {"grpo.reward": cfg.grpo.reward * reward, "free.checker": cfg.free.checker}.items():
+        module = name.partition(":")[0]
+        if module and not module.startswith("fleming."):
+            load_function(name, key)
+            if file := getattr(sys.modules[module], "__file__", None):
+                files[key] = Path(file)
+    return files
 
 
 @functools.cache

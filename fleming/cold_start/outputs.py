@@ -3,13 +3,12 @@
 Left out: what other rooms write as they go (pages of Wikipedia, votes, what waits for a person).
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fleming.files import write_atomic, write_jsonl
+from fleming.files import write_json, write_jsonl
 from fleming.graph.completeness import completeness, shortfalls
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import Joined
@@ -25,11 +24,11 @@ def write_records(
 ) -> None:
     """Write the graph, how it was joined, each split and all of them, the trajectories, and what was left out."""
     save_graph(joined.graph, folder / "graph.jsonl")
-    write_jsonl(folder / "joins.jsonl", joined.joins)
+    write_jsonl(folder / "joins.jsonl", joined.joins, hashed=True)
     everything = [question for split in splits.values() for question in split]
     for name, records in {"questions": everything, **splits, "cold_start": trajectories}.items():
-        write_jsonl(folder / f"{name}.jsonl", map(to_json, records))
-    write_jsonl(folder / "rejected.jsonl", rejected)
+        write_jsonl(folder / f"{name}.jsonl", map(to_json, records), hashed=True)
+    write_jsonl(folder / "rejected.jsonl", rejected, hashed=True)
 
 
 def counts_of_graph(joined: Joined) -> dict[str, Any]:
@@ -80,4 +79,4 @@ def show_and_write(report: dict[str, Any], path: Path) -> None:
     print(f"{trajectories['kept']:,} trajectories, {trajectories['with_refinement']:,} with a refinement")
     even, drawn = sampling["rare_even"], sampling["rare_drawn"]
     print(f"rare share of roots: {even:.2f} drawn evenly, {drawn:.2f} rare-first")
-    write_atomic(path, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+    write_json(path, report)

@@ -7,19 +7,19 @@ orders than before add to what is there. Left out: how an answer comes about (ge
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from fleming.evaluation.items import Item, Key
-from fleming.files import AppendLog, read_json, read_jsonl, write_atomic, write_jsonl
+from fleming.evaluation.items import Asked, Item, Key
+from fleming.files import AppendLog, read_json, read_jsonl, write_json, write_jsonl
 from fleming.judge import Verdict
 from fleming.settings import Config
+from fleming.training.identity import check_same_run
 from fleming.training.parallel import World
-from fleming.training.run import check_same_run
 from fleming.typed import NonNegative, from_json
 from model.errors import InputError
 
@@ -73,6 +73,9 @@ class Answer:
         for name in FIELDS_OF[self.protocol]:
             if getattr(self, name) is None:
                 raise InputError(f"{where}: an answer by {self.protocol} without {name}")
+        found = self.loglikelihoods or {}
+        if found and (self.answer not in found or found[self.answer] < max(found.values())):
+            raise InputError(f"{where}: the answer {self.answer!r} is not the likeliest, edited?")
         if self.correct != ((self.answer if self.options else self.choice) == self.gold):
             raise InputError(f"{where}: correct is {self.correct}, the answer {self.answer!r}, edited?")
 
@@ -145,15 +148,18 @@ class Answers:
         with world.agree():
             self.done: set[Key] = {answer.key for answer in _read(folder)}
         with world.agree():  # all have read before one of them writes
-            self.part = AppendLog(folder / f"answers.part{world.rank}.jsonl")
+            self.part = AppendLog(folder / f"answers.part{world.rank}.jsonl", hash_lines=True)
 
     def keep(self, answer: Answer) -> None:
         """Put an answer on the disk."""
         self.part.append(answer_to_json(answer))
 
-    def collect(self, order: Sequence[Key]) -> list[Answer]:
-        """Join all parts in answers.jsonl, on the main rank; return there the answers of `order`, elsewhere none.
+    def collect(
+        self, wanted: Mapping[Key, Asked], read_again: Callable[[Asked, Answer], Answer] | None
+    ) -> list[Answer]:
+        """Join all parts in answers.jsonl, on the main rank; return there the answers `wanted`, elsewhere none.
 
+        read_again: what a stored answer's response says now; the rest of a stored record is not believed.
         answers.jsonl keeps whatever else was answered before, behind them.
         """
         answers: list[Answer] = []
@@ -162,10 +168,12 @@ class Answers:
             self.part.close()
         with self.world.agree():
             if self.world.is_main:
-                answers = self._join(order)
+                answers = self._join(wanted, read_again)
         return answers
 
-    def _join(self, order: Sequence[Key]) -> list[Answer]:
+    def _join(
+        self, order: Mapping[Key, Asked], read_again: Callable[[Asked, Answer], Answer] | None
+    ) -> list[Answer]:
         found: dict[Key, Answer] = {}
         for answer in _read(self.folder):
             found.setdefault(answer.key, answer)
@@ -175,9 +183,12 @@ class Answers:
                 f"{self.folder}: {len(missing)} answers missing, the first of {missing[0]}: edited?"
             )
 
-        others = sorted(found.keys() - set(order))
+        for key in order:
+            if key in self.done and found[key].protocol == "cot":  # the others have just been read
+                found[key] = read_again(order[key], found[key])
+        others = sorted(found.keys() - order.keys())
         lines = (answer_to_json(found[key]) for key in (*order, *others))
-        write_jsonl(self.folder / "answers.jsonl", lines)
+        write_jsonl(self.folder / "answers.jsonl", lines, hashed=True)
         for part in _parts(self.folder):
             part.unlink()
         return [found[key] for key in order]
@@ -195,13 +206,13 @@ def _prepare(folder: Path, settings: dict[str, Any]) -> None:
         raise InputError(
             f"{path}: missing, so nobody knows under what settings the answers beside it were given"
         )
-    saved = saved or {}
+    saved = settings if saved is None else saved
     common = sorted(saved.keys() & settings.keys())
     before, now = ({name: side[name] for name in common} for side in (saved, settings))
     check_same_run(before, now, str(folder))
     for part in _parts(folder):
         AppendLog(part).close()  # cuts off the line in which a run was killed
-    write_atomic(path, json.dumps(saved | settings, ensure_ascii=False, indent=1) + "\n")
+    write_json(path, saved | settings)
 
 
 def read_settings(folder: Path) -> dict[str, Any] | None:
@@ -210,7 +221,7 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     saved = read_json(path)
-    if not isinstance(saved, dict):
+    if not (isinstance(saved, dict) and {"seed", "dtype", "sha256 of model"} <= saved.keys()):
         raise InputError(f"{path}: not the settings of an evaluation; move it away")
     return saved
 

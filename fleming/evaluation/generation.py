@@ -5,6 +5,7 @@ prompts, and reading answers that do not have the form that was asked for.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from fleming.evaluation.answers import Answer, answer_of
 from fleming.evaluation.items import Asked, Item, all_asked
@@ -77,10 +78,18 @@ class ChainOfThought:
         self.sampler.generate(prompts, params, keys, on_finish=finish)
 
     def _read(self, asked: Asked, sample: Sample, seconds: float) -> Answer:
+        time, response = {"seconds": round(seconds, 3)}, response_text(sample, self.tokenizer)
+        return self._judge(asked, response, sample.finish_reason, tokens=len(sample.token_ids), time=time)
+
+    def read_again(self, asked: Asked, answer: Answer) -> Answer:
+        """Return a stored answer as its response says now, whatever stands beside that."""
+        known = {"tokens": answer.tokens, "time": answer.time}
+        return self._judge(asked, answer.response or "", answer.finish_reason, **known)
+
+    def _judge(self, asked: Asked, response: str, finish_reason: str, **known: Any) -> Answer:
         question, cfg = asked.item.question, self.cfg
-        response = response_text(sample, self.tokenizer)
         try:
-            verdict = judge(response, sample.finish_reason == "stop", question, cfg)
+            verdict = judge(response, finish_reason == "stop", question, cfg)
         except Exception as error:  # a checker of one's own; a score must not be made of its failures
             raise InputError(f"{question.id}: free.checker failed: {error!r}: {response[:200]!r}") from error
         return answer_of(
@@ -91,7 +100,6 @@ class ChainOfThought:
             prompt=asked_messages(question, cfg),
             response=response,
             format=verdict.well_formed,
-            finish_reason=sample.finish_reason,
-            tokens=len(sample.token_ids),
-            time={"seconds": round(seconds, 3)},
+            finish_reason=finish_reason,
+            **known,
         )

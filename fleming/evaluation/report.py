@@ -3,7 +3,6 @@
 Left out: computing them (scoring.py, comparison.py).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from fleming.evaluation.comparison import Comparison, Difference, difference
 from fleming.evaluation.scoring import Result, Score
 from fleming.evaluation.statistics import Interval
-from fleming.files import read_json, write_atomic
+from fleming.files import read_json, write_json
 from fleming.records import DIFFICULTIES
 from model.errors import InputError
 
@@ -242,5 +241,4 @@ def write_results(
     earlier = before.get("sha256", {})
     others = {name: sha256 for name, sha256 in earlier.items() if not name.startswith("model/")}
     record = {**about, "sha256": others | about["sha256"], "benchmarks": benchmarks, "macro": means}
-    text = json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False, default=vars)
-    write_atomic(folder / "results.json", text + "\n")
+    write_json(folder / "results.json", record)

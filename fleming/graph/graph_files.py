@@ -39,7 +39,7 @@ def save_graph(graph: KnowledgeGraph, path: str | os.PathLike) -> None:
                 facts.append([edge.relation, edge.tail, edge.negated, evidence])
             yield {"kind": "facts", "head": head, "facts": facts}
 
-    write_jsonl(path, records())
+    write_jsonl(path, records(), hashed=True)
 
 
 _FIELDS = {

@@ -8,7 +8,6 @@ very files of the run. Left out: what counts as a leak (decontamination.py).
 """
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fleming.config import parse_command_line, run_script
-from fleming.files import read_json, sha256_file, write_atomic
+from fleming.files import read_json, sha256_file, write_json
 from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, load_benchmark, load_own, named_benchmarks
 from fleming.public.readers import DEFAULT, read_questions, read_trajectories
 from fleming.records import Question, Trajectory
@@ -24,6 +23,7 @@ from fleming.refine.decontamination import RULES, Index
 from fleming.settings import Config
 from fleming.typed import from_json
 from model.errors import InputError
+from model.sums import digest
 
 COMMAND = "python -m fleming.refine.gate"
 MODES = ("require", "warn", "off")
@@ -156,7 +156,7 @@ def write_report(
             matches=matches,
         )
     )
-    write_atomic(path, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+    write_json(path, report)
     return report
 
 
@@ -196,7 +196,7 @@ def check_gate(
         if mode == "require":
             raise InputError(f"decontamination: {fault}")
         print(f"decontamination: {fault}")
-    sha = sha256_file(report_path) if report_path.exists() else None
+    sha = digest(report_path) if report_path.exists() else None
     return {"mode": mode, "report": str(report_path), "sha256": sha, "fault": fault}
 
 

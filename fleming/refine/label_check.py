@@ -220,7 +220,7 @@ def check_labels(
         else:
             checked.kept.append(settled[i])
 
-    write_jsonl(Path(poll.folder, "review.jsonl"), checked.review)
+    write_jsonl(Path(poll.folder, "review.jsonl"), checked.review, hashed=True)
     checked.report.update(questions=len(questions), voter=poll.voter.name, rule=rule, trials=poll.trials)
     checked.report.update({name: counts[name] for name in COUNTED})
     checked.report["unknown_decisions"] = len(decided.keys() - {q.id for q in questions})

@@ -1,6 +1,5 @@
 """Rollouts: sample a group of answers for each question, reward each, compare within the group, pack for the update."""
 
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from fleming.judge import read_answer
 from fleming.prompt import prompt_ids, response_text
 from fleming.records import Question, Rollout
 from fleming.rl.grpo import group_advantages, importance_weights
-from fleming.rl.reward import Reward
+from fleming.rl.reward import Reward, reward_parts
 from fleming.settings import Config
 from fleming.training.metrics import progress_bar
 from fleming.training.packing import PackedBatch, micro_batches, pack
@@ -62,10 +61,7 @@ class Actor:
         """A reward that raises is reported with its sample and counts as 0: one bad answer must not end a run."""
         text = response_text(sample, self.sampler.tokenizer)
         try:
-            given = self.reward(text, sample.finish_reason == "stop", question, self.cfg)
-            parts = {name: float(given[name]) for name in ("correct", "format", "total")}
-            if not all(map(math.isfinite, parts.values())):
-                raise ValueError(f"not finite: {parts}")
+            parts = reward_parts(self.reward, text, sample.finish_reason == "stop", question, self.cfg)
         except Exception as error:
             print(f"reward failed, counted as 0: {question.id}: {error!r}: {text!r}", file=sys.stderr)
             parts = {"correct": 0.0, "format": 0.0, "total": 0.0}

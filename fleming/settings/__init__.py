@@ -96,6 +96,9 @@ class FreeConfig:
 class Config:
     run_dir: str = "runs/default"
     """Everything that a run writes lies here; the same command resumes it."""
+    skip_damaged: bool = False
+    """Training: where the newest checkpoint is not what was written, set it aside and go on from the one before it.
+    Otherwise the file is named, and nothing is done."""
     seed: Annotated[int, Range("from 0 to below 2^63", lambda x: 0 <= x < 2**63)] = 0
     """Fixes data, noise and order."""
     threads: Annotated[int, Range("from 0 to 1024", lambda x: 0 <= x <= 1024)] = 0

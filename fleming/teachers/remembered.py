@@ -72,7 +72,10 @@ class AnswerLog:
         asked as a whole, also where an interrupted run has logged a part of it. InputError for a file of another kind.
         """
         bar = tqdm(total=len(keys), desc=self.doing, unit="question", dynamic_ncols=True)
-        with contextlib.closing(AppendLog(self.path)) as log, bar:  # opened first: it drops a torn last line
+        with (
+            contextlib.closing(AppendLog(self.path, hash_lines=True)) as log,
+            bar,
+        ):  # opened first: it drops a torn last line
             known = self._read()
             for start in range(0, len(keys), chunk):
                 part = slice(start, start + chunk)

@@ -1,16 +1,22 @@
 """Checkpoints: weights and optimiser state as safetensors (torch.distributed.checkpoint), the rest as state.json.
 
-A checkpoint is a folder that appears by a rename, so one that can be seen is whole. Each rank writes its own shards,
-and any number of ranks loads them. There is no pickle in it and no random-number state: all noise and order is counted
+A checkpoint is a folder that appears by a rename, so one that can be seen is complete; SHA256SUMS in it says what was
+written, and all of it is compared before anything is loaded. Each rank writes its own shards, and any number of ranks
+loads them. There is no pickle in it and no random-number state: all noise and order is counted
 from the seed and the step. Left out: saving while the next step runs.
 """
 
 import contextlib
+import hashlib
 import json
 import math
+import re
 import shutil
+import sys
 import warnings
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +28,39 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from fleming.files import being_written, read_json, replace_folder, write_atomic
 from fleming.training.parallel import World
+from fleming.typed import NonNegative, Positive, Share, from_json
 from model.errors import InputError
+from model.files import os_errors
 from model.huggingface.weights import shards_of
+from model.sums import SUMS, Hashed, check_listed, read_sums, write_sums
 from model.transformer import Transformer
 
 # Of a file of one rank, unless a single tensor is larger: torch makes each file in memory before it writes it.
 FILE_BYTES = 128 << 20
+
+
+@dataclass(frozen=True)
+class State:
+    """What state.json may hold, as it is checked when it is read."""
+
+    step: Positive[int]
+    identity: dict[str, Any]
+    """Settings and inputs (identity.py)."""
+    metrics_bytes: NonNegative[int]
+    metrics_sha256: str
+    curriculum_bytes: NonNegative[int] | None = None
+    curriculum_sha256: str | None = None
+    code: str | None = None
+    skipped_in_a_row: NonNegative[int] = 0
+    cache: list[Positive[int]] | None = None
+    """The sampler's rows and places, and how many rows were asked for."""
+    pass_rates: list[Share] | None = None
+    score: float | None = None
+
+    def check(self, where: str) -> None:
+        """Raise InputError for a cache of other than three numbers."""
+        if self.cache is not None and len(self.cache) != 3:
+            raise InputError(f"{where}: cache: expected three numbers, found {len(self.cache)}")
 
 
 def _flat_state(transformer: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -63,28 +96,44 @@ def save_checkpoint(
             if world.is_main:
                 writing.enter_context(replace_folder(final))
         with world.agree():
-            _save_tensors(being_written(final), transformer, optimizer, world)
+            hashes = _save_tensors(being_written(final), transformer, optimizer, world)
+        parts = world.gather(hashes)
         with world.agree():
             if world.is_main:
-                write_atomic(being_written(final) / "state.json", json.dumps(state, ensure_ascii=False))
+                text = json.dumps(state, ensure_ascii=False, allow_nan=False).encode()
+                write_atomic(being_written(final) / "state.json", text)
+                parts.append({"state.json": hashlib.sha256(text).hexdigest()})
+                write_sums(being_written(final), dict(ChainMap(*parts)))
                 writing.close()
                 delete_old(folder, keep_last, keep_best)
 
 
 def _save_tensors(
     folder: Path, transformer: Transformer, optimizer: torch.optim.Optimizer, world: World
-) -> None:
-    """Write this rank's shards."""
+) -> dict[str, str]:
+    """Write this rank's shards; return file name -> sha256 of what was written."""
     tensors = _flat_state(transformer, optimizer)
     sizes = {name: tensor.nbytes for name, tensor in tensors.items()}
     shards = shards_of(sizes, FILE_BYTES * world.size)
     files = {name: number for number, shard in enumerate(shards, start=1) for name in shard}
     writer = HuggingFaceStorageWriter(str(folder), files, save_distributed=True)
+    hashes: dict[str, str] = {}
+    create_stream = writer.fs.create_stream
+
+    @contextlib.contextmanager
+    def hashed_stream(path: Any, mode: str) -> Iterator[Any]:
+        with create_stream(path, mode) as stream:
+            hashed = Hashed(stream)
+            yield hashed
+        hashes[Path(path).name] = hashed.sha256.hexdigest()
+
+    writer.fs.create_stream = hashed_stream
     try:
         with _quiet():
             dcp.save(tensors, storage_writer=writer, no_dist=world.mesh is None)
     except CheckpointException as error:  # a BaseException: nothing else would turn it into a message
         raise InputError(f"{folder.parent}: checkpoint cannot be written: {_reason(error)}") from error
+    return hashes
 
 
 @contextlib.contextmanager
@@ -100,7 +149,7 @@ def delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
     found = _checkpoints(folder)
     older = found[:-keep_last]
     if keep_best:
-        score = {path: read_json(path / "state.json").get("score", -math.inf) for path in found}
+        score = {path: read_state(path).get("score", -math.inf) for path in found}
         best = sorted(found, key=score.__getitem__, reverse=True)[:keep_best]
         older = [path for path in older if path not in best]
     for left in folder.glob(".step_*"):  # by a killed run
@@ -112,10 +161,64 @@ def delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
         shutil.rmtree(hidden)
 
 
-def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Return the state of the newest checkpoint of `folder`, None where there is none. Loads no tensor."""
+def read_state(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint keeps beside tensors. Raises InputError for damage, and for what no checkpoint holds."""
+    for sha256, name in _listed(path):
+        if name == "state.json":
+            check_listed(path, name, sha256)
+    where = path / "state.json"
+    state = from_json(State, read_json(where), str(where))
+    if state.step != number_of(path):
+        raise InputError(f"{where}: step is {state.step}; its folder says {number_of(path)}")
+    return {name: value for name, value in vars(state).items() if value is not None}
+
+
+def _listed(path: Path) -> list[tuple[str, str]]:
+    """Return (sha256, file name) of all files of a checkpoint. Raises InputError where one is not listed."""
+    sums = read_sums(path / SUMS)
+    there, listed = {file.name for file in path.glob("[!.]*")} - {SUMS}, {name for _, name in sums}
+    if there - listed or "state.json" not in listed:
+        raise InputError(
+            f"{path / SUMS}: does not list {min({'state.json', *there} - listed)}: damaged, or of an earlier version; "
+            "where you trust what is there, sha256sum * > SHA256SUMS in that folder"
+        )
+    return sums
+
+
+def newest_checkpoint(
+    folder: Path, skip_damaged: bool = False, look: Callable[[Path], dict[str, Any]] = read_state
+) -> dict[str, Any] | None:
+    """Return look(path) of the newest checkpoint of `folder`: its state; None where there is none. Reads no tensor.
+
+    Raises InputError as `look` does; with `skip_damaged` only where it does so for all of them: that is no beginning.
+    """
     found = _checkpoints(folder)
-    return read_json(found[-1] / "state.json") if found else None
+    for path in reversed(found):
+        try:
+            return look(path)
+        except InputError as error:
+            if not skip_damaged:
+                hint = "skip_damaged=true sets it aside and goes on from the checkpoint before it"
+                raise type(error)(f"{error}; {hint}") from error
+    if found:
+        raise InputError(f"{folder}: no checkpoint is whole; choose another run_dir to begin again")
+    return None
+
+
+def whole_state(path: Path, world: World) -> dict[str, Any]:
+    """Return a checkpoint's state, each of its files compared with its hash, the ranks sharing them. All call this."""
+    state, files = world.on_main(lambda: (read_state(path), _listed(path)))
+    world.divide(files, lambda part: [check_listed(path, name, sha256) for sha256, name in part])
+    return state
+
+
+def set_aside_after(folder: Path, step: int) -> None:
+    """Give checkpoints newer than `step`, which are damaged, another name."""
+    for path in _checkpoints(folder):
+        if number_of(path) > step:
+            print(f"{path}: damaged, set aside", file=sys.stderr)
+            with os_errors(path, "rename"):
+                path.rename(path.with_name(f"damaged_{path.name}"))
 
 
 def load_tensors(
@@ -141,6 +244,12 @@ def _reason(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
+def number_of(path: Path) -> int:
+    """Return the step in the name of a checkpoint or of a file of rollouts, 0 for another name."""
+    match = re.fullmatch(r"step_(\d+)(\.jsonl)?", path.name)
+    return int(match[1]) if match else 0
+
+
 def _checkpoints(folder: Path) -> list[Path]:
-    """All whole checkpoints, oldest first; what a killed save or clean-up left behind has another name."""
-    return sorted(folder.glob("step_*"))
+    """All complete checkpoints, oldest first; what a killed save or clean-up left behind has another name."""
+    return sorted(filter(number_of, folder.glob("step_*")), key=number_of)

@@ -197,12 +197,14 @@ def load_sharded(
 ) -> tuple[Transformer, Tokenizer]:
     """Return the model of a folder, each rank holding and reading its own shards alone.
 
-    Trainable: fp32 master weights. Else frozen and in the compute dtype. Raises InputError as `load_model`.
+    Trainable: fp32 master weights. Else frozen and in the compute dtype. The files' hashes are not compared: a run has
+    done so once for all ranks. Raises InputError as `load_model`.
     """
     dtype = torch.float32 if trainable else world.dtype
     device = "cpu" if trainable and cfg.parallel.offload else world.device
     spread = partial(parallelize, settings=cfg.parallel, world=world, trainable=trainable)
-    return load_model(folder, dtype, device, cfg.chat_format, cfg.chat_template_kwargs, spread)
+    how = dtype, device, cfg.chat_format, cfg.chat_template_kwargs
+    return load_model(folder, *how, spread, check_hashes=False)
 
 
 def parallelize(

@@ -9,21 +9,22 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from fleming.files import check_unlocked
 from fleming.judge import load_function
 from fleming.prompt import asked_messages, prompt_ids
 from fleming.public.readers import read_questions, read_trajectories
 from fleming.records import Question, Trajectory
 from fleming.refine.gate import gate
 from fleming.settings import Config
-from fleming.training.checkpoint import newest_checkpoint
 from fleming.training.estimate_memory import GB, Case, Longest, Machine, report
 from fleming.training.examples import encode_trajectory
 from fleming.training.loggers import own_logger
 from fleming.training.parallel import pick_device
-from fleming.training.run import check_same_run, fingerprint
+from fleming.training.run import check_ready
 from fleming.training.usual_models import sizes_of
 from model.errors import InputError
 from model.huggingface.config import ModelConfig
@@ -36,16 +37,16 @@ Record = Question | Trajectory
 
 
 def dry_run(
-    stage: str, cfg: Config, options: argparse.Namespace, check: Callable[[], object] = lambda: None
+    stage: str, cfg: Config, options: argparse.Namespace, check: Callable[[Record], Any] = lambda first: None
 ) -> None:
     """Print what the stage ("sft" or "grpo") would start from, its first record as the model gets it, and the memory.
 
-    `check` is called for whatever else may be wrong. Raises InputError for the first mistake, as the run itself would.
+    `check` is called with the first record for whatever else may be wrong. Raises InputError for the first mistake, as
+    the run itself would.
     """
     if os.environ.get("RANK", "0") != "0":
         return
     machine = _machine(cfg, options)
-    check()
     if cfg.free.checker:
         load_function(cfg.free.checker, "free.checker")
     list(own_logger(stage, cfg))
@@ -64,6 +65,7 @@ def dry_run(
     records = [r for r in read(data_file, cfg, print) if isinstance(r, Trajectory) or r.split == "train"]
     if not records:
         raise InputError(f"{data_file}: no question has split train; RL learns from no other")
+    check(records[0])
     lengths = _lengths(records, tokenizer, cfg)
     context = model.max_position_embeddings
     usable = [length for length in lengths if length.sequence <= context]
@@ -81,7 +83,8 @@ def dry_run(
 
     if stage == "grpo":
         print(f"loss: {cfg.grpo.loss}")
-    print(_where_it_begins(stage, cfg))
+    check_unlocked(cfg.run_dir)
+    print(check_ready(stage, cfg))
     print(report(Case(stage, model, cfg, machine, longest)))
     print("dry run: nothing was started or written")
 
@@ -150,15 +153,3 @@ def _lengths(records: list[Record], tokenizer: Tokenizer | None, cfg: Config) ->
         else:
             lengths.append(Longest(len(prompt_ids(record, tokenizer, cfg)), most))
     return lengths
-
-
-def _where_it_begins(stage: str, cfg: Config) -> str:
-    """Compare the settings with those of the newest checkpoint, and return the step that the run would go on after."""
-    state = newest_checkpoint(Path(cfg.run_dir, stage, "checkpoints"))
-    if not state:
-        return f"{cfg.run_dir}: begins at step 1"
-    now = fingerprint(cfg, stage, {})
-    identity = state.get("identity", now)
-    saved = {key: value for key, value in identity.items() if not key.startswith("sha256 of ")}
-    check_same_run(saved, now, cfg.run_dir)
-    return f"{cfg.run_dir}: goes on after step {state['step']}; the settings agree, files are compared at the start"

@@ -8,29 +8,40 @@
 """
 
 import contextlib
-import datetime
-import json
 import math
-import platform
 import signal
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy
-import safetensors
-import tokenizers
 import torch
 
-from fleming.config import dump_yaml, to_dict
-from fleming.files import AppendLog, input_hashes, read_json, run_lock, write_atomic, write_jsonl
+from fleming.files import AppendLog, check_writable, hash_of_log, input_hashes, run_lock, write_jsonl
+from fleming.judge import own_code
 from fleming.records import Rollout, to_json
 from fleming.refine.gate import gate
 from fleming.settings import Config
 from fleming.terminal import tell
-from fleming.training.checkpoint import delete_old, load_tensors, newest_checkpoint, save_checkpoint
+from fleming.training.checkpoint import (
+    delete_old,
+    load_tensors,
+    newest_checkpoint,
+    number_of,
+    save_checkpoint,
+    set_aside_after,
+    whole_state,
+)
+from fleming.training.identity import (
+    check_same_run,
+    code_sha256,
+    commit,
+    fingerprint,
+    note_outputs,
+    read_manifest,
+    write_manifest,
+)
 from fleming.training.loggers import log_to, own_logger, tensorboard
 from fleming.training.metrics import DeviceSpeed, Timer, describe_step, finite, progress_bar, rates
 from fleming.training.parallel import World, choose_cache
@@ -39,9 +50,8 @@ from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import save_model
 from model.kv_cache import Capacity
 from model.sampler import Sampler
+from model.sums import remove
 from model.transformer import Transformer
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Run:
@@ -63,7 +73,7 @@ class Run:
 
         inputs: name -> file to learn from, and "model" -> folder to start from.
         """
-        self.stage, self.cfg, self.world, self.inputs = stage, cfg, world, inputs
+        self.stage, self.cfg, self.world = stage, cfg, world
         self.settings = getattr(cfg, stage)
         self.folder = Path(cfg.run_dir, stage)
         self.state: dict[str, Any] = {"step": 0, "skipped_in_a_row": 0}
@@ -73,6 +83,7 @@ class Run:
             if not inputs["model"].is_dir():
                 raise InputError(f"{inputs['model']}: no such model folder; name one as model=DIR")
             self.loggers = list(own_logger(stage, cfg)) if world.is_main else []
+            self.inputs = {**inputs, **(own_code(cfg) if stage == "grpo" else {})}
         self.scores: list[float] = []  # since the last checkpoint
         self.saving: dict[str, float] = {}  # seconds that the last checkpoint took
 
@@ -80,13 +91,21 @@ class Run:
         """Lock the folder, and read where the run stands. Raises InputError where it began with other settings."""
         with contextlib.ExitStack() as stack:
             self.stop = stack.enter_context(lock_run(self.cfg, self.world, f"train_{self.stage}.py"))
+            # First what costs nothing, then the hours' worth of bytes: the model's weights, the checkpoint's.
+            self.world.on_main(check_ready, self.stage, self.cfg)
             self.hashes = self.world.on_main(input_hashes, self.inputs)
             identity = fingerprint(self.cfg, self.stage, self.hashes)
-            self.state |= self.world.on_main(newest_checkpoint, self.folder / "checkpoints") or {}
+            checkpoints, whole = self.folder / "checkpoints", partial(whole_state, world=self.world)
+            with self.world.agree():
+                self.state |= newest_checkpoint(checkpoints, self.cfg.skip_damaged, whole) or {}
+            self.world.on_main(set_aside_after, checkpoints, self.state["step"])
             self.state.pop("score", None)  # that checkpoint's own
             with self.world.agree():
                 check_same_run(self.state.get("identity", identity), identity, self.cfg.run_dir)
-            self.state["identity"] = identity
+            if self.state.get("code", code_sha256()) != code_sha256():
+                said = f"now commit {commit()}; the earlier ones are in manifest.json"
+                self.world.print(f"the code has changed ({said}): the run's result is half of each")
+            self.state |= {"identity": identity, "code": code_sha256()}
             self.stack = stack.pop_all()  # nothing was refused: all of it stays until the run is left
         return self
 
@@ -107,14 +126,14 @@ class Run:
         """
         self.model, self.tokenizer, self.optimizer, self.exports = model, tokenizer, optimizer, exports
         step, world = self.state["step"], self.world
+        kept = {name: self.state.get(f"{name}_bytes") if step else 0 for name in logs}
+        world.on_main(self._check_logs, kept)  # all that is there, before anything of it is cut or deleted
         if step:
             load_tensors(self.folder / "checkpoints", model, optimizer, world)
         with world.agree():
             self.logs = {
-                name: AppendLog(
-                    self.folder / f"{name}.jsonl", self.state.get(f"{name}_bytes", 0), world.is_main
-                )
-                for name in logs
+                name: AppendLog(self.folder / f"{name}.jsonl", size, world.is_main)
+                for name, size in kept.items()
             }
         world.on_main(write_manifest, self.stage, self.cfg, self.hashes, world, self.cleared)
         if world.is_main:
@@ -125,6 +144,19 @@ class Run:
         if step:
             self._export(step)  # the run may have been killed between checkpoint and export
 
+    def _check_logs(self, kept: Mapping[str, int | None]) -> None:
+        """Raise InputError for a log that is not what the checkpoint says, and for one whose checkpoints are gone."""
+        for name, size in kept.items():
+            path, sha256 = self.folder / f"{name}.jsonl", self.state.get(f"{name}_sha256")
+            if self.state["step"] and (size is None or hash_of_log(path, size).hexdigest() != sha256):
+                raise InputError(f"{path}: damaged: not what it was at the checkpoint; restore it")
+        path, most = self.folder / "metrics.jsonl", self.settings.save_every
+        if not self.state["step"] and path.exists() and path.read_bytes().count(b"\n") > most:
+            raise InputError(
+                f"{path}: has more than save_every = {most} steps, yet there is no checkpoint; restore "
+                f"{self.folder}/checkpoints, or move {self.folder} away to begin again"
+            )
+
     def choose_cache(self, actor: Transformer, longest: int) -> Capacity:
         """Return how large the cache of the model that samples is; see parallel.choose_cache."""
         with self.world.agree():
@@ -133,6 +165,11 @@ class Run:
 
     def steps(self, total: int, name: str) -> Iterator[int]:
         """Yield the steps that are left, 1 .. total, with a clock for each and a progress bar called `name`."""
+        if self.state["step"] >= total:
+            self.world.print(
+                f"{name}: already finished, all {total} steps: nothing to do; results in {self.folder}"
+            )
+            return
         self.speed = DeviceSpeed.measure(self.world.device, self.world.dtype)
         self.bar = self.stack.enter_context(progress_bar(total, self.state["step"], name, self.world))
         for step in range(self.state["step"] + 1, total + 1):
@@ -149,7 +186,8 @@ class Run:
         """Write the step's rollouts, a file a step."""
         with self.world.agree():
             if self.world.is_main:
-                write_jsonl(self.folder / f"rollouts/step_{step:06d}.jsonl", map(to_json, rollouts))
+                path = self.folder / f"rollouts/step_{step:06d}.jsonl"
+                write_jsonl(path, map(to_json, rollouts), hashed=True)
 
     def log(self, record: dict[str, Any], score: float, flops: int, sampler: Sampler | None = None) -> None:
         """Append the step's record and its times to the metrics, and bring the progress bar up to date.
@@ -183,7 +221,8 @@ class Run:
         timer = Timer(self.world.device)
         with self.world.agree():
             sizes = {f"{name}_bytes": log.sync() for name, log in self.logs.items()}
-        self.state |= {"step": step, **sizes}
+        hashes = {f"{name}_sha256": log.sha256.hexdigest() for name, log in self.logs.items()}
+        self.state |= {"step": step, **sizes, **hashes}
         score = {"score": sum(self.scores) / len(self.scores)} if self.scores else {}
         keep = self.settings.keep_last, self.settings.keep_best
         folder = self.folder / "checkpoints"
@@ -198,92 +237,34 @@ class Run:
     def _export(self, step: int) -> None:
         if step in self.exports:
             with self.world.agree():
-                folder = self.folder / self.exports[step]
-                save_model(self.model, self.tokenizer, folder, self.world.dtype, writes=self.world.is_main)
+                name, main = self.exports[step], self.world.is_main
+                folder, dtype = self.folder / name, self.world.dtype
+                hashes = save_model(self.model, self.tokenizer, folder, dtype, writes=main)
+                if main:
+                    written = {f"{self.stage}/{name}/{file}": sha256 for file, sha256 in hashes.items()}
+                    note_outputs(self.cfg.run_dir, self.stage, written)
 
     def _forget_rollouts_after(self, step: int) -> None:
         for path in self.folder.glob("rollouts/step_*.jsonl"):
-            if path.name > f"step_{step:06d}.jsonl":
-                path.unlink()
+            if number_of(path) > step:
+                remove(path)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results depend on."""
-    packages = {module.__name__: module.__version__ for module in (torch, safetensors, tokenizers, numpy)}
-    return {"python": platform.python_version(), **packages}
+WRITTEN = "checkpoints rollouts metrics.jsonl curriculum.jsonl ../manifest.json ../config.yaml"
 
 
-def write_manifest(
-    stage: str,
-    cfg: Config,
-    hashes: Mapping[str, str],
-    world: World | None = None,
-    more: Mapping[str, Any] | None = None,
-) -> None:
-    """Write RUN_DIR/config.yaml, and an entry for this start of the stage in RUN_DIR/manifest.json, `more` in it."""
-    run_dir = Path(cfg.run_dir)
-    path = run_dir / "manifest.json"
-    manifest = read_json(path) if path.exists() else {}
-    entry = {
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "seed": cfg.seed,
-        "processes": world.size if world else 1,
-        "device": str(world.device) if world else "cpu",
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-        "inputs": dict(hashes),
-        **(more or {}),
-        "config": to_dict(cfg),
-    }
-    manifest.setdefault(stage, []).append(entry)
-    write_atomic(run_dir / "config.yaml", dump_yaml(cfg))
-    write_atomic(path, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
-
-
-def _commit() -> str | None:
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    return None
-
-
-# May change between two halves of a run: what is kept and shown, and what only moves work or memory about.
-NOT_IDENTITY = ("save_every", "keep_last", "keep_best", "show_every", "micro_batch_tokens", "max_num_seqs")
-
-
-def fingerprint(cfg: Config, stage: str, hashes: Mapping[str, str]) -> dict[str, Any]:
-    """Return what fixes a stage's result: its settings, dotted, and its inputs' hashes. Kept in its checkpoints."""
-    settings = to_dict(cfg)
-    fixed = {
-        name: settings[name] for name in ("seed", "chat_format", "answer_style", "instruction", "system")
-    }
-    usual = Config().reading  # which checkpoints of earlier versions had
-    fixed |= {name: value for name, value in cfg.reading.items() if value != usual[name]}
-    if cfg.chat_template_kwargs:
-        fixed["chat_template_kwargs"] = cfg.chat_template_kwargs
-    fixed |= _dotted(settings[stage], f"{stage}.")
-    fixed |= {f"sha256 of {name}": sha256 for name, sha256 in hashes.items()}
-    fixed = {name: value for name, value in fixed.items() if name.rpartition(".")[2] not in NOT_IDENTITY}
-    return json.loads(json.dumps(fixed))  # as it will be read back: tuples are lists
-
-
-def _dotted(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], run_dir: str) -> None:
-    """Raise InputError naming the first setting or input in which a resumed run differs from its checkpoint."""
-    for key in [*saved, *(key for key in now if key not in saved)]:
-        if saved.get(key) == now.get(key):
-            continue
-        change = f"now it is {now.get(key)!r}; set it back, or choose another run_dir"
-        if key not in now and not key.startswith("sha256 of "):
-            change = "which is no setting any more; choose another run_dir"
-        raise InputError(f"{run_dir}: this run began with {key} = {saved.get(key)!r}, {change}")
+def check_ready(stage: str, cfg: Config) -> str:
+    """Return where the stage would begin; raise InputError for other settings than it began with, and for a folder or
+    file that cannot be written. Writes nothing."""
+    folder = Path(cfg.run_dir, stage)
+    check_writable([folder / name for name in WRITTEN.split()])
+    read_manifest(cfg.run_dir)
+    state = newest_checkpoint(folder / "checkpoints", cfg.skip_damaged)
+    if not state:
+        return f"{cfg.run_dir}: begins at step 1"
+    saved = {key: value for key, value in state["identity"].items() if not key.startswith("sha256 of ")}
+    check_same_run(saved, fingerprint(cfg, stage, {}), cfg.run_dir)
+    return f"{cfg.run_dir}: goes on after step {state['step']}; the settings agree, files are compared at the start"
 
 
 class StopRequest:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from model.errors import InputError
 from model.files import MAX_BYTES, open_bytes, parse_object
+from model.sums import Hashed
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -93,8 +94,8 @@ def _are_sizes(value: object) -> bool:
 
 def write_safetensors(
     path: Path, shapes: dict[str, torch.Size], tensors: Iterator[Tensor], dtype: torch.dtype
-) -> None:
-    """Write 8 bytes of length, a JSON header and the tensors, of which one at a time is copied.
+) -> str:
+    """Write 8 bytes of length, a JSON header and the tensors, of which one at a time is copied; return its sha256.
 
     Source: the format section of the safetensors README.
     """
@@ -105,8 +106,10 @@ def write_safetensors(
         header[name] = {"dtype": DTYPE_NAMES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
-    with open(path, "wb") as file:
+    with open(path, "wb") as written:
+        file = Hashed(written)
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
         for tensor in itertools.islice(tensors, len(shapes)):
             file.write(tensor.cpu().contiguous().view(torch.uint8).numpy())
+    return file.sha256.hexdigest()

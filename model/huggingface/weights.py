@@ -7,6 +7,7 @@
 - left out: pickled weights (never read), quantised and 8-bit dtypes
 """
 
+import hashlib
 import json
 import math
 import re
@@ -25,6 +26,7 @@ from model.huggingface.config import ModelConfig, load_config
 from model.huggingface.folder import file_of
 from model.huggingface.safetensors_file import StoredTensor, read_header, write_safetensors
 from model.huggingface.tokenizer import Tokenizer
+from model.sums import check_sums, write_sums
 from model.transformer import Transformer
 
 PIECE_BYTES = 32 << 20  # read at a time
@@ -42,17 +44,21 @@ def load_model(
     chat_format: str | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
     prepare: Callable[[Transformer], object] = lambda transformer: None,
+    check_hashes: bool = True,
 ) -> tuple[Transformer, Tokenizer]:
     """Return the model and the tokenizer of a Hugging Face folder, the weights converted to `dtype` on
     `device`.
 
     `chat_format`, `chat_template_kwargs`: see `Tokenizer.from_folder`. `prepare` is called with the model before
-    it has memory: where it is sharded, so that each rank allocates and reads its own rows alone. Raises
-    InputError naming the file, and the key or tensor in it, for whatever is missing, broken, contradictory or
-    not supported.
+    it has memory: where it is sharded, so that each rank allocates and reads its own rows alone.
+    `check_hashes`: compare every file with SHA256SUMS, where the folder has it (`sha256_file` says how long that
+    takes); false where the caller has just done so, once for all ranks. Raises InputError naming the file, and
+    the key or tensor in it, for whatever is missing, broken, contradictory or not supported.
     """
     transformer, tokenizer = open_model(folder, chat_format, chat_template_kwargs)
     find_tensors(transformer, folder)
+    if check_hashes:
+        check_sums(folder)
     prepare(transformer.to(dtype))
     transformer.allocate(device)
     load_weights(transformer, folder)
@@ -208,9 +214,9 @@ def save_model(
     dtype: torch.dtype | None = None,
     max_shard_bytes: int = 4 << 30,
     writes: bool = True,
-) -> None:
+) -> dict[str, str]:
     """Write a Hugging Face folder that transformers loads back bit for bit, in `dtype` (default: the model's
-    own).
+    own), with the hash of each file in SHA256SUMS; return file name -> sha256 where this rank `writes`.
 
     It is built beside `folder` and renamed when it is complete and on disk, so no reader sees half of it; a
     model folder that stood there is replaced. Raises InputError where something else stands there or the disk
@@ -222,6 +228,7 @@ def save_model(
     parameters = _hf_parameters(transformer)
     dtype = dtype or transformer.norm.weight.dtype
     whole = (_whole(parameter, dtype) for parameter in parameters.values())
+    hashes: dict[str, str] = {}
     try:
         if writes:
             with os_errors(folder, "write"):
@@ -229,15 +236,18 @@ def save_model(
                 _check_vocabulary(transformer.cfg.vocab_size, tokenizer.size, target)
                 _refuse_other_contents(target)
                 with replace_folder(target) as new:
-                    for name, data in _small_files(transformer, tokenizer, dtype).items():
-                        (new / name).write_bytes(data)
                     shapes = {name: parameter.shape for name, parameter in parameters.items()}
-                    _write_weights(new, shapes, whole, dtype, max_shard_bytes)
+                    hashes, small = _write_weights(new, shapes, whole, dtype, max_shard_bytes)
+                    for name, data in (_small_files(transformer, tokenizer, dtype) | small).items():
+                        (new / name).write_bytes(data)
+                        hashes[name] = hashlib.sha256(data).hexdigest()
+                    write_sums(new, hashes)
     finally:
         for (
             _
         ) in whole:  # gathering takes every rank: one that does not write, or no longer can, still takes part
             pass
+    return hashes
 
 
 def _whole(parameter: Tensor, dtype: torch.dtype) -> Tensor:
@@ -308,19 +318,19 @@ def _write_weights(
     tensors: Iterator[Tensor],
     dtype: torch.dtype,
     limit: int,
-) -> None:
-    """Write one safetensors file, or several and their index; no shard but of a single tensor is over the
-    limit.
+) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Write one safetensors file, or several; no shard but of a single tensor is over the limit.
 
-    `tensors` are those that `shapes` names, in its order.
+    `tensors` are those that `shapes` names, in its order. Returns file name -> sha256, and of several files their
+    index, which is still to be written.
     """
     sizes = {name: shape.numel() * dtype.itemsize for name, shape in shapes.items()}
     shards = shards_of(sizes, limit)
-    placed = {}
+    placed, hashes = {}, {}
     for i, names in enumerate(shards, start=1):
         file = SINGLE if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-        write_safetensors(folder / file, {name: shapes[name] for name in names}, tensors, dtype)
+        part = {name: shapes[name] for name in names}
+        hashes[file] = write_safetensors(folder / file, part, tensors, dtype)
         placed |= dict.fromkeys(names, file)
-    if len(shards) > 1:
-        index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": placed}
-        (folder / INDEX).write_bytes(_json_bytes(index))
+    index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": placed}
+    return hashes, {INDEX: _json_bytes(index)} if len(shards) > 1 else {}

@@ -357,9 +357,7 @@ def test_only_common_questions_count_and_their_gold_must_agree(tmp_path):
 
 def test_damaged_settings_are_an_error_that_names_the_file(tmp_path):
     a = run_of(tmp_path / "a", {"x": True})
-    (a / "settings.json").write_text("{}")
-    assert compare_runs(a, a).settings_differ == []
-    for text in ("[1]", "null", "{"):
+    for text in ("{}", "[1]", "null", "{"):
         (a / "settings.json").write_text(text)
         with pytest.raises(InputError, match=r"a/settings\.json: not "):
             compare_runs(a, a)

@@ -309,6 +309,7 @@ def folder(tmp_path_factory):
     make_base_model(cfg, ["Which metal? iron zinc"] * 9, [], 0, path)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 256}))
+    (path / "SHA256SUMS").unlink()
     return path
 
 

@@ -51,7 +51,7 @@ def kind_of(message: str) -> str:
     """Which write the one line of a full disk names."""
     named = re.fullmatch(r"\w+\.py: error: (\S+): .*No space left on device.*", message)
     assert named, message
-    path = Path(named[1])
+    path = Path(named[1].removesuffix(".sha256"))
     return "rollouts" if path.parent.name == "rollouts" else path.name
 
 

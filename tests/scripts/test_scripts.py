@@ -38,7 +38,9 @@ def result_of(run_dir: Path) -> dict[str, object]:
         name = str(path.relative_to(run_dir))
         if path.suffix == ".safetensors" and "checkpoints" not in name:
             found[name] = path.read_bytes()
-        elif path.name in ("metrics.jsonl", "curriculum.jsonl") or "rollouts/" in name:
+        elif path.name in ("metrics.jsonl", "curriculum.jsonl") or (
+            "rollouts/" in name and path.suffix == ".jsonl"
+        ):
             records = read_records(path)
             found[name] = [{k: v for k, v in record.items() if k != "time"} for record in records]
     return found

@@ -3,6 +3,7 @@
 Model folders of real shapes cost no disk here: their files of weights are headers and a hole.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -19,13 +20,14 @@ from support.places import ROOT, SHARED
 from support.runs import messages
 
 from fleming.config import load_config
-from fleming.rl.reward import load_reward
+from fleming.rl.reward import load_reward, try_reward
 from fleming.settings import BaseModelConfig, Config, DataConfig, GRPOConfig
 from fleming.training.base_model import make_base_model, train_tokenizer
+from fleming.training.identity import fingerprint
 from fleming.training.plan import dry_run
-from fleming.training.run import fingerprint
 from model import InputError
 from model.huggingface.chat_format import own_template
+from model.sums import write_sums
 
 QWEN25 = {"model_type": "qwen2", "rope_theta": 1e6, "rms_norm_eps": 1e-6, "hidden_act": "silu"}
 MODELS = {  # as in the published config.json
@@ -192,7 +194,7 @@ def run(stage: str, cfg: Config, gpus: int | None = 2) -> None:
     if stage == "sft":
         dry_run("sft", cfg, options)
     else:
-        dry_run("grpo", cfg, options, lambda: load_reward(cfg.grpo.reward))
+        dry_run("grpo", cfg, options, lambda first: try_reward(load_reward(cfg.grpo.reward), first, cfg))
 
 
 def test_it_says_what_the_run_would_start_from(small, capsys, tmp_path):
@@ -341,7 +343,9 @@ def test_it_says_which_checkpoint_it_would_go_on_from_and_refuses_other_settings
     checkpoint = Path(small.run_dir, "grpo/checkpoints/step_000007")
     checkpoint.mkdir(parents=True)
     identity = fingerprint(small, "grpo", {"model/model.safetensors": "not the hash of this file"})
-    (checkpoint / "state.json").write_text(json.dumps({"step": 7, "identity": identity}))
+    state = json.dumps({"step": 7, "identity": identity, "metrics_bytes": 0})
+    (checkpoint / "state.json").write_text(state)
+    write_sums(checkpoint, {"state.json": hashlib.sha256(state.encode()).hexdigest()})
     run(
         "grpo", replace(small, grpo=replace(small.grpo, micro_batch_tokens=999))
     )  # moves memory about, no more

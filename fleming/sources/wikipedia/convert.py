@@ -72,7 +72,7 @@ def convert(source: Path, target: Path) -> int:
         if not count:
             raise InputError(f"{source}: no pages; expected a dump or a folder of .wikitext files")
 
-    write_jsonl(target, lines())
+    write_jsonl(target, lines(), hashed=True)
     return count
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from fleming.files import AppendLog, open_bytes, parse_json, read_json
+from fleming.files import AppendLog, check_file, open_bytes, parse_line, read_json
 from fleming.sources.wikipedia.wikitext import title_of
 from fleming.typed import from_json
 from model.errors import InputError
@@ -87,6 +87,7 @@ class FolderPages:
             convert = "python -m fleming.sources.wikipedia.convert makes them of other forms"
             raise InputError(f"{path}: {found}; expected .jsonl or .json; {convert}")
         for file in files:
+            check_file(file)
             self.add(file)
 
     def add(self, path: Path, start: int = 0) -> None:
@@ -145,7 +146,7 @@ def _batch_at(path: Path, start: int) -> Batch:
     with open_bytes(path) as file:
         file.seek(start)
         line = file.readline(MAX_LINE)
-    return from_json(Batch, parse_json(line, where), where)
+    return from_json(Batch, parse_line(line, where), where)
 
 
 def _leads(path: Path) -> Batch:
@@ -164,7 +165,7 @@ class CachedPages:
     def __init__(self, source: Pages, path: str | os.PathLike):
         """Open the cache, dropping a torn last line. Raises InputError for a line that is no batch."""
         self.source, self.path = source, Path(path)
-        self._log = AppendLog(path)
+        self._log = AppendLog(path, hash_lines=True)
         self._saved = FolderPages(path)
 
     @property

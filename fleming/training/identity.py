@@ -1,0 +1,136 @@
+"""What a run is: the settings, inputs and code that fix its result, and the manifest that keeps them.
+
+- a run goes on only with the settings and inputs that it began with; with other code it goes on too, and says so
+- left out: when this is asked (run.py)
+"""
+
+import contextlib
+import datetime
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+import safetensors
+import tokenizers
+import torch
+
+from fleming.config import dump_yaml, to_dict
+from fleming.files import read_json, write_atomic, write_json
+from fleming.settings import Config
+from fleming.training.parallel import World
+from fleming.typed import convert
+from model.errors import InputError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    packages = {module.__name__: module.__version__ for module in (torch, safetensors, tokenizers, numpy)}
+    return {"python": platform.python_version(), **packages}
+
+
+def write_manifest(
+    stage: str,
+    cfg: Config,
+    hashes: Mapping[str, str],
+    world: World | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Write RUN_DIR/config.yaml, and an entry for this start of the stage in RUN_DIR/manifest.json, `more` in it.
+
+    hashes: of what the stage reads.
+    """
+    manifest = read_manifest(cfg.run_dir)
+    entry = {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "code": code_sha256(),
+        "seed": cfg.seed,
+        "processes": world.size if world else 1,
+        "device": str(world.device) if world else "cpu",
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "inputs": dict(hashes),
+        **(more or {}),
+        "config": to_dict(cfg),
+    }
+    manifest.setdefault(stage, []).append(entry)
+    write_atomic(Path(cfg.run_dir, "config.yaml"), dump_yaml(cfg))
+    write_json(Path(cfg.run_dir, "manifest.json"), manifest)
+
+
+def read_manifest(run_dir: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """Return stage -> its starts, none where there is no manifest yet. Raises InputError for a file that is none."""
+    path = Path(run_dir, "manifest.json")
+    if not path.exists():
+        return {}
+    return convert(dict[str, list[dict[str, Any]]], read_json(path), str(path), "manifest")
+
+
+def note_outputs(run_dir: str | Path, stage: str, hashes: Mapping[str, str]) -> None:
+    """Add the sha256 of files, by their path below the run's folder, to the manifest's entry of this start."""
+    manifest = read_manifest(run_dir)
+    entry = manifest[stage][-1]
+    entry["outputs"] = entry.get("outputs", {}) | dict(hashes)
+    write_json(Path(run_dir, "manifest.json"), manifest)
+
+
+def code_sha256() -> str:
+    """Return one hash of all code that training may run: also where there is no git, or the tree is dirty."""
+    known = hashlib.sha256()
+    patterns = "train_*.py", "fleming/**/*.py", "model/**/*.py"
+    for path in sorted(path for pattern in patterns for path in REPOSITORY.glob(pattern)):
+        known.update(f"{path.relative_to(REPOSITORY)}\n".encode() + path.read_bytes())
+    return known.hexdigest()
+
+
+def commit() -> str | None:
+    """Return the project's commit, "-dirty" where files differ from it; None without git."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return None
+
+
+# May change between two halves of a run: what is kept and shown, and what only moves work or memory about.
+NOT_IDENTITY = ("save_every", "keep_last", "keep_best", "show_every", "micro_batch_tokens", "max_num_seqs")
+
+
+def fingerprint(cfg: Config, stage: str, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """Return what fixes a stage's result: its settings, dotted, and its inputs' hashes. Kept in its checkpoints."""
+    settings = to_dict(cfg)
+    fixed = {
+        name: settings[name] for name in ("seed", "chat_format", "answer_style", "instruction", "system")
+    }
+    usual = Config().reading  # which checkpoints of earlier versions had
+    fixed |= {name: value for name, value in cfg.reading.items() if value != usual[name]}
+    if cfg.chat_template_kwargs:
+        fixed["chat_template_kwargs"] = cfg.chat_template_kwargs
+    fixed |= _dotted(settings[stage], f"{stage}.")
+    fixed |= {f"sha256 of {name}": sha256 for name, sha256 in hashes.items()}
+    fixed = {name: value for name, value in fixed.items() if name.rpartition(".")[2] not in NOT_IDENTITY}
+    return json.loads(json.dumps(fixed))  # as it will be read back: tuples are lists
+
+
+def _dotted(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], run_dir: str) -> None:
+    """Raise InputError naming the first setting or input in which a resumed run differs from its checkpoint."""
+    for key in [*saved, *(key for key in now if key not in saved)]:
+        if saved.get(key) == now.get(key):
+            continue
+        change = f"now it is {now.get(key)!r}; set it back, or choose another run_dir"
+        if key not in now and not key.startswith("sha256 of "):
+            change = "which is no setting any more; choose another run_dir"
+        raise InputError(f"{run_dir}: this run began with {key} = {saved.get(key)!r}, {change}")

@@ -1,0 +1,143 @@
+"""The sha256 of what this house writes: beside it when it is written, compared when it is read.
+
+A rename shows that a file is complete, not that its bits are those that were written.
+
+- beside FILE stands FILE.sha256; in a folder that is written as a whole, a model or a checkpoint, SHA256SUMS. Both hold
+  the lines of sha256sum, whose option -c checks them too
+- hashed as it is written: nothing is read a second time
+- while a file is replaced, FILE.sha256 names the new bytes and the old ones: killed at any moment, it holds
+- a file without a hash, such as a user's own, is read as it is
+- left out: forgery; whoever changes a file can change its hash
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from model.errors import InputError
+from model.files import check_is_file, os_errors, read_bytes, write_atomic
+
+SUMS = "SHA256SUMS"
+
+
+def sums_of(path: str | os.PathLike) -> Path:
+    """Return where the hash of a single file stands."""
+    return Path(f"{path}.sha256")
+
+
+def read_sums(path: Path) -> list[tuple[str, str]]:
+    """Return the (sha256, file name) of each line; none where there is no such file. InputError for another line."""
+    if not path.exists():
+        return []
+    lines = read_bytes(path).decode("utf-8", "replace").splitlines()
+    found = [re.fullmatch(r"([0-9a-f]{64})(?: [ *]([^/\0]+))?", line) for line in lines]
+    if not found or not all(found):
+        raise InputError(f"{path}: expected lines of sha256sum; make it anew with that, or delete it")
+    return [(match[1], match[2] or "") for match in found]
+
+
+def _lines(hashes: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"{sha256}  {name}\n" for sha256, name in hashes)
+
+
+# Comparing
+
+
+def digest(path: str | os.PathLike) -> str:
+    """Return the hexadecimal SHA-256 of the file's bytes, read in blocks, whatever stands beside it."""
+    with os_errors(path, "read"):
+        check_is_file(path)
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _compare(path: Path, found: str, said: Iterable[str], by: Path) -> str:
+    said = list(said)
+    if said and found not in said:
+        raise InputError(
+            f"{path}: damaged: its sha256 is {found[:16]}..., {by.name} has {said[0][:16]}...; restore it or make it "
+            f"anew (or, changed on purpose, delete {by})"
+        )
+    return found
+
+
+def sha256_file(path: str | os.PathLike) -> str:
+    """Return the hexadecimal SHA-256 of the file's bytes. Raises InputError where another stands beside it.
+
+    It takes 0.63 s a GB (measured, from the page cache, one core that has SHA instructions): 9 s for 15 GB, a 7B model.
+    """
+    said = read_sums(sums_of(path))
+    return _compare(Path(path), digest(path), [sha256 for sha256, _ in said], sums_of(path))
+
+
+def check_file(path: str | os.PathLike) -> None:
+    """Raise InputError where the file is not what was written; it is only read where a hash stands beside it."""
+    if sums_of(path).exists():
+        sha256_file(path)
+
+
+def check_listed(folder: Path, name: str, sha256: str, known: Mapping[str, str] = {}) -> str:
+    """Return the sha256 of a file that SHA256SUMS lists; known: name -> what was found. InputError for another."""
+    return _compare(folder / name, known.get(name) or digest(folder / name), [sha256], folder / SUMS)
+
+
+def check_sums(folder: str | os.PathLike, known: Mapping[str, str] = {}) -> None:
+    """Raise InputError for a file of the folder that is missing or not what SHA256SUMS says; without that, for none."""
+    for sha256, name in read_sums(Path(folder, SUMS)):
+        check_listed(Path(folder), name, sha256, known)
+
+
+def sums_in(folder: Path) -> dict[str, str]:
+    """Return file name -> sha256, as it stands beside the files of a folder."""
+    found = {path.with_suffix("").name: read_sums(path) for path in sorted(folder.glob("*.sha256"))}
+    return {name: sums[0][0] for name, sums in found.items() if (folder / name).exists()}
+
+
+# Writing
+
+
+class Hashed:
+    """A file that is being written, and the sha256 of what was."""
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self.file.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+def write_sums(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Write a folder's SHA256SUMS; hashes: file name -> sha256."""
+    write_atomic(folder / SUMS, _lines((sha256, name) for name, sha256 in sorted(hashes.items())))
+
+
+def write_hashed(path: str | os.PathLike, data: str | Iterable[bytes]) -> None:
+    """Write the whole file or nothing, its hash beside it. Raises InputError where the disk refuses."""
+    path, beside, sha256 = Path(path), sums_of(path), hashlib.sha256()
+    before = read_sums(beside)
+    if not before and path.exists():
+        before = [(digest(path), path.name)]
+
+    def blocks() -> Iterator[bytes]:
+        for block in [data.encode("utf-8")] if isinstance(data, str) else data:
+            sha256.update(block)
+            yield block
+        # Before the rename: from here on either may be there.
+        write_atomic(beside, _lines([(sha256.hexdigest(), path.name), *before]))
+
+    write_atomic(path, blocks())
+    if before:
+        write_atomic(beside, _lines([(sha256.hexdigest(), path.name)]))
+
+
+def remove(path: Path) -> None:
+    """Delete a file, where there is one, and the hash beside it."""
+    path.unlink(missing_ok=True)
+    sums_of(path).unlink(missing_ok=True)
