@@ -126,11 +126,17 @@ def main(argv: list[str]) -> None:
 def load_voter(cfg: Config) -> LocalModel:
     """Return the model that votes on labels and grades difficulty; its chat format is its own folder's."""
     synth, device = cfg.synth, pick_device(cfg.parallel)
-    return LocalModel(synth.voter, max_new_tokens=synth.voter_max_new_tokens, seed=cfg.seed, device=device)
+    return LocalModel(
+        synth.voter,
+        synth.voter_chat_template_kwargs,
+        synth.voter_max_new_tokens,
+        seed=cfg.seed,
+        device=device,
+    )
 
 
 def load_poll(cfg: Config) -> Poll:
-    return Poll(load_voter(cfg), Path(cfg.run_dir, "data"), cfg.seed, cfg.synth.trials, cfg.answer_style)
+    return Poll(load_voter(cfg), Path(cfg.run_dir, "data"), cfg.seed, cfg.synth.trials, cfg)
 
 
 def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[tuple, list[dict], dict]:

@@ -13,37 +13,21 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+from fleming.assets import expressions
 from fleming.free_answer import read_number, short_text
-from fleming.text import bounded_marks
+from fleming.text import bounded_marks, single_spaced
 
-# Without re.ASCII, IGNORECASE would take the Kelvin sign for k and the long s for s.
-_TAG = re.compile(r"(</?(?:think|answer)>)", re.IGNORECASE | re.ASCII)
-_TEX = re.compile(r"\\(?:boxed|fbox|text\w{0,8}|math\w{0,8}) ?\{([^{}]*)\}")
-_MATH = re.compile(r"\$\$?(.*?)\$\$?|\\\((.*)\\\)|\\\[(.*)\\\]")
+_WRITTEN = expressions("answer_forms.yaml")
 _MARKDOWN = str.maketrans("", "", "*_`")
-
-_PAIRS = ("()", "[]", "{}", "<>", "【】", "〔〕", "「」", "『』", "《》", "«»", "“”", "‘’", '""', "''")
-_OPENING, _CLOSING = ("".join(pair[side] for pair in _PAIRS) for side in (0, 1))
-_WRAPPED = "|".join(f"{re.escape(a)} ?[a-z] ?{re.escape(b)}" for a, b in _PAIRS)
-_LETTER = (
-    r"(?:(?:option|choice|answer)\b ?:? ?|(?:选项?|答案)[是为]? ?:? ?)?" + rf"({_WRAPPED}|[a-z](?: ?\))?)"
-)
-_LONE_LETTER = re.compile(_LETTER + r" ?[.。,、;:]?")
-# "atypical" is not option a, "typical": only Chinese text may follow its letter with nothing between.
-_AFTER = rf"(?: ?[.。:,、] ?| [-–—] | |(?<=[{re.escape(_CLOSING)}])|(?=[\u4e00-\u9fff]))"
-_LETTER_AND_TEXT = re.compile(_LETTER + _AFTER + "(.+)")
+_OPENING, _CLOSING = "([{<【〔「『《«“‘\"'", ")]}>】〕」』》»”’\"'"
 
 
 # How texts are compared
 
 
-def _exact(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _without_tex(text: str) -> str:
     for _ in range(3):  # \boxed{\text{B}}
-        text = _TEX.sub(r"\1", text)
+        text = _WRITTEN["tex"].sub(r"\1", text)
     return text
 
 
@@ -51,10 +35,10 @@ def _fold(text: str) -> str:
     r"""Return the text in NFKC, without zero-width characters, markdown, $ $ and \boxed{}, case folded."""
     text = unicodedata.normalize("NFKC", bounded_marks(text))
     text = "".join(c for c in text if unicodedata.category(c) != "Cf").translate(_MARKDOWN)
-    text = _without_tex(_exact(text))
-    if math := _MATH.fullmatch(text):
+    text = _without_tex(single_spaced(text))
+    if math := _WRITTEN["math"].fullmatch(text):
         text = next(part for part in math.groups() if part is not None)
-    return _exact(text.casefold())
+    return single_spaced(text.casefold())
 
 
 def _bare(text: str) -> str:
@@ -83,16 +67,16 @@ def _read(span: str, options: dict[str, str], style: str) -> str | None:
     """Return the letter that the inside of one answer block names."""
     if len(span) > 200 + 4 * max(map(len, options.values()), default=0):
         return None  # too long to be an answer
-    if style == "text" and len(exact := _named(span, options, _exact)) == 1:
+    if style == "text" and len(exact := _named(span, options, single_spaced)) == 1:
         return exact.pop()
     folded = _fold(span)
-    if lone := _LONE_LETTER.fullmatch(folded):
+    if lone := _WRITTEN["lone_letter"].fullmatch(folded):
         letter = _letter(lone)
         if letter in options:
             return letter  # always the letter, even where the text of an option is a letter
 
     named = _named(span, options, _fold, _bare)
-    if both := _LETTER_AND_TEXT.fullmatch(folded):
+    if both := _WRITTEN["letter_and_text"].fullmatch(folded):
         letter = _letter(both)
         own = {letter: options[letter]} if letter in options else {}
         named |= _named(both[2], own, _fold, _bare)
@@ -105,7 +89,9 @@ def _letter(match: re.Match) -> str:
 
 def answer_blocks(response: str) -> list[str] | None:
     """Return what stands in each `<answer>` behind the last `</think>`; None where one is open, or the thinking."""
-    pieces = _TAG.split(response)  # text, tag, text, ..., tag, text: tags[i] stands before pieces[2 * i + 2]
+    pieces = _WRITTEN["tag"].split(
+        response
+    )  # text, tag, text, ..., tag, text: tags[i] stands before pieces[2 * i + 2]
     tags = [tag.lower() for tag in pieces[1::2]]
     start = len(tags) - tags[::-1].index("</think>") if "</think>" in tags else 0
     if "<think>" in tags[start:]:
@@ -139,10 +125,10 @@ def parse_answer(response: str, options: dict[str, str], style: str = "letter") 
 
 def parse_free(response: str) -> str | None:
     """Return the text of the response's answer block, markdown and TeX taken off; None where there is none, or two."""
-    blocks = {_exact(block): block for block in answer_blocks(response) or ()}
+    blocks = {single_spaced(block): block for block in answer_blocks(response) or ()}
     if len(blocks) != 1:
         return None
-    text = _without_tex(_exact(next(iter(blocks)).translate(_MARKDOWN)))
+    text = _without_tex(single_spaced(next(iter(blocks)).translate(_MARKDOWN)))
     return text.strip("$ ") or None
 
 
@@ -154,7 +140,7 @@ def format_ok(response: str, options: dict[str, str], answer_style: str, finishe
     in "number", a number; in "short", a text that can be compared; in "free", anything. A response cut off by the token
     limit (`finished` false) is never well formed.
     """
-    pieces = _TAG.split(response)
+    pieces = _WRITTEN["tag"].split(response)
     if not finished or pieces[1::2] != ["<think>", "</think>", "<answer>", "</answer>"]:
         return False
     before, thought, between, answer, after = pieces[::2]

@@ -13,14 +13,11 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
-import yaml
-
+from fleming.assets import expressions, load_table
 from fleming.settings import FreeConfig
-from fleming.text import bounded_marks, marks, name_key, option_key
+from fleming.text import bounded_marks, marks, name_key, option_key, single_spaced
 
-TABLE = Path(__file__).parents[1] / "assets/answers.yaml"
 LONGEST = 200  # characters of a short answer
 
 
@@ -29,22 +26,10 @@ def _unit_key(text: str) -> str:
     return "".join(text.casefold().split())
 
 
-_RULES = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-_UNITS = {_unit_key(name): unit for unit, others in _RULES["units"].items() for name in (unit, *others)}
+RULES = load_table("answers.yaml")
+_UNITS = {_unit_key(name): unit for unit, others in RULES["units"].items() for name in (unit, *others)}
 
-_DIGITS = (
-    r"[1-9]\d{0,2}(?:(?P<mark>[, '’])\d{3})(?:(?P=mark)\d{3})*(?:\.\d+)?"  # 1,234.5
-    r"|[1-9]\d{0,2}(?P<dot>\.)\d{3}(?:\.\d{3})*,\d+|\d+[.,]\d+|\d+|\.\d+"  # 1.234,5  0,5  .5
-)
-_POWER = r"(?: ?(?:e|(?:[x×*·]|\\times) ?10 ?\^?) ?\{?(?P<power>[-+]?\d{1,2})\}?(?!\d))?"
-_NUMBER = re.compile(
-    rf"(?:[=≈~]|[$€£¥])? ?(?P<sign>[-+]?) ?(?P<digits>{_DIGITS}){_POWER}(?P<rest>(?![\d.,]*\d)(?![,.]\d).*)",
-    re.I,
-)
-# What stands behind a number is its unit, unless it speaks of another number or says that it is not this one.
-_NO_UNIT = re.compile(
-    r"^ ?[-–—~/:]? ?\d|^ ?[-–—~±]|\b(?:or|and|to|not|but|than|through|plus|minus)\b|[或和至到非不;,，；?]"
-)
+_WRITTEN = expressions("answer_forms.yaml")
 
 
 @dataclass(frozen=True)
@@ -62,14 +47,14 @@ def read_number(text: str) -> Number | None:
     if len(text) > LONGEST:
         return None
     text = unicodedata.normalize("NFKC", re.sub("[⁰¹²³⁴-⁹⁻⁺]+", r"^\g<0>", bounded_marks(text)))
-    text = " ".join(re.sub("[−‐‑–]", "-", text).strip().rstrip(".。").split())
-    found = _NUMBER.fullmatch(text)
-    if not found or _NO_UNIT.search(found["rest"].casefold()):
+    text = single_spaced(re.sub("[−‐‑–]", "-", text).strip().rstrip(".。"))
+    found = _WRITTEN["number"].fullmatch(text)
+    if not found or _WRITTEN["no_unit"].search(found["rest"].casefold()):
         return None
     digits = found["digits"].replace(found["mark"] or found["dot"] or "none", "")
     value = Decimal(found["sign"] + digits.replace(",", ".")).scaleb(int(found["power"] or 0))
     rest = found["rest"].strip()
-    for word, factor in _RULES["multipliers"].items():
+    for word, factor in RULES["multipliers"].items():
         if rest.casefold().startswith(word):
             value, rest = value * factor, rest[len(word) :].strip()
     unit = _known_unit(rest)
@@ -95,31 +80,21 @@ def same_number(answer: Number, right: Number, cfg: FreeConfig, tolerance: float
     if right.unit and cfg.units == "require" and answer.unit != right.unit:
         return False
     percent = (answer.unit == "%") - (right.unit == "%")
-    if (
-        not percent
-        and answer.unit
-        and right.unit
-        and answer.known
-        and right.known
-        and answer.unit != right.unit
-    ):
+    both_known = answer.unit and right.unit and answer.known and right.known
+    if both_known and not percent and answer.unit != right.unit:
         return False
-    relative = abs(right.value) * Decimal(repr(cfg.relative_tolerance))
-    reach = (
-        max(relative, Decimal(repr(cfg.absolute_tolerance)))
-        if tolerance is None
-        else Decimal(repr(tolerance))
-    )
-    scaled = answer.value.scaleb(-2 * percent)  # 25 % is 0.25
-    return abs(answer.value - right.value) <= reach or (bool(percent) and abs(scaled - right.value) <= reach)
-
-
-_ARTICLE = re.compile(r"^(?:the|an?) (?=.)")
+    if tolerance is None:
+        relative = abs(right.value) * Decimal(repr(cfg.relative_tolerance))
+        reach = max(relative, Decimal(repr(cfg.absolute_tolerance)))
+    else:
+        reach = Decimal(repr(tolerance))
+    values = {answer.value, answer.value.scaleb(-2 * percent)}  # 25 % is 25 and 0.25
+    return any(abs(value - right.value) <= reach for value in values)
 
 
 def short_text(text: str) -> str | None:
     """Return what two spellings of a short answer have in common; None for a text that is empty, or too long."""
     if len(text) > LONGEST:
         return None
-    key = _ARTICLE.sub("", name_key(text)) or option_key(text)
+    key = _WRITTEN["article"].sub("", name_key(text)) or option_key(text)
     return " ".join([key, *marks(text)]).strip() or None

@@ -60,8 +60,8 @@ def judge(response: str, finished: bool, question: Question, cfg: Config) -> Ver
     if style in ("letter", "text"):
         return Verdict(answer, answer == question.answer, form, answer, lettered=True)
     right = answer is not None and _is_right(answer, question, style, cfg)
-    wrong = answer and f"wrong: {short_text(answer) or answer}"
-    return Verdict(answer, right, form, question.answer if right else wrong, lettered=False)
+    choice = question.answer if right else answer and f"wrong: {short_text(answer) or answer}"
+    return Verdict(answer, right, form, choice, lettered=False)
 
 
 def _is_right(answer: str, question: Question, style: str, cfg: Config) -> bool:

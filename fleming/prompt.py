@@ -2,17 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-import yaml
-
+from fleming.free_answer import RULES
 from fleming.judge import style_of
 from fleming.records import LETTERS, Message, Question
 from fleming.settings import Config
 from model.huggingface.tokenizer import Tokenizer
 from model.sampler import Sample
 
-RULES = yaml.safe_load((Path(__file__).parents[1] / "assets/answers.yaml").read_text(encoding="utf-8"))
 INSTRUCTIONS = {style: f"{RULES['think']} {asked}" for style, asked in RULES["instructions"].items()}
 
 

@@ -11,11 +11,9 @@ answer (answer.py).
 import re
 import unicodedata
 from collections.abc import Mapping
-from pathlib import Path
 
-import yaml
+from fleming.assets import expressions
 
-RESERVED = Path(__file__).parents[1] / "assets/reserved.yaml"
 # NFKC alone would read 10² as 102, 2½ as 21/2 and a spacing acute as a blank with an accent.
 _SAME = {
     "-": "‐‑‒–—―−﹘︱︲⁻",
@@ -40,11 +38,9 @@ _MARK = re.compile(
     r"|\b(?:not?|nor|never|none|neither|without|cannot|except|excluding|least|less|more|in(?:correct|valid)|false|untrue)\b"
     r"|n't\b|[不非无未没除错]"
 )
-_RESERVED = {
-    code: re.compile("|".join(patterns), re.IGNORECASE)
-    for code, patterns in yaml.safe_load(RESERVED.read_text(encoding="utf-8")).items()
-}
 _POSSESSIVE = re.compile(r"'s\b")
+_RESERVED = expressions("reserved.yaml", re.IGNORECASE)
+_MENTIONS = expressions("mentions.yaml", re.IGNORECASE)
 
 
 def bounded_marks(text: str) -> str:
@@ -57,6 +53,11 @@ def bounded_marks(text: str) -> str:
         return text
     run = "[" + "".join(map(re.escape, marks)) + "]"
     return re.sub(f"({run}{{30}}){run}+", r"\1", text)
+
+
+def single_spaced(text: str) -> str:
+    """Return the text without blanks around it, with one for each run of white space."""
+    return " ".join(text.split())
 
 
 def reserved(text: str) -> str | None:
@@ -75,7 +76,7 @@ def fold(text: str, keep_case: bool = False) -> str:
             if char in _PLAIN or unicodedata.category(char) == "Cf":  # zero-width and direction marks
                 text = text.replace(char, _PLAIN.get(char, ""))
         text = unicodedata.normalize("NFKC", text)
-    return " ".join((text if keep_case else text.casefold()).split())
+    return single_spaced(text if keep_case else text.casefold())
 
 
 def words(text: str) -> list[str]:
@@ -114,53 +115,19 @@ def name_key(name: str) -> str:
     return " ".join(_WORD.findall(text))
 
 
-_FIGURE = r"(?:figure|fig|image|photograph|photo|picture|diagram|graph|exhibit|illustration)s?"
-_STUDY = (
-    r"(?:photograph|(?:photo)?micrograph|graph|diagram|ecg|ekg|electrocardiogram|cardiotocograph|radiograph"
-    r"|x[- ‑]?ray|cxr|ct|cect|scan|mri|ultrasound|smear|tracing|biopsy|specimen)s?"
-)
-_WHOSE = (
-    r"(?: (?:of|from)(?: (?!(?:is|are|was|were|and|which)\b)[\w'’-]+){1,12})?"  # "of the patient's left hand"
-)
-_MENTIONS_FIGURE = re.compile(
-    rf"\b(?:(?:shown|seen|depicted|given|marked|labell?ed) (?:here |below )?in (?:the |this )?(?:\w+ )?{_FIGURE}"
-    rf"|{_FIGURE} (?:is |are )?(?:shown|below|above|attached|given|provided)|(?:see|refer to) (?:the |this )?{_FIGURE}"
-    rf"|(?:figure|fig|image)s? (?-i:[A-J]|[1-9])|(?<!clinical )(?:figure|fig|image|picture|graph)s? (?:shows|depicts)"
-    rf"|(?:(?<!of the )following|attached|accompanying|given) {_FIGURE}"
-    rf"|{_STUDY}{_WHOSE} (?:is|are|was|were) (?:(?:done|performed|obtained|taken) )?(?:and |as )?(?:is )?"
-    rf"(?:shown|given|attached|provided|depicted)|by (?:the |an )?(?:\w+ )?arrows?)\b"
-    r"|如图|下图|附图|见图|(?<![\u4e00-\u9fff])图[中示]",  # not the "shows" of "心电图示", an ECG shows
-    re.IGNORECASE,
-)
-_MENTIONS_TABLE = re.compile(
-    r"\b(?:in|see) the (?:following |attached |given )?table\b|\b(?:following table|table (?:below|shown|given))\b"
-    r"|下表|如表|附表",
-    re.IGNORECASE,
-)
-
-
 def mentions_figure(text: str) -> bool:
     """Return whether a text speaks of a picture."""
-    return bool(_MENTIONS_FIGURE.search(text))
+    return bool(_MENTIONS["figure"].search(text))
 
 
 def mentions_lost_table(text: str) -> bool:
     """Return whether a text speaks of a table, and no three numbers follow."""
-    table = _MENTIONS_TABLE.search(text)
+    table = _MENTIONS["table"].search(text)
     return bool(table) and len(re.findall(r"\d+", text[table.end() :])) < 3
-
-
-# Options that speak of others by place or letter: moved, they would be false. Better one too many than one too few.
-_LIST = r"[(]?[a-j][)]?(?: ?(?:,|and|or|nor|&|\+|/|、|和|或|与|及) ?[(]?[a-j][)]?)+"
-_REFERS = re.compile(
-    r"\b(?:all|none|both|any|either|neither) (?:of )?(?:the )?(?:above|below|these|those|them|others?|options)\b"
-    rf"|\b(?:above|below)\b|^\W*(?:both |either |neither |only |options? |选项 ?)*{_LIST}"
-    r"(?:\W|$|均|都|皆| (?:are|is|only|both|but|not)\b)|^\W*(?:options? |选项 ?|only )+[(]?[a-j]\b"
-    r"|以上|上述|都不|均不|均是|均非|都是|都对|都错|皆",
-    re.IGNORECASE,
-)
 
 
 def can_reorder(options: Mapping[str, str]) -> bool:
     """Return whether there are options, letter -> text, and none speaks of others, as "all of the above" does."""
-    return bool(options) and not any(_REFERS.search(text[:200]) for text in options.values())
+    return bool(options) and not any(
+        _MENTIONS["other_options"].search(text[:200]) for text in options.values()
+    )

@@ -15,6 +15,7 @@ from fleming.settings import Config
 
 SCRIPTS = ("synth_data", "train_sft", "train_grpo", "evaluate")
 GROUND = {
+    "assets",
     "answer", "config", "delimited", "files", "free_answer", "html_page", "judge", "noise", "prompt", "records",
     "settings", "text", "typed",
 }  # fmt: skip

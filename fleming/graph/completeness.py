@@ -10,11 +10,11 @@ graph holds of it is counted: under 95 % of the published number, the file was c
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fleming.assets import ASSETS
 from fleming.config import load_config
 from fleming.graph.columns import Numbering
 from fleming.graph.knowledge_graph import KnowledgeGraph, remembered
@@ -22,7 +22,7 @@ from fleming.sources.facts import LEVELS, Declared, Level
 from fleming.sources.mapping import declarations
 from fleming.typed import Positive
 
-PUBLISHED = Path(__file__).parents[2] / "assets/published.yaml"
+PUBLISHED = ASSETS / "published.yaml"
 ENOUGH = 0.95  # of the published edges
 ROUND = 1_000  # a relation that stops at a multiple of it was cut there, as like as not
 

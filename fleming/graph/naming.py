@@ -12,25 +12,13 @@ from dataclasses import dataclass, field
 
 from fleming.graph.knowledge_graph import Entity
 from fleming.sources.facts import Node
+from fleming.sources.vocabulary import NAMED_FIRST
 from fleming.text import name_key
 
 EPONYMS = ("syndrome", "disease", "sign", "palsy", "anomaly", "reflex", "phenomenon", "test", "tumor")
 EPONYMS_TOO = 50  # a word that is small so often is none: "Facial palsy", but "Down syndrome"
 # Types whose names begin with no proper name.
 LOWERED = ("symptom", "lab", "finding", "adverse_effect", "drug", "drug_class", "inheritance", "onset")
-# Where two families have one name, the first of these has it as it is, the other with its type behind it.
-NAMED_FIRST = (
-    "disease",
-    "drug",
-    "gene",
-    "drug_class",
-    "anatomy",
-    "test",
-    "mechanism",
-    "action",
-    "symptom",
-    "lab",
-)
 
 
 @dataclass

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
+from fleming.assets import load_table
 from fleming.files import read_json
 from fleming.public.own import split_of_name
 from fleming.public.readers import DEFAULT, NO_FAULT, QuestionSet, fitting, read_set
@@ -24,8 +23,6 @@ from fleming.settings import Config
 from fleming.text import mentions_figure, reserved
 from fleming.typed import from_json
 from model.errors import InputError
-
-TABLE = Path(__file__).parents[2] / "assets/benchmarks.yaml"
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,10 @@ class Benchmark:
     """One of the nine of the paper's macro average."""
 
 
-def _read_table() -> dict[str, Benchmark]:
-    rows = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-    return {name: from_json(Benchmark, row, f"{TABLE}: {name}") for name, row in rows.items()}
-
-
-BENCHMARKS = _read_table()
+BENCHMARKS = {
+    name: from_json(Benchmark, row, f"assets/benchmarks.yaml: {name}")
+    for name, row in load_table("benchmarks.yaml").items()
+}
 PAPER_NINE = tuple(name for name, known in BENCHMARKS.items() if known.in_paper)
 
 
@@ -130,9 +125,7 @@ def load_benchmark(name: str, path: Path, cfg: Config = DEFAULT) -> LoadedBenchm
     split = split_of_name(path)
     if split not in (None, known.split):
         warnings.append(f"{path}: by its name it is {split}, scores are published on {known.split}")
-    blank = sum(
-        record["code"] == "blank" for record in found.set_aside
-    )  # no records, but empty lines of a table
+    blank = sum(record["code"] == "blank" for record in found.set_aside)  # empty lines of a table, no records
     count = len(questions) + len(found.set_aside) - blank
     if count != known.size:
         published = f"{name} as published has {known.size:,}"

@@ -21,10 +21,7 @@ def read_public(files: Mapping[str, str], fold: int) -> tuple[dict[str, list[Que
     parts, aside = {}, []
     for name, path in files.items():
         found = read_set(path)
-        questions = [q for q in found.questions if q.options]  # what refines them goes by their options
-        aside += [
-            {"code": "no_options", "where": q.id, "part": name} for q in found.questions if not q.options
-        ]
+        questions = found.questions
         if found.name == "pubmedqa":
             questions, _ = pubmedqa_fold(path, fold)
         elif any(q.split == "test" for q in questions):

@@ -1,33 +1,27 @@
 """Readers of questions and trajectories: public sets as they are published, our own records, and whatever people bring.
 
-A record that is no question is set aside with its place and a code. Left out: what each form looks like (sets.py,
-own.py, conversations.py), and the forms of files (tables.py).
+A file's first record says what form all have, and one loop reads them: a record that is no question is set aside with
+its place and a code. Left out: what each form looks like (sets.py, own.py, conversations.py), and the forms of files
+(tables.py).
 """
 
-import re
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fleming.public import own
-from fleming.public.conversations import conversation_form, trajectories_of
-from fleming.public.forms import NO_LABEL, Form, SetAsideError, letters_named, number_of, plain_text, value_of
-from fleming.public.sets import SETS, fields_of
-from fleming.public.tables import ID, Row, read_rows
-from fleming.records import LETTERS, Question, Trajectory, question_from_json, trajectory_from_json
+from fleming.public import conversations, own, sets
+from fleming.public.tables import Row, read_rows
+from fleming.public.values import SetAsideError
+from fleming.records import Question, Trajectory
 from fleming.settings import Config
 from model.errors import InputError
 
 OWN = "own"
 DEFAULT = Config()
-NO_FAULT = (
-    "blank",
-    "no_label",
-    "several_answers",
-)  # of records that are sound, but no question with one answer
+NO_FAULT = ("blank", "no_label", "several_answers")  # sound records that are no question with one answer
 MOST_FLAWED = 0.2  # of a file's records; where more are set aside, it is another file than it is taken for
 
 Aside = list[dict[str, str]]
@@ -59,7 +53,7 @@ def _describe(set_aside: Aside, rows: int) -> str:
 
 
 def _read_all(
-    path: Path, header: tuple[str, ...], reader: Callable[[Row], Callable[[Row, str], list]]
+    path: Path, cfg: Config, reader: Callable[[Row], Callable[[Row, str], list]]
 ) -> tuple[int, list, Aside]:
     """Return how many records there are, what is read of them, ids unique, and what is set aside.
 
@@ -68,7 +62,7 @@ def _read_all(
     """
     rows, read, found, set_aside = 0, None, {}, []
 
-    def aside(where: str, code: str, detail: str) -> None:
+    def aside(where: str, code: str, detail: str = "") -> None:
         set_aside.append({"record": where, "code": code} | ({"detail": detail} if detail else {}))
 
     def fault(where: str, code: str, detail: str) -> None:
@@ -76,10 +70,10 @@ def _read_all(
         rows += 1
         aside(where, code, detail)
 
-    for where, row in read_rows(path, header, fault):
+    for where, row in read_rows(path, cfg.data.header, fault):
         rows += 1
         if all(value is None for value in row.values()):
-            set_aside.append({"record": where, "code": "blank"})
+            aside(where, "blank")
             continue
         read = read or reader(row)
         try:
@@ -110,12 +104,10 @@ def read_set(path: str | Path, name: str | None = None, cfg: Config = DEFAULT) -
 
     def reader(row: Row) -> Callable[[Row, str], list[Question]]:
         nonlocal known
-        known = known or (OWN if own.told_of(cfg) else recognise(row))
-        if known == OWN:
-            return own.reader(path, row, cfg, partial(count_base, path, cfg.data.header))
-        return _set_reader(known, path)
+        known = known or (OWN if own.told_of(cfg) else sets.recognise(row)) or OWN
+        return own.reader(path, row, cfg) if known == OWN else sets.reader(known, path)
 
-    rows, questions, set_aside = _read_all(path, cfg.data.header, reader)
+    rows, questions, set_aside = _read_all(path, cfg, reader)
     if not questions:
         first = set_aside[0] if set_aside else None
         why = f" ({first['code']}): {first['record']} has no answer, or nothing" if first else ""
@@ -129,88 +121,6 @@ def fitting(path: Path, cfg: Config) -> Config:
     if not own.lacking(first, own.told_of(cfg)):
         return cfg
     return replace(cfg, data=replace(cfg.data, columns={}, header=()))
-
-
-def recognise(row: Row) -> str:
-    """Return the name of the set whose columns the row has, "own" where there is none."""
-    for name, public in SETS.items():
-        if not public.by_name_only and public.missing(row) is None:
-            return name
-    return OWN
-
-
-def _set_reader(name: str, path: Path) -> Callable[[Row, str], list[Question]]:
-    public = SETS[name]
-    if name == "medmcqa":
-        form = public.forms[0]
-        public = replace(public, forms=(replace(form, base=count_base(path, (), form) or 0),))
-    stem, split = own.stem_of(path), own.split_of_name(path) or public.split
-
-    def read(row: Row, where: str) -> list[Question]:
-        missing = public.missing(row)
-        if missing:
-            raise SetAsideError("another_form", f"not a record of {name}: it lacks {missing!r}")
-        fields = fields_of(public, row)
-        key = fields.pop("key")
-        if key in (None, ""):
-            key = row.get(ID)
-        key = plain_text(own.number_in(where) if key is None else key)
-        if key is None:
-            raise SetAsideError("bad_id", "its id must be a text or a number")
-        return [
-            question_from_json(
-                {"id": f"{name}/{stem}/{key}", "source": name, "split": split, **fields}, where
-            )
-        ]
-
-    return read
-
-
-_EXPLAINED = re.compile(r"\W{0,4}ans(?:wer)?\b[ .:\-]{0,4}(?:is )?[ ('\"]{0,4}([a-d])\b", re.IGNORECASE)
-
-
-def count_base(path: Path, header: tuple[str, ...], form: Form) -> int | None:
-    """Return whether a file counts its right options from 0 or from 1; None where it does not tell them by number.
-
-    A 0, or the number of options, decides. Where there is neither, MedMCQA's explanations that begin with "Ans. b" do,
-    if at least three do and nine in ten agree. Raises InputError where both occur, where the explanations speak against
-    what they say, and where nothing decides.
-    """
-    numbers: Counter[str] = Counter()
-    agree: Counter[int] = Counter()
-    for _, row in read_rows(path, header, lambda *_: None):
-        answer = value_of(row, form.answer)
-        number = number_of(answer)
-        numbers["told"] += answer not in NO_LABEL and number != -1
-        if number is None:
-            continue
-        try:
-            options = form.options_in(row)
-        except SetAsideError:
-            continue
-        numbers["a text or letter"] += bool(letters_named(number, options))
-        numbers["0"] += number == 0
-        numbers["the last"] += number == len(options)
-        numbers["any"] += number >= 0
-        text = row.get("exp")
-        if number >= 0 and isinstance(text, str) and (explained := _EXPLAINED.match(text)):
-            agree[number - LETTERS.index(explained[1].upper())] += 1
-    if numbers["any"] <= numbers["told"] / 2 or numbers["a text or letter"] >= 0.9 * numbers["any"]:
-        return None  # the right options are told in another way: the options are numbers too, or none has a label
-    votes = {base for base in (0, 1) if agree[base] >= 3 and agree[base] >= 0.9 * agree.total()}
-    found = {base for base, sign in ((0, "0"), (1, "the last")) if numbers[sign]} or votes
-    if len(found | votes) == 1:
-        return found.pop()
-    raise InputError(
-        f"{path}: is {form.answer} counted from 0 (the hub) or from 1 (the authors)? It is 0 {numbers['0']} times and "
-        f"the number of options {numbers['the last']} times; explanations count from 0 {agree[0]} times, from 1 "
-        f"{agree[1]}. Give more of the file, or the right options by letter or text"
-    )
-
-
-def cop_base(path: Path) -> int:
-    """Return whether a MedMCQA file counts its right options `cop` from 0 or from 1; see `count_base`."""
-    return count_base(path, (), SETS["medmcqa"].forms[0]) or 0
 
 
 def read_questions(
@@ -231,21 +141,20 @@ def read_trajectories(
     What is set aside is said. Raises InputError as `read_set` does.
     """
     path = Path(path)
-
-    def reader(row: Row) -> Callable[[Row, str], list[Trajectory]]:
-        form = conversation_form(row, cfg.data.columns)
-        if form is None:
-            raise InputError(
-                f"{path}: no form of worked answers has the columns {own.listed(row)}; {own.FORMS_KNOWN}"
-            )
-        return lambda row, where: [
-            trajectory_from_json(record, where)
-            for record in trajectories_of(row, form, f"{own.stem_of(path)}/{own.number_in(where)}", cfg)
-        ]
-
-    rows, found, set_aside = _read_all(path, cfg.data.header, reader)
+    rows, found, set_aside = _read_all(path, cfg, lambda first: conversations.reader(path, first, cfg))
     if not found:
         raise InputError(f"{path}: no trajectories in it")
     if set_aside:
         say(f"{path}: {_describe(set_aside, rows)}")
     return found
+
+
+def place_of(path: Path, key: str, cfg: Config) -> str:
+    """Return where the record stands that a trajectory's id comes from, for a message."""
+    read = None
+    for where, row in read_rows(path, cfg.data.header, lambda *_: None):
+        with contextlib.suppress(SetAsideError, InputError):
+            read = read or conversations.reader(path, row, cfg)
+            if any(trajectory.id == key for trajectory in read(row, where)):
+                return where
+    return f"{path}: {key}"

@@ -4,17 +4,67 @@ A function takes a record and returns it with the columns that the form names. L
 files (readers.py), and which file is which benchmark (benchmarks.py).
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from fleming.public.forms import PublicSet, SetAsideError, only, options_of, text_of
-from fleming.public.tables import Row
+from fleming.assets import load_table
+from fleming.public.forms import Form, counted
+from fleming.public.own import split_of_name
+from fleming.public.tables import ID, Row, number_in, stem_of
+from fleming.public.values import SetAsideError, only, options_of, plain_text, text_of
+from fleming.records import Question, Split, question_from_json
 from fleming.typed import from_json
 
-TABLE = Path(__file__).parents[2] / "assets/public_sets.yaml"
 DECISIONS = {"yes": "A", "no": "B", "maybe": "C"}
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """How a set's records are known and read."""
+
+    forms: tuple[Form, ...]
+    language: str = "en"
+    split: Split = "train"
+    """Of a file whose name does not say it: test for a set that is a benchmark alone, or that has test questions."""
+    by_name_only: bool = False
+    """Its columns are not its own."""
+
+    def nearest(self, row: Row) -> tuple[Form, list[str]]:
+        """Return the form of which the row lacks the least, and the columns that it lacks."""
+        lacks = [(form, [column for column in form.needs if column not in row]) for form in self.forms]
+        return min(lacks, key=lambda found: len(found[1]) / len(found[0].needs))
+
+
+def recognise(row: Row) -> str | None:
+    """Return the name of the set whose columns the row has, None where there is none."""
+    known = (name for name, public in SETS.items() if not public.by_name_only)
+    return next((name for name in known if not SETS[name].nearest(row)[1]), None)
+
+
+def reader(name: str, path: Path) -> Callable[[Row, str], list[Question]]:
+    """Return what reads a record of the set. Raises InputError where its file does not show how it counts."""
+    public = SETS[name]
+    forms = tuple(counted(form, path) if form.file_tells else form for form in public.forms)
+    public = replace(public, forms=forms)
+    stem, split = stem_of(path), split_of_name(path) or public.split
+
+    def read(row: Row, where: str) -> list[Question]:
+        form, missing = public.nearest(row)
+        if missing:
+            raise SetAsideError("another_form", f"not a record of {name}: it lacks {missing[0]!r}")
+        fields = form.fields(TIDY[form.tidy](row) if form.tidy else row)
+        keys = (fields.pop("key"), row.get(ID), number_in(where))
+        key = plain_text(next(key for key in keys if key not in (None, "")))
+        if key is None:
+            raise SetAsideError("bad_id", "its id must be a text or a number")
+        fields |= {"id": f"{name}/{stem}/{key}", "source": name, "split": split, "language": public.language}
+        return [question_from_json(fields, where)]
+
+    return read
+
+
+# Records whose columns are not what a form can name
 
 
 def medqa_step(row: Row) -> Row:
@@ -52,16 +102,8 @@ def pubmedqa(row: Row) -> Row:
     return {**row, "options": list(DECISIONS), "answer": decision, "context": "\n".join(contexts)}
 
 
-def fields_of(public: PublicSet, row: Row) -> dict[str, Any]:
-    """Return the fields of a record's Question, and its `key`. Raises SetAsideError."""
-    form = public.nearest(row)
-    if form.tidy:
-        row = TIDY[form.tidy](row)
-    return {**form.fields(row), "language": public.language}
-
-
 TIDY = {f.__name__: f for f in (medqa_step, medxpertqa, pubmedqa)}
 SETS = {
-    name: from_json(PublicSet, value, f"{TABLE}: {name}")
-    for name, value in yaml.safe_load(TABLE.read_text(encoding="utf-8")).items()
+    name: from_json(PublicSet, value, f"assets/public_sets.yaml: {name}")
+    for name, value in load_table("public_sets.yaml").items()
 }

@@ -9,6 +9,7 @@ r"""Rows of a table file, whatever its form: JSON Lines, JSON, CSV, TSV or parqu
 """
 
 import codecs
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,16 @@ def table_suffix(path: Path) -> str:
     """Return .json, .jsonl, .csv, .tsv or .parquet, below a .gz or .xz; "" for another name."""
     suffix = inner_suffix(path)
     return suffix if suffix in (".json", ".jsonl", ".csv", ".tsv", ".parquet") else ""
+
+
+def stem_of(path: Path) -> str:
+    """Return the file's name without suffixes."""
+    return re.sub(r"(\.(jsonl?|csv|tsv|parquet|gz|xz))+$", "", path.name, flags=re.IGNORECASE)
+
+
+def number_in(where: str) -> str:
+    """Return a record's number, or its line."""
+    return re.split(r"[: ]", where)[-1]
 
 
 def refuse(where: str, code: str, detail: str) -> None:

@@ -42,8 +42,8 @@ def _replace(rule: Rule, counts: Counter[str], match: re.Match) -> str:
 def anonymise_question(question: Question) -> tuple[Question | None, dict[str, int]]:
     """Return the question with stem, context and options anonymised, and the counts.
 
-    None in its place where two options would become alike, as where each is a date: the question asks for what must
-    be removed, so it cannot be kept.
+    None in its place where two options would become alike, as where each is a date, or where a free answer holds one:
+    the question asks for what must be removed, so it cannot be kept.
     """
     counts: Counter[str] = Counter()
 
@@ -55,6 +55,10 @@ def anonymise_question(question: Question) -> tuple[Question | None, dict[str, i
     options = {letter: clean(text) for letter, text in question.options.items()}
     stem, context = clean(question.question), question.context and clean(question.context)
     keys = {letter: option_key(text) for letter, text in options.items()}
-    if any(options[a] != question.options[a] and keys[a] == keys[b] for a in keys for b in keys if a != b):
+    alike = any(
+        options[a] != question.options[a] and keys[a] == keys[b] for a in keys for b in keys if a != b
+    )
+    free = [] if question.options else [question.answer, *question.aliases]
+    if alike or any(clean(answer) != answer for answer in free):
         return None, dict(counts)
     return dataclasses.replace(question, question=stem, context=context, options=options), dict(counts)

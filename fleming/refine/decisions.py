@@ -24,6 +24,7 @@ from model.errors import InputError
 def text_hash(question: Question) -> str:
     """Return a hash of all that a vote and a decision are about: context, stem, options, the answer given as right."""
     parts = [question.context, question.question, list(question.options.items()), question.answer]
+    parts += [] if question.options else [question.aliases, question.tolerance]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
 
 

@@ -110,7 +110,7 @@ class Index:
         self.with_option: dict[str, list[int]] = {}  # option -> numbers of items
         self.with_text: list[
             list[int]
-        ] = []  # number of a text -> of items; one of several questions is there once
+        ] = []  # number of a text -> of items; of several questions it is there once
         self.is_context: list[bool] = []
         texts: dict[tuple[str, ...], int] = {}
         for name, questions in benchmarks.items():

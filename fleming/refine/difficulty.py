@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fleming.free_answer import RULES
 from fleming.prompt import question_messages
 from fleming.records import DIFFICULTIES, Question
 from fleming.teachers.remembered import Completer, complete_all
@@ -43,7 +44,7 @@ def graph_score(question: Question) -> float | None:
         KeyError,
         ValueError,
         OverflowError,
-    ):  # another form of certificate, numbers beyond any float
+    ):  # another form of certificate, or no finite number
         return None
 
 
@@ -68,14 +69,7 @@ def _grade(score: float | None, moderate: float, difficult: float) -> str | None
     return DIFFICULTIES[int(score >= moderate) + int(score >= difficult)]
 
 
-RUBRIC = (
-    "How difficult is the medical question above for someone who practises medicine? Do not answer it. Grade it:\n"
-    "easy: it asks for basic knowledge that most practitioners have at hand.\n"
-    "moderate: it asks for detailed understanding, or for clinical reasoning of a middling depth.\n"
-    "difficult: it asks for a specialist's knowledge, for an inference of several steps, or it is about something "
-    "rare.\n"
-    "Reply with one word: easy, moderate or difficult."
-)
+RUBRIC: str = RULES["rubric"]
 
 
 def grade_by_rubric(questions: Sequence[Question], teacher: Completer, k: int = 3) -> Graded:

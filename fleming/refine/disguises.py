@@ -15,29 +15,16 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 
-from fleming.config import load_config
+from fleming.assets import load_table
 from fleming.text import fold, words
 
-
-@dataclass(frozen=True)
-class Lookalikes:
-    """assets/lookalikes.yaml: letter -> what may stand for it."""
-
-    letters: dict[str, str] = field(default_factory=dict)
-    in_words: dict[str, str] = field(default_factory=dict)
-    signs: dict[str, str] = field(default_factory=dict)
-
-
-LOOKALIKES = load_config(Lookalikes, Path(__file__).parents[2] / "assets/lookalikes.yaml", [])
 LONGEST = 24  # letters of a word that is looked for among letters that stand alone
 
 _LETTER, _IN_WORDS, _SIGNS = (
     {char: letter for letter, chars in table.items() for char in chars}
-    for table in (LOOKALIKES.letters, LOOKALIKES.in_words, LOOKALIKES.signs)
+    for table in map(load_table("lookalikes.yaml").get, ("letters", "in_words", "signs"))
 )
 _OF_WORDS = str.maketrans(_IN_WORDS)
 _SIGN = re.compile(rf"[{re.escape(''.join(_SIGNS))}](?=[A-Za-z0-9])")

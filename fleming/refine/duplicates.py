@@ -109,7 +109,7 @@ def drop_duplicates(questions: Sequence[Question]) -> tuple[list[Question], list
     code: exact_duplicate or near_duplicate, with the similarity.
     """
     options = [frozenset(map(option_key, q.options.values())) for q in questions]
-    same = [(option_key(q.options[q.answer]), *marks(_text(q))) for q in questions]
+    same = [(option_key(q.right_text), *marks(_text(q))) for q in questions]
 
     def near(i: int, candidates: Iterable[int]) -> tuple[int, float] | None:
         """Return the first candidate that question i is a near duplicate of, and their similarity."""

@@ -21,11 +21,11 @@ It goes by wording and knows no medicine: a wrong label is label check's busines
 
 import contextlib
 import html.entities
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
+from fleming.assets import expressions
 from fleming.records import Question
 from fleming.text import (
     fold,
@@ -39,51 +39,30 @@ from fleming.text import (
 )
 
 LONGEST_TEXT, LONGEST_OPTION = 20_000, 2_000  # characters of stem and context, of an option
-
-_ABOVE = re.compile(
-    r"(?:[a-h]\) ?)?(?:can be |may be )?(?:all|none|both|neither|any|either|some|two|more than one)(?: of)?(?: the)?"
-    r"(?: (?:above|following|these|those|them|options|choices|mentioned|listed))(?: \w+){0,3}|all|none|both|all true"
-    r"|(?:以上|上述)\w{0,6}(?:[均都皆全无没不非]\w{0,6}|答案|情况|选项)|(?:以上|上述)[是对错]"
-    r"|[均都皆]不?[是对非]|[两三]者[均都皆]\w{0,5}|both (?:options? )?(?:[a-h]{2}|[1-5] (?:and|&) [1-5])"
-    r"|(?:(?:both|only|neither|either|options?|选项) ?)*[a-h](?:(?: ?[,、&+/和与及或]+ ?| ?\b(?:and|or|nor)\b ?)[a-h])+"
-    r"(?: (?:only|both|are|is|correct|true|above))*(?:[均都皆]?不?[是对可]|[均都皆]?正确)?"
-)
-# The stem's own statements, which stay put.
-_OWN_LIST = re.compile(r"(?:^|[\s(,;:])[a-c1-3][).:、-]", re.IGNORECASE)
+_SAYS = expressions("faults.yaml")
 
 
 def _speaks_of_options(option: str, stem: str) -> bool:
     text = option_key(option).replace("(", "").replace(")", "")
-    return bool(_ABOVE.fullmatch(text)) and len(_OWN_LIST.findall(stem)) < 2
-
-
-_TAG = re.compile(
-    r"</?(?:a|b|i|u|p|br|hr|div|span|sub|sup|img|table|tbody|tr|t[dh]|[uo]l|li|em|strong|font|html|body|script|style)"
-    r"(?:\s[^<>]{0,200})?/?>",
-    re.IGNORECASE,
-)
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|\w{2,31});", re.IGNORECASE)
+    return bool(_SAYS["above"].fullmatch(text)) and len(_SAYS["own_list"].findall(stem)) < 2
 
 
 def _has_markup(text: str) -> bool:
-    if _TAG.search(text):
+    if _SAYS["tag"].search(text):
         return True
-    names = [entity[1:] for entity in _ENTITY.findall(text)]
+    names = [entity[1:] for entity in _SAYS["entity"].findall(text)]
     return any(name[0] == "#" or name in html.entities.html5 for name in names)
 
 
-# What the commonest UTF-8 bytes are in GBK; nobody writes these characters.
-_GBK = re.compile("[鈥锛銆鐨鏄]|锟斤拷")
 _UNPRINTABLE = ("Cc", "Co", "Cn", "Cs")  # Unicode's categories: control, private use, unassigned, half a pair
-_FOREIGN = re.compile(r"[^\x00-\x7f]{2,}")
 
 
 def _is_mojibake(text: str) -> bool:
-    if "\ufffd" in text or _GBK.search(text):
+    if "\ufffd" in text or _SAYS["gbk"].search(text):
         return True
     if any(unicodedata.category(char) in _UNPRINTABLE for char in set(text) - set("\t\n\r")):
         return True
-    return any(map(_misread, _FOREIGN.findall(text)))
+    return any(map(_misread, _SAYS["foreign"].findall(text)))
 
 
 def _misread(run: str) -> bool:
@@ -99,18 +78,15 @@ def _misread(run: str) -> bool:
     return False
 
 
-_CUT = re.compile(r"(?:[,、(\[]|(?<=[a-z] )(?:and|or|an))\s*\Z")
-
-
 def _is_cut(text: str) -> bool:
     tail = fold(text, keep_case=True)[-300:]
-    return bool(_CUT.search(tail)) or tail.rfind("(") > tail.rfind(")")
+    return bool(_SAYS["cut"].search(tail)) or tail.rfind("(") > tail.rfind(")")
 
 
 def _is_leaked(question: Question) -> bool:
     stem = f" {stem_key(question.question)} "
     inside = [letter for letter, text in question.options.items() if f" {stem_key(text)} " in stem]
-    gold = words(question.options[question.answer])
+    gold = words(question.right_text)
     if inside != [question.answer] or len(gold) < 2:
         return False
     return len("".join(gold)) >= (8 if gold[0].isascii() else 4)
@@ -123,11 +99,13 @@ def format_fault(question: Question) -> str | None:
     faults = {
         "empty_stem": lambda: not words(stem),
         "empty_option": lambda: not all(map(fold, options)),
-        "too_few_options": lambda: len(keys) < 2,
-        "gold_out_of_range": lambda: question.answer not in question.options,
+        "too_few_options": lambda: len(keys) < 2 and not question.answer_kind,
+        "gold_out_of_range": lambda: bool(keys) and question.answer not in question.options,
         "mojibake": lambda: any(map(_is_mojibake, (stem, context, *options))),
         "markup": lambda: any(map(_has_markup, (stem, context, *options))),
-        "too_long": lambda: len(stem + context) > LONGEST_TEXT or max(map(len, options)) > LONGEST_OPTION,
+        "too_long": lambda: (
+            len(stem + context) > LONGEST_TEXT or max(map(len, options), default=0) > LONGEST_OPTION
+        ),
         "truncated": lambda: any(map(_is_cut, (stem, *options))),
         "duplicate_option": lambda: len(set(keys)) < len(keys),
         "all_or_none_of_the_above": lambda: any(_speaks_of_options(text, stem) for text in options),

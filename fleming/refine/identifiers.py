@@ -18,8 +18,8 @@ identifiers, names in running text; how rules are applied (anonymise.py).
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
+from fleming.assets import ASSETS
 from fleming.config import load_config
 
 _PIECE = re.compile(r"\{\{(\w+)\}\}")
@@ -82,7 +82,7 @@ class Table:
         return found
 
 
-TABLE = load_config(Table, Path(__file__).parents[2] / "assets/identifiers.yaml", [])
+TABLE = load_config(Table, ASSETS / "identifiers.yaml", [])
 RULES, PIECES = TABLE.rules, TABLE.pieces()
 _NATION = re.compile(r"\b[A-Z][a-z]+(?:an|ish|ese|ch|sh|ic|ss|ek) $")  # "the Danish neurologist Knud Krabbe"
 GIVEN, NOBODY = (frozenset(TABLE.words[name].split()) for name in ("GIVEN", "NOBODY"))

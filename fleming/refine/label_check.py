@@ -1,6 +1,7 @@
 """Label check (paper, section 3.1): a strong model answers each question five times; a person sees what it never gets.
 
-- each trial shows the options in another order, so that a liking for a letter does not pass for knowledge
+- each trial shows the options in another order, so that a liking for a letter does not pass for knowledge; a free
+  answer is right as everywhere (judge.py)
 - votes go to label_votes.jsonl as they come: a run that was stopped goes on there, and no vote is asked for twice
 - what fails the rule stands in review.jsonl until a person has decided (decisions.py)
 
@@ -15,12 +16,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fleming.answer import parse_answer
 from fleming.files import write_jsonl
+from fleming.judge import judge, style_of
 from fleming.noise import generator
 from fleming.prompt import question_messages
 from fleming.records import LETTERS, Question, to_json
 from fleming.refine.decisions import dropped_record, read_decisions, relabel, ruling_on, text_hash
+from fleming.settings import Config
 from fleming.teachers.remembered import AnswerLog, Completer, complete_all, writable
 from fleming.text import can_reorder
 from model.errors import InputError
@@ -47,7 +49,7 @@ class Votes:
     orders: list[str]
     """Of each trial: the letters of the file in the order shown."""
     votes: list[str | None] = field(default_factory=list)
-    """Of each trial: the letter in the file's order; None for an answer that cannot be read."""
+    """Of each trial: the letter in the file's order, or of a free answer judge.Verdict's choice; None: unread."""
     responses: list[str] = field(default_factory=list)
     """Of each trial: the end of what was answered."""
 
@@ -71,7 +73,8 @@ class Poll:
     """That of label_votes.jsonl."""
     seed: int
     trials: int = 5
-    answer_style: str = "letter"
+    cfg: Config = field(default_factory=Config)
+    """How questions are asked and free answers judged."""
 
     def votes(self, questions: Sequence[Question]) -> list[Votes]:
         """Return each question's votes; the voter is asked for what the log lacks."""
@@ -83,7 +86,10 @@ class Poll:
 
     def _ballot(self, question: Question) -> Votes:
         orders = trial_orders(question, self.seed, self.trials)
-        return Votes(question.id, text_hash(question), self.voter.name, self.answer_style, orders)
+        style = style_of(question, self.cfg)
+        if style not in ("letter", "text"):
+            style += f" {self.cfg.free}"  # by other rules the same answer may be another vote
+        return Votes(question.id, text_hash(question), self.voter.name, style, orders)
 
     def _ask(self, questions: Sequence[Question], ballots: Sequence[Votes]) -> list[Votes]:
         """Return the ballots with votes. An order that n trials show is one conversation of n answers."""
@@ -95,7 +101,7 @@ class Poll:
         answers: dict[tuple[int, str], Iterator[str]] = {}
         for n, asked in sorted(wanted.items()):
             shown = [_in_order(questions[place], order) for place, order in asked]
-            conversations = [question_messages(question, self.answer_style) for question in shown]
+            conversations = [question_messages(q, style_of(q, self.cfg)) for q in shown]
             groups = complete_all(self.voter, conversations, n)
             answers |= zip(asked, map(iter, groups), strict=True)
 
@@ -103,12 +109,17 @@ class Poll:
         for place, ballot in enumerate(ballots):
             responses = [next(answers[place, order]) for order in ballot.orders]
             votes = [
-                _vote(questions[place], order, text)
+                self._vote(questions[place], order, text)
                 for order, text in zip(ballot.orders, responses, strict=True)
             ]
             ends = [writable(text[-KEPT_CHARACTERS:]) for text in responses]
             filled.append(dataclasses.replace(ballot, votes=votes, responses=ends))
         return filled
+
+    def _vote(self, question: Question, order: str, response: str) -> str | None:
+        """Return what a response to this order chooses, of options the letter in the file's order."""
+        choice = judge(response, True, _in_order(question, order), self.cfg).choice
+        return order[LETTERS.index(choice)] if choice and question.options else choice
 
 
 def trial_orders(question: Question, seed: int, trials: int) -> list[str]:
@@ -140,15 +151,11 @@ def _shuffled(letters: str, rng: Any) -> str:
 
 
 def _in_order(question: Question, order: str) -> Question:
-    """Return the question with its options in this order, lettered anew."""
+    """Return the question with its options, if any, in this order, lettered anew."""
+    if not question.options:
+        return question
     options = {LETTERS[i]: question.options[letter] for i, letter in enumerate(order)}
     return dataclasses.replace(question, options=options, answer=LETTERS[order.index(question.answer)])
-
-
-def _vote(question: Question, order: str, response: str) -> str | None:
-    """Return the letter in the file's order that a response to this order chooses."""
-    letter = parse_answer(response, _in_order(question, order).options)
-    return order[LETTERS.index(letter)] if letter else None
 
 
 def pass_rates(questions: Sequence[Question], poll: Poll) -> dict[str, float]:
@@ -190,9 +197,7 @@ def check_labels(
         raise InputError(f"label check: {rule!r} with {poll.trials} trials; the rules are {', '.join(RULES)}")
     decided = read_decisions(decisions) if decisions else {}
     rulings = [ruling_on(question, decided.get(question.id, [])) for question in questions]
-    settled = [
-        relabel(q, ruling) for q, ruling in zip(questions, rulings, strict=True)
-    ]  # may refuse: before votes
+    settled = list(map(relabel, questions, rulings))  # may refuse: before votes
 
     checked, counts, by_right = Checked([], [], [], {}), Counter(), Counter()
     for i, votes in enumerate(poll.votes(questions)):

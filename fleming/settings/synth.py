@@ -1,7 +1,7 @@
 """The settings of stage 1, RODS (paper, 3.1). Left out: those of the other stages."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fleming.records import Difficulty
 from fleming.typed import NonNegative, Positive, PositiveShare, Range, Share
@@ -138,6 +138,8 @@ class SynthConfig:
     """Model folder that votes on labels, and grades where grade_by says so. Empty: labels are not checked."""
     voter_max_new_tokens: Positive[int] = 1024
     """Longest answer of the voter."""
+    voter_chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """What the voter's chat template may ask for by name: {enable_thinking: false}."""
     trials: Positive[int] = 5
     """Votes a question, each with its options in another order."""
     review_rule: Literal["none_right", "any_wrong"] = "none_right"

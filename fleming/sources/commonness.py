@@ -7,13 +7,13 @@ prevalence that a source states (Orphanet's own files are read by nobody here ye
 import functools
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from fleming.assets import ASSETS
 from fleming.config import load_config
 from fleming.text import name_key
 from model.errors import InputError
 
-COMMON = Path(__file__).parents[2] / "assets/mappings/common_diseases.yaml"
+COMMON = ASSETS / "mappings/common_diseases.yaml"
 _NUMBER = re.compile(r"\d+[a-z]?\d*|[ivx]+[a-z]?|[a-z]")
 
 

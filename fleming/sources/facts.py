@@ -7,6 +7,8 @@ cannot use it hands to `skip` and goes on; a file that is not what it should be 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
+from fleming.sources.vocabulary import AUTHORITIES
+
 Skip = Callable[[str, str, str], None]
 """skip(where, code, detail): the record at `where` ("FILE:LINE" or "FILE: record N") is left out, and why."""
 
@@ -79,24 +81,6 @@ class Declared(NamedTuple):
     """How many edges of the relation the whole source has; None where nobody has counted."""
     whole: bool = False
     """Where the source states none of a head that it describes, there is none: a hand-written, complete file."""
-
-
-AUTHORITIES = {
-    "mim": "OMIM",
-    "omim": "OMIM",
-    "orpha": "ORPHA",
-    "ordo": "ORPHA",
-    "orphanet": "ORPHA",
-    "umls_cui": "UMLS",
-    "msh": "MESH",
-    "nci": "NCIT",
-    "drugbank": "DRUGBANK",
-    "entrez": "NCBIGENE",
-    "ncbigene": "NCBIGENE",
-    "snomedct_us": "SNOMEDCT",
-    "snomed_ct": "SNOMEDCT",
-    "sctid": "SNOMEDCT",
-}
 
 
 GROUPED = "_GROUPED"

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from fleming.config import load_config
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
 from fleming.sources.facts import Declared, Origin
-from fleming.sources.vocabulary import RELATIONS
+from fleming.sources.vocabulary import HANDWRITTEN, RELATIONS
 from fleming.text import reserved
 from model.errors import InputError
 
@@ -45,21 +45,6 @@ class GraphFile:
     drugs: tuple[DrugEntry, ...] = ()
 
 
-# type of an entry -> its key -> the relation from the entry to each name under the key
-KEYS = {
-    "disease": {
-        "symptoms": "has_symptom",
-        "findings": "has_finding",
-        "tests": "diagnosed_by",
-        "drugs": "treated_by",
-        "mechanism": "caused_by",
-    },
-    "drug": {
-        "mechanism": "has_mechanism",
-        "contraindicated_in": "contraindicated_in",
-        "adverse_effects": "has_adverse_effect",
-    },
-}
 # A label of which the file states nothing may still name some: the key is missing where nobody has looked.
 MAY_BE_UNSAID = ("contraindicated_in", "has_adverse_effect")
 
@@ -109,7 +94,7 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
             add(entry.name, entity_type, f"{path}: {entity_type} {number}")
     for entity_type, entries in sections.items():
         for (number, entry), (key, relation) in itertools.product(
-            enumerate(entries, 1), KEYS[entity_type].items()
+            enumerate(entries, 1), HANDWRITTEN[entity_type].items()
         ):
             where = f"{path}: {entry.name}: {key}"
             evidence = (Evidence(origin, number, note=entry.name),)

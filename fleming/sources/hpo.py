@@ -9,65 +9,22 @@
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from operator import itemgetter
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
-from fleming.config import load_config
+from fleming.assets import load_table
 from fleming.sources.cells import Form, RecordError, Table, read_lines
 from fleming.sources.commonness import is_susceptibility
 from fleming.sources.facts import Fact, Node, Origin, Skip, curie
 from fleming.sources.obo import Term, key_of, read_terms
 from model.errors import InputError
 
-FREQUENCIES = "HP:0040279"
-SHARES = {  # term of a frequency -> the middle of its range: 100 %, 80 to 99, 30 to 79, 5 to 29, 1 to 4, 0 %
-    "HP:0040280": 1.0,
-    "HP:0040281": 0.9,
-    "HP:0040282": 0.55,
-    "HP:0040283": 0.17,
-    "HP:0040284": 0.025,
-    "HP:0040285": 0.0,
-}
-ROOTS = {  # root -> type of what is below it, the first that fits
-    "HP:0000005": "inheritance",
-    "HP:0003674": "onset",
-    "HP:0031797": "course",
-    "HP:0012823": "",  # clinical modifiers
-    FREQUENCIES: "",
-    "HP:0032443": "history",
-}
-TYPES = Path(__file__).parents[2] / "assets/mappings/hpo_types.yaml"
-# aspect of an annotation, type of its term -> relation
-ASPECTS = {("P", phenotype): "has_finding" for phenotype in ("finding", "symptom", "lab")}
-ASPECTS |= {("I", "inheritance"): "inherited_as", ("C", "onset"): "has_onset", ("C", "course"): "has_course"}
-ASPECTS |= {("I", "inheritance_modifier"): "has_inheritance_modifier"}  # "Typically de novo" is no mode
-ASPECTS |= {("H", "history"): "has_history", ("P", "history"): "has_history"}
-# relation -> what it is of a susceptibility; no question uses these
-SUSCEPTIBLE = {"inherited_as": "susceptibility_inherited_as", "associated_gene": "susceptibility_gene"}
-CONFIDENCE = {"PCS": 1.0, "TAS": 0.9, "IEA": 0.7}  # a published study, a statement, inferred by a program
+RULES = load_table("mappings/hpo.yaml")
 ANNOTATIONS = (
-    "database_id",
-    "disease_name",
-    "qualifier",
-    "hpo_id",
-    "reference",
-    "evidence",
-    "onset",
-    "frequency",
+    "database_id disease_name qualifier hpo_id reference evidence onset frequency sex modifier aspect"
 )
-ANNOTATIONS += ("sex", "modifier", "aspect")
 _FORM = Form(delimiter="\t", quote="", encoding="utf-8-sig", comment="#")
 _SHARE = re.compile(r"(\d{1,6})/(\d{1,6})|(\d{1,3}(?:\.\d{1,6})?) ?%")
-
-
-@dataclass(frozen=True)
-class Roots:
-    """Terms, each with its name, below which terms are of a type (assets/mappings/hpo_types.yaml)."""
-
-    lab: dict[str, str] = field(default_factory=dict)
-    not_lab: dict[str, str] = field(default_factory=dict)
-    symptom: dict[str, str] = field(default_factory=dict)
 
 
 def type_of_terms(parents: dict[str, list[str]]) -> dict[str, str]:
@@ -77,7 +34,7 @@ def type_of_terms(parents: dict[str, list[str]]) -> dict[str, str]:
     lab and not below those of not_lab, a symptom below those of symptom, else a finding. The tree's topmost terms and
     the roots of types are no nodes.
     """
-    roots = load_config(Roots, TYPES, [])
+    roots = load_table("mappings/hpo_types.yaml")
     children: dict[str, list[str]] = {}
     for term, above in parents.items():
         for parent in above:
@@ -92,11 +49,11 @@ def type_of_terms(parents: dict[str, list[str]]) -> dict[str, str]:
         return found
 
     types = dict.fromkeys(parents, "finding")
-    types |= dict.fromkeys(below(*roots.symptom), "symptom")
-    types |= dict.fromkeys(below(*roots.lab) - below(*roots.not_lab), "lab")
-    for root, kind in reversed(ROOTS.items()):
+    types |= dict.fromkeys(below(*roots["symptom"]), "symptom")
+    types |= dict.fromkeys(below(*roots["lab"]) - below(*roots["not_lab"]), "lab")
+    for root, kind in reversed(RULES["roots"].items()):
         types |= dict.fromkeys(below(root), kind)
-    types |= dict.fromkeys([*ROOTS, *children.get("HP:0000001", []), "HP:0000001"], "")
+    types |= dict.fromkeys([*RULES["roots"], *children.get("HP:0000001", []), "HP:0000001"], "")
     return types
 
 
@@ -138,8 +95,8 @@ def read_hpo(paths: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
 
 def _frequency(text: str, terms: dict[str, Term]) -> tuple[str, float]:
     """Return (the frequency in words, as a share of patients: -1 where none is given). RecordError for another text."""
-    if text in SHARES and text in terms:
-        return f"{text} {terms[text].node.name}", SHARES[text]
+    if text in RULES["shares"] and text in terms:
+        return f"{text} {terms[text].node.name}", RULES["shares"][text]
     if text in ("", "-"):
         return "", -1.0
     if share := _SHARE.fullmatch(text):
@@ -151,7 +108,7 @@ def _frequency(text: str, terms: dict[str, Term]) -> tuple[str, float]:
 
 def _mendelian(fact: Fact, disease: str) -> Fact:
     """Return the fact, under another relation where it is of a susceptibility."""
-    relation = SUSCEPTIBLE.get(fact.relation)
+    relation = RULES["susceptible"].get(fact.relation)
     return fact._replace(relation=relation) if relation and is_susceptibility(disease) else fact
 
 
@@ -166,7 +123,7 @@ def _annotations(
     heads = (line.partition(":") for _, line in itertools.islice(read_lines(path, lambda *_: None), 20))
     version = next((text.strip() for name, _, text in heads if name in ("#version", "#date")), "")
     origin, table = Origin("HPO", PurePath(path).name, version, "hpoa"), Table(path, _FORM, skip)
-    cells_of = itemgetter(*map(table.place, ANNOTATIONS))
+    cells_of = itemgetter(*map(table.place, ANNOTATIONS.split()))
 
     def annotation(cells: list[str], number: int) -> list[Node | Fact]:
         disease, name, qualifier, term, reference, evidence, onset, frequency, sex, modifier, aspect = (
@@ -177,14 +134,14 @@ def _annotations(
             raise RecordError("blank", f"disease {disease[:80]!r} has no authority, or no name")
         if term not in terms:
             raise RecordError("unknown_term", f"{term[:80]!r} is no term in force of the ontology")
-        if not (relation := ASPECTS.get((aspect, types[term]))):
+        if not (relation := RULES["aspects"].get(aspect, {}).get(types[term])):
             raise RecordError("aspect", f"aspect {aspect[:20]!r} with {term} {terms[term].node.name!r}")
         in_words, share = _frequency(frequency, terms)
         more = {"frequency": in_words, "sex": sex.lower(), "reference": reference}
         for label, cell in (("onset", onset), ("modifier", modifier)):
             more[label] = ", ".join(terms[id].node.name for id in cell.split(";") if id in terms)
         note = "; ".join(f"{label} {text}" for label, text in more.items() if text)
-        negated, confidence = qualifier.upper() == "NOT" or share == 0, CONFIDENCE.get(evidence, 0.7)
+        negated, confidence = qualifier.upper() == "NOT" or share == 0, RULES["confidence"].get(evidence, 0.7)
         fact = Fact(key, relation, term, origin, number, -1, negated, confidence, note, share)
         new = [] if key in diseases else [Node(key, name, "disease", rare=True)]
         diseases.setdefault(key, name)

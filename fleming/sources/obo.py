@@ -13,35 +13,13 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import NamedTuple
 
+from fleming.assets import load_table
 from fleming.sources.cells import read_lines
 from fleming.sources.facts import Fact, Node, Origin, Skip, curie
 from fleming.text import name_key
 from model.errors import InputError
 
-# authority -> type of its terms; terms of another keep the authority's name in lower case as a type of their own
-TYPES = {"DOID": "disease", "MONDO": "disease", "SYMP": "symptom", "UBERON": "anatomy", "GO": "process"}
-TYPES |= {"HP": "finding", "HGNC": "gene", "NCBIGENE": "gene", "CHEBI": "drug"}
-NAMES = {"DOID": "Disease Ontology", "MONDO": "Mondo", "HP": "HPO"}  # of the data sets, by authority
-RARE_SUBSETS = {
-    "DO_rare_slim",
-    "gard_rare",
-    "orphanet_rare",
-    "nord_rare",
-    "inferred_rare",
-    "mondo_rare",
-    "rare",
-}
-ABBREVIATIONS = {"ABBREVIATION", "OMO:0003000", "OMO:0003012"}
-RELATIONSHIPS = {  # of Mondo and the Disease Ontology; others keep their names
-    "disease_has_location": "located_in",
-    "RO:0004026": "located_in",
-    "disease_has_feature": "has_finding",
-    "RO:0004029": "has_finding",
-    "has_material_basis_in_germline_mutation_in": "associated_gene",
-    "RO:0004003": "associated_gene",
-    "has_material_basis_in": "caused_by",
-    "RO:0009501": "caused_by",
-}
+RULES = load_table("mappings/obo.yaml")
 NO_ENTITY = re.compile(r"ICD|KEGG|PMID|PUBMED|HTTPS?:|URL:|DOI:|ISBN|WIKI")  # xrefs to classes and to pages
 
 _ESCAPE = re.compile(r"\\(.)")
@@ -146,7 +124,7 @@ def _exact(synonym: Line) -> tuple[str, bool]:
     """
     text, _, rest = synonym.value.partition("\n")
     scope = rest.partition("[")[0].upper().split()
-    is_exact = scope[:1] == ["EXACT"] and ABBREVIATIONS.isdisjoint(scope)
+    is_exact = scope[:1] == ["EXACT"] and set(RULES["abbreviations"]).isdisjoint(scope)
     return " ".join(_unescape(text).split()) if is_exact else "", "LAYPERSON" in scope
 
 
@@ -164,7 +142,7 @@ def _replaced(path: str) -> dict[str, list[str]]:
 
 
 def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
-    """Yield the release that the file states, then its terms, types by TYPES. Skipped: term (no id or no name).
+    """Yield the release that the file states, then its terms. Skipped: term (no id or no name).
 
     Obsolete terms are left out; the one that replaces a term has its id as a cross-reference. InputError for a file
     without terms.
@@ -186,10 +164,13 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
         same = [other for other in tags.get("xref", []) if _same(key, other)]
         xrefs = [key_of(other.value) for other in tags.get("alt_id", []) + same] + former.get(key, [])
         found = True
-        rare = not RARE_SUBSETS.isdisjoint(subset.value for subset in tags.get("subset", [])) or None
+        rare = (
+            not set(RULES["rare_subsets"]).isdisjoint(subset.value for subset in tags.get("subset", []))
+            or None
+        )
         authority = key.partition(":")[0]
         node = Node(
-            *(key, name, TYPES.get(authority, authority.lower())),
+            *(key, name, RULES["types"].get(authority, authority.lower())),
             tuple(dict.fromkeys(text for text, _ in exact if text != name)),
             tuple(dict.fromkeys(other for other in xrefs if other and other != key)),
             rare,
@@ -214,13 +195,13 @@ def read_obo(path: str, skip: Skip) -> Iterator[Node | Fact]:
             continue
         key = term.node.key
         if not defined:
-            origin = Origin(NAMES.get(key.partition(":")[0], file), file, version, "obo")
+            origin = Origin(RULES["names"].get(key.partition(":")[0], file), file, version, "obo")
         defined.add(key)
         yield term.node
         stated = [("subtype_of", line, line.value) for line in term.is_a]
         for line in term.relationships:
             name, _, other = line.value.partition(" ")
-            stated.append((RELATIONSHIPS.get(name, name), line, other))
+            stated.append((RULES["relationships"].get(name, name), line, other))
         for relation, line, value in stated:
             if other := key_of(value):
                 named.setdefault(other, " ".join(_unescape(line.comment).split()))
@@ -240,7 +221,7 @@ def read_obo(path: str, skip: Skip) -> Iterator[Node | Fact]:
     for key, name in named.items():
         if name and key not in defined:
             authority = key.partition(":")[0]
-            yield Node(key, name, TYPES.get(authority, authority.lower()))
+            yield Node(key, name, RULES["types"].get(authority, authority.lower()))
 
 
 _SENTENCE = re.compile(r"(?<=[.;]) (?=[A-Z])")
@@ -248,28 +229,6 @@ _MARK = re.compile(
     r"\b(has[_ ]symptom|located_in|has_material_basis_in|results_in|transmitted_by|derives_from) "
 )
 _GENE = re.compile(r"\bmutations? (?:in|of) (?:the )?([A-Z][A-Z0-9]{1,9}(?:orf\d{1,3})?) gene\b")
-# with which the next phrase is joined on
-_LAST_WORDS = {"and", "or", "which", "that", "is", "are", "the", "also"}
-# Words after which an object is no plain name, endings of an adjective whose noun is cut off
-_NO_NAME = {
-    "a",
-    "an",
-    "and",
-    "or",
-    "in",
-    "on",
-    "at",
-    "by",
-    "from",
-    "to",
-    "with",
-    "that",
-    "which",
-    "due",
-    "caused",
-}
-_NO_NAME |= {"resulting", "along", "including", "located"}
-_ADJECTIVE = ("ar", "ous", "al", "ed", "ing", "ic", "ary")
 
 
 def _phrases(key: str, definition: Line, origin: Origin) -> Iterator[tuple[Fact, Node]]:
@@ -278,15 +237,16 @@ def _phrases(key: str, definition: Line, origin: Origin) -> Iterator[tuple[Fact,
     has_material_basis_in is a cause in infections alone; elsewhere it names mutations and cells of origin.
     """
     text = " ".join(_unescape(definition.value.partition("\n")[0]).split())
+    no_name = set(RULES["no_name"])
     for sentence in _SENTENCE.split(text):
         stated = {}
         _, *parts = _MARK.split(sentence)
         for mark, rest in zip(parts[::2], parts[1::2], strict=True):
             words = re.split(r"[,.;:(]", rest.replace('"', ""), maxsplit=1)[0].removeprefix("the ").split()
-            while words and words[-1].lower() in _LAST_WORDS:
+            while words and words[-1].lower() in RULES["last_words"]:
                 words.pop()
-            plain = 0 < len(words) <= 4 and _NO_NAME.isdisjoint(word.lower() for word in words)
-            plain = plain and not (len(words) == 1 and words[0].endswith(_ADJECTIVE))
+            plain = 0 < len(words) <= 4 and no_name.isdisjoint(word.lower() for word in words)
+            plain = plain and not (len(words) == 1 and words[0].endswith(tuple(RULES["adjective"])))
             if mark == "has_material_basis_in":
                 stated |= dict.fromkeys(("associated_gene", "gene", gene) for gene in _GENE.findall(rest))
                 if plain and "infect" in text:

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
+from fleming.assets import ASSETS
 from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.hpo import read_hpo
 from fleming.sources.mapped_table import read_table
 from fleming.sources.obo import read_obo
 from model.errors import InputError
 
-MAPPINGS = Path(__file__).parents[2] / "assets/mappings"
+MAPPINGS = ASSETS / "mappings"
 Reader = Callable[[dict[str, str], Skip], Iterator[Node | Fact]]
 
 

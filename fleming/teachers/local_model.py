@@ -6,8 +6,9 @@ Left out: models behind a network.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,20 +29,22 @@ class LocalModel:
     def __init__(
         self,
         folder: str | Path,
-        chat_format: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         max_new_tokens: int = 1024,
         temperature: float = 0.8,
         seed: int = 0,
         max_num_seqs: int = 64,
         device: str | torch.device = "cpu",
     ):
-        """Load the folder, in bfloat16 on CUDA and float32 elsewhere.
+        """Load the folder, in bfloat16 on CUDA and float32 elsewhere; its chat format is its own.
 
         Raises InputError as `load_model` does, and where an answer of `max_new_tokens` leaves the context no prompt.
         """
         device = torch.device(device)
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        transformer, self.tokenizer = load_model(folder, dtype=dtype, device=device, chat_format=chat_format)
+        transformer, self.tokenizer = load_model(
+            folder, dtype=dtype, device=device, chat_template_kwargs=chat_template_kwargs
+        )
         context = transformer.cfg.max_position_embeddings
         if max_new_tokens >= context:
             raise InputError(
@@ -51,9 +54,11 @@ class LocalModel:
         self.sampler = Sampler(transformer, self.tokenizer, max_num_seqs)
         self.too_long = 0
         files = json.dumps(input_hashes({"model": Path(folder)}), sort_keys=True)
+        chat = self.tokenizer.chat_format.name
+        chat += f" {json.dumps(chat_template_kwargs, sort_keys=True)}" if chat_template_kwargs else ""
         self.name = (
             f"{Path(folder).resolve().name} {hashlib.sha256(files.encode()).hexdigest()[:16]} "
-            f"{self.tokenizer.chat_format.name} T={temperature:g} tokens={max_new_tokens} seed={seed} {device.type}"
+            f"{chat} T={temperature:g} tokens={max_new_tokens} seed={seed} {device.type}"
         )
 
     def complete(self, messages: Messages, n: int) -> list[str]:

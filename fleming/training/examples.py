@@ -3,13 +3,10 @@
 Left out: reading the file's records (fleming/public/readers.py), and how pairs are packed (packing.py).
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
-from itertools import islice
-from pathlib import Path
 
-from fleming.files import read_jsonl
 from fleming.prompt import encode_messages
+from fleming.public.readers import place_of
 from fleming.records import Trajectory
 from fleming.settings import Config
 from model.errors import InputError
@@ -19,13 +16,11 @@ from model.huggingface.tokenizer import Tokenizer
 Example = tuple[list[int], list[int]]  # prompt, response with the end of the turn
 
 
-def encode_trajectory(
-    trajectory: Trajectory, number: int, tokenizer: Tokenizer, cfg: Config
-) -> tuple[Example, bool]:
+def encode_trajectory(trajectory: Trajectory, tokenizer: Tokenizer, cfg: Config) -> tuple[Example, bool]:
     """Return the ids of prompt and response, and whether the response itself had written the end of its turn.
 
-    Raises InputError, with the line of the file's record `number`, for a prompt that ends with an assistant's
-    turn, and as `Tokenizer.encode_response`.
+    Raises InputError, with the record's line, for a prompt that ends with an assistant's turn, and as
+    `Tokenizer.encode_response`.
     """
     try:
         if trajectory.prompt[-1]["role"] == "assistant":
@@ -33,14 +28,7 @@ def encode_trajectory(
         response, written = tokenizer.encode_response(trajectory.response)
         return (encode_messages(trajectory.prompt, tokenizer, cfg), response), written
     except InputError as error:
-        raise InputError(f"{_place(cfg.trajectory_file, number)}: {error}") from error
-
-
-def _place(source: Path, number: int) -> str:
-    """Return FILE:LINE of a record, counted from 0; of a file that is no JSON Lines, its place among the records."""
-    with contextlib.suppress(InputError, StopIteration):
-        return next(islice(read_jsonl(source), number, None))[0]
-    return f"{source}: record {number + 1}"
+        raise InputError(f"{place_of(cfg.trajectory_file, trajectory.id, cfg)}: {error}") from error
 
 
 def training_examples(
@@ -55,8 +43,8 @@ def training_examples(
     Raises InputError with its line for one that cannot be taught, and where none is left.
     """
     examples, ends, context = [], 0, model.max_position_embeddings
-    for number, trajectory in enumerate(trajectories):
-        (prompt, response), written = encode_trajectory(trajectory, number, tokenizer, cfg)
+    for trajectory in trajectories:
+        (prompt, response), written = encode_trajectory(trajectory, tokenizer, cfg)
         ends += written
         if len(prompt) + len(response) <= context:
             examples.append((prompt, response))

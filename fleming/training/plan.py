@@ -156,7 +156,7 @@ def _lengths(records: list[Record], tokenizer: Tokenizer | None, cfg: Config) ->
             known = len(record.response.encode()) // BYTES if isinstance(record, Trajectory) else most
             lengths.append(Longest(len(texts[i].encode()) // BYTES, known))
         elif isinstance(record, Trajectory):
-            (prompt, response), _ = encode_trajectory(record, i, tokenizer, cfg)
+            (prompt, response), _ = encode_trajectory(record, tokenizer, cfg)
             lengths.append(Longest(len(prompt), len(response)))
         else:
             lengths.append(Longest(len(prompt_ids(record, tokenizer, cfg)), most))

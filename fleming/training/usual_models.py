@@ -7,12 +7,10 @@ known by name has stand-ins.
 import re
 from pathlib import Path
 
-import yaml
-
+from fleming.assets import load_table
 from model.errors import InputError
 from model.huggingface.config import ModelConfig, load_config
 
-TABLE = Path(__file__).parents[2] / "assets/models.yaml"
 COLUMNS = ["model_type", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads"]
 COLUMNS += ["num_key_value_heads", "head_dim", "vocab_size", "tie_word_embeddings"]
 
@@ -22,14 +20,13 @@ def sizes_of(model: str | Path) -> ModelConfig:
 
     Raises InputError as `load_config`, and names the usual models where it is neither.
     """
-    rows = yaml.safe_load(TABLE.read_text())
     if Path(model).is_dir():
         return load_config(model)
     wanted = re.sub(r"^meta-|-(math|coder)(?=-)", "", Path(model).name.lower())
-    for name, row in rows.items():
+    for name, row in load_table("models.yaml").items():
         if re.fullmatch(rf"{re.escape(name.lower())}([-_].*)?", wanted):
             raw = dict(zip(COLUMNS, row, strict=True)) | {"max_position_embeddings": 131072}
-            return ModelConfig.from_hf(raw, f"{TABLE}: {name}")
+            return ModelConfig.from_hf(raw, f"assets/models.yaml: {name}")
     try:
         return load_config(model)
     except InputError as error:

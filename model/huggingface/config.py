@@ -186,11 +186,7 @@ def _refuse_unsupported(fields: Fields) -> None:
     expected, found = [ARCHITECTURES[kind]], raw.get("architectures")
     fields.expect(found in (None, expected), "architectures", found, f"[{expected[0]}]")
 
-    neutral = {
-        "hidden_act": "silu",
-        "mlp_bias": False,
-        "partial_rotary_factor": 1,
-    }
+    neutral = {"hidden_act": "silu", "mlp_bias": False, "partial_rotary_factor": 1}
     if kind != "qwen2":  # whose bias is a constant, not a key
         neutral["attention_bias"] = False
     for key, value in neutral.items():

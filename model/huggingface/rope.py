@@ -21,9 +21,7 @@ class Yarn:
     original_max_position_embeddings: int  # L: the context of pretraining
     attention_factor: float  # on cos and sin, hence squared on the attention logits; as a rule 0.1 ln s + 1
     beta_fast: float = 32.0  # a pair that turns more often than this over L positions keeps its frequency
-    beta_slow: float = (
-        1.0  # a pair that turns less often than this is slowed down s times; in between, a ramp
-    )
+    beta_slow: float = 1.0  # a pair that turns less often than this is slowed down s times; between, a ramp
     truncate: bool = True  # the ends of the ramp are rounded outwards to whole pairs
 
 
@@ -71,22 +69,18 @@ def read_rope(fields: Fields, context: int) -> tuple[float, Yarn | Llama3 | None
     return theta, scaling
 
 
-def _rope_type(fields: Fields, key: str, rope: dict[str, Any]) -> str | None:
-    """Return "default", "yarn", "llama3" or, where none is named, None; refuse other scalings and other forms."""
-    kinds = []
-    for name in ("rope_type", "type"):
-        kind = rope.get(name)
-        expected = '"default", "yarn" or "llama3"'
-        fields.expect(kind in (None, "default", "yarn", "llama3"), f"{key}.{name}", kind, expected)
-        if kind is not None:
-            kinds.append(kind)
-    same = len(set(kinds)) < 2  # 4 and 5 disagree which one counts
+def _rope_type(fields: Fields, key: str, rope: dict[str, Any]) -> str:
+    """Return "default", "yarn" or "llama3"; refuse other scalings and other forms."""
+    kinds = {name: rope[name] for name in ("rope_type", "type") if rope.get(name) is not None}
+    for name, kind in kinds.items():
+        known = kind in ("default", "yarn", "llama3")
+        fields.expect(known, f"{key}.{name}", kind, '"default", "yarn" or "llama3"')
+    same = len(set(kinds.values())) < 2  # 4 and 5 disagree which one counts
     fields.expect(same, f"{key}.type", rope.get("type"), "the same as rope_type")
-    whole = rope.get("partial_rotary_factor") in (None, 1)
-    fields.expect(whole, key, rope, "no partial rotation")
+    fields.expect(rope.get("partial_rotary_factor") in (None, 1), key, rope, "no partial rotation")
     nested = any(isinstance(value, dict) for value in rope.values())
     fields.expect(not nested, key, rope, "one base for all layers")
-    return kinds[0] if kinds else None
+    return next(iter(kinds.values()), "default")
 
 
 def _refuse_other_keys(rope: Fields, known: Collection[str]) -> None:

@@ -7,19 +7,20 @@ does not come back. Left out: tools, documents.
 
 import importlib.util
 import json
-import os
-import select
 import subprocess
 import sys
-import time
+import threading
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from model.errors import InputError
+from model.huggingface.chat_format import Messages
 
 WORKER = Path(__file__).with_name("sandbox.py")
 PATIENCE = 60  # seconds for an answer: CPU time is bounded there, this is for a machine that stands still
+GIVEN = ("messages", "add_generation_prompt", "tools", "documents")  # to every template
 
 
 class Template:
@@ -37,6 +38,16 @@ class Template:
         self.source, self.where = source, where
         self.process: subprocess.Popen | None = None
 
+    def write(self, messages: Messages, add_generation_prompt: bool, variables: Mapping[str, Any]) -> str:
+        """Return the conversation. Raises InputError as `render`, and where not all that is said to it is in it."""
+        given = zip(GIVEN, (messages, add_generation_prompt, None, None), strict=True)
+        text = self.render({**variables, **dict(given)})
+        for message in messages:
+            if message["role"] != "assistant" and message["content"].strip() not in text:
+                problem = f"its chat template alters or leaves out what the {message['role']} says"
+                raise InputError(f"{self.where}: {problem}")
+        return text
+
     def render(self, variables: dict[str, Any]) -> str:
         """Return the text. Raises InputError for a template that raises, takes too long or makes too much."""
         if self.process is None:
@@ -50,18 +61,16 @@ class Template:
 
     def _ask(self, request: Any) -> str:
         process, reply = self.process, b""
-        deadline = time.monotonic() + PATIENCE
-        poll = select.poll()
-        poll.register(process.stdout, select.POLLIN)
+        timer = threading.Timer(PATIENCE, process.kill)
+        timer.start()
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-            while not reply.endswith(b"\n") and poll.poll(1000 * max(0, deadline - time.monotonic())):
-                reply += (part := os.read(process.stdout.fileno(), 1 << 20))
-                if not part:  # it is gone
-                    break
+            reply = process.stdout.readline()
         except BrokenPipeError:
             pass
+        finally:
+            timer.cancel()
         found = json.loads(reply) if reply.endswith(b"\n") else {"error": "it takes too much time or memory"}
         if "error" in found:
             process.kill()

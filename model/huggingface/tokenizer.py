@@ -23,7 +23,7 @@ from model.errors import InputError
 from model.files import parse_object, read_object
 from model.huggingface.chat_format import FORMATS, ChatFormat, Messages, known_format, own_template
 from model.huggingface.folder import read_files
-from model.huggingface.template import Template
+from model.huggingface.template import GIVEN, Template
 
 FILES = [
     "tokenizer.json",
@@ -36,7 +36,6 @@ FILES = [
     "chat_template.json",
     "generation_config.json",
 ]
-GIVEN = ("messages", "add_generation_prompt", "tools", "documents")  # to every template
 THINK = ("<think>", "</think>")
 MARK = "\ue000{}\ue001"  # stands in a template for a text that is encoded apart; its characters are nobody's
 # A conversation that shows where turns begin and end.
@@ -183,12 +182,11 @@ class Tokenizer:
 
     def _special_tokens(self) -> dict[str, str]:
         """Return the special tokens that have a name, name -> text; each stands there as a string or an object."""
-        found = {}
-        for name, value in (self._json("special_tokens_map.json") | self._config).items():
-            text = value.get("content") if isinstance(value, dict) else value
-            if name.endswith("_token") and isinstance(text, str):
-                found[name] = text
-        return found
+        found = self._json("special_tokens_map.json") | self._config
+        texts = {name: v.get("content") if isinstance(v, dict) else v for name, v in found.items()}
+        return {
+            name: text for name, text in texts.items() if name.endswith("_token") and isinstance(text, str)
+        }
 
     def _find_stop_ids(self, eos_token: str | None) -> frozenset[int]:
         stop_ids = {self.end_of_turn}
@@ -199,14 +197,12 @@ class Tokenizer:
         }
         for path, found in settings.items():
             eos = found.get("eos_token_id")
-            if eos is None:
-                continue
-            for token in eos if isinstance(eos, list) else [eos]:
-                if type(token) is not int or not 0 <= token < self.size:
-                    raise InputError(
-                        f"{path}: eos_token_id {token!r} is none of the tokenizer's {self.size} ids"
-                    )
-                stop_ids.add(token)
+            tokens = eos if isinstance(eos, list) else [eos] if eos is not None else []
+            if odd := [token for token in tokens if type(token) is not int or not 0 <= token < self.size]:
+                raise InputError(
+                    f"{path}: eos_token_id {odd[0]!r} is none of the tokenizer's {self.size} ids"
+                )
+            stop_ids.update(tokens)
         if eos_token is not None:
             stop_ids.add(self._id(eos_token, "eos_token in tokenizer_config.json"))
         return frozenset(stop_ids)
@@ -228,7 +224,7 @@ class Tokenizer:
                 self.files["tokenizer_config.json"] = json.dumps(config, indent=2).encode()
         for token in chosen.tokens if chosen else ():
             self._id(token, f"chat format {chosen.name}")
-        return chosen or _by_template(Template(template, where))
+        return chosen or ChatFormat("template", Template(template, where).write)
 
     def _template(self) -> tuple[Path, str | None]:
         """Return the chat template and the file it stands in, looked for in the order of transformers."""
@@ -238,10 +234,8 @@ class Tokenizer:
         for name in ("tokenizer_config.json", "chat_template.json"):
             found = self._json(name).get("chat_template")
             if isinstance(found, list):  # several templates: [{"name": ..., "template": ...}]
-                named = {
-                    entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)
-                }
-                found = named.get("default")
+                entries = (e for e in found if isinstance(e, dict) and e.get("name") == "default")
+                found = next(entries, {}).get("template")
             if isinstance(found, str):
                 return self._folder / name, found
         return self._folder / "tokenizer_config.json", None
@@ -268,21 +262,6 @@ class Tokenizer:
         if not ends and eos_token is None:
             raise InputError(f"{self._path}: no token ends a turn; tokenizer_config.json names no eos_token")
         self.end_of_turn = ends[0] if ends else self._id(eos_token, "eos_token in tokenizer_config.json")
-
-
-def _by_template(template: Template) -> ChatFormat:
-    """Return the format of a template that is none of ours."""
-
-    def write(messages: Messages, add_generation_prompt: bool, variables: Mapping[str, Any]) -> str:
-        given = zip(GIVEN, (messages, add_generation_prompt, None, None), strict=True)
-        text = template.render({**variables, **dict(given)})
-        for message in messages:
-            if message["role"] != "assistant" and message["content"].strip() not in text:
-                problem = f"its chat template alters or leaves out what the {message['role']} says"
-                raise InputError(f"{template.where}: {problem}")
-        return text
-
-    return ChatFormat("template", write)
 
 
 def _with_defaults(template: str, variables: Mapping[str, Any]) -> str:

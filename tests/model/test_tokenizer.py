@@ -72,6 +72,8 @@ def test_the_template_is_found_wherever_transformers_writes_it(tmp_path):
         tmp_path / "list", [{"name": "tools", "template": OPENED}, {"name": "default", "template": CHATML}]
     )
     assert Tokenizer.from_folder(folder).chat_format is FORMATS["chatml"]
+    odd = [{"name": [1], "template": OPENED}, 7, {"name": "default", "template": CHATML}]
+    assert Tokenizer.from_folder(write_tokenizer(tmp_path / "odd", odd)).chat_format is FORMATS["chatml"]
     folder = write_tokenizer(tmp_path / "json", None)
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHATML}))
     assert Tokenizer.from_folder(folder).chat_format is FORMATS["chatml"]

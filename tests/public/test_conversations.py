@@ -95,6 +95,8 @@ FLAWS = [
     ({"messages": [USER, {**BOT, "content": [{"type": "image"}]}]}, "no_text"),
     ({"messages": "text"}, "no_answer"),
     ({"messages": 7}, "no_messages"),
+    ({"instruction": "Q?", "output": "A.", "history": "Q1"}, "no_messages"),
+    ({"instruction": "Q?", "output": "A.", "history": [["Q1"]]}, "no_messages"),
 ]
 
 

@@ -124,6 +124,30 @@ def test_told_columns_alone_are_read_and_all_others_are_kept_for_the_reward(tmp_
         read(path, "data.columns={stem: question}")
 
 
+def test_beside_a_told_answer_no_other_column_has_a_say(tmp_path):
+    row = {"stem": "Which?", "key": "B", "A": "iron", "B": "zinc", "answer": "since the enzyme needs it"}
+    path = lines(tmp_path / "a.jsonl", [row])
+    (question,) = read(path, "data.columns={question: stem, answer: key, options: [A, B]}").questions
+    assert (question.answer, question.extra) == ("B", {"answer": row["answer"]})
+    usual = {"question": "Which?", "answer_idx": "B", "A": "iron", "B": "zinc", "answer": "iron"}
+    fine = {**usual, "answer": "zinc"}
+    found = read(lines(tmp_path / "b.jsonl", [fine, usual, *(fine | {"id": str(i)} for i in range(9))]))
+    assert [record["code"] for record in found.set_aside] == [
+        "answers_differ"
+    ]  # nothing is told: they must agree
+
+
+def test_up_to_26_options_are_read_by_number_too(tmp_path):
+    for count, codes in ((26, []), (27, ["options_unread"])):
+        options = {str(i): f"text {i}" for i in range(count)}
+        rows = [
+            {"question": "Q?", "options": ["a", "b"], "answer": "A"},
+            {"question": "Q?", "options": options},
+        ]
+        found = read(lines(tmp_path / "a.jsonl", [rows[0], rows[1] | {"answer": "text 3"}]))
+        assert [record["code"] for record in found.set_aside] == codes
+
+
 def test_a_table_without_header_says_so_and_can_be_given_one(tmp_path):
     path = tmp_path / "mmlu_test.csv"
     path.write_text('"Which, then?",one,two,three,four,B\nWho?,one,two,three,four,D\n')

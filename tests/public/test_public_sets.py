@@ -23,7 +23,9 @@ from support.forms import (
     table,
 )
 
-from fleming.public.readers import cop_base, read_questions, read_set, read_trajectories
+from fleming.public.forms import counted
+from fleming.public.readers import read_questions, read_set, read_trajectories
+from fleming.public.sets import SETS
 from fleming.records import LETTERS, Question, question_from_json, to_json
 from model.errors import InputError
 
@@ -212,7 +214,8 @@ def medmcqa(cops: list[object], explanations: str = "") -> Rows:
     ],
 )
 def test_whether_cop_counts_from_0_or_1_is_told_by_the_file(tmp_path, cops, explanations, base):
-    assert cop_base(lines(tmp_path / "dev.json", medmcqa(cops, explanations))) == base
+    (form,) = SETS["medmcqa"].forms
+    assert counted(form, lines(tmp_path / "dev.json", medmcqa(cops, explanations))).base == base
 
 
 @pytest.mark.parametrize(

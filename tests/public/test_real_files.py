@@ -11,7 +11,9 @@ import pytest
 from support.forms import Rows, lines, parquet, table
 
 from fleming.public.benchmarks import defects, load_benchmark
-from fleming.public.readers import cop_base, read_set
+from fleming.public.forms import counted
+from fleming.public.readers import read_set
+from fleming.public.sets import SETS
 from fleming.public.tables import read_rows
 from fleming.records import to_json
 from model.errors import InputError
@@ -88,7 +90,7 @@ def test_the_real_medmcqa_in_the_hubs_form_is_the_same_questions(shared, tmp_pat
     for base, change in ((1, 0), (0, -1)):  # the explanations tell where there is no 0 and no 4
         few = [{**row, "cop": row["cop"] + change} for row in rows[:200] if 0 < row["cop"] + change < 4]
         path = lines(tmp_path / "dev.json", few)
-        assert cop_base(path) == base
+        assert counted(SETS["medmcqa"].forms[0], path).base == base
         texts = {q.id: q.options[q.answer] for q in read_set(path).questions}
         assert texts == {q.id: q.options[q.answer] for q in expected if q.id in texts}
 

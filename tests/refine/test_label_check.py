@@ -1,6 +1,7 @@
 """The label check: orders, votes, the log that a killed run goes on with, and a person's decisions."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -330,6 +331,19 @@ def test_a_voter_that_could_never_answer_is_refused_and_does_not_send_all_to_rev
     LocalModel(folder, max_new_tokens=255)
     with pytest.raises(InputError, match="answers of 256 tokens leave a context of 256 no prompt"):
         LocalModel(folder, max_new_tokens=256)
+
+
+def test_a_local_models_template_gets_what_it_asks_for_by_name(folder, tmp_path):
+    from model.huggingface.chat_format import own_template
+
+    qwen3 = shutil.copytree(folder, tmp_path / "qwen3")
+    (qwen3 / "chat_template.jinja").write_text(own_template("qwen3"))
+    messages = [{"role": "user", "content": "Which metal?"}]
+    loud, silent = (LocalModel(qwen3, kwargs, 8) for kwargs in (None, {"enable_thinking": False}))
+    ids = [model.tokenizer.encode_chat(messages) for model in (loud, silent)]
+    assert silent.tokenizer.decode(ids[1]) == loud.tokenizer.decode(ids[0]) + "<think>\n\n</think>\n\n"
+    assert "enable_thinking" in silent.name  # its votes are another's
+    assert loud.complete(messages, 1) != silent.complete(messages, 1)
 
 
 def test_a_local_model_votes_and_a_resumed_run_gives_the_same_bytes(folder, tmp_path):

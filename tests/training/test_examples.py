@@ -86,3 +86,18 @@ def test_a_think_block_that_the_prompt_opened_counts_for_loss_format_and_parser(
 
     with pytest.raises(InputError, match=r"t\.jsonl:2: the prompt has opened <think>"):
         taught(tmp_path, ["<answer>B</answer>"], template)
+
+
+def test_the_line_is_the_records_whatever_is_set_aside_before_it_and_however_many_turns_it_has(tmp_path):
+    def said(*answers):
+        turns = [({"role": "user", "content": "Q?"}, {"role": "assistant", "content": a}) for a in answers]
+        return {"messages": [message for turn in turns for message in turn]}
+
+    rows = [said("a", "b", "c"), {"messages": []}, *(said("a", "b"),) * 6, said("a", "b<|im_end|> c")]
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cfg = replace(Config(), data=DataConfig(trajectories=str(path)))
+    tokenizer = Tokenizer.from_folder(write_tokenizer(tmp_path / "m"))
+    model = ModelConfig.from_hf(SHAPE, "config.json")
+    with pytest.raises(InputError, match=r"t\.jsonl:9: .*begins or ends a turn"):
+        training_examples(read_trajectories(path, cfg), tokenizer, model, cfg, print)

@@ -12,51 +12,12 @@ from typing import NamedTuple
 
 from fleming.sources.facts import Node, curie
 from fleming.sources.wikipedia.pages import Page
-from fleming.sources.wikipedia.rules import RULES
+from fleming.sources.wikipedia.rules import RULES, SAYS
 from fleming.sources.wikipedia.wikitext import LONGEST, Article, Sentence, read_article
 from fleming.text import name_key
 
 Known = Callable[[str], dict[str, str]]
 """known(name) -> type -> key of the entities that other sources have under this name."""
-
-_DISAMBIGUATION = re.compile(
-    r"(?:\w+ )?(?:disambig(?:uation)?(?: page| cleanup)?|dab|hndis|geodis|sia|set index(?: article)?)$"
-)
-# "Penicillins are a group of antibiotics": no drug, but many
-_CLASS = re.compile(
-    r"\b(?:is|are)\s+(?:(?:an?|any of an?|the)\s+)?(?:[\w-]+\s+){0,3}(?:class|group|family|category)(?:es)?\s+of\s+"
-    r"(?:[\w-]+\s+){0,5}(?:drugs|medications|medicines|antibiotics|agents|hormones|compounds)\b"
-    r"|\bare\s+(?:[\w-]+\s+){0,5}(?:drugs|medications|medicines|antibiotics|agents)\b"
-)
-_CONDITION = re.compile(r"infobox (?:medical )?(?:condition|disease)")
-_SYMPTOM = re.compile(r"^symptoms\b|\bsymptoms and signs")
-_NO_CATEGORY = re.compile(
-    r"\b(?:people|deaths|films?|novels|albums|songs|organi[sz]ations|hospitals|journals|books|companies|researchers|"
-    r"history of|stubs|awareness|activists|physicians|culture|fictional|by country|lists? of|drug policy|crime)\b"
-)
-DEFINED = re.compile(
-    r"\b(?:is|are|was|refers to|describes|denotes)\s+(?:(?:an?|the|one of the|any|several|some|group of)\s+)*"
-    r"([^,;:()]*?)(?=[,;:()]|\.?$|\b(?:characteri[sz]ed|caused|that|which|in which|with|where|due|resulting|affecting"
-    r"|associated|involving|marked|defined|because|and is|used|occurring|seen|found|known|first|for|from|who"
-    r"|named|usually)\b)"
-)
-_RARE = re.compile(r"\b(?:ultra-?)?rare\b")
-NEGATED = re.compile(
-    r"\b(?:not?|without|unlike|absen(?:t|ce)|lack(?:s|ing)?|never|neither|nor|rather than|except|exclud\w+|rules? out"
-    r"|cannot|free of|in contrast|misdiagnosed|mistaken|confused|differs?|distinct from|unrelated"
-    r"|avoid\w*|ineffective|formerly)\b"
-    r"|n't\b",
-    re.IGNORECASE,
-)
-_OTHERS = re.compile(r"(?:and |among )?(?:many )?others?", re.IGNORECASE)
-_ALSO = re.compile(
-    r"\b(?:also|sometimes|otherwise|or)\s+(?:called|known as|referred to as|termed)\s+"
-    r"(.{2,300}?)(?:\)|;|\.$|,?\s+(?:is|are|was)\b|,\s+(?:which|that|an?)\b)"
-)
-_NAME = re.compile(
-    r"\b(?:disease|syndrome|disorder|deficiency|dystrophy|dysplasia|anomaly|fever|type \w+"
-    r"|\w+(?:osis|itis|emia|uria|pathy))$"
-)
 
 
 class Reading(NamedTuple):
@@ -74,7 +35,7 @@ class Reading(NamedTuple):
     @property
     def is_disambiguation(self) -> bool:
         """Whether the page only says what its title may mean."""
-        named = any(map(_DISAMBIGUATION.match, self.article.templates))
+        named = any(map(SAYS["disambiguation"].match, self.article.templates))
         return named or self.page.title.endswith("(disambiguation)")
 
     @property
@@ -105,9 +66,9 @@ def read_page(page: Page, known: Known) -> Reading:
     article = read_article(page.text)
     lead = [s for s in islice(article.sentences(*article.headings[0][:2]), 30) if len(s.text) <= LONGEST]
     said = lead[0].text if lead else ""
-    kind = re.sub(r"\s+", " ", match.group(1)) if (match := DEFINED.search(said)) else ""
+    kind = re.sub(r"\s+", " ", match.group(1)) if (match := SAYS["defined"].search(said)) else ""
     categories = [c.lower() for c in (*page.categories, *article.categories)]
-    categories = [c for c in categories if not _NO_CATEGORY.search(c)]
+    categories = [c for c in categories if not SAYS["no_category"].search(c)]
     reading = Reading(
         page, article, _type(page.title, article, categories, (kind, said), known), (), None, lead
     )
@@ -122,7 +83,9 @@ def read_page(page: Page, known: Known) -> Reading:
             )
     names = [" ".join(name.split()).strip(" .\"'“”,") for name in names]
     names = [
-        n for n in names if 3 < len(n) <= 80 and not (n.isupper() and len(n) < 6) and not _OTHERS.fullmatch(n)
+        n
+        for n in names
+        if 3 < len(n) <= 80 and not (n.isupper() and len(n) < 6) and not SAYS["others"].fullmatch(n)
     ]
     unique = {name_key(n): n for n in reversed(names)}
     unique.pop(name_key(reading.name), None)
@@ -130,20 +93,20 @@ def read_page(page: Page, known: Known) -> Reading:
         article.values[f.start : f.end] for f in article.fields if f.name == "frequency"
     ).lower()
     said = [*(c for c in categories if "rare disease" in c), frequency, kind.lower()]
-    rare = any(_RARE.search(text) and not NEGATED.search(text) for text in said)
+    rare = any(SAYS["rare"].search(text) and not SAYS["negated"].search(text) for text in said)
     return reading._replace(names=tuple(reversed(unique.values())), rare=True if rare else None)
 
 
 def _also(text: str) -> list[str]:
     """Return the names in "X, also called A or B, is ..."; of a list only where all end as names."""
     text = re.sub(r":\d[\d,–-]*|[\"“”]|\([^()]{0,20}\)", "", text)
-    match = _ALSO.search(text)
+    match = SAYS["also"].search(text)
     if not match or re.search(r"\b(?:is|are|was)\b", text[: match.start()]):
         return []
     found = []
     for part in re.split(r",?\s+or\s+(?:also\s+|sometimes\s+)?", match.group(1)):
         pieces = [piece for piece in re.split(r"\s*,\s*(?:and\s+)?|\s+and\s+", part) if piece.strip()]
-        if len(pieces) == 1 or all(_NAME.search(piece) for piece in pieces):
+        if len(pieces) == 1 or all(SAYS["name"].search(piece) for piece in pieces):
             found += pieces
     found = [re.sub(r"^(?:an?|the)\s+", "", piece.strip()) for piece in found]
     return [piece for piece in found if not re.match(r"(?:by|after|in|as|called|known|simply)\b", piece)]
@@ -157,11 +120,11 @@ def _type(title: str, article: Article, categories: list[str], defined: tuple[st
         for pattern, found in RULES.boxes.items():
             if re.match(pattern, template):
                 return found
-    if _CLASS.search(said[:300]):
+    if SAYS["class"].search(said[:300]):
         return "drug_class"
-    if any(_SYMPTOM.search(category) for category in categories):
+    if any(SAYS["symptom"].search(category) for category in categories):
         return "symptom"
-    if any(_CONDITION.match(template) for template in article.templates):
+    if any(SAYS["condition"].match(template) for template in article.templates):
         return "disease"
     for category in categories:
         for pattern, found in RULES.categories.items():

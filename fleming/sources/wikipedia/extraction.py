@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from fleming.sources.facts import Fact, Node, Origin, curie
-from fleming.sources.wikipedia.entities import DEFINED, NEGATED, Known, Reading, is_akin, page_key, stems
-from fleming.sources.wikipedia.rules import RULES
+from fleming.sources.wikipedia.entities import Known, Reading, is_akin, page_key, stems
+from fleming.sources.wikipedia.rules import RULES, SAYS
 from fleming.sources.wikipedia.wikitext import LONGEST, Article, Field, Link, Sentence
 from fleming.text import name_key
 
@@ -20,57 +20,7 @@ NOTHING = "-"
 """The type of a page that is no entity, whatever a field is for."""
 CONFIDENCE = {"infobox": 0.9, "lead": 0.8, "section": 0.6}
 
-_KIND_OF = re.compile(r"^(.*?)\b(?:sub)?(?:form|type|variant|variety|set)s?\s+of\s+(.+)$")
 _MODE = re.compile(rf"\b(?:{'|'.join(RULES.inheritance)})\b", re.IGNORECASE)
-_INHERITED = re.compile(
-    r"\b(?:inherited|transmitted|passed on)\s+(?:\w+\s+)?(?:in|as|through|with|by)\s+(?:an?\s+)?([\w -]{0,60})|"
-    r"([\w -]{0,60})\s(?:inheritance|(?:pattern|mode) of inheritance)",
-    re.IGNORECASE,
-)
-_SYMBOL = r"([A-Z][A-Z0-9]{1,7}(?:orf\d+)?(?:-?[A-Z0-9]{1,3})?)"
-_GENE = re.compile(
-    rf"\b(?:[Mm]utations?|defects?|variants?|deletions?|deficiency)\s+(?:\w+\s+)?(?:in|of)\s+(?:(?:the|a|human)\s+)*"
-    rf"(?:{_SYMBOL}(?=\s+gene\b)|genes?\s+(?:called\s+|encoding\s+)?{_SYMBOL}(?![\w-]))"
-)
-_CAUSAL = re.compile(
-    r"\b(?:caused|due to|results? (?:in|from)|responsible|arises?|associated with|linked to)\b"
-)
-_ITEM_END = re.compile(r"[\n,;•·]|\b(?:and|or)\b")
-# In a section's running text: of others, to whom the patients are compared
-_NO_FACT = re.compile(
-    rf"{NEGATED.pattern}|\b(?:compared (?:to|with)|siblings?|relatives|controls"
-    r"|than (?:in|with|those|children|people|patients|individuals|the))\b",
-    re.IGNORECASE,
-)
-_REST = re.compile(r"\s*\bamong (?:many )?others?\b.*", re.DOTALL)  # "pain among other symptoms"
-_OFTEN = r"(?:may |can |often |usually |typically |primarily |mainly |clinically |commonly )*"
-_FEATURES = re.compile(
-    rf"\b(?:characteri[sz]ed {_OFTEN}by|(?:symptoms|signs|features|manifestations|findings) {_OFTEN}(?:include|are)"
-    rf"|(?:presents?|manifests?) {_OFTEN}(?:with|as)|consisting of|consists of)\s+([^.;:]{{3,400}})",
-    re.IGNORECASE,
-)
-_USED = re.compile(
-    r"\bused (?:primarily |mainly |in the treatment of |to treat |for the treatment of )+([^.;:]{3,300})"
-)
-_SEPARATOR = re.compile(
-    r"\s*(?:,|;|\band/or\b|\band\b|\bor\b|\bas well as\b|\balong with\b|\bsuch as\b|\bincluding\b)\s*"
-)
-_TAIL = re.compile(
-    r"\s+(?:caused by|due to|resulting from|that|which|leading to|secondary to|among (?:many )?others?)\b.*"
-    r"|\s*\([^()]*(?:\)|$)",
-    re.DOTALL,
-)
-_SHARED = re.compile(r"\b(?:of|in|on|to)\b")  # "weakness and paralysis of the eye": of what is the weakness?
-_MODIFIER = re.compile(
-    r"^(?:an?|the|progressive|severe|mild|moderate|chronic|acute|recurrent|episodic|persistent|marked|profound|frequent"
-    r"|variable|slowly|sudden|intense|typically|often|usually|mostly|sometimes|early|primarily|mainly"
-    r"|(?:signs|symptoms) of)\s+",
-    re.IGNORECASE,
-)
-_SUBJECT = (
-    r"(?:it|this|these|the (?:disease|disorder|condition|syndrome|illness)|mutations|most cases"
-    r"|(?:common |typical |other |the )?(?:clinical )?(?:signs|symptoms|features)(?: and (?:signs|symptoms))?)\b"
-)
 
 
 class Linker:
@@ -83,9 +33,8 @@ class Linker:
         self.fields: dict[str, str] = {}
         """key of a page that says no type -> the type of the first field that named it"""
         self._names: dict[str, str | None] = {}  # name_key -> title, None where two pages have the name
-        self._labels: dict[
-            str, tuple[str | None, str, bool]
-        ] = {}  # name_key -> target, a page that says so, others too
+        self._labels: dict[str, tuple[str | None, str, bool]] = {}
+        """name_key -> target, a page that says so, whether others do too"""
 
     def read(self, reading: Reading) -> None:
         """Learn a medical page's names, and the labels under which it links to others."""
@@ -169,7 +118,7 @@ def _fields(reading: Reading) -> Iterator[tuple[dict[str, str], Field]]:
 def _items(article: Article, field: Field) -> Iterator[tuple[int, int]]:
     """Yield where the items of a field's list begin and end."""
     begin, links, passed = field.start, article.inside(field.start, field.end), 0
-    for match in _ITEM_END.finditer(article.values, field.start, field.end):
+    for match in SAYS["item_end"].finditer(article.values, field.start, field.end):
         while passed < len(links) and links[passed].end <= match.start():
             passed += 1
         if passed == len(links) or match.start() < links[passed].start:  # else a comma of a link's label
@@ -204,8 +153,9 @@ def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
     for steps, field in _fields(reading):
         for begin, end in _items(article, field):
             text = article.values[begin:end].replace("\0", "")
-            plain = _REST.sub("", re.sub(r"\([^()]*\)", "", text)).strip(" .,;•·\n\t")
-            if not plain or NEGATED.search(text):
+            plain = SAYS["rest"].sub("", re.sub(r"\([^()]*\)", "", text)).strip(" .,;•·\n\t")
+            plain = SAYS["whose"].sub("", plain)
+            if not plain or SAYS["negated"].search(text):
                 continue
             links = article.inside(begin, end)
             for link in links:
@@ -235,7 +185,7 @@ def section_facts(reading: Reading, linker: Linker) -> Iterator[Fact]:
             continue
         for sentence in reading.article.sentences(start, end):
             links = reading.article.inside(sentence.places[0], sentence.places[-1] + 1)
-            if not links or len(sentence.text) > LONGEST or _NO_FACT.search(sentence.text):
+            if not links or len(sentence.text) > LONGEST or SAYS["no_fact"].search(sentence.text):
                 continue
             for link in links:
                 if found := linker.link(link, steps):
@@ -245,9 +195,9 @@ def section_facts(reading: Reading, linker: Linker) -> Iterator[Fact]:
 def lead_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
     """Yield what the lead says in one of a few exact forms, names by `Linker.name` or as a gene's symbol."""
     names = [re.escape(name) for name in (reading.name, *reading.names)]
-    about = re.compile(rf"(?:{'|'.join(names)}|{_SUBJECT})", re.IGNORECASE)
+    about = re.compile(rf"(?:{'|'.join(names)}|{SAYS['subject'].pattern})", re.IGNORECASE)
     for number, sentence in enumerate(reading.lead):
-        if NEGATED.search(sentence.text) or not (number == 0 or about.match(sentence.text)):
+        if SAYS["negated"].search(sentence.text) or not (number == 0 or about.match(sentence.text)):
             continue
         said: dict[tuple[str, str], tuple[int, int]] = {}
         for step, key, span in _said(reading.type, sentence, linker, number == 0):
@@ -264,12 +214,12 @@ def _said(
 ) -> Iterator[tuple[str, str, tuple[int, int]]]:
     text = sentence.text
     if kind == "drug":
-        for match in _USED.finditer(text):
+        for match in SAYS["used"].finditer(text):
             for found, span in _listed(match, linker, ("disease",)):
                 yield "^treated_by", found[0], span
     if kind != "disease":
         return
-    if first and (match := DEFINED.search(text)):
+    if first and (match := SAYS["defined"].search(text)):
         for mode in _MODE.finditer(text, match.start(1), match.end(1)):
             yield "inherited_as", RULES.inheritance[mode.group().lower()][0], mode.span()
         place = match.start(1)
@@ -279,18 +229,18 @@ def _said(
             if len(text[start:end].split()) > 1 and (found := linker.name(text[start:end], ("disease",))):
                 yield "subtype_of", found[0], (start, end)
                 break
-    for match in _INHERITED.finditer(text):
+    for match in SAYS["inherited"].finditer(text):
         for mode in _MODE.finditer(text, *match.span()):
             yield "inherited_as", RULES.inheritance[mode.group().lower()][0], mode.span()
-    if _CAUSAL.search(text):
-        for match in _GENE.finditer(text):
+    if SAYS["causal"].search(text):
+        for match in SAYS["gene"].finditer(text):
             group = match.lastindex
             found = linker.name(match.group(group), ("gene",)) or (
                 curie("hgnc.symbol", match.group(group)),
                 "gene",
             )
             yield "associated_gene", found[0], match.span(group)
-    for match in _FEATURES.finditer(text):
+    for match in SAYS["features"].finditer(text):
         for found, span in _listed(match, linker, SYMPTOMS):
             yield SYMPTOMS[found[1]], found[0], span
 
@@ -300,18 +250,18 @@ def _listed(
 ) -> Iterator[tuple[tuple[str, str], tuple[int, int]]]:
     """Yield the items of the list in group 1 that have a name of one of the types, with their places."""
     place, text = match.start(1), match.group(1)
-    cuts = [(m.start(), m.end(), m.group().strip()) for m in _SEPARATOR.finditer(text)]
+    cuts = [(m.start(), m.end(), m.group().strip()) for m in SAYS["separator"].finditer(text)]
     pending = None
     for start, (end, _, word) in zip(
         [0, *(cut[1] for cut in cuts)], [*cuts, (len(text), 0, "")], strict=True
     ):
-        item, found = _TAIL.sub("", text[start:end]), None
-        while item and not _MODIFIER.fullmatch(item + " ") and not (found := linker.name(item, types)):
-            shorter = _MODIFIER.sub("", item, count=1)
+        item, found = SAYS["tail"].sub("", text[start:end]), None
+        while item and not SAYS["modifier"].fullmatch(item + " ") and not (found := linker.name(item, types)):
+            shorter = SAYS["modifier"].sub("", item, count=1)
             if shorter == item:
                 break
             start, item = start + len(item) - len(shorter), shorter
-        if pending and (found or not _SHARED.search(text[start:end])):
+        if pending and (found or not SAYS["shared"].search(text[start:end])):
             yield pending
         pending = (found, (place + start, place + start + len(item))) if found else None
         if pending and word not in ("and", "or", "and/or"):

@@ -11,32 +11,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from fleming.sources.wikipedia.rules import RULES
+from fleming.sources.wikipedia.rules import RULES, SAYS
 
 MAX_DEPTH = 100  # as MediaWiki's own bound; what is nested deeper is no text
 LONGEST = 2000  # characters of a sentence: what is longer is none, and no rule reads it
 
-_HIDDEN = re.compile(
-    r"<!--.*?(?:-->|\Z)|<(ref|nowiki|math|gallery|timeline|syntaxhighlight|source|pre|score|imagemap|templatestyles)\b"
-    r"[^<>]{0,2000}(?<!/)>.*?(?:</\1\s*>|\Z)|<ref\b[^<>]{0,2000}/>",
-    re.DOTALL | re.IGNORECASE,
-)
-_BRACKET = re.compile(r"\{\{|\}\}|\[\[|\]\]|^[ \t:]*\{\||^[ \t]*\|\}(?!\})|\|", re.MULTILINE)
-_INLINE = re.compile(
-    r"'{2,5}|(?P<break></?(?:br|li|[ou]l|p|div)\b[^<>]{0,100}>)|</?[a-z][^<>]{0,500}>|\[(?:https?:)?//[^\[\]\n]*\]|^[*#:;]+"
-    r"|(?P<entity>&#?\w{1,10};)|__[A-Z]{3,20}__|(?P<heading>^==[^\n]*)",
-    re.MULTILINE | re.IGNORECASE,
-)
-_TRAIL = re.compile(r"[a-z]{0,20}")  # "[[drug]]s": letters that stand against a link belong to its label
-_NO_NAME = re.compile(r"[\[\]{}<>\0]")
-_INFOBOX = re.compile(r"(?:infobox|drugbox|chembox)\b")
 _NOT_TEXT = ("file:", "image:", "category:")
-_BOUNDARY = re.compile(
-    r"[.!?](?::\d[\d,–-]*)?[\"”’')\]]*\s+(?=[\"“(\[]?[A-Z0-9])"
-)  # ".:394 " is a lost page number
-_ABBREVIATION = re.compile(
-    r"(?:(?<!°)\b(?:[A-Z]|e\.g|i\.e|vs|cf|al|etc|Dr|Prof|Mr|Mrs|Ms|St|Jr|Sr|No|approx|spp?|var|ca))\.$"
-)
 
 
 class Link(NamedTuple):
@@ -101,9 +81,9 @@ class Article(NamedTuple):
             ]
             text, place = "".join(run for _, run in runs), 0
             at = [i for begin, run in runs for i in range(begin, begin + len(run))]
-            stops = [(m.start() + 1, m.end()) for m in _BOUNDARY.finditer(text)]
+            stops = [(m.start() + 1, m.end()) for m in SAYS["boundary"].finditer(text)]
             for mark, stop in [*stops, (0, len(text))]:
-                if _ABBREVIATION.search(text, max(place, mark - 8), mark):
+                if SAYS["abbreviation"].search(text, max(place, mark - 8), mark):
                     continue
                 if text[place:stop].strip():
                     yield Sentence(text[place:stop].rstrip(), at[place:stop])
@@ -124,7 +104,7 @@ def _brackets(source: str) -> list[tuple[str, int, int, list[int]]]:
     """Return (opening, start, end, bars) of each closed pair, in order of their starts; bars are its own "|"."""
     stack, closed, too_deep = [], [], 0
     opened = {"{{": 0, "[[": 0, "{|": 0}
-    for match in _BRACKET.finditer(source):
+    for match in SAYS["bracket"].finditer(source):
         token, place = match.group().strip(" \t:"), match.start()
         if token == "|":
             if stack and not too_deep:
@@ -163,7 +143,7 @@ def _cut(source: str, cuts: list[tuple[int, int, str]]) -> str:
 
 def read_article(source: str) -> Article:
     """Return the article that the wikitext (or plain text) says; never fails."""
-    source = _HIDDEN.sub(_blank, source.replace("\0", " "))
+    source = SAYS["hidden"].sub(_blank, source.replace("\0", " "))
     cuts, boxes, fields, templates, links, categories = [], [], [], [], [], []
     for opening, start, end, bars in _brackets(source):
         inner = bars[0] if bars else end - 2
@@ -179,7 +159,7 @@ def read_article(source: str) -> Article:
             label = bars[-1] + 1 if bars else start + 2
             cuts += (start, label, ""), (end - 2, end, "")
             if (target := title_of(name)) and len(target) <= 255:
-                links.append((target, label, start, end, _TRAIL.match(source, end)[0]))
+                links.append((target, label, start, end, SAYS["trail"].match(source, end)[0]))
         else:
             name = " ".join(name.replace("_", " ").lower().split())[:100]
             templates.append(name)
@@ -187,13 +167,13 @@ def read_article(source: str) -> Article:
             found = []
             for bar, stop in zip(bars, stops[1:], strict=True):
                 key, equals, value = source[bar + 1 : min(stop, bar + 500)].partition("=")
-                if equals and key.strip() and not _NO_NAME.search(key):
+                if equals and key.strip() and not SAYS["no_key"].search(key):
                     begin = bar + 2 + len(key) + len(value) - len(value.lstrip())
                     found.append(
                         Field(name, " ".join(key.replace("_", " ").lower().split()), min(begin, stop), stop)
                     )
             fields += found
-            if _INFOBOX.match(name) or name in RULES.lists:
+            if SAYS["infobox"].match(name) or name in RULES.lists:
                 if name not in RULES.lists:
                     boxes.append((start, end, ""))
                 values = {field.end: field.start for field in found}
@@ -211,7 +191,7 @@ def read_article(source: str) -> Article:
             else:
                 cuts.append((start, end, ""))
     headings = []
-    for match in _INLINE.finditer(source):
+    for match in SAYS["inline"].finditer(source):
         kind, fill = match.lastgroup, ""
         if kind == "break":
             fill = "\n"
