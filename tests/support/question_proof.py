@@ -297,7 +297,9 @@ class Checked:
         for clue in self.clues:
             _, of = facts.counts.get((self.root, clue["tail"]), (0, 0))
             told = clue["role"] in ("core", "discriminating")
-            self.must(not told or not 0 < of < self.rules.min_patients, f"{clue['tail']}: seen in {of} patients")
+            self.must(
+                not told or not 0 < of < self.rules.min_patients, f"{clue['tail']}: seen in {of} patients"
+            )
         grounds = {(self.ground(name, c), (name, c["relation"], c["tail"])) for c in self.clues}
         self.must(rival["ground"] in POSITIVE, f"{name}: no positive ground")
         self.must(
