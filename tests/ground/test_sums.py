@@ -64,6 +64,15 @@ def test_a_flipped_bit_or_a_zeroed_page_names_the_file_before_a_record_is_believ
     assert beside.read_text(errors="replace").startswith(hashlib.sha256(whole).hexdigest())
 
 
+def test_a_number_that_is_another_now_is_found_although_it_is_json(tmp_path):
+    path = tmp_path / "results.json"
+    write_json(path, {"accuracy": 0.25})
+    assert read_json(path) == {"accuracy": 0.25}
+    path.write_bytes(path.read_bytes().replace(b"0.25", b"0.75"))
+    with pytest.raises(InputError, match=r"results\.json: damaged"):
+        read_json(path)
+
+
 def test_a_file_without_a_hash_is_read_as_it_is_and_a_hash_that_is_none_is_refused(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text('{"a": 1}\n')

@@ -343,7 +343,7 @@ def test_it_says_which_checkpoint_it_would_go_on_from_and_refuses_other_settings
     checkpoint = Path(small.run_dir, "grpo/checkpoints/step_000007")
     checkpoint.mkdir(parents=True)
     identity = fingerprint(small, "grpo", {"model/model.safetensors": "not the hash of this file"})
-    state = json.dumps({"step": 7, "identity": identity, "metrics_bytes": 0})
+    state = json.dumps({"step": 7, "identity": identity, "metrics_bytes": 0, "metrics_sha256": ""})
     (checkpoint / "state.json").write_text(state)
     write_sums(checkpoint, {"state.json": hashlib.sha256(state.encode()).hexdigest()})
     run(

@@ -253,7 +253,7 @@ def test_kept_are_the_newest_checkpoints_and_the_best(tmp_path):
     transformer = ours(hf_model("qwen3"))
     optimizer = make_adamw(transformer, 0.1)
     for step, score in enumerate([0.1, 0.9, 0.3, 0.5, 0.2, 0.4], start=1):
-        state = {"step": step, "identity": {}, "metrics_bytes": 0, "score": score}
+        state = {"step": step, "identity": {}, "metrics_bytes": 0, "metrics_sha256": "", "score": score}
         save_checkpoint(tmp_path, transformer, optimizer, state, alone, keep_last=2, keep_best=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step_000002", "step_000005", "step_000006"]
     assert newest_checkpoint(tmp_path)["step"] == 6
