@@ -92,7 +92,7 @@ MUTANTS = {
          "sum(r.entropy for r in rollouts if r.advantage) / sum(lengths)", WIRING),
     ],
     "model/drawing.py": [
-        ("total[:, 0].log() - (weights * below)", "total[:, 0].log() + (weights * below)", SAMPLER),
+        ("total[:, 0].log() - torch.special", "total[:, 0].log() + torch.special", SAMPLER),
         ("_invert(cdf, noise[:, None] * total)", "_invert(cdf, noise[:, None])", SAMPLER),
         ("mass_before >= params.top_p", "mass_before > params.top_p", SAMPLER),
         ("generator(seed, prompt_key, sample)", "generator(seed, prompt_key)", SAMPLER),
