@@ -100,7 +100,8 @@ MUTANTS = {
     "model/sampler.py": [
         ("ahead = row.noise[len(row.token_ids) :][:steps]", "ahead = row.noise[:steps]", SAMPLER),
         ("self.cache.move(len(self.rows), i, last.place)", "pass", SAMPLER),
-        ('return "length" if len(row.token_ids) == self', 'return "length" if len(row.token_ids) >= -1 + self', SAMPLER),
+        ('return "length" if len(row.token_ids) == self',
+         'return "length" if len(row.token_ids) >= -1 + self', SAMPLER),
         ("self.entropy += entropy", "self.entropy = entropy", WIRING),
     ],
     "fleming/answer.py": [
