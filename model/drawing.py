@@ -89,8 +89,7 @@ def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor,
     """
     logits = filtered_logits(logits, params)
     peak, likeliest = logits.max(-1, keepdim=True)
-    below = logits - peak
-    weights = below.exp()  # softmax's numerators, [n, V]
+    weights = (logits - peak).exp()  # softmax's numerators, [n, V]
     vocabulary = weights.shape[-1]
     whole = vocabulary // CHUNK * CHUNK
     sums = weights[:, :whole].unflatten(-1, (-1, CHUNK)).sum(-1)
@@ -109,9 +108,8 @@ def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor,
         # A sum made in parallel may fall by rounding where nothing is added: never draw an id of no weight.
         ids = torch.where(weights.gather(-1, ids) > 0, ids, likeliest)
     logprobs = (weights.gather(-1, ids) / total).log()
-    entropy = (
-        total[:, 0].log() - (weights * below).nansum(-1) / total[:, 0]
-    )  # 0 * -inf of an excluded id is 0
+    # A weight's logarithm is its logit less the peak; where it is 0 nothing is added. One more [n, V], and no longer.
+    entropy = total[:, 0].log() - torch.special.xlogy(weights, weights).sum(-1) / total[:, 0]
     return ids[:, 0], logprobs[:, 0], entropy
 
 

@@ -52,6 +52,10 @@ def test_samples_never_widen_an_interval_nor_make_it_narrower_than_as_many_quest
             assert narrowest[1] - narrowest[0] <= high - low + 1e-12 <= widest[1] - widest[0] + 2e-12
 
 
+def test_scores_that_are_all_alike_are_worth_no_more_than_as_many_questions():
+    assert ends([0.5] * 1000, 4) == pytest.approx(wilson_interval(2000, 4000), rel=1e-12)
+
+
 WORLDS = [  # questions, samples, mean accuracy, correlation of a question's samples
     (24, 4, 0.05, 0.0),
     (24, 4, 0.05, 0.5),

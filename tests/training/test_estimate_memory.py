@@ -114,6 +114,8 @@ def grpo(model, cfg, pack_size, prompt):
     """Two steps of RL with a reference; the sampler uses the policy's own tensors. No answer ends early."""
     rl = cfg.grpo
     policy, reference = Transformer(model), Transformer(model)
+    for p in policy.parameters():  # of zeros the gradient would be zero, and no step taken
+        torch.nn.init.normal_(p, std=0.02)
     parallelize(policy, cfg.parallel, ALONE)
     parallelize(reference, cfg.parallel, ALONE, trainable=False)
     sampler = Sampler(policy, PlainTokenizer(model.vocab_size), rl.max_num_seqs)
