@@ -284,7 +284,7 @@ def test_the_same_decision_twice_and_decisions_on_two_texts_are_fine(tmp_path):
 )
 def test_a_broken_log_of_votes_is_named(tmp_path, line):
     (tmp_path / "label_votes.jsonl").write_text(line + "\n")
-    with pytest.raises(InputError, match=r"label_votes\.jsonl:1: "):
+    with pytest.raises(InputError, match=r"label_votes\.jsonl: a JSON array|label_votes\.jsonl:1: "):
         check_labels([ask(1)], Poll(Voter("zinc"), tmp_path, 0))
 
 

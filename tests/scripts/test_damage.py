@@ -5,6 +5,7 @@ The files' own kinds are found by looking: a kind that a run writes and this tes
 
 import hashlib
 import json
+import re
 import random
 import shutil
 from pathlib import Path
@@ -179,9 +180,7 @@ def rewrite(path: Path, change) -> None:
     value = json.loads(path.read_text())
     text = json.dumps(change(value))
     path.write_text(text)
-    lines = [
-        line for line in (path.parent / SUMS).read_text().splitlines(keepends=True) if path.name not in line
-    ]
+    lines = [line for line in re.findall(".+\n", (path.parent / SUMS).read_text()) if path.name not in line]
     hashed = f"{hashlib.sha256(text.encode()).hexdigest()}  {path.name}\n"
     (path.parent / SUMS).write_text("".join([*lines, hashed]))
 
@@ -248,7 +247,7 @@ def test_checkpoints_and_rollouts_are_ordered_by_number(copy, inputs):
 def test_a_file_of_a_checkpoint_that_no_line_lists_is_refused(copy, inputs):
     """A lost line must not be a file that nobody compares; a network's hidden left-overs are none of its files."""
     (sums,) = newest_folder(copy).glob(SUMS)
-    lines = sums.read_text().splitlines(keepends=True)
+    lines = re.findall(".+\n", sums.read_text())
     (newest_folder(copy) / ".nfs0001").write_text("")
     assert run(train_grpo, arguments(inputs, copy)) == (0, [])
     for lost in lines:

@@ -290,7 +290,7 @@ def test_each_stage_runs_on_a_users_own_files_without_the_graph(finished, tmp_pa
 
 def test_help_lists_every_key_with_type_default_and_meaning():
     result = subprocess.run(
-        [sys.executable, str(ROOT / "train_grpo.py"), "--help"], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, str(ROOT / "train_grpo.py"), "--help-all"], capture_output=True, text=True, cwd=ROOT
     )
     assert result.returncode == 0
     keys = []

@@ -110,8 +110,9 @@ def settings(folder, run_dir, *more: str) -> list[str]:
 
 
 def written(run_dir) -> dict[str, bytes]:
-    """Every file; where one names the folder (decontamination.json), without it."""
+    """Every file; decontamination.json, which names the folder, without it and without its hash."""
     files = [path for path in sorted((run_dir / "data").iterdir()) if path.is_file()]
+    files = [path for path in files if path.name != "decontamination.json.sha256"]
     return {path.name: path.read_bytes().replace(str(run_dir).encode(), b"RUN") for path in files}
 
 
