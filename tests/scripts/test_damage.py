@@ -5,8 +5,8 @@ The files' own kinds are found by looking: a kind that a run writes and this tes
 
 import hashlib
 import json
-import re
 import random
+import re
 import shutil
 from pathlib import Path
 
