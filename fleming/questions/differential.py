@@ -80,16 +80,21 @@ class Differentials(Judge):
         """Draw clues of the root that three of `rivals` (the preferred first) are ruled out by, each with the diseases
         that must be outweighed with it.
 
-        `untold`: relations that the clues must not speak of. Codes: `no_findings`, too few can be told; `no_rivals`, no
-        three share the core findings; `rival_stands`, not three are outweighed by a positive ground; those of `prove`.
+        `untold`: relations that the clues must not speak of. Codes: `no_findings`, too few can be told; `no_family`,
+        the family's history rules too few out; `no_rivals`, no three share the core findings; `rival_stands`, not three
+        are outweighed by a positive ground; those of `prove`.
         """
-        attempt = _Attempt(self, root, rng)
+        attempt, least = _Attempt(self, root, rng), self.rules.min_family
         if len(attempt.told) < self.rules.min_shared + 1:
             return "no_findings"
+        family = attempt.family if "inherited_as" not in untold else None
+        others = {name for name in rivals if family and self.ground(name, family)}
+        if len(others) < least:
+            return "no_family"
         code = "no_rivals"
         for _ in range(CORE_TRIES):
             core, sharing = attempt.core(list(rivals))
-            if len(sharing) < OPTIONS:
+            if len(sharing) < OPTIONS or len(others.intersection(sharing)) < least:
                 continue
             found = attempt.decide(core, {name: rivals[name] for name in sharing}, untold)
             if isinstance(found, Differential):
@@ -240,13 +245,18 @@ class _Attempt:
             return None
         return Clue(relation, values[int(self.rng.integers(len(values)))], role)
 
+    @functools.cached_property
+    def family(self) -> Clue | None:
+        """The one mode of inheritance, where a family can show it."""
+        clue = self._value("inherited_as", "family")
+        return clue if clue and is_tellable_pedigree(self.graph, self.root, clue.tail) else None
+
     def _deciding(self, core: Sequence[Clue], sharing: Sequence[str], untold: Sequence[str]) -> list[Clue]:
         """Return what may be told beside the core: inheritance, more findings of the root, what it has not."""
         findings, rules = self.findings, self.rules
         pool = []
-        family = self._value("inherited_as", "family") if "inherited_as" not in untold else None
-        if family and is_tellable_pedigree(self.graph, self.root, family.tail):
-            pool.append(family)
+        if self.family and "inherited_as" not in untold:
+            pool.append(self.family)
         pool += [clue for clue in self._strong if self._is_new(clue, core)]
         for name in sharing:
             for row in findings.rows(name):
@@ -288,13 +298,20 @@ class _Attempt:
         for clue in clues:
             grounded |= grounds[clue]
         added = list(clues)
+        if self.rules.min_family:
+            added.append(self.family)
+            odds = odds + weights[self.family]
+            grounded = grounded | grounds[self.family]
         decides = {clue for clue in weights if clue.role == "discriminating"}
         decides = {clue for clue in decides if weights[clue].max() >= math.log(self.rules.min_ratio)}
         while True:
             weakest = np.minimum.reduceat(odds, first)
             out = grounded & (weakest >= least)
             if out.sum() >= OPTIONS and not decides.isdisjoint(added):
-                return added, [names[i] for i in np.flatnonzero(out)[:OPTIONS]]
+                ruled_out = [names[i] for i in np.flatnonzero(out)]
+                first = [name for name in ruled_out if self.whole.is_of_another_family(name, added)]
+                first = first[: self.rules.min_family]
+                return added, [*first, *(name for name in ruled_out if name not in first)][:OPTIONS]
             roles = (
                 ("discriminating",) if decides.isdisjoint(added) else ("discriminating", "family", "absent")
             )

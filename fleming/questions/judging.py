@@ -90,6 +90,10 @@ class Judge:
             return None
         return "onset" if clue.role == "onset" else "other_value"
 
+    def is_of_another_family(self, rival: str, clues: Sequence[Clue]) -> bool:
+        """Whether the family's history, where it is told, rules the rival out."""
+        return any(clue.role == "family" and self.ground(rival, clue) for clue in clues)
+
     @functools.cache  # noqa: B019
     def informative(self, name: str) -> frozenset[str]:
         """Return the finding and what it is a form of, but for what many diseases have."""
@@ -154,8 +158,8 @@ def prove(
     """Return the differential, its proofs counted over all diseases; a code for one that does not hold.
 
     `rivals`: each with the diseases that must be outweighed with it. Codes: `not_first`, another disease of the graph
-    explains the clues as well; `rival_stands`, a rival is not outweighed, or no finding decides; `clue_idle`, there are
-    too few or too many clues, or one, or a group of one role, is not needed.
+    explains the clues as well; `rival_stands`, a rival is not outweighed, no finding decides, or the family's history
+    rules too few out; `clue_idle`, there are too few or too many clues, or one, or a group of one role, is not needed.
     """
     rules, findings, names = judge.rules, judge.findings, list(rivals)
     runner_up, runner_up_odds = judge.lead(root, clues)
@@ -167,6 +171,8 @@ def prove(
     if min(judge.odds(root, clues, every)) < judge.least_odds or posterior < rules.min_posterior:
         return "rival_stands"  # without an age that decides nothing, as like as not
     if not any(_decides(judge, root, clue, names) for clue in clues):
+        return "rival_stands"
+    if sum(judge.is_of_another_family(name, clues) for name in names) < rules.min_family:
         return "rival_stands"
     if not rules.min_facts <= len(clues) <= rules.max_facts:
         return "clue_idle"

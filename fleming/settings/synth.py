@@ -59,6 +59,9 @@ class QuestionRules:
     """A finding that decides is had by at least this share of the answer's patients."""
     negative_frequency: Share = 0.75
     """What a patient is said not to have, at least this share of a rival's counted patients has."""
+    min_family: NonNegative[int] = 1
+    """Wrong options at least that the family's history rules out: without it readers find a second good answer in a
+    quarter of the questions (docs/benchmarks.md)."""
     min_ratio: Positive[float] = 10.0
     """Likelihood ratio of one finding at least against a wrong option's disease."""
     min_confidence: Share = 0.0
@@ -95,7 +98,7 @@ class QuestionRules:
     """Whether a patient has an age and a sex."""
     min_score: Annotated[int, Range("from 0 to 100", lambda x: 0 <= x <= 100)] = 70
     """Questions of less are not kept."""
-    tries: Positive[int] = 3
+    tries: Positive[int] = 6
     """A root is left alone for a kind of path after so many draws in vain."""
 
     def check(self, where: str) -> None:

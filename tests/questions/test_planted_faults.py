@@ -314,7 +314,7 @@ def test_rules_that_the_generator_was_not_given_are_seen(drawn):
         ("min_ratio", 1e6, "no clue decides"), ("min_score", 99, "a low score"), ("similar_size", 1.01, "edges from"),
         ("patients", False, "sex"),
             ("min_lead", 1e6, "leads by"), ("min_findings", 99, "findings are known"),
-        ("min_patients", 99, "seen in"),
+        ("min_patients", 99, "seen in"), ("min_family", 4, "by the family"),
     ):  # fmt: skip
         rules = replace(drawn.synth.rules, **{name: value})
         found = [fault for record in drawn.records for fault in faults(drawn.facts, record, rules)]

@@ -28,7 +28,7 @@ DECLARED = [  # nothing; lists; lists, findings too, the onsets' cut
     LISTS | {(SOURCE, "has_finding"): Declared("closed"), (SOURCE, "has_onset"): Declared("closed", 10**6)},
 ]
 RULES = QuestionRules(
-    min_facts=3, min_bits=2, min_findings=5, min_lead=1.5, min_marginal=0.5, min_score=0, similar_size=4,
+    min_facts=3, min_family=0, min_bits=2, min_findings=5, min_lead=1.5, min_marginal=0.5, min_score=0, similar_size=4,
     any_name=True, max_per_root=None, max_per_answer=None, max_per_fact=None, tries=1,
 )  # fmt: skip
 

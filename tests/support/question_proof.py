@@ -272,6 +272,9 @@ class Checked:
             self.check_rival(rival)
         ratios = [self.odds(name, [c]) for name in names for c in clues if c["role"] == "discriminating"]
         self.must(max(ratios, default=0) >= rules.min_ratio * (1 - 1e-9), "no clue decides against a rival")
+        family = [clue for clue in clues if clue["role"] == "family"]
+        out = [name for name in names if any(self.ground(name, clue) for clue in family)]
+        self.must(len(out) >= rules.min_family, f"{len(out)} rivals ruled out by the family")
 
         of_root, others = self.joint(clues)
         best = max(others.values())
