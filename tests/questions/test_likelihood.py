@@ -144,7 +144,9 @@ def test_values_are_told_unknown_or_others():
 # --- differentials
 
 
-RULES = QuestionRules(min_facts=3, min_family=0, min_bits=1, markers=0, min_findings=2, min_lead=1, any_name=True)
+RULES = QuestionRules(
+    min_facts=3, min_family=0, min_bits=1, markers=0, min_findings=2, min_lead=1, any_name=True
+)
 RIVALS = ["beriberi", "pellagra", "scurvy"]
 
 
