@@ -51,7 +51,7 @@ from fleming.training.base_model import make_base_model
 from fleming.training.identity import REPOSITORY, note_outputs, write_manifest
 from fleming.training.parallel import pick_device
 from model.errors import InputError
-from model.sums import SUMS, read_sums, remove, sums_in
+from model.sums import remove
 
 
 def main(argv: list[str]) -> None:
@@ -125,11 +125,7 @@ def main(argv: list[str]) -> None:
         show_and_write(report, folder / "report.json")
         if cfg.base_model.make:
             make_base(cfg, trajectories, joined.graph)
-        base = {name: sha256 for sha256, name in read_sums(Path(cfg.run_dir, "base/model", SUMS))}
-        written = {"data": sums_in(folder), "base/model": base}
-        note_outputs(
-            cfg.run_dir, "synth", {f"{f}/{n}": sha for f, part in written.items() for n, sha in part.items()}
-        )
+        note_outputs(cfg.run_dir, "synth", "data", "base/model")
     if not rl:
         raise InputError(f"no training question is left; {folder}/report.json and rejected.jsonl say why")
 

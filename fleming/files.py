@@ -24,39 +24,15 @@ from typing import Any, TextIO
 from model.errors import InputError
 from model.files import (
     MAX_BYTES,
-    being_written,
     fsync,
     open_bytes,
     os_errors,
     parse_json,
     parse_object,
-    replace_folder,
+    read_bytes,
     write_atomic,
 )
-from model.files import read_json as read_json_unchecked
-from model.sums import check_file, check_sums, sha256_file, sums_of, write_hashed
-
-__all__ = [
-    "MAX_BYTES",
-    "AppendLog",
-    "being_written",
-    "check_file",
-    "check_unlocked",
-    "check_writable",
-    "hash_of_log",
-    "input_hashes",
-    "open_bytes",
-    "parse_json",
-    "parse_line",
-    "read_json",
-    "read_jsonl",
-    "replace_folder",
-    "run_lock",
-    "sha256_file",
-    "write_atomic",
-    "write_json",
-    "write_jsonl",
-]
+from model.sums import SUMS, check_file, read_sums, sha256_file, sums_of, write_hashed
 
 LINE_HASH = "line_sha256"  # last in a line of its own hash: the first half of it
 
@@ -107,7 +83,8 @@ def parse_line(line: bytes, where: str, nan_is_null: bool = False) -> dict[str, 
 def read_json(path: str | os.PathLike, nan_is_null: bool = False) -> Any:
     """Return the one JSON value in the file, its hash compared. Raises as `parse_json` and `sha256_file`."""
     check_file(path)
-    return read_json_unchecked(path, nan_is_null)
+    data = read_bytes(path).removeprefix(codecs.BOM_UTF8)
+    return parse_json(data, str(path), nan_is_null)
 
 
 def input_hashes(inputs: Mapping[str, Path]) -> dict[str, str]:
@@ -118,10 +95,10 @@ def input_hashes(inputs: Mapping[str, Path]) -> dict[str, str]:
     hashes = {}
     for name, path in inputs.items():
         if path.is_dir():
-            files = sorted([*path.glob("*.safetensors"), *path.glob("*.json"), *path.glob("*.jinja")])
-            found = {file.name: sha256_file(file) for file in files}
-            check_sums(path, found)
-            hashes |= {f"{name}/{file}": sha256 for file, sha256 in found.items()}
+            files = {file.name for kind in ("*.safetensors", "*.json", "*.jinja") for file in path.glob(kind)}
+            listed = {file for _, file in read_sums(path / SUMS)}
+            found = {file: sha256_file(path / file, listed=True) for file in files | listed}
+            hashes |= {f"{name}/{file}": found[file] for file in sorted(files)}
         else:
             hashes[name] = sha256_file(path)
     return hashes

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from fleming.delimited import Fault, cells_of, inner_suffix, lines_of, text_encoding
-from fleming.files import MAX_BYTES, open_bytes, parse_json, read_json, read_jsonl
+from fleming.files import MAX_BYTES, open_bytes, read_json, read_jsonl
 from model.errors import InputError
+from model.files import parse_json
 
 Row = dict[str, Any]
 ID = "@id"  # the column that holds the id of a document of rows by id

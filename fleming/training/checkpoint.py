@@ -26,13 +26,13 @@ from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
 
-from fleming.files import being_written, read_json, replace_folder, write_atomic
+from fleming.files import read_json, write_atomic
 from fleming.training.parallel import World
 from fleming.typed import NonNegative, Positive, Share, from_json
 from model.errors import InputError
-from model.files import os_errors
+from model.files import being_written, os_errors, replace_folder
 from model.huggingface.weights import shards_of
-from model.sums import SUMS, Hashed, check_listed, read_sums, write_sums
+from model.sums import SUMS, Hashed, read_sums, sha256_file, write_sums
 from model.transformer import Transformer
 
 # Of a file of one rank, unless a single tensor is larger: torch makes each file in memory before it writes it.
@@ -163,26 +163,25 @@ def delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
 
 def read_state(path: Path) -> dict[str, Any]:
     """Return what a checkpoint keeps beside tensors. Raises InputError for damage, and for what no checkpoint holds."""
-    for sha256, name in _listed(path):
-        if name == "state.json":
-            check_listed(path, name, sha256)
+    _listed(path)
     where = path / "state.json"
+    sha256_file(where, listed=True)
     state = from_json(State, read_json(where), str(where))
     if state.step != number_of(path):
         raise InputError(f"{where}: step is {state.step}; its folder says {number_of(path)}")
     return {name: value for name, value in vars(state).items() if value is not None}
 
 
-def _listed(path: Path) -> list[tuple[str, str]]:
-    """Return (sha256, file name) of all files of a checkpoint. Raises InputError where one is not listed."""
-    sums = read_sums(path / SUMS)
-    there, listed = {file.name for file in path.glob("[!.]*")} - {SUMS}, {name for _, name in sums}
-    if there - listed or "state.json" not in listed:
+def _listed(path: Path) -> list[str]:
+    """Return the names of all files of a checkpoint. Raises InputError where SHA256SUMS does not list one."""
+    there = {file.name for file in path.glob("[!.]*")}
+    listed = [name for _, name in read_sums(path / SUMS)]
+    if missing := {"state.json", *there} - {SUMS, *listed}:
         raise InputError(
-            f"{path / SUMS}: does not list {min({'state.json', *there} - listed)}: damaged, or of an earlier version; "
-            "where you trust what is there, sha256sum * > SHA256SUMS in that folder"
+            f"{path / SUMS}: does not list {min(missing)}: damaged, or of an earlier version; where you trust what is "
+            "there, sha256sum * > SHA256SUMS in that folder"
         )
-    return sums
+    return listed
 
 
 def newest_checkpoint(
@@ -208,7 +207,7 @@ def newest_checkpoint(
 def whole_state(path: Path, world: World) -> dict[str, Any]:
     """Return a checkpoint's state, each of its files compared with its hash, the ranks sharing them. All call this."""
     state, files = world.on_main(lambda: (read_state(path), _listed(path)))
-    world.divide(files, lambda part: [check_listed(path, name, sha256) for sha256, name in part])
+    world.divide(files, lambda part: [sha256_file(path / name, listed=True) for name in part])
     return state
 
 

@@ -25,6 +25,7 @@ from fleming.settings import Config
 from fleming.training.parallel import World
 from fleming.typed import convert
 from model.errors import InputError
+from model.sums import sums_in
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -73,11 +74,12 @@ def read_manifest(run_dir: str | Path) -> dict[str, list[dict[str, Any]]]:
     return convert(dict[str, list[dict[str, Any]]], read_json(path), str(path), "manifest")
 
 
-def note_outputs(run_dir: str | Path, stage: str, hashes: Mapping[str, str]) -> None:
-    """Add the sha256 of files, by their path below the run's folder, to the manifest's entry of this start."""
+def note_outputs(run_dir: str | Path, stage: str, *folders: str) -> None:
+    """Add the hashes of what stands in these folders of the run's to the manifest's entry of this start."""
     manifest = read_manifest(run_dir)
-    entry = manifest[stage][-1]
-    entry["outputs"] = entry.get("outputs", {}) | dict(hashes)
+    outputs = manifest[stage][-1].setdefault("outputs", {})
+    for folder in folders:
+        outputs |= {f"{folder}/{name}": sha256 for name, sha256 in sums_in(Path(run_dir, folder)).items()}
     write_json(Path(run_dir, "manifest.json"), manifest)
 
 

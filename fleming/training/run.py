@@ -238,11 +238,9 @@ class Run:
         if step in self.exports:
             with self.world.agree():
                 name, main = self.exports[step], self.world.is_main
-                folder, dtype = self.folder / name, self.world.dtype
-                hashes = save_model(self.model, self.tokenizer, folder, dtype, writes=main)
+                save_model(self.model, self.tokenizer, self.folder / name, self.world.dtype, writes=main)
                 if main:
-                    written = {f"{self.stage}/{name}/{file}": sha256 for file, sha256 in hashes.items()}
-                    note_outputs(self.cfg.run_dir, self.stage, written)
+                    note_outputs(self.cfg.run_dir, self.stage, f"{self.stage}/{name}")
 
     def _forget_rollouts_after(self, step: int) -> None:
         for path in self.folder.glob("rollouts/step_*.jsonl"):

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -214,9 +215,9 @@ def save_model(
     dtype: torch.dtype | None = None,
     max_shard_bytes: int = 4 << 30,
     writes: bool = True,
-) -> dict[str, str]:
+) -> None:
     """Write a Hugging Face folder that transformers loads back bit for bit, in `dtype` (default: the model's
-    own), with the hash of each file in SHA256SUMS; return file name -> sha256 where this rank `writes`.
+    own), with the hash of each file in SHA256SUMS.
 
     It is built beside `folder` and renamed when it is complete and on disk, so no reader sees half of it; a
     model folder that stood there is replaced. Raises InputError where something else stands there or the disk
@@ -228,7 +229,6 @@ def save_model(
     parameters = _hf_parameters(transformer)
     dtype = dtype or transformer.norm.weight.dtype
     whole = (_whole(parameter, dtype) for parameter in parameters.values())
-    hashes: dict[str, str] = {}
     try:
         if writes:
             with os_errors(folder, "write"):
@@ -243,11 +243,8 @@ def save_model(
                         hashes[name] = hashlib.sha256(data).hexdigest()
                     write_sums(new, hashes)
     finally:
-        for (
-            _
-        ) in whole:  # gathering takes every rank: one that does not write, or no longer can, still takes part
-            pass
-    return hashes
+        # Gathering takes every rank: one that does not write, or no longer can, still takes part.
+        deque(whole, maxlen=0)
 
 
 def _whole(parameter: Tensor, dtype: torch.dtype) -> Tensor:
