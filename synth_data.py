@@ -30,7 +30,7 @@ from fleming.config import run_script
 from fleming.files import input_hashes, run_lock
 from fleming.graph.build import build_graph, graph_files
 from fleming.graph.knowledge_graph import KnowledgeGraph
-from fleming.public.benchmarks import LoadedBenchmark
+from fleming.public.benchmarks import LoadedBenchmark, files_of
 from fleming.public.curation import read_public
 from fleming.questions.sampling import sample_questions, why_not
 from fleming.questions.splitting import split_questions
@@ -38,7 +38,7 @@ from fleming.records import Question, Trajectory
 from fleming.refine.decisions import Decision, apply_decisions, read_decisions
 from fleming.refine.decontamination import RULES, Index, decontaminate
 from fleming.refine.duplicates import drop_duplicates
-from fleming.refine.gate import files_of, measured_on, report_path, write_report
+from fleming.refine.gate import measured_on, report_path, write_report
 from fleming.refine.grading import grade
 from fleming.refine.label_check import Poll, check_labels
 from fleming.refine.mixing import mix

@@ -19,7 +19,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
@@ -159,6 +159,15 @@ def _plain(value: Any) -> Any:
 def to_dict(config: Any) -> dict[str, Any]:
     """Return the settings as nested dicts and lists, as JSON and YAML give them back."""
     return _plain(config)
+
+
+def flat(nested: Mapping[str, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings under their keys, joined: {"a": {"b": 1}} is {"a.b": 1}."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        inside = isinstance(value, Mapping)
+        found |= flat(value, separator, f"{prefix}{key}{separator}") if inside else {prefix + key: value}
+    return found
 
 
 def keys_called(settings: dict[str, Any], name: str, prefix: str = "") -> list[str]:

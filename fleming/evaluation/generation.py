@@ -9,7 +9,7 @@ from typing import Any
 
 from fleming.evaluation.answers import Answer, answer_of
 from fleming.evaluation.items import Asked, Item, all_asked
-from fleming.judge import judge, load_function
+from fleming.judge import judge
 from fleming.prompt import asked_messages, prompt_ids, response_text
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.settings import Config
@@ -24,8 +24,6 @@ class ChainOfThought:
 
     def __init__(self, transformer: Transformer, tokenizer: Tokenizer, cfg: Config):
         self.cfg, self.tokenizer = cfg, tokenizer
-        if cfg.free.checker:
-            load_function(cfg.free.checker, "free.checker")  # now, not at the first answer
         self.context = transformer.cfg.max_position_embeddings
         self.sampler = Sampler(transformer, tokenizer, cfg.evaluate.max_num_seqs)
 

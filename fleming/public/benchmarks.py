@@ -178,6 +178,11 @@ def named_benchmarks(names: Sequence[str], cfg: Config) -> list[LoadedBenchmark]
     return [load_benchmark(name, Path(ev.benchmarks.get(name, ev.benchmark_folder)), cfg) for name in names]
 
 
+def files_of(benchmarks: Sequence[LoadedBenchmark]) -> dict[str, Path]:
+    """Return "BENCHMARK.NUMBER" -> file that it was read from: the names that their hashes have everywhere."""
+    return {f"{b.name}.{i}": path for b in benchmarks for i, path in enumerate(b.files)}
+
+
 def find_file(name: str, folder: Path) -> Path:
     """Return the benchmark's file in a folder, or in a folder of its set's or its own name in there.
 

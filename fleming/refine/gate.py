@@ -16,7 +16,14 @@ from typing import Any
 
 from fleming.config import parse_command_line, run_script
 from fleming.files import read_json, sha256_file, write_json
-from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, load_benchmark, load_own, named_benchmarks
+from fleming.public.benchmarks import (
+    PAPER_NINE,
+    LoadedBenchmark,
+    files_of,
+    load_benchmark,
+    load_own,
+    named_benchmarks,
+)
 from fleming.public.readers import DEFAULT, read_questions, read_trajectories
 from fleming.records import Question, Trajectory
 from fleming.refine.decontamination import RULES, Index
@@ -67,11 +74,6 @@ def measured_on(cfg: Config, chosen: str = "") -> list[LoadedBenchmark]:
         except InputError as error:
             print(f"{name} is not looked for: {error}")
     return loaded
-
-
-def files_of(benchmarks: list[LoadedBenchmark]) -> dict[str, Path]:
-    """Return what the benchmarks were read from, by the names that an evaluation's hashes have."""
-    return {f"{b.name}.{i}": path for b in benchmarks for i, path in enumerate(b.files)}
 
 
 # The report

@@ -7,7 +7,6 @@ in it, so a resumed run draws what the uninterrupted one would have. Left out: t
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from fleming.judge import load_function
 from fleming.noise import shuffled
 from fleming.prompt import prompt_ids
 from fleming.public.readers import read_set
@@ -30,8 +29,6 @@ def training_questions(
     What is left out is said. Raises InputError where no question is left.
     """
     source, context = cfg.question_file, model.max_position_embeddings
-    if cfg.free.checker:
-        load_function(cfg.free.checker, "free.checker")  # now, not at the first answer
     found = read_set(source, cfg=cfg)
     if found.set_aside:
         say(f"{source}: {found.describe_set_aside()}")

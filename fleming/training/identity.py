@@ -19,7 +19,7 @@ import safetensors
 import tokenizers
 import torch
 
-from fleming.config import dump_yaml, to_dict
+from fleming.config import dump_yaml, flat, to_dict
 from fleming.files import read_json, write_atomic, write_json
 from fleming.settings import Config
 from fleming.training.parallel import World
@@ -114,17 +114,10 @@ def fingerprint(cfg: Config, stage: str, hashes: Mapping[str, str]) -> dict[str,
     fixed |= {name: value for name, value in cfg.reading.items() if value != usual[name]}
     if cfg.chat_template_kwargs:
         fixed["chat_template_kwargs"] = cfg.chat_template_kwargs
-    fixed |= _dotted(settings[stage], f"{stage}.")
+    fixed |= flat({stage: settings[stage]})
     fixed |= {f"sha256 of {name}": sha256 for name, sha256 in hashes.items()}
     fixed = {name: value for name, value in fixed.items() if name.rpartition(".")[2] not in NOT_IDENTITY}
     return json.loads(json.dumps(fixed))  # as it will be read back: tuples are lists
-
-
-def _dotted(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], run_dir: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from fleming.files import check_unlocked
-from fleming.judge import load_function
+from fleming.judge import own_code
 from fleming.prompt import asked_messages, prompt_ids
 from fleming.public.readers import read_questions, read_trajectories
 from fleming.records import Question, Trajectory
@@ -47,9 +47,8 @@ def dry_run(
     if os.environ.get("RANK", "0") != "0":
         return
     machine = _machine(cfg, options)
-    if cfg.free.checker:
-        load_function(cfg.free.checker, "free.checker")
-    list(own_logger(stage, cfg))
+    own_code(cfg, reward=stage == "grpo")
+    own_logger(stage, cfg)
     if stage == "sft":
         model_folder, data_file, read = cfg.base_folder, cfg.trajectory_file, read_trajectories
         gate(cfg, {"data.trajectories": data_file})

@@ -82,7 +82,7 @@ class Run:
         with world.agree():
             if not inputs["model"].is_dir():
                 raise InputError(f"{inputs['model']}: no such model folder; name one as model=DIR")
-            self.loggers = list(own_logger(stage, cfg)) if world.is_main else []
+            self.loggers = own_logger(stage, cfg) if world.is_main else []
             self.inputs = {**inputs, **(own_code(cfg) if stage == "grpo" else {})}
         self.scores: list[float] = []  # since the last checkpoint
         self.saving: dict[str, float] = {}  # seconds that the last checkpoint took
