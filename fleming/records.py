@@ -170,8 +170,3 @@ def to_json(record: Question | Trajectory | Rollout) -> dict[str, Any]:
 def question_from_json(record: Any, where: str) -> Question:
     """Return the Question of one decoded JSON object. Raises InputError naming `where` for anything else."""
     return from_json(Question, record, where)
-
-
-def trajectory_from_json(record: Any, where: str) -> Trajectory:
-    """Return the Trajectory of one decoded JSON object. Raises InputError naming `where` for anything else."""
-    return from_json(Trajectory, record, where)

@@ -13,7 +13,7 @@ from fleming.evaluation.scoring import Result, Score
 from fleming.evaluation.statistics import Interval
 from fleming.files import read_json, write_json
 from fleming.records import DIFFICULTIES
-from model.errors import InputError
+from fleming.typed import convert
 
 
 def percent(share: float) -> str:
@@ -207,14 +207,9 @@ def describe_results(results: Mapping[str, Sequence[Result]], protocols: Mapping
 def read_results(folder: Path) -> dict[str, Any]:
     """Return results.json of an earlier command, or nothing. Raises InputError for a file that is none."""
     path = folder / "results.json"
-    found = read_json(path) if path.exists() else {}
-    maps = [found]
-    if isinstance(found, dict):
-        maps += [found.get("sha256", {}), found.get("benchmarks", {})]
-    if isinstance(maps[-1], dict):
-        maps += maps[-1].values()
-    if not all(isinstance(part, dict) for part in maps):
-        raise InputError(f"{path}: not the results of an evaluation; move it away")
+    found = convert(dict[str, Any], read_json(path) if path.exists() else {}, str(path), "results")
+    for key, kind in {"sha256": dict[str, str], "benchmarks": dict[str, dict[str, Any]]}.items():
+        convert(kind, found.get(key, {}), str(path), key)
     return found
 
 

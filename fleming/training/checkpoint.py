@@ -18,7 +18,7 @@ from collections import ChainMap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -28,7 +28,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from fleming.files import read_json, write_atomic
 from fleming.training.parallel import World
-from fleming.typed import NonNegative, Positive, Share, from_json
+from fleming.typed import NonNegative, Positive, Range, Share, from_json
 from model.errors import InputError
 from model.files import being_written, os_errors, replace_folder
 from model.huggingface.weights import shards_of
@@ -37,6 +37,7 @@ from model.transformer import Transformer
 
 # Of a file of one rank, unless a single tensor is larger: torch makes each file in memory before it writes it.
 FILE_BYTES = 128 << 20
+warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is meant
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,10 @@ class State:
     curriculum_sha256: str | None = None
     code: str | None = None
     skipped_in_a_row: NonNegative[int] = 0
-    cache: list[Positive[int]] | None = None
+    cache: Annotated[list[Positive[int]], Range("three numbers", lambda cache: len(cache) == 3)] | None = None
     """The sampler's rows and places, and how many rows were asked for."""
     pass_rates: list[Share] | None = None
     score: float | None = None
-
-    def check(self, where: str) -> None:
-        """Raise InputError for a cache of other than three numbers."""
-        if self.cache is not None and len(self.cache) != 3:
-            raise InputError(f"{where}: cache: expected three numbers, found {len(self.cache)}")
 
 
 def _flat_state(transformer: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -129,19 +125,10 @@ def _save_tensors(
 
     writer.fs.create_stream = hashed_stream
     try:
-        with _quiet():
-            dcp.save(tensors, storage_writer=writer, no_dist=world.mesh is None)
+        dcp.save(tensors, storage_writer=writer, no_dist=world.mesh is None)
     except CheckpointException as error:  # a BaseException: nothing else would turn it into a message
         raise InputError(f"{folder.parent}: checkpoint cannot be written: {_reason(error)}") from error
     return hashes
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """One process without a process group is meant."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        yield
 
 
 def delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
@@ -155,10 +142,8 @@ def delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
     for left in folder.glob(".step_*"):  # by a killed run
         shutil.rmtree(left)
     for old in older:
-        hidden = old.rename(
-            old.with_name(f".{old.name}.old")
-        )  # what can be seen stays whole, however this is killed
-        shutil.rmtree(hidden)
+        # Renamed first: what can be seen stays whole, however this is killed.
+        shutil.rmtree(old.rename(old.with_name(f".{old.name}.old")))
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -228,14 +213,13 @@ def load_tensors(
     Raises InputError naming the checkpoint if it is damaged.
     """
     newest = _checkpoints(folder)[-1]
-    with world.agree(), _quiet():
+    reader = HuggingFaceStorageReader(str(newest))
+    with world.agree():
         try:
-            reader = HuggingFaceStorageReader(str(newest))
             dcp.load(_flat_state(transformer, optimizer), storage_reader=reader, no_dist=world.mesh is None)
         except (Exception, CheckpointException) as error:  # torch wraps whatever a damaged file raises
-            raise InputError(
-                f"{newest}: checkpoint cannot be loaded: {_reason(error)}; delete it to go on from an older one"
-            ) from error
+            problem = f"checkpoint cannot be loaded: {_reason(error)}"
+            raise InputError(f"{newest}: {problem}; delete it to go on from an older one") from error
 
 
 def _reason(error: BaseException) -> str:
