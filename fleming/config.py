@@ -45,9 +45,8 @@ class _Loader(yaml.SafeLoader):
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for i, key in enumerate(keys):
             if key.value in [before.value for before in keys[:i]]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} occurs twice", key.start_mark
-                )
+                problem = f"key {key.value!r} occurs twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -189,9 +188,8 @@ def _help_lines(section: Any, prefix: str = "", only: Iterable[str] = ()) -> Ite
             yield from _help_lines(value, f"{prefix}{name}.")
         else:
             yield f"  {prefix}{name}={json.dumps(to_dict(value), ensure_ascii=False)}  ({type_name(kind)})"
-            yield from textwrap.wrap(
-                docs.get(name, ""), 100, initial_indent=" " * 6, subsequent_indent=" " * 6
-            )
+            indent = " " * 6
+            yield from textwrap.wrap(docs.get(name, ""), 100, initial_indent=indent, subsequent_indent=indent)
 
 
 def _help_on_keys(config: Any, first: Sequence[str], every: bool) -> Iterator[str]:
@@ -226,11 +224,8 @@ def parse_command_line(
         def error(self, message: str) -> NoReturn:
             option = re.search(r"--([\w.-]+)", message)
             meant = keys_called(to_dict(cls()), option[1].replace("-", "_")) if option else []
-            hint = (
-                f"a setting is key=value, without dashes: {' or '.join(f'{key}=VALUE' for key in meant)}"
-                if meant
-                else ""
-            )
+            keys = " or ".join(f"{key}=VALUE" for key in meant)
+            hint = f"a setting is key=value, without dashes: {keys}" if keys else ""
             raise InputError(f"{message} ({hint or '--help lists all options and keys'})")
 
         def format_help(self) -> str:
@@ -240,9 +235,7 @@ def parse_command_line(
     parser = Parser(description=description, allow_abbrev=False, formatter_class=layout)
     parser.add_argument("--help-all", action="help", help="describe the keys of all scripts")
     parser.add_argument("--config", metavar="PATH", help="YAML file of settings")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key.path=value", help="replaces one setting; the value is YAML"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="one setting; a value is YAML")
     add_arguments(parser)
     arguments = parser.parse_intermixed_args(argv)
     return load_config(cls, arguments.config, arguments.overrides), arguments

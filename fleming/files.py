@@ -74,9 +74,7 @@ def parse_line(line: bytes, where: str, nan_is_null: bool = False) -> dict[str, 
     if LINE_HASH in record:
         del record[LINE_HASH]
         if line.strip() != _hashed_line(record).strip():
-            raise InputError(
-                f"{where}: damaged: not the line that was written; delete it to have it made anew"
-            )
+            raise InputError(f"{where}: damaged: not what was written; delete the line to have it made anew")
     return record
 
 
@@ -129,24 +127,14 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 class AppendLog:
     """An append-only JSON Lines file, cut back to a known length on resume."""
 
-    def __init__(
-        self,
-        path: str | os.PathLike,
-        keep_bytes: int | None = None,
-        active: bool = True,
-        hash_lines: bool = False,
-    ):
+    def __init__(self, path: str | os.PathLike, keep_bytes: int | None = None, hash_lines: bool = False):
         """Open, first cutting the file back to `keep_bytes`, or where None to its last whole line.
 
         `sha256` is the hash of what was kept of `keep_bytes` and appended. hash_lines: each line ends with its own.
-        Not `active`: touch no file and drop what is appended (of a run's processes one writes). Raises
-        InputError where the file is shorter than `keep_bytes` or no line ends there.
+        Raises InputError where the file is shorter than `keep_bytes` or no line ends there.
         """
-        self.path, self.active, self.offset = Path(path), active, 0
+        self.path, self.sha256 = Path(path), hashlib.sha256()
         self.line = _hashed_line if hash_lines else _json_line
-        self.sha256 = hashlib.sha256()
-        if not active:
-            return
         with os_errors(path, "append"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             check_file(path)
@@ -177,8 +165,6 @@ class AppendLog:
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one line, unbuffered. Raises InputError where the disk refuses; no rest comes later."""
-        if not self.active:
-            return
         line = rest = self.line(record)
         with os_errors(self.path, "append"):
             while rest:
@@ -189,15 +175,13 @@ class AppendLog:
 
     def sync(self) -> int:
         """Put everything on the disk; return `offset`, the length in bytes for the checkpoint to remember."""
-        if self.active:
-            with os_errors(self.path, "append"):
-                os.fsync(self._file.fileno())
+        with os_errors(self.path, "append"):
+            os.fsync(self._file.fileno())
         return self.offset
 
     def close(self) -> None:
         """Close the file."""
-        if self.active:
-            self._file.close()
+        self._file.close()
 
 
 def hash_of_log(path: Path, size: int) -> "hashlib._Hash":
@@ -205,9 +189,7 @@ def hash_of_log(path: Path, size: int) -> "hashlib._Hash":
     with open_bytes(path) as file:
         data = file.read(size)
     if len(data) < size:
-        raise InputError(
-            f"{path}: {size - len(data)} bytes are missing; restore it, or choose another run_dir"
-        )
+        raise InputError(f"{path}: {size - len(data)} bytes are missing; restore it, or take another run_dir")
     return hashlib.sha256(data)
 
 
@@ -219,9 +201,7 @@ def check_writable(paths: Iterable[Path]) -> None:
             if there != path and not there.is_dir():
                 raise InputError(f"{path}: cannot write: {there} is a file; expected a folder")
             if not os.access(there, os.W_OK):
-                raise InputError(
-                    f"{path}: cannot write: {there} belongs to another user, or cannot be changed"
-                )
+                raise InputError(f"{path}: cannot write: {there} belongs to another user, or is read-only")
 
 
 def check_unlocked(run_dir: str | os.PathLike) -> None:

@@ -64,9 +64,8 @@ class ChainOfThought:
         Its noise is fixed by the seed, the item and the sample index, whatever is sampled beside it.
         """
         ev = self.cfg.evaluate
-        params = SamplingParams(
-            max_new_tokens=ev.max_new_tokens, temperature=ev.temperature, seed=self.cfg.seed
-        )
+        most, temperature = ev.max_new_tokens, ev.temperature
+        params = SamplingParams(max_new_tokens=most, temperature=temperature, seed=self.cfg.seed)
         prompts = [prompt_ids(a.item.question, self.tokenizer, self.cfg) for a in asked]
         keys = [f"evaluate {a.item.question.id} {a.item.order} {a.sample}" for a in asked]
 

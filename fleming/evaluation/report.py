@@ -96,10 +96,8 @@ def about_model(name: str, result: Result) -> list[str]:
 
     if "pass_at_k" in details:
         answers, guessed = f"{details['samples']} answers", details["pass_at_k_by_chance"]
-        passes = [
-            f"{percent(share)} (chance {percent(guessed[k])}) for k = {k}"
-            for k, share in details["pass_at_k"].items()
-        ]
+        found = details["pass_at_k"].items()
+        passes = [f"{percent(share)} (chance {percent(guessed[k])}) for k = {k}" for k, share in found]
         votes = [f"{percent(share)} for k = {k}" for k, share in details["maj_at_k"].items()]
         lines.append(f"{name}: pass@k of {answers}: {', '.join(passes)}")
         lines.append(f"{name}: maj@k of {answers}: {', '.join(votes)}; chance {percent(result.score.chance)}")

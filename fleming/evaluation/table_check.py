@@ -227,9 +227,8 @@ def _about_column(column: dict[str, Any]) -> list[str]:
     scan, total = column["scan"], column["cells"]
     best, fewest = scan["sizes"] or [], scan["fewest"]
     sizes = ", ".join(str(at["size"]) for at in best) or f"{scan['count']} sizes"
-    lines.append(
-        f"{scan['low']}..{scan['high']}: {sizes} fit {total - fewest} of {total} cells, others fewer"
-    )
+    sizes = f"{scan['low']}..{scan['high']}: {sizes}"
+    lines.append(f"{sizes} fit {total - fewest} of {total} cells, others fewer")
     if 0 < 2 * fewest <= total:
         lines += [f"{at['size']}: odd one out: {_some(at['missed'])}" for at in best]
     return lines

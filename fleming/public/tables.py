@@ -125,9 +125,8 @@ def _csv_rows(path: Path, delimiter: str, header: Sequence[str], fault: Fault) -
         number += 1
 
     lines = lines_of(path, text_encoding(path), torn, newline="")
-    records = cells_of(
-        lines, path, torn, delimiter, quote='"', max_lines=None if fault is refuse else MAX_LINES
-    )
+    most = None if fault is refuse else MAX_LINES
+    records = cells_of(lines, path, torn, delimiter, quote='"', max_lines=most)
     _, names = (0, list(header)) if header else next(records, (0, []))
     if len(set(names)) < len(names) or len(names) < 2:
         found = f"expected two or more different column names, found {str(names)[:200]}"

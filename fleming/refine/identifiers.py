@@ -106,11 +106,8 @@ def _is_somebody(match: re.Match) -> bool:
     words = [word.strip(".,") for word in re.split("[ -]|, ?", match["name"])]
     is_other = words[0] not in GIVEN and re.search("(?:ly|ed|ing|tion)$", words[0])
     is_of_history = _NATION.search(match.string, max(0, match.start() - 20), match.start())
-    return (
-        not is_other
-        and not is_of_history
-        and NOBODY.isdisjoint([*words, *(word.capitalize() for word in words)])
-    )
+    is_nobody = not NOBODY.isdisjoint([*words, *(word.capitalize() for word in words)])
+    return not (is_other or is_of_history or is_nobody)
 
 
 def _is_address(match: re.Match) -> bool:

@@ -15,7 +15,7 @@ import shutil
 import sys
 import warnings
 from collections import ChainMap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -152,8 +152,8 @@ def read_state(path: Path) -> dict[str, Any]:
     where = path / "state.json"
     sha256_file(where, listed=True)
     state = from_json(State, read_json(where), str(where))
-    if state.step != number_of(path):
-        raise InputError(f"{where}: step is {state.step}; its folder says {number_of(path)}")
+    if state.step != step_of(path):
+        raise InputError(f"{where}: step is {state.step}; its folder says {step_of(path)}")
     return {name: value for name, value in vars(state).items() if value is not None}
 
 
@@ -170,39 +170,42 @@ def _listed(path: Path) -> list[str]:
 
 
 def newest_checkpoint(
-    folder: Path, skip_damaged: bool = False, look: Callable[[Path], dict[str, Any]] = read_state
+    folder: Path, skip_damaged: bool = False, world: World | None = None
 ) -> dict[str, Any] | None:
-    """Return look(path) of the newest checkpoint of `folder`: its state; None where there is none. Reads no tensor.
+    """Return the state of the newest checkpoint of `folder`, None where there is none. Loads no tensor.
 
-    Raises InputError as `look` does; with `skip_damaged` only where it does so for all of them: that is no beginning.
+    world: all ranks call this, and compare each of its files with its hash. Raises InputError for damage, which
+    `skip_damaged` passes over, unless no checkpoint is whole: that is no beginning. With a `world` those passed over
+    get another name.
     """
     found = _checkpoints(folder)
-    for path in reversed(found):
+    for i, path in reversed(list(enumerate(found))):
         try:
-            return look(path)
+            state = _whole_state(path, world) if world else read_state(path)
         except InputError as error:
             if not skip_damaged:
                 hint = "skip_damaged=true sets it aside and goes on from the checkpoint before it"
                 raise type(error)(f"{error}; {hint}") from error
+            continue
+        if world:
+            world.on_main(_set_aside, found[i + 1 :])
+        return state
     if found:
         raise InputError(f"{folder}: no checkpoint is whole; choose another run_dir to begin again")
     return None
 
 
-def whole_state(path: Path, world: World) -> dict[str, Any]:
-    """Return a checkpoint's state, each of its files compared with its hash, the ranks sharing them. All call this."""
+def _whole_state(path: Path, world: World) -> dict[str, Any]:
     state, files = world.on_main(lambda: (read_state(path), _listed(path)))
     world.divide(files, lambda part: [sha256_file(path / name, listed=True) for name in part])
     return state
 
 
-def set_aside_after(folder: Path, step: int) -> None:
-    """Give checkpoints newer than `step`, which are damaged, another name."""
-    for path in _checkpoints(folder):
-        if number_of(path) > step:
-            print(f"{path}: damaged, set aside", file=sys.stderr)
-            with os_errors(path, "rename"):
-                path.rename(path.with_name(f"damaged_{path.name}"))
+def _set_aside(damaged: Iterable[Path]) -> None:
+    for path in damaged:
+        print(f"{path}: damaged, set aside", file=sys.stderr)
+        with os_errors(path, "rename"):
+            path.rename(path.with_name(f"damaged_{path.name}"))
 
 
 def load_tensors(
@@ -227,7 +230,7 @@ def _reason(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
-def number_of(path: Path) -> int:
+def step_of(path: Path) -> int:
     """Return the step in the name of a checkpoint or of a file of rollouts, 0 for another name."""
     match = re.fullmatch(r"step_(\d+)(\.jsonl)?", path.name)
     return int(match[1]) if match else 0
@@ -235,4 +238,4 @@ def number_of(path: Path) -> int:
 
 def _checkpoints(folder: Path) -> list[Path]:
     """All complete checkpoints, oldest first; what a killed save or clean-up left behind has another name."""
-    return sorted(filter(number_of, folder.glob("step_*")), key=number_of)
+    return sorted(filter(step_of, folder.glob("step_*")), key=step_of)

@@ -107,9 +107,8 @@ NOT_IDENTITY = ("save_every", "keep_last", "keep_best", "show_every", "micro_bat
 def fingerprint(cfg: Config, stage: str, hashes: Mapping[str, str]) -> dict[str, Any]:
     """Return what fixes a stage's result: its settings, dotted, and its inputs' hashes. Kept in its checkpoints."""
     settings = to_dict(cfg)
-    fixed = {
-        name: settings[name] for name in ("seed", "chat_format", "answer_style", "instruction", "system")
-    }
+    asked = "seed", "chat_format", "answer_style", "instruction", "system"
+    fixed = {name: settings[name] for name in asked}
     usual = Config().reading  # which checkpoints of earlier versions had
     fixed |= {name: value for name, value in cfg.reading.items() if value != usual[name]}
     if cfg.chat_template_kwargs:

@@ -49,12 +49,11 @@ def dry_run(
     machine = _machine(cfg, options)
     own_code(cfg, reward=stage == "grpo")
     own_logger(stage, cfg)
-    if stage == "sft":
-        model_folder, data_file, read = cfg.base_folder, cfg.trajectory_file, read_trajectories
-        gate(cfg, {"data.trajectories": data_file})
-    else:
-        model_folder, data_file, read = cfg.rl_start, cfg.question_file, read_questions
-        gate(cfg, {"data.questions": data_file})
+    model_folder, data_file, read, key = {
+        "sft": (cfg.base_folder, cfg.trajectory_file, read_trajectories, "data.trajectories"),
+        "grpo": (cfg.rl_start, cfg.question_file, read_questions, "data.questions"),
+    }[stage]
+    gate(cfg, {key: data_file})
 
     if not model_folder.exists() and model_folder != cfg.base_folder:
         print(f"{model_folder} is not there yet; it will have the sizes of {cfg.base_folder}")

@@ -118,9 +118,7 @@ def find_tensors(transformer: Transformer, folder: str | Path) -> dict[str, Stor
     for name, stored in found.items():
         # Old exports keep a constant of the rotary positions.
         if name not in shapes and not name.endswith("rotary_emb.inv_freq"):
-            raise InputError(
-                f"{stored.path}: tensor {name} is not part of the model that config.json describes"
-            )
+            raise InputError(f"{stored.path}: tensor {name} is no part of config.json's model")
     return found
 
 
@@ -149,9 +147,8 @@ def _compare(shapes: Mapping[str, tuple], found: Mapping[str, StoredTensor], sou
                 f"{source}: tensor {name} is missing, which the model of config.json has{instead}"
             )
         if found[name].shape != shape:
-            raise InputError(
-                f"{found[name].path}: tensor {name} has shape {list(found[name].shape)}, expected {list(shape)}"
-            )
+            shapes = f"{list(found[name].shape)}, expected {list(shape)}"
+            raise InputError(f"{found[name].path}: tensor {name} has shape {shapes}")
 
 
 def _read_headers(folder: Path) -> tuple[Path, dict[str, StoredTensor]]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.wikipedia.entities import Known, Reading, page_node, read_page
-from fleming.sources.wikipedia.extraction import EXTRACTORS, NOTHING, Extractor, Linker, places
+from fleming.sources.wikipedia.extraction import EXTRACTORS, NOTHING, Linker, places
 from fleming.sources.wikipedia.pages import BATCH, CachedPages, FolderPages, Page, Pages
 from fleming.sources.wikipedia.wikitext import title_of
 
@@ -70,22 +70,15 @@ class Frontier:
 
 
 def discover(
-    pages: Pages,
-    seeds: Sequence[str],
-    max_requests: int,
-    folder: str | Path,
-    known: Known,
-    skip: Skip,
-    extractors: Sequence[Extractor] = EXTRACTORS,
+    pages: Pages, seeds: Sequence[str], max_requests: int, folder: str | Path, known: Known, skip: Skip
 ) -> Iterator[Node | Fact]:
     """Yield the nodes and facts of the pages around the seeds; `folder` keeps what is fetched.
 
     max_requests: of the whole crawl, what earlier runs took included; a batch that is begun is finished. A page that
     is missing goes to `skip`. Raises InputError where the source gives up; the same call then goes on.
     """
-    saved = isinstance(
-        pages, FolderPages
-    )  # no copy of them: it would hide what has changed in the files since
+    # No copy of these: it would hide what has changed in the files since.
+    saved = isinstance(pages, FolderPages)
     pages = pages if saved else CachedPages(pages, Path(folder, "pages.jsonl"))
     linker = Linker(known)
     named: set[str] = set()
@@ -93,7 +86,7 @@ def discover(
         medical = _crawl(pages, seeds, max_requests, linker, skip)
         for start in tqdm(range(0, len(medical), BATCH), "reading", unit=" batches"):
             for page in pages.fetch(medical[start : start + BATCH]):
-                for record in _records(page, linker, extractors):
+                for record in _records(page, linker):
                     if isinstance(record, Fact):
                         yield record
                     elif record.key not in named:
@@ -103,10 +96,10 @@ def discover(
         pages.close()
 
 
-def _records(page: Page, linker: Linker, extractors: Sequence[Extractor]) -> Iterator[Node | Fact]:
+def _records(page: Page, linker: Linker) -> Iterator[Node | Fact]:
     reading = read_page(page, linker.known)
     yield page_node(reading)
-    for extract in extractors:
+    for extract in EXTRACTORS:
         yield from extract(reading, linker)
 
 
