@@ -77,7 +77,10 @@ class Decoder:
         with torch.compiler.set_stance(self.stance):
             graph = self._graph(rows, span) if self.on_cuda else None
             for _ in range(steps):
-                graph.replay() if graph else self._step(rows, span)
+                if graph:
+                    graph.replay()
+                else:
+                    self._step(rows, span)
         ids, logprobs, entropies = self.drawn[:, :steps, :n].cpu().mT  # [n, steps]
         return ids.long().tolist(), logprobs.tolist(), entropies.tolist()
 

@@ -51,7 +51,9 @@ class Loglikelihood:
         shows_options = benchmark.document != "abstract"  # else their order cannot matter
         reshuffles = self.cfg.evaluate.reshuffles if shows_options else 0
         if free := next((q.id for q in benchmark.questions if not q.options), None):
-            raise InputError(f"{free}: has no options, among which evaluate.protocols loglikelihood chooses")
+            raise InputError(
+                f"{free}: has no options; evaluate.protocols loglikelihood chooses among options"
+            )
 
         def length(item: Item) -> int:
             return fed_tokens(encode_item(self.tokenizer, benchmark.document, item))

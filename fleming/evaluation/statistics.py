@@ -165,10 +165,10 @@ def _scores(scores: ArrayLike) -> NDArray[numpy.float64]:
 
 def _gains(a: ArrayLike, b: ArrayLike) -> NDArray[numpy.float64]:
     """Return b - a [n]; raise ValueError unless they are equally long, non-empty lists of finite scores."""
-    a, b = _scores(a), _scores(b)
-    if len(a) != len(b):
-        raise ValueError(f"expected two equally long lists of scores, found {len(a)} and {len(b)}")
-    return b - a
+    a, b = numpy.asarray(a, dtype=numpy.float64), numpy.asarray(b, dtype=numpy.float64)
+    if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
+        raise ValueError(f"expected two equally long lists of scores, found shapes {a.shape} and {b.shape}")
+    return _scores(b) - _scores(a)
 
 
 def _bootstrap(groups: Sequence[NDArray[numpy.float64]], seed: int, resamples: int, pooled: bool) -> Interval:

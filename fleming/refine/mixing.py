@@ -59,7 +59,9 @@ def _check(parts: Mapping[str, Sequence[Question]], proportions: Mapping[str, fl
     for name, questions in sorted(parts.items()):
         for question in questions:
             if question.id in owner:
-                raise InputError(f"mixing {name!r}: id {question.id[:200]!r} also in {owner[question.id]!r}")
+                raise InputError(
+                    f"mixing {name!r}: id {question.id[:200]!r} is also in {owner[question.id]!r}"
+                )
             owner[question.id] = name
 
 

@@ -88,7 +88,9 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
             raise InputError(f"{path}: expected entries under diseases and drugs, found no {entity_type}")
         for number, entry in enumerate(entries, 1):
             if entry.name in graph.entities:
-                raise InputError(f"{path}: {entity_type} {number}: an entry {entry.name!r} stands before it")
+                raise InputError(
+                    f"{path}: {entity_type} {number}: an entry named {entry.name!r} stands before it"
+                )
             add(entry.name, entity_type, f"{path}: {entity_type} {number}")
     for entity_type, entries in sections.items():
         for (number, entry), (key, relation) in itertools.product(

@@ -118,7 +118,7 @@ def find_tensors(transformer: Transformer, folder: str | Path) -> dict[str, Stor
     for name, stored in found.items():
         # Old exports keep a constant of the rotary positions.
         if name not in shapes and not name.endswith("rotary_emb.inv_freq"):
-            raise InputError(f"{stored.path}: tensor {name} is no part of config.json's model")
+            raise InputError(f"{stored.path}: tensor {name} is not part of config.json's model")
     return found
 
 
