@@ -190,7 +190,7 @@ def find_file(name: str, folder: Path) -> Path:
     """
     known = BENCHMARKS.get(name)
     if known is None:
-        raise InputError(f"{folder}: is a folder, and {name!r} is none of {', '.join(BENCHMARKS)}")
+        raise InputError(f"{folder}: a folder; {name!r} is none of the benchmarks {', '.join(BENCHMARKS)}")
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     folders = [path for path in entries if path.is_dir()]
     for own_name in (name, known.set, None):

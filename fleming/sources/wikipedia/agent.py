@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.wikipedia.entities import Known, Reading, page_node, read_page
-from fleming.sources.wikipedia.extraction import EXTRACTORS, NOTHING, Linker, places
+from fleming.sources.wikipedia.extraction import EXTRACTORS, NOTHING, Extractor, Linker, places
 from fleming.sources.wikipedia.pages import BATCH, CachedPages, FolderPages, Page, Pages
 from fleming.sources.wikipedia.wikitext import title_of
 
@@ -70,7 +70,13 @@ class Frontier:
 
 
 def discover(
-    pages: Pages, seeds: Sequence[str], max_requests: int, folder: str | Path, known: Known, skip: Skip
+    pages: Pages,
+    seeds: Sequence[str],
+    max_requests: int,
+    folder: str | Path,
+    known: Known,
+    skip: Skip,
+    extractors: Sequence[Extractor] = EXTRACTORS,
 ) -> Iterator[Node | Fact]:
     """Yield the nodes and facts of the pages around the seeds; `folder` keeps what is fetched.
 
@@ -86,7 +92,7 @@ def discover(
         medical = _crawl(pages, seeds, max_requests, linker, skip)
         for start in tqdm(range(0, len(medical), BATCH), "reading", unit=" batches"):
             for page in pages.fetch(medical[start : start + BATCH]):
-                for record in _records(page, linker):
+                for record in _records(page, linker, extractors):
                     if isinstance(record, Fact):
                         yield record
                     elif record.key not in named:
@@ -96,10 +102,10 @@ def discover(
         pages.close()
 
 
-def _records(page: Page, linker: Linker) -> Iterator[Node | Fact]:
+def _records(page: Page, linker: Linker, extractors: Sequence[Extractor]) -> Iterator[Node | Fact]:
     reading = read_page(page, linker.known)
     yield page_node(reading)
-    for extract in EXTRACTORS:
+    for extract in extractors:
         yield from extract(reading, linker)
 
 
