@@ -145,9 +145,8 @@ class AppendLog:
             self.offset = self._end_of_last_line(end)
             if keep_bytes not in (None, self.offset):
                 self._file.close()
-                raise InputError(
-                    f"{path}: expected a line that ends at byte {keep_bytes}; it has {found} bytes, edited?"
-                )
+                problem = f"expected a line that ends at byte {keep_bytes}; it has {found} bytes"
+                raise InputError(f"{path}: {problem}, edited?")
             self._file.truncate(self.offset)
             fsync(self.path.parent)
             if keep_bytes:

@@ -117,9 +117,8 @@ class Trajectory:
                     f'{where}: prompt: expected messages {{"role", "content"}}, found {str(message)[:80]}'
                 )
             if message["role"] not in ("system", "user", "assistant"):
-                raise InputError(
-                    f"{where}: role: expected system, user or assistant, found {message['role'][:80]!r}"
-                )
+                found = message["role"][:80]
+                raise InputError(f"{where}: role: expected system, user or assistant, found {found!r}")
 
 
 def _not_empty(record: Any, names: tuple[str, ...], where: str) -> None:

@@ -137,9 +137,8 @@ def _check(row: Row, where: str) -> tuple[dict[str, str], str]:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("outputs", metavar="FILE", help="stored outputs, a record an answer")
     options = parser.parse_args(argv)
     print(json.dumps(compare_outputs(options.outputs), ensure_ascii=False, indent=1))

@@ -106,9 +106,8 @@ def about_model(name: str, result: Result) -> list[str]:
     letter = max(shares, key=shares.get, default="")
     if shares.get(letter, 0) > 0.5:
         right = percent(details["data"]["gold_letters"].get(letter, 0))
-        lines.append(
-            f"{name}: answers {letter} in {percent(shares[letter])} % of cases; it is right in {right} %"
-        )
+        often = percent(shares[letter])
+        lines.append(f"{name}: answers {letter} in {often} % of cases; it is right in {right} %")
 
     cut = details.get("documents_cut_left")
     if cut:

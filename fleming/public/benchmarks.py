@@ -149,9 +149,8 @@ def _count_options(name: str, known: Benchmark, questions: Sequence[Question], p
     if usual != known.options:
         sizes = {b.options: other for other, b in BENCHMARKS.items() if b.set == known.set}
         other = sizes.get(usual, "another")
-        raise InputError(
-            f"{path}: its questions have {usual} options, {name} has {known.options}: is it {other}?"
-        )
+        has = f"{usual} options, {name} has {known.options}"
+        raise InputError(f"{path}: its questions have {has}: is it {other}?")
     odd = len(questions) - counts[usual]
     return [f"{path}: {odd:,} of {len(questions):,} questions have not {usual} options"] if odd else []
 
@@ -170,9 +169,8 @@ def named_benchmarks(names: Sequence[str], cfg: Config) -> list[LoadedBenchmark]
                 f"{', '.join(BENCHMARKS)}"
             )
         if name not in ev.benchmarks and not ev.benchmark_folder:
-            raise InputError(
-                f"where is {name}? set evaluate.benchmarks.{name}=FILE or evaluate.benchmark_folder=DIR"
-            )
+            key = f"evaluate.benchmarks.{name}=FILE"
+            raise InputError(f"where is {name}? set {key} or evaluate.benchmark_folder=DIR")
     if len(set(names)) < len(names):
         raise InputError(f"--benchmarks {','.join(names)}: a name stands twice")
     return [load_benchmark(name, Path(ev.benchmarks.get(name, ev.benchmark_folder)), cfg) for name in names]

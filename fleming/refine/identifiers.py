@@ -74,9 +74,8 @@ class Table:
 
     def pieces(self) -> dict[str, str]:
         """Return what each {{name}} stands for."""
-        found = {
-            name: f"(?:{'|'.join(words.split())})".replace("_", " ") for name, words in self.words.items()
-        }
+        joined = {name: "|".join(words.split()) for name, words in self.words.items()}
+        found = {name: f"(?:{words})".replace("_", " ") for name, words in joined.items()}
         for name, part in self.parts.items():
             found[name] = _PIECE.sub(lambda piece: found[piece[1]], part)
         return found

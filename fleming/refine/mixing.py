@@ -59,9 +59,8 @@ def _check(parts: Mapping[str, Sequence[Question]], proportions: Mapping[str, fl
     for name, questions in sorted(parts.items()):
         for question in questions:
             if question.id in owner:
-                raise InputError(
-                    f"mixing {name!r}: id {question.id[:200]!r} is also in {owner[question.id]!r}"
-                )
+                other = owner[question.id]
+                raise InputError(f"mixing {name!r}: id {question.id[:200]!r} is also in {other!r}")
             owner[question.id] = name
 
 

@@ -69,9 +69,8 @@ def dry_run(
     usable = [length for length in lengths if length.sequence <= context]
     limit = f"the model's context of {context}"
     if not usable:
-        raise InputError(
-            f"{data_file}: none of {len(lengths)} records looked at fits {limit}, answer included"
-        )
+        looked = f"none of {len(lengths)} records looked at"
+        raise InputError(f"{data_file}: {looked} fits {limit}, answer included")
     longest = Longest(max(length.prompt for length in usable), max(length.response for length in usable))
     too_long = len(lengths) - len(usable)
     print(f"data: {data_file}, {len(records)} records; looked at {len(lengths)}, the first and the longest")

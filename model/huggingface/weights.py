@@ -143,9 +143,8 @@ def _compare(shapes: Mapping[str, tuple], found: Mapping[str, StoredTensor], sou
         if name not in found:
             foreign = next((other for other in found if not OURS.match(other)), None)
             instead = f"; it has {foreign}: another model, or a prefix to be taken off" if foreign else ""
-            raise InputError(
-                f"{source}: tensor {name} is missing, which the model of config.json has{instead}"
-            )
+            missing = f"tensor {name} is missing, which the model of config.json has"
+            raise InputError(f"{source}: {missing}{instead}")
         if found[name].shape != shape:
             shapes = f"{list(found[name].shape)}, expected {list(shape)}"
             raise InputError(f"{found[name].path}: tensor {name} has shape {shapes}")

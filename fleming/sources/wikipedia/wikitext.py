@@ -223,9 +223,8 @@ def _sections(
 ) -> list[tuple[int, int, tuple[str, ...]]]:
     sections, above = [], []
     for start, end, level, name in [(0, 0, 0, ""), *headings]:
-        above = [(upper, title) for upper, title in above if upper < level] + (
-            [(level, name)] if level else []
-        )
+        above = [(upper, title) for upper, title in above if upper < level]
+        above += [(level, name)] * bool(level)
         if sections:
             sections[-1] = (sections[-1][0], start, sections[-1][2])
         sections.append((end, length, tuple(title for _, title in above)))
