@@ -21,7 +21,7 @@ import torch
 from fleming.config import run_script
 from fleming.evaluation.answers import Answer, Answers, answer_settings
 from fleming.evaluation.ask import ask
-from fleming.evaluation.chosen import chosen_benchmarks, chosen_models, files_of
+from fleming.evaluation.chosen import chosen_benchmarks, chosen_models
 from fleming.evaluation.comparison import compare_runs
 from fleming.evaluation.generation import ChainOfThought
 from fleming.evaluation.loglikelihood import Loglikelihood
@@ -29,6 +29,7 @@ from fleming.evaluation.report import describe_comparison, describe_results, rea
 from fleming.evaluation.scoring import summarise_all
 from fleming.files import check_writable, input_hashes
 from fleming.judge import own_code
+from fleming.public.benchmarks import files_of
 from fleming.settings import Config
 from fleming.training.identity import versions
 from fleming.training.metrics import progress_bar

@@ -30,7 +30,7 @@ from fleming.config import run_script
 from fleming.files import input_hashes, run_lock
 from fleming.graph.build import build_graph, graph_files
 from fleming.graph.knowledge_graph import KnowledgeGraph
-from fleming.public.benchmarks import LoadedBenchmark
+from fleming.public.benchmarks import LoadedBenchmark, files_of
 from fleming.public.curation import read_public
 from fleming.questions.sampling import sample_questions, why_not
 from fleming.questions.splitting import split_questions
@@ -38,7 +38,7 @@ from fleming.records import Question, Trajectory
 from fleming.refine.decisions import Decision, apply_decisions, read_decisions
 from fleming.refine.decontamination import RULES, Index, decontaminate
 from fleming.refine.duplicates import drop_duplicates
-from fleming.refine.gate import files_of, measured_on, report_path, write_report
+from fleming.refine.gate import measured_on, report_path, write_report
 from fleming.refine.grading import grade
 from fleming.refine.label_check import Poll, check_labels
 from fleming.refine.mixing import mix
@@ -51,7 +51,7 @@ from fleming.training.base_model import make_base_model
 from fleming.training.identity import REPOSITORY, note_outputs, write_manifest
 from fleming.training.parallel import pick_device
 from model.errors import InputError
-from model.sums import SUMS, read_sums, remove, sums_in
+from model.sums import remove
 
 
 def main(argv: list[str]) -> None:
@@ -125,11 +125,7 @@ def main(argv: list[str]) -> None:
         show_and_write(report, folder / "report.json")
         if cfg.base_model.make:
             make_base(cfg, trajectories, joined.graph)
-        base = {name: sha256 for sha256, name in read_sums(Path(cfg.run_dir, "base/model", SUMS))}
-        written = {"data": sums_in(folder), "base/model": base}
-        note_outputs(
-            cfg.run_dir, "synth", {f"{f}/{n}": sha for f, part in written.items() for n, sha in part.items()}
-        )
+        note_outputs(cfg.run_dir, "synth", "data", "base/model")
     if not rl:
         raise InputError(f"no training question is left; {folder}/report.json and rejected.jsonl say why")
 

@@ -89,9 +89,8 @@ def _letter(match: re.Match) -> str:
 
 def answer_blocks(response: str) -> list[str] | None:
     """Return what stands in each `<answer>` behind the last `</think>`; None where one is open, or the thinking."""
-    pieces = _WRITTEN["tag"].split(
-        response
-    )  # text, tag, text, ..., tag, text: tags[i] stands before pieces[2 * i + 2]
+    # text, tag, text, ..., tag, text: tags[i] stands before pieces[2 * i + 2].
+    pieces = _WRITTEN["tag"].split(response)
     tags = [tag.lower() for tag in pieces[1::2]]
     start = len(tags) - tags[::-1].index("</think>") if "</think>" in tags else 0
     if "<think>" in tags[start:]:

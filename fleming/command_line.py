@@ -9,39 +9,26 @@ import shlex
 import sys
 from pathlib import Path
 
-import yaml
-
+from fleming.assets import load_table
 from fleming.config import parse_command_line, run_script
 from fleming.settings import Config
 from fleming.terminal import printable, tell
 
-BENCHMARKS = Path(__file__).parents[1] / "assets/benchmarks.yaml"
-
 
 def add_dry_run(parser: argparse.ArgumentParser) -> None:
     """Add --dry-run, and what it should suppose about the machine."""
-    parser.add_argument(
-        "--dry-run", action="store_true", help="check everything, estimate memory, start nothing"
-    )
-    parser.add_argument(
-        "--gpus", type=int, metavar="N", help="for --dry-run: GPUs in all; default: those of torchrun"
-    )
-    parser.add_argument(
-        "--gpu-memory", type=float, metavar="GB", help="for --dry-run: of each; default: found, or 80"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="check all, estimate memory, start nothing")
+    parser.add_argument("--gpus", type=int, metavar="N", help="for --dry-run: in all; default: torchrun's")
+    parser.add_argument("--gpu-memory", type=float, metavar="GB", help="of each; default: found, or 80")
 
 
 def add_evaluation(parser: argparse.ArgumentParser) -> None:
     """Add what to evaluate, ask or compare."""
-    known = yaml.safe_load(BENCHMARKS.read_text(encoding="utf-8"))
     parser.add_argument("--model", metavar="DIR", default="", help="evaluate this model folder")
-    parser.add_argument(
-        "--benchmarks", metavar="NAMES", default="", help=f"of {', '.join(known)}; or paper: its nine"
-    )
+    known = ", ".join(load_table("benchmarks.yaml"))
+    parser.add_argument("--benchmarks", metavar="NAMES", default="", help=f"of {known}; or paper: its nine")
     parser.add_argument("--question", metavar="TEXT", help="ask the model one question and stream its answer")
-    parser.add_argument(
-        "--compare", metavar="RUN", nargs=2, help="two folders RUN_DIR/eval/NAME, question by question"
-    )
+    parser.add_argument("--compare", metavar="RUN", nargs=2, help="two folders RUN_DIR/eval/NAME to compare")
 
 
 SCRIPTS = {  # the stage -> its options, and the sections that its --help describes

@@ -19,7 +19,8 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
@@ -44,9 +45,8 @@ class _Loader(yaml.SafeLoader):
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for i, key in enumerate(keys):
             if key.value in [before.value for before in keys[:i]]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} occurs twice", key.start_mark
-                )
+                problem = f"key {key.value!r} occurs twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -61,59 +61,49 @@ def _parse_yaml(text: str | bytes, where: str) -> Any:
         raise InputError(f"{where}: bad YAML: {' '.join(str(error).split())}") from error
 
 
-def _section(cls: type, value: dict, where: str, key: str, base: Any = None) -> Any:
-    """Return the dataclass `base` (default: all defaults) with the mapping laid over it."""
-    section = cls() if base is None else base
+def _lay(
+    cls: type, value: dict, where: str, key: str, settings: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Lay a mapping over plain settings of `cls`, by default its defaults, in place; return them."""
+    settings = to_dict(cls()) if settings is None else settings
     for name, item in value.items():
-        section = _set(section, [str(name)], item, where, f"{key}." if key else "")
-    return section
+        _set(settings, cls, [str(name)], item, where, f"{key}." if key else "")
+    return settings
 
 
-def _set(section: Any, names: list[str], value: Any, where: str, prefix: str = "") -> Any:
-    """Return the dataclass with the field at the dotted path `names` replaced."""
+def _set(
+    settings: dict[str, Any], cls: type, names: list[str], value: Any, where: str, prefix: str = ""
+) -> None:
+    """Put a value of the right type at the dotted path `names` of plain settings."""
     name, rest, key = names[0], names[1:], prefix + names[0]
-    kinds = field_types(type(section), ranges=False)  # what another value replaces may be out of its range
+    kinds = field_types(cls, ranges=False)  # what another value replaces may be out of its range
     if name not in kinds:
-        near = keys_called(to_dict(section), name, prefix) or [
-            prefix + key for key in difflib.get_close_matches(name, kinds, n=1)
-        ]
+        near = keys_called(settings, name, prefix)
+        near = near or [prefix + known for known in difflib.get_close_matches(name, kinds, n=1)]
         hint = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(kinds)}"
         raise InputError(f"{where}: unknown key {key}; {hint}")
-    base = getattr(section, name)
-    if rest and dataclasses.is_dataclass(base):
-        return dataclasses.replace(section, **{name: _set(base, rest, value, where, f"{key}.")})
+    kind, base = kinds[name], settings[name]
+    if rest and dataclasses.is_dataclass(kind):
+        return _set(base, kind, rest, value, where, f"{key}.")
     if rest and isinstance(base, dict):
         value = {**base, ".".join(rest): value}
     elif rest:
-        raise InputError(
-            f"{where}: unknown key {'.'.join([key, *rest])}: {key} is of type {type_name(kinds[name])}"
-        )
-    return dataclasses.replace(section, **{name: _convert(kinds[name], value, where, key, base)})
-
-
-def _convert(kind: Any, value: Any, where: str, key: str, base: Any = None) -> Any:
-    """Return the YAML value as the field's type; a mapping is laid over `base`, the section's present value."""
+        unknown = ".".join([key, *rest])
+        raise InputError(f"{where}: unknown key {unknown}: {key} is of type {type_name(kind)}")
     if value is False and get_origin(kind) is Literal and "off" in get_args(kind):
-        return "off"  # YAML 1.1 takes a bare off for false
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        return _section(kind, value, where, key, base)
-    return convert(kind, value, where, key, _section)
+        value = "off"  # YAML 1.1 takes a bare off for false
+    section = partial(_lay, settings=base) if dataclasses.is_dataclass(kind) else _lay
+    settings[name] = convert(kind, value, where, key, section)
 
 
-def _check(section: Any, where: str, prefix: str = "") -> None:
-    for name, kind in field_types(type(section)).items():
-        if dataclasses.is_dataclass(child := getattr(section, name)):
-            _check(child, where, f"{prefix}{name}.")
-        else:
-            convert(kind, _plain(child), where, f"{prefix}{name}", _checked)  # its range
-    if hasattr(section, "check"):
-        section.check(f"{where}: {prefix}")
-
-
-def _checked(cls: type, value: dict, where: str, key: str) -> Any:
-    section = _section(cls, value, where, key)
-    _check(section, where, f"{key}.")
-    return section
+def _made(cls: type[C], settings: dict[str, Any], where: str, key: str = "") -> C:
+    """Return the dataclass of plain settings. Raises InputError for what is out of its range or makes no sense."""
+    prefix = f"{key}." if key else ""
+    kinds = field_types(cls).items()
+    made = cls(**{name: convert(kind, settings[name], where, prefix + name, _made) for name, kind in kinds})
+    if hasattr(made, "check"):
+        made.check(f"{where}: {prefix}")
+    return made
 
 
 def load_config(cls: type[C], path: str | os.PathLike | None, overrides: list[str]) -> C:
@@ -123,13 +113,13 @@ def load_config(cls: type[C], path: str | os.PathLike | None, overrides: list[st
     ("demo.yaml: sft."). Raises InputError for a file that cannot be read, bad YAML, a key that is unknown or stands
     twice, and a wrong type: true is no int, an int will do for a float, null only where `| None` says so.
     """
-    config = cls()
+    content = None
     if path is not None:
         try:
             content = _parse_yaml(Path(path).read_bytes(), str(path))
         except OSError as error:
             raise InputError(f"{path}: cannot read: {error.strerror or error}") from error
-        config = _convert(cls, {} if content is None else content, str(path), "", config)
+    settings = convert(cls, {} if content is None else content, str(path), "", _lay)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -140,25 +130,27 @@ def load_config(cls: type[C], path: str | os.PathLike | None, overrides: list[st
                 f"\"{key}=''\", for none {key}=null"
             )
         value = _parse_yaml(text, f"command line: {key}")
-        config = _set(config, key.split("."), value, "command line")
-    _check(
-        config,
-        " + ".join([str(path)] * (path is not None) + ["command line"] * bool(overrides)) or "defaults",
-    )
-    return config
+        _set(settings, cls, key.split("."), value, "command line")
+    said = [str(path)] * (path is not None) + ["command line"] * bool(overrides)
+    return _made(cls, settings, " + ".join(said) or "defaults")
 
 
-def _plain(value: Any) -> Any:
+def to_dict(value: Any) -> Any:
+    """Return settings, or a value of them, as nested dicts and lists, as JSON and YAML give them back."""
     if dataclasses.is_dataclass(value):
-        return {name: _plain(getattr(value, name)) for name in field_types(type(value))}
+        return {name: to_dict(getattr(value, name)) for name in field_types(type(value))}
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {name: to_dict(item) for name, item in value.items()}
+    return [to_dict(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def to_dict(config: Any) -> dict[str, Any]:
-    """Return the settings as nested dicts and lists, as JSON and YAML give them back."""
-    return _plain(config)
+def flat(nested: Mapping[str, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings under their keys, joined: {"a": {"b": 1}} is {"a.b": 1}."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        inside = isinstance(value, Mapping)
+        found |= flat(value, separator, f"{prefix}{key}{separator}") if inside else {prefix + key: value}
+    return found
 
 
 def keys_called(settings: dict[str, Any], name: str, prefix: str = "") -> list[str]:
@@ -171,7 +163,7 @@ def keys_called(settings: dict[str, Any], name: str, prefix: str = "") -> list[s
 
 def dump_yaml(config: Any) -> str:
     """Return the settings as YAML, every key in it; `load_config` gives back an equal dataclass."""
-    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
 
 
 @functools.cache
@@ -195,10 +187,9 @@ def _help_lines(section: Any, prefix: str = "", only: Iterable[str] = ()) -> Ite
             yield f"\n{prefix}{name}: {docs.get(name, '')}"
             yield from _help_lines(value, f"{prefix}{name}.")
         else:
-            yield f"  {prefix}{name}={json.dumps(_plain(value), ensure_ascii=False)}  ({type_name(kind)})"
-            yield from textwrap.wrap(
-                docs.get(name, ""), 100, initial_indent=" " * 6, subsequent_indent=" " * 6
-            )
+            yield f"  {prefix}{name}={json.dumps(to_dict(value), ensure_ascii=False)}  ({type_name(kind)})"
+            indent = " " * 6
+            yield from textwrap.wrap(docs.get(name, ""), 100, initial_indent=indent, subsequent_indent=indent)
 
 
 def _help_on_keys(config: Any, first: Sequence[str], every: bool) -> Iterator[str]:
@@ -233,11 +224,8 @@ def parse_command_line(
         def error(self, message: str) -> NoReturn:
             option = re.search(r"--([\w.-]+)", message)
             meant = keys_called(to_dict(cls()), option[1].replace("-", "_")) if option else []
-            hint = (
-                f"a setting is key=value, without dashes: {' or '.join(f'{key}=VALUE' for key in meant)}"
-                if meant
-                else ""
-            )
+            keys = " or ".join(f"{key}=VALUE" for key in meant)
+            hint = f"a setting is key=value, without dashes: {keys}" if keys else ""
             raise InputError(f"{message} ({hint or '--help lists all options and keys'})")
 
         def format_help(self) -> str:
@@ -247,9 +235,7 @@ def parse_command_line(
     parser = Parser(description=description, allow_abbrev=False, formatter_class=layout)
     parser.add_argument("--help-all", action="help", help="describe the keys of all scripts")
     parser.add_argument("--config", metavar="PATH", help="YAML file of settings")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key.path=value", help="replaces one setting; the value is YAML"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="one setting; a value is YAML")
     add_arguments(parser)
     arguments = parser.parse_intermixed_args(argv)
     return load_config(cls, arguments.config, arguments.overrides), arguments

@@ -62,10 +62,8 @@ def lines_of(path: str | Path, encoding: str, fault: Fault, newline: str = "\n")
     there is no such encoding.
     """
     try:
-        with (
-            open_bytes(path) as file,
-            io.TextIOWrapper(file, encoding, errors="replace", newline=newline) as text,
-        ):
+        how = {"errors": "replace", "newline": newline}
+        with open_bytes(path) as file, io.TextIOWrapper(file, encoding, **how) as text:
             for number, line in enumerate(iter(partial(text.readline, MAX_LINE), ""), start=1):
                 if len(line) < MAX_LINE or line[-1] in "\r\n":
                     yield line

@@ -24,39 +24,15 @@ from typing import Any, TextIO
 from model.errors import InputError
 from model.files import (
     MAX_BYTES,
-    being_written,
     fsync,
     open_bytes,
     os_errors,
     parse_json,
     parse_object,
-    replace_folder,
+    read_bytes,
     write_atomic,
 )
-from model.files import read_json as read_json_unchecked
-from model.sums import check_file, check_sums, sha256_file, sums_of, write_hashed
-
-__all__ = [
-    "MAX_BYTES",
-    "AppendLog",
-    "being_written",
-    "check_file",
-    "check_unlocked",
-    "check_writable",
-    "hash_of_log",
-    "input_hashes",
-    "open_bytes",
-    "parse_json",
-    "parse_line",
-    "read_json",
-    "read_jsonl",
-    "replace_folder",
-    "run_lock",
-    "sha256_file",
-    "write_atomic",
-    "write_json",
-    "write_jsonl",
-]
+from model.sums import SUMS, check_file, read_sums, sha256_file, sums_of, write_hashed
 
 LINE_HASH = "line_sha256"  # last in a line of its own hash: the first half of it
 
@@ -98,16 +74,15 @@ def parse_line(line: bytes, where: str, nan_is_null: bool = False) -> dict[str, 
     if LINE_HASH in record:
         del record[LINE_HASH]
         if line.strip() != _hashed_line(record).strip():
-            raise InputError(
-                f"{where}: damaged: not the line that was written; delete it to have it made anew"
-            )
+            raise InputError(f"{where}: damaged: not what was written; delete the line to have it made anew")
     return record
 
 
 def read_json(path: str | os.PathLike, nan_is_null: bool = False) -> Any:
     """Return the one JSON value in the file, its hash compared. Raises as `parse_json` and `sha256_file`."""
     check_file(path)
-    return read_json_unchecked(path, nan_is_null)
+    data = read_bytes(path).removeprefix(codecs.BOM_UTF8)
+    return parse_json(data, str(path), nan_is_null)
 
 
 def input_hashes(inputs: Mapping[str, Path]) -> dict[str, str]:
@@ -118,10 +93,10 @@ def input_hashes(inputs: Mapping[str, Path]) -> dict[str, str]:
     hashes = {}
     for name, path in inputs.items():
         if path.is_dir():
-            files = sorted([*path.glob("*.safetensors"), *path.glob("*.json"), *path.glob("*.jinja")])
-            found = {file.name: sha256_file(file) for file in files}
-            check_sums(path, found)
-            hashes |= {f"{name}/{file}": sha256 for file, sha256 in found.items()}
+            files = {file.name for kind in ("*.safetensors", "*.json", "*.jinja") for file in path.glob(kind)}
+            listed = {file for _, file in read_sums(path / SUMS)}
+            found = {file: sha256_file(path / file, listed=True) for file in files | listed}
+            hashes |= {f"{name}/{file}": found[file] for file in sorted(files)}
         else:
             hashes[name] = sha256_file(path)
     return hashes
@@ -152,24 +127,14 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 class AppendLog:
     """An append-only JSON Lines file, cut back to a known length on resume."""
 
-    def __init__(
-        self,
-        path: str | os.PathLike,
-        keep_bytes: int | None = None,
-        active: bool = True,
-        hash_lines: bool = False,
-    ):
+    def __init__(self, path: str | os.PathLike, keep_bytes: int | None = None, hash_lines: bool = False):
         """Open, first cutting the file back to `keep_bytes`, or where None to its last whole line.
 
         `sha256` is the hash of what was kept of `keep_bytes` and appended. hash_lines: each line ends with its own.
-        Not `active`: touch no file and drop what is appended (of a run's processes one writes). Raises
-        InputError where the file is shorter than `keep_bytes` or no line ends there.
+        Raises InputError where the file is shorter than `keep_bytes` or no line ends there.
         """
-        self.path, self.active, self.offset = Path(path), active, 0
+        self.path, self.sha256 = Path(path), hashlib.sha256()
         self.line = _hashed_line if hash_lines else _json_line
-        self.sha256 = hashlib.sha256()
-        if not active:
-            return
         with os_errors(path, "append"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             check_file(path)
@@ -180,9 +145,8 @@ class AppendLog:
             self.offset = self._end_of_last_line(end)
             if keep_bytes not in (None, self.offset):
                 self._file.close()
-                raise InputError(
-                    f"{path}: expected a line that ends at byte {keep_bytes}; it has {found} bytes, edited?"
-                )
+                problem = f"expected a line that ends at byte {keep_bytes}; it has {found} bytes"
+                raise InputError(f"{path}: {problem}, edited?")
             self._file.truncate(self.offset)
             fsync(self.path.parent)
             if keep_bytes:
@@ -200,8 +164,6 @@ class AppendLog:
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one line, unbuffered. Raises InputError where the disk refuses; no rest comes later."""
-        if not self.active:
-            return
         line = rest = self.line(record)
         with os_errors(self.path, "append"):
             while rest:
@@ -212,15 +174,13 @@ class AppendLog:
 
     def sync(self) -> int:
         """Put everything on the disk; return `offset`, the length in bytes for the checkpoint to remember."""
-        if self.active:
-            with os_errors(self.path, "append"):
-                os.fsync(self._file.fileno())
+        with os_errors(self.path, "append"):
+            os.fsync(self._file.fileno())
         return self.offset
 
     def close(self) -> None:
         """Close the file."""
-        if self.active:
-            self._file.close()
+        self._file.close()
 
 
 def hash_of_log(path: Path, size: int) -> "hashlib._Hash":
@@ -228,9 +188,7 @@ def hash_of_log(path: Path, size: int) -> "hashlib._Hash":
     with open_bytes(path) as file:
         data = file.read(size)
     if len(data) < size:
-        raise InputError(
-            f"{path}: {size - len(data)} bytes are missing; restore it, or choose another run_dir"
-        )
+        raise InputError(f"{path}: {size - len(data)} bytes are missing; restore it, or take another run_dir")
     return hashlib.sha256(data)
 
 
@@ -242,9 +200,7 @@ def check_writable(paths: Iterable[Path]) -> None:
             if there != path and not there.is_dir():
                 raise InputError(f"{path}: cannot write: {there} is a file; expected a folder")
             if not os.access(there, os.W_OK):
-                raise InputError(
-                    f"{path}: cannot write: {there} belongs to another user, or cannot be changed"
-                )
+                raise InputError(f"{path}: cannot write: {there} belongs to another user, or is read-only")
 
 
 def check_unlocked(run_dir: str | os.PathLike) -> None:

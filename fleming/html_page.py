@@ -80,9 +80,8 @@ def table(caption: str, heads: Sequence[Any], rows: Sequence[Sequence[Any]]) -> 
 
 def described(pairs: Iterable[tuple[str, Any]]) -> str:
     """Return each value that is not empty under its name, or "" for none."""
-    rows = [
-        f"<dt>{escape(spaced(name))}</dt><dd>{escape(value)}</dd>\n" for name, value in pairs if say(value)
-    ]
+    shown = [(spaced(name), value) for name, value in pairs if say(value)]
+    rows = [f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>\n" for name, value in shown]
     return f"<dl>\n{''.join(rows)}</dl>\n" if rows else ""
 
 

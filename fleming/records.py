@@ -6,6 +6,7 @@ once, where it is read (typed.py); behind that line the code may trust it.
 
 import dataclasses
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -60,6 +61,13 @@ class Question:
         """The text of the right option, or the free answer."""
         return self.options.get(self.answer, self.answer)
 
+    def in_order(self, order: Sequence[str]) -> "Question":
+        """Return the question with its options, if any, in the order of these letters, lettered anew."""
+        if not self.options:
+            return self
+        options = {letter: self.options[old] for letter, old in zip(LETTERS, order, strict=False)}
+        return dataclasses.replace(self, options=options, answer=LETTERS[order.index(self.answer)])
+
     def check(self, where: str) -> None:
         """Raise InputError for an empty text, options that are not 2 to 26 letters in order, or another answer."""
         _not_empty(self, ("id", "question", "answer", "source", "language"), where)
@@ -69,16 +77,12 @@ class Question:
         if not 2 <= len(letters) <= 26:
             raise InputError(f"{where}: options: expected 2 to 26, found {len(letters)}")
         if letters != list(LETTERS[: len(letters)]):
-            raise InputError(
-                f"{where}: options: expected the keys A, B, C ... in order, found {str(letters)[:80]}"
-            )
+            raise InputError(f"{where}: options: expected keys A, B, C ..., found {str(letters)[:80]}")
         for letter, text in self.options.items():
             if not text.strip():
                 raise InputError(f"{where}: option {letter}: expected a text that is not empty")
         if self.answer not in self.options:
-            raise InputError(
-                f"{where}: answer: expected one of {', '.join(letters)}, found {self.answer[:80]!r}"
-            )
+            raise InputError(f"{where}: answer: {self.answer[:80]!r} is none of {', '.join(letters)}")
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,8 @@ class Trajectory:
                     f'{where}: prompt: expected messages {{"role", "content"}}, found {str(message)[:80]}'
                 )
             if message["role"] not in ("system", "user", "assistant"):
-                raise InputError(
-                    f"{where}: role: expected system, user or assistant, found {message['role'][:80]!r}"
-                )
+                found = message["role"][:80]
+                raise InputError(f"{where}: role: expected system, user or assistant, found {found!r}")
 
 
 def _not_empty(record: Any, names: tuple[str, ...], where: str) -> None:
@@ -170,8 +173,3 @@ def to_json(record: Question | Trajectory | Rollout) -> dict[str, Any]:
 def question_from_json(record: Any, where: str) -> Question:
     """Return the Question of one decoded JSON object. Raises InputError naming `where` for anything else."""
     return from_json(Question, record, where)
-
-
-def trajectory_from_json(record: Any, where: str) -> Trajectory:
-    """Return the Trajectory of one decoded JSON object. Raises InputError naming `where` for anything else."""
-    return from_json(Trajectory, record, where)

@@ -72,9 +72,8 @@ def fold(text: str, keep_case: bool = False) -> str:
         text = text.replace("`", "'")
     else:
         for char in set(text):  # far faster than str.translate
-            if (
-                unicodedata.category(char) == "Cf"
-            ):  # zero-width and direction marks; first, as they part runs of marks
+            # Zero-width and direction marks; first, as they part runs of marks.
+            if unicodedata.category(char) == "Cf":
                 text = text.replace(char, "")
         text = _RAISED.sub(r"^\g<0>", bounded_marks(text))
         for char in _PLAIN.keys() & set(text):
@@ -132,6 +131,5 @@ def mentions_lost_table(text: str) -> bool:
 
 def can_reorder(options: Mapping[str, str]) -> bool:
     """Return whether there are options, letter -> text, and none speaks of others, as "all of the above" does."""
-    return bool(options) and not any(
-        _MENTIONS["other_options"].search(text[:200]) for text in options.values()
-    )
+    others = _MENTIONS["other_options"]
+    return bool(options) and not any(others.search(text[:200]) for text in options.values())

@@ -57,9 +57,7 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
     kinds = field_types(cls)
     for name in value:
         if name not in kinds:
-            raise InputError(
-                f"{where}: unknown field {name!r}; the fields of {cls.__name__} are {', '.join(kinds)}"
-            )
+            raise InputError(f"{where}: unknown field {name!r}; {cls.__name__} has {', '.join(kinds)}")
     for name in _required(cls):
         if name not in value:
             raise InputError(f"{where}: field {name!r} is missing")
@@ -103,9 +101,8 @@ def convert(kind: Any, value: Any, where: str, key: str, section: Section = _nes
     if origin in (list, tuple):
         return origin(convert(parts[0], item, where, f"{key}[{i}]", section) for i, item in enumerate(value))
     if origin is dict:
-        return {
-            name: convert(parts[1], item, where, f"{key}.{name}", section) for name, item in value.items()
-        }
+        inner = parts[1]
+        return {name: convert(inner, item, where, f"{key}.{name}", section) for name, item in value.items()}
     return _finite(value) if kind is float else value
 
 

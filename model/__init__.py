@@ -7,7 +7,6 @@ import importlib
 
 from model.errors import InputError
 
-__all__ = ["InputError", "Sample", "Sampler", "SamplingParams", "load_model", "save_model"]
 _WHERE = {
     "Sample": "model.sampler",
     "Sampler": "model.sampler",
@@ -15,6 +14,7 @@ _WHERE = {
     "load_model": "model.huggingface.weights",
     "save_model": "model.huggingface.weights",
 }
+__all__ = ["InputError", *_WHERE]
 
 
 def __getattr__(name: str) -> object:

@@ -73,8 +73,14 @@ class Decoder:
         self.noise[:steps, :n].copy_(torch.from_numpy(noise), non_blocking=True)
         self.step_index.zero_()
         furthest = int(state[1].max()) + steps
+        rows, span = self._shape(n, furthest)
         with torch.compiler.set_stance(self.stance):
-            self._run(steps, *self._shape(n, furthest))
+            graph = self._graph(rows, span) if self.on_cuda else None
+            for _ in range(steps):
+                if graph:
+                    graph.replay()
+                else:
+                    self._step(rows, span)
         ids, logprobs, entropies = self.drawn[:, :steps, :n].cpu().mT  # [n, steps]
         return ids.long().tolist(), logprobs.tolist(), entropies.tolist()
 
@@ -88,14 +94,6 @@ class Decoder:
         if flash_reads_cache(self.cache.keys):
             return computed, places  # the kernel reads what each row has, whatever is said here
         return computed, min(_divide_up(span, SPAN_STEP) * SPAN_STEP, places)
-
-    def _run(self, steps: int, rows: int, span: int) -> None:
-        graph = self._graph(rows, span) if self.on_cuda else None
-        for _ in range(steps):
-            if graph:
-                graph.replay()
-            else:
-                self._step(rows, span)
 
     def _step(self, rows: int, span: int) -> None:
         """Feed the first `rows` rows' newest tokens and draw the next ones."""

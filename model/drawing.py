@@ -73,9 +73,8 @@ def filtered_logits(logits: Tensor, params: SamplingParams) -> Tensor:
         ordered, ids = logits.sort(dim=-1, descending=True, stable=True)
         p = ordered.softmax(-1)
         mass_before = p.cumsum(-1) - p
-        excluded = torch.zeros_like(mass_before, dtype=torch.bool).scatter(
-            -1, ids, mass_before >= params.top_p
-        )
+        excluded = torch.zeros_like(mass_before, dtype=torch.bool)
+        excluded = excluded.scatter(-1, ids, mass_before >= params.top_p)
         logits = logits.masked_fill(excluded, float("-inf"))
     return logits
 

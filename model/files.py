@@ -182,14 +182,8 @@ def parse_object(data: bytes, where: str, nan_is_null: bool = False) -> dict[str
     return value
 
 
-def read_json(path: str | os.PathLike, nan_is_null: bool = False) -> Any:
-    """Return the one JSON value in the file, less a byte-order mark. Raises as `parse_json`."""
-    data = read_bytes(path).removeprefix(codecs.BOM_UTF8)
-    return parse_json(data, str(path), nan_is_null)
-
-
 def read_object(path: str | os.PathLike) -> dict[str, Any]:
-    """Return the one JSON object in the file. Raises as `parse_object`."""
+    """Return the one JSON object in the file, less a byte-order mark. Raises as `parse_object`."""
     data = read_bytes(path).removeprefix(codecs.BOM_UTF8)
     return parse_object(data, str(path))
 

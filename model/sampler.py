@@ -28,10 +28,8 @@ from model.errors import InputError
 from model.kv_cache import CACHE_SHARE, Capacity, KVCache, PrefilledPrompt, choose_capacity, free_memory
 from model.transformer import Transformer
 
-PREFILL_TOKENS = {
-    "cpu": 2048,
-    "cuda": 16384,
-}  # prompts packed into one forward: as many as a CPU's cache likes
+# Of prompts packed into one forward: as many as a CPU's cache likes.
+PREFILL_TOKENS = {"cpu": 2048, "cuda": 16384}
 
 PromptIds = tuple[int, ...]
 

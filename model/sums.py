@@ -54,23 +54,21 @@ def digest(path: str | os.PathLike) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _compare(path: Path, found: str, said: Iterable[str], by: Path) -> str:
-    said = list(said)
-    if said and found not in said:
-        raise InputError(
-            f"{path}: damaged: its sha256 is {found[:16]}..., {by.name} has {said[0][:16]}...; restore it or make it "
-            f"anew (or, changed on purpose, delete {by})"
-        )
-    return found
-
-
-def sha256_file(path: str | os.PathLike) -> str:
+def sha256_file(path: str | os.PathLike, listed: bool = False) -> str:
     """Return the hexadecimal SHA-256 of the file's bytes. Raises InputError where another stands beside it.
 
-    It takes 0.63 s a GB (measured, from the page cache, one core that has SHA instructions): 9 s for 15 GB, a 7B model.
+    listed: nor may it be another than the folder's SHA256SUMS has, where that names the file. It takes 0.63 s a GB
+    (measured, from the page cache, one core that has SHA instructions): 9 s for 15 GB, a 7B model.
     """
-    said = read_sums(sums_of(path))
-    return _compare(Path(path), digest(path), [sha256 for sha256, _ in said], sums_of(path))
+    path, found = Path(path), digest(path)
+    for by in [sums_of(path), path.with_name(SUMS)][: 1 + listed]:
+        said = [sha256 for sha256, name in read_sums(by) if by.name != SUMS or name == path.name]
+        if said and found not in said:
+            raise InputError(
+                f"{path}: damaged: its sha256 is {found[:16]}..., {by.name} has {said[0][:16]}...; restore it or make "
+                f"it anew (or, changed on purpose, delete {by})"
+            )
+    return found
 
 
 def check_file(path: str | os.PathLike) -> None:
@@ -79,21 +77,17 @@ def check_file(path: str | os.PathLike) -> None:
         sha256_file(path)
 
 
-def check_listed(folder: Path, name: str, sha256: str, known: Mapping[str, str] = {}) -> str:
-    """Return the sha256 of a file that SHA256SUMS lists; known: name -> what was found. InputError for another."""
-    return _compare(folder / name, known.get(name) or digest(folder / name), [sha256], folder / SUMS)
-
-
-def check_sums(folder: str | os.PathLike, known: Mapping[str, str] = {}) -> None:
+def check_sums(folder: str | os.PathLike) -> None:
     """Raise InputError for a file of the folder that is missing or not what SHA256SUMS says; without that, for none."""
-    for sha256, name in read_sums(Path(folder, SUMS)):
-        check_listed(Path(folder), name, sha256, known)
+    for _, name in read_sums(Path(folder, SUMS)):
+        sha256_file(Path(folder, name), listed=True)
 
 
 def sums_in(folder: Path) -> dict[str, str]:
-    """Return file name -> sha256, as it stands beside the files of a folder."""
-    found = {path.with_suffix("").name: read_sums(path) for path in sorted(folder.glob("*.sha256"))}
-    return {name: sums[0][0] for name, sums in found.items() if (folder / name).exists()}
+    """Return file name -> sha256 of a folder's files, as SHA256SUMS has it or as it stands beside each."""
+    lists = [folder / SUMS, *sorted(folder.glob("*.sha256"))]
+    said = [pair for path in lists for pair in reversed(read_sums(path))]  # the newest comes first in a file
+    return {name: sha256 for sha256, name in said if (folder / name).is_file()}
 
 
 # Writing

@@ -179,9 +179,7 @@ class Answers:
             found.setdefault(answer.key, answer)
         missing = [key for key in order if key not in found]
         if missing:
-            raise InputError(
-                f"{self.folder}: {len(missing)} answers missing, the first of {missing[0]}: edited?"
-            )
+            raise InputError(f"{self.folder}: {len(missing)} answers missing, first {missing[0]}: edited?")
 
         for key in order:
             if key in self.done and found[key].protocol == "cot":  # the others have just been read
@@ -203,9 +201,7 @@ def _prepare(folder: Path, settings: dict[str, Any]) -> None:
     settings = json.loads(json.dumps(settings))  # as they will be read back
     saved = read_settings(folder)
     if saved is None and ((folder / "answers.jsonl").exists() or _parts(folder)):
-        raise InputError(
-            f"{path}: missing, so nobody knows under what settings the answers beside it were given"
-        )
+        raise InputError(f"{path}: missing, so nobody knows under what settings its answers were given")
     saved = settings if saved is None else saved
     common = sorted(saved.keys() & settings.keys())
     before, now = ({name: side[name] for name in common} for side in (saved, settings))

@@ -1,7 +1,7 @@
 """What a command evaluates: the benchmarks and the models that its options and its config name."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from fleming.public.benchmarks import LoadedBenchmark, load_own, named_benchmarks
@@ -33,11 +33,6 @@ def limited(benchmark: LoadedBenchmark, limit: int) -> LoadedBenchmark:
     warning = f"only the first {limit:,} of {total:,} questions (evaluate.limit)"
     warnings = [*benchmark.warnings, warning]
     return dataclasses.replace(benchmark, questions=benchmark.questions[:limit], warnings=warnings)
-
-
-def files_of(benchmarks: Sequence[LoadedBenchmark]) -> dict[str, Path]:
-    """Return "BENCHMARK.NUMBER" -> file."""
-    return {f"{b.name}.{i}": path for b in benchmarks for i, path in enumerate(b.files)}
 
 
 def chosen_models(cfg: Config, folder: str, say: Callable[[str], None]) -> dict[str, Path]:

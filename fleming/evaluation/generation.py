@@ -9,7 +9,7 @@ from typing import Any
 
 from fleming.evaluation.answers import Answer, answer_of
 from fleming.evaluation.items import Asked, Item, all_asked
-from fleming.judge import judge, load_function
+from fleming.judge import judge
 from fleming.prompt import asked_messages, prompt_ids, response_text
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.settings import Config
@@ -24,8 +24,6 @@ class ChainOfThought:
 
     def __init__(self, transformer: Transformer, tokenizer: Tokenizer, cfg: Config):
         self.cfg, self.tokenizer = cfg, tokenizer
-        if cfg.free.checker:
-            load_function(cfg.free.checker, "free.checker")  # now, not at the first answer
         self.context = transformer.cfg.max_position_embeddings
         self.sampler = Sampler(transformer, tokenizer, cfg.evaluate.max_num_seqs)
 
@@ -66,9 +64,8 @@ class ChainOfThought:
         Its noise is fixed by the seed, the item and the sample index, whatever is sampled beside it.
         """
         ev = self.cfg.evaluate
-        params = SamplingParams(
-            max_new_tokens=ev.max_new_tokens, temperature=ev.temperature, seed=self.cfg.seed
-        )
+        most, temperature = ev.max_new_tokens, ev.temperature
+        params = SamplingParams(max_new_tokens=most, temperature=temperature, seed=self.cfg.seed)
         prompts = [prompt_ids(a.item.question, self.tokenizer, self.cfg) for a in asked]
         keys = [f"evaluate {a.item.question.id} {a.item.order} {a.sample}" for a in asked]
 

@@ -4,7 +4,6 @@ A model that knows the answer gives it whatever letter it stands behind; how oft
 Left out: how an item is asked and read (generation.py, loglikelihood.py).
 """
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -58,11 +57,7 @@ def reshuffle(question: Question, order: int, seed: int) -> tuple[Question, dict
     shuffled = letters
     while shuffled == letters:
         shuffled = [letters[i] for i in rng.permutation(len(letters))]
-
-    published = dict(zip(letters, shuffled, strict=True))
-    shown = dict(zip(shuffled, letters, strict=True))
-    options = {letter: question.options[old] for letter, old in published.items()}
-    return dataclasses.replace(question, options=options, answer=shown[question.answer]), published
+    return question.in_order(shuffled), dict(zip(letters, shuffled, strict=True))
 
 
 def all_asked(

@@ -19,8 +19,8 @@ from fleming.evaluation.items import Asked, Item, all_asked
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.records import Question
 from fleming.settings import Config
-from fleming.training.logprobs import chunked_logprobs
-from model.attention import PackedCausal
+from fleming.training.logprobs import token_logprobs
+from fleming.training.packing import pack
 from model.errors import InputError
 from model.huggingface.tokenizer import Tokenizer
 from model.transformer import Transformer
@@ -110,51 +110,27 @@ def encode_item(tokenizer: Tokenizer, document: str, item: Item) -> list[Pair]:
     choices = choices_of(item.question, document)
     pairs = encode_pairs(tokenizer, text, [f" {choice}" for choice in choices.values()])
     if not all(tail for _, tail in pairs):
-        raise InputError(
-            f"{item.question.id}: an option adds no token to its document; the tokenizer merges them"
-        )
+        raise InputError(f"{item.question.id}: an option adds no token to its document: it is merged")
     return pairs
 
 
 def fed_tokens(pairs: Sequence[Pair]) -> int:
-    """Return how many tokens the model is fed for them: documents that differ in nothing fed are fed once."""
-    different = {(*head, *tail[:-1]) for head, tail in pairs}
-    return sum(map(len, different))
+    """Return how many tokens the model is fed for them: a context once, of a continuation all but the last."""
+    heads = {tuple(head) for head, _ in pairs}
+    return sum(map(len, heads)) + sum(len(tail) - 1 for _, tail in pairs)
 
 
 @torch.inference_mode()
 def continuation_logprobs(transformer: Transformer, requests: Sequence[Pair]) -> list[float]:
     """Return the log-probability of each continuation after its context, both ids, in one packed forward, nats.
 
-    Requests that feed the same tokens (letters after one document) share them.
+    A context that several share is fed once; one that leaves the model's no room is cut on the left.
     """
-    longest = transformer.cfg.max_position_embeddings
-    begins: dict[tuple[int, ...], int] = {}  # fed tokens -> where they begin in the pack
-    places: list[int] = []  # in the pack, from which each token of a continuation is predicted
-    total = 0
-    for head, tail in requests:
-        fed = tuple([*head, *tail][-(longest + 1) : -1])
-        if fed not in begins:
-            begins[fed] = total
-            total += len(fed)
-        end = begins[fed] + len(fed)
-        places += range(end - len(tail), end)
-
-    device = transformer.lm_head.weight.device
-    lengths = [len(fed) for fed in begins]
-    bounds = torch.tensor([*begins.values(), total], dtype=torch.int32, device=device)
-    attend = PackedCausal(bounds, max(lengths))
-    tokens = torch.tensor([t for fed in begins for t in fed], device=device)[None]  # [1, T]
-    positions = torch.tensor([i for n in lengths for i in range(n)], device=device)[None]  # [1, T]
-    targets = torch.tensor([t for _, tail in requests for t in tail], device=device)  # [R]
-    predict_at = torch.tensor(places, device=device)  # [R]
-
-    def readout(hidden: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return chunked_logprobs(hidden[0].index_select(0, predict_at), weight, targets)
-
-    logprobs, _ = transformer(tokens, positions, attend, readout)  # [R]
-    parts = logprobs.double().cpu().split([len(tail) for _, tail in requests])
-    return [part.sum().item() for part in parts]
+    longest, tails = transformer.cfg.max_position_embeddings, [tail for _, tail in requests]
+    heads = [head[max(0, len(head) + len(tail) - 1 - longest) :] for head, tail in requests]
+    batch = pack(heads, tails).to(transformer.lm_head.weight.device)
+    logprobs, _ = token_logprobs(transformer, batch, vocab_limit=transformer.cfg.vocab_size)  # [R]
+    return [part.sum().item() for part in logprobs.double().cpu().split(list(map(len, tails)))]
 
 
 def loglikelihood(
@@ -184,9 +160,7 @@ def _score(transformer: Transformer, batch: list[Encoded], document: str) -> Ite
     for item, pairs in batch:
         found = {letter: next(scores) for letter in item.question.options}
         if not all(map(math.isfinite, found.values())):
-            raise InputError(
-                f"{item.question.id}: the model's log-probabilities are not finite; are its weights broken?"
-            )
+            raise InputError(f"{item.question.id}: log-probabilities are not finite; are the weights broken?")
         choices = choices_of(item.question, document)
         by_length = {letter: value / len(choices[letter]) for letter, value in found.items()}
         yield answer_of(

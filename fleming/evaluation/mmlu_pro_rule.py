@@ -30,8 +30,8 @@ _ANSWER = re.compile(r"[aA]nswer:(?=\s*([A-J]))")  # only looks ahead: "answer: 
 _LETTER = re.compile(r"\b[A-J]\b")
 
 
-def _official(text: str) -> tuple[str, str | None]:
-    """Return (the search that decided, letter)."""
+def official_answer(text: str) -> tuple[str, str | None]:
+    """Return the search of the official rule that decides, and the letter A to J; None: there the scorer guesses."""
     match = _ANSWER_IS.search(text)
     if match:
         return "answer is", match[1]
@@ -50,11 +50,6 @@ def _official(text: str) -> tuple[str, str | None]:
 def _last(matches: Iterator[re.Match]) -> re.Match | None:
     kept = deque(matches, maxlen=1)
     return kept[0] if kept else None
-
-
-def official_answer(text: str) -> str | None:
-    """Return the letter A to J that the official rule reads in any text, or None, where the scorer guesses."""
-    return _official(text)[1]
 
 
 def official_guess(letters: int = 10) -> str:
@@ -91,7 +86,7 @@ def compare_outputs(path: str | Path) -> dict[str, Any]:
             continue
         n += 1
         gold = row["answer"]
-        branch, official = _official(text)
+        branch, official = official_answer(text)
         strict = parse_answer(text, options)
         guess = official or official_guess()
 
@@ -142,9 +137,8 @@ def _check(row: Row, where: str) -> tuple[dict[str, str], str]:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("outputs", metavar="FILE", help="stored outputs, a record an answer")
     options = parser.parse_args(argv)
     print(json.dumps(compare_outputs(options.outputs), ensure_ascii=False, indent=1))

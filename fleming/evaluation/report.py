@@ -13,7 +13,7 @@ from fleming.evaluation.scoring import Result, Score
 from fleming.evaluation.statistics import Interval
 from fleming.files import read_json, write_json
 from fleming.records import DIFFICULTIES
-from model.errors import InputError
+from fleming.typed import convert
 
 
 def percent(share: float) -> str:
@@ -96,10 +96,8 @@ def about_model(name: str, result: Result) -> list[str]:
 
     if "pass_at_k" in details:
         answers, guessed = f"{details['samples']} answers", details["pass_at_k_by_chance"]
-        passes = [
-            f"{percent(share)} (chance {percent(guessed[k])}) for k = {k}"
-            for k, share in details["pass_at_k"].items()
-        ]
+        found = details["pass_at_k"].items()
+        passes = [f"{percent(share)} (chance {percent(guessed[k])}) for k = {k}" for k, share in found]
         votes = [f"{percent(share)} for k = {k}" for k, share in details["maj_at_k"].items()]
         lines.append(f"{name}: pass@k of {answers}: {', '.join(passes)}")
         lines.append(f"{name}: maj@k of {answers}: {', '.join(votes)}; chance {percent(result.score.chance)}")
@@ -108,9 +106,8 @@ def about_model(name: str, result: Result) -> list[str]:
     letter = max(shares, key=shares.get, default="")
     if shares.get(letter, 0) > 0.5:
         right = percent(details["data"]["gold_letters"].get(letter, 0))
-        lines.append(
-            f"{name}: answers {letter} in {percent(shares[letter])} % of cases; it is right in {right} %"
-        )
+        often = percent(shares[letter])
+        lines.append(f"{name}: answers {letter} in {often} % of cases; it is right in {right} %")
 
     cut = details.get("documents_cut_left")
     if cut:
@@ -207,14 +204,9 @@ def describe_results(results: Mapping[str, Sequence[Result]], protocols: Mapping
 def read_results(folder: Path) -> dict[str, Any]:
     """Return results.json of an earlier command, or nothing. Raises InputError for a file that is none."""
     path = folder / "results.json"
-    found = read_json(path) if path.exists() else {}
-    maps = [found]
-    if isinstance(found, dict):
-        maps += [found.get("sha256", {}), found.get("benchmarks", {})]
-    if isinstance(maps[-1], dict):
-        maps += maps[-1].values()
-    if not all(isinstance(part, dict) for part in maps):
-        raise InputError(f"{path}: not the results of an evaluation; move it away")
+    found = convert(dict[str, Any], read_json(path) if path.exists() else {}, str(path), "results")
+    for key, kind in {"sha256": dict[str, str], "benchmarks": dict[str, dict[str, Any]]}.items():
+        convert(kind, found.get(key, {}), str(path), key)
     return found
 
 

@@ -17,6 +17,8 @@ from statistics import NormalDist
 import numpy
 from numpy.typing import ArrayLike, NDArray
 
+CONFIDENCE = 0.95  # of all intervals
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -30,7 +32,7 @@ class Interval:
     """Upper end."""
 
 
-def wilson_interval(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(k: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Return (low, high) for a share of k successes in n trials; (0, 1) where n is 0. Wilson, JASA 22 (1927) 209."""
     if not 0 <= k <= n:
         raise ValueError(f"{k} successes in {n} trials")
@@ -46,7 +48,7 @@ def wilson_interval(k: float, n: float, confidence: float = 0.95) -> tuple[float
     return low, high
 
 
-def question_interval(scores: ArrayLike, samples: int, confidence: float = 0.95) -> Interval:
+def question_interval(scores: ArrayLike, samples: int) -> Interval:
     """Return the mean of scores [n], one in [0, 1] a question, with Wilson's interval.
 
     A score is the share of a question's `samples` that are right. Where they are several the mean varies less: Wilson's
@@ -60,10 +62,10 @@ def question_interval(scores: ArrayLike, samples: int, confidence: float = 0.95)
     if scores.min() < 0 or scores.max() > 1:
         raise ValueError(f"expected scores in [0, 1], found {scores.min()} to {scores.max()}")
     n, right = len(scores), float(scores.sum())
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
     within = float((scores * (1 - scores)).sum())
     remains = max(1 / samples, 1 - within / (right * (n - right) / n + z * z / 2))
-    return Interval(right / n, *wilson_interval(right / remains, n / remains, confidence))
+    return Interval(right / n, *wilson_interval(right / remains, n / remains))
 
 
 def mcnemar_p(wins: int, losses: int) -> float:
@@ -108,12 +110,7 @@ class PairedResult:
 
 
 def paired_difference(
-    a: ArrayLike,
-    b: ArrayLike,
-    seed: int = 0,
-    resamples: int = 10_000,
-    confidence: float = 0.95,
-    strata: ArrayLike | None = None,
+    a: ArrayLike, b: ArrayLike, seed: int = 0, resamples: int = 10_000, strata: ArrayLike | None = None
 ) -> PairedResult:
     """Compare scores a and b [n] of the same questions: difference, percentile bootstrap interval, exact McNemar.
 
@@ -123,7 +120,7 @@ def paired_difference(
     gains = _gains(a, b)
     strata = numpy.zeros(len(gains)) if strata is None else numpy.asarray(strata)
     groups = [gains[strata == stratum] for stratum in numpy.unique(strata)]
-    interval = _bootstrap(groups, seed, resamples, confidence, pooled=True)
+    interval = _bootstrap(groups, seed, resamples, pooled=True)
     wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
     return PairedResult(
         difference=float(gains.mean()),
@@ -148,17 +145,14 @@ def mean_interval(parts: Sequence[Interval]) -> Interval:
 
 
 def macro_difference(
-    pairs: Sequence[tuple[ArrayLike, ArrayLike]],
-    seed: int = 0,
-    resamples: int = 10_000,
-    confidence: float = 0.95,
+    pairs: Sequence[tuple[ArrayLike, ArrayLike]], seed: int = 0, resamples: int = 10_000
 ) -> Interval:
     """Return the unweighted mean over benchmarks of mean(b) - mean(a), with a percentile bootstrap within each.
 
     pairs holds (a, b) for each benchmark: the scores [n] of the same questions in the same order. It speaks
     of other questions, as `mean_interval` does. Raises ValueError for no pairs and for empty or unpaired scores.
     """
-    return _bootstrap([_gains(a, b) for a, b in pairs], seed, resamples, confidence, pooled=False)
+    return _bootstrap([_gains(a, b) for a, b in pairs], seed, resamples, pooled=False)
 
 
 def _scores(scores: ArrayLike) -> NDArray[numpy.float64]:
@@ -173,15 +167,11 @@ def _gains(a: ArrayLike, b: ArrayLike) -> NDArray[numpy.float64]:
     """Return b - a [n]; raise ValueError unless they are equally long, non-empty lists of finite scores."""
     a, b = numpy.asarray(a, dtype=numpy.float64), numpy.asarray(b, dtype=numpy.float64)
     if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
-        raise ValueError(
-            f"expected two equally long, non-empty lists of scores, found shapes {a.shape} and {b.shape}"
-        )
+        raise ValueError(f"expected two equally long lists of scores, found shapes {a.shape} and {b.shape}")
     return _scores(b) - _scores(a)
 
 
-def _bootstrap(
-    groups: Sequence[NDArray[numpy.float64]], seed: int, resamples: int, confidence: float, pooled: bool
-) -> Interval:
+def _bootstrap(groups: Sequence[NDArray[numpy.float64]], seed: int, resamples: int, pooled: bool) -> Interval:
     """Return the mean of all scores (pooled) or of the groups' means; each group is resampled within itself."""
     if not groups:
         raise ValueError("expected at least one group of scores, found none")
@@ -197,7 +187,7 @@ def _bootstrap(
         value += counts @ values / unit
         totals += draws @ values / unit
     n = sum(map(len, groups)) if pooled else len(groups)
-    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     low, high = numpy.quantile(totals / n, ends)
     return Interval(float(value / n), float(low), float(high))
 
@@ -221,9 +211,7 @@ def maj_at_k(votes: Mapping[str | None, int], gold: str, k: int) -> float:
     """
     n, c = sum(votes.values()), votes.get(gold, 0)
     if not 1 <= k <= n or min(votes.values()) < 0:
-        raise ValueError(
-            f"expected 1 <= k <= samples and counts of 0 or more, found k {k}, votes {dict(votes)}"
-        )
+        raise ValueError(f"expected 1 <= k <= samples and counts >= 0, found k {k}, votes {dict(votes)}")
     scale = math.lcm(*range(1, len(votes) + 1))  # makes every 1 / m an integer
     right = 0
     # Gold is drawn g times; it wins or ties if no other is drawn more often.
@@ -275,17 +263,15 @@ def calibration(probabilities: Sequence[Sequence[float]], gold: Sequence[int], b
     unequally long input, a probability outside [0, 1], a row that sums to more than 1 and gold outside its row.
     """
     if len(probabilities) != len(gold) or len(gold) == 0 or bins < 1:
-        raise ValueError(
-            f"expected a gold a row, some rows and bins, found {len(probabilities)}, {len(gold)}, {bins}"
-        )
+        rows = len(probabilities)
+        raise ValueError(f"expected a gold a row, some rows and bins, found {rows}, {len(gold)}, {bins}")
     # Quotients, not multiples of 1 / bins: a share such as 3 / 10 must equal its edge to the last bit.
     edges = [(i + 1) / bins for i in range(bins)]
     binned: list[list[tuple[float, bool]]] = [[] for _ in edges]
     errors = []
     for i, (row, right) in enumerate(zip(probabilities, gold, strict=True)):
-        row = [
-            float(p) for p in row
-        ]  # of any number type; sums of single-precision softmaxes miss 1 by about 1e-7
+        # Of any number type; sums of single-precision softmaxes miss 1 by about 1e-7.
+        row = [float(p) for p in row]
         shares = all(0 <= p <= 1 for p in row) and math.fsum(row) <= 1 + 1e-6
         if not shares or not 0 <= right < len(row):
             raise ValueError(f"question {i}: expected probabilities that include gold {right}'s, found {row}")

@@ -214,9 +214,8 @@ def describe(report: dict[str, Any]) -> str:
         lines += [f"{column['name']}, n = {said}" for said in _about_column(column)]
     for mean in report["averages"]:
         wrong, of = mean["wrong"], len(mean["of"])
-        lines.append(
-            f"{mean['name']}: in {len(wrong)} of {mean['checked']} rows not the mean of {of} columns before"
-        )
+        rows = f"{len(wrong)} of {mean['checked']} rows"
+        lines.append(f"{mean['name']}: in {rows} not the mean of {of} columns before")
         for row in wrong:
             lines.append(f"  {row['model']}: printed {row['printed']}, its cells give {row['recomputed']}")
     return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
@@ -227,9 +226,8 @@ def _about_column(column: dict[str, Any]) -> list[str]:
     scan, total = column["scan"], column["cells"]
     best, fewest = scan["sizes"] or [], scan["fewest"]
     sizes = ", ".join(str(at["size"]) for at in best) or f"{scan['count']} sizes"
-    lines.append(
-        f"{scan['low']}..{scan['high']}: {sizes} fit {total - fewest} of {total} cells, others fewer"
-    )
+    sizes = f"{scan['low']}..{scan['high']}: {sizes}"
+    lines.append(f"{sizes} fit {total - fewest} of {total} cells, others fewer")
     if 0 < 2 * fewest <= total:
         lines += [f"{at['size']}: odd one out: {_some(at['missed'])}" for at in best]
     return lines
@@ -250,9 +248,8 @@ def size_range(text: str) -> tuple[int, int]:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("table", metavar="CSV", help="a printed table: model, a column a benchmark, average")
     parser.add_argument("--sizes", metavar="LOW..HIGH", help="sizes to try")
     options = parser.parse_args(argv)

@@ -149,9 +149,8 @@ def _count_options(name: str, known: Benchmark, questions: Sequence[Question], p
     if usual != known.options:
         sizes = {b.options: other for other, b in BENCHMARKS.items() if b.set == known.set}
         other = sizes.get(usual, "another")
-        raise InputError(
-            f"{path}: its questions have {usual} options, {name} has {known.options}: is it {other}?"
-        )
+        has = f"{usual} options, {name} has {known.options}"
+        raise InputError(f"{path}: its questions have {has}: is it {other}?")
     odd = len(questions) - counts[usual]
     return [f"{path}: {odd:,} of {len(questions):,} questions have not {usual} options"] if odd else []
 
@@ -170,12 +169,16 @@ def named_benchmarks(names: Sequence[str], cfg: Config) -> list[LoadedBenchmark]
                 f"{', '.join(BENCHMARKS)}"
             )
         if name not in ev.benchmarks and not ev.benchmark_folder:
-            raise InputError(
-                f"where is {name}? set evaluate.benchmarks.{name}=FILE or evaluate.benchmark_folder=DIR"
-            )
+            key = f"evaluate.benchmarks.{name}=FILE"
+            raise InputError(f"where is {name}? set {key} or evaluate.benchmark_folder=DIR")
     if len(set(names)) < len(names):
         raise InputError(f"--benchmarks {','.join(names)}: a name stands twice")
     return [load_benchmark(name, Path(ev.benchmarks.get(name, ev.benchmark_folder)), cfg) for name in names]
+
+
+def files_of(benchmarks: Sequence[LoadedBenchmark]) -> dict[str, Path]:
+    """Return "BENCHMARK.NUMBER" -> file that it was read from: the names that their hashes have everywhere."""
+    return {f"{b.name}.{i}": path for b in benchmarks for i, path in enumerate(b.files)}
 
 
 def find_file(name: str, folder: Path) -> Path:
@@ -185,9 +188,7 @@ def find_file(name: str, folder: Path) -> Path:
     """
     known = BENCHMARKS.get(name)
     if known is None:
-        raise InputError(
-            f"{folder}: is a folder, and {name!r} is none of the benchmarks {', '.join(BENCHMARKS)}"
-        )
+        raise InputError(f"{folder}: a folder; {name!r} is none of the benchmarks {', '.join(BENCHMARKS)}")
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     folders = [path for path in entries if path.is_dir()]
     for own_name in (name, known.set, None):
@@ -205,9 +206,7 @@ def find_file(name: str, folder: Path) -> Path:
             found = [file for file in tables if _matches(file, (pattern,))]
             if len(found) > 1:
                 listed = ", ".join(str(file.relative_to(folder)) for file in found)
-                raise InputError(
-                    f"{folder}: {listed} may be {name}: name one by evaluate.benchmarks.{name}=FILE"
-                )
+                raise InputError(f"{folder}: {listed} may be {name}: set evaluate.benchmarks.{name}=FILE")
             if found:
                 return found[0]
     patterns = " and ".join(known.files)
@@ -232,9 +231,8 @@ def _official_split(found: QuestionSet, path: Path) -> tuple[list[Question], Pat
         )
     truth = read_json(truth_file)
     decisions = list(truth.values()) if isinstance(truth, dict) else []
-    if not decisions or not all(
-        isinstance(decision, str) and decision in DECISIONS for decision in decisions
-    ):
+    known = [isinstance(decision, str) and decision in DECISIONS for decision in decisions]
+    if not known or not all(known):
         raise InputError(f"{truth_file}: expected an object of PMID -> yes, no or maybe")
 
     by_pmid = {q.id.rpartition("/")[2]: q for q in found.questions}
@@ -243,9 +241,8 @@ def _official_split(found: QuestionSet, path: Path) -> tuple[list[Question], Pat
         raise InputError(f"{path}: {len(missing)} of the questions that {truth_file} names are missing")
     for pmid, q in by_pmid.items():
         if pmid in truth and q.answer != DECISIONS[truth[pmid]]:
-            raise InputError(
-                f"{path}: {q.id} has answer {q.options[q.answer]!r}, {truth_file} has {truth[pmid]!r}"
-            )
+            said = f"{q.options[q.answer]!r}, {truth_file} has {truth[pmid]!r}"
+            raise InputError(f"{path}: {q.id} has answer {said}")
     return [q for pmid, q in by_pmid.items() if pmid in truth], truth_file
 
 
@@ -317,9 +314,8 @@ def skewed(questions: Sequence[Question]) -> list[str]:
     chance = sum(1 / len(q.options) for q in questions if letter in q.options) / len(questions)
     if share <= min(3 * chance, (1 + chance) / 2):
         return []
-    return [
-        f"the right answer is {letter} in {100 * share:.0f} % of the questions, by chance {100 * chance:.0f} %"
-    ]
+    shares = f"{100 * share:.0f} % of the questions, by chance {100 * chance:.0f} %"
+    return [f"the right answer is {letter} in {shares}"]
 
 
 def known_sizes() -> dict[str, tuple[int, ...]]:

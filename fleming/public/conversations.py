@@ -13,8 +13,9 @@ from typing import Any
 from fleming.public.own import FORMS_KNOWN, listed, told_of
 from fleming.public.tables import Row, number_in, stem_of
 from fleming.public.values import FORMS, SetAsideError, messages_of, plain_text, thought, value_of
-from fleming.records import Message, Trajectory, trajectory_from_json
+from fleming.records import Message, Trajectory
 from fleming.settings import Config
+from fleming.typed import from_json
 from model.errors import InputError
 
 FIELDS = sorted({"messages", "prompt", "response", *FORMS["beside"]})
@@ -37,19 +38,12 @@ def reader(path: Path, first: Row, cfg: Config) -> Callable[[Row, str], list[Tra
         about = plain_text(parts["question_id"]) or key
         said = _conversation(parts)
         turns = _learned(said, last="messages" not in form or cfg.data.assistant_turns == "last")
-        return [
-            trajectory_from_json(
-                {
-                    "id": f"{key}/{turn}" if len(turns) > 1 else key,
-                    "question_id": about,
-                    "prompt": said[:i],
-                    "response": said[i]["content"],
-                    **beside,
-                },
-                where,
-            )
-            for turn, i in enumerate(turns, start=1)
-        ]
+        read = []
+        for turn, i in enumerate(turns, start=1):
+            fields = {"id": f"{key}/{turn}" if len(turns) > 1 else key, "question_id": about}
+            fields |= {"prompt": said[:i], "response": said[i]["content"], **beside}
+            read.append(from_json(Trajectory, fields, where))
+        return read
 
     return read
 

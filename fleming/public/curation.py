@@ -27,7 +27,6 @@ def read_public(files: Mapping[str, str], fold: int) -> tuple[dict[str, list[Que
         elif any(q.split == "test" for q in questions):
             raise InputError(f"synth.public.{name}: {path} is a test split; nothing may be learned from it")
         parts[name] = [dataclasses.replace(q, split="train") for q in questions]
-        aside += [
-            {"code": record["code"], "where": record["record"], "part": name} for record in found.set_aside
-        ]
+        for record in found.set_aside:
+            aside.append({"code": record["code"], "where": record["record"], "part": name})
     return parts, aside

@@ -86,9 +86,8 @@ class Form:
         answer, also = value_of(row, self.answer), value_of(row, self.also)
         if answer in NO_LABEL or (self.base is not None and number_of(answer) == -1):  # -1: the hub hides it
             raise SetAsideError("no_label")
-        present = {
-            letter: text for letter, text in options if text not in (None, self.filler) and text.strip()
-        }
+        given = ((letter, text) for letter, text in options if text not in (None, self.filler))
+        present = {letter: text for letter, text in given if text.strip()}
         if len(present) < 2:
             raise SetAsideError("too_few_options", f"{len(present)} of two or more options")
         for letter, text in present.items():
@@ -157,9 +156,8 @@ def counted(form: Form, path: Path, header: tuple[str, ...] = ()) -> Form:
             explained[number - LETTERS.index(said[1].upper())] += 1
 
     if numbers <= told / 2 or named >= 0.9 * numbers:
-        return (
-            replace(form, base=0) if form.published else form
-        )  # told in another way, or by none has a label
+        # Told in another way, or by none that has a label.
+        return replace(form, base=0) if form.published else form
     votes = {base for base in (0, 1) if explained[base] >= 3 and explained[base] >= 0.9 * explained.total()}
     found = {base for base, count in ((0, zeros), (1, lasts)) if count} or votes
     if len(found | votes) == 1:

@@ -88,9 +88,8 @@ def _read_all(
     flawed = [record for record in set_aside if record["code"] not in NO_FAULT]
     if flawed and (not found or len(flawed) > max(1, MOST_FLAWED * rows)):
         first, share = flawed[0], f"{len(flawed):,} of {rows:,} records are flawed, over {MOST_FLAWED:.0%}"
-        raise InputError(
-            f"{first['record']}: {first.get('detail', '')} ({first['code']}); {share}; {own.FORMS_KNOWN}"
-        )
+        said = f"{first.get('detail', '')} ({first['code']}); {share}; {own.FORMS_KNOWN}"
+        raise InputError(f"{first['record']}: {said}")
     return rows, list(found.values()), set_aside
 
 

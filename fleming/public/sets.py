@@ -92,9 +92,7 @@ def pubmedqa(row: Row) -> Row:
     if "CONTEXTS" not in row and isinstance(row["context"], dict):
         contexts = row["context"].get("contexts")
     if not isinstance(contexts, list) or not contexts or not all(isinstance(text, str) for text in contexts):
-        raise SetAsideError(
-            "no_context", f"the contexts must be a list of texts, found {str(contexts)[:80]!r}"
-        )
+        raise SetAsideError("no_context", f"contexts must be a list of texts, found {str(contexts)[:80]!r}")
     decision = row["final_decision"]
     if decision is not None and (not isinstance(decision, str) or decision not in DECISIONS):
         found = str(decision)[:80]

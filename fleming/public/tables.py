@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from fleming.delimited import Fault, cells_of, inner_suffix, lines_of, text_encoding
-from fleming.files import MAX_BYTES, open_bytes, parse_json, read_json, read_jsonl
+from fleming.files import MAX_BYTES, open_bytes, read_json, read_jsonl
 from model.errors import InputError
+from model.files import parse_json
 
 Row = dict[str, Any]
 ID = "@id"  # the column that holds the id of a document of rows by id
@@ -124,9 +125,8 @@ def _csv_rows(path: Path, delimiter: str, header: Sequence[str], fault: Fault) -
         number += 1
 
     lines = lines_of(path, text_encoding(path), torn, newline="")
-    records = cells_of(
-        lines, path, torn, delimiter, quote='"', max_lines=None if fault is refuse else MAX_LINES
-    )
+    most = None if fault is refuse else MAX_LINES
+    records = cells_of(lines, path, torn, delimiter, quote='"', max_lines=most)
     _, names = (0, list(header)) if header else next(records, (0, []))
     if len(set(names)) < len(names) or len(names) < 2:
         found = f"expected two or more different column names, found {str(names)[:200]}"

@@ -197,7 +197,6 @@ def _message(message: dict[str, Any]) -> Message:
         raise SetAsideError("unknown_role", f"a message is {str(name)[:40]!r}'s; known: {', '.join(ROLES)}")
     if not isinstance(text, str) or not text.strip():
         raise SetAsideError("no_text", f"a message of {name!r} must be a text, found {str(text)[:80]!r}")
-    return {
-        "role": role,
-        "content": thought(message.get("reasoning_content"), text) if role == "assistant" else text,
-    }
+    if role == "assistant":
+        text = thought(message.get("reasoning_content"), text)
+    return {"role": role, "content": text}

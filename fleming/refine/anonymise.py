@@ -55,9 +55,8 @@ def anonymise_question(question: Question) -> tuple[Question | None, dict[str, i
     options = {letter: clean(text) for letter, text in question.options.items()}
     stem, context = clean(question.question), question.context and clean(question.context)
     keys = {letter: option_key(text) for letter, text in options.items()}
-    alike = any(
-        options[a] != question.options[a] and keys[a] == keys[b] for a in keys for b in keys if a != b
-    )
+    changed = [letter for letter, text in question.options.items() if options[letter] != text]
+    alike = any(keys[a] == keys[b] for a in changed for b in keys if a != b)
     free = [] if question.options else [question.answer, *question.aliases]
     if alike or any(clean(answer) != answer for answer in free):
         return None, dict(counts)

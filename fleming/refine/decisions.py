@@ -104,9 +104,8 @@ def relabel(question: Question, decision: Decision | None) -> Question:
         return question
     if letter not in question.options:
         letters = ", ".join(question.options)
-        raise InputError(
-            f"{decision.where}: cannot relabel {question.id!r} to {letter}: its options are {letters}"
-        )
+        problem = f"cannot relabel {question.id!r} to {letter}: its options are {letters}"
+        raise InputError(f"{decision.where}: {problem}")
     note = {"relabelled_from": question.answer, "by": decision.by, "reason": decision.reason}
     provenance = {**(question.provenance or {}), "label_check": note}
     return dataclasses.replace(question, answer=letter, provenance=provenance)

@@ -102,15 +102,12 @@ class Index:
 
     def __init__(self, benchmarks: Mapping[str, Sequence[Question]], data: Iterable[Record] = ()):
         """Index the questions of each benchmark by its name; `data` only adds to the words' document frequencies."""
-        counts = Counter(
-            word for questions in benchmarks.values() for q in questions for word in _all_words(q)
-        )
+        asked = [question for questions in benchmarks.values() for question in questions]
+        counts = Counter(word for question in asked for word in _all_words(question))
         self.costs = costs_of(counts)
         self.items: list[_Item] = []
         self.with_option: dict[str, list[int]] = {}  # option -> numbers of items
-        self.with_text: list[
-            list[int]
-        ] = []  # number of a text -> of items; of several questions it is there once
+        self.with_text: list[list[int]] = []  # number of a text, there once -> of its questions' items
         self.is_context: list[bool] = []
         texts: dict[tuple[str, ...], int] = {}
         for name, questions in benchmarks.items():
@@ -202,11 +199,9 @@ class Index:
         for number, rare in sorted(rare_in_common.items()):
             item = self.items[number]
             all_but_one = max(len(options), len(item.options)) - 1
-            if (
-                _closed(gold) != _closed(item.gold)
-                or rare < 2
-                or _common(options, item.options) < all_but_one
-            ):
+            if rare < 2 or _closed(gold) != _closed(item.gold):
+                continue
+            if _common(options, item.options) < all_but_one:
                 continue
             of_theirs, of_ours = self.runs.common(item.stem, ours)
             if min(of_theirs, of_ours) >= 0.5:
@@ -239,11 +234,6 @@ class Index:
                 yield from self._batch(batch)
                 batch, size = [], 0
         yield from self._batch(batch)
-
-
-def find_leak(record: Record, index: Index) -> Match | None:
-    """Return the benchmark question that a question, a trajectory or a text leaks, or None; see the module's rules."""
-    return next(index.leaks([record]))
 
 
 def decontaminate(questions: Sequence[Question], index: Index) -> tuple[list[Question], list[dict[str, Any]]]:

@@ -39,13 +39,8 @@ def graph_score(question: Question) -> float | None:
     try:
         odds = min((float(rival["odds"]) for rival in rivals), default=1.0)
         return depth - 0.5 * math.log10(max(1.0, odds)) - 0.5 * math.log10(1 + edges)
-    except (
-        TypeError,
-        KeyError,
-        ValueError,
-        OverflowError,
-    ):  # another form of certificate, or no finite number
-        return None
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return None  # another form of certificate, or no finite number
 
 
 def grade_by_graph(questions: Sequence[Question]) -> Graded:

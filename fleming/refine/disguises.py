@@ -36,9 +36,8 @@ _ALONE = re.compile(r"(?<![^ ])[a-z0-9](?: [a-z0-9]){2,}(?![^ ])")  # three, so 
 @lru_cache(1 << 16)
 def _plain(char: str) -> str:
     """Return the letter that a character looks like, without marks; "" for a mark."""
-    plain = "".join(
-        part for part in unicodedata.normalize("NFD", char) if unicodedata.category(part) not in ("Mn", "Me")
-    )
+    parts = unicodedata.normalize("NFD", char)
+    plain = "".join(part for part in parts if unicodedata.category(part) not in ("Mn", "Me"))
     if len(plain) != 1 or plain.isascii():
         return plain
     named = _LATIN.search(unicodedata.name(plain, ""))

@@ -27,9 +27,7 @@ SIMILAR = 0.7
 BANDS, ROWS = 16, 4
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: an odd factor that mixes a hash's bits
 CHUNK = 256  # questions whose shingles are hashed at once
-MOST_COMPARED = (
-    50  # questions of a bucket that one is compared with: bounds the time on a template's thousands
-)
+MOST_COMPARED = 50  # questions of a bucket that one is compared with: a template has thousands
 
 
 def _text(question: Question) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from fleming.config import parse_command_line, run_script
 from fleming.files import read_json, sha256_file, write_json
-from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, load_benchmark, load_own, named_benchmarks
+from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, files_of, load_benchmark, named_benchmarks
 from fleming.public.readers import DEFAULT, read_questions, read_trajectories
 from fleming.records import Question, Trajectory
 from fleming.refine.decontamination import RULES, Index
@@ -59,7 +59,7 @@ def measured_on(cfg: Config, chosen: str = "") -> list[LoadedBenchmark]:
 
     loaded = [load_benchmark(name, Path(file), cfg) for name, file in ev.benchmarks.items()]
     if ev.questions:
-        loaded.append(load_own(Path(ev.questions), "questions", cfg))
+        loaded.append(load_benchmark("questions", Path(ev.questions), cfg))
     in_folder = [name for name in PAPER_NINE if name not in ev.benchmarks] if ev.benchmark_folder else []
     for name in in_folder:
         try:
@@ -67,11 +67,6 @@ def measured_on(cfg: Config, chosen: str = "") -> list[LoadedBenchmark]:
         except InputError as error:
             print(f"{name} is not looked for: {error}")
     return loaded
-
-
-def files_of(benchmarks: list[LoadedBenchmark]) -> dict[str, Path]:
-    """Return what the benchmarks were read from, by the names that an evaluation's hashes have."""
-    return {f"{b.name}.{i}": path for b in benchmarks for i, path in enumerate(b.files)}
 
 
 # The report
@@ -143,19 +138,9 @@ def write_report(
         data[name] = DataFile(str(file), hashes[file], len(part), len(matches) - before)
 
     counts = Counter(match["benchmark"] for match in matches)
-    report = asdict(
-        Report(
-            rules=RULES,
-            data=data,
-            benchmark_files={
-                name: BenchmarkFile(str(file), hashes[file]) for name, file in benchmark_files.items()
-            },
-            benchmarks={
-                name: {"questions": len(part), "leaks": counts[name]} for name, part in benchmarks.items()
-            },
-            matches=matches,
-        )
-    )
+    read = {name: BenchmarkFile(str(file), hashes[file]) for name, file in benchmark_files.items()}
+    leaked = {name: {"questions": len(part), "leaks": counts[name]} for name, part in benchmarks.items()}
+    report = asdict(Report(RULES, data, read, leaked, matches))
     write_json(path, report)
     return report
 
@@ -167,9 +152,7 @@ def gate(cfg: Config, files: Mapping[str, Path]) -> dict[str, Any]:
     """Return what the manifest says of decontamination; raise InputError where the run may not learn from `files`."""
     for name, path in files.items():
         if not path.exists():
-            raise InputError(
-                f"{path} is not there: name a file as {name}=FILE, or have synth_data.py write it"
-            )
+            raise InputError(f"{path} is not there: name one as {name}=FILE, or have synth_data.py write it")
     mode = cfg.data.decontamination
     benchmarks = {} if mode == "off" else files_of(measured_on(cfg))
     return {"decontamination": check_gate(mode, report_path(cfg), files, benchmarks)}
@@ -233,18 +216,14 @@ def _fault(report_path: Path, data: Mapping[str, str], benchmarks: Mapping[str, 
 
 def main(argv: list[str]) -> int:
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--benchmarks", default="", metavar="NAMES", help="only these, by comma; paper: the nine"
-        )
+        parser.add_argument("--benchmarks", default="", metavar="NAMES", help="these alone; paper: the nine")
 
     cfg, options = parse_command_line(Config, __doc__, argv, add_arguments)
     files, benchmarks = learned_from(cfg), measured_on(cfg, options.benchmarks)
     if not files:
         raise InputError(f"{cfg.run_dir}/data: nothing to check: set data.questions or data.trajectories")
     if not benchmarks:
-        raise InputError(
-            "no benchmark to look for: set evaluate.benchmarks.NAME=FILE or evaluate.benchmark_folder"
-        )
+        raise InputError("no benchmark to look for: set evaluate.benchmarks or evaluate.benchmark_folder")
 
     questions = {b.name: b.questions for b in benchmarks}
     report = write_report(report_path(cfg), files, files_of(benchmarks), questions, cfg)
@@ -256,9 +235,8 @@ def main(argv: list[str]) -> int:
     for name, entry in report["benchmarks"].items():
         print(f"{name:42}{entry['questions']:10,}{entry['leaks']:8,}")
     for match in matches[:SHOWN]:
-        print(
-            f"{match['file']} {match['id']} is {match['benchmark_id']} by {match['rule']}, {match['score']:.2f}"
-        )
+        leaked = f"{match['benchmark_id']} by {match['rule']}, {match['score']:.2f}"
+        print(f"{match['file']} {match['id']} is {leaked}")
     if len(matches) > SHOWN:
         print(f"and {len(matches) - SHOWN:,} more")
     print(f"\n{report_path(cfg)}: {len(matches):,} records leak a benchmark question")

@@ -10,13 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fleming.records import Question
-from fleming.refine.difficulty import (
-    Graded,
-    agreement,
-    grade_by_graph,
-    grade_by_pass_rate,
-    grade_by_rubric,
-)
+from fleming.refine.difficulty import Graded, agreement, grade_by_graph, grade_by_pass_rate, grade_by_rubric
 from fleming.refine.label_check import Poll, pass_rates
 from fleming.settings.synth import SynthConfig
 from fleming.teachers.remembered import Remembered
@@ -36,10 +30,8 @@ def grade(
 
     default = synth.default_grade
     graded = [replace(q, difficulty=chosen.get(q.id) or default.get(part_of[q.id])) for q in questions]
-    report = {
-        "graded_by": synth.grade_by,
-        "grades": dict(Counter(str(q.difficulty) for q in graded)),
-    }
+    grades = dict(Counter(str(q.difficulty) for q in graded))
+    report = {"graded_by": synth.grade_by, "grades": grades}
     if chosen is not by_graph:
         report["agreement with graph"] = agreement(chosen, by_graph)
     return graded, report

@@ -74,9 +74,8 @@ class Table:
 
     def pieces(self) -> dict[str, str]:
         """Return what each {{name}} stands for."""
-        found = {
-            name: f"(?:{'|'.join(words.split())})".replace("_", " ") for name, words in self.words.items()
-        }
+        joined = {name: "|".join(words.split()) for name, words in self.words.items()}
+        found = {name: f"(?:{words})".replace("_", " ") for name, words in joined.items()}
         for name, part in self.parts.items():
             found[name] = _PIECE.sub(lambda piece: found[piece[1]], part)
         return found
@@ -106,11 +105,8 @@ def _is_somebody(match: re.Match) -> bool:
     words = [word.strip(".,") for word in re.split("[ -]|, ?", match["name"])]
     is_other = words[0] not in GIVEN and re.search("(?:ly|ed|ing|tion)$", words[0])
     is_of_history = _NATION.search(match.string, max(0, match.start() - 20), match.start())
-    return (
-        not is_other
-        and not is_of_history
-        and NOBODY.isdisjoint([*words, *(word.capitalize() for word in words)])
-    )
+    is_nobody = not NOBODY.isdisjoint([*words, *(word.capitalize() for word in words)])
+    return not (is_other or is_of_history or is_nobody)
 
 
 def _is_address(match: re.Match) -> bool:

@@ -100,7 +100,7 @@ class Poll:
 
         answers: dict[tuple[int, str], Iterator[str]] = {}
         for n, asked in sorted(wanted.items()):
-            shown = [_in_order(questions[place], order) for place, order in asked]
+            shown = [questions[place].in_order(order) for place, order in asked]
             conversations = [question_messages(q, style_of(q, self.cfg)) for q in shown]
             groups = complete_all(self.voter, conversations, n)
             answers |= zip(asked, map(iter, groups), strict=True)
@@ -108,17 +108,15 @@ class Poll:
         filled = []
         for place, ballot in enumerate(ballots):
             responses = [next(answers[place, order]) for order in ballot.orders]
-            votes = [
-                self._vote(questions[place], order, text)
-                for order, text in zip(ballot.orders, responses, strict=True)
-            ]
+            shown = zip(ballot.orders, responses, strict=True)
+            votes = [self._vote(questions[place], order, text) for order, text in shown]
             ends = [writable(text[-KEPT_CHARACTERS:]) for text in responses]
             filled.append(dataclasses.replace(ballot, votes=votes, responses=ends))
         return filled
 
     def _vote(self, question: Question, order: str, response: str) -> str | None:
         """Return what a response to this order chooses, of options the letter in the file's order."""
-        choice = judge(response, True, _in_order(question, order), self.cfg).choice
+        choice = judge(response, True, question.in_order(order), self.cfg).choice
         return order[LETTERS.index(choice)] if choice and question.options else choice
 
 
@@ -150,20 +148,10 @@ def _shuffled(letters: str, rng: Any) -> str:
     return "".join(letters[i] for i in rng.permutation(len(letters)))
 
 
-def _in_order(question: Question, order: str) -> Question:
-    """Return the question with its options, if any, in this order, lettered anew."""
-    if not question.options:
-        return question
-    options = {LETTERS[i]: question.options[letter] for i, letter in enumerate(order)}
-    return dataclasses.replace(question, options=options, answer=LETTERS[order.index(question.answer)])
-
-
 def pass_rates(questions: Sequence[Question], poll: Poll) -> dict[str, float]:
     """Return id -> share of right votes; one that cannot be read is wrong. What the log has is not asked for again."""
-    found = poll.votes(questions)
-    return {
-        q.id: votes.votes.count(q.answer) / poll.trials for q, votes in zip(questions, found, strict=True)
-    }
+    pairs = zip(questions, poll.votes(questions), strict=True)
+    return {q.id: votes.votes.count(q.answer) / poll.trials for q, votes in pairs}
 
 
 class Checked(NamedTuple):

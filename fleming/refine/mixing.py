@@ -32,9 +32,7 @@ def mix(
     counts = _largest(weights, sizes, names) if total is None else _apportion(weights, total)
     for name, count, size in zip(names, counts, sizes, strict=True):
         if count > size:
-            raise InputError(
-                f"mixing {name!r}: it has {size} questions, {count} of {total} are wanted from it"
-            )
+            raise InputError(f"mixing {name!r}: it has {size} questions, {count} of {total} are wanted")
 
     taken, table = [], {}
     for name, size, weight, count in zip(names, sizes, weights, counts, strict=True):
@@ -49,11 +47,9 @@ def mix(
 def _check(parts: Mapping[str, Sequence[Question]], proportions: Mapping[str, float]) -> None:
     odd = sorted(proportions.keys() ^ parts.keys())
     if odd:
-        known = (
-            "no part has this name"
-            if odd[0] in proportions
-            else "this part has no proportion (0 leaves it out)"
-        )
+        known = "this part has no proportion (0 leaves it out)"
+        if odd[0] in proportions:
+            known = "no part has this name"
         raise InputError(f"mixing {odd[0]!r}: {known}; the parts are {', '.join(sorted(parts))}")
     for name, proportion in sorted(proportions.items()):
         if not (math.isfinite(proportion) and proportion >= 0):
@@ -63,9 +59,8 @@ def _check(parts: Mapping[str, Sequence[Question]], proportions: Mapping[str, fl
     for name, questions in sorted(parts.items()):
         for question in questions:
             if question.id in owner:
-                raise InputError(
-                    f"mixing {name!r}: id {question.id[:200]!r} is also in {owner[question.id]!r}"
-                )
+                other = owner[question.id]
+                raise InputError(f"mixing {name!r}: id {question.id[:200]!r} is also in {other!r}")
             owner[question.id] = name
 
 

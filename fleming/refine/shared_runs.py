@@ -27,9 +27,8 @@ class RunIndex:
     def __init__(self, texts: Sequence[Sequence[str]], documents: Iterable[set[str]] = ()):
         """Index the texts, given as words; `documents` only add to the words' document frequencies."""
         self.vocabulary: dict[str, int] = {}  # word -> id from 1; 0 is any other word
-        numbered = [
-            [self.vocabulary.setdefault(word, len(self.vocabulary) + 1) for word in text] for text in texts
-        ]
+        known = self.vocabulary
+        numbered = [[known.setdefault(word, len(known) + 1) for word in text] for text in texts]
         lengths = np.array([len(ids) for ids in numbered], np.int64)
         self.ids = np.fromiter((i for ids in numbered for i in ids), np.int64, lengths.sum())
         self.end = np.cumsum(lengths)
@@ -61,9 +60,8 @@ class RunIndex:
             counts[list(known)] += 1
             documents += 1
         weight = np.log((documents + 1) / np.maximum(counts, 1)) / np.log(max(documents, 1) + 1)
-        characters = [
-            number for word, number in self.vocabulary.items() if len(word) == 1 and word > "\u3000"
-        ]
+        words = self.vocabulary.items()
+        characters = [number for word, number in words if len(word) == 1 and word > "\u3000"]
         weight[characters] *= CHARACTER
         return weight
 
@@ -130,9 +128,8 @@ class RunIndex:
         last = np.append(begin[1:], len(place)) - 1
         long = self.before[place[last] + self.run[theirs[last]]] - self.before[place[begin]]
         longest = np.maximum.reduceat(long, np.searchsorted(begin, first))
-        yield from zip(
-            *(column.tolist() for column in (ours[first], theirs[first], weight, longest)), strict=True
-        )
+        columns = ours[first], theirs[first], weight, longest
+        yield from zip(*(column.tolist() for column in columns), strict=True)
 
     def common(self, text: int, ours: Sequence[str]) -> tuple[float, float]:
         """Return the share of the benchmark text's weight that both have, and of ours; each word once, in any order."""

@@ -28,9 +28,8 @@ class Refinement:
         kept, rejected = step(questions)
         self.rejected += [{"step": name, **record} for record in rejected]
         codes = dict(Counter(record["code"] for record in rejected))
-        self.report.append(
-            {"step": name, "questions": len(questions), "kept": len(kept), "rejected": codes, **more}
-        )
+        counts = {"questions": len(questions), "kept": len(kept), "rejected": codes}
+        self.report.append({"step": name, **counts, **more})
         return kept
 
 

@@ -7,10 +7,9 @@ in it, so a resumed run draws what the uninterrupted one would have. Left out: t
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from fleming.judge import load_function
 from fleming.noise import shuffled
 from fleming.prompt import prompt_ids
-from fleming.public.readers import read_set
+from fleming.public.readers import read_questions
 from fleming.records import Question
 from fleming.settings import Config
 from fleming.settings.training import CurriculumConfig
@@ -30,15 +29,11 @@ def training_questions(
     What is left out is said. Raises InputError where no question is left.
     """
     source, context = cfg.question_file, model.max_position_embeddings
-    if cfg.free.checker:
-        load_function(cfg.free.checker, "free.checker")  # now, not at the first answer
-    found = read_set(source, cfg=cfg)
-    if found.set_aside:
-        say(f"{source}: {found.describe_set_aside()}")
-    if kinds := Counter(q.answer_kind for q in found.questions if q.answer_kind):
+    questions = read_questions(source, cfg, say)
+    if kinds := Counter(q.answer_kind for q in questions if q.answer_kind):
         say(f"{source}: free answers ({', '.join(f'{kind} {count}' for kind, count in kinds.items())})")
-    total = len(found.questions)
-    train = [q for q in found.questions if q.split == "train"]
+    total = len(questions)
+    train = [q for q in questions if q.split == "train"]
     if not train:
         raise InputError(f"{source}: no question of {total} has split train; RL learns from no other")
     if len(train) < total:

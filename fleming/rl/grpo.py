@@ -65,11 +65,9 @@ def kl_estimate(logp: Tensor, ref_logp: Tensor, estimator: str) -> Tensor:
 def token_weights(cu_seqlens: Tensor, aggregation: str) -> Tensor:
     """Return each token's weight [T] before the division by the denominator."""
     lengths = cu_seqlens.diff()
-    weights = (
-        1.0 / lengths.clamp(min=1).double()
-        if aggregation == "sequence_mean"
-        else torch.ones_like(lengths, dtype=torch.float64)
-    )
+    weights = torch.ones_like(lengths, dtype=torch.float64)
+    if aggregation == "sequence_mean":
+        weights /= lengths.clamp(min=1)
     return torch.repeat_interleave(weights, lengths)
 
 

@@ -175,7 +175,6 @@ def describe_group(question: Question, group: Sequence[Rollout]) -> str:
     best = max(group, key=lambda r: r.reward["total"])
     worst = min(group, key=lambda r: r.reward["total"])
     for rollout in (best,) if best.advantage == worst.advantage else (best, worst):
-        lines.append(
-            f"[reward {rollout.reward['total']:.1f}, advantage {rollout.advantage:+.2f}] {rollout.response}"
-        )
+        said = f"reward {rollout.reward['total']:.1f}, advantage {rollout.advantage:+.2f}"
+        lines.append(f"[{said}] {rollout.response}")
     return "\n".join(lines)

@@ -32,9 +32,7 @@ class WikipediaConfig:
     def check(self, where: str) -> None:
         """Raise InputError for an API without a title to begin at."""
         if self.pages.startswith(("http://", "https://")) and not self.seeds:
-            raise InputError(
-                f"{where}seeds is out of its range: an API needs titles at which the walk begins"
-            )
+            raise InputError(f"{where}seeds is out of its range: with an API the walk begins at titles")
 
 
 @dataclass(frozen=True)
@@ -104,9 +102,7 @@ class QuestionRules:
     def check(self, where: str) -> None:
         """Raise InputError for bounds of which no number of clues holds both."""
         if self.min_facts > self.max_facts:
-            raise InputError(
-                f"{where}min_facts is {self.min_facts}: lower it to max_facts = {self.max_facts}"
-            )
+            raise InputError(f"{where}min_facts is too high: lower it to max_facts = {self.max_facts}")
 
 
 @dataclass(frozen=True)
@@ -188,12 +184,9 @@ class SynthConfig:
         if self.mix_total is not None and not self.mix:
             raise InputError(f"{where}mix_total is out of its range: there is no mix")
         if self.mix and (odd := sorted(self.mix.keys() ^ {*self.public, "graph"})):
-            fault = (
-                "no part has this name" if odd[0] in self.mix else "this part needs a share; 0 leaves it out"
-            )
-            raise InputError(
-                f"{where}mix.{odd[0]}: {fault} (the parts: graph, and the names in synth.public)"
-            )
+            unknown = odd[0] in self.mix
+            fault = "no part has this name" if unknown else "this part needs a share; 0 leaves it out"
+            raise InputError(f"{where}mix.{odd[0]}: {fault} (parts: graph, and the names in synth.public)")
 
 
 @dataclass(frozen=True)

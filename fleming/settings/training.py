@@ -124,15 +124,12 @@ class CurriculumConfig:
     def check(self, where: str) -> None:
         """Raise InputError for a difficulty that counts as both, and for parts of other names or of nothing."""
         if set(self.hard) & set(self.simple):
-            raise InputError(
-                f"{where}hard is out of its range: {', '.join(self.hard)} must not be in simple too"
-            )
+            raise InputError(f"{where}hard is out of its range: {', '.join(self.hard)} is in simple too")
         for key, names in (("stage1_mix", {"hard", "simple"}), ("stage2_mix", {"wrong", "right"})):
             mix = getattr(self, key)
             if set(mix) != names or sum(mix.values()) <= 0:
-                raise InputError(
-                    f"{where}{key} is out of its range: expected parts of {' and '.join(sorted(names))}, not all 0"
-                )
+                wanted = " and ".join(sorted(names))
+                raise InputError(f"{where}{key} is out of its range: expected parts of {wanted}, not all 0")
         for key in ("hard", "simple"):
             if self.stage1_mix[key] and not getattr(self, key):
                 raise InputError(f"{where}{key} names no difficulty: name one, or set stage1_mix.{key} to 0")
@@ -199,19 +196,13 @@ class GRPOConfig(LossConfig):
         if not (self.correct_weight or self.format_weight):
             raise InputError(f"{where}correct_weight and format_weight are both 0: set one above 0")
         if self.kl_estimator not in (None, "none") and loss.kl_coef == 0:
-            raise InputError(
-                f"{where}kl_estimator is {self.kl_estimator}, but kl_coef is 0: set kl_coef above 0 too"
-            )
+            raise InputError(f"{where}kl_estimator is {self.kl_estimator}, but kl_coef is 0: set kl_coef too")
         if loss.objective == "log_prob" and self.updates_per_rollout > 1:
             raise InputError(
                 f"{where}updates_per_rollout is {self.updates_per_rollout}, but objective log_prob has no ratio to the "
                 "policy that sampled: set it to 1, or objective to clipped_ratio"
             )
         if self.kl_coef and loss.kl_estimator == "none":
-            raise InputError(
-                f"{where}kl_coef is {self.kl_coef}, but there is no KL term: set kl_estimator too"
-            )
+            raise InputError(f"{where}kl_coef is {self.kl_coef}, without a KL term: set kl_estimator too")
         if loss.objective == "log_prob" and (self.clip_low is not None or self.clip_high is not None):
-            raise InputError(
-                f"{where}clip_low and clip_high have no meaning with objective log_prob: it has no ratio"
-            )
+            raise InputError(f"{where}clip_low and clip_high mean nothing with objective log_prob: no ratio")

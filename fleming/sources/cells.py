@@ -12,7 +12,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from fleming.delimited import cells_of, inner_suffix, lines_of, text_encoding
-from fleming.sources.facts import Skip
+from fleming.sources.facts import Fact, Node, Skip
 from model.errors import InputError
 
 MAX_LINES_A_CELL = 100
@@ -107,8 +107,8 @@ class Table:
             return itemgetter(places[0])
         return lambda cells: separator.join([cells[place] for place in places])
 
-    def records(self, use: Callable[[list[str], int], object]) -> Iterator:
-        """Yield use(cells, line) of each record. Skipped: cells (too few or many), and where `use` raises RecordError.
+    def records(self, use: Callable[[list[str], int], list[Node | Fact]]) -> Iterator[Node | Fact]:
+        """Yield what use(cells, line) makes of each record. Skipped: cells (too few or many), RecordError.
 
         InputError where no record is left.
         """
@@ -117,7 +117,7 @@ class Table:
             try:
                 if len(cells) != width:
                     raise RecordError("cells", f"{len(cells)} cells, expected {width}")
-                yield use(cells, number)
+                yield from use(cells, number)
                 self.used += 1
             except RecordError as error:
                 reason = f"no usable record; the last one: {error.args[1]}"

@@ -47,9 +47,8 @@ def _common() -> tuple[frozenset[str], re.Pattern[str], frozenset[frozenset[str]
 
 def _kind(name: str, forms: frozenset[str]) -> frozenset[str]:
     """Return the words of a name that say which disease it is, not which form of it."""
-    return frozenset(
-        word for word in name_key(name).split() if not (word in forms or _NUMBER.fullmatch(word))
-    )
+    told = (word for word in name_key(name).split() if word not in forms)
+    return frozenset(word for word in told if not _NUMBER.fullmatch(word))
 
 
 def common_diseases() -> dict[str, str]:

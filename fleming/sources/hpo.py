@@ -126,9 +126,8 @@ def _annotations(
     cells_of = itemgetter(*map(table.place, ANNOTATIONS.split()))
 
     def annotation(cells: list[str], number: int) -> list[Node | Fact]:
-        disease, name, qualifier, term, reference, evidence, onset, frequency, sex, modifier, aspect = (
-            cells_of(cells)
-        )
+        disease, name, qualifier, term, reference, evidence, *more = cells_of(cells)
+        onset, frequency, sex, modifier, aspect = more
         key, name, term = key_of(disease), " ".join(name.split()), alternative.get(term, term)
         if not key or not name:
             raise RecordError("blank", f"disease {disease[:80]!r} has no authority, or no name")
@@ -147,8 +146,7 @@ def _annotations(
         diseases.setdefault(key, name)
         return [*new, _mendelian(fact, diseases[key])]
 
-    for found in table.records(annotation):
-        yield from found
+    yield from table.records(annotation)
 
 
 def _genes(path: str, diseases: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
@@ -175,5 +173,4 @@ def _genes(path: str, diseases: dict[str, str], skip: Skip) -> Iterator[Node | F
         genes.add(gene)
         return [*new, _mendelian(Fact(key, "associated_gene", head, origin, number), diseases[key])]
 
-    for found in table.records(gene_of_disease):
-        yield from found
+    yield from table.records(gene_of_disease)

@@ -65,9 +65,8 @@ class _Nodes:
         if not kind or _family(self.types.get(key, kind)) == _family(kind):
             return key
         others = self.also.setdefault(key, {})
-        return next(
-            (other for known, other in others.items() if _family(known) == _family(kind)), f"{key} ({kind})"
-        )
+        alike = (other for known, other in others.items() if _family(known) == _family(kind))
+        return next(alike, f"{key} ({kind})")
 
     def of_family(self, end: tuple[str, str], kind: str) -> tuple[str, str]:
         """Return the end as it fits a relation, where its identifier has nodes of several types."""
@@ -175,9 +174,7 @@ class _Edges:
         """Return the row's new nodes and its facts. RecordError where it has none."""
         heads, tails = self.head.of(cells), self.tail.of(cells)
         if len(heads) * len(tails) > MAX_PAIRS:
-            raise RecordError(
-                "cells", f"{len(heads)} times {len(tails)} identifiers, expected up to {MAX_PAIRS:,} pairs"
-            )
+            raise RecordError("cells", f"{len(heads)} by {len(tails)} identifiers, over {MAX_PAIRS:,} pairs")
         name, facts = self._relation(cells), []
         for head, tail in product(heads, tails):
             if self.mapping.mirrored and head[0] > tail[0]:
@@ -246,8 +243,7 @@ def read_table(mapping: str | os.PathLike, paths: dict[str, str], skip: Skip) ->
 
     table = Table(paths["file"], mapping.edges, skip)
     edges = _Edges(mapping, table, nodes)
-    for found in table.records(edges.read):
-        yield from found
+    yield from table.records(edges.read)
     if mapping.mirrored and edges.upward != edges.downward:
         directions = f"{edges.upward} edges stand in one direction, {edges.downward} in the other"
         skip(f"{table.path}:1", "mirrors", f"{directions}: each should stand in both")
@@ -267,5 +263,4 @@ def _read_nodes(path: str, nodes: _Nodes, skip: Skip) -> Iterator[Node]:
             raise RecordError("twice", f"{found[0][0]} has a row before this one")
         return new
 
-    for found in table.records(read):
-        yield from found
+    yield from table.records(read)

@@ -106,9 +106,7 @@ class Mapping:
             quote = '"' if form.quote is None else form.quote
             one_each = len(delimiter) == 1 and len(quote) <= 1 and quote != delimiter
             if not one_each or {"\r", "\n"} & {quote, delimiter}:
-                raise InputError(
-                    f"{where}{name}: expected a delimiter and a quote of one character, or a quote ''"
-                )
+                raise InputError(f"{where}{name}: expected a delimiter and a quote of one character, or none")
 
     def declared(self) -> dict[tuple[str, str], Declared]:
         """Return (source, relation) -> what it declares."""

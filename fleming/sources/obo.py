@@ -111,9 +111,8 @@ def key_of(text: str) -> str:
 
 def _same(key: str, xref: Line) -> bool:
     """Whether the xref is to the same entity; Mondo says so of each."""
-    equivalent = (
-        not key.startswith("MONDO:") or not xref.qualifiers or "MONDO:equivalentTo" in xref.qualifiers
-    )
+    unsaid = not key.startswith("MONDO:") or not xref.qualifiers
+    equivalent = unsaid or "MONDO:equivalentTo" in xref.qualifiers
     return equivalent and not NO_ENTITY.match(xref.value.upper())
 
 
@@ -164,10 +163,8 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
         same = [other for other in tags.get("xref", []) if _same(key, other)]
         xrefs = [key_of(other.value) for other in tags.get("alt_id", []) + same] + former.get(key, [])
         found = True
-        rare = (
-            not set(RULES["rare_subsets"]).isdisjoint(subset.value for subset in tags.get("subset", []))
-            or None
-        )
+        subsets = {subset.value for subset in tags.get("subset", [])}
+        rare = True if subsets & set(RULES["rare_subsets"]) else None
         authority = key.partition(":")[0]
         node = Node(
             *(key, name, RULES["types"].get(authority, authority.lower())),
@@ -176,9 +173,8 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
             rare,
             tuple(dict.fromkeys(text for text, is_lay in exact if is_lay)),
         )
-        yield Term(
-            line, node, tags.get("is_a", []), tags.get("relationship", []), (tags.get("def") or [None])[0]
-        )
+        definition = (tags.get("def") or [None])[0]
+        yield Term(line, node, tags.get("is_a", []), tags.get("relationship", []), definition)
     if not found:
         raise InputError(f"{path}: expected an OBO file, found no [Term] that is in force")
 
@@ -207,11 +203,8 @@ def read_obo(path: str, skip: Skip) -> Iterator[Node | Fact]:
                 named.setdefault(other, " ".join(_unescape(line.comment).split()))
                 yield Fact(key, relation, other, origin, line.number)
             else:
-                skip(
-                    f"{path}:{line.number}",
-                    "reference",
-                    f"expected {relation} and a term, found {line.value[:80]!r}",
-                )
+                detail = f"expected {relation} and a term, found {line.value[:80]!r}"
+                skip(f"{path}:{line.number}", "reference", detail)
         if term.definition and key.startswith("DOID:"):
             for fact, node in _phrases(key, term.definition, origin._replace(extractor="definition")):
                 if node.key not in phrased:

@@ -20,9 +20,8 @@ def _source(name: str, files: str, read: Reader) -> Reader:
     known = {file.rstrip("?") for file in files.split()}
 
     def checked(paths: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
-        if not needed <= paths.keys() <= known or not all(
-            isinstance(path, str) and path for path in paths.values()
-        ):
+        named = all(isinstance(path, str) and path for path in paths.values())
+        if not (named and needed <= paths.keys() <= known):
             found = ", ".join(map(str, paths)) or "none"
             raise InputError(f"source {name}: expected paths {files} (? may be left out), found {found}")
         return read(paths, skip)

@@ -30,9 +30,7 @@ def train_tokenizer(texts: Iterable[str], names: Sequence[str], vocab_size: int)
     """Return a byte-level BPE of at most `vocab_size` ids; names, tags and control tokens have an id each."""
     added = [*TAGS, *(f" {name}" for name in sorted(names))]
     if vocab_size < (least := len(added) + len(SPECIAL_TOKENS) + 256):
-        raise InputError(
-            f"base_model.vocab_size is {vocab_size}: bytes, tags and {len(names)} names need {least}"
-        )
+        raise InputError(f"base_model.vocab_size is {vocab_size}: bytes, tags and names need {least}")
     tokenizer = FastTokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

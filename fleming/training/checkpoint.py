@@ -15,10 +15,10 @@ import shutil
 import sys
 import warnings
 from collections import ChainMap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -26,17 +26,18 @@ from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
 
-from fleming.files import being_written, read_json, replace_folder, write_atomic
+from fleming.files import read_json, write_atomic
 from fleming.training.parallel import World
-from fleming.typed import NonNegative, Positive, Share, from_json
+from fleming.typed import NonNegative, Positive, Range, Share, from_json
 from model.errors import InputError
-from model.files import os_errors
+from model.files import being_written, os_errors, replace_folder
 from model.huggingface.weights import shards_of
-from model.sums import SUMS, Hashed, check_listed, read_sums, write_sums
+from model.sums import SUMS, Hashed, read_sums, sha256_file, write_sums
 from model.transformer import Transformer
 
 # Of a file of one rank, unless a single tensor is larger: torch makes each file in memory before it writes it.
 FILE_BYTES = 128 << 20
+warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is meant
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,10 @@ class State:
     curriculum_sha256: str | None = None
     code: str | None = None
     skipped_in_a_row: NonNegative[int] = 0
-    cache: list[Positive[int]] | None = None
+    cache: Annotated[list[Positive[int]], Range("three numbers", lambda cache: len(cache) == 3)] | None = None
     """The sampler's rows and places, and how many rows were asked for."""
     pass_rates: list[Share] | None = None
     score: float | None = None
-
-    def check(self, where: str) -> None:
-        """Raise InputError for a cache of other than three numbers."""
-        if self.cache is not None and len(self.cache) != 3:
-            raise InputError(f"{where}: cache: expected three numbers, found {len(self.cache)}")
 
 
 def _flat_state(transformer: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -129,19 +125,10 @@ def _save_tensors(
 
     writer.fs.create_stream = hashed_stream
     try:
-        with _quiet():
-            dcp.save(tensors, storage_writer=writer, no_dist=world.mesh is None)
+        dcp.save(tensors, storage_writer=writer, no_dist=world.mesh is None)
     except CheckpointException as error:  # a BaseException: nothing else would turn it into a message
         raise InputError(f"{folder.parent}: checkpoint cannot be written: {_reason(error)}") from error
     return hashes
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """One process without a process group is meant."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        yield
 
 
 def delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
@@ -155,70 +142,70 @@ def delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
     for left in folder.glob(".step_*"):  # by a killed run
         shutil.rmtree(left)
     for old in older:
-        hidden = old.rename(
-            old.with_name(f".{old.name}.old")
-        )  # what can be seen stays whole, however this is killed
-        shutil.rmtree(hidden)
+        # Renamed first: what can be seen stays whole, however this is killed.
+        shutil.rmtree(old.rename(old.with_name(f".{old.name}.old")))
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """Return what a checkpoint keeps beside tensors. Raises InputError for damage, and for what no checkpoint holds."""
-    for sha256, name in _listed(path):
-        if name == "state.json":
-            check_listed(path, name, sha256)
+    _listed(path)
     where = path / "state.json"
+    sha256_file(where, listed=True)
     state = from_json(State, read_json(where), str(where))
-    if state.step != number_of(path):
-        raise InputError(f"{where}: step is {state.step}; its folder says {number_of(path)}")
+    if state.step != step_of(path):
+        raise InputError(f"{where}: step is {state.step}; its folder says {step_of(path)}")
     return {name: value for name, value in vars(state).items() if value is not None}
 
 
-def _listed(path: Path) -> list[tuple[str, str]]:
-    """Return (sha256, file name) of all files of a checkpoint. Raises InputError where one is not listed."""
-    sums = read_sums(path / SUMS)
-    there, listed = {file.name for file in path.glob("[!.]*")} - {SUMS}, {name for _, name in sums}
-    if there - listed or "state.json" not in listed:
+def _listed(path: Path) -> list[str]:
+    """Return the names of all files of a checkpoint. Raises InputError where SHA256SUMS does not list one."""
+    there = {file.name for file in path.glob("[!.]*")}
+    listed = [name for _, name in read_sums(path / SUMS)]
+    if missing := {"state.json", *there} - {SUMS, *listed}:
         raise InputError(
-            f"{path / SUMS}: does not list {min({'state.json', *there} - listed)}: damaged, or of an earlier version; "
-            "where you trust what is there, sha256sum * > SHA256SUMS in that folder"
+            f"{path / SUMS}: does not list {min(missing)}: damaged, or of an earlier version; where you trust what is "
+            "there, sha256sum * > SHA256SUMS in that folder"
         )
-    return sums
+    return listed
 
 
 def newest_checkpoint(
-    folder: Path, skip_damaged: bool = False, look: Callable[[Path], dict[str, Any]] = read_state
+    folder: Path, skip_damaged: bool = False, world: World | None = None
 ) -> dict[str, Any] | None:
-    """Return look(path) of the newest checkpoint of `folder`: its state; None where there is none. Reads no tensor.
+    """Return the state of the newest checkpoint of `folder`, None where there is none. Loads no tensor.
 
-    Raises InputError as `look` does; with `skip_damaged` only where it does so for all of them: that is no beginning.
+    world: all ranks call this, and compare each of its files with its hash. Raises InputError for damage, which
+    `skip_damaged` passes over, unless no checkpoint is whole: that is no beginning. With a `world` those passed over
+    get another name.
     """
     found = _checkpoints(folder)
-    for path in reversed(found):
+    for i, path in reversed(list(enumerate(found))):
         try:
-            return look(path)
+            state = _whole_state(path, world) if world else read_state(path)
         except InputError as error:
             if not skip_damaged:
                 hint = "skip_damaged=true sets it aside and goes on from the checkpoint before it"
                 raise type(error)(f"{error}; {hint}") from error
+            continue
+        if world:
+            world.on_main(_set_aside, found[i + 1 :])
+        return state
     if found:
         raise InputError(f"{folder}: no checkpoint is whole; choose another run_dir to begin again")
     return None
 
 
-def whole_state(path: Path, world: World) -> dict[str, Any]:
-    """Return a checkpoint's state, each of its files compared with its hash, the ranks sharing them. All call this."""
+def _whole_state(path: Path, world: World) -> dict[str, Any]:
     state, files = world.on_main(lambda: (read_state(path), _listed(path)))
-    world.divide(files, lambda part: [check_listed(path, name, sha256) for sha256, name in part])
+    world.divide(files, lambda part: [sha256_file(path / name, listed=True) for name in part])
     return state
 
 
-def set_aside_after(folder: Path, step: int) -> None:
-    """Give checkpoints newer than `step`, which are damaged, another name."""
-    for path in _checkpoints(folder):
-        if number_of(path) > step:
-            print(f"{path}: damaged, set aside", file=sys.stderr)
-            with os_errors(path, "rename"):
-                path.rename(path.with_name(f"damaged_{path.name}"))
+def _set_aside(damaged: Iterable[Path]) -> None:
+    for path in damaged:
+        print(f"{path}: damaged, set aside", file=sys.stderr)
+        with os_errors(path, "rename"):
+            path.rename(path.with_name(f"damaged_{path.name}"))
 
 
 def load_tensors(
@@ -229,14 +216,13 @@ def load_tensors(
     Raises InputError naming the checkpoint if it is damaged.
     """
     newest = _checkpoints(folder)[-1]
-    with world.agree(), _quiet():
+    reader = HuggingFaceStorageReader(str(newest))
+    with world.agree():
         try:
-            reader = HuggingFaceStorageReader(str(newest))
             dcp.load(_flat_state(transformer, optimizer), storage_reader=reader, no_dist=world.mesh is None)
         except (Exception, CheckpointException) as error:  # torch wraps whatever a damaged file raises
-            raise InputError(
-                f"{newest}: checkpoint cannot be loaded: {_reason(error)}; delete it to go on from an older one"
-            ) from error
+            problem = f"checkpoint cannot be loaded: {_reason(error)}"
+            raise InputError(f"{newest}: {problem}; delete it to go on from an older one") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -244,7 +230,7 @@ def _reason(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
-def number_of(path: Path) -> int:
+def step_of(path: Path) -> int:
     """Return the step in the name of a checkpoint or of a file of rollouts, 0 for another name."""
     match = re.fullmatch(r"step_(\d+)(\.jsonl)?", path.name)
     return int(match[1]) if match else 0
@@ -252,4 +238,4 @@ def number_of(path: Path) -> int:
 
 def _checkpoints(folder: Path) -> list[Path]:
     """All complete checkpoints, oldest first; what a killed save or clean-up left behind has another name."""
-    return sorted(filter(number_of, folder.glob("step_*")), key=number_of)
+    return sorted(filter(step_of, folder.glob("step_*")), key=step_of)

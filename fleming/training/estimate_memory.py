@@ -318,9 +318,7 @@ def main(argv: list[str]) -> None:
         parser.add_argument("--gpus", type=int, default=1, help="in all; default 1")
         parser.add_argument("--nodes", type=int, default=1, help="that they are spread over; default 1")
         parser.add_argument("--gpu-memory", type=float, default=80, metavar="GB", help="of each; default 80")
-        parser.add_argument(
-            "--prompt", type=int, default=LONGEST_PROMPT, help="longest, tokens; default 1024"
-        )
+        parser.add_argument("--prompt", type=int, default=LONGEST_PROMPT, help="longest; default 1024 tokens")
         parser.add_argument("--response", type=int, help="longest, tokens; default grpo.max_new_tokens")
 
     cfg, options = parse_command_line(Config, __doc__, argv, add_arguments)

@@ -19,12 +19,13 @@ import safetensors
 import tokenizers
 import torch
 
-from fleming.config import dump_yaml, to_dict
+from fleming.config import dump_yaml, flat, to_dict
 from fleming.files import read_json, write_atomic, write_json
 from fleming.settings import Config
 from fleming.training.parallel import World
 from fleming.typed import convert
 from model.errors import InputError
+from model.sums import sums_in
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -73,11 +74,12 @@ def read_manifest(run_dir: str | Path) -> dict[str, list[dict[str, Any]]]:
     return convert(dict[str, list[dict[str, Any]]], read_json(path), str(path), "manifest")
 
 
-def note_outputs(run_dir: str | Path, stage: str, hashes: Mapping[str, str]) -> None:
-    """Add the sha256 of files, by their path below the run's folder, to the manifest's entry of this start."""
+def note_outputs(run_dir: str | Path, stage: str, *folders: str) -> None:
+    """Add the hashes of what stands in these folders of the run's to the manifest's entry of this start."""
     manifest = read_manifest(run_dir)
-    entry = manifest[stage][-1]
-    entry["outputs"] = entry.get("outputs", {}) | dict(hashes)
+    outputs = manifest[stage][-1].setdefault("outputs", {})
+    for folder in folders:
+        outputs |= {f"{folder}/{name}": sha256 for name, sha256 in sums_in(Path(run_dir, folder)).items()}
     write_json(Path(run_dir, "manifest.json"), manifest)
 
 
@@ -105,24 +107,16 @@ NOT_IDENTITY = ("save_every", "keep_last", "keep_best", "show_every", "micro_bat
 def fingerprint(cfg: Config, stage: str, hashes: Mapping[str, str]) -> dict[str, Any]:
     """Return what fixes a stage's result: its settings, dotted, and its inputs' hashes. Kept in its checkpoints."""
     settings = to_dict(cfg)
-    fixed = {
-        name: settings[name] for name in ("seed", "chat_format", "answer_style", "instruction", "system")
-    }
+    asked = "seed", "chat_format", "answer_style", "instruction", "system"
+    fixed = {name: settings[name] for name in asked}
     usual = Config().reading  # which checkpoints of earlier versions had
     fixed |= {name: value for name, value in cfg.reading.items() if value != usual[name]}
     if cfg.chat_template_kwargs:
         fixed["chat_template_kwargs"] = cfg.chat_template_kwargs
-    fixed |= _dotted(settings[stage], f"{stage}.")
+    fixed |= flat({stage: settings[stage]})
     fixed |= {f"sha256 of {name}": sha256 for name, sha256 in hashes.items()}
     fixed = {name: value for name, value in fixed.items() if name.rpartition(".")[2] not in NOT_IDENTITY}
     return json.loads(json.dumps(fixed))  # as it will be read back: tuples are lists
-
-
-def _dotted(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], run_dir: str) -> None:

@@ -6,47 +6,43 @@ Left out: anything that may stop or change a run. A logger that fails is said to
 import importlib.util
 import numbers
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fleming.config import flat
 from fleming.judge import load_function
 from fleming.settings import Config
 
 Log = Callable[[dict[str, Any]], object]
 
 
-def own_logger(stage: str, cfg: Config) -> Iterator[Log]:
-    """Yield the function that the setting `logger` names, called as function(stage, record); InputError for none."""
-    if cfg.logger:
-        function = load_function(cfg.logger, "logger")
-        yield lambda record: function(stage, record)
+def own_logger(stage: str, cfg: Config) -> list[Log]:
+    """Return the function that the setting `logger` names, called as function(stage, record). InputError for none."""
+    return [partial(load_function(cfg.logger, "logger"), stage)] if cfg.logger else []
 
 
-def tensorboard(stage: str, cfg: Config, step: int) -> Iterator[Log]:
-    """Yield a writer of RUN_DIR/tensorboard/STAGE, where one is installed; it forgets what it had after `step`."""
-    if importlib.util.find_spec("tensorboard"):
-        from torch.utils.tensorboard import SummaryWriter
+def tensorboard(stage: str, cfg: Config, step: int) -> list[Log]:
+    """Return a writer of RUN_DIR/tensorboard/STAGE, where one is installed; it forgets what it had after `step`."""
+    if not importlib.util.find_spec("tensorboard"):
+        return []
+    from torch.utils.tensorboard import SummaryWriter
 
-        writer = SummaryWriter(str(Path(cfg.run_dir, "tensorboard", stage)), purge_step=step + 1)
+    writer = SummaryWriter(str(Path(cfg.run_dir, "tensorboard", stage)), purge_step=step + 1)
 
-        def write(record: dict[str, Any]) -> None:
-            for name, value in flat(record).items():
-                writer.add_scalar(name, value, record["step"])
-            writer.flush()
+    def write(record: dict[str, Any]) -> None:
+        for name, value in numbers_in(record).items():
+            writer.add_scalar(name, value, record["step"])
+        writer.flush()
 
-        yield write
+    return [write]
 
 
-def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+def numbers_in(record: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a nested record by names as time/update."""
-    found: dict[str, float] = {}
-    for name, value in record.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}/")
-        elif isinstance(value, numbers.Real):
-            found[prefix + name] = float(value)
-    return found
+    found = flat(record, "/").items()
+    return {name: float(value) for name, value in found if isinstance(value, numbers.Real)}
 
 
 def log_to(loggers: list[Log], record: dict[str, Any]) -> None:

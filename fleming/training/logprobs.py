@@ -116,19 +116,17 @@ def chunked_logprobs(
 
 
 def token_logprobs(
-    transformer: Transformer, batch: PackedBatch, temperature: float = 1.0
+    transformer: Transformer, batch: PackedBatch, temperature: float = 1.0, vocab_limit: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Score a packed batch: log-probs and entropies [R] of its response tokens, at the temperature they were drawn at.
 
-    The softmax runs over the ids that exist in the tokenizer, as the sampler's does.
+    The softmax runs over the ids that exist in the tokenizer, as the sampler's does, or those below `vocab_limit`.
     """
-    attend = SharedPrompts(batch)
+    attend, limit = SharedPrompts(batch), vocab_limit or transformer.vocab_limit
 
     def readout(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         scored = hidden[0][batch.predict_at]  # [R, D]
-        limit, compiled = transformer.vocab_limit, transformer.compiled
-        return chunked_logprobs(
-            scored, weight, batch.targets, temperature, vocab_limit=limit, compiled=compiled
-        )
+        how = {"vocab_limit": limit, "compiled": transformer.compiled}
+        return chunked_logprobs(scored, weight, batch.targets, temperature, **how)
 
     return transformer(batch.tokens, batch.positions, attend, readout)

@@ -214,10 +214,8 @@ def progress_bar(
     total: int, initial: int, name: str, world: World, unit: str = "step", leave: bool = True
 ) -> tqdm:
     """Return the main rank's progress bar; the others' show nothing."""
-    silent = not world.is_main
-    return tqdm(
-        total=total, initial=initial, desc=name, unit=unit, leave=leave, dynamic_ncols=True, disable=silent
-    )
+    how = {"unit": unit, "leave": leave, "dynamic_ncols": True, "disable": not world.is_main}
+    return tqdm(total=total, initial=initial, desc=name, **how)
 
 
 def rollout_metrics(rollouts: Sequence[Rollout], group_size: int) -> dict[str, float]:

@@ -44,9 +44,8 @@ class PackedBatch:
 
     def to(self, device: torch.device) -> "PackedBatch":
         """Return the batch with its tensors on `device`."""
-        moved = {
-            name: x.to(device, non_blocking=True) for name, x in vars(self).items() if isinstance(x, Tensor)
-        }
+        tensors = {name: x for name, x in vars(self).items() if isinstance(x, Tensor)}
+        moved = {name: x.to(device, non_blocking=True) for name, x in tensors.items()}
         return dataclasses.replace(self, **moved)
 
 

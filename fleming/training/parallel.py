@@ -224,9 +224,8 @@ def parallelize(
     if world.mesh is None:
         return
     half = world.dtype if world.dtype != torch.float32 else None
-    precision = MixedPrecisionPolicy(
-        half, torch.float32, cast_forward_inputs=False
-    )  # gradients' sums in fp32
+    # Gradients are summed in fp32.
+    precision = MixedPrecisionPolicy(half, torch.float32, cast_forward_inputs=False)
     offload = OffloadPolicy()
     if settings.offload and trainable:
         offload = CPUOffloadPolicy(world.device.type == "cuda")
@@ -294,8 +293,6 @@ def choose_cache(
     mine = choose_capacity(actor.cfg, actor.lm_head.weight.dtype, longest, most, memory)
     rows = min(world.gather(mine.rows))
     if rows < most:
-        world.print(
-            f"the memory holds {rows} sequences of {longest} tokens at once, not grpo.max_num_seqs = {most}"
-        )
+        world.print(f"the memory holds {rows} sequences of {longest} tokens, not grpo.max_num_seqs = {most}")
     state["cache"] = [rows, longest, most]
     return Capacity(rows, longest)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from fleming.files import check_unlocked
-from fleming.judge import load_function
+from fleming.judge import own_code
 from fleming.prompt import asked_messages, prompt_ids
 from fleming.public.readers import read_questions, read_trajectories
 from fleming.records import Question, Trajectory
@@ -47,15 +47,13 @@ def dry_run(
     if os.environ.get("RANK", "0") != "0":
         return
     machine = _machine(cfg, options)
-    if cfg.free.checker:
-        load_function(cfg.free.checker, "free.checker")
-    list(own_logger(stage, cfg))
-    if stage == "sft":
-        model_folder, data_file, read = cfg.base_folder, cfg.trajectory_file, read_trajectories
-        gate(cfg, {"data.trajectories": data_file})
-    else:
-        model_folder, data_file, read = cfg.rl_start, cfg.question_file, read_questions
-        gate(cfg, {"data.questions": data_file})
+    own_code(cfg, reward=stage == "grpo")
+    own_logger(stage, cfg)
+    model_folder, data_file, read, key = {
+        "sft": (cfg.base_folder, cfg.trajectory_file, read_trajectories, "data.trajectories"),
+        "grpo": (cfg.rl_start, cfg.question_file, read_questions, "data.questions"),
+    }[stage]
+    gate(cfg, {key: data_file})
 
     if not model_folder.exists() and model_folder != cfg.base_folder:
         print(f"{model_folder} is not there yet; it will have the sizes of {cfg.base_folder}")
@@ -71,9 +69,8 @@ def dry_run(
     usable = [length for length in lengths if length.sequence <= context]
     limit = f"the model's context of {context}"
     if not usable:
-        raise InputError(
-            f"{data_file}: none of {len(lengths)} records looked at fits {limit}, answer included"
-        )
+        looked = f"none of {len(lengths)} records looked at"
+        raise InputError(f"{data_file}: {looked} fits {limit}, answer included")
     longest = Longest(max(length.prompt for length in usable), max(length.response for length in usable))
     too_long = len(lengths) - len(usable)
     print(f"data: {data_file}, {len(records)} records; looked at {len(lengths)}, the first and the longest")

@@ -12,7 +12,6 @@ import math
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,15 +23,7 @@ from fleming.records import Rollout, to_json
 from fleming.refine.gate import gate
 from fleming.settings import Config
 from fleming.terminal import tell
-from fleming.training.checkpoint import (
-    delete_old,
-    load_tensors,
-    newest_checkpoint,
-    number_of,
-    save_checkpoint,
-    set_aside_after,
-    whole_state,
-)
+from fleming.training.checkpoint import delete_old, load_tensors, newest_checkpoint, save_checkpoint, step_of
 from fleming.training.identity import (
     check_same_run,
     code_sha256,
@@ -82,7 +73,7 @@ class Run:
         with world.agree():
             if not inputs["model"].is_dir():
                 raise InputError(f"{inputs['model']}: no such model folder; name one as model=DIR")
-            self.loggers = list(own_logger(stage, cfg)) if world.is_main else []
+            self.loggers = own_logger(stage, cfg) if world.is_main else []
             self.inputs = {**inputs, **(own_code(cfg) if stage == "grpo" else {})}
         self.scores: list[float] = []  # since the last checkpoint
         self.saving: dict[str, float] = {}  # seconds that the last checkpoint took
@@ -95,12 +86,10 @@ class Run:
             self.world.on_main(check_ready, self.stage, self.cfg)
             self.hashes = self.world.on_main(input_hashes, self.inputs)
             identity = fingerprint(self.cfg, self.stage, self.hashes)
-            checkpoints, whole = self.folder / "checkpoints", partial(whole_state, world=self.world)
             with self.world.agree():
-                self.state |= newest_checkpoint(checkpoints, self.cfg.skip_damaged, whole) or {}
-            self.world.on_main(set_aside_after, checkpoints, self.state["step"])
-            self.state.pop("score", None)  # that checkpoint's own
-            with self.world.agree():
+                saved = newest_checkpoint(self.folder / "checkpoints", self.cfg.skip_damaged, self.world)
+                self.state |= saved or {}
+                self.state.pop("score", None)  # that checkpoint's own
                 check_same_run(self.state.get("identity", identity), identity, self.cfg.run_dir)
             if self.state.get("code", code_sha256()) != code_sha256():
                 said = f"now commit {commit()}; the earlier ones are in manifest.json"
@@ -131,10 +120,8 @@ class Run:
         if step:
             load_tensors(self.folder / "checkpoints", model, optimizer, world)
         with world.agree():
-            self.logs = {
-                name: AppendLog(self.folder / f"{name}.jsonl", size, world.is_main)
-                for name, size in kept.items()
-            }
+            mine = kept.items() if world.is_main else ()
+            self.logs = {name: AppendLog(self.folder / f"{name}.jsonl", size) for name, size in mine}
         world.on_main(write_manifest, self.stage, self.cfg, self.hashes, world, self.cleared)
         if world.is_main:
             self.loggers += tensorboard(self.stage, self.cfg, step)
@@ -166,9 +153,7 @@ class Run:
     def steps(self, total: int, name: str) -> Iterator[int]:
         """Yield the steps that are left, 1 .. total, with a clock for each and a progress bar called `name`."""
         if self.state["step"] >= total:
-            self.world.print(
-                f"{name}: already finished, all {total} steps: nothing to do; results in {self.folder}"
-            )
+            self.world.print(f"{name}: already finished, all {total} steps: nothing to do; see {self.folder}")
             return
         self.speed = DeviceSpeed.measure(self.world.device, self.world.dtype)
         self.bar = self.stack.enter_context(progress_bar(total, self.state["step"], name, self.world))
@@ -180,7 +165,8 @@ class Run:
     def append(self, log: str, record: dict[str, Any]) -> None:
         """Append a record to one of the logs."""
         with self.world.agree():
-            self.logs[log].append(record)
+            if self.world.is_main:
+                self.logs[log].append(record)
 
     def write_rollouts(self, step: int, rollouts: Iterable[Rollout]) -> None:
         """Write the step's rollouts, a file a step."""
@@ -238,15 +224,13 @@ class Run:
         if step in self.exports:
             with self.world.agree():
                 name, main = self.exports[step], self.world.is_main
-                folder, dtype = self.folder / name, self.world.dtype
-                hashes = save_model(self.model, self.tokenizer, folder, dtype, writes=main)
+                save_model(self.model, self.tokenizer, self.folder / name, self.world.dtype, writes=main)
                 if main:
-                    written = {f"{self.stage}/{name}/{file}": sha256 for file, sha256 in hashes.items()}
-                    note_outputs(self.cfg.run_dir, self.stage, written)
+                    note_outputs(self.cfg.run_dir, self.stage, f"{self.stage}/{name}")
 
     def _forget_rollouts_after(self, step: int) -> None:
         for path in self.folder.glob("rollouts/step_*.jsonl"):
-            if number_of(path) > step:
+            if step_of(path) > step:
                 remove(path)
 
 

@@ -85,9 +85,7 @@ class ModelConfig:
         # Llama 1 files have no num_key_value_heads; for Qwen the class default (32) would be a guess.
         kv_heads_default = heads if kind == "llama" or "num_key_value_heads" in raw else None
         kv_heads = fields.integer("num_key_value_heads", kv_heads_default)
-        fields.expect(
-            heads % kv_heads == 0, "num_key_value_heads", kv_heads, f"a divisor of {heads} attention heads"
-        )
+        fields.expect(heads % kv_heads == 0, "num_key_value_heads", kv_heads, f"a divisor of {heads} heads")
         head_dim_default = hidden // heads if hidden % heads == 0 else None
         head_dim = fields.integer("head_dim", 128 if kind == "qwen3" else head_dim_default)
         fields.expect(head_dim % 2 == 0, "head_dim", head_dim, "an even number (rotary pairs)")
@@ -194,12 +192,8 @@ def _refuse_unsupported(fields: Fields) -> None:
         fields.expect(found in (None, value), key, found, f"{json.dumps(value)} or no such key")
     quantised = fields.object("quantization_config")
     kind = quantised.get("quant_method", "quantised")
-    fields.expect(
-        not quantised,
-        "quantization_config",
-        quantised,
-        f"none: {kind} weights cannot be trained; give the folder of the model that they were made from",
-    )
+    wanted = f"none: {kind} weights cannot be trained; give the folder of the model that they were made from"
+    fields.expect(not quantised, "quantization_config", quantised, wanted)
 
     layers = raw.get("layer_types") or []
     full = isinstance(layers, list) and set(map(str, layers)) <= {"full_attention"}

@@ -62,7 +62,7 @@ def read_header(path: str | Path) -> dict[str, StoredTensor]:
     for name, stored in in_order:
         if stored.end > size:
             raise InputError(
-                f"{path}: tensor {name} ends at byte {stored.end}, the file at {size}: it is truncated"
+                f"{path}: tensor {name} ends at {stored.end}, the file at {size} bytes: truncated"
             )
         if stored.begin != expected:
             raise InputError(f"{path}: tensor {name} begins at byte {stored.begin}, expected {expected}")
@@ -83,9 +83,7 @@ def _read_entry(path: Path, name: str, entry: object, start: int) -> StoredTenso
         begin, end = offsets
         if end - begin == math.prod(shape) * DTYPES[dtype].itemsize:
             return StoredTensor(path, DTYPES[dtype], tuple(shape), start + begin, start + end)
-    raise InputError(
-        f"{path}: tensor {name} has shape {str(shape)[:80]} but data_offsets {str(offsets)[:80]}"
-    )
+    raise InputError(f"{path}: tensor {name} has shape {str(shape)[:80]}, data_offsets {str(offsets)[:80]}")
 
 
 def _are_sizes(value: object) -> bool:

@@ -71,9 +71,8 @@ def main() -> None:
     template = None
     for line in sys.stdin.buffer:
         # Beyond this the kernel ends the process: what runs in C hears no exception.
-        resource.setrlimit(
-            resource.RLIMIT_CPU, (math.ceil(time.process_time()) + SECONDS, resource.RLIM_INFINITY)
-        )
+        seconds = math.ceil(time.process_time()) + SECONDS
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
         try:
             request = json.loads(line)
             if template is None:

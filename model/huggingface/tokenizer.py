@@ -184,9 +184,8 @@ class Tokenizer:
         """Return the special tokens that have a name, name -> text; each stands there as a string or an object."""
         found = self._json("special_tokens_map.json") | self._config
         texts = {name: v.get("content") if isinstance(v, dict) else v for name, v in found.items()}
-        return {
-            name: text for name, text in texts.items() if name.endswith("_token") and isinstance(text, str)
-        }
+        texts = {name: text for name, text in texts.items() if isinstance(text, str)}
+        return {name: text for name, text in texts.items() if name.endswith("_token")}
 
     def _find_stop_ids(self, eos_token: str | None) -> frozenset[int]:
         stop_ids = {self.end_of_turn}
@@ -199,9 +198,7 @@ class Tokenizer:
             eos = found.get("eos_token_id")
             tokens = eos if isinstance(eos, list) else [eos] if eos is not None else []
             if odd := [token for token in tokens if type(token) is not int or not 0 <= token < self.size]:
-                raise InputError(
-                    f"{path}: eos_token_id {odd[0]!r} is none of the tokenizer's {self.size} ids"
-                )
+                raise InputError(f"{path}: eos_token_id {odd[0]!r} is none of the {self.size} ids")
             stop_ids.update(tokens)
         if eos_token is not None:
             stop_ids.add(self._id(eos_token, "eos_token in tokenizer_config.json"))

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,7 @@ def find_tensors(transformer: Transformer, folder: str | Path) -> dict[str, Stor
     for name, stored in found.items():
         # Old exports keep a constant of the rotary positions.
         if name not in shapes and not name.endswith("rotary_emb.inv_freq"):
-            raise InputError(
-                f"{stored.path}: tensor {name} is not part of the model that config.json describes"
-            )
+            raise InputError(f"{stored.path}: tensor {name} is not part of config.json's model")
     return found
 
 
@@ -144,13 +143,11 @@ def _compare(shapes: Mapping[str, tuple], found: Mapping[str, StoredTensor], sou
         if name not in found:
             foreign = next((other for other in found if not OURS.match(other)), None)
             instead = f"; it has {foreign}: another model, or a prefix to be taken off" if foreign else ""
-            raise InputError(
-                f"{source}: tensor {name} is missing, which the model of config.json has{instead}"
-            )
+            missing = f"tensor {name} is missing, which the model of config.json has"
+            raise InputError(f"{source}: {missing}{instead}")
         if found[name].shape != shape:
-            raise InputError(
-                f"{found[name].path}: tensor {name} has shape {list(found[name].shape)}, expected {list(shape)}"
-            )
+            shapes = f"{list(found[name].shape)}, expected {list(shape)}"
+            raise InputError(f"{found[name].path}: tensor {name} has shape {shapes}")
 
 
 def _read_headers(folder: Path) -> tuple[Path, dict[str, StoredTensor]]:
@@ -214,9 +211,9 @@ def save_model(
     dtype: torch.dtype | None = None,
     max_shard_bytes: int = 4 << 30,
     writes: bool = True,
-) -> dict[str, str]:
+) -> None:
     """Write a Hugging Face folder that transformers loads back bit for bit, in `dtype` (default: the model's
-    own), with the hash of each file in SHA256SUMS; return file name -> sha256 where this rank `writes`.
+    own), with the hash of each file in SHA256SUMS.
 
     It is built beside `folder` and renamed when it is complete and on disk, so no reader sees half of it; a
     model folder that stood there is replaced. Raises InputError where something else stands there or the disk
@@ -228,7 +225,6 @@ def save_model(
     parameters = _hf_parameters(transformer)
     dtype = dtype or transformer.norm.weight.dtype
     whole = (_whole(parameter, dtype) for parameter in parameters.values())
-    hashes: dict[str, str] = {}
     try:
         if writes:
             with os_errors(folder, "write"):
@@ -243,11 +239,8 @@ def save_model(
                         hashes[name] = hashlib.sha256(data).hexdigest()
                     write_sums(new, hashes)
     finally:
-        for (
-            _
-        ) in whole:  # gathering takes every rank: one that does not write, or no longer can, still takes part
-            pass
-    return hashes
+        # Gathering takes every rank: one that does not write, or no longer can, still takes part.
+        deque(whole, maxlen=0)
 
 
 def _whole(parameter: Tensor, dtype: torch.dtype) -> Tensor:

@@ -55,7 +55,7 @@ def test_letters_after_one_document_are_one_row_of_the_forward():
     transformer.embed_tokens.register_forward_hook(lambda _, tokens, __: fed.append(tokens[0].numel()))
     continuation_logprobs(transformer, [([1, 2, 3, 4], [letter]) for letter in (5, 6, 7, 8)])
     continuation_logprobs(transformer, [([1, 2, 3, 4], [5, 9]), ([1, 2, 3, 4], [6, 9])])
-    assert fed == [4, 5 + 5]
+    assert fed == [4, 4 + 1 + 1]
 
 
 def test_a_document_too_long_is_cut_on_the_left():

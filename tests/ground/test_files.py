@@ -15,13 +15,13 @@ from fleming.files import (
     AppendLog,
     read_json,
     read_jsonl,
-    replace_folder,
     run_lock,
     sha256_file,
     write_atomic,
     write_jsonl,
 )
 from model.errors import InputError
+from model.files import replace_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -172,6 +172,7 @@ import resource, sys
 from pathlib import Path
 from fleming.files import AppendLog, write_atomic
 from model.errors import InputError
+from model.files import replace_folder
 log = AppendLog(Path(sys.argv[1], "log"))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 for write in (lambda: write_atomic(Path(sys.argv[1], "a"), b"x" * 5000), lambda: log.append({"a": "x" * 5000})):

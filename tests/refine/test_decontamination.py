@@ -7,15 +7,16 @@ import time
 
 import numpy as np
 import pytest
+from support.leaks import find_leak
 
 from fleming.files import write_jsonl
+from fleming.public.benchmarks import files_of
 from fleming.records import LETTERS, Question, Trajectory, to_json
 from fleming.refine import decontamination
-from fleming.refine.decontamination import RUN, Index, decontaminate, find_leak
+from fleming.refine.decontamination import RUN, Index, decontaminate
 from fleming.refine.disguises import undisguised
 from fleming.refine.gate import (
     check_gate,
-    files_of,
     learned_from,
     main,
     measured_on,

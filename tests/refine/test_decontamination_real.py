@@ -5,11 +5,12 @@ import json
 import random
 
 import pytest
+from support.leaks import find_leak
 
 from fleming.public.benchmarks import load_benchmark
 from fleming.public.readers import read_questions
 from fleming.records import LETTERS, Question, Trajectory
-from fleming.refine.decontamination import Index, find_leak
+from fleming.refine.decontamination import Index
 from fleming.refine.gate import main
 
 NAMES = ("careqa", "medbullets", "medmcqa", "medqa", "medxpertqa", "pubmedqa", "mmlu_pro_biology")

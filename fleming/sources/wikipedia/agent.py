@@ -83,9 +83,8 @@ def discover(
     max_requests: of the whole crawl, what earlier runs took included; a batch that is begun is finished. A page that
     is missing goes to `skip`. Raises InputError where the source gives up; the same call then goes on.
     """
-    saved = isinstance(
-        pages, FolderPages
-    )  # no copy of them: it would hide what has changed in the files since
+    # No copy of these: it would hide what has changed in the files since.
+    saved = isinstance(pages, FolderPages)
     pages = pages if saved else CachedPages(pages, Path(folder, "pages.jsonl"))
     linker = Linker(known)
     named: set[str] = set()

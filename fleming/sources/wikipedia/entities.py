@@ -69,30 +69,22 @@ def read_page(page: Page, known: Known) -> Reading:
     kind = re.sub(r"\s+", " ", match.group(1)) if (match := SAYS["defined"].search(said)) else ""
     categories = [c.lower() for c in (*page.categories, *article.categories)]
     categories = [c for c in categories if not SAYS["no_category"].search(c)]
-    reading = Reading(
-        page, article, _type(page.title, article, categories, (kind, said), known), (), None, lead
-    )
+    found = _type(page.title, article, categories, (kind, said), known)
+    reading = Reading(page, article, found, (), None, lead)
     if not reading.type or reading.is_disambiguation:
         return reading._replace(type="")
     names = [*article.bold, *_also(said)]
     for field in article.fields:
         if field.name in ("synonyms", "synonym", "tradename") and "box" in field.template:
-            names += re.split(
-                r"[,;\n]",
-                re.sub(r"\([^()]*\)", "", article.values[field.start : field.end].replace("\0", "")),
-            )
+            listed = article.values[field.start : field.end].replace("\0", "")
+            names += re.split(r"[,;\n]", re.sub(r"\([^()]*\)", "", listed))
     names = [" ".join(name.split()).strip(" .\"'“”,") for name in names]
-    names = [
-        n
-        for n in names
-        if 3 < len(n) <= 80 and not (n.isupper() and len(n) < 6) and not SAYS["others"].fullmatch(n)
-    ]
+    names = [n for n in names if 3 < len(n) <= 80 and not (n.isupper() and len(n) < 6)]
+    names = [n for n in names if not SAYS["others"].fullmatch(n)]
     unique = {name_key(n): n for n in reversed(names)}
     unique.pop(name_key(reading.name), None)
-    frequency = " ".join(
-        article.values[f.start : f.end] for f in article.fields if f.name == "frequency"
-    ).lower()
-    said = [*(c for c in categories if "rare disease" in c), frequency, kind.lower()]
+    frequency = (article.values[f.start : f.end] for f in article.fields if f.name == "frequency")
+    said = [*(c for c in categories if "rare disease" in c), " ".join(frequency).lower(), kind.lower()]
     rare = any(SAYS["rare"].search(text) and not SAYS["negated"].search(text) for text in said)
     return reading._replace(names=tuple(reversed(unique.values())), rare=True if rare else None)
 
@@ -146,6 +138,5 @@ def page_node(reading: Reading) -> Node:
         ids = re.findall(rf"\b{pattern}\b", reading.page.text[field.start : field.end]) if authority else []
         if len(ids) == 1:
             found[curie(authority, ids[0])] = True
-    return Node(
-        page_key(reading.page.title), reading.name, reading.type, reading.names, tuple(found), reading.rare
-    )
+    key, names = page_key(reading.page.title), reading.names
+    return Node(key, reading.name, reading.type, names, tuple(found), reading.rare)

@@ -42,14 +42,9 @@ class Linker:
             if self._names.setdefault(name_key(name), reading.page.title) != reading.page.title:
                 self._names[name_key(name)] = None
         for link in reading.article.links:
-            target, page, others = self._labels.get(
-                key := name_key(link.label), (link.target, reading.page.title, False)
-            )
-            self._labels[key] = (
-                target if target == link.target else None,
-                page,
-                others or page != reading.page.title,
-            )
+            key, title = name_key(link.label), reading.page.title
+            target, page, others = self._labels.get(key, (link.target, title, False))
+            self._labels[key] = target if target == link.target else None, page, others or page != title
 
     def name(self, name: str, types: Iterable[str]) -> tuple[str, str] | None:
         """Return (key, type) for a plain name that the gazetteer, a page, or two pages' labels for one target have."""
@@ -164,11 +159,9 @@ def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
                     if found[0] in linker.fields:
                         yield Node(found[0], found[0].partition(":")[2].replace("_", " "), found[1])
                     yield from _fact(reading, "infobox", steps[found[1]], found[0], link[2:], text)
-            if (
-                not links
-                and not _may_be_cut(article, field, begin, plain)
-                and (found := linker.name(plain, steps))
-            ):
+            if links or _may_be_cut(article, field, begin, plain):
+                continue
+            if found := linker.name(plain, steps):
                 yield from _fact(reading, "infobox", steps[found[1]], found[0], (begin, end), text)
 
 
@@ -235,11 +228,9 @@ def _said(
     if SAYS["causal"].search(text):
         for match in SAYS["gene"].finditer(text):
             group = match.lastindex
-            found = linker.name(match.group(group), ("gene",)) or (
-                curie("hgnc.symbol", match.group(group)),
-                "gene",
-            )
-            yield "associated_gene", found[0], match.span(group)
+            found = linker.name(match.group(group), ("gene",))
+            key = found[0] if found else curie("hgnc.symbol", match.group(group))
+            yield "associated_gene", key, match.span(group)
     for match in SAYS["features"].finditer(text):
         for found, span in _listed(match, linker, SYMPTOMS):
             yield SYMPTOMS[found[1]], found[0], span
@@ -252,9 +243,8 @@ def _listed(
     place, text = match.start(1), match.group(1)
     cuts = [(m.start(), m.end(), m.group().strip()) for m in SAYS["separator"].finditer(text)]
     pending = None
-    for start, (end, _, word) in zip(
-        [0, *(cut[1] for cut in cuts)], [*cuts, (len(text), 0, "")], strict=True
-    ):
+    starts, ends = [0, *(cut[1] for cut in cuts)], [*cuts, (len(text), 0, "")]
+    for start, (end, _, word) in zip(starts, ends, strict=True):
         item, found = SAYS["tail"].sub("", text[start:end]), None
         while item and not SAYS["modifier"].fullmatch(item + " ") and not (found := linker.name(item, types)):
             shorter = SAYS["modifier"].sub("", item, count=1)

@@ -75,10 +75,8 @@ class Article(NamedTuple):
     def sentences(self, start: int, end: int) -> Iterator[Sentence]:
         """Yield the sentences of the prose within [start, end); a line's end, so also a list's item, ends one."""
         for line in re.finditer(r"[^\n]+", self.text[start:end]):
-            runs = [
-                (start + line.start() + run.start(), run.group())
-                for run in re.finditer(r"[^\0]+", line.group())
-            ]
+            begin, found = start + line.start(), re.finditer(r"[^\0]+", line.group())
+            runs = [(begin + run.start(), run.group()) for run in found]
             text, place = "".join(run for _, run in runs), 0
             at = [i for begin, run in runs for i in range(begin, begin + len(run))]
             stops = [(m.start() + 1, m.end()) for m in SAYS["boundary"].finditer(text)]
@@ -169,22 +167,19 @@ def read_article(source: str) -> Article:
                 key, equals, value = source[bar + 1 : min(stop, bar + 500)].partition("=")
                 if equals and key.strip() and not SAYS["no_key"].search(key):
                     begin = bar + 2 + len(key) + len(value) - len(value.lstrip())
-                    found.append(
-                        Field(name, " ".join(key.replace("_", " ").lower().split()), min(begin, stop), stop)
-                    )
+                    key = " ".join(key.replace("_", " ").lower().split())
+                    found.append(Field(name, key, min(begin, stop), stop))
             fields += found
             if SAYS["infobox"].match(name) or name in RULES.lists:
                 if name not in RULES.lists:
                     boxes.append((start, end, ""))
                 values = {field.end: field.start for field in found}
                 if name in RULES.lists:  # a list's own fields are its title and its looks
-                    values = {
-                        field.end: field.start if field.name.isdecimal() else field.end for field in found
-                    }
+                    for field in found:
+                        values[field.end] = field.start if field.name.isdecimal() else field.end
                 cuts.append((start, inner, "\n"))
-                cuts += (
-                    (bar, values.get(stop, bar + 1), "\n") for bar, stop in zip(bars, stops[1:], strict=True)
-                )
+                for bar, stop in zip(bars, stops[1:], strict=True):
+                    cuts.append((bar, values.get(stop, bar + 1), "\n"))
                 cuts.append((end - 2, end, "\n"))
             elif (part := RULES.texts.get(name.split()[0] if name else "", 0)) and len(bars) >= part:
                 cuts += (start, bars[part - 1] + 1, ""), (stops[part], end, "")
@@ -218,10 +213,8 @@ def read_article(source: str) -> Article:
 def text_bold(source: str, text: str, end: int) -> list[str]:
     """Return the bold pieces of the lead's prose, at most 20."""
     marks = [m for m in re.finditer(r"'{3,5}", source[:end]) if text[m.start()] == "\0"]
-    pieces = [
-        text[a.end() : b.start()].replace("\0", "").strip()
-        for a, b in zip(marks[::2], marks[1::2], strict=False)
-    ]
+    pairs = zip(marks[::2], marks[1::2], strict=False)
+    pieces = [text[a.end() : b.start()].replace("\0", "").strip() for a, b in pairs]
     return [piece for piece in pieces if 1 < len(piece) <= 100 and "\n" not in piece][:20]
 
 
@@ -230,9 +223,8 @@ def _sections(
 ) -> list[tuple[int, int, tuple[str, ...]]]:
     sections, above = [], []
     for start, end, level, name in [(0, 0, 0, ""), *headings]:
-        above = [(upper, title) for upper, title in above if upper < level] + (
-            [(level, name)] if level else []
-        )
+        above = [(upper, title) for upper, title in above if upper < level]
+        above += [(level, name)] * bool(level)
         if sections:
             sections[-1] = (sections[-1][0], start, sections[-1][2])
         sections.append((end, length, tuple(title for _, title in above)))
