@@ -10,8 +10,8 @@ Left out: who votes (teachers/).
 
 import dataclasses
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from fleming.prompt import question_messages
 from fleming.records import LETTERS, Question, to_json
 from fleming.refine.decisions import dropped_record, read_decisions, relabel, ruling_on, text_hash
 from fleming.settings import Config
-from fleming.teachers.remembered import AnswerLog, Completer, complete_all, writable
+from fleming.teachers.remembered import AnswerLog, Completer, answer_each, writable
 from fleming.text import can_reorder
 from model.errors import InputError
 
@@ -93,21 +93,16 @@ class Poll:
 
     def _ask(self, questions: Sequence[Question], ballots: Sequence[Votes]) -> list[Votes]:
         """Return the ballots with votes. An order that n trials show is one conversation of n answers."""
-        wanted: dict[int, list[tuple[int, str]]] = defaultdict(list)  # n -> the ballot's place, order
-        for place, ballot in enumerate(ballots):
-            for order, n in Counter(ballot.orders).items():
-                wanted[n].append((place, order))
-
-        answers: dict[tuple[int, str], Iterator[str]] = {}
-        for n, asked in sorted(wanted.items()):
-            shown = [_in_order(questions[place], order) for place, order in asked]
-            conversations = [question_messages(q, style_of(q, self.cfg)) for q in shown]
-            groups = complete_all(self.voter, conversations, n)
-            answers |= zip(asked, map(iter, groups), strict=True)
+        shown = [
+            in_order(q, order)
+            for q, ballot in zip(questions, ballots, strict=True)
+            for order in ballot.orders
+        ]
+        answers = iter(answer_each(self.voter, [question_messages(q, style_of(q, self.cfg)) for q in shown]))
 
         filled = []
         for place, ballot in enumerate(ballots):
-            responses = [next(answers[place, order]) for order in ballot.orders]
+            responses = [next(answers) for _ in ballot.orders]
             votes = [
                 self._vote(questions[place], order, text)
                 for order, text in zip(ballot.orders, responses, strict=True)
@@ -118,12 +113,12 @@ class Poll:
 
     def _vote(self, question: Question, order: str, response: str) -> str | None:
         """Return what a response to this order chooses, of options the letter in the file's order."""
-        choice = judge(response, True, _in_order(question, order), self.cfg).choice
+        choice = judge(response, True, in_order(question, order), self.cfg).choice
         return order[LETTERS.index(choice)] if choice and question.options else choice
 
 
-def trial_orders(question: Question, seed: int, trials: int) -> list[str]:
-    """Return each trial's order as the letters of the file in the order shown: "CADB".
+def trial_orders(question: Question, seed: int, trials: int, use: str = "label check") -> list[str]:
+    """Return each trial's order as the letters of the file in the order shown: "CADB"; `use` is part of its key.
 
     They differ while there are orders left, then all may come again. Where an option speaks of others by place or
     letter, every trial shows the options as they are.
@@ -137,7 +132,7 @@ def trial_orders(question: Question, seed: int, trials: int) -> list[str]:
     for trial in range(trials):
         if len(used) == math.factorial(len(letters)):
             used = set()
-        rng = generator(seed, "label check", question.id, trial)
+        rng = generator(seed, use, question.id, trial)
         order = _shuffled(letters, rng)
         while order in used:
             order = _shuffled(letters, rng)
@@ -150,7 +145,7 @@ def _shuffled(letters: str, rng: Any) -> str:
     return "".join(letters[i] for i in rng.permutation(len(letters)))
 
 
-def _in_order(question: Question, order: str) -> Question:
+def in_order(question: Question, order: str) -> Question:
     """Return the question with its options, if any, in this order, lettered anew."""
     if not question.options:
         return question

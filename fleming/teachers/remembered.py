@@ -6,7 +6,8 @@ Left out: who answers (local_model.py, or anything else with such a method).
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -48,6 +49,18 @@ def complete_all(completer: Completer, conversations: Sequence[Messages], n: int
             f"{completer.name} did not give {n} texts to each of {len(conversations)} conversations"
         )
     return groups
+
+
+def answer_each(completer: Completer, conversations: Sequence[Messages]) -> list[str]:
+    """Return one answer to each conversation; one that stands here n times is asked once, for n answers."""
+    keys = [json.dumps(messages) for messages in conversations]
+    times, first = Counter(keys), dict(zip(keys, conversations, strict=True))
+    answers: dict[str, Iterator[str]] = {}
+    for n in sorted(set(times.values())):
+        asked = [key for key in times if times[key] == n]
+        groups = complete_all(completer, [first[key] for key in asked], n)
+        answers |= zip(asked, map(iter, groups), strict=True)
+    return [next(answers[key]) for key in keys]
 
 
 def writable(text: str) -> str:
