@@ -47,6 +47,7 @@ from fleming.refine.steps import Kept, Refinement, Rejected, anonymised, drop_fa
 from fleming.settings import Config
 from fleming.settings.synth import SynthConfig
 from fleming.teachers.local_model import LocalModel
+from fleming.teachers.remembered import Completer
 from fleming.training.base_model import make_base_model
 from fleming.training.identity import REPOSITORY, note_outputs, write_manifest
 from fleming.training.parallel import pick_device
@@ -60,6 +61,7 @@ def main(argv: list[str]) -> None:
     files = graph_files(synth, REPOSITORY)
     with run_lock(cfg.run_dir, "synth_data.py"):
         poll = load_poll(cfg) if synth.voter else None  # first: a wrong folder shows before the long part
+        teacher = load_teacher(cfg)
         decided = read_decisions(synth.decisions) if synth.decisions else {}
 
         # 1. Curate public question sets.
@@ -99,15 +101,16 @@ def main(argv: list[str]) -> None:
             refine.report.append({"step": "mix", **mixed})
         rl, grades = grade(rl, part_of, poll, synth)
 
-        # 5. Cold start: a teacher works out most of the synthetic questions; what fails a check is not taught.
+        # 5. Cold start: a teacher works out most of the questions (templates: of the graph's); what fails stays out.
         synthetic = [question for question in rl if part_of[question.id] == "graph"]
-        trajectories, not_taught = teach(synthetic, joined.graph, cfg)
+        taught = teach(rl if teacher else synthetic, joined.graph, cfg, teacher)
+        rl = [taught.noted(question) for question in rl]
 
         # What the other stages begin with, and a report on every step.
         public = {f"synth.public.{name}": Path(path) for name, path in synth.public.items()}
         write_manifest("synth", cfg, input_hashes({**public, **files, **files_of(benchmarks)}))
-        rejected = [*set_aside, *not_posed, *refine.rejected, *not_taught]
-        write_records(folder, joined, {"rl": rl, "dev": dev, "test": test}, trajectories, rejected)
+        rejected = [*set_aside, *not_posed, *refine.rejected, *taught.rejected]
+        write_records(folder, joined, {"rl": rl, "dev": dev, "test": test}, taught, rejected)
         write_gate_report(cfg, benchmarks)
         if not poll:  # what an earlier run with other settings has left says nothing of this one
             remove(folder / "review.jsonl")
@@ -120,11 +123,11 @@ def main(argv: list[str]) -> None:
             "parts": dict(Counter(part_of[question.id] for question in rl)),
             "splits": {"train": by_hops(rl), "dev": by_hops(dev), "test": by_hops(test)},
             "shortcuts": shortcuts([*synthetic, *dev, *test], joined.graph, cfg.seed),
-            "trajectories": counts_of_trajectories(trajectories, not_taught),
+            "trajectories": counts_of_trajectories(taught),
         }
         show_and_write(report, folder / "report.json")
         if cfg.base_model.make:
-            make_base(cfg, trajectories, joined.graph)
+            make_base(cfg, taught.kept, joined.graph)
         base = {name: sha256 for sha256, name in read_sums(Path(cfg.run_dir, "base/model", SUMS))}
         written = {"data": sums_in(folder), "base/model": base}
         note_outputs(
@@ -132,6 +135,10 @@ def main(argv: list[str]) -> None:
         )
     if not rl:
         raise InputError(f"no training question is left; {folder}/report.json and rejected.jsonl say why")
+    if teacher and not taught.kept:
+        raise InputError(
+            f"the teacher has solved no question; {folder}/report.json and unsolved.jsonl say why"
+        )
 
 
 def load_voter(cfg: Config) -> LocalModel:
@@ -144,6 +151,11 @@ def load_voter(cfg: Config) -> LocalModel:
         seed=cfg.seed,
         device=device,
     )
+
+
+def load_teacher(cfg: Config) -> Completer | None:
+    """Return who works out the questions; None: templates."""
+    return None
 
 
 def load_poll(cfg: Config) -> Poll:

@@ -25,7 +25,7 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
     "questions": {"sources", "graph"},
     "teachers": set(),
     "refine": {"public", "teachers"},
-    "cold_start": {"sources", "graph", "questions"},
+    "cold_start": {"sources", "graph", "questions", "refine", "teachers"},
     "training": {"public", "refine"},  # reads what it learns from; a run begins at the gate
     "rl": {"public", "training"},
     "evaluation": {"public", "training"},
@@ -35,6 +35,7 @@ EXCEPTIONS = {  # an arrow between two modules that no room has, and why
     ("fleming.questions.cards", "fleming.refine.decisions"): "a mark is on the text that a decision is on",
     ("fleming.questions.cards", "fleming.refine.marks"): "its command reads the marks back",
     ("fleming.refine.marks", "fleming.evaluation.statistics"): "a share has one interval",
+    ("fleming.cold_start.trajectories", "fleming.evaluation.statistics"): "pass@k has one definition",
 }
 PACKAGES = {"torch", "safetensors", "tokenizers", "numpy", "tqdm", "yaml"}
 WHERE_INSTALLED = {"pyarrow", "tensorboard", "jinja2"}  # and a clear error where one is needed and absent

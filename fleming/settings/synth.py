@@ -107,6 +107,18 @@ class QuestionRules:
 
 
 @dataclass(frozen=True)
+class TrajectoryConfig:
+    """What a real teacher is asked for; the template teacher needs none of it."""
+
+    samples: Positive[int] = 4
+    """Answers a question, each with its options in another order; more of them solve more, and cost as much more."""
+    gold_visible: bool = True
+    """The teacher is told the right answer, as in the paper; false: it works blind, and pass@k tells what is hard."""
+    rounds: Annotated[int, Range("from 0 to 3", lambda x: 0 <= x <= 3)] = 3
+    """Refinements of an unsolved question at most: self-correction, then path exploration, then backtracking."""
+
+
+@dataclass(frozen=True)
 class SynthConfig:
     public: dict[str, str] = field(default_factory=dict)
     """name -> file of a public question set to learn from, in any form in which it is about; no test split."""
@@ -165,9 +177,12 @@ class SynthConfig:
     mix_total: Positive[int] | None = None
     """Questions of the mix; null: as many as there can be."""
     cold_start_share: PositiveShare = 0.5
-    """Share of the synthetic training questions that get a trajectory; RL draws from all of them."""
+    """Share of the training questions that are worked out for the cold start: of all by a real teacher, of the
+    synthetic ones by templates; RL draws from all of them."""
+    trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)
+    """How a real teacher is asked."""
     max_words: Positive[int] = 120
-    """Longest trajectory."""
+    """Longest trajectory; of Chinese, characters. A real teacher needs several hundred."""
 
     def check(self, where: str) -> None:
         """Raise InputError for settings that need one another, and for names of parts that are none."""
