@@ -7,6 +7,8 @@ from fleming.records import Difficulty
 from fleming.typed import NonNegative, Positive, PositiveShare, Range, Share
 from model.errors import InputError
 
+TEACHER = "teacher"  # as synth.voter: not a folder
+
 
 @dataclass(frozen=True)
 class SourceConfig:
@@ -154,7 +156,8 @@ class SynthConfig:
     """What no split shares with another: roots and last facts; or combinations of clues, all of whose facts stay in
     training (the demo, whose graph is small)."""
     voter: str = ""
-    """Model folder that votes on labels, and grades where grade_by says so. Empty: labels are not checked."""
+    """Model folder that votes on labels, and grades where grade_by says so; teacher: the one of the section teacher
+    does. Empty: labels are not checked."""
     voter_max_new_tokens: Positive[int] = 1024
     """Longest answer of the voter."""
     voter_chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
