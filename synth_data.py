@@ -46,8 +46,8 @@ from fleming.refine.shortcuts import shortcuts
 from fleming.refine.steps import Kept, Refinement, Rejected, anonymised, drop_faults
 from fleming.settings import Config
 from fleming.settings.synth import SynthConfig
+from fleming.teachers.load import load_teacher
 from fleming.teachers.local_model import LocalModel
-from fleming.teachers.remembered import Completer
 from fleming.training.base_model import make_base_model
 from fleming.training.identity import REPOSITORY, note_outputs, write_manifest
 from fleming.training.parallel import pick_device
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
     files = graph_files(synth, REPOSITORY)
     with run_lock(cfg.run_dir, "synth_data.py"):
         poll = load_poll(cfg) if synth.voter else None  # first: a wrong folder shows before the long part
-        teacher = load_teacher(cfg)
+        teacher = load_teacher(cfg, pick_device(cfg.parallel))
         decided = read_decisions(synth.decisions) if synth.decisions else {}
 
         # 1. Curate public question sets.
@@ -151,11 +151,6 @@ def load_voter(cfg: Config) -> LocalModel:
         seed=cfg.seed,
         device=device,
     )
-
-
-def load_teacher(cfg: Config) -> Completer | None:
-    """Return who works out the questions; None: templates."""
-    return None
 
 
 def load_poll(cfg: Config) -> Poll:

@@ -7,8 +7,6 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
 from fleming.answer import TAGS
 from fleming.assets import expressions
 from fleming.graph.knowledge_graph import KnowledgeGraph
@@ -24,7 +22,6 @@ _CHARACTER = re.compile(f"[{CJK}]")
 FORMS = [f"{thinking}<answer></answer>" for thinking in ("", "</think>", "<think></think>")]
 """What tags an answer may have; a chat template may open the thinking in the prompt."""
 LOOP = 20  # words at least that only say again, twice or more, what stands before them
-LONGEST_LOOP = 256  # words of what is said again
 
 
 def normal_form(text: str, question: Question, cfg: Config) -> str | None:
@@ -98,12 +95,19 @@ def no_leak(case: Case) -> str | None:
 
 def no_loop(case: Case) -> str | None:
     """`loop`: a stretch of at least LOOP words only says again, twice or more, the words before it."""
-    ids = np.unique(words(thought(case.trajectory.response)), return_inverse=True)[1]
-    for period in range(1, min(len(ids) // 3, LONGEST_LOOP) + 1):
-        differs = np.flatnonzero(ids[period:] != ids[:-period])
-        same = np.diff(differs, prepend=-1, append=len(ids) - period).max() - 1
-        if same >= max(2 * period, LOOP):
+    said = words(thought(case.trajectory.response))
+    seen, period, run = (
+        {},
+        0,
+        0,
+    )  # run: stretches of LOOP words in a row that also stood `period` words before
+    for i in range(len(said) - LOOP + 1):
+        stretch = hash(tuple(said[i : i + LOOP]))
+        distance = i - seen.get(stretch, i)
+        period, run = distance, run + 1 if distance == period else 1
+        if period and run + LOOP - 1 >= 2 * period:
             return "loop"
+        seen[stretch] = i
     return None
 
 

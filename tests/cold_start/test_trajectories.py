@@ -152,7 +152,11 @@ def test_who_is_never_right_is_refined_three_times_and_left_with_all_that_was_tr
 
 
 def test_the_third_sample_is_kept_where_it_alone_is_right():
-    questions = [ask(1), ask(2, "D"), ask(3, "E", options=5)]  # two options would have the third order in one call
+    questions = [
+        ask(1),
+        ask(2, "D"),
+        ask(3, "E", options=5),
+    ]  # two options would have the third order in one call
     taught, teacher = work_out(questions, right_at_the_third)
     assert len(teacher.talks) == 4 * len(taught.kept) == 12
     for trajectory in taught.kept:
