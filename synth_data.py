@@ -35,6 +35,7 @@ from fleming.public.curation import read_public
 from fleming.questions.sampling import sample_questions, why_not
 from fleming.questions.splitting import split_questions
 from fleming.records import Question, Trajectory
+from fleming.refine.critic import criticise
 from fleming.refine.decisions import Decision, apply_decisions, read_decisions
 from fleming.refine.decontamination import RULES, Index, decontaminate
 from fleming.refine.duplicates import drop_duplicates
@@ -93,6 +94,10 @@ def main(argv: list[str]) -> None:
         if synth.anonymise:
             identifiers = Counter()
             rl = refine("identifiers", rl, partial(anonymised, counts=identifiers), removed=identifiers)
+        if synth.critic:
+            verdicts = Counter()
+            step = partial(criticise, critic=teacher, cfg=cfg, decided=decided, counts=verdicts)
+            rl = refine("critic", rl, step, arguments=verdicts)
         if decided:
             rl, dev, test = decide(refine, {"rl": rl, "dev": dev, "test": test}, decided)
         if synth.mix:
@@ -112,7 +117,7 @@ def main(argv: list[str]) -> None:
         rejected = [*set_aside, *not_posed, *refine.rejected, *taught.rejected]
         write_records(folder, joined, {"rl": rl, "dev": dev, "test": test}, taught, rejected)
         write_gate_report(cfg, benchmarks)
-        if not poll:  # what an earlier run with other settings has left says nothing of this one
+        if not (poll or synth.critic):  # what an earlier run with other settings has left
             remove(folder / "review.jsonl")
         report = {
             **counts_of_graph(joined),

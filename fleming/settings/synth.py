@@ -166,6 +166,9 @@ class SynthConfig:
     """Votes a question, each with its options in another order."""
     review_rule: Literal["none_right", "any_wrong"] = "none_right"
     """none_right: what no vote gets right goes to review. any_wrong: what any vote gets wrong."""
+    critic: NonNegative[int] = 0
+    """Wrong options of each question for which the teacher is asked to argue; a question with one whose argument holds
+    waits for a person. Two calls an option; 0: nobody is asked."""
     decisions: str = ""
     """JSONL of a person's decisions, on review.jsonl or on question cards: accept, relabel X or drop."""
     anonymise: bool = True

@@ -14,13 +14,13 @@ from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from fleming.files import AppendLog, read_jsonl
+from fleming.files import AppendLog, parse_object, read_jsonl
 from fleming.typed import from_json
 from model.errors import InputError
 
 CHUNK = 256  # conversations asked at once
 Messages = list[dict[str, str]]
-R = TypeVar("R")  # a record of answers: a frozen dataclass with a `key`
+R = TypeVar("R")  # a frozen dataclass: a record of answers with a `key`, or a reply
 
 
 class Completer(Protocol):
@@ -61,6 +61,20 @@ def answer_each(completer: Completer, conversations: Sequence[Messages]) -> list
         groups = complete_all(completer, [first[key] for key in asked], n)
         answers |= zip(asked, map(iter, groups), strict=True)
     return [next(answers[key]) for key in keys]
+
+
+def behind_thinking(text: str) -> str:
+    """Return what an answer says behind its think block."""
+    return text.rpartition("</think>")[2].strip()
+
+
+def read_reply(text: str, kind: type[R]) -> R | None:
+    """Return the one JSON object, fenced or not, that an answer consists of; None where it is none of this kind."""
+    reply = behind_thinking(text).removeprefix("```json").removeprefix("```").removesuffix("```")
+    try:
+        return from_json(kind, parse_object(reply.encode("utf-8", "replace"), "reply"), "reply")
+    except InputError:
+        return None
 
 
 def writable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Stage 1 with a real teacher, a scripted one: who is taught, what is counted, what a run leaves where none is solved."""
+"""Stage 1 with a real teacher, a scripted one: who is taught, what is counted, what a run leaves where none is."""
 
 import json
 import re
@@ -121,3 +121,35 @@ def test_without_one_templates_teach_the_graph_alone_and_nothing_of_an_earlier_r
     assert {t.question_id[:6] for t in read_trajectories(data / "cold_start.jsonl")} == {"graph/"}
     assert not [q for q in read_questions(data / "rl.jsonl") if q.extra]
     assert read_json(data / "report.json")["trajectories"].keys() == {"kept", "rejected", "with_refinement"}
+
+
+class Critic(Teacher):
+    """Supports whatever is argued for on the farmer with a cough for seven weeks."""
+
+    def complete(self, messages, n):
+        text = messages[-1]["content"]
+        if "Argue as strongly" in text:
+            return ["The course fits."] * n
+        if "JSON" not in text:
+            return super().complete(messages, n)
+        held = "cough for 7 weeks" in text
+        return [json.dumps({"supported": held, "quote": "cough for 7 weeks"})] * n
+
+
+def test_what_the_critic_can_support_waits_for_a_person_whose_word_holds(tmp_path, run):
+    asked = ["synth.critic=1", "teacher.kind=local", "teacher.model=x"]
+    assert run(Critic(), *asked) == (0, [])
+    data = tmp_path / "run/data"
+    (doubted,) = read_records(data / "review.jsonl")
+    assert "7 weeks" in doubted["question"]["question"]
+    assert doubted["supported"][0]["option"] != doubted["question"]["answer"]
+    assert doubted["id"] not in {q.id for q in read_questions(data / "questions.jsonl")}
+    (step,) = [step for step in read_json(data / "report.json")["refinement"] if step["step"] == "critic"]
+    assert step["rejected"] == {"in_review": 1}
+    assert step["arguments"] == {"refuted": step["questions"] - 1, "supported": 1}
+
+    decision = {"id": doubted["id"], "decision": "accept", "text": doubted["text"]}
+    (tmp_path / "decisions.jsonl").write_text(json.dumps(decision) + "\n")
+    assert run(Critic(), *asked, f"synth.decisions={tmp_path / 'decisions.jsonl'}") == (0, [])
+    assert read_records(data / "review.jsonl") == []
+    assert doubted["id"] in {q.id for q in read_questions(data / "rl.jsonl")}
