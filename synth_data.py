@@ -46,9 +46,10 @@ from fleming.refine.mixing import mix
 from fleming.refine.shortcuts import shortcuts
 from fleming.refine.steps import Kept, Refinement, Rejected, anonymised, drop_faults
 from fleming.settings import Config
-from fleming.settings.synth import SynthConfig
+from fleming.settings.synth import TEACHER, SynthConfig
 from fleming.teachers.load import load_teacher
 from fleming.teachers.local_model import LocalModel
+from fleming.teachers.remembered import Completer
 from fleming.training.base_model import make_base_model
 from fleming.training.identity import REPOSITORY, note_outputs, write_manifest
 from fleming.training.parallel import pick_device
@@ -57,12 +58,13 @@ from model.sums import SUMS, read_sums, remove, sums_in
 
 
 def main(argv: list[str]) -> None:
-    cfg, _ = command_line("synth", __doc__, argv)
+    cfg, options = command_line("synth", __doc__, argv)
     synth, folder = cfg.synth, Path(cfg.run_dir, "data")
     files = graph_files(synth, REPOSITORY)
     with run_lock(cfg.run_dir, "synth_data.py"):
-        poll = load_poll(cfg) if synth.voter else None  # first: a wrong folder shows before the long part
-        teacher = load_teacher(cfg, pick_device(cfg.parallel))
+        # First: a wrong folder or a key that is not there shows before the long part.
+        teacher = load_teacher(cfg, pick_device(cfg.parallel), options.offline)
+        poll = load_poll(cfg, teacher) if synth.voter else None
         decided = read_decisions(synth.decisions) if synth.decisions else {}
 
         # 1. Curate public question sets.
@@ -140,10 +142,9 @@ def main(argv: list[str]) -> None:
         )
     if not rl:
         raise InputError(f"no training question is left; {folder}/report.json and rejected.jsonl say why")
-    if teacher and not taught.kept:
-        raise InputError(
-            f"the teacher has solved no question; {folder}/report.json and unsolved.jsonl say why"
-        )
+    if teacher:
+        teacher.check_usable()
+        taught.check_usable(folder)
 
 
 def load_voter(cfg: Config) -> LocalModel:
@@ -158,8 +159,9 @@ def load_voter(cfg: Config) -> LocalModel:
     )
 
 
-def load_poll(cfg: Config) -> Poll:
-    return Poll(load_voter(cfg), Path(cfg.run_dir, "data"), cfg.seed, cfg.synth.trials, cfg)
+def load_poll(cfg: Config, teacher: Completer | None) -> Poll:
+    voter = teacher if cfg.synth.voter == TEACHER else load_voter(cfg)
+    return Poll(voter, Path(cfg.run_dir, "data"), cfg.seed, cfg.synth.trials, cfg)
 
 
 def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[tuple, list[dict], dict]:

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -26,6 +27,7 @@ from fleming.records import Question, Trajectory, to_json
 from fleming.refine.label_check import in_order, trial_orders
 from fleming.settings import Config
 from fleming.teachers.remembered import Completer, Messages, answer_each
+from model.errors import InputError
 
 ROUNDS = ("self_correction", "path_exploration", "backtracking")
 PROMPTS = load_table("cold_start.yaml")
@@ -80,6 +82,13 @@ class Taught:
     pass_at_k: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Question id -> its samples, how many were right, pass@k, and whether the teacher saw the right answer."""
     report: dict[str, Any] = field(default_factory=dict)
+
+    def check_usable(self, folder: Path) -> None:
+        """Raise InputError where questions were asked and none was solved."""
+        if self.unsolved and not self.kept:
+            raise InputError(
+                f"the teacher has solved no question; {folder}/unsolved.jsonl says what it wrote"
+            )
 
     def noted(self, question: Question) -> Question:
         """Return the question with what its samples say of it."""
@@ -169,11 +178,14 @@ class RealTeacher:
     def _report(self, kept: Sequence[Trajectory], rates: dict[str, dict[str, Any]]) -> dict[str, Any]:
         words = [trajectory.checks["words"] for trajectory in kept]
         of_k = [rate["pass_at_k"] for rate in rates.values()]
+        spent = getattr(self.completer, "spent", None)  # of this folder, over all runs and all that was asked
+        cost = {**vars(spent), "cost": spent.of("max_cost", self.cfg.teacher)} if spent else {}
         return {
             "teacher": self.completer.name,
             "gold_visible": self.cfg.synth.trajectories.gold_visible,
             "pass_at_k": {k: mean(shares[k] for shares in of_k) for k in (of_k[0] if of_k else ())},
             "words": {"mean": mean(words), "longest": max(words)} if words else {},
+            "spent": cost,
         }
 
 

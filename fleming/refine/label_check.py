@@ -23,7 +23,7 @@ from fleming.prompt import question_messages
 from fleming.records import LETTERS, Question, to_json
 from fleming.refine.decisions import dropped_record, read_decisions, relabel, ruling_on, text_hash
 from fleming.settings import Config
-from fleming.teachers.remembered import AnswerLog, Completer, answer_each, writable
+from fleming.teachers.remembered import AnswerLog, Completer, Remembered, answer_each, writable
 from fleming.text import can_reorder
 from model.errors import InputError
 
@@ -81,6 +81,10 @@ class Poll:
         unanswered = [self._ballot(question) for question in questions]
         keys = [ballot.key for ballot in unanswered]
         chunk = CHUNK if hasattr(self.voter, "complete_all") else 1
+        if isinstance(self.voter, Remembered):
+            chunk = max(
+                1, len(questions)
+            )  # it keeps what comes; all at once, nobody waits for the last of a few
         log = AnswerLog(Path(self.folder, "label_votes.jsonl"), Votes, "label check")
         return log.complete(keys, lambda part: self._ask(questions[part], unanswered[part]), chunk)
 

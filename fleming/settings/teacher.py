@@ -75,6 +75,11 @@ class TeacherConfig:
 CAPS = ("max_requests", "max_tokens", "max_cost")
 
 
+def caps(cfg: TeacherConfig) -> dict[str, float]:
+    """Return the caps that are set."""
+    return {name: getattr(cfg, name) for name in CAPS if getattr(cfg, name) is not None}
+
+
 def _check_address(address: str, where: str) -> None:
     try:
         parts = urllib.parse.urlsplit(address)

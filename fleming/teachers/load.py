@@ -5,8 +5,10 @@ from pathlib import Path
 import torch
 
 from fleming.settings import Config
+from fleming.teachers.asking import ServerTeacher
 from fleming.teachers.local_model import LocalModel
 from fleming.teachers.remembered import Remembered
+from fleming.teachers.server import ChatServer
 
 
 def load_teacher(cfg: Config, device: str | torch.device = "cpu", offline: bool = False) -> Remembered | None:
@@ -18,8 +20,18 @@ def load_teacher(cfg: Config, device: str | torch.device = "cpu", offline: bool 
     teacher = cfg.teacher
     if teacher.kind == "template":
         return None
-    completer = LocalModel(
-        teacher.model, teacher.chat_template_kwargs, teacher.max_new_tokens, teacher.temperature, cfg.seed,
-        device=device,
-    )  # fmt: skip
-    return Remembered(completer, Path(cfg.run_dir, "data/teacher_answers.jsonl"), "teacher")
+    if teacher.kind == "openai":
+        completer = ServerTeacher(ChatServer(teacher, cfg.seed, offline))
+    else:
+        completer = LocalModel(
+            teacher.model,
+            teacher.chat_template_kwargs,
+            teacher.max_new_tokens,
+            teacher.temperature,
+            cfg.seed,
+            device=device,
+        )
+    data = Path(cfg.run_dir, "data")
+    return Remembered(
+        completer, data / "teacher_answers.jsonl", "teacher", data / "quarantine.jsonl", offline
+    )

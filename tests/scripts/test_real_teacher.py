@@ -12,6 +12,7 @@ from support.runs import run_here
 import synth_data
 from fleming.files import read_json
 from fleming.public.readers import read_questions, read_trajectories
+from fleming.teachers.remembered import Remembered
 
 PUBLIC = [
     {"question": f"A farmer has had a cough for {weeks} weeks. Which of these is it?",
@@ -51,7 +52,11 @@ class Teacher:
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     def run(teacher, *more):
-        monkeypatch.setattr(synth_data, "load_teacher", lambda *arguments: teacher)
+        data = tmp_path / "run/data"
+        kept = teacher and Remembered(
+            teacher, data / "teacher_answers.jsonl", "teacher", data / "quarantine.jsonl"
+        )
+        monkeypatch.setattr(synth_data, "load_teacher", lambda *arguments: kept)
         return run_here(synth_data, settings(tmp_path, *more))
 
     return run
@@ -86,6 +91,7 @@ def test_questions_of_the_graph_and_public_ones_are_worked_out_and_every_one_is_
     assert [row["solved"] for row in report["funnel"]] == [len(kept) - refined, refined, 0, 0]
     assert min(len(kept) - refined, refined, len(unsolved)) > 2
     assert sum(row["answers"] for row in report["funnel"]) == teacher.asked
+    assert report["spent"]["requests"] == report["spent"]["usable"] == teacher.asked
     assert report["pass_at_k"]["1"] == pytest.approx((len(kept) - refined) / len(questions))
     rejected = read_records(data / "rejected.jsonl")
     assert not [record for record in rejected if "trajectory" in record]
