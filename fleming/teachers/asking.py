@@ -18,6 +18,7 @@ from fleming.http import LONGEST_WAIT, Busy, start
 from fleming.settings.teacher import caps
 from fleming.teachers.remembered import BUSY, FINAL, Answer, Messages, Spent
 from fleming.teachers.server import ChatServer
+from fleming.terminal import tell
 from model.errors import InputError
 
 FIRST_WAIT = 1.0  # seconds before the second try
@@ -52,6 +53,9 @@ class ServerTeacher:
         workers = [start(self._work) for _ in range(min(self.cfg.concurrency, len(self.waiting)))]
         try:
             futures.wait(workers, return_when=futures.FIRST_EXCEPTION)
+        except KeyboardInterrupt:
+            tell("\nwaiting for the replies that are under way, to keep them; once more leaves at once\n")
+            raise
         finally:
             self.stop.set()
             futures.wait(workers)
@@ -127,7 +131,8 @@ class ServerTeacher:
         return ""
 
     def _count(self, answer: Answer) -> None:
-        self.given_up += bool(answer.code)
+        with self.lock:
+            self.given_up += bool(answer.code)
         if self.given_up >= HOPELESS and not self.spent.usable:
             raise InputError(
                 f"{self.server.url}: none of {self.given_up} conversations brought an answer; the last: {answer.code}, "

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from tqdm import tqdm
 
 from fleming.files import AppendLog, parse_object, read_jsonl, write_jsonl
-from fleming.settings.teacher import TeacherConfig
+from fleming.settings.teacher import TeacherConfig, caps
 from fleming.typed import NonNegative, from_json
 from model.errors import InputError
 from model.sums import remove
@@ -174,30 +174,25 @@ class Spent:
         self.usable += not answer.code
 
     def estimate(self, conversations: Sequence[Messages], cfg: TeacherConfig) -> str:
-        """Return what asking each conversation once will take, at 4 bytes a token, and answers as long as so far."""
-        more = Spent(len(conversations))
-        more.prompt = sum(len(m["content"].encode()) // 4 for messages in conversations for m in messages)
+        """Return what asking each conversation once will take: 4 bytes a token, and answers as long as so far."""
+        size = sum(len(m["content"].encode()) for messages in conversations for m in messages)
         mean = self.answer / self.usable if self.usable else cfg.max_new_tokens
-        more.answer = round(mean * len(conversations))
+        more = Spent(len(conversations), size // 4, round(mean * len(conversations)))
         about = "about" if self.usable else "at most about"
-        costs = (
-            f", {more.of('max_cost', cfg):,.2f} by the prices" if cfg.prompt_price or cfg.answer_price else ""
-        )
         return (
             f"{more.requests:,} answers to ask for, {about} {more.prompt:,} tokens of prompts and {more.answer:,} of "
-            f"answers{costs}; so far {self.summary(cfg)}"
+            f"answers: {more.summary(cfg)}; so far {self.summary(cfg)}"
         )
 
     def summary(self, cfg: TeacherConfig) -> str:
         """Return what was spent, and of how much."""
-        caps = {name: getattr(cfg, name) for name in ("max_requests", "max_tokens", "max_cost")}
-        shown = []
-        for name, cap in caps.items():
-            spent = self.of(name, cfg)
-            if cap is not None or spent:
-                of = "" if cap is None else f" of {cap:,}"
-                shown.append(f"{spent:,.2f}{of} cost" if name == "max_cost" else f"{spent:,}{of} {name[4:]}")
-        return ", ".join(shown) or "nothing spent"
+        left = {name: f" of {cap:,}" for name, cap in caps(cfg).items()}
+        spent = [
+            f"{self.of(name, cfg):,}{left.get(name, '')} {name[4:]}"
+            for name in ("max_requests", "max_tokens")
+        ]
+        cost = f"{self.of('max_cost', cfg):,.2f}{left.get('max_cost', '')} cost"
+        return ", ".join([*spent, cost] if cfg.prompt_price or cfg.answer_price else spent)
 
     def of(self, cap: str, cfg: TeacherConfig) -> float:
         """Return what counts towards max_requests, max_tokens or max_cost."""

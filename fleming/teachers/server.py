@@ -4,7 +4,7 @@
 - the reasoning of a reply stands in <think> ... </think> in front of its text, wherever the server has put it
 - what is empty, cut, malformed, refused or no JSON has a code and is never content (assets/refusals.yaml)
 
-Left out: when to ask and how often (asking.py), streaming, tools, pictures.
+Left out: when to ask and how often (asking.py), streaming, tools, texts in parts.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ OF_THE_REQUEST = (400, 413, 422)  # the server's word that this conversation is 
 FINISHED = ("stop", "eos_token", "end_turn", "stop_sequence")
 SHORT_KEY = 8  # a shorter one is none (EMPTY, none, x): its letters may well be in an answer
 A_MESSAGE = 16  # tokens at most that a chat template lays round a message
+REFUSAL = expressions("refusals.yaml", re.IGNORECASE | re.DOTALL)["refusal"]
 LONGEST_REFUSAL = 400  # characters
 
 
@@ -37,9 +38,7 @@ class ChatServer:
         if cfg.key_env and not key and not offline:
             raise InputError(f"teacher.key_env: {cfg.key_env} is not set in the environment; export it")
         if not (key.isascii() and key.isprintable()) or " " in key:
-            raise InputError(
-                f"teacher.key_env: {cfg.key_env} holds what is no key: blanks or other characters"
-            )
+            raise InputError(f"teacher.key_env: {cfg.key_env} holds what is no key, as blanks")
         self.cfg, self.seed = cfg, seed
         self.secret = key if len(key) >= SHORT_KEY else ""
         self.url = cfg.address.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
@@ -79,16 +78,19 @@ class ChatServer:
     def most_tokens(self, messages: Messages) -> tuple[int, int]:
         """Return tokens of prompt and answer that a request takes at most: none is shorter than a byte."""
         size = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
-        return size + A_MESSAGE * (1 + len(messages)), self.cfg.max_new_tokens
+        longest = [self.cfg.body.get(name) for name in ("max_tokens", "max_completion_tokens")]
+        answer = max((most for most in longest if type(most) is int), default=self.cfg.max_new_tokens)
+        return size + A_MESSAGE * (1 + len(messages)), answer
 
     def _read(self, key: str, messages: Messages, reply: bytes) -> Answer:
+        record: dict[str, Any] = {}
         try:
             record = parse_object(reply, "reply")
             text, code, detail = read_reply(record)
         except InputError as error:
-            code = "html" if reply.lstrip()[:1] == b"<" else "malformed"
             begin = self._clean(reply.decode("utf-8", "replace"))[:200]
-            record, text, detail = {}, "", f"{error}; it begins {begin!r}"
+            text, detail = "", f"{error}; it begins {begin!r}"
+            code = "html" if reply.lstrip()[:1] == b"<" else "malformed"
         prompt, answer = self.most_tokens(messages)
         said = len(text.encode("utf-8", "replace"))
         tokens = _usage(record, (prompt, min(answer, A_MESSAGE + said) if said else answer))
@@ -122,11 +124,6 @@ def read_reply(record: dict[str, Any]) -> tuple[str, str, str]:
 def with_reasoning(message: dict[str, Any]) -> str:
     """Return the message's text, its reasoning in <think> ... </think> in front. Raises InputError for no text."""
     content = message.get("content")
-    if isinstance(content, list):  # of parts
-        parts = [
-            part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"
-        ]
-        content = "".join(part for part in parts if isinstance(part, str))
     if not isinstance(content, str | None):
         raise InputError("reply: content is no text")
     content = (content or "").strip()
@@ -143,8 +140,7 @@ def refuses(said: str) -> bool:
     """Whether a text is nothing but a refusal: short, without an answer, and begun as one begins."""
     if len(said) > LONGEST_REFUSAL or "<answer>" in said:
         return False
-    begin = said.replace("’", "'").lstrip("#*> \n\"'")
-    return expressions("refusals.yaml", re.IGNORECASE | re.DOTALL)["refusal"].match(begin) is not None
+    return REFUSAL.match(said.replace("’", "'").lstrip("#*> \n\"'")) is not None
 
 
 def _usage(record: dict[str, Any], bound: tuple[int, int]) -> tuple[int, int]:

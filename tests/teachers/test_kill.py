@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 
+import pytest
 from support.chat_server import ChatServer
 from support.places import ROOT
 
-KILLS, COUNT, CONCURRENCY = 20, 120, 8
+KILLS, COUNT, CONCURRENCY = 20, 60, 8
 
 
 def work(server, folder, kills):
@@ -34,6 +35,7 @@ def plan(text, n):
     return b"<html>" if text.endswith("7") else None
 
 
+@pytest.mark.slow
 def test_killed_twenty_times_and_no_call_is_paid_twice(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir(), killed.mkdir()
@@ -54,7 +56,7 @@ def test_killed_twenty_times_and_no_call_is_paid_twice(tmp_path):
                 paid_twice.append(text)
         return plan(text, n)
 
-    with ChatServer(watch, delay=0.02) as server:
+    with ChatServer(watch, delay=0.04) as server:
         interrupted, status = work(server, killed, KILLS)
         again = len(server.requests) - once
     assert status == 0

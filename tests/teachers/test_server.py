@@ -4,6 +4,9 @@ The server is a real one, in a thread (support/chat_server.py).
 """
 
 import json
+import os
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from fleming.files import read_jsonl
 from fleming.settings import Config
 from fleming.teachers.load import load_teacher
 from fleming.teachers.remembered import complete_all
+from fleming.teachers.server import refuses
 from model.errors import InputError
 
 KEY = "sk-test-0123456789abcdefXYZ"
@@ -82,7 +86,6 @@ FORMS = {  # a reply -> what a caller sees
     "opened by the prompt": (said("Iron.\n</think>\n<answer>A</answer>"), GOOD),
     "no reasoning": (said("<answer>A</answer>"), "<answer>A</answer>"),
     "reasoning null": (said("<answer>A</answer>", reasoning_content=None), "<answer>A</answer>"),
-    "in parts": (said([{"type": "text", "text": "A"}, {"type": "text", "text": "B"}]), "AB"),
     "sorry is no refusal": (said("I'm sorry to hear that. It is A."), "I'm sorry to hear that. It is A."),
     "half a surrogate pair": (said("A\ud800"), None),
     "no usage": ({**said("A"), "usage": None}, "A"),
@@ -108,6 +111,36 @@ def test_callers_see_one_form_of_a_reply(form, tmp_path):
 
 
 HTML = b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"
+REFUSALS = [
+    "I'm sorry, but I can't help with that.",
+    "I’m sorry, but as an AI language model I cannot give a diagnosis.",
+    "I cannot provide medical advice. Please see a doctor.",
+    "Unfortunately, I am not able to assist with this request.",
+    "As an AI, I'm unable to answer medical questions.",
+    "This request violates our usage policies.",
+    "很抱歉，我不能提供医疗建议。",
+    "作为一个人工智能，我无法诊断疾病。",
+    "我无法回答这个问题。",
+]
+NO_REFUSALS = [
+    "I cannot exclude iron, so the answer is A.",
+    "Sorry for the delay. B.",
+    "The patient cannot help herself. A.",
+    "We can't rule out B, but A is likelier.",
+    "I'm sorry, but I can't help with that. <answer>A</answer>",
+    "I'm sorry, but I can't be sure. " + "The iron is low. " * 30,
+    "As an AI I would choose A.",
+    "无法提供足够的铁",
+    "不能帮助诊断的是B",
+    "moderate",
+]
+
+
+@pytest.mark.parametrize("text", [*REFUSALS, *NO_REFUSALS])
+def test_a_refusal_is_told_from_an_answer_that_doubts(text):
+    assert refuses(text) == (text in REFUSALS)
+
+
 NO_CONTENT = {  # a way to misbehave -> the reply, its code, how often it is asked for
     "HTML": (HTML, "html", 3),
     "empty body": (b"", "malformed", 3),
@@ -125,6 +158,7 @@ NO_CONTENT = {  # a way to misbehave -> the reply, its code, how often it is ask
     "two choices": ({"choices": said("A")["choices"] * 2}, "malformed", 3),
     "a choice that is a text": ({"choices": ["A"]}, "malformed", 3),
     "no message": ({"choices": [{"finish_reason": "stop"}]}, "malformed", 3),
+    "text in parts": (said([{"type": "text", "text": "A"}]), "malformed", 3),
     "text a number": (said(7), "malformed", 3),
     "no finish_reason": (said("A", None), "malformed", 3),
     "a tool call": (said("", "tool_calls"), "malformed", 3),
@@ -355,6 +389,24 @@ def test_each_trial_is_asked_for_once_whoever_asks(tmp_path):
         assert len(server.requests) == 12
 
 
+def test_ctrl_c_keeps_what_is_under_way(tmp_path, capfd):
+    pressed = []
+
+    def plan(text, n):
+        if len(server.requests) >= 6 and not pressed:
+            pressed.append(True)
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with ChatServer(plan, delay=0.3) as server:
+        with pytest.raises(KeyboardInterrupt):
+            teacher(server, tmp_path, "teacher.concurrency=4").complete_all(talk(*map(str, range(30))), 1)
+        assert "waiting for the replies that are under way" in capfd.readouterr().err
+        stopped = len(server.requests)
+        assert stopped == len(kept(tmp_path)) < 30
+        teacher(server, tmp_path).complete_all(talk(*map(str, range(30))), 1)
+        assert len(server.requests) == 30
+
+
 def test_the_body_is_laid_over_ours(tmp_path):
     with ChatServer() as server:
         more = "teacher.body={seed: null, max_tokens: null, max_completion_tokens: 99}"
@@ -393,9 +445,7 @@ def test_a_damaged_line_of_the_store_is_named(tmp_path):
 
 def test_no_more_requests_are_under_way_than_the_settings_say(tmp_path):
     with ChatServer(delay=0.05) as server:
-        began = time.monotonic()
         teacher(server, tmp_path, "teacher.concurrency=5").complete_all(talk(*map(str, range(40))), 1)
-        assert time.monotonic() - began < 0.05 * 40 / 2
         assert server.most_at_once == 5
 
 
@@ -447,6 +497,13 @@ def test_what_a_reply_took_is_counted_in_full_where_the_server_does_not_say(tmp_
     assert {tuple(record["tokens"]) for record in kept(tmp_path)} == {(1 + 16 * 2, 8 + 16)}
 
 
+def test_a_longer_answer_by_the_body_counts_in_full(tmp_path):
+    more = ("teacher.body={max_tokens: null, max_completion_tokens: 500}", "teacher.max_tokens=520")
+    with ChatServer() as server, pytest.raises(InputError, match=r"at most 533 more for the next request"):
+        teacher(server, tmp_path, *more).complete(*talk("q"), 1)
+    assert server.requests == []
+
+
 def test_tries_that_were_lost_count_too_and_may_have_cost(tmp_path):
     ways = [(500, {}, b""), "reset", None]
     with ChatServer(lambda text, n: ways[n]) as server:
@@ -467,7 +524,7 @@ def test_an_estimate_stands_before_the_run_and_what_was_spent_in_the_bar(tmp_pat
             "teacher: 10 answers to ask for, at most about 1,000 tokens of prompts and 10,000 of answers"
             in out
         )
-        assert "0.30 by the prices" in out  # 1,000 x 0.0001 + 10,000 x 0.00002
+        assert "0.30 of 50.0 cost; so far" in out  # 1,000 x 0.0001 + 10,000 x 0.00002
         assert (
             "10 requests, 300 tokens, 0.01 of 50.0 cost" in err.replace("\r", "\n").strip().splitlines()[-1]
         )
