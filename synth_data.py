@@ -25,6 +25,7 @@ from fleming.cold_start.outputs import (
     show_and_write,
     write_records,
 )
+from fleming.cold_start.rewriting import rewrite_stems
 from fleming.cold_start.teach import teach
 from fleming.config import run_script
 from fleming.files import input_hashes, run_lock
@@ -78,7 +79,7 @@ def main(argv: list[str]) -> None:
         joined = build_graph(synth, files, folder, skip)
 
         # 3. Rare roots first: a differential, the fewest clues that decide it, what is asked; some are held out.
-        (parts["graph"], dev, test), not_posed, sampling = pose_questions(joined.graph, cfg)
+        (parts["graph"], dev, test), not_posed, sampling = pose_questions(joined.graph, cfg, teacher)
 
         # 4. Refine: format, duplicates, decontamination, labels, identifiers, mix, difficulty.
         part_of = {question.id: name for name, part in parts.items() for question in part}
@@ -164,7 +165,9 @@ def load_poll(cfg: Config, teacher: Completer | None) -> Poll:
     return Poll(voter, Path(cfg.run_dir, "data"), cfg.seed, cfg.synth.trials, cfg)
 
 
-def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[tuple, list[dict], dict]:
+def pose_questions(
+    graph: KnowledgeGraph, cfg: Config, teacher: Completer | None
+) -> tuple[tuple, list[dict], dict]:
     """Return (training, dev and test questions), the draws that gave none, and a report; InputError for no question."""
     synth = cfg.synth
     wanted = synth.train_questions + synth.dev_questions + synth.test_questions
@@ -172,8 +175,13 @@ def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[tuple, list[dict
     if not posed:
         raise InputError(f"synth: no question can be posed on this graph; {why_not(report['rejected'])}")
     held_out = synth.dev_questions, synth.test_questions
-    splits = split_questions(posed, *held_out, cfg.seed, facts_in_training=synth.hold_out == "combinations")
-    return splits, rejected, report
+    train, *others = split_questions(
+        posed, *held_out, cfg.seed, facts_in_training=synth.hold_out == "combinations"
+    )
+    if synth.rewrite:
+        report["rewriting"] = Counter()
+        train = rewrite_stems(train, graph, teacher, report["rewriting"])
+    return (train, *others), rejected, report
 
 
 def drop_mislabelled(

@@ -178,8 +178,9 @@ class Config:
                 f"{where}synth.voter is teacher, but teacher.kind is template: set it to local or openai; a folder of "
                 "this name is ./teacher"
             )
-        if self.synth.critic and self.teacher.kind == "template":
-            raise InputError(f"{where}synth.critic needs a teacher that can be asked: set teacher.kind")
+        for name in ("critic", "rewrite"):
+            if getattr(self.synth, name) and self.teacher.kind == "template":
+                raise InputError(f"{where}synth.{name} needs a teacher that can be asked: set teacher.kind")
         if self.synth.voter == TEACHER and self.synth.voter_chat_template_kwargs:
             raise InputError(
                 f"{where}synth.voter_chat_template_kwargs is for a voter of its own: set teacher.chat_template_kwargs"

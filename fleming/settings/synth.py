@@ -185,6 +185,8 @@ class SynthConfig:
     cold_start_share: PositiveShare = 0.5
     """Share of the training questions that are worked out for the cold start: of all by a real teacher, of the
     synthetic ones by templates; RL draws from all of them."""
+    rewrite: bool = False
+    """Have the teacher tell the training questions about patients in its own words; kept only where all facts are."""
     trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)
     """How a real teacher is asked."""
     max_words: Positive[int] = 120

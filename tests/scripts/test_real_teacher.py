@@ -159,3 +159,25 @@ def test_what_the_critic_can_support_waits_for_a_person_whose_word_holds(tmp_pat
     assert run(Critic(), *asked, f"synth.decisions={tmp_path / 'decisions.jsonl'}") == (0, [])
     assert read_records(data / "review.jsonl") == []
     assert doubted["id"] in {q.id for q in read_questions(data / "rl.jsonl")}
+
+
+class Writer(Teacher):
+    """Tells every case with its sentences in another order, and cannot read."""
+
+    def complete(self, messages, n):
+        text = messages[-1]["content"]
+        if text.startswith("Rewrite this case"):
+            return [text.split("\n\n")[1]] * n
+        return ["nothing"] * n if text.startswith("List the facts") else super().complete(messages, n)
+
+
+def test_what_became_of_each_stem_is_counted_where_the_teacher_rewrites_them(tmp_path, run):
+    asked = ["synth.rewrite=true", "teacher.kind=local", "teacher.model=x"]
+    assert run(Writer(), *asked) == (0, [])
+    data = tmp_path / "run/data"
+    fates = read_json(data / "report.json")["sampling"]["rewriting"]
+    of_graph = [q for q in read_questions(data / "rl.jsonl") if q.source == "graph"]
+    assert sum(fates.values()) == len(of_graph) > 10
+    assert "rewritten" not in fates
+    assert fates["misread"] > 0
+    assert not [q for q in of_graph if "rewritten" in q.provenance]

@@ -66,7 +66,8 @@ def test_votes_and_grades_of_a_server_are_kept_and_never_asked_for_twice(tmp_pat
         assert graded["graded_by"] == "rubric"
         assert graded["grades"] == {"easy": labels["questions"] - labels["undecided"]}
         assert 0 < labels["undecided"] < labels["questions"]
-        assert asked == 5 * labels["questions"] + 3 * graded["grades"]["easy"]
+        taught = sum(row["answers"] for row in report["trajectories"]["funnel"])
+        assert asked == 5 * labels["questions"] + 3 * graded["grades"]["easy"] + taught
         assert not (tmp_path / "data/grading_answers.jsonl").exists()
 
         requests, before = len(server.requests), data(tmp_path)
