@@ -214,7 +214,8 @@ def test_every_option_that_a_document_names_exists():
         "check",
         "ignore",
         "local-dir",
-    }  # of argparse, torchrun, ruff, pytest, hf
+        "model-path",
+    }  # of argparse, torchrun, ruff, pytest, hf, sglang
     for where, text in texts_with_commands().items():
         options = set(re.findall(r"(?<![\w-])--([a-z][\w-]+)", text))
         assert options <= known, where

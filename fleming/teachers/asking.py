@@ -5,7 +5,6 @@
 - no request is begun that could pass a cap, with all that is under way at its largest
 """
 
-import contextlib
 import random
 import threading
 import time
@@ -23,11 +22,7 @@ from model.errors import InputError
 
 FIRST_WAIT = 1.0  # seconds before the second try
 HOPELESS = 16  # conversations that came to nothing before any that did not: more of them would not help
-NOT_ITS_FAULT = (
-    408,
-    429,
-    503,
-)  # HTTP's for a server that is not ready; else it may fail at this conversation
+NOT_ITS_FAULT = (408, 429, 503)  # HTTP's for a server that is not ready, whatever it is asked
 
 
 class ServerTeacher:
@@ -63,9 +58,12 @@ class ServerTeacher:
             worker.result()
 
     def _work(self) -> None:
-        while self.waiting and not self.stop.is_set():
-            with contextlib.suppress(IndexError):  # another was faster
-                self._ask(*self.waiting.popleft())
+        while not self.stop.is_set():
+            with self.lock:
+                call = self.waiting.popleft() if self.waiting else None
+            if call is None:
+                return
+            self._ask(*call)
 
     def _ask(self, key: str, messages: Messages, asked: int) -> None:
         most = self.server.most_tokens(messages)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 from support.chat_server import ChatServer, said
@@ -9,6 +10,7 @@ from support.places import ROOT
 from support.runs import SMALL, run_here
 
 import synth_data
+from fleming.command_line import command_line
 from fleming.files import read_json, read_jsonl
 from fleming.prompt import RULES
 
@@ -102,3 +104,15 @@ def test_a_cap_is_one_line_with_the_way_out(tmp_path):
         assert "teacher.max_requests = 20 ends the run: 20 spent" in line
         assert len(server.requests) == 20
         assert run(tmp_path, settings[0], "teacher.max_requests=1000")[0] == 0
+
+
+def test_the_commands_of_the_document_are_such():
+    text = (ROOT / "docs/cold-start.md").read_text()
+    commands = [line for line in text.splitlines() if line.startswith("python synth_data.py")]
+    assert len(commands) >= 2
+    for command in commands:
+        argv = shlex.split(command)[2:]
+        argv[argv.index("--config") + 1] = str(ROOT / argv[argv.index("--config") + 1])
+        cfg, options = command_line("synth", "", argv)
+        assert cfg.teacher.kind == "openai"
+        assert not options.offline
