@@ -22,7 +22,7 @@ class TeacherConfig:
     """Of the server, as http://localhost:8000/v1; /chat/completions is added."""
     key_env: str = ""
     """Name of the environment variable that holds the server's key. Empty: none is sent."""
-    temperature: Annotated[float, Range("0, or from 0.01 to 100", lambda x: x == 0 or 0.01 <= x <= 100)] = 0.7
+    temperature: Annotated[float, Range("0, or from 0.01 to 100", lambda x: x == 0 or 0.01 <= x <= 100)] = 0.8
     """0 is greedy."""
     max_new_tokens: Positive[int] = 4096
     """Longest answer, its reasoning included; what is longer is cut, and no answer."""

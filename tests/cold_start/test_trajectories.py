@@ -214,6 +214,8 @@ def test_refinement_goes_on_from_the_last_answer_that_says_anything():
     _, teacher = work_out([ask(1)], mute_at_the_end)
     assert ["word2" in talk[1]["content"] for talk in teacher.talks[4:]] == [True, True, True]
     assert ["word5" in talk[1]["content"] for talk in teacher.talks[4:]] == [False, False, True]
+    # The options stand in the order to which that answer was given.
+    assert {talk[0]["content"] for talk in teacher.talks[4:]} == {teacher.talks[2][0]["content"]}
 
 
 def test_a_letter_of_another_order_is_right_only_where_it_happens_to_be():

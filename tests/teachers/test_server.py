@@ -106,7 +106,7 @@ def test_callers_see_one_form_of_a_reply(form, tmp_path):
     assert path == "/v1/chat/completions"
     assert headers["Authorization"] == f"Bearer {KEY}"
     assert body["messages"] == [{"role": "user", "content": "q"}]
-    assert (body["model"], body["max_tokens"], body["temperature"]) == ("m", 4096, 0.7)
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("m", 4096, 0.8)
     assert not {"n", "stream"} & body.keys()
 
 
@@ -416,7 +416,7 @@ def test_the_body_is_laid_over_ours(tmp_path):
     assert body == {
         "model": "m",
         "messages": talk("q")[0],
-        "temperature": 0.7,
+        "temperature": 0.8,
         "max_completion_tokens": 99,
         "chat_template_kwargs": {"enable_thinking": False},
     }

@@ -61,7 +61,7 @@ def test_votes_and_grades_of_a_server_are_kept_and_never_asked_for_twice(tmp_pat
         (labels,) = [step["votes"] for step in report["refinement"] if step["step"] == "labels"]
         assert len(votes) == labels["questions"] >= 10
         for vote in votes:  # one choice, wherever its option stood
-            assert vote["voter"].startswith("m T=0.7")
+            assert vote["voter"].startswith("m T=0.8")
             assert len(set(vote["votes"])) == 1
             assert None not in vote["votes"]
         graded = report["difficulty"]
