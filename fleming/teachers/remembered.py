@@ -32,7 +32,7 @@ class Completer(Protocol):
     """Who it is, with all that its answers depend on: answers under one name are never asked for again."""
 
     def complete(self, messages: Messages, n: int) -> list[str]:
-        """Return n answers to the conversation."""
+        """Return n answers to the conversation; one that is no content (cut, refused) may be an empty text."""
 
 
 def complete_all(completer: Completer, conversations: Sequence[Messages], n: int) -> list[list[str]]:
@@ -276,7 +276,7 @@ class Remembered:
 
         with bar:
             if hasattr(self.completer, "ask_all"):
-                calls = [(key, m, self._without_content(key)) for key, m in missing.items()]
+                calls = [(key, m, len(self._known.get(key, []))) for key, m in missing.items()]
                 self.completer.ask_all(calls, self.spent, keep)
                 return
             for start in range(0, len(conversations), CHUNK):  # as a whole, as in AnswerLog
@@ -310,9 +310,6 @@ class Remembered:
         self.spent.add(answer)
         if answer.code != BUSY:
             self._known.setdefault(answer.key, []).append(answer)
-
-    def _without_content(self, key: str) -> int:
-        return sum(bool(answer.code) for answer in self._known.get(key, []))
 
     def _found(self, key: str) -> Answer | None:
         """Return what a call has come to: content, or the last of as many replies without as are allowed."""

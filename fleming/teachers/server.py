@@ -34,7 +34,7 @@ class ChatServer:
 
     def __init__(self, cfg: TeacherConfig, seed: int, offline: bool = False):
         """Ask nothing yet. Raises InputError where the environment has no key, or one that no header can hold."""
-        key = os.environ.get(cfg.key_env, "").strip() if cfg.key_env and not offline else ""
+        key = os.environ.get(cfg.key_env, "").strip() if cfg.key_env else ""
         if cfg.key_env and not key and not offline:
             raise InputError(f"teacher.key_env: {cfg.key_env} is not set in the environment; export it")
         if not (key.isascii() and key.isprintable()) or " " in key:

@@ -30,10 +30,12 @@ class ChatServer:
     """Replies to the n-th request of a conversation with `plan(last message, n)`, n from 0.
 
     A plan gives: None, the usual reply; a dict, that reply; bytes, that body; (status, headers, body); or a name of
-    `Handler.ways`. `requests` lists (path, headers, body) of all; `asked` counts those of each last message.
+    a method of `Handler`. `arrived` is told each body before. `requests` lists (path, headers, body) of all; `asked`
+    counts those of each last message.
     """
 
     def __init__(self, plan=lambda text, n: None, delay=0.0):
+        self.arrived = lambda body: None
         self.plan, self.delay, self.requests, self.asked = plan, delay, [], defaultdict(int)
         self.lock, self.alive, self.at_once, self.most_at_once = threading.Lock(), True, 0, 0
         server = self
@@ -46,6 +48,7 @@ class ChatServer:
                 body = json.loads(data)
                 text = body["messages"][-1]["content"]
                 with server.lock:
+                    server.arrived(body)
                     n, server.asked[text] = server.asked[text], server.asked[text] + 1
                     server.requests.append((self.path, dict(self.headers), body))
                     server.at_once += 1

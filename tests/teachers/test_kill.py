@@ -47,16 +47,14 @@ def test_killed_twenty_times_and_no_call_is_paid_twice(tmp_path):
 
     store, paid_twice = killed / "data/teacher_answers.jsonl", []
 
-    def watch(text, n):
-        if n > 1 and store.exists():  # each question has two trials
-            seeds = [
-                body["seed"] for _, _, body in server.requests if body["messages"][-1]["content"] == text
-            ]
-            if len(seeds) > len(set(seeds)) and f"{text} {seeds[-1]}" in store.read_text():
-                paid_twice.append(text)
-        return plan(text, n)
+    def arrived(body):
+        """What a process that is dead by now has kept, nobody asks for again."""
+        said = f"{body['messages'][-1]['content']} {body['seed']}\\n"
+        if store.exists() and said in store.read_text():
+            paid_twice.append(said)
 
-    with ChatServer(watch, delay=0.04) as server:
+    with ChatServer(plan, delay=0.04) as server:
+        server.arrived = arrived
         interrupted, status = work(server, killed, KILLS)
         again = len(server.requests) - once
     assert status == 0

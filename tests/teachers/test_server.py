@@ -283,6 +283,10 @@ def test_nobody_there_ends_the_run_and_the_next_goes_on(tmp_path):
         pass
     with pytest.raises(InputError, match="gave up after 3 tries; the last: URLError"):
         teacher(server, tmp_path).complete(*talk("q"), 1)
+    with ChatServer() as server:
+        server.address = f"http://{'a' * 70}.example/v1"
+        with pytest.raises(InputError, match=r"no name of a host|gave up after 3 tries; the last: URLError"):
+            teacher(server, tmp_path).complete(*talk("q"), 1)
 
 
 def test_retry_after_holds_up_every_request_and_has_a_bound(tmp_path, monkeypatch):
