@@ -25,6 +25,7 @@ from fleming.cold_start.outputs import (
     show_and_write,
     write_records,
 )
+from fleming.cold_start.rewriting import rewrite_stems
 from fleming.cold_start.teach import teach
 from fleming.config import run_script
 from fleming.files import input_hashes, run_lock
@@ -35,6 +36,7 @@ from fleming.public.curation import read_public
 from fleming.questions.sampling import sample_questions, why_not
 from fleming.questions.splitting import split_questions
 from fleming.records import Question, Trajectory
+from fleming.refine.critic import criticise
 from fleming.refine.decisions import Decision, apply_decisions, read_decisions
 from fleming.refine.decontamination import RULES, Index, decontaminate
 from fleming.refine.duplicates import drop_duplicates
@@ -45,8 +47,10 @@ from fleming.refine.mixing import mix
 from fleming.refine.shortcuts import shortcuts
 from fleming.refine.steps import Kept, Refinement, Rejected, anonymised, drop_faults
 from fleming.settings import Config
-from fleming.settings.synth import SynthConfig
+from fleming.settings.synth import TEACHER, SynthConfig
+from fleming.teachers.load import load_teacher
 from fleming.teachers.local_model import LocalModel
+from fleming.teachers.remembered import Completer
 from fleming.training.base_model import make_base_model
 from fleming.training.identity import REPOSITORY, note_outputs, write_manifest
 from fleming.training.parallel import pick_device
@@ -55,11 +59,13 @@ from model.sums import remove
 
 
 def main(argv: list[str]) -> None:
-    cfg, _ = command_line("synth", __doc__, argv)
+    cfg, options = command_line("synth", __doc__, argv)
     synth, folder = cfg.synth, Path(cfg.run_dir, "data")
     files = graph_files(synth, REPOSITORY)
     with run_lock(cfg.run_dir, "synth_data.py"):
-        poll = load_poll(cfg) if synth.voter else None  # first: a wrong folder shows before the long part
+        # First: a wrong folder or a key that is not there shows before the long part.
+        teacher = load_teacher(cfg, pick_device(cfg.parallel), options.offline)
+        poll = load_poll(cfg, teacher) if synth.voter else None
         decided = read_decisions(synth.decisions) if synth.decisions else {}
 
         # 1. Curate public question sets.
@@ -73,7 +79,7 @@ def main(argv: list[str]) -> None:
         joined = build_graph(synth, files, folder, skip)
 
         # 3. Rare roots first: a differential, the fewest clues that decide it, what is asked; some are held out.
-        (parts["graph"], dev, test), not_posed, sampling = pose_questions(joined.graph, cfg)
+        (parts["graph"], dev, test), not_posed, sampling = pose_questions(joined.graph, cfg, teacher)
 
         # 4. Refine: format, duplicates, decontamination, labels, identifiers, mix, difficulty.
         part_of = {question.id: name for name, part in parts.items() for question in part}
@@ -91,6 +97,10 @@ def main(argv: list[str]) -> None:
         if synth.anonymise:
             identifiers = Counter()
             rl = refine("identifiers", rl, partial(anonymised, counts=identifiers), removed=identifiers)
+        if synth.critic:
+            verdicts = Counter()
+            step = partial(criticise, critic=teacher, cfg=cfg, decided=decided, counts=verdicts)
+            rl = refine("critic", rl, step, arguments=verdicts)
         if decided:
             rl, dev, test = decide(refine, {"rl": rl, "dev": dev, "test": test}, decided)
         if synth.mix:
@@ -99,17 +109,18 @@ def main(argv: list[str]) -> None:
             refine.report.append({"step": "mix", **mixed})
         rl, grades = grade(rl, part_of, poll, synth)
 
-        # 5. Cold start: a teacher works out most of the synthetic questions; what fails a check is not taught.
+        # 5. Cold start: a teacher works out most of the questions (templates: of the graph's); what fails stays out.
         synthetic = [question for question in rl if part_of[question.id] == "graph"]
-        trajectories, not_taught = teach(synthetic, joined.graph, cfg)
+        taught = teach(rl if teacher else synthetic, joined.graph, cfg, teacher)
+        rl = [taught.noted(question) for question in rl]
 
         # What the other stages begin with, and a report on every step.
         public = {f"synth.public.{name}": Path(path) for name, path in synth.public.items()}
         write_manifest("synth", cfg, input_hashes({**public, **files, **files_of(benchmarks)}))
-        rejected = [*set_aside, *not_posed, *refine.rejected, *not_taught]
-        write_records(folder, joined, {"rl": rl, "dev": dev, "test": test}, trajectories, rejected)
+        rejected = [*set_aside, *not_posed, *refine.rejected, *taught.rejected]
+        write_records(folder, joined, {"rl": rl, "dev": dev, "test": test}, taught, rejected)
         write_gate_report(cfg, benchmarks)
-        if not poll:  # what an earlier run with other settings has left says nothing of this one
+        if not (poll or synth.critic):  # what an earlier run with other settings has left
             remove(folder / "review.jsonl")
         report = {
             **counts_of_graph(joined),
@@ -120,14 +131,17 @@ def main(argv: list[str]) -> None:
             "parts": dict(Counter(part_of[question.id] for question in rl)),
             "splits": {"train": by_hops(rl), "dev": by_hops(dev), "test": by_hops(test)},
             "shortcuts": shortcuts([*synthetic, *dev, *test], joined.graph, cfg.seed),
-            "trajectories": counts_of_trajectories(trajectories, not_taught),
+            "trajectories": counts_of_trajectories(taught),
         }
         show_and_write(report, folder / "report.json")
         if cfg.base_model.make:
-            make_base(cfg, trajectories, joined.graph)
+            make_base(cfg, taught.kept, joined.graph)
         note_outputs(cfg.run_dir, "synth", "data", "base/model")
     if not rl:
         raise InputError(f"no training question is left; {folder}/report.json and rejected.jsonl say why")
+    if teacher:
+        teacher.check_usable()
+        taught.check_usable(folder)
 
 
 def load_voter(cfg: Config) -> LocalModel:
@@ -142,11 +156,14 @@ def load_voter(cfg: Config) -> LocalModel:
     )
 
 
-def load_poll(cfg: Config) -> Poll:
-    return Poll(load_voter(cfg), Path(cfg.run_dir, "data"), cfg.seed, cfg.synth.trials, cfg)
+def load_poll(cfg: Config, teacher: Completer | None) -> Poll:
+    voter = teacher if cfg.synth.voter == TEACHER else load_voter(cfg)
+    return Poll(voter, Path(cfg.run_dir, "data"), cfg.seed, cfg.synth.trials, cfg)
 
 
-def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[tuple, list[dict], dict]:
+def pose_questions(
+    graph: KnowledgeGraph, cfg: Config, teacher: Completer | None
+) -> tuple[tuple, list[dict], dict]:
     """Return (training, dev and test questions), the draws that gave none, and a report; InputError for no question."""
     synth = cfg.synth
     wanted = synth.train_questions + synth.dev_questions + synth.test_questions
@@ -154,8 +171,13 @@ def pose_questions(graph: KnowledgeGraph, cfg: Config) -> tuple[tuple, list[dict
     if not posed:
         raise InputError(f"synth: no question can be posed on this graph; {why_not(report['rejected'])}")
     held_out = synth.dev_questions, synth.test_questions
-    splits = split_questions(posed, *held_out, cfg.seed, facts_in_training=synth.hold_out == "combinations")
-    return splits, rejected, report
+    train, *others = split_questions(
+        posed, *held_out, cfg.seed, facts_in_training=synth.hold_out == "combinations"
+    )
+    if synth.rewrite:
+        report["rewriting"] = Counter()
+        train = rewrite_stems(train, graph, teacher, report["rewriting"])
+    return (train, *others), rejected, report
 
 
 def drop_mislabelled(

@@ -18,6 +18,7 @@ from fleming.free_answer import read_number, short_text
 from fleming.text import bounded_marks, single_spaced
 
 _WRITTEN = expressions("answer_forms.yaml")
+TAGS = _WRITTEN["tag"]
 _MARKDOWN = str.maketrans("", "", "*_`")
 _OPENING, _CLOSING = "([{<【〔「『《«“‘\"'", ")]}>】〕」』》»”’\"'"
 
@@ -90,7 +91,7 @@ def _letter(match: re.Match) -> str:
 def answer_blocks(response: str) -> list[str] | None:
     """Return what stands in each `<answer>` behind the last `</think>`; None where one is open, or the thinking."""
     # text, tag, text, ..., tag, text: tags[i] stands before pieces[2 * i + 2].
-    pieces = _WRITTEN["tag"].split(response)
+    pieces = TAGS.split(response)
     tags = [tag.lower() for tag in pieces[1::2]]
     start = len(tags) - tags[::-1].index("</think>") if "</think>" in tags else 0
     if "<think>" in tags[start:]:
@@ -139,7 +140,7 @@ def format_ok(response: str, options: dict[str, str], answer_style: str, finishe
     in "number", a number; in "short", a text that can be compared; in "free", anything. A response cut off by the token
     limit (`finished` false) is never well formed.
     """
-    pieces = _WRITTEN["tag"].split(response)
+    pieces = TAGS.split(response)
     if not finished or pieces[1::2] != ["<think>", "</think>", "<answer>", "</answer>"]:
         return False
     before, thought, between, answer, after = pieces[::2]

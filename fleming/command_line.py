@@ -15,6 +15,15 @@ from fleming.settings import Config
 from fleming.terminal import printable, tell
 
 
+def add_offline(parser: argparse.ArgumentParser) -> None:
+    """Add --offline."""
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="ask no teacher: give what it has answered in this folder before",
+    )
+
+
 def add_dry_run(parser: argparse.ArgumentParser) -> None:
     """Add --dry-run, and what it should suppose about the machine."""
     parser.add_argument("--dry-run", action="store_true", help="check all, estimate memory, start nothing")
@@ -32,7 +41,7 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
 
 
 SCRIPTS = {  # the stage -> its options, and the sections that its --help describes
-    "synth": (lambda parser: None, ("synth", "base_model", "data", "parallel")),
+    "synth": (add_offline, ("synth", "teacher", "base_model", "data", "parallel")),
     "sft": (add_dry_run, ("sft", "data", "parallel")),
     "grpo": (add_dry_run, ("grpo", "data", "parallel", "free")),
     "evaluate": (add_evaluation, ("evaluate", "data", "parallel", "free")),

@@ -28,11 +28,11 @@ _PLAIN |= {char: f" {unicodedata.normalize('NFKC', char)}" for char in "¼½¾�
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 _GREEK = {ord(char): f" {unicodedata.name(char).split()[-1].lower()} " for char in "αβγδεζηθικλμνξοπρστυφχψω"}
 # Scripts without spaces, and Hangul: a character is a word.
-_CJK = (
+CJK = (
     "\u3005\u3007\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
     "\U00020000-\U0003ffff"
 )
-_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
+_WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
 _MARK = re.compile(
     r"[<>≤≥=≠±↑↓^]|(?<=\w)\+(?!\w)|(?<![\w.])[-+]?\d+(?:[.,:/]\d+)*%?|\d+(?:[.,:/]\d+)*%?"
     r"|\b(?:not?|nor|never|none|neither|without|cannot|except|excluding|least|less|more|in(?:correct|valid)|false|untrue)\b"

@@ -15,8 +15,8 @@ from fleming.settings import Config
 
 SCRIPTS = ("synth_data", "train_sft", "train_grpo", "evaluate")
 GROUND = {
-    "answer", "assets", "command_line", "config", "delimited", "files", "free_answer", "html_page", "judge", "noise",
-    "prompt", "records", "settings", "terminal", "text", "typed",
+    "answer", "assets", "command_line", "config", "delimited", "files", "free_answer", "html_page", "http", "judge",
+    "noise", "prompt", "records", "settings", "terminal", "text", "typed",
 }  # fmt: skip
 ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the ground, which knows none
     "public": set(),
@@ -25,7 +25,7 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
     "questions": {"sources", "graph"},
     "teachers": set(),
     "refine": {"public", "teachers"},
-    "cold_start": {"sources", "graph", "questions"},
+    "cold_start": {"sources", "graph", "questions", "refine", "teachers"},
     "training": {"public", "refine"},  # reads what it learns from; a run begins at the gate
     "rl": {"public", "training"},
     "evaluation": {"public", "training"},
@@ -35,6 +35,7 @@ EXCEPTIONS = {  # an arrow between two modules that no room has, and why
     ("fleming.questions.cards", "fleming.refine.decisions"): "a mark is on the text that a decision is on",
     ("fleming.questions.cards", "fleming.refine.marks"): "its command reads the marks back",
     ("fleming.refine.marks", "fleming.evaluation.statistics"): "a share has one interval",
+    ("fleming.cold_start.trajectories", "fleming.evaluation.statistics"): "pass@k has one definition",
 }
 PACKAGES = {"torch", "safetensors", "tokenizers", "numpy", "tqdm", "yaml"}
 WHERE_INSTALLED = {"pyarrow", "tensorboard", "jinja2"}  # and a clear error where one is needed and absent
@@ -213,7 +214,8 @@ def test_every_option_that_a_document_names_exists():
         "check",
         "ignore",
         "local-dir",
-    }  # of argparse, torchrun, ruff, pytest, hf
+        "model-path",
+    }  # of argparse, torchrun, ruff, pytest, hf, sglang
     for where, text in texts_with_commands().items():
         options = set(re.findall(r"(?<![\w-])--([a-z][\w-]+)", text))
         assert options <= known, where

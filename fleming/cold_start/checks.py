@@ -1,36 +1,130 @@
-"""Checks of a trajectory before it is taught: the answer, the form, the facts that it states, its length.
+"""A trajectory before it is taught: its normal form, then checks of answer, form, facts, length, leaks and loops.
 
-Left out: judging free text of a real teacher; where a trajectory lists no facts, none are checked.
+Left out: the reasoning itself, step by step; where a trajectory lists no facts, none are checked here.
 """
 
-from fleming.answer import format_ok, parse_answer
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fleming.answer import TAGS
+from fleming.assets import expressions
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.graph.open_world import denied, is_sure, possible
+from fleming.judge import judge, read_answer, style_of
 from fleming.questions.names import said
 from fleming.records import Question, Trajectory
+from fleming.settings import Config
+from fleming.text import CJK, fold, reserved, words
+
+_LEAKS = expressions("leaks.yaml")
+_CHARACTER = re.compile(f"[{CJK}]")
+FORMS = [f"{thinking}<answer></answer>" for thinking in ("", "</think>", "<think></think>")]
+"""What tags an answer may have; a chat template may open the thinking in the prompt."""
+LOOP = 20  # words at least that only say again, twice or more, what stands before them
 
 
-def check_trajectory(
-    trajectory: Trajectory, question: Question, graph: KnowledgeGraph, max_words: int = 120
-) -> str | None:
-    """Return the code of the first check that fails, None where the trajectory is to be kept.
+def normal_form(text: str, question: Question, cfg: Config) -> str | None:
+    r"""Return an answer as `<think>\n...\n</think>\n<answer>X</answer>`; None where that could change what it says.
 
-    Codes, in this order: `wrong_answer`, the parsed letter is not the question's; `bad_format`, not the asked form;
-    `unsaid_fact`, a fact is listed whose names the response does not contain; `false_fact`, a stated fact is not on
-    the graph or is disputed, or a denied one may well hold; `too_long`, over `max_words` words split at white space.
+    No word of the reasoning is lost, added or moved: what stands around a think block joins it, and without one all is
+    thought. X is what the one parser reads in the one answer block, behind which nothing may stand.
     """
-    checks, response = trajectory.checks, trajectory.response
-    facts, denials = checks.get("facts", []), checks.get("denied", [])
-    names = [name for head, _, tail in (*facts, *denials) for name in (head, tail)]
-    style = checks.get("answer_style", "letter")
-    if parse_answer(response, question.options) != question.answer:
-        return "wrong_answer"
-    if not format_ok(response, question.options, style, True):
+    answer, pieces = read_answer(text, question, cfg), TAGS.split(text)
+    if answer is None or "".join(pieces[1::2]).lower() not in FORMS or pieces[-1].strip():
+        return None
+    answer = question.options[answer] if style_of(question, cfg) == "text" else answer
+    return f"<think>\n{thought(text)}\n</think>\n<answer>{answer}</answer>"
+
+
+def thought(response: str) -> str:
+    """Return what stands before the answer block, without tags."""
+    return "\n\n".join(filter(None, map(str.strip, TAGS.split(response)[:-4:2])))
+
+
+def length(text: str) -> int:
+    """Return the words of a text, split at white space; of Chinese, its characters."""
+    return len(_CHARACTER.sub(" x ", text).split())
+
+
+class Case(NamedTuple):
+    """What a check looks at."""
+
+    trajectory: Trajectory
+    question: Question
+    """With its options as the trajectory's prompt shows them."""
+    graph: KnowledgeGraph
+    cfg: Config
+
+
+def right_answer(case: Case) -> str | None:
+    """`wrong_answer`: the one parser does not read the question's answer."""
+    return None if judge(case.trajectory.response, True, case.question, case.cfg).correct else "wrong_answer"
+
+
+def asked_form(case: Case) -> str | None:
+    """`bad_format`: not what is asked for; or a code of assets/reserved.yaml, for what would end the model's turn."""
+    if not judge(case.trajectory.response, True, case.question, case.cfg).well_formed:
         return "bad_format"
+    return reserved(thought(case.trajectory.response))
+
+
+def listed_facts(case: Case) -> str | None:
+    """`unsaid_fact`: the names of a listed one do not all stand in the response; `false_fact`: a stated one is not on
+    the graph or is disputed, or a denied one may well hold."""
+    response, graph = case.trajectory.response, case.graph
+    facts, denials = case.trajectory.checks.get("facts", []), case.trajectory.checks.get("denied", [])
+    names = [name for head, _, tail in (*facts, *denials) for name in (head, tail)]
     if not all(name in response or said(name) in response for name in names):
         return "unsaid_fact"
     if not all(is_sure(graph, *fact) for fact in facts):
         return "false_fact"
-    if any(possible(graph, *fact) and not denied(graph, *fact) for fact in denials):
-        return "false_fact"
-    return "too_long" if len(response.split()) > max_words else None
+    return "false_fact" if any(possible(graph, *f) and not denied(graph, *f) for f in denials) else None
+
+
+def short_enough(case: Case) -> str | None:
+    """`too_long`: over `synth.max_words` words."""
+    return "too_long" if length(case.trajectory.response) > case.cfg.synth.max_words else None
+
+
+def no_leak(case: Case) -> str | None:
+    """`leak`: it says that somebody gave the answer, or that there was an earlier text (assets/leaks.yaml)."""
+    text = fold(thought(case.trajectory.response))
+    return "leak" if any(phrase.search(text) for phrase in _LEAKS.values()) else None
+
+
+def no_loop(case: Case) -> str | None:
+    """`loop`: a stretch of at least LOOP words only says again, twice or more, the words before it."""
+    said = words(thought(case.trajectory.response))
+    seen, period, run = (
+        {},
+        0,
+        0,
+    )  # run: stretches of LOOP words in a row that also stood `period` words before
+    for i in range(len(said) - LOOP + 1):
+        stretch = hash(tuple(said[i : i + LOOP]))
+        distance = i - seen.get(stretch, i)
+        period, run = distance, run + 1 if distance == period else 1
+        if period and run + LOOP - 1 >= 2 * period:
+            return "loop"
+        seen[stretch] = i
+    return None
+
+
+CHECKS: dict[str, Callable[[Case], str | None]] = {
+    "answer": right_answer,
+    "format": asked_form,
+    "facts": listed_facts,
+    "length": short_enough,
+    "leaks": no_leak,
+    "loops": no_loop,
+}
+"""Name -> check, in the order in which they are made; each returns a code or None. A further check is a line here."""
+
+
+def check_trajectory(
+    trajectory: Trajectory, question: Question, graph: KnowledgeGraph, cfg: Config
+) -> str | None:
+    """Return the code of the first check that fails, None where the trajectory is to be kept."""
+    case = Case(trajectory, question, graph, cfg)
+    return next(filter(None, (check(case) for check in CHECKS.values())), None)

@@ -8,27 +8,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fleming.cold_start.trajectories import Taught
 from fleming.files import write_json, write_jsonl
 from fleming.graph.completeness import completeness, shortfalls
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import Joined
-from fleming.records import Question, Trajectory, to_json
+from fleming.records import Question, to_json
+from model.sums import remove
 
 
 def write_records(
     folder: Path,
     joined: Joined,
     splits: Mapping[str, Sequence[Question]],
-    trajectories: Sequence[Trajectory],
+    taught: Taught,
     rejected: Sequence[dict[str, Any]],
 ) -> None:
     """Write the graph, how it was joined, each split and all of them, the trajectories, and what was left out."""
     save_graph(joined.graph, folder / "graph.jsonl")
     write_jsonl(folder / "joins.jsonl", joined.joins, hashed=True)
     everything = [question for split in splits.values() for question in split]
-    for name, records in {"questions": everything, **splits, "cold_start": trajectories}.items():
+    for name, records in {"questions": everything, **splits, "cold_start": taught.kept}.items():
         write_jsonl(folder / f"{name}.jsonl", map(to_json, records), hashed=True)
     write_jsonl(folder / "rejected.jsonl", rejected, hashed=True)
+    if taught.unsolved:
+        write_jsonl(folder / "unsolved.jsonl", taught.unsolved, hashed=True)
+    else:  # what an earlier run with other settings has left says nothing of this one
+        remove(folder / "unsolved.jsonl")
 
 
 def counts_of_graph(joined: Joined) -> dict[str, Any]:
@@ -44,9 +50,10 @@ def counts_of_graph(joined: Joined) -> dict[str, Any]:
     }
 
 
-def counts_of_trajectories(kept: Sequence[Trajectory], rejected: Sequence) -> dict[str, int]:
-    refined = sum(bool(trajectory.refinements) for trajectory in kept)
-    return {"kept": len(kept), "rejected": len(rejected), "with_refinement": refined}
+def counts_of_trajectories(taught: Taught) -> dict[str, Any]:
+    refined = sum(bool(trajectory.refinements) for trajectory in taught.kept)
+    counts = {"kept": len(taught.kept), "rejected": len(taught.rejected), "with_refinement": refined}
+    return {**counts, **taught.report}
 
 
 def by_hops(questions: Sequence[Question]) -> dict[str, int]:
@@ -77,6 +84,9 @@ def show_and_write(report: dict[str, Any], path: Path) -> None:
         )
     trajectories, sampling = report["trajectories"], report["sampling"]
     print(f"{trajectories['kept']:,} trajectories, {trajectories['with_refinement']:,} with a refinement")
+    for row in trajectories.get("funnel", ()):
+        said = f"{row['solved']:9,} of {row['questions']:9,} solved  {row['rejected'] or ''}"
+        print(f"  {row['step']:18}{said}")
     even, drawn = sampling["rare_even"], sampling["rare_drawn"]
     print(f"rare share of roots: {even:.2f} drawn evenly, {drawn:.2f} rare-first")
     write_json(path, report)

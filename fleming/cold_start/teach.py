@@ -1,39 +1,47 @@
-"""The cold start as a whole: a teacher works out most of the synthetic questions; what fails a check is not taught."""
+"""The cold start as a whole: a teacher works out a share of the questions; what fails a check is not taught."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from tqdm import tqdm
 
 from fleming.cold_start.checks import check_trajectory
 from fleming.cold_start.template import TemplateTeacher
+from fleming.cold_start.trajectories import RealTeacher, Taught
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.noise import generator
-from fleming.records import Question, Trajectory, to_json
+from fleming.records import Question, to_json
 from fleming.settings import Config
+from fleming.teachers.remembered import Completer
 
 
 def teach(
-    questions: Sequence[Question], graph: KnowledgeGraph, cfg: Config
-) -> tuple[list[Trajectory], list[dict[str, Any]]]:
-    """Return the trajectories that pass every check, and the others as records with a code.
-
-    A share of the questions is drawn, `synth.cold_start_share`. Code `relabelled`: the question's path leads to the
-    answer that a person has overruled; the other codes are those of `check_trajectory`.
-    """
-    teacher = TemplateTeacher(graph, cfg.answer_style, cfg.instruction, cfg.system)
+    questions: Sequence[Question], graph: KnowledgeGraph, cfg: Config, completer: Completer | None
+) -> Taught:
+    """Work out a share of the questions, `synth.cold_start_share`; templates work out those of the graph."""
     drawn = generator(cfg.seed, "cold start").permutation(len(questions))
     drawn = drawn[: round(cfg.synth.cold_start_share * len(questions))]
+    asked = [questions[place] for place in sorted(drawn.tolist())]
+    if completer:
+        return RealTeacher(completer, graph, cfg).work_out(asked)
+    return by_templates(asked, graph, cfg)
+
+
+def by_templates(questions: Sequence[Question], graph: KnowledgeGraph, cfg: Config) -> Taught:
+    """Return the trajectories that pass every check, and the others as records with a code.
+
+    Code `relabelled`: the question's path leads to the answer that a person has overruled; the other codes are those of
+    `check_trajectory`.
+    """
+    teacher = TemplateTeacher(graph, cfg.answer_style, cfg.instruction, cfg.system)
     kept, failed = [], []
-    for place in tqdm(sorted(drawn.tolist()), desc="teacher", unit="trajectory", dynamic_ncols=True):
-        question = questions[place]
+    for question in tqdm(questions, desc="teacher", unit="trajectory", dynamic_ncols=True):
         if "label_check" in question.provenance:
             failed.append({"code": "relabelled", "id": question.id})
             continue
         trajectory = teacher.trajectory(question, generator(cfg.seed, "teacher", question.id))
-        code = check_trajectory(trajectory, question, graph, cfg.synth.max_words)
+        code = check_trajectory(trajectory, question, graph, cfg)
         if code:
             failed.append({"code": code, "trajectory": to_json(trajectory)})
         else:
             kept.append(trajectory)
-    return kept, failed
+    return Taught(kept, failed)

@@ -25,8 +25,10 @@ def grade(
     if synth.grade_by == "pass_rate":
         chosen = grade_by_pass_rate(pass_rates(questions, poll))
     elif synth.grade_by == "rubric":
-        log = Path(poll.folder, "grading_answers.jsonl")
-        chosen = grade_by_rubric(questions, Remembered(poll.voter, log, "grading"))
+        grader = poll.voter  # a teacher remembers by itself
+        if not isinstance(grader, Remembered):
+            grader = Remembered(grader, Path(poll.folder, "grading_answers.jsonl"), "grading")
+        chosen = grade_by_rubric(questions, grader)
 
     default = synth.default_grade
     graded = [replace(q, difficulty=chosen.get(q.id) or default.get(part_of[q.id])) for q in questions]

@@ -10,8 +10,8 @@ Left out: who votes (teachers/).
 
 import dataclasses
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from fleming.prompt import question_messages
 from fleming.records import LETTERS, Question, to_json
 from fleming.refine.decisions import dropped_record, read_decisions, relabel, ruling_on, text_hash
 from fleming.settings import Config
-from fleming.teachers.remembered import AnswerLog, Completer, complete_all, writable
+from fleming.teachers.remembered import AnswerLog, Completer, Remembered, answer_each, writable
 from fleming.text import can_reorder
 from model.errors import InputError
 
@@ -81,6 +81,10 @@ class Poll:
         unanswered = [self._ballot(question) for question in questions]
         keys = [ballot.key for ballot in unanswered]
         chunk = CHUNK if hasattr(self.voter, "complete_all") else 1
+        if isinstance(self.voter, Remembered):
+            chunk = max(
+                1, len(questions)
+            )  # it keeps what comes; all at once, nobody waits for the last of a few
         log = AnswerLog(Path(self.folder, "label_votes.jsonl"), Votes, "label check")
         return log.complete(keys, lambda part: self._ask(questions[part], unanswered[part]), chunk)
 
@@ -93,21 +97,16 @@ class Poll:
 
     def _ask(self, questions: Sequence[Question], ballots: Sequence[Votes]) -> list[Votes]:
         """Return the ballots with votes. An order that n trials show is one conversation of n answers."""
-        wanted: dict[int, list[tuple[int, str]]] = defaultdict(list)  # n -> the ballot's place, order
-        for place, ballot in enumerate(ballots):
-            for order, n in Counter(ballot.orders).items():
-                wanted[n].append((place, order))
-
-        answers: dict[tuple[int, str], Iterator[str]] = {}
-        for n, asked in sorted(wanted.items()):
-            shown = [questions[place].in_order(order) for place, order in asked]
-            conversations = [question_messages(q, style_of(q, self.cfg)) for q in shown]
-            groups = complete_all(self.voter, conversations, n)
-            answers |= zip(asked, map(iter, groups), strict=True)
+        shown = [
+            question.in_order(order)
+            for question, ballot in zip(questions, ballots, strict=True)
+            for order in ballot.orders
+        ]
+        answers = iter(answer_each(self.voter, [question_messages(q, style_of(q, self.cfg)) for q in shown]))
 
         filled = []
         for place, ballot in enumerate(ballots):
-            responses = [next(answers[place, order]) for order in ballot.orders]
+            responses = [next(answers) for _ in ballot.orders]
             shown = zip(ballot.orders, responses, strict=True)
             votes = [self._vote(questions[place], order, text) for order, text in shown]
             ends = [writable(text[-KEPT_CHARACTERS:]) for text in responses]
@@ -120,8 +119,8 @@ class Poll:
         return order[LETTERS.index(choice)] if choice and question.options else choice
 
 
-def trial_orders(question: Question, seed: int, trials: int) -> list[str]:
-    """Return each trial's order as the letters of the file in the order shown: "CADB".
+def trial_orders(question: Question, seed: int, trials: int, use: str = "label check") -> list[str]:
+    """Return each trial's order as the letters of the file in the order shown: "CADB"; `use` is part of its key.
 
     They differ while there are orders left, then all may come again. Where an option speaks of others by place or
     letter, every trial shows the options as they are.
@@ -135,7 +134,7 @@ def trial_orders(question: Question, seed: int, trials: int) -> list[str]:
     for trial in range(trials):
         if len(used) == math.factorial(len(letters)):
             used = set()
-        rng = generator(seed, "label check", question.id, trial)
+        rng = generator(seed, use, question.id, trial)
         order = _shuffled(letters, rng)
         while order in used:
             order = _shuffled(letters, rng)

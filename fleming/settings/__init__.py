@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fleming.settings.synth import BaseModelConfig, SynthConfig
+from fleming.settings.synth import TEACHER, BaseModelConfig, SynthConfig
+from fleming.settings.teacher import TeacherConfig
 from fleming.settings.training import GRPOConfig, SFTConfig
 from fleming.typed import NonNegative, Positive, Range
 from model.errors import InputError
@@ -126,6 +127,8 @@ class Config:
     """Devices and processes."""
     synth: SynthConfig = field(default_factory=SynthConfig)
     """Stage 1: RODS."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """Who teaches; also asked for votes and grades where synth.voter is teacher."""
     base_model: BaseModelConfig = field(default_factory=BaseModelConfig)
     """A model to start from, where there is none."""
     sft: SFTConfig = field(default_factory=SFTConfig)
@@ -170,3 +173,15 @@ class Config:
             raise InputError(f"{where}run_dir is out of its range: expected a folder")
         if (self.answer_style == "free") != bool(self.free.checker):
             raise InputError(f"{where}answer_style free and free.checker go together: give both or none")
+        if self.synth.voter == TEACHER and self.teacher.kind == "template":
+            raise InputError(
+                f"{where}synth.voter is teacher, but teacher.kind is template: set it to local or openai; a folder of "
+                "this name is ./teacher"
+            )
+        for name in ("critic", "rewrite"):
+            if getattr(self.synth, name) and self.teacher.kind == "template":
+                raise InputError(f"{where}synth.{name} needs a teacher that can be asked: set teacher.kind")
+        if self.synth.voter == TEACHER and self.synth.voter_chat_template_kwargs:
+            raise InputError(
+                f"{where}synth.voter_chat_template_kwargs is for a voter of its own: set teacher.chat_template_kwargs"
+            )

@@ -7,6 +7,8 @@ from fleming.records import Difficulty
 from fleming.typed import NonNegative, Positive, PositiveShare, Range, Share
 from model.errors import InputError
 
+TEACHER = "teacher"  # as synth.voter: not a folder
+
 
 @dataclass(frozen=True)
 class SourceConfig:
@@ -59,7 +61,7 @@ class QuestionRules:
     """What a patient is said not to have, at least this share of a rival's counted patients has."""
     min_family: NonNegative[int] = 1
     """Wrong options at least that the family's history rules out: without it readers find a second good answer in a
-    quarter of the questions (docs/benchmarks.md). Above 0 the mode of inheritance is told, so nobody is asked for it."""
+    quarter of the questions (docs/benchmarks.md). Above 0 the mode of inheritance is told, not asked for."""
     min_ratio: Positive[float] = 10.0
     """Likelihood ratio of one finding at least against a wrong option's disease."""
     min_confidence: Share = 0.0
@@ -106,6 +108,18 @@ class QuestionRules:
 
 
 @dataclass(frozen=True)
+class TrajectoryConfig:
+    """What a real teacher is asked for; the template teacher needs none of it."""
+
+    samples: Positive[int] = 4
+    """Answers a question, each with its options in another order; more of them solve more, and cost as much more."""
+    gold_visible: bool = True
+    """The teacher is told the right answer, as in the paper; false: it works blind, and pass@k tells what is hard."""
+    rounds: Annotated[int, Range("from 0 to 3", lambda x: 0 <= x <= 3)] = 3
+    """Refinements of an unsolved question at most: self-correction, then path exploration, then backtracking."""
+
+
+@dataclass(frozen=True)
 class SynthConfig:
     public: dict[str, str] = field(default_factory=dict)
     """name -> file of a public question set to learn from, in any form in which it is about; no test split."""
@@ -141,7 +155,8 @@ class SynthConfig:
     """What no split shares with another: roots and last facts; or combinations of clues, all of whose facts stay in
     training (the demo, whose graph is small)."""
     voter: str = ""
-    """Model folder that votes on labels, and grades where grade_by says so. Empty: labels are not checked."""
+    """Model folder that votes on labels, and grades where grade_by says so; teacher: the one of the section teacher
+    does. Empty: labels are not checked."""
     voter_max_new_tokens: Positive[int] = 1024
     """Longest answer of the voter."""
     voter_chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -150,6 +165,9 @@ class SynthConfig:
     """Votes a question, each with its options in another order."""
     review_rule: Literal["none_right", "any_wrong"] = "none_right"
     """none_right: what no vote gets right goes to review. any_wrong: what any vote gets wrong."""
+    critic: NonNegative[int] = 0
+    """Wrong options of each question for which the teacher is asked to argue; a question with one whose argument holds
+    waits for a person. Two calls an option; 0: nobody is asked."""
     decisions: str = ""
     """JSONL of a person's decisions, on review.jsonl or on question cards: accept, relabel X or drop."""
     anonymise: bool = True
@@ -164,9 +182,14 @@ class SynthConfig:
     mix_total: Positive[int] | None = None
     """Questions of the mix; null: as many as there can be."""
     cold_start_share: PositiveShare = 0.5
-    """Share of the synthetic training questions that get a trajectory; RL draws from all of them."""
+    """Share of the training questions that are worked out for the cold start: of all by a real teacher, of the
+    synthetic ones by templates; RL draws from all of them."""
+    rewrite: bool = False
+    """Have the teacher tell the training questions about patients in its own words; kept only where all facts are."""
+    trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)
+    """How a real teacher is asked."""
     max_words: Positive[int] = 120
-    """Longest trajectory."""
+    """Longest trajectory; of Chinese, characters. A real teacher needs several hundred."""
 
     def check(self, where: str) -> None:
         """Raise InputError for settings that need one another, and for names of parts that are none."""

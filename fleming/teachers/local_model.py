@@ -17,6 +17,7 @@ from fleming.prompt import INSTRUCTIONS, response_text
 from fleming.teachers.remembered import Messages
 from model import Sampler, SamplingParams, load_model
 from model.errors import InputError
+from model.sampler import Sample
 
 
 class LocalModel:
@@ -66,7 +67,12 @@ class LocalModel:
         return self.complete_all([messages], n)[0]
 
     def complete_all(self, conversations: Sequence[Messages], n: int) -> list[list[str]]:
-        """Return n answers to each conversation."""
+        """Return n answers to each conversation, those that were cut as far as they go."""
+        texts = [text for text, _ in self.judged(conversations, n)]
+        return [texts[i : i + n] for i in range(0, len(texts), n)]
+
+    def judged(self, conversations: Sequence[Messages], n: int) -> list[tuple[str, str]]:
+        """Return (text, code) of n answers to each conversation in turn; code "": content (remembered.py: Answer)."""
         prompts = [
             self.tokenizer.encode_chat(messages, trusted=INSTRUCTIONS.values()) for messages in conversations
         ]
@@ -76,7 +82,13 @@ class LocalModel:
         keys = [f"complete {json.dumps(conversations[i], ensure_ascii=False)}" for i in fits]
         params = dataclasses.replace(self.params, n=n)
         groups = self.sampler.generate([prompts[i] for i in fits], params, keys) if fits else []
-        answers = [[""] * n for _ in prompts]
+        answers = [[("", "too_long")] * n for _ in prompts]
         for i, group in zip(fits, groups, strict=True):
-            answers[i] = [response_text(sample, self.tokenizer) for sample in group]
-        return answers
+            answers[i] = [self._judged(sample) for sample in group]
+        return [answer for group in answers for answer in group]
+
+    def _judged(self, sample: Sample) -> tuple[str, str]:
+        text = response_text(sample, self.tokenizer)
+        if sample.finish_reason != "stop":
+            return text, "cut"
+        return text, "" if text.rpartition("</think>")[2].strip() else "empty"

@@ -6,20 +6,23 @@ Left out: who answers (local_model.py, or anything else with such a method).
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from fleming.files import AppendLog, read_jsonl
-from fleming.typed import from_json
+from fleming.files import AppendLog, parse_object, read_jsonl, write_jsonl
+from fleming.settings.teacher import TeacherConfig, caps
+from fleming.typed import NonNegative, from_json
 from model.errors import InputError
+from model.sums import remove
 
 CHUNK = 256  # conversations asked at once
 Messages = list[dict[str, str]]
-R = TypeVar("R")  # a record of answers: a frozen dataclass with a `key`
+R = TypeVar("R")  # a frozen dataclass: a record of answers with a `key`, or a reply
 
 
 class Completer(Protocol):
@@ -29,7 +32,7 @@ class Completer(Protocol):
     """Who it is, with all that its answers depend on: answers under one name are never asked for again."""
 
     def complete(self, messages: Messages, n: int) -> list[str]:
-        """Return n answers to the conversation."""
+        """Return n answers to the conversation; one that is no content (cut, refused) may be an empty text."""
 
 
 def complete_all(completer: Completer, conversations: Sequence[Messages], n: int) -> list[list[str]]:
@@ -48,6 +51,32 @@ def complete_all(completer: Completer, conversations: Sequence[Messages], n: int
             f"{completer.name} did not give {n} texts to each of {len(conversations)} conversations"
         )
     return groups
+
+
+def answer_each(completer: Completer, conversations: Sequence[Messages]) -> list[str]:
+    """Return one answer to each conversation; one that stands here n times is asked once, for n answers."""
+    keys = [json.dumps(messages) for messages in conversations]
+    times, first = Counter(keys), dict(zip(keys, conversations, strict=True))
+    answers: dict[str, Iterator[str]] = {}
+    for n in sorted(set(times.values())):
+        asked = [key for key in times if times[key] == n]
+        groups = complete_all(completer, [first[key] for key in asked], n)
+        answers |= zip(asked, map(iter, groups), strict=True)
+    return [next(answers[key]) for key in keys]
+
+
+def behind_thinking(text: str) -> str:
+    """Return what an answer says behind its think block."""
+    return text.rpartition("</think>")[2].strip()
+
+
+def read_reply(text: str, kind: type[R]) -> R | None:
+    """Return the one JSON object, fenced or not, that an answer consists of; None where it is none of this kind."""
+    reply = behind_thinking(text).removeprefix("```json").removeprefix("```").removesuffix("```")
+    try:
+        return from_json(kind, parse_object(reply.encode("utf-8", "replace"), "reply"), "reply")
+    except InputError:
+        return None
 
 
 def writable(text: str) -> str:
@@ -99,37 +128,208 @@ class AnswerLog:
         return known
 
 
+BUSY = "busy"  # nothing came back: it says nothing of the conversation
+FINAL = ("bad_request", "too_long")  # another try would bring the same
+
+
 @dataclass(frozen=True)
-class Answers:
-    """A line of `Remembered`'s file."""
+class Answer:
+    """A line of `Remembered`'s file: what one request brought."""
 
     key: str
-    """A hash of who was asked what, and how often."""
-    answers: list[str]
+    """A hash of who was asked what, and the number of the trial."""
+    text: str = ""
+    code: str = ""
+    """Why the text is no content: empty, cut, malformed, html, too_large, refused, bad_request, too_long, server_error,
+    busy (to be tried again). "" is content."""
+    detail: str = ""
+    """What was wrong."""
+    tokens: tuple[NonNegative[int], ...] = (0, 0)
+    """Of prompt and answer, as the server counts them; where it does not, as many as there can be."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError for other than two counts of tokens."""
+        if len(self.tokens) != 2:
+            raise InputError(f"{where}: tokens: expected those of prompt and answer")
+
+    @property
+    def content(self) -> str:
+        return "" if self.code else self.text
+
+
+@dataclass
+class Spent:
+    """Of one folder, over all its runs."""
+
+    requests: int = 0
+    prompt: int = 0
+    answer: int = 0
+    usable: int = 0
+    """Requests that brought content."""
+
+    def add(self, answer: Answer) -> None:
+        self.requests += 1
+        self.prompt += answer.tokens[0]
+        self.answer += answer.tokens[1]
+        self.usable += not answer.code
+
+    def estimate(self, conversations: Sequence[Messages], cfg: TeacherConfig) -> str:
+        """Return what asking each conversation once will take: 4 bytes a token, and answers as long as so far."""
+        size = sum(len(m["content"].encode()) for messages in conversations for m in messages)
+        mean = self.answer / self.usable if self.usable else cfg.max_new_tokens
+        more = Spent(len(conversations), size // 4, round(mean * len(conversations)))
+        about = "about" if self.usable else "at most about"
+        return (
+            f"{more.requests:,} answers to ask for, {about} {more.prompt:,} tokens of prompts and {more.answer:,} of "
+            f"answers: {more.summary(cfg)}; so far {self.summary(cfg)}"
+        )
+
+    def summary(self, cfg: TeacherConfig) -> str:
+        """Return what was spent, and of how much."""
+        left = {name: f" of {cap:,}" for name, cap in caps(cfg).items()}
+        spent = [
+            f"{self.of(name, cfg):,}{left.get(name, '')} {name[4:]}"
+            for name in ("max_requests", "max_tokens")
+        ]
+        cost = f"{self.of('max_cost', cfg):,.2f}{left.get('max_cost', '')} cost"
+        return ", ".join([*spent, cost] if cfg.prompt_price or cfg.answer_price else spent)
+
+    def of(self, cap: str, cfg: TeacherConfig) -> float:
+        """Return what counts towards max_requests, max_tokens or max_cost."""
+        cost = (self.prompt * cfg.prompt_price + self.answer * cfg.answer_price) / 1e6
+        return {"max_requests": self.requests, "max_tokens": self.prompt + self.answer, "max_cost": cost}[cap]
 
 
 class Remembered:
-    """A completer whose answers are kept in a file as they come: asked again, also by a later run, it gives those."""
+    """A completer whose answers are kept in a file as they come: asked again, also by a later run, it gives those.
 
-    def __init__(self, completer: Completer, path: str | Path, doing: str) -> None:
-        """`doing` stands before the progress bar."""
-        self.completer, self.name = completer, completer.name
-        self.log = AnswerLog(Path(path), Answers, doing)
+    An answer without content is an empty text, and its conversation stands in quarantine.jsonl, if there is to be one.
+    """
+
+    def __init__(
+        self,
+        completer: Completer,
+        path: str | Path,
+        doing: str,
+        quarantine: Path | None = None,
+        offline: bool = False,
+    ) -> None:
+        """`doing` stands before the progress bar. offline: ask nobody, InputError for what the file lacks.
+
+        A completer with a method `ask_all` (asking.py) is asked one by one, many at once; one with `judged`
+        (local_model.py) says why an answer is no content; of any other every text is content.
+        """
+        self.completer, self.name, self.path, self.doing = completer, completer.name, Path(path), doing
+        self.quarantine, self.offline = quarantine, offline
+        self.spent = Spent()
+        self.asks = completer.cfg.asks if hasattr(completer, "ask_all") else 1
+        self._known: dict[str, list[Answer]] | None = None
+        self._given: dict[str, bool] = {}  # key -> whether what was given has content
+        self._set_aside: dict[str, dict[str, Any]] | None = None
 
     def complete(self, messages: Messages, n: int) -> list[str]:
         return self.complete_all([messages], n)[0]
 
     def complete_all(self, conversations: Sequence[Messages], n: int) -> list[list[str]]:
-        """Return n answers to each; what the file lacks is asked for. Raises InputError for a file of another kind."""
-        keys = [self._key(messages, n) for messages in conversations]
+        """Return n answers to each, empty where one has no content; what the file lacks is asked for.
 
-        def ask(part: slice) -> list[Answers]:
-            groups = complete_all(self.completer, conversations[part], n)
-            readable = [list(map(writable, answers)) for answers in groups]
-            return [Answers(key, answers) for key, answers in zip(keys[part], readable, strict=True)]
+        Raises InputError for a file of another kind, and as whoever is asked.
+        """
+        wanted = {self._key(m, trial): (m, trial) for m in conversations for trial in range(n)}
+        with contextlib.closing(AppendLog(self.path, hash_lines=True)) as log:  # it drops a torn last line
+            self._read()
+            missing = {key: m for key, (m, _) in wanted.items() if self._found(key) is None}
+            if missing and self.offline:
+                first = next(iter(missing.values()))[-1]["content"]
+                raise InputError(
+                    f"{self.path}: {len(missing):,} of {len(wanted):,} answers of {self.name} are missing, the first "
+                    f"to {first[:80]!r}; without --offline they are asked for"
+                )
+            try:
+                self._ask(conversations, n, missing, log)
+            finally:
+                log.sync()
+                self._write_quarantine(wanted)
+        return [[self._found(self._key(m, trial)).content for trial in range(n)] for m in conversations]
 
-        return [record.answers for record in self.log.complete(keys, ask, CHUNK)]
+    def check_usable(self) -> None:
+        """Raise InputError where answers were asked for and none has content."""
+        if self._given and not any(self._given.values()):
+            raise InputError(
+                f"{self.name}: none of {len(self._given):,} answers has content; {self.quarantine} says why"
+            )
 
-    def _key(self, messages: Messages, n: int) -> str:
-        asked = json.dumps([self.name, messages, n], ensure_ascii=True)
+    def _ask(
+        self, conversations: Sequence[Messages], n: int, missing: dict[str, Messages], log: AppendLog
+    ) -> None:
+        few, cfg = len(missing) < 2, getattr(self.completer, "cfg", None)
+        if cfg and not few:
+            print(f"{self.doing}: {self.spent.estimate(list(missing.values()), cfg)}")
+        bar = tqdm(total=len(missing), desc=self.doing, unit="answer", dynamic_ncols=True, disable=few)
+
+        def keep(answer: Answer) -> None:
+            log.append(asdict(answer))
+            self._add(answer)
+            bar.update(self._found(answer.key) is not None)
+            if cfg:
+                bar.set_postfix_str(self.spent.summary(cfg), refresh=False)
+
+        with bar:
+            if hasattr(self.completer, "ask_all"):
+                calls = [(key, m, len(self._known.get(key, []))) for key, m in missing.items()]
+                self.completer.ask_all(calls, self.spent, keep)
+                return
+            for start in range(0, len(conversations), CHUNK):  # as a whole, as in AnswerLog
+                part = conversations[start : start + CHUNK]
+                keys = [self._key(m, trial) for m in part for trial in range(n)]
+                if not missing.keys().isdisjoint(keys):
+                    for key, (text, code) in zip(keys, self._judged(part, n), strict=True):
+                        if self._found(key) is None:
+                            keep(Answer(key, writable(text), code))
+
+    def _judged(self, conversations: Sequence[Messages], n: int) -> list[tuple[str, str]]:
+        if hasattr(self.completer, "judged"):
+            return self.completer.judged(conversations, n)
+        return [(text, "") for group in complete_all(self.completer, conversations, n) for text in group]
+
+    def _key(self, messages: Messages, trial: int) -> str:
+        asked = json.dumps([self.name, messages, trial], ensure_ascii=True)
         return hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()
+
+    def _read(self) -> None:
+        if self._known is not None:
+            return
+        self._known = {}
+        for where, value in read_jsonl(self.path):
+            try:
+                self._add(from_json(Answer, value, where))
+            except InputError as error:
+                raise InputError(f"{error}; delete the file to ask anew") from error
+
+    def _add(self, answer: Answer) -> None:
+        self.spent.add(answer)
+        if answer.code != BUSY:
+            self._known.setdefault(answer.key, []).append(answer)
+
+    def _found(self, key: str) -> Answer | None:
+        """Return what a call has come to: content, or the last of as many replies without as are allowed."""
+        answers = self._known.get(key, [])
+        content = next((answer for answer in answers if not answer.code), None)
+        final = answers and (len(answers) >= self.asks or answers[-1].code in FINAL)
+        return content or (answers[-1] if final else None)
+
+    def _write_quarantine(self, wanted: dict[str, tuple[Messages, int]]) -> None:
+        found = {key: answer for key in wanted if (answer := self._found(key))}
+        self._given |= {key: not answer.code for key, answer in found.items()}
+        if self.quarantine is None:
+            return
+        before, self._set_aside = self._set_aside, dict(self._set_aside or {})
+        for key, answer in found.items():
+            if answer.code:
+                messages, trial = wanted[key]
+                record = {"code": answer.code, "detail": answer.detail, "teacher": self.name, "trial": trial}
+                self._set_aside[key] = {**record, "messages": messages}
+        if not self._set_aside:
+            remove(self.quarantine)
+        elif self._set_aside != before:
+            write_jsonl(self.quarantine, self._set_aside.values(), hashed=True)

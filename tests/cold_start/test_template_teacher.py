@@ -66,6 +66,11 @@ def cases(drawn):
     return answered(*drawn)
 
 
+def asked_in(trajectory, max_words=120):
+    """Return the settings by which it was asked."""
+    return Config(answer_style=trajectory.checks["answer_style"], synth=SynthConfig(max_words=max_words))
+
+
 def thought(trajectory):
     return trajectory.response.removeprefix("<think>\n").split("\n</think>\n")[0]
 
@@ -85,9 +90,9 @@ def facts_of_the_demo():
 
 def test_every_trajectory_passes_its_checks(demo, pairs, drawn, cases):
     for question, trajectory in pairs:
-        assert check_trajectory(trajectory, question, demo[0]) is None
+        assert check_trajectory(trajectory, question, demo[0], asked_in(trajectory)) is None
     for question, trajectory in cases:
-        assert check_trajectory(trajectory, question, drawn[0], max_words=150) is None
+        assert check_trajectory(trajectory, question, drawn[0], asked_in(trajectory, 150)) is None
 
 
 def test_every_stated_fact_is_one_and_every_denied_one_is_none(pairs, drawn, cases):
@@ -250,4 +255,4 @@ def test_a_spoiled_trajectory_is_rejected_with_its_code(demo, code, change):
     graph, (question, *_) = demo
     trajectory = TemplateTeacher(graph, wrong_turn_rate=0.0).trajectory(question, generator(0))
     spoiled = dataclasses.replace(trajectory, **change(trajectory))
-    assert check_trajectory(spoiled, question, graph) == code
+    assert check_trajectory(spoiled, question, graph, asked_in(spoiled)) == code

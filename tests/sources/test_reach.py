@@ -7,7 +7,7 @@ import time
 import pytest
 from support.wikipedia_server import WikiServer
 
-from fleming.sources.wikipedia import mediawiki
+from fleming.http import within
 from fleming.sources.wikipedia.mediawiki import MediaWikiPages
 from model.errors import InputError
 
@@ -56,12 +56,12 @@ def test_an_answer_of_a_byte_now_and_then_ends_at_the_deadline(what):
 
 def test_a_request_that_is_late_is_left_and_its_error_never_shown(capfd):
     with pytest.raises(TimeoutError):
-        mediawiki.within(0.05, lambda: time.sleep(0.2) or 1 / 0)
+        within(0.05, lambda: time.sleep(0.2) or 1 / 0)
     time.sleep(0.3)
     assert capfd.readouterr() == ("", "")
-    assert mediawiki.within(5, lambda: 7) == 7
+    assert within(5, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
-        mediawiki.within(5, lambda: 1 / 0)
+        within(5, lambda: 1 / 0)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

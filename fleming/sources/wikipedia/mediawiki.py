@@ -3,18 +3,12 @@
 Left out: several requests at once, other content than wikitext, editing.
 """
 
-import email.utils
-import http.client
-import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Any
 
+from fleming.http import LONGEST_WAIT, Busy, Post
 from fleming.sources.wikipedia.pages import BATCH, MAX_REDIRECTS, Page
 from model.errors import InputError
 from model.files import parse_object
@@ -22,7 +16,6 @@ from model.files import parse_object
 MAX_ANSWER = 32 * 2**20  # bytes of one batch, unpacked
 MAX_CONTINUED = 100  # answers to one batch
 TRIES = 6
-LONGEST_WAIT = 120.0  # seconds between two tries
 AGAIN = {
     "maxlag",
     "ratelimited",
@@ -42,10 +35,6 @@ QUERY = {
     "cllimit": "max",
     "clshow": "!hidden",
 }
-
-
-class Busy(Exception):  # noqa: N818 no error yet
-    """(problem, seconds): the server may answer later."""
 
 
 class MediaWikiPages:
@@ -110,41 +99,23 @@ class MediaWikiPages:
 
     def _ask(self, query: dict[str, str]) -> tuple[dict[str, Any], int]:
         """Return the answer and its bytes, asking again where the server is busy."""
-        data, problem = urllib.parse.urlencode(query).encode(), ""
+        data, problem = urllib.parse.urlencode(query).encode(), None
         for attempt in range(TRIES):
             self._sleep(max(0.0, self._next - time.monotonic()))
             self._next = time.monotonic() + self.interval
             try:
                 return self._try(data)
             except Busy as busy:
-                problem, seconds = busy.args
+                problem = busy
                 wait = min(2.0**attempt, LONGEST_WAIT)
-                self._next = time.monotonic() + max(self.interval, wait, seconds)
+                self._next = time.monotonic() + max(self.interval, wait, busy.wait)
         raise InputError(
             f"{self.url}: gave up after {TRIES} tries; the last: {problem}. The same command goes on"
         )
 
     def _try(self, data: bytes) -> tuple[dict[str, Any], int]:
-        request = urllib.request.Request(self.url, data, self._headers)  # a POST: 50 titles burst a URL
-        try:
-            body, seconds = within(self.deadline, lambda: self._answer(request))
-        except urllib.error.HTTPError as error:
-            problem = f"HTTP {error.code} {error.reason}"
-            if error.code in (301, 302, 303, 307, 308):
-                problem += (
-                    f", to {error.headers.get('Location', '')!r:.200}: not followed; give the address itself"
-                )
-            if error.code in (408, 429) or error.code >= 500:
-                raise Busy(problem, _seconds(error.headers)) from error
-            raise InputError(f"{self.url}: {problem}") from error
-        except (
-            OSError,
-            http.client.HTTPException,
-            EOFError,
-            zlib.error,
-        ) as error:  # no route, time-out, cut off
-            raise Busy(f"{type(error).__name__}: {error}"[:200], 0.0) from error
-
+        # A POST: 50 titles burst a URL.
+        body, seconds = Post(self.url, self._headers, MAX_ANSWER, self.deadline, self.timeout).send(data)
         answer = parse_object(body, self.url)
         if (error := answer.get("error")) is None:
             self.requests += 1
@@ -155,63 +126,6 @@ class MediaWikiPages:
         if error.get("code") not in AGAIN:
             raise InputError(f"{self.url}: the API refuses: {problem}")
         raise Busy(problem, seconds)
-
-    def _answer(self, request: urllib.request.Request) -> tuple[bytes, float]:
-        with _OPENER.open(request, timeout=self.timeout) as reply:
-            return _unpacked(reply, self.url), _seconds(reply.headers)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Leaves a redirect an error: who the contact address is sent to was decided by whoever wrote `url`."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(_NoRedirect)
-
-
-def within(seconds: float, work: Callable[[], Any]) -> Any:
-    """Return what work() returns or raises; TimeoutError after so many seconds, whatever it is waiting for.
-
-    A socket's own timeout begins anew with each byte, and a name server knows none. What is late is left behind.
-    """
-    future: Future = Future()
-
-    def answer() -> None:
-        try:
-            future.set_result(work())
-        except Exception as error:
-            future.set_exception(error)
-
-    threading.Thread(target=answer, daemon=True).start()
-    return future.result(seconds)
-
-
-def _unpacked(reply: http.client.HTTPResponse, where: str) -> bytes:
-    unpack = zlib.decompressobj(31) if reply.headers.get("Content-Encoding") == "gzip" else None
-    body = bytearray()
-    while block := reply.read(2**16):
-        body += unpack.decompress(block, MAX_ANSWER + 1 - len(body)) if unpack else block
-        if len(body) > MAX_ANSWER:
-            raise InputError(f"{where}: an answer of over {MAX_ANSWER >> 20} MiB")
-    if (unpack and not unpack.eof) or (unpack is None and reply.length):
-        raise EOFError(
-            "the answer is cut off"
-        )  # http.client says so only where it reads to the end in one call
-    return bytes(body)
-
-
-def _seconds(headers: http.client.HTTPMessage) -> float:
-    """Return how long the server asks to wait: Retry-After, in seconds or as a date."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text), LONGEST_WAIT)
-    try:
-        seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-    except (ValueError, TypeError):
-        return 0.0
-    return min(max(0.0, seconds), LONGEST_WAIT)
 
 
 class Answers:
