@@ -61,7 +61,7 @@ class QuestionRules:
     """What a patient is said not to have, at least this share of a rival's counted patients has."""
     min_family: NonNegative[int] = 1
     """Wrong options at least that the family's history rules out: without it readers find a second good answer in a
-    quarter of the questions (docs/benchmarks.md). Above 0 the mode of inheritance is told, so nobody is asked for it."""
+    quarter of the questions (docs/benchmarks.md). Above 0 the mode of inheritance is told, not asked for."""
     min_ratio: Positive[float] = 10.0
     """Likelihood ratio of one finding at least against a wrong option's disease."""
     min_confidence: Share = 0.0
