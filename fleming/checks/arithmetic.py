@@ -20,8 +20,8 @@ from fleming.checks.units import UNITS, Quantity, Unit, plus, times
 LONGEST = 200  # tokens of a run
 DEEPEST = 20  # brackets in brackets
 WIDEST = 400  # characters of a number, and the largest exponent
-_PLAIN_NAME = re.compile(r"[A-Za-zµ]+")
-_SPELLED = sorted((re.escape(n) for n in UNITS if not _PLAIN_NAME.fullmatch(n)), key=len, reverse=True)
+_PLAIN_NAME = re.compile(r"[A-Za-zµ]+$|1")
+_SPELLED = sorted((re.escape(n) for n in UNITS if not _PLAIN_NAME.match(n)), key=len, reverse=True)
 WRITTEN = expressions("arithmetic.yaml", re.IGNORECASE, UNITS=f"(?:{'|'.join(_SPELLED)})(?![a-z0-9])")
 _TOKEN = WRITTEN["token"]
 _HALF_WIDTH = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("μ"): "µ", 0x3000: " "}
@@ -37,6 +37,9 @@ _FRACTION = ["number", "over", "number", "close"]
 _HAN = {c: i for i, c in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 _POWERS = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
 _POWERS |= {"thousand": 10**3, "million": 10**6, "billion": 10**9}
+
+
+_DAILY = UNITS["daily"]
 
 
 class UnreadError(ValueError):
@@ -110,7 +113,10 @@ def _kind(match: re.Match, run: list[Token]) -> str:
     if kind == "exponent":
         return kind if before == "unit" else "stop"
     if kind in ("word", "unit"):
-        return "unit" if before in _MEASURED and _unit(text) else "word"
+        unit = _unit(text) if before in _MEASURED else None
+        second = before in ("unit", "exponent")  # it says how often, or is raised: "500 mg q8h", "mL min⁻¹"
+        raised = match.string.startswith(("⁻", "^-", "-1"), match.end())
+        return "unit" if unit and (not second or raised or unit.dims == _DAILY.dims) else "word"
     if kind == "times" and text in "xX":
         return kind if before in _OPERANDS else "word"
     if kind == "times" and text.casefold() == "of":
@@ -211,7 +217,8 @@ class _Reader:
             return _raised(base, _exponent(self.take("raised")))
         if self.kind() == "power":
             self.at += 1
-            return _raised(base, self.factor().number)
+            exponent = self.factor()
+            return _raised(base, math.nan if exponent.unit else exponent.number)
         return base
 
     def atom(self) -> Quantity:
@@ -228,12 +235,8 @@ class _Reader:
             value = _scaled(_number(self.take("number", "digits")), 0.01)
         else:
             value = _number(token)
-            if (
-                token.kind == "number"
-                and self.kind() == "digits"
-                and (word := self.take("digits").text.casefold())
-            ):
-                value = _scaled(value, _POWERS.get(word, math.nan))
+            if token.kind == "number" and self.kind() == "digits":  # 80万, 1.2 million
+                value = _scaled(value, _POWERS.get(self.take("digits").text.casefold(), math.nan))
         self.depth -= 1
         return self.measured(value)
 
@@ -241,20 +244,23 @@ class _Reader:
         """Return the number with the units behind it; "5 ft 11 in" and "2 h 30 min" are one number."""
         if self.kind() == "percent":
             return _scaled(value, 0.001 if self.take("percent").text == "‰" else 0.01)
-        unit, power = None, 1
+        unit, power, printed = None, 1, value.printed
         while self.kind() == "unit" or (self.kind() in ("dot", "over") and self.kind(1) == "unit"):
+            joined = unit is None or self.kind() != "unit"
             if self.kind() != "unit":
                 power = -1 if self.take("dot", "over").kind == "over" else 1
             part, exponent = _unit(self.take("unit").text), 1
+            if not joined and part.dims == _DAILY.dims:  # "500 mg q8h" is a product: 1500 mg a day
+                printed, value = False, _scaled(value, part.size / _DAILY.size)
+                part = _DAILY
             if self.kind() == "exponent":
                 exponent = _exponent(self.take("exponent"))
             first = unit is None and power == exponent == 1
             unit, power = part if first else (unit or Unit()).times(part, power * exponent), 1
         if unit is None:
             return value
-        value = replace(
-            value, unit=unit if value.unit is None else value.unit.times(unit), literals=frozenset()
-        )
+        unit = unit if value.unit is None else value.unit.times(unit)
+        value = replace(value, unit=unit, printed=printed, literals=frozenset())
         while value.printed and self.kind() == "number" and self.kind(1) == "unit":
             smaller = _unit(self.tokens[self.at + 1].text)
             if smaller.dims != unit.dims or smaller.size >= unit.size:
@@ -276,7 +282,7 @@ def _scaled(value: Quantity, factor: float) -> Quantity:
 
 
 def _raised(base: Quantity, power: float) -> Quantity:
-    if abs(power) > WIDEST or (base.unit and power not in (1, 2, 3)):
+    if not abs(power) <= WIDEST or (base.unit and power not in (1, 2, 3)):
         raise UnreadError
     number = base.number**power
     if isinstance(number, complex):

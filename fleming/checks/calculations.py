@@ -111,7 +111,7 @@ def _verdict(text: str, sign: Token, earlier: list[Side], right: Side) -> Calcul
     if best.equal:
         return Calculation(*span, "ok", *shown, None if doubtful else best.fault)
     doubtful |= left.value.printed and not converted and len(read) == 1
-    doubtful |= any(_is_loose(side, left.value, right.value) for side in (left, right))
+    doubtful |= _is_loose(left, right)
     if best.equal is None or doubtful:
         return Calculation(*span, "unread", *shown)
     return Calculation(*span, "wrong", *shown, best.fault)
@@ -129,29 +129,34 @@ def _is_score(side: Side) -> bool:
     """Return whether a side is a score or a word: 7/10, 5-10, 1/10万, 一日."""
     tokens = [token for token in side.tokens if token.kind not in ("open", "close")]
     kinds = [token.kind for token in tokens]
-    pair = kinds[:1] + kinds[2:3] == ["number"] * 2 and tokens[0].end == tokens[1].start
+    pair = kinds[::2] == ["number"] * 2 and kinds[1] in ("over", "minus", "times")
+    pair = pair and tokens[0].end == tokens[1].start
     return pair or "digits" in kinds
 
 
-def _is_loose(side: Side, left: Quantity, right: Quantity) -> bool:
-    """Return whether a side that does not fit may be meant otherwise.
+def _is_loose(left: Side, right: Side) -> bool:
+    """Return whether sides that do not fit may be meant otherwise.
 
     A range (20 - 30 mg); a part of so many (36 per 1000); percents left unsaid (11.8 - 10.6 = 1.2 %); a mean or share
     without its brackets (9.4 + 10.4 / 2 = 9.9).
     """
-    kinds = [token.kind for token in side.tokens if token.kind not in ("unit", "percent")]
-    other = right if side.value is left else left
-    if kinds == ["number", "minus", "number"] and side.value.number < 0 <= other.number:
+    said, kinds = right.value, [token.kind for token in left.tokens]
+    if any(_is_range(side) for side in (left, right)) and max(left.value.number, said.number) >= 0:
         return True
-    if any(token.text.casefold() in ("per", "每") for token in side.tokens) and side.value is right:
+    if any(token.text.casefold() in ("per", "每") for token in right.tokens):
         return True
-    if side.tokens[-1].kind == "percent" and "over" not in kinds and "times" not in kinds:
-        return side.value is right and abs(left.number - 100 * right.number) <= 100 * right.slack
-    if side.value is not left or "over" not in kinds or not {"plus", "minus"} & {*kinds} or "open" in kinds:
+    if right.tokens[-1].kind == "percent" and not {"over", "times", "frac", "percent"} & {*kinds}:
+        return abs(left.value.number - 100 * said.number) <= 100 * said.slack
+    if "over" not in kinds or not {"plus", "minus"} & {*kinds} or "open" in kinds:
         return False
-    last = max(i for i, token in enumerate(side.tokens) if token.kind == "over")
-    whole, part = (sides(tokens)[0].value for tokens in (side.tokens[:last], side.tokens[last + 1 :]))
-    return bool(whole and part) and compare(times(whole, part, -1), right, False, []).equal is True
+    last = len(kinds) - 1 - kinds[::-1].index("over")
+    whole, part = (sides(tokens)[0].value for tokens in (left.tokens[:last], left.tokens[last + 1 :]))
+    return bool(whole and part) and compare(times(whole, part, -1), said, False, []).equal is True
+
+
+def _is_range(side: Side) -> bool:
+    kinds = [token.kind for token in side.tokens if token.kind not in ("unit", "percent")]
+    return kinds == ["number", "minus", "number"] and side.value.number < 0
 
 
 def _analytes(text: str, start: int, end: int, left: Side, right: Side) -> list[tuple[float, int]]:

@@ -52,7 +52,7 @@ class Unit:
         """Return the unit with masses and equivalents as moles."""
         g, mol, eq = self.dims[_G], self.dims[_MOL], self.dims[_EQ]
         size = self.size / mass**g / charge**eq
-        return Unit(size, (0, mol + g + eq, 0, *self.dims[_EQ + 1 :]), 0.0, self.rough + 0.005 * (g != 0))
+        return Unit(size, (0, mol + g + eq, 0, *self.dims[_EQ + 1 :]), 0.0, self.rough + 0.0025 * (g != 0))
 
 
 def _read_units() -> dict[str, Unit]:
@@ -149,7 +149,7 @@ class Comparison:
 def compare(left: Quantity, right: Quantity, looser: bool, analytes: list[tuple[float, int]]) -> Comparison:
     """Return whether two sides are the same within the rounding of the printed digits.
 
-    looser: behind "about" two units of the last place, or 2 %, where otherwise half a unit will do.
+    looser: behind "about" a unit of the last place and 2 %, where otherwise half a unit is all.
     analytes: the (molar mass, charge) of those that the text may speak of, asked where one side is a mass.
     """
     a, b = left.unit, right.unit
@@ -169,12 +169,15 @@ def compare(left: Quantity, right: Quantity, looser: bool, analytes: list[tuple[
         computed = left.number * moles[0][0].size / moles[0][1].size if moles else left.number
         if any(found) or (left.implicit and _near(left, right, 1.0, looser)):
             return Comparison(True, computed, fault)
-        return Comparison(False if found else None, computed, fault)
+        if any(_thousandfold(left, right, x.size / y.size, looser, x.rough + y.rough) for x, y in moles):
+            fault = "thousandfold"
+        if not moles and not left.implicit and _near(left, right, 1.0, looser):
+            return Comparison(True, computed, "dimension")  # no molar mass is 1 g/mol
+        return Comparison(False if moles else None, computed, fault)
     equal = _near(left, right, 1.0, looser)
     if left.implicit or right.implicit:
-        return Comparison(
-            equal or (None if _thousands(left.number, right.number) else False), left.number, fault
-        )
+        unsure = not equal and _thousandfold(left, right, 1.0, looser)
+        return Comparison(None if unsure else equal, left.number, fault)
     if not _rate_unsaid(a, b):
         fault = "dimension"
     return Comparison(equal, left.number, fault)
@@ -200,7 +203,7 @@ def _same_dimension(left: Quantity, right: Quantity, looser: bool, fault: str | 
     solved = [x for x in SOLVED if x in literals and ratio != 1.0]
     if any(_near(left, right, ratio * y, looser) for x in solved for y in (x, 1 / x)):
         return Comparison(True, computed, fault)
-    if _thousands(computed, right.number):
+    if _thousandfold(left, right, ratio, looser, a.rough + b.rough):
         return Comparison(same_number, computed, "thousandfold")
     return Comparison(same_number, computed, "scale" if same_number else fault)
 
@@ -214,7 +217,7 @@ def _near(left: Quantity, right: Quantity, ratio: float, looser: bool, rough: fl
         own = left.slack if left.printed else left.carried
         slack += min(own * ratio, 0.02 * abs(value)) if left.unit else own * ratio
     if looser:
-        slack, rough = 4 * slack, max(rough, 0.02)
+        slack, rough = 2 * slack, max(rough, 0.02)
     return abs(value - right.number) <= slack * (1 + 1e-6) + (rough + 1e-9) * abs(value)
 
 
@@ -222,12 +225,10 @@ def _close(x: float, y: float) -> bool:
     return abs(x - y) <= 0.01 * abs(y)
 
 
-def _thousands(x: float, y: float) -> bool:
+def _thousandfold(left: Quantity, right: Quantity, ratio: float, looser: bool, rough: float = 0.0) -> bool:
     """Return whether the digits agree and the size is off by a thousand, a million, ..."""
-    if x * y <= 0:
-        return False
-    power = math.log10(x / y) / 3
-    return abs(power) > 0.9 and abs(power - round(power)) < 0.003
+    powers = (1e3, 1e-3, 1e6, 1e-6, 1e9, 1e-9)
+    return any(_near(left, right, ratio * power, looser, rough) for power in powers)
 
 
 def _rate_unsaid(a: Unit, b: Unit) -> bool:
