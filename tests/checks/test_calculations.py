@@ -1,13 +1,14 @@
 """Sums in text: what is read, what is right within its digits, which units fit; and how fast, on hostile text too."""
 
 import itertools
+import json
 import re
 import time
 from fractions import Fraction
 
 import pytest
-from support.planted_sums import Item, corpus
 from support.places import SHARED
+from support.planted_sums import Item, corpus
 
 from fleming.checks.arithmetic import DEEPEST, LONGEST
 from fleming.checks.calculations import calculations, check, units
@@ -265,7 +266,8 @@ def test_the_molar_masses_give_the_published_factors(row):
 @pytest.mark.parametrize(
     ("one", "other", "factor"),
     [
-        ("lb", "g", "453.592"), ("oz", "g", "28.3495"), ("in", "cm", "2.54"), ("ft", "in", "12"), ("mmHg", "kPa", "0.133322"),
+        ("lb", "g", "453.592"), ("oz", "g", "28.3495"), ("in", "cm", "2.54"), ("ft", "in", "12"),
+        ("mmHg", "kPa", "0.133322"),
         ("cmH2O", "mmHg", "0.735559"), ("atm", "mmHg", "760"), ("atm", "kPa", "101.325"), ("kcal", "kJ", "4.184"),
         ("d", "h", "24"), ("wk", "d", "7"), ("mcg", "ng", "1000"), ("毫克", "微克", "1000"), ("dL", "mL", "100"),
         ("cc", "mL", "1"), ("kU", "U", "1000"), ("mmol", "µmol", "1000"), ("斤", "kg", "0.5"), ("bar", "kPa", "100"),
@@ -379,8 +381,6 @@ def test_300_trajectories_a_second():
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real data beside the repository")
 def test_conversions_in_real_vignettes_are_read():
     """Nearly all of those that the examiners print are right; the others were read one by one, and are wrong."""
-    import json
-
     lines = (SHARED / "data/train/medqa_dev_1272.jsonl").read_text(encoding="utf-8").splitlines()
     found = [claim.status for line in lines for claim in calculations(json.loads(line)["question"])]
     assert found.count("ok") > 500

@@ -8,7 +8,7 @@ text says "about". Items of even number are for tuning, those of odd number are 
 import datetime
 import random
 from dataclasses import dataclass, replace
-from fractions import Fraction as F
+from fractions import Fraction
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Sum:
     """A right calculation: `left` is worked out to `value`, printed with so many `places`, in `unit`."""
 
     left: str
-    value: F
+    value: Fraction
     places: int = 0
     unit: str = ""
     slip: str = ""
@@ -31,16 +31,16 @@ class Sum:
     """The equals signs that it may have, where not all will do."""
 
 
-def printed(value: F, places: int) -> str:
+def printed(value: Fraction, places: int) -> str:
     """Half away from zero, by whole numbers."""
     scaled = abs(value) * 10**places
-    digits = int(scaled + F(1, 2))
+    digits = int(scaled + Fraction(1, 2))
     text = f"{digits // 10**places:d}" + (f".{digits % 10**places:0{places}d}" if places else "")
     return ("-" if value < 0 and digits else "") + text
 
 
-def tenths(rng: random.Random, low: int, high: int) -> tuple[str, F]:
-    number = F(rng.randint(low * 10, high * 10), 10)
+def tenths(rng: random.Random, low: int, high: int) -> tuple[str, Fraction]:
+    number = Fraction(rng.randint(low * 10, high * 10), 10)
     return printed(number, 1), number
 
 
@@ -62,23 +62,34 @@ def wide(text: str) -> str:
     return "".join(chr(ord(c) + 0xFEE0) if c.isdigit() else c for c in text)
 
 
-# Conversion charts: unit of the left side, of the right side, factor, places, slip of the right unit, another dimension.
+# Conversion charts: unit of the left side, of the right side, factor, places, slip of the right unit.
 CHART = [
-    ("g", "mg", F(1000), 0, "mcg", "mL"), ("mg", "mcg", F(1000), 0, "g", "mL"), ("L", "mL", F(1000), 0, "L", "mg"),
-    ("kg", "lb", F("2.20462"), 0, "", ""), ("in", "cm", F("2.54"), 1, "", ""), ("mmHg", "kPa", F("0.133322"), 1, "Pa", ""),
-    ("kcal", "kJ", F("4.184"), 0, "J", ""), ("h", "min", F(60), 0, "", ""), ("mmol", "µmol", F(1000), 0, "mol", ""),
-]  # fmt: skip
+    ("g", "mg", "1000", 0, "mcg"),
+    ("mg", "mcg", "1000", 0, "g"),
+    ("L", "mL", "1000", 0, "µL"),
+    ("kg", "lb", "2.20462", 0, ""),
+    ("in", "cm", "2.54", 1, ""),
+    ("mmHg", "kPa", "0.133322", 1, "Pa"),
+    ("kcal", "kJ", "4.184", 0, "J"),
+    ("h", "min", "60", 0, ""),
+    ("mmol", "µmol", "1000", 0, "mol"),
+]
 ANALYTES = [  # English, Chinese, mg/dL -> SI factor, SI unit, low, high, places
-    ("glucose", "血糖", F("0.05551"), "mmol/L", 60, 400, 1), ("creatinine", "肌酐", F("88.4"), "µmol/L", 1, 9, 0),
-    ("cholesterol", "胆固醇", F("0.02586"), "mmol/L", 120, 300, 2), ("triglycerides", "甘油三酯", F("0.01129"), "mmol/L", 80, 900, 2),
-    ("bilirubin", "胆红素", F("17.1"), "µmol/L", 1, 20, 0), ("calcium", "血钙", F("0.2495"), "mmol/L", 7, 14, 2),
-    ("urea nitrogen", "尿素氮", F("0.357"), "mmol/L", 8, 90, 1), ("uric acid", "尿酸", F("59.48"), "µmol/L", 3, 12, 0),
-    ("phosphate", "血磷", F("0.3229"), "mmol/L", 2, 8, 2), ("magnesium", "血镁", F("0.4114"), "mmol/L", 1, 4, 2),
-]  # fmt: skip
+    ("glucose", "血糖", "0.05551", "mmol/L", 60, 400, 1),
+    ("creatinine", "肌酐", "88.4", "µmol/L", 1, 9, 0),
+    ("cholesterol", "胆固醇", "0.02586", "mmol/L", 120, 300, 2),
+    ("triglycerides", "甘油三酯", "0.01129", "mmol/L", 80, 900, 2),
+    ("bilirubin", "胆红素", "17.1", "µmol/L", 1, 20, 0),
+    ("calcium", "血钙", "0.2495", "mmol/L", 7, 14, 2),
+    ("urea nitrogen", "尿素氮", "0.357", "mmol/L", 8, 90, 1),
+    ("uric acid", "尿酸", "59.48", "µmol/L", 3, 12, 0),
+    ("phosphate", "血磷", "0.3229", "mmol/L", 2, 8, 2),
+    ("magnesium", "血镁", "0.4114", "mmol/L", 1, 4, 2),
+]
 
 
 def dose(rng, zh):
-    (w, weight), (d, amount) = (str(n := rng.randint(3, 110)), F(n)), tenths(rng, 1, 20)
+    (w, weight), (d, amount) = (str(n := rng.randint(3, 110)), Fraction(n)), tenths(rng, 1, 20)
     cross = rng.choice(["×", "*", "x", r"\times"] if not zh else ["×", "*", "乘以"])
     kg = "千克" if zh and rng.random() < 0.5 else "kg"
     mg = "毫克" if kg == "千克" else "mg"
@@ -90,7 +101,7 @@ def rate(rng, zh):
     volume, hours = rng.randint(2, 40) * 50, rng.randint(2, 24)
     divide = rng.choice(["/", "÷"] if not zh else ["/", "÷", "除以"])
     left = f"{volume:,} mL {divide} {hours} h" if rng.random() < 0.5 else f"{volume} mL {divide} {hours} h"
-    return Sum(left, F(volume, hours), 1, "mL/h", "L/h", "mg/h")
+    return Sum(left, Fraction(volume, hours), 1, "mL/h", "L/h", "mg/h")
 
 
 def concentration(rng, zh):
@@ -101,7 +112,7 @@ def concentration(rng, zh):
 def percent(rng, zh):
     p, n = rng.randint(2, 95), rng.randint(3, 60) * 10
     left = f"{n}的{p}%" if zh else f"{p}{rng.choice(['%', ' %', ' percent'])} of {n}"
-    return Sum(left, F(p * n, 100), 1)
+    return Sum(left, Fraction(p * n, 100), 1)
 
 
 def share(rng, zh):
@@ -110,18 +121,20 @@ def share(rng, zh):
         [f"{a}/({a} + {b})", rf"\frac{{{a}}}{{{a + b}}}", f"{a}/{a + b}", f"{a} / ({a}+{b}) × 100%"]
     )
     left = left.replace("(", "（").replace(")", "）") if zh and "\\" not in left else left
-    return Sum(left, F(100 * a, a + b), 1, "%")
+    return Sum(left, Fraction(100 * a, a + b), 1, "%")
 
 
 def gap(rng, zh):
     na, cl, bicarbonate = rng.randint(125, 155), rng.randint(85, 112), rng.randint(8, 28)
     unit = rng.choice(["", " mEq/L"])
     left = f"{na}{unit} - ({cl}{unit} + {bicarbonate}{unit})"
-    return Sum(left, F(na - cl - bicarbonate), 0, "mEq/L", "Eq/L" if unit else "", "mg/kg" if unit else "")
+    return Sum(
+        left, Fraction(na - cl - bicarbonate), 0, "mEq/L", "Eq/L" if unit else "", "mg/kg" if unit else ""
+    )
 
 
 def body_mass(rng, zh):
-    w, h = rng.randint(40, 140), F(rng.randint(145, 199), 100)
+    w, h = rng.randint(40, 140), Fraction(rng.randint(145, 199), 100)
     left = rng.choice(
         [f"{w} kg / ({printed(h, 2)} m)^2", f"{w} kg/({printed(h, 2)} m)²", f"{w} / {printed(h, 2)}²"]
     )
@@ -129,14 +142,14 @@ def body_mass(rng, zh):
 
 
 def conversion(rng, zh):
-    a, b, factor, places, slip, other = rng.choice(CHART)
+    a, b, factor, places, slip = rng.choice(CHART)
     text, number = tenths(rng, 2, 90)
-    return Sum(f"{text} {a}", number * factor, places, b, slip, "")
+    return Sum(f"{text} {a}", number * Fraction(factor), places, b, slip)
 
 
 def temperature(rng, zh):
     text, number = tenths(rng, 35, 41)
-    return Sum(f"{text} °C", number * F(9, 5) + 32, 1, "°F", signs=("=", "("))
+    return Sum(f"{text} °C", number * Fraction(9, 5) + 32, 1, "°F", signs=("=", "("))
 
 
 def analyte(rng, zh):
@@ -156,7 +169,7 @@ def analyte(rng, zh):
 def number_needed(rng, zh):
     a, b = rng.randint(20, 60), rng.randint(2, 18)
     left = f"1/(0.{a:02d} - 0.{b:02d})" if rng.random() < 0.5 else rf"\frac{{1}}{{0.{a:02d} - 0.{b:02d}}}"
-    return Sum(left, F(100, a - b), 1)
+    return Sum(left, Fraction(100, a - b), 1)
 
 
 def daily(rng, zh):
@@ -164,50 +177,50 @@ def daily(rng, zh):
         rng.randint(1, 40) * 25,
         rng.choice([("q6h", 4), ("q8h", 3), ("q12h", 2), ("tid", 3), ("bid", 2)]),
     )
-    return Sum(f"{d} mg {often}", F(d * n), 0, "mg/day", "mcg/day", "mL/day")
+    return Sum(f"{d} mg {often}", Fraction(d * n), 0, "mg/day", "mcg/day", "mL/day")
 
 
 def volumes(rng, zh):
     a, b = rng.randint(10, 900), rng.randint(10, 900)
-    return Sum(f"{a} mL + {b} mL", F(a + b), 0, "mL", "L", "kg", f"{a} mL + {b} mmHg")
+    return Sum(f"{a} mL + {b} mL", Fraction(a + b), 0, "mL", "L", "kg", f"{a} mL + {b} mmHg")
 
 
 def chain(rng, zh):
     w, d = rng.randint(3, 110), rng.randint(2, 40)
-    grams = f" = {printed(F(w * d, 1000), 3)} g"
-    return Sum(f"{w} kg × {d} mg/kg", F(w * d), 0, "mg", "mcg", "mmol", tail=grams)
+    grams = f" = {printed(Fraction(w * d, 1000), 3)} g"
+    return Sum(f"{w} kg × {d} mg/kg", Fraction(w * d), 0, "mg", "mcg", "mmol", tail=grams)
 
 
 def mean(rng, zh):
     values = [rng.randint(60, 180) for _ in range(rng.choice([3, 4, 5]))]
-    return Sum(f"({' + '.join(map(str, values))}) / {len(values)}", F(sum(values), len(values)), 1)
+    return Sum(f"({' + '.join(map(str, values))}) / {len(values)}", Fraction(sum(values), len(values)), 1)
 
 
 def drip(rng, zh):
     volume, drops = rng.randint(40, 250), rng.choice([10, 15, 20, 60])
     return Sum(
-        f"{volume} mL/h × {drops} gtt/mL ÷ 60 min/h", F(volume * drops, 60), 0, "gtt/min", "", "mg/min"
+        f"{volume} mL/h × {drops} gtt/mL ÷ 60 min/h", Fraction(volume * drops, 60), 0, "gtt/min", "", "mg/min"
     )
 
 
 def powers(rng, zh):
-    text, number = printed(q := F(rng.randint(11, 99), 100), 2), q
+    text, number = printed(q := Fraction(rng.randint(11, 99), 100), 2), q
     return Sum(rng.choice([f"{text}²", f"{text}^2", f"{text}**2", f"{text} × {text}"]), number**2, 3)
 
 
 def counts(rng, zh):
     a, b = rng.randint(2, 9), rng.randint(2, 9)
     left = rng.choice([f"{a} × 10^5 × {b}", f"{a} × 10⁵ × {b}", rf"{a} \times 10^{{5}} \times {b}"])
-    return Sum(left, F(a * b * 10**5))
+    return Sum(left, Fraction(a * b * 10**5))
 
 
 def numerals(rng, zh):
     if not zh:
         a, b = rng.randint(1000, 90000), rng.randint(1000, 90000)
-        return Sum(f"{a:,} plus {b:,}", F(a + b))
+        return Sum(f"{a:,} plus {b:,}", Fraction(a + b))
     a, b = rng.randint(2, 30), rng.randint(2, 30)
     left = rng.choice([f"{han(a * b)}除以{han(a)}", f"{wide(str(a * b))}÷{wide(str(a))}"])
-    return Sum(left, F(b), signs=("等于", "＝"))
+    return Sum(left, Fraction(b), signs=("等于", "＝"))
 
 
 def dates(rng, zh):
@@ -215,10 +228,10 @@ def dates(rng, zh):
     last = first + datetime.timedelta(rng.randint(3, 60))
     if zh:
         days = [f"{day.month}月{day.day}日" for day in (first, last)]
-        return Sum(f"从{days[0]}到{days[1]}", F((last - first).days), 0, "天", signs=("共", "＝"))
+        return Sum(f"从{days[0]}到{days[1]}", Fraction((last - first).days), 0, "天", signs=("共", "＝"))
     form = rng.choice(["%d %B", "%B %d", "%d %B %Y", "%Y-%m-%d"])
     left = f"from {first.strftime(form)} to {last.strftime(form)}"
-    return Sum(left, F((last - first).days), 0, "days", signs=("=", "is"))
+    return Sum(left, Fraction((last - first).days), 0, "days", signs=("=", "is"))
 
 
 KINDS = (
@@ -234,7 +247,8 @@ AROUND = {
     False: [
         ("The patient is 54 years old with a blood pressure of 120/80 mmHg. ", ", so the plan stands."),
         ("Step 2: ", ". Next we look at the options."), ("Let me work this out. ", ". That rules out option B."),
-        ("- ", "\n- The rest follows."), ("He has had 3-5 episodes since 2019. So ", " in total. The p-value was < 0.05."),
+        ("- ", "\n- The rest follows."),
+        ("He has had 3-5 episodes since 2019. So ", " in total. The p-value was < 0.05."),
     ],
     True: [
         ("患者男，54岁，血压120/80mmHg。", "，因此选B。"), ("第2步：", "。接下来看选项。"), ("计算如下：", "（C对）。"),
@@ -256,19 +270,19 @@ class Item:
 def wrong_value(rng: random.Random, made: Sum, sign: str) -> str:
     """One error of the digits: a digit, a place, the last digits, or another operation altogether."""
     right = printed(made.value, made.places)
-    least = max(F(2, 10**made.places), abs(made.value) * F(6 if sign in ABOUT else 0, 100))
+    least = max(Fraction(2, 10**made.places), abs(made.value) * Fraction(6 if sign in ABOUT else 0, 100))
     for _ in range(200):
         way = rng.choice(["digit", "place", "nudge", "other"])
         if way == "digit":
             at = rng.choice([i for i, c in enumerate(right) if c.isdigit()])
             text = right[:at] + rng.choice("123456789") + right[at + 1 :]
         elif way == "place":
-            text = printed(made.value * rng.choice([10, F(1, 10)]), made.places)
+            text = printed(made.value * rng.choice([10, Fraction(1, 10)]), made.places)
         elif way == "nudge":
-            text = printed(made.value + F(rng.choice([-3, -2, 2, 3, 5]), 10**made.places), made.places)
+            text = printed(made.value + Fraction(rng.choice([-3, -2, 2, 3, 5]), 10**made.places), made.places)
         else:
-            text = printed(made.value * F(rng.randint(30, 300), 100), made.places)
-        if abs(F(text) - made.value) > least and F(text) > 0:
+            text = printed(made.value * Fraction(rng.randint(30, 300), 100), made.places)
+        if abs(Fraction(text) - made.value) > least and Fraction(text) > 0:
             return text
     raise AssertionError(made)
 
