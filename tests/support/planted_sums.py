@@ -158,7 +158,7 @@ def analyte(rng, zh):
     slip = "µmol/L" if unit == "mmol/L" else "mmol/L"
     return Sum(
         f"{name} {text} mg/dL",
-        number * factor,
+        number * Fraction(factor),
         places,
         unit,
         slip,
