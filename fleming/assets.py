@@ -14,9 +14,9 @@ def load_table(name: str) -> Any:
     return yaml.safe_load((ASSETS / name).read_text(encoding="utf-8"))
 
 
-def expressions(name: str, flags: int = 0) -> dict[str, re.Pattern]:
-    """Return name -> expression of a table: a list is its alternatives, {{NAME}} the row of that name above it."""
-    found: dict[str, str] = {}
+def expressions(name: str, flags: int = 0, **given: str) -> dict[str, re.Pattern]:
+    """Return name -> expression of a table: a list is its alternatives, {{NAME}} a row above it, or one given."""
+    found = dict(given)
     for key, rows in load_table(name).items():
         whole = "|".join(rows) if isinstance(rows, list) else rows
         found[key] = re.sub(r"\{\{(\w+)\}\}", lambda piece: found[piece[1]], whole)

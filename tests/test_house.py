@@ -23,9 +23,10 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
     "sources": set(),
     "graph": {"sources"},
     "questions": {"sources", "graph"},
+    "checks": set(),
     "teachers": set(),
     "refine": {"public", "teachers"},
-    "cold_start": {"sources", "graph", "questions", "refine", "teachers"},
+    "cold_start": {"sources", "graph", "questions", "checks", "refine", "teachers"},
     "training": {"public", "refine"},  # reads what it learns from; a run begins at the gate
     "rl": {"public", "training"},
     "evaluation": {"public", "training"},

@@ -1,4 +1,4 @@
-"""A trajectory before it is taught: its normal form, then checks of answer, form, facts, length, leaks and loops.
+"""A trajectory before it is taught: its normal form, then checks of answer, form, facts, sums, length, leaks, loops.
 
 Left out: the reasoning itself, step by step; where a trajectory lists no facts, none are checked here.
 """
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from fleming.answer import TAGS
 from fleming.assets import expressions
+from fleming.checks.calculations import check as check_sums
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.graph.open_world import denied, is_sure, possible
 from fleming.judge import judge, read_answer, style_of
@@ -82,6 +83,11 @@ def listed_facts(case: Case) -> str | None:
     return "false_fact" if any(possible(graph, *f) and not denied(graph, *f) for f in denials) else None
 
 
+def right_sums(case: Case) -> str | None:
+    """`wrong_calculation`: a sum comes to something else; `wrong_unit`: its units do not fit."""
+    return check_sums(case.trajectory.response)["code"]
+
+
 def short_enough(case: Case) -> str | None:
     """`too_long`: over `synth.max_words` words."""
     return "too_long" if length(case.trajectory.response) > case.cfg.synth.max_words else None
@@ -96,11 +102,8 @@ def no_leak(case: Case) -> str | None:
 def no_loop(case: Case) -> str | None:
     """`loop`: a stretch of at least LOOP words only says again, twice or more, the words before it."""
     said = words(thought(case.trajectory.response))
-    seen, period, run = (
-        {},
-        0,
-        0,
-    )  # run: stretches of LOOP words in a row that also stood `period` words before
+    seen: dict[int, int] = {}
+    period = run = 0  # stretches of LOOP words in a row that also stood `period` words before
     for i in range(len(said) - LOOP + 1):
         stretch = hash(tuple(said[i : i + LOOP]))
         distance = i - seen.get(stretch, i)
@@ -115,6 +118,7 @@ CHECKS: dict[str, Callable[[Case], str | None]] = {
     "answer": right_answer,
     "format": asked_form,
     "facts": listed_facts,
+    "sums": right_sums,
     "length": short_enough,
     "leaks": no_leak,
     "loops": no_loop,
