@@ -25,9 +25,10 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
     "questions": {"sources", "graph"},
     "teachers": set(),
     "refine": {"public", "teachers"},
-    "cold_start": {"sources", "graph", "questions"},
+    "checks": {"sources", "graph", "questions"},
+    "cold_start": {"sources", "graph", "questions", "checks"},
     "training": {"public", "refine"},  # reads what it learns from; a run begins at the gate
-    "rl": {"public", "training"},
+    "rl": {"public", "training", "checks"},
     "evaluation": {"public", "training"},
 }
 EXCEPTIONS = {  # an arrow between two modules that no room has, and why

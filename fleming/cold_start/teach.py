@@ -1,5 +1,6 @@
 """The cold start as a whole: a teacher works out most of the synthetic questions; what fails a check is not taught."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,16 +25,25 @@ def teach(
     teacher = TemplateTeacher(graph, cfg.answer_style, cfg.instruction, cfg.system)
     drawn = generator(cfg.seed, "cold start").permutation(len(questions))
     drawn = drawn[: round(cfg.synth.cold_start_share * len(questions))]
-    kept, failed = [], []
+    kept, failed, claims = [], [], Counter()
     for place in tqdm(sorted(drawn.tolist()), desc="teacher", unit="trajectory", dynamic_ncols=True):
         question = questions[place]
         if "label_check" in question.provenance:
             failed.append({"code": "relabelled", "id": question.id})
             continue
         trajectory = teacher.trajectory(question, generator(cfg.seed, "teacher", question.id))
-        code = check_trajectory(trajectory, question, graph, cfg.synth.max_words)
+        synth = cfg.synth
+        code = check_trajectory(
+            trajectory, question, graph, synth.max_words, synth.state_uncertainty, claims
+        )
         if code:
             failed.append({"code": code, "trajectory": to_json(trajectory)})
         else:
             kept.append(trajectory)
+    if claims:
+        print(
+            f"claims of the trajectories: {claims['supported']:,} supported, {claims['contradicted']:,} contradicted, "
+            f"{claims['unknown']:,} unknown; {claims['read'] / claims['sentences']:.1%} of {claims['sentences']:,} "
+            "sentences were read"
+        )
     return kept, failed
