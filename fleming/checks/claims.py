@@ -9,7 +9,7 @@ fact. Left out: reading the text (statements.py), facts that follow from several
 from collections import Counter
 from typing import Literal
 
-from fleming.checks.statements import ANY, Names, Reading, Statement, Triple, read_statements
+from fleming.checks.statements import Names, Statement, Triple, read_statements
 from fleming.graph.knowledge_graph import KnowledgeGraph, remembered
 from fleming.graph.open_world import denied, has, is_sure, kin
 from fleming.questions.certificates import ground
@@ -23,11 +23,15 @@ TYPICAL = 0.5  # of a finding had by fewer of a disease's patients one may say t
 
 @remembered
 def names_of(graph: KnowledgeGraph) -> Names:
-    """Return every name of the graph's entities, synonyms and layperson's names included, to be looked for in a text."""
+    """Return every name of the graph's entities, synonyms and layperson's names included, to be looked for in a text.
+
+    Not so of genes the symbols without a digit: SHE, REST and LARGE are words.
+    """
     return Names(
         (name, entity.name)
         for entity in graph.entities.values()
         for name in dict.fromkeys((entity.name, said(entity.name), *entity.synonyms, *entity.lay))
+        if entity.type != "gene" or any(map(str.isdigit, name))
     )
 
 
@@ -92,7 +96,7 @@ def check_claims(text: str, graph: KnowledgeGraph) -> tuple[Counter[str], list[t
 
     Counts: supported, contradicted, unknown; sentences, and of them `read`.
     """
-    reading: Reading = read_statements(text, names_of(graph))
+    reading = read_statements(text, names_of(graph))
     claims = [(claim, verdict(graph, claim)) for claim in reading.statements if not claim.withdrawn]
     counts = Counter(answer for _, answer in claims)
     return counts + Counter(sentences=reading.sentences, read=reading.read), claims
