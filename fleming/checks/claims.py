@@ -42,6 +42,8 @@ def verdict(graph: KnowledgeGraph, statement: Statement) -> Verdict:
     supported where one of them holds, and contradicted only where all are; a denial the other way about.
     """
     meanings = [triple for triple in statement.meanings if _fits(graph, triple)] or list(statement.meanings)
+    if not meanings:
+        return "unknown"
     if statement.affirmed:
         if any(_holds(graph, triple) for triple in meanings):
             return "supported"
@@ -88,7 +90,9 @@ def _is_false(graph: KnowledgeGraph, triple: Triple) -> bool:
         return True  # the other way round
     if any(denied(graph, *way) for way in _ways(triple)):
         return True
-    return all(ground(graph, way) not in (None, "absent") for way in _ways(triple))
+    # A finding stands under one of the relations of findings: its list must be complete, not those of all.
+    ways = [way for way in _ways(triple) if len(graph.targets(way[2], "^" + way[1]))] or _ways(triple)
+    return all(ground(graph, way) not in (None, "absent") for way in ways)
 
 
 def check_claims(text: str, graph: KnowledgeGraph) -> tuple[Counter[str], list[tuple[Statement, Verdict]]]:

@@ -42,13 +42,10 @@ class Path:
     facts: int
     """Of the certificate's path; 0 where the question has none."""
     stated: int
-    """Of them stated rightly, as a whole sentence, each where an end of it was known by then."""
-    falsehood: bool
-    """Whether it affirms what the certificate proves wrong."""
-    agrees: bool
-    """Whether nothing that it concludes differs from the answer that it gives."""
-    loops: bool
-    words: int
+    """Of them stated rightly, in a sentence of its own, each where an end of it was known by then."""
+    fault: str | None
+    """false_claim: it affirms what the certificate proves wrong; other_conclusion: it concludes otherwise than it
+    answers; loop: it turns in a circle."""
     unsure: bool
     """Whether it says that something is not known, or the question lacks nothing."""
 
@@ -77,14 +74,17 @@ def follow_path(thought: str, question: Question, answer: str | None) -> Path:
     """Return what a text makes of the question's path; `answer` is the letter, or text, that it gives in the end."""
     certificate = read_certificate(question)
     reading = read_statements(thought, _names(certificate, question))
-    stated = _stated(certificate, reading) if certificate else []
+    fault = None
+    if certificate and _affirms(reading, certificate.false):
+        fault = "false_claim"
+    elif not _agrees(reading, question, answer):
+        fault = "other_conclusion"
+    elif _loops(thought.split()):
+        fault = "loop"
     return Path(
         facts=len(certificate.path) if certificate else 0,
-        stated=len(stated),
-        falsehood=certificate is not None and _affirms(reading, certificate.false),
-        agrees=_agrees(reading, question, answer),
-        loops=_loops(thought.split()),
-        words=len(thought.split()),
+        stated=len(_stated(certificate, reading)) if certificate else 0,
+        fault=fault,
         unsure=reading.uncertain or not (certificate and certificate.open),
     )
 

@@ -160,7 +160,7 @@ class _Grammar:
                     closes = end >= len(key) or key[end] in self.sets["right"]
                     clause = key[start:end]
                     clause = clause[:1] + clause[3:] if clause[1:3] == (",", "which") else clause
-                    if closes and (forms := [form for form in self.match(clause) if form.relations]):
+                    if closes and (forms := [form for form in self.forms.get(clause, ()) if form.relations]):
                         yield number, forms
                         break
 
@@ -227,6 +227,7 @@ class _Reader:
         for form in forms:
             ends = dict(zip(form.slots, mentions, strict=False))
             meanings += itertools.product(ends["h"], form.relations, ends["t"])
+        meanings = [(head, relation, tail) for head, relation, tail in meanings if head != tail]
         statement = Statement(tuple(meanings), forms[0].affirmed, self.reading.sentences, plain)
         self.reading.statements.append(statement)
 

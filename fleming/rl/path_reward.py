@@ -36,6 +36,4 @@ def path_share(response: str, question: Question, cfg: Config) -> float:
     if len(thought.split()) > cfg.grpo.path_max_words:
         return 0.0
     path = follow_path(thought, question, judge(response, True, question, cfg).answer)
-    if not path.facts or path.falsehood or path.loops or not path.agrees:
-        return 0.0
-    return path.stated / path.facts
+    return path.stated / path.facts if path.facts and not path.fault else 0.0
