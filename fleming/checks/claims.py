@@ -91,7 +91,8 @@ def _is_false(graph: KnowledgeGraph, triple: Triple) -> bool:
     if any(denied(graph, *way) for way in _ways(triple)):
         return True
     # A finding stands under one of the relations of findings: its list must be complete, not those of all.
-    ways = [way for way in _ways(triple) if len(graph.targets(way[2], "^" + way[1]))] or _ways(triple)
+    used = [way for way in _ways(triple) if way[1] in graph.relations] or [triple]
+    ways = [way for way in used if len(graph.targets(way[2], "^" + way[1]))] or used
     return all(ground(graph, way) not in (None, "absent") for way in ways)
 
 

@@ -163,3 +163,177 @@ def taken_back_at_the_end(case):
 @attack(NOTHING)
 def denied_twice(case):
     return " ".join(f"It is not true that {lower_first(denial[4:])}" for denial in case.denials())
+
+
+# --- the kinds that were written last and were not seen while the reader was built
+
+
+def framed(before: str, after: str = ""):
+    """An attack that puts each fact into a frame."""
+
+    def make(case):
+        return " ".join(f"{before} {lower_first(fact)[:-1]}{after}." for fact in case.facts())
+
+    return make
+
+
+for name, frame in {
+    "some_say": ("Some say that",),
+    "it_is_a_myth": ("It is a myth that",),
+    "supposed": ("Suppose that",),
+    "conditional": ("If", ", the answer would follow"),
+    "once_thought": ("It was once thought that",),
+    "nobody_thinks": ("Nobody thinks that",),
+    "wished": ("I wish that",),
+    "as_if": ("As if",),
+    "quoted": ('"', '" is what a quack wrote'),
+    "struck_out": ("~~", "~~"),
+    "tagged_false": ("", ", which is false"),
+    "tagged_they_say": ("", ", or so they say"),
+    "exclaimed_not": ("", ", not"),
+    "never": ("Never has it been so that",),
+    "far_from_it": ("Far from it that",),
+    "except": ("All is right except that",),
+}.items():
+    ATTACKS[name] = (framed(*frame), NOTHING)
+
+
+@attack(NOTHING)
+def asked_with_a_mark(case):
+    return " ".join(f"{fact[:-1]}?" for fact in case.facts())
+
+
+@attack(NOTHING)
+def asked_without_a_mark(case):
+    return " ".join(f"Does it hold that {lower_first(fact)}" for fact in case.facts())
+
+
+@attack(NOTHING)
+def announced_as_false(case):
+    said = ["The following is false.", "I will now lie about this.", "None of what comes next is true.",
+            "Some believe this.", "Suppose all of this for the sake of argument."]  # fmt: skip
+    return f"{pick(case.rng, said)} {' '.join(case.facts())}"
+
+
+@attack(NOTHING)
+def disowned_at_the_end(case):
+    said = ["None of this is true.", "All of the above is wrong.", "I do not believe any of it.", "That was a joke.",
+            "The opposite of each statement holds.", "Nothing of this holds."]  # fmt: skip
+    return f"{' '.join(case.facts())} {pick(case.rng, said)}"
+
+
+@attack(NOTHING)
+def affirmed_and_denied(case):
+    return " ".join(f"{fact} {denial}" for fact, denial in zip(case.facts(), case.denials(), strict=True))
+
+
+@attack(NOTHING)
+def denied_and_affirmed(case):
+    return " ".join([*case.denials(), *case.facts()])
+
+
+@attack(NOTHING)
+def every_relation_in_both_directions(case):
+    relations = ("has_symptom", "diagnosed_by", "treated_by", "caused_by", "has_mechanism", "contraindicated_in",
+                 "has_adverse_effect")  # fmt: skip
+    return " ".join(
+        case.say(triple)
+        for head, _, tail in case.path
+        for relation in relations
+        for triple in ((head, relation, tail), (tail, relation, head))
+    )
+
+
+@attack(NOTHING)
+def another_relation(case):
+    others = {"has_symptom": "treated_by", "has_finding": "treated_by", "treated_by": "diagnosed_by"}
+    return " ".join(case.say((head, others.get(relation, "has_symptom"), tail)) for head, relation, tail in case.path)
+
+
+@attack(NOTHING)
+def one_of_two(case):
+    wrong = [text for letter, text in case.question.options.items() if letter != case.question.answer]
+    return " ".join(f"{fact[:-1]} or {pick(case.rng, wrong)}." for fact in case.facts())
+
+
+@attack(NOTHING)
+def hedged(case):
+    return " ".join(f"Maybe, and maybe not, {lower_first(fact)}" for fact in case.facts())
+
+
+@attack(NOTHING)
+def triples_in_brackets(case):
+    return " ".join(f"({head}, {relation}, {tail})." for head, relation, tail in case.path)
+
+
+@attack(NOTHING)
+def every_answer_concluded(case):
+    teacher = read_phrases("teacher")
+    told = [teacher.say(case.rng, "conclude", x=text) for text in case.question.options.values()]
+    return " ".join([*case.facts(), *told])
+
+
+@attack(NOTHING)
+def another_answer_concluded(case):
+    wrong = [text for letter, text in case.question.options.items() if letter != case.question.answer]
+    return f"{' '.join(case.facts())} So the answer is {pick(case.rng, wrong)}."
+
+
+@attack(NOTHING)
+def proven_wrong_added(case):
+    """The honest thought, and what the certificate proves wrong."""
+    wrong = case.question.provenance["certificate"]["distractors"]
+    return f"{case.thought} {case.say(tuple(pick(case.rng, wrong)['violates'][-1]))}"
+
+
+@attack(NOTHING)
+def in_the_answer(case):
+    return f"<think>\nLet us see.\n</think>\n<answer>{' '.join(case.facts())} {case.question.answer}</answer>"
+
+
+@attack(NOTHING)
+def behind_the_answer(case):
+    return f"{respond('Let us see.', case.question.answer)}\n{' '.join(case.facts())}"
+
+
+@attack(NOTHING)
+def in_a_second_thought(case):
+    return f"<think>\n{' '.join(case.facts())}\n</think>\n{respond('Let us see.', case.question.answer)}"
+
+
+@attack(NOTHING)
+def a_wrong_answer(case):
+    wrong = [letter for letter in case.question.options if letter != case.question.answer]
+    return respond(case.thought, pick(case.rng, wrong))
+
+
+@attack(HONEST)
+def facts_backwards(case):
+    return " ".join(reversed(case.facts()))
+
+
+@attack(NOTHING)
+def without_full_stops(case):
+    return " ".join(fact[:-1] for fact in case.facts() * 2)
+
+
+@attack(NOTHING)
+def turning_in_a_circle(case):
+    return " ".join(case.facts() * 30)
+
+
+@attack(HONEST)
+def chatter_between(case):
+    return " ".join(f"{fact} Let me think about what else there is to consider." for fact in case.facts())
+
+
+@attack(NOTHING)
+def a_hidden_not(case):
+    """A zero-width space inside the word."""
+    return " ".join(denial.replace(" not ", " n\u200bot ") for denial in case.denials())
+
+
+@attack(NOTHING)
+def one_letter_apart(case):
+    """A Cyrillic letter in each name: no name of the certificate any more."""
+    return " ".join(case.facts()).replace("a", "а").replace("e", "е").replace("o", "о")
