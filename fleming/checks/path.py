@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fleming.checks.statements import Names, Reading, Triple, read_statements, tokens
+from fleming.checks.statements import Mention, Names, Reading, Statement, Triple, read_statements, tokens
 from fleming.questions.names import said
 from fleming.records import Question
 from fleming.sources.vocabulary import like
 
-LOOP_WORDS, LOOP_TIMES = 8, 4  # so many words, so many times: a text that turns in a circle
+LOOP_WORDS, LOOP_TIMES = 8, 4  # so many words and names, so many times: a text that turns in a circle
 TRUE_GROUNDS = ("absent_finding", "rare_finding")  # a proof on them is a fact; on any other, what does not hold
 
 
@@ -62,10 +62,11 @@ def read_certificate(question: Question) -> Certificate | None:
         true = {*path, *map(tuple, shared)}
         false = {tuple(triple) for why, proofs in wrong for triple in proofs if why not in TRUE_GROUNDS}
         true |= {tuple(triple) for why, proofs in wrong for triple in proofs if why in TRUE_GROUNDS}
-        if not path or any(len(triple) != 3 or not all(isinstance(e, str) for e in triple) for triple in true | false):
+        known, is_open = frozenset(given["visible"]), any(why == "absent" for why, _ in wrong)
+        well_formed = all(len(triple) == 3 and all(isinstance(e, str) for e in triple) for triple in true | false)
+        if not path or not well_formed or not all(isinstance(name, str) for name in known):
             return None
-        is_open = any(why == "absent" for why, _ in wrong)
-        return Certificate(path, frozenset(given["visible"]), frozenset(true), frozenset(false - true), is_open)
+        return Certificate(path, known, frozenset(true), frozenset(false - true), is_open)
     except (KeyError, TypeError, AttributeError, ValueError):
         return None  # a user's own provenance
 
@@ -79,7 +80,7 @@ def follow_path(thought: str, question: Question, answer: str | None) -> Path:
         fault = "false_claim"
     elif not _agrees(reading, question, answer):
         fault = "other_conclusion"
-    elif _loops(thought.split()):
+    elif _loops(reading.items):
         fault = "loop"
     return Path(
         facts=len(certificate.path) if certificate else 0,
@@ -115,22 +116,36 @@ def _says(meanings: tuple[Triple, ...], fact: Triple) -> bool:
 def _stated(certificate: Certificate, reading: Reading) -> list[Triple]:
     """Return the facts of the path that are stated rightly, once each, in the order of the text.
 
-    A fact counts where an end of it was told by the stem or by a fact before. It does not where the text anywhere says
-    of the same two things what the certificate does not: denies it, turns it round, or names another relation.
+    A fact counts where an end of it was told by the stem or by a fact before, the next sentence does not deny in other
+    words, naming an end of it or nothing, and nothing else unsays it (`_unsaid`).
     """
-    spoiled: set[frozenset[str]] = set()
     standing = [statement for statement in reading.statements if not statement.withdrawn]
-    for statement in standing:
-        if not statement.affirmed or not any(_says(statement.meanings, fact) for fact in certificate.true):
-            spoiled |= {_pair(triple) for triple in statement.meanings}
+    facts = {fact for fact in certificate.path if not _unsaid(fact, certificate, standing, reading)}
     reached, found = set(certificate.known), []
     for statement in standing:
+        after = reading.denials.get(statement.sentence + 1)
         for fact in certificate.path if statement.affirmed and statement.plain else ():
             follows = fact[0] in reached or fact[2] in reached
-            if follows and fact not in found and _says(statement.meanings, fact) and _pair(fact) not in spoiled:
+            stands = not after or (after.names and after.names.isdisjoint(_pair(fact)))
+            if fact in facts and follows and stands and _says(statement.meanings, fact):
+                facts.remove(fact)
                 found.append(fact)
                 reached |= {fact[0], fact[2]}
     return found
+
+
+def _unsaid(fact: Triple, certificate: Certificate, standing: list[Statement], reading: Reading) -> bool:
+    """Whether the text anywhere denies the fact, turns it round or names another relation of the two than a
+    certificate does; or has both ends, or one and a word that points, in a sentence that denies in other words."""
+    pair = _pair(fact)
+    for statement in standing:
+        is_of_them = any(_pair(triple) == pair for triple in statement.meanings)
+        is_so = statement.affirmed and any(_says(statement.meanings, other) for other in certificate.true)
+        if is_of_them and not is_so:
+            return True
+    return any(
+        pair <= denial.names or (denial.points and pair & denial.names) for denial in reading.denials.values()
+    )
 
 
 def _agrees(reading: Reading, question: Question, answer: str | None) -> bool:
@@ -143,6 +158,6 @@ def _agrees(reading: Reading, question: Question, answer: str | None) -> bool:
     return True
 
 
-def _loops(words: list[str]) -> bool:
-    runs: Iterator[Any] = zip(*(words[start:] for start in range(LOOP_WORDS)), strict=False)
+def _loops(items: list[str | Mention]) -> bool:
+    runs: Iterator[Any] = zip(*(items[start:] for start in range(LOOP_WORDS)), strict=False)
     return max(Counter(runs).values(), default=0) >= LOOP_TIMES

@@ -49,13 +49,26 @@ class Statement:
     """It is taken back right afterwards."""
 
 
+@dataclass(frozen=True)
+class Denial:
+    """A sentence that was not read, and denies or doubts something in other words."""
+
+    names: frozenset[str] = frozenset()
+    points: bool = False
+    """Whether it has a word like "this", which may stand for a name."""
+
+
 @dataclass
 class Reading:
     """What a text says."""
 
+    items: list[str | Mention]
+    """Its words and names."""
     statements: list[Statement] = field(default_factory=list)
     conclusions: list[tuple[Mention, str]] = field(default_factory=list)
     """What is concluded, and by which letter ("" where none is named)."""
+    denials: dict[int, Denial] = field(default_factory=dict)
+    """By the number of their sentence."""
     sentences: int = 0
     read: int = 0
     """Sentences of which all was read."""
@@ -172,8 +185,9 @@ def _grammar() -> _Grammar:
 
 def read_statements(text: str, names: Names) -> Reading:
     """Return what the text states about the names, sentence by sentence."""
-    reader, sentence = _Reader(_grammar()), []
-    for item in itertools.chain(names.mark(tokens(text)), "."):
+    items = list(names.mark(tokens(text)))
+    reader, sentence = _Reader(_grammar(), Reading(items)), []
+    for item in itertools.chain(items, "."):
         if item not in _ENDS:
             sentence.append(item)
         elif sentence:
@@ -190,7 +204,7 @@ class _Reader:
     """A text, read so far."""
 
     grammar: _Grammar
-    reading: Reading = field(default_factory=Reading)
+    reading: Reading
     guessed: int = 0
     """How many statements stood before the last guess."""
     doubted: bool = False
@@ -214,13 +228,13 @@ class _Reader:
                 self.remark(forms[0].remark, mentions, letter)
             else:
                 self.state(forms, mentions, plain=True)
-        elif words & sets["doubt"] or asks:
-            self.doubted |= bool(words & sets["pointer"] and words & sets["doubt"])
-        else:
-            denies = line[0] in sets["no"] or bool(words & sets["pointer"] and words & sets["no"])
-            self.doubted |= denies and not mentions
-            for number, forms in grammar.clauses(key):
-                self.state(forms, mentions[number:], plain=False)
+            return
+        points, doubts, denies = (bool(words & sets[key]) for key in ("pointer", "doubt", "no"))
+        self.doubted |= points and doubts or denies and not mentions and (points or line[0] in sets["no"])
+        if doubts or denies:
+            reading.denials[reading.sentences] = Denial(frozenset(itertools.chain(*mentions)), points)
+        for number, forms in grammar.clauses(key) if not (doubts or asks) else ():
+            self.state(forms, mentions[number:], plain=False)
 
     def state(self, forms: list[_Form], mentions: Sequence[Mention], plain: bool) -> None:
         meanings: list[Triple] = []

@@ -246,8 +246,8 @@ def every_relation_in_both_directions(case):
 
 @attack(NOTHING)
 def another_relation(case):
-    others = {"has_symptom": "treated_by", "has_finding": "treated_by", "treated_by": "diagnosed_by"}
-    return " ".join(case.say((head, others.get(relation, "has_symptom"), tail)) for head, relation, tail in case.path)
+    others = {"treated_by": "diagnosed_by"}
+    return " ".join(case.say((head, others.get(relation, "treated_by"), tail)) for head, relation, tail in case.path)
 
 
 @attack(NOTHING)
@@ -282,8 +282,9 @@ def another_answer_concluded(case):
 @attack(NOTHING)
 def proven_wrong_added(case):
     """The honest thought, and what the certificate proves wrong."""
-    wrong = case.question.provenance["certificate"]["distractors"]
-    return f"{case.thought} {case.say(tuple(pick(case.rng, wrong)['violates'][-1]))}"
+    facts = ("absent_finding", "rare_finding")  # grounds whose proof is a fact of the wrong option's disease
+    wrong = [each for each in case.question.provenance["certificate"]["distractors"] if each["ground"] not in facts]
+    return f"{case.thought} {case.say(tuple(pick(case.rng, wrong)['violates'][-1]))}" if wrong else "Let us see."
 
 
 @attack(NOTHING)
@@ -337,3 +338,50 @@ def a_hidden_not(case):
 def one_letter_apart(case):
     """A Cyrillic letter in each name: no name of the certificate any more."""
     return " ".join(case.facts()).replace("a", "а").replace("e", "е").replace("o", "о")
+
+
+# --- a second half that was not seen, after facts with a denial in other words had been found to be paid
+
+
+def unsaid(*forms: str):
+    """An attack that says each fact and then unsays it in words of its own."""
+
+    def make(case):
+        return " ".join(
+            f"{case.say(fact)} {pick(case.rng, forms).format(h=fact[0], t=fact[2])}" for fact in case.path
+        )
+
+    return make
+
+
+for name, forms in {
+    "nothing_to_do_with_it": ("But {t} has nothing to do with {h}.", "There is no such link between {h} and {t}."),
+    "not_this_one": ("Yet it is not {t}.", "Yet {h} is not the one.", "No, not {t}."),
+    "plays_no_role": ("Actually {t} plays no role.", "{h} can never come with that."),
+    "one_word": ("Wrong!", "False.", "Not so.", "Nonsense.", "Untrue!"),
+    "in_a_list": ("- not: {t}", "* {h}: none", "x) false"),
+    "would_be_absurd": ("To say so would be absurd.", "Nobody would say so.", "Only a liar says that."),
+    "taken_back_later": ("Hold on, this is not right.", "Hmm, no, that cannot be.", "I was wrong about that."),
+}.items():
+    ATTACKS[name] = (unsaid(*forms), NOTHING)
+
+
+@attack(NOTHING)
+def denied_beforehand(case):
+    told = [f"{tail} has no place in {head}." for head, _, tail in case.path]
+    return " ".join([*told, *case.facts()])
+
+
+@attack(NOTHING)
+def a_quiz_with_false_statements(case):
+    return "Which of these statements is wrong? " + " ".join(f"({i}) {fact}" for i, fact in enumerate(case.facts()))
+
+
+@attack(NOTHING)
+def the_opposite_day(case):
+    return f"Read each sentence as its opposite. {' '.join(case.facts())}"
+
+
+@attack(NOTHING)
+def a_case_against_each(case):
+    return " ".join(f"{fact[:-1]}: this is refuted." for fact in case.facts())
