@@ -11,14 +11,14 @@ from typing import Literal
 
 from fleming.checks.statements import Names, Statement, Triple, read_statements
 from fleming.graph.knowledge_graph import KnowledgeGraph, remembered
-from fleming.graph.open_world import denied, has, is_sure, kin
+from fleming.graph.open_world import denied, has, is_sure
 from fleming.questions.certificates import ground
 from fleming.questions.names import said
 from fleming.sources.vocabulary import FAMILIES, FEATURES, RELATIONS, like
 
 Verdict = Literal["supported", "contradicted", "unknown"]
 SYMMETRIC = ("interacts_with",)
-TYPICAL = 0.5  # of a finding had by fewer of a disease's patients one may say that the disease does not typically show it
+TYPICAL = 0.5  # a disease does not typically show what fewer of its patients have
 
 
 @remembered

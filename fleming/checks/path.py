@@ -1,8 +1,8 @@
 """The path of a question against a text: which facts of its certificate the text states rightly, each following from
 what is known by then, and whether the text as a whole holds together.
 
-All that is looked for stands in the question's own provenance (docs/file-formats.md): no graph is needed. Left out: names
-that the provenance does not have, such as synonyms; facts that are told in other words than statements.py reads.
+All that is looked for stands in the question's own provenance (docs/file-formats.md): no graph is needed. Left out:
+names that the provenance does not have, such as synonyms; facts told in other words than statements.py reads.
 """
 
 from collections import Counter
@@ -16,7 +16,10 @@ from fleming.records import Question
 from fleming.sources.vocabulary import like
 
 LOOP_WORDS, LOOP_TIMES = 8, 4  # so many words and names, so many times: a text that turns in a circle
-TRUE_GROUNDS = ("absent_finding", "rare_finding")  # a proof on them is a fact; on any other, what does not hold
+TRUE_GROUNDS = (
+    "absent_finding",
+    "rare_finding",
+)  # a proof on them is a fact; on any other, what does not hold
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,16 @@ def read_certificate(question: Question) -> Certificate | None:
         proof = given["certificate"]
         wrong = [(each["ground"], each["violates"]) for each in proof["distractors"]]
         wrong += [(each["ground"], [each["proof"]]) for each in proof.get("rivals", ())]
-        shared = [triple for each in (*proof["distractors"], *proof.get("rivals", ())) for triple in each["shares"]]
+        shared = [
+            triple for each in (*proof["distractors"], *proof.get("rivals", ())) for triple in each["shares"]
+        ]
         true = {*path, *map(tuple, shared)}
         false = {tuple(triple) for why, proofs in wrong for triple in proofs if why not in TRUE_GROUNDS}
         true |= {tuple(triple) for why, proofs in wrong for triple in proofs if why in TRUE_GROUNDS}
         known, is_open = frozenset(given["visible"]), any(why == "absent" for why, _ in wrong)
-        well_formed = all(len(triple) == 3 and all(isinstance(e, str) for e in triple) for triple in true | false)
+        well_formed = all(
+            len(triple) == 3 and all(isinstance(e, str) for e in triple) for triple in true | false
+        )
         if not path or not well_formed or not all(isinstance(name, str) for name in known):
             return None
         return Certificate(path, known, frozenset(true), frozenset(false - true), is_open)

@@ -25,13 +25,22 @@ Mention = tuple[str, ...]
 Key = tuple[str | None, ...]
 """Words as they are compared, None for a name."""
 DENIALS = {"denial": tuple(RELATIONS), "open denial": tuple(RELATIONS), "feature denial": FEATURES}
-TAKING_BACK, GUESSES, AGAINST = ("retract", "correct"), ("suspect", "recall", "compare"), ("no fit", "not here")
+TAKING_BACK, GUESSES, AGAINST = (
+    ("retract", "correct"),
+    ("suspect", "recall", "compare"),
+    ("no fit", "not here"),
+)
 REMARKS = {*TAKING_BACK, *GUESSES, *AGAINST, "conclude", "root found", "rare", "start clues", "start name"}
 BEFORE_NAME, AFTER_NAME = 5, 2  # words of a phrase before its first name, and behind its last
 _ENDS = frozenset(".!?;¶。")
 _CJK = "\u3400-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(rf"[{_CJK}]|\d+(?:\.\d+)+|[^\W_{_CJK}]+|[^\w\s*`]|_")
-_REWRITTEN = {r"(?<=\w)'s\b": "", r"n't\b|\bcannot\b": " not", r"\b(?:are|was|were)\b": "is", r"(?<=\w)-(?=\w)": " "}
+_REWRITTEN = {
+    r"(?<=\w)'s\b": "",
+    r"n't\b|\bcannot\b": " not",
+    r"\b(?:are|was|were)\b": "is",
+    r"(?<=\w)-(?=\w)": " ",
+}
 
 
 @dataclass
@@ -139,7 +148,9 @@ class _Grammar:
             relations = DENIALS.get(key, (key,) if key in RELATIONS else ())
             for phrase in phrases if key not in lists and (relations or key in REMARKS) else ():
                 parts = list(string.Formatter().parse(phrase))
-                words = [word for text, slot, *_ in parts for word in [*tokens(text), *[None] * (slot is not None)]]
+                words = [
+                    word for text, slot, *_ in parts for word in [*tokens(text), *[None] * (slot is not None)]
+                ]
                 slots = "".join(slot or "" for _, slot, *_ in parts)
                 form = _Form(slots, relations, key not in DENIALS, "" if relations else key)
                 self.forms.setdefault(self.key(w for w in words if w not in _ENDS), []).append(form)
@@ -157,7 +168,9 @@ class _Grammar:
         """Return what the words say; nothing where they are none of the phrases, or deny twice."""
         if key in self.forms:
             return self.forms[key]
-        spans = [(at, at + n) for at in range(len(key)) for n in (1, 2) if key[at : at + n] in self.lists["not"]]
+        spans = [
+            (at, at + n) for at in range(len(key)) for n in (1, 2) if key[at : at + n] in self.lists["not"]
+        ]
         if len(spans) != 1:
             return []
         said = self.forms.get(key[: spans[0][0]] + key[spans[0][1] :], ())
@@ -218,7 +231,9 @@ class _Reader:
         line = [item if isinstance(item, str) else None for item in sentence]
         words = set(line)
         reading.uncertain |= any(
-            tuple(line[at : at + n]) in grammar.lists["uncertain"] for at in range(len(line)) for n in (1, 2, 3, 4)
+            tuple(line[at : at + n]) in grammar.lists["uncertain"]
+            for at in range(len(line))
+            for n in (1, 2, 3, 4)
         )
         key = grammar.key(line)
         asks |= line[0] in sets["asking"]
@@ -230,7 +245,7 @@ class _Reader:
                 self.state(forms, mentions, plain=True)
             return
         points, doubts, denies = (bool(words & sets[key]) for key in ("pointer", "doubt", "no"))
-        self.doubted |= points and doubts or denies and not mentions and (points or line[0] in sets["no"])
+        self.doubted |= (points and doubts) or (denies and not mentions and (points or line[0] in sets["no"]))
         if doubts or denies:
             reading.denials[reading.sentences] = Denial(frozenset(itertools.chain(*mentions)), points)
         for number, forms in grammar.clauses(key) if not (doubts or asks) else ():
@@ -266,7 +281,7 @@ class _Reader:
 
 
 def _without_letter(sentence: list[str | Mention]) -> tuple[list[str | Mention], str]:
-    """Return the sentence without an option's letter that closes it, "trientine (B)"; "B" alone as if it were a name."""
+    """Return the sentence without the letter that closes it, "trientine (B)"; "B" alone as if it were a name."""
     letters = string.ascii_lowercase
     match sentence:
         case [*rest, "(", str(letter), ")"] if rest and len(letter) == 1 and letter in letters:

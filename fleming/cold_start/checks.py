@@ -27,8 +27,8 @@ def check_trajectory(
     Codes, in this order: `wrong_answer`, the parsed letter is not the question's; `bad_format`, not the asked form;
     `unsaid_fact`, a fact is listed whose names the response does not contain; `false_fact`, a stated fact is not on
     the graph or is disputed, or a denied one may well hold; `too_long`, over `max_words` words split at white space;
-    `contradicted_claim`, the text says what the graph has a ground to deny; `false_claim`, `other_conclusion`, `loop`, a
-    fault of its path (checks/path.py: Path); `unsure_unsaid`, it does not say that something is not known, where
+    `contradicted_claim`, the text says what the graph has a ground to deny; `false_claim`, `other_conclusion`, `loop`,
+    a fault of its path (checks/path.py: Path); `unsure_unsaid`, it does not say that something is not known, where
     `state_uncertainty` asks for that. What is read from the text is counted in `tally` (claims.py: check_claims).
     """
     checks, response = trajectory.checks, trajectory.response

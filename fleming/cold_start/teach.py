@@ -33,9 +33,7 @@ def teach(
             continue
         trajectory = teacher.trajectory(question, generator(cfg.seed, "teacher", question.id))
         synth = cfg.synth
-        code = check_trajectory(
-            trajectory, question, graph, synth.max_words, synth.state_uncertainty, claims
-        )
+        code = check_trajectory(trajectory, question, graph, synth.max_words, synth.state_uncertainty, claims)
         if code:
             failed.append({"code": code, "trajectory": to_json(trajectory)})
         else:

@@ -1,4 +1,4 @@
-"""What claims and path see of errors that were planted in right trajectories, in English and Chinese, and of right ones."""
+"""What claims and path see of errors planted in right trajectories, in English and Chinese, and of right ones."""
 
 import json
 import re
@@ -69,7 +69,9 @@ def english(seed):
     synth = load_config(Config, ROOT / "configs/demo.yaml", []).synth
     found = []
     for question in sample_questions(graph, 120, seed, synth)[0]:
-        trajectory = TemplateTeacher(graph, wrong_turn_rate=0.5).trajectory(question, generator(seed, question.id))
+        trajectory = TemplateTeacher(graph, wrong_turn_rate=0.5).trajectory(
+            question, generator(seed, question.id)
+        )
         found.append((question, sentences(question, trajectory, teacher.phrases)))
     return graph, world, found
 
@@ -83,7 +85,8 @@ def sentences(question, trajectory, phrases):
     for head, relation, tail in trajectory.checks["denied"]:
         forms = [form for key in ("denial", "feature denial", "open denial") for form in phrases[key]]
         known |= {
-            form.format(h=head, t=tail, noun=noun.get(relation, "")): ((head, relation, tail), False) for form in forms
+            form.format(h=head, t=tail, noun=noun.get(relation, "")): ((head, relation, tail), False)
+            for form in forms
         }
     path = [(edge["head"], edge["relation"], edge["tail"]) for edge in question.provenance["path"]]
     said = []
@@ -98,7 +101,9 @@ def chinese(seed):
     """The same questions under drawn names of Chinese characters, worked out in the sentences above."""
     content = yaml.safe_load(ASSET.read_text(encoding="utf-8"))
     facts, rng = facts_of(content), generator(seed, "names")
-    names = sorted({name for head, _, tail in facts for name in (head, tail)} | {e["name"] for e in content["diseases"]})
+    names = sorted(
+        {name for head, _, tail in facts for name in (head, tail)} | {e["name"] for e in content["diseases"]}
+    )
     drawn = {}
     while len(drawn) < len(names):
         drawn["".join(chr(0x4E00 + int(i)) for i in rng.integers(0, 0x5000, int(rng.integers(3, 6))))] = None
@@ -174,4 +179,9 @@ def test_planted_errors_are_seen(corpus):
     print(dict(planted), dict(seen))
     assert planted.total() >= 400
     for kind in KINDS:
-        assert seen[kind] >= 0.95 * planted[kind], (kind, planted, seen, [m for m in missed if m[0] == kind][:5])
+        assert seen[kind] >= 0.95 * planted[kind], (
+            kind,
+            planted,
+            seen,
+            [m for m in missed if m[0] == kind][:5],
+        )

@@ -247,7 +247,9 @@ def every_relation_in_both_directions(case):
 @attack(NOTHING)
 def another_relation(case):
     others = {"treated_by": "diagnosed_by"}
-    return " ".join(case.say((head, others.get(relation, "treated_by"), tail)) for head, relation, tail in case.path)
+    return " ".join(
+        case.say((head, others.get(relation, "treated_by"), tail)) for head, relation, tail in case.path
+    )
 
 
 @attack(NOTHING)
@@ -283,8 +285,12 @@ def another_answer_concluded(case):
 def proven_wrong_added(case):
     """The honest thought, and what the certificate proves wrong."""
     facts = ("absent_finding", "rare_finding")  # grounds whose proof is a fact of the wrong option's disease
-    wrong = [each for each in case.question.provenance["certificate"]["distractors"] if each["ground"] not in facts]
-    return f"{case.thought} {case.say(tuple(pick(case.rng, wrong)['violates'][-1]))}" if wrong else "Let us see."
+    wrong = [
+        each for each in case.question.provenance["certificate"]["distractors"] if each["ground"] not in facts
+    ]
+    return (
+        f"{case.thought} {case.say(tuple(pick(case.rng, wrong)['violates'][-1]))}" if wrong else "Let us see."
+    )
 
 
 @attack(NOTHING)
@@ -355,13 +361,20 @@ def unsaid(*forms: str):
 
 
 for name, forms in {
-    "nothing_to_do_with_it": ("But {t} has nothing to do with {h}.", "There is no such link between {h} and {t}."),
+    "nothing_to_do_with_it": (
+        "But {t} has nothing to do with {h}.",
+        "There is no such link between {h} and {t}.",
+    ),
     "not_this_one": ("Yet it is not {t}.", "Yet {h} is not the one.", "No, not {t}."),
     "plays_no_role": ("Actually {t} plays no role.", "{h} can never come with that."),
     "one_word": ("Wrong!", "False.", "Not so.", "Nonsense.", "Untrue!"),
     "in_a_list": ("- not: {t}", "* {h}: none", "x) false"),
     "would_be_absurd": ("To say so would be absurd.", "Nobody would say so.", "Only a liar says that."),
-    "taken_back_later": ("Hold on, this is not right.", "Hmm, no, that cannot be.", "I was wrong about that."),
+    "taken_back_later": (
+        "Hold on, this is not right.",
+        "Hmm, no, that cannot be.",
+        "I was wrong about that.",
+    ),
 }.items():
     ATTACKS[name] = (unsaid(*forms), NOTHING)
 
@@ -374,7 +387,9 @@ def denied_beforehand(case):
 
 @attack(NOTHING)
 def a_quiz_with_false_statements(case):
-    return "Which of these statements is wrong? " + " ".join(f"({i}) {fact}" for i, fact in enumerate(case.facts()))
+    return "Which of these statements is wrong? " + " ".join(
+        f"({i}) {fact}" for i, fact in enumerate(case.facts())
+    )
 
 
 @attack(NOTHING)

@@ -1,4 +1,4 @@
-"""Right trajectories with one planted error each, and what the check should make of it; made by rule, without the reader.
+"""Right trajectories with one planted error each, made by rule and without the reader.
 
 A trajectory is a list of sentences, each with the fact that it states or denies. An error is planted only where the
 hand-written file (or the drawn graph) leaves no doubt that it is one: it is complete for all of a disease's relations
@@ -13,8 +13,8 @@ from fleming.questions.phrases import pick
 
 COMPLETE = ("has_symptom", "has_finding", "diagnosed_by", "treated_by", "caused_by", "has_mechanism")
 OTHERS = {
-    "has_symptom": "treated_by", "has_finding": "diagnosed_by", "diagnosed_by": "treated_by", "treated_by": "diagnosed_by",
-    "caused_by": "has_finding", "has_mechanism": "treated_by",
+    "has_symptom": "treated_by", "has_finding": "diagnosed_by", "diagnosed_by": "treated_by",
+    "treated_by": "diagnosed_by", "caused_by": "has_finding", "has_mechanism": "treated_by",
 }  # fmt: skip
 FEATURES = ("has_symptom", "has_finding")
 KINDS = ("polarity", "direction", "tail", "relation", "denial affirmed", "step dropped", "conclusion")
@@ -57,13 +57,17 @@ class World:
         return any({head, tail} == {one, other} for head, _, tail in self.facts)
 
 
-def plant(kind: str, said: list[Said], options: list[str], right: str, world: World, rng: Generator) -> list[Said] | None:
+def plant(
+    kind: str, said: list[Said], options: list[str], right: str, world: World, rng: Generator
+) -> list[Said] | None:
     """Return the sentences with one error of the kind, None where they have no place for it."""
     stated = [i for i, s in enumerate(said) if s.fact and s.affirmed and s.fact[1] in COMPLETE]
     standing = [i for i in range(len(said) - 1) if said[i + 1].text not in world.taking_back]
     denied = [i for i in standing if said[i].fact and not said[i].affirmed and said[i].fact[1] in COMPLETE]
     steps = [i for i in range(len(said)) if said[i].is_step]
-    places = {"denial affirmed": denied, "step dropped": steps, "conclusion": [len(said) - 1]}.get(kind, stated)
+    places = {"denial affirmed": denied, "step dropped": steps, "conclusion": [len(said) - 1]}.get(
+        kind, stated
+    )
     if not places:
         return None
     at = pick(rng, places)
