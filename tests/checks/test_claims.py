@@ -42,7 +42,10 @@ def graph():
     [
         ("Gout is treated with colchicine.", "supported"),
         ("Gout presents with toe pain.", "supported"),
-        ("A finding in gout is toe pain.", "supported"),  # of findings and symptoms the words are not told apart
+        (
+            "A finding in gout is toe pain.",
+            "supported",
+        ),  # of findings and symptoms the words are not told apart
         ("Colchicine interacts with warfarin.", "supported"),
         ("Warfarin interacts with colchicine.", "supported"),
         ("Gout is treated with warfarin.", "contradicted"),  # the closed list has one other drug

@@ -9,7 +9,11 @@ from fleming.records import Question
 
 PATH = [("gout", "has_symptom", "toe pain"), ("gout", "treated_by", "colchicine"),
         ("colchicine", "has_mechanism", "tubulin binding")]  # fmt: skip
-SAID = ["A symptom of gout is toe pain.", "Gout is treated with colchicine.", "Colchicine acts by tubulin binding."]
+SAID = [
+    "A symptom of gout is toe pain.",
+    "Gout is treated with colchicine.",
+    "Colchicine acts by tubulin binding.",
+]
 END = "So the answer is tubulin binding (A)."
 QUESTION = Question(
     id="q", question="A patient has toe pain. How does the drug work?", answer="A",
@@ -38,10 +42,16 @@ def test_every_fact_in_an_order_in_which_each_follows():
         (SAID[:2], 2),
         ([SAID[2], SAID[1], SAID[0]], 1),  # the first two hang in the air when they are said
         ([SAID[1], SAID[0], SAID[2]], 1),  # so do the other two here
-        ([SAID[0], "Colchicine is treated with gout.", SAID[2]], 1),  # reversed: so the third hangs in the air too
+        (
+            [SAID[0], "Colchicine is treated with gout.", SAID[2]],
+            1,
+        ),  # reversed: so the third hangs in the air too
         ([*SAID, "Gout is not treated with colchicine."], 1),
         ([*SAID, "Colchicine is contraindicated in gout."], 1),
-        ([SAID[0], "Gout is treated with colchicine, which is old.", SAID[2]], 1),  # not in a sentence of its own
+        (
+            [SAID[0], "Gout is treated with colchicine, which is old.", SAID[2]],
+            1,
+        ),  # not in a sentence of its own
         ([*SAID[:2], "That was a mistake.", SAID[2]], 0),  # all that was just said is taken back
         ([*SAID[:2], "That was a mistake.", *SAID], 3),
         (["It is said that:", *SAID], 0),

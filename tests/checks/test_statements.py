@@ -9,7 +9,9 @@ from fleming.questions.phrases import read_phrases
 from fleming.sources.vocabulary import FEATURES, RELATIONS
 
 GOUT, DRUG = "gout", "colchicine"
-NAMES = Names((name, name) for name in (GOUT, DRUG, "toe pain", "St. Anthony's fire", "痛风", "秋水仙碱", "pain"))
+NAMES = Names(
+    (name, name) for name in (GOUT, DRUG, "toe pain", "St. Anthony's fire", "痛风", "秋水仙碱", "pain")
+)
 TREATS = (GOUT, "treated_by", DRUG)
 
 
@@ -24,7 +26,10 @@ def said(text):
 
 @pytest.mark.parametrize("relation", RELATIONS)
 def test_every_phrase_of_every_relation_is_read_in_its_direction(relation):
-    phrases = [*read_phrases("teacher").phrases.get(relation, ()), *read_phrases("claims").phrases.get(relation, ())]
+    phrases = [
+        *read_phrases("teacher").phrases.get(relation, ()),
+        *read_phrases("claims").phrases.get(relation, ()),
+    ]
     assert phrases
     for phrase in phrases:
         text = phrase.format(h="aaab", t="bbba")
@@ -88,7 +93,9 @@ def test_what_is_no_statement(text):
 
 
 def test_a_clause_of_a_longer_sentence_is_read_but_is_not_plain():
-    ((affirmed, plain, meanings),) = said("As we saw before, gout is treated with colchicine, which is an old drug.")
+    ((affirmed, plain, meanings),) = said(
+        "As we saw before, gout is treated with colchicine, which is an old drug."
+    )
     assert (affirmed, plain) == (True, False)
     assert TREATS in meanings
 

@@ -82,7 +82,9 @@ def test_the_facts_alone_are_enough_and_chatter_that_denies_nothing_costs_nothin
     for case, best in cases(honest, "facts alone"):
         for between in ("", " Let me go on.", " The picture is typical."):
             thought = " ".join(f"{fact}{between}" for fact in case.facts())
-            assert reward(respond(thought, case.question.answer), case.question)["total"] == pytest.approx(best)
+            assert reward(respond(thought, case.question.answer), case.question)["total"] == pytest.approx(
+                best
+            )
 
 
 def test_part_of_the_path_earns_part_of_the_pay(honest):
@@ -97,7 +99,11 @@ def test_no_wrong_answer_earns_as_much_as_any_right_one(honest):
     for case, _ in cases(honest, "wrong"):
         question = case.question
         least = reward(f"<answer>{question.answer}</answer>", question)["total"]
-        wrong = [reward(respond(case.thought, x), question)["total"] for x in question.options if x != question.answer]
+        wrong = [
+            reward(respond(case.thought, x), question)["total"]
+            for x in question.options
+            if x != question.answer
+        ]
         assert max(wrong) < least
 
 
