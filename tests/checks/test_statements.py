@@ -86,7 +86,7 @@ def test_one_not_denies(text):
     ["Gout is not not treated with colchicine.", "Is gout treated with colchicine?", "Does colchicine treat gout.",
      "If colchicine treats gout, all is well.", "Some say that colchicine treats gout.", "colchicine, gout, treats",
      "Colchicine may treat gout.", "It is false that colchicine treats gout.", "Colchicine treats nobody with gout.",
-     "Colchicine treats gout or toe pain."],
+     "Colchicine treats gout or toe pain.", "Colchicine must not not be given in gout."],
 )  # fmt: skip
 def test_what_is_no_statement(text):
     assert said(text) == []

@@ -105,6 +105,9 @@ def test_no_wrong_answer_earns_as_much_as_any_right_one(honest):
             if x != question.answer
         ]
         assert max(wrong) < least
+        facts = " ".join(case.facts())  # without a conclusion that would differ
+        others = [x for x in question.options if x != question.answer]
+        assert {reward(respond(facts, x), question)["path"] for x in others} == {0}
 
 
 def test_nothing_is_paid_to_what_was_cut(honest):
@@ -142,3 +145,11 @@ def test_three_hundred_trajectories_a_second(honest):
         for question, trajectory in honest:
             reward(trajectory.response, question)
     assert 3 * len(honest) / (time.process_time() - start) > 300
+
+
+def test_nothing_is_paid_beyond_the_longest_reasoning(honest):
+    for question, trajectory in honest[:10]:
+        said = thought(trajectory)
+        for bound, path in ((400, 1), (401, 0)):
+            filler = " ".join(f"w{number}" for number in range(bound - len(said.split())))
+            assert reward(respond(f"{filler}.\n{said}", question.answer), question)["path"] == path
