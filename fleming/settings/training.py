@@ -222,6 +222,6 @@ class GRPOConfig(LossConfig):
             )
         if self.reward.endswith(":path_reward") and self.format_weight >= self.correct_weight:
             raise InputError(
-                f"{where}format_weight is {self.format_weight}: path_reward never pays a wrong answer more than a right "
-                f"one; lower it below correct_weight = {self.correct_weight}"
+                f"{where}format_weight is {self.format_weight}: path_reward never pays a wrong answer more than a "
+                f"right one; lower it below correct_weight = {self.correct_weight}"
             )
