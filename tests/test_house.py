@@ -23,12 +23,12 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
     "sources": set(),
     "graph": {"sources"},
     "questions": {"sources", "graph"},
-    "checks": set(),
+    "checks": {"sources", "graph", "questions"},
     "teachers": set(),
     "refine": {"public", "teachers"},
     "cold_start": {"sources", "graph", "questions", "checks", "refine", "teachers"},
     "training": {"public", "refine"},  # reads what it learns from; a run begins at the gate
-    "rl": {"public", "training"},
+    "rl": {"public", "training", "checks"},
     "evaluation": {"public", "training"},
 }
 EXCEPTIONS = {  # an arrow between two modules that no room has, and why

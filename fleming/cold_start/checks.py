@@ -1,6 +1,7 @@
 """A trajectory before it is taught: its normal form, then checks of answer, form, facts, sums, length, leaks, loops.
 
-Left out: the reasoning itself, step by step; where a trajectory lists no facts, none are checked here.
+Left out: what nobody can check without a model (is the reasoning good); where a trajectory lists no facts, those alone
+that are read from its text (fleming/checks) are checked.
 """
 
 import re
@@ -10,6 +11,8 @@ from typing import NamedTuple
 from fleming.answer import TAGS
 from fleming.assets import expressions
 from fleming.checks.calculations import check as check_sums
+from fleming.checks.claims import check_claims
+from fleming.checks.path import follow_path
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.graph.open_world import denied, is_sure, possible
 from fleming.judge import judge, read_answer, style_of
@@ -114,6 +117,20 @@ def no_loop(case: Case) -> str | None:
     return None
 
 
+def no_contradiction(case: Case) -> str | None:
+    """`contradicted_claim`: the text says what the graph has a ground to deny."""
+    counts, _ = check_claims(thought(case.trajectory.response), case.graph)
+    return "contradicted_claim" if counts["contradicted"] else None
+
+
+def sound_path(case: Case) -> str | None:
+    """`false_claim`, `other_conclusion`, `loop`: a fault of its path (checks/path.py: Path); `unsure_unsaid`: it does not
+    say that something is not known, where `synth.state_uncertainty` asks for that."""
+    path = follow_path(thought(case.trajectory.response), case.question, case.question.answer)
+    silent = case.cfg.synth.state_uncertainty and not path.unsure
+    return path.fault or ("unsure_unsaid" if silent else None)
+
+
 CHECKS: dict[str, Callable[[Case], str | None]] = {
     "answer": right_answer,
     "format": asked_form,
@@ -122,6 +139,8 @@ CHECKS: dict[str, Callable[[Case], str | None]] = {
     "length": short_enough,
     "leaks": no_leak,
     "loops": no_loop,
+    "claims": no_contradiction,
+    "path": sound_path,
 }
 """Name -> check, in the order in which they are made; each returns a code or None. A further check is a line here."""
 

@@ -1,10 +1,12 @@
 """The cold start as a whole: a teacher works out a share of the questions; what fails a check is not taught."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from fleming.cold_start.checks import check_trajectory
+from fleming.checks.claims import check_claims
+from fleming.cold_start.checks import check_trajectory, thought
 from fleming.cold_start.template import TemplateTeacher
 from fleming.cold_start.trajectories import RealTeacher, Taught
 from fleming.graph.knowledge_graph import KnowledgeGraph
@@ -17,13 +19,18 @@ from fleming.teachers.remembered import Completer
 def teach(
     questions: Sequence[Question], graph: KnowledgeGraph, cfg: Config, completer: Completer | None
 ) -> Taught:
-    """Work out a share of the questions, `synth.cold_start_share`; templates work out those of the graph."""
+    """Work out a share of the questions, `synth.cold_start_share`; templates work out those of the graph.
+
+    Reported as `claims`: what is read of the graph's facts in what is kept (claims.py: check_claims).
+    """
     drawn = generator(cfg.seed, "cold start").permutation(len(questions))
     drawn = drawn[: round(cfg.synth.cold_start_share * len(questions))]
     asked = [questions[place] for place in sorted(drawn.tolist())]
-    if completer:
-        return RealTeacher(completer, graph, cfg).work_out(asked)
-    return by_templates(asked, graph, cfg)
+    real = RealTeacher(completer, graph, cfg) if completer else None
+    taught = real.work_out(asked) if real else by_templates(asked, graph, cfg)
+    claims = [check_claims(thought(trajectory.response), graph)[0] for trajectory in taught.kept]
+    taught.report["claims"] = dict(sum(claims, Counter()))
+    return taught
 
 
 def by_templates(questions: Sequence[Question], graph: KnowledgeGraph, cfg: Config) -> Taught:

@@ -35,9 +35,13 @@ def load_reward(name: str) -> Reward:
 def reward_parts(
     reward: Reward, response: str, finished: bool, question: Question, cfg: Config
 ) -> dict[str, float]:
-    """Return "correct", "format" and "total" of one response. Raises ValueError for numbers that are not finite."""
+    """Return "correct", "format", "total" of one response, and what other numbers the reward gives by name.
+
+    Raises ValueError for numbers that are not finite.
+    """
     given = reward(response, finished, question, cfg)
-    parts = {name: float(given[name]) for name in ("correct", "format", "total")}
+    others = [name for name, value in given.items() if isinstance(value, int | float)]
+    parts = {name: float(given[name]) for name in ("correct", "format", "total", *others)}
     if not all(map(math.isfinite, parts.values())):
         raise ValueError(f"not finite: {parts}")
     return parts

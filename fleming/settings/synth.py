@@ -190,6 +190,9 @@ class SynthConfig:
     """How a real teacher is asked."""
     max_words: Positive[int] = 120
     """Longest trajectory; of Chinese, characters. A real teacher needs several hundred."""
+    state_uncertainty: bool = False
+    """A trajectory is kept only if it says that something is not known where the graph does not say that some wrong
+    option is wrong (open_world: mark)."""
 
     def check(self, where: str) -> None:
         """Raise InputError for settings that need one another, and for names of parts that are none."""

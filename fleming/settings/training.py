@@ -155,6 +155,11 @@ class GRPOConfig(LossConfig):
     """Reward of a right answer."""
     format_weight: NonNegative[float] = 0.1
     """Reward of the required format; keep it small, or the format is all that is learned."""
+    path_weight: Share = 0.3
+    """Of fleming.rl.path_reward: what stating every fact of the certificate adds to a right answer's reward; higher
+    teaches more of how to get there, and less of getting there."""
+    path_max_words: Positive[int] = 400
+    """And the longest reasoning to which it is paid, in words; higher allows more beside the facts."""
     questions_per_step: Positive[int] = 64
     """Questions an optimiser step."""
     updates_per_rollout: Positive[int] = 1
@@ -206,3 +211,8 @@ class GRPOConfig(LossConfig):
             raise InputError(f"{where}kl_coef is {self.kl_coef}, without a KL term: set kl_estimator too")
         if loss.objective == "log_prob" and (self.clip_low is not None or self.clip_high is not None):
             raise InputError(f"{where}clip_low and clip_high mean nothing with objective log_prob: no ratio")
+        if self.reward.endswith(":path_reward") and self.format_weight >= self.correct_weight:
+            raise InputError(
+                f"{where}format_weight is {self.format_weight}: path_reward never pays a wrong answer more than a "
+                f"right one; lower it below correct_weight = {self.correct_weight}"
+            )

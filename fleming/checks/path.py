@@ -1,0 +1,170 @@
+"""The path of a question against a text: which facts of its certificate the text states rightly, each following from
+what is known by then, and whether the text as a whole holds together.
+
+All that is looked for stands in the question's own provenance (docs/file-formats.md): no graph is needed. Left out:
+names that the provenance does not have, such as synonyms; facts told in other words than statements.py reads.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fleming.checks.statements import Mention, Names, Reading, Statement, Triple, read_statements, tokens
+from fleming.questions.names import said
+from fleming.records import Question
+from fleming.sources.vocabulary import like
+
+LOOP_WORDS, LOOP_TIMES = 8, 4  # so many words and names, so many times: a text that turns in a circle
+TRUE_GROUNDS = (
+    "absent_finding",
+    "rare_finding",
+)  # a proof on them is a fact; on any other, what does not hold
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a question's provenance says is so, and is not."""
+
+    path: tuple[Triple, ...]
+    """The facts that lead to the answer."""
+    known: frozenset[str]
+    """The names that the stem tells."""
+    true: frozenset[Triple]
+    """The path, and what wrong options share with the answer."""
+    false: frozenset[Triple]
+    """What a wrong option or a rival would need."""
+    open: bool
+    """Whether of some option the graph only lacks that it is right."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """What a text makes of a question's path."""
+
+    facts: int
+    """Of the certificate's path; 0 where the question has none."""
+    stated: int
+    """Of them stated rightly, in a sentence of its own, each where an end of it was known by then."""
+    fault: str | None
+    """false_claim: it affirms what the certificate proves wrong; other_conclusion: it concludes otherwise than it
+    answers; loop: it turns in a circle."""
+    unsure: bool
+    """Whether it says that something is not known, or the question lacks nothing."""
+
+
+def read_certificate(question: Question) -> Certificate | None:
+    """Return the certificate of a question's provenance, None where it has none, or none of this form."""
+    try:
+        given = question.provenance or {}
+        path = tuple((edge["head"], edge["relation"], edge["tail"]) for edge in given["path"])
+        proof = given["certificate"]
+        wrong = [(each["ground"], each["violates"]) for each in proof["distractors"]]
+        wrong += [(each["ground"], [each["proof"]]) for each in proof.get("rivals", ())]
+        shared = [
+            triple for each in (*proof["distractors"], *proof.get("rivals", ())) for triple in each["shares"]
+        ]
+        true = {*path, *map(tuple, shared)}
+        false = {tuple(triple) for why, proofs in wrong for triple in proofs if why not in TRUE_GROUNDS}
+        true |= {tuple(triple) for why, proofs in wrong for triple in proofs if why in TRUE_GROUNDS}
+        known, is_open = frozenset(given["visible"]), any(why == "absent" for why, _ in wrong)
+        well_formed = all(
+            len(triple) == 3 and all(isinstance(e, str) for e in triple) for triple in true | false
+        )
+        if not path or not well_formed or not all(isinstance(name, str) for name in known):
+            return None
+        return Certificate(path, known, frozenset(true), frozenset(false - true), is_open)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None  # a user's own provenance
+
+
+def follow_path(thought: str, question: Question, answer: str | None) -> Path:
+    """Return what a text makes of the question's path; `answer` is the letter, or text, that it gives in the end."""
+    certificate = read_certificate(question)
+    reading = read_statements(thought, _names(certificate, question))
+    fault = None
+    if certificate and _affirms(reading, certificate.false):
+        fault = "false_claim"
+    elif not _agrees(reading, question, answer):
+        fault = "other_conclusion"
+    elif _loops(reading.items):
+        fault = "loop"
+    return Path(
+        facts=len(certificate.path) if certificate else 0,
+        stated=len(_stated(certificate, reading)) if certificate else 0,
+        fault=fault,
+        unsure=reading.uncertain or not (certificate and certificate.open),
+    )
+
+
+def _names(certificate: Certificate | None, question: Question) -> Names:
+    """Return the certificate's names and the options' texts, as the graph and as a sentence has them."""
+    facts = certificate.true | certificate.false if certificate else ()
+    names = {end for head, _, tail in facts for end in (head, tail)} | {*question.options.values()}
+    names |= certificate.known if certificate else set()
+    return Names((form, name) for name in sorted(names) for form in (name, said(name)))
+
+
+def _affirms(reading: Reading, facts: frozenset[Triple]) -> bool:
+    affirmed = [each.meanings for each in reading.statements if each.affirmed and not each.withdrawn]
+    return any(_says(meanings, fact) for meanings in affirmed for fact in facts)
+
+
+def _pair(triple: Triple) -> frozenset[str]:
+    return frozenset((triple[0], triple[2]))
+
+
+def _says(meanings: tuple[Triple, ...], fact: Triple) -> bool:
+    """Whether one of the meanings is the fact, in its direction; a finding may be called a symptom."""
+    head, relation, tail = fact
+    return any((head, other, tail) in meanings for other in like(relation))
+
+
+def _stated(certificate: Certificate, reading: Reading) -> list[Triple]:
+    """Return the facts of the path that are stated rightly, once each, in the order of the text.
+
+    A fact counts where an end of it was told by the stem or by a fact before, the next sentence does not deny in other
+    words, naming an end of it or nothing, and nothing else unsays it (`_unsaid`).
+    """
+    standing = [statement for statement in reading.statements if not statement.withdrawn]
+    facts = {fact for fact in certificate.path if not _unsaid(fact, certificate, standing, reading)}
+    reached, found = set(certificate.known), []
+    for statement in standing:
+        after = reading.denials.get(statement.sentence + 1)
+        for fact in certificate.path if statement.affirmed and statement.plain else ():
+            follows = fact[0] in reached or fact[2] in reached
+            stands = not after or (after.names and after.names.isdisjoint(_pair(fact)))
+            if fact in facts and follows and stands and _says(statement.meanings, fact):
+                facts.remove(fact)
+                found.append(fact)
+                reached |= {fact[0], fact[2]}
+    return found
+
+
+def _unsaid(fact: Triple, certificate: Certificate, standing: list[Statement], reading: Reading) -> bool:
+    """Whether the text anywhere denies the fact, turns it round or names another relation of the two than a
+    certificate does; or has both ends, or one and a word that points, in a sentence that denies in other words."""
+    pair = _pair(fact)
+    for statement in standing:
+        is_of_them = any(_pair(triple) == pair for triple in statement.meanings)
+        is_so = statement.affirmed and any(_says(statement.meanings, other) for other in certificate.true)
+        if is_of_them and not is_so:
+            return True
+    return any(
+        pair <= denial.names or (denial.points and pair & denial.names) for denial in reading.denials.values()
+    )
+
+
+def _agrees(reading: Reading, question: Question, answer: str | None) -> bool:
+    """Whether every conclusion names the answer, by its letter or by its text."""
+    text = tokens(question.options.get(answer or "", answer or ""))
+    for mention, letter in reading.conclusions:
+        by_text = mention and text not in [tokens(name) for name in mention]
+        if by_text or (letter in question.options and letter != answer):
+            return False
+    return True
+
+
+def _loops(items: list[str | Mention]) -> bool:
+    runs: Iterator[Any] = zip(*(items[start:] for start in range(LOOP_WORDS)), strict=False)
+    return max(Counter(runs).values(), default=0) >= LOOP_TIMES

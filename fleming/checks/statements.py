@@ -1,0 +1,291 @@
+"""Statements in running text: which entity is said to stand in which relation to which, affirmed or denied.
+
+A sentence is read where all of it is a phrase of assets/teacher.yaml or claims.yaml around two names, or that with one
+"not" in it. What asks, supposes, reports, hedges or denies twice is another sentence, and so is no statement. Inside a
+longer sentence a clause is read likewise, but is not `plain`. What is taken back is marked. Linear in the text.
+
+Left out: pronouns, lists, facts told over several sentences or in other words than the phrases (counted as unread).
+"""
+
+import functools
+import itertools
+import re
+import string
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from fleming.questions.phrases import read_phrases
+from fleming.sources.vocabulary import FEATURES, RELATIONS
+from fleming.text import fold
+
+Triple = tuple[str, str, str]
+Mention = tuple[str, ...]
+"""The entities that a name in the text may mean; words are plain strings."""
+Key = tuple[str | None, ...]
+"""Words as they are compared, None for a name."""
+DENIALS = {"denial": tuple(RELATIONS), "open denial": tuple(RELATIONS), "feature denial": FEATURES}
+TAKING_BACK, GUESSES, AGAINST = (
+    ("retract", "correct"),
+    ("suspect", "recall", "compare"),
+    ("no fit", "not here"),
+)
+REMARKS = {*TAKING_BACK, *GUESSES, *AGAINST, "conclude", "root found", "rare", "start clues", "start name"}
+BEFORE_NAME, AFTER_NAME = 5, 2  # words of a phrase before its first name, and behind its last
+_ENDS = frozenset(".!?;¶。")
+_CJK = "\u3400-\u9fff\uf900-\ufaff"
+_TOKEN = re.compile(rf"[{_CJK}]|\d+(?:\.\d+)+|[^\W_{_CJK}]+|[^\w\s*`]|_")
+_REWRITTEN = {
+    r"(?<=\w)'s\b": "",
+    r"n't\b|\bcannot\b": " not",
+    r"\b(?:are|was|were)\b": "is",
+    r"(?<=\w)-(?=\w)": " ",
+}
+
+
+@dataclass
+class Statement:
+    """What one clause says of two things."""
+
+    meanings: tuple[Triple, ...]
+    """The facts that the words may mean: names and phrases have several meanings."""
+    affirmed: bool
+    """False: it denies each of them."""
+    sentence: int
+    plain: bool = True
+    """It is all that its sentence says, and nothing else in the text casts doubt on it."""
+    withdrawn: bool = False
+    """It is taken back right afterwards."""
+
+
+@dataclass(frozen=True)
+class Denial:
+    """A sentence that was not read, and denies or doubts something in other words."""
+
+    names: frozenset[str] = frozenset()
+    points: bool = False
+    """Whether it has a word like "this", which may stand for a name."""
+
+
+@dataclass
+class Reading:
+    """What a text says."""
+
+    items: list[str | Mention]
+    """Its words and names."""
+    statements: list[Statement] = field(default_factory=list)
+    conclusions: list[tuple[Mention, str]] = field(default_factory=list)
+    """What is concluded, and by which letter ("" where none is named)."""
+    denials: dict[int, Denial] = field(default_factory=dict)
+    """By the number of their sentence."""
+    sentences: int = 0
+    read: int = 0
+    """Sentences of which all was read."""
+    uncertain: bool = False
+    """Whether it says that something is not known."""
+
+
+def tokens(text: str) -> list[str]:
+    """Return the words of the folded text without accents and a closing s, Chinese characters and marks one by one."""
+    text = fold(text.replace("\n", " ¶ "))
+    if not text.isascii():
+        text = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
+    for found, instead in _REWRITTEN.items():
+        text = re.sub(found, instead, text)
+    words = _TOKEN.findall(text)
+    return [w[:-1] if len(w) > 3 and w[-1] == "s" and w[-2] not in "sui" else w for w in words]
+
+
+class Names:
+    """The names to look for, as a tree of words; of several that begin at a word the longest is meant."""
+
+    def __init__(self, named: Iterable[tuple[str, str]]) -> None:
+        """named: (name, entity). Single letters and names that are words of the phrases are not looked for."""
+        self.tree: dict = {}
+        for name, entity in named:
+            words = tokens(name)
+            if words[1:] or (words and len(words[0]) > 1 and words[0] not in _grammar().words):
+                node = self.tree
+                for word in words:
+                    node = node.setdefault(word, {})
+                node.setdefault("", {})[entity] = None
+
+    def mark(self, words: list[str]) -> Iterator[str | Mention]:
+        """Yield the words with a Mention in place of each name."""
+        at = 0
+        while at < len(words):
+            node, end, meant = self.tree, at + 1, words[at]
+            for place in range(at, len(words)):
+                node = node.get(words[place])
+                if node is None:
+                    break
+                if "" in node:
+                    end, meant = place + 1, tuple(node[""])
+            yield meant
+            at = end
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What a phrase says of its slots: a relation, or something of the text itself."""
+
+    slots: str
+    relations: tuple[str, ...]
+    affirmed: bool = True
+    remark: str = ""
+
+
+class _Grammar:
+    """The phrases, by their words."""
+
+    def __init__(self) -> None:
+        own = read_phrases("claims").phrases
+        lists = own.keys() - {*RELATIONS, *DENIALS, *REMARKS}
+        self.lists = {key: {tuple(tokens(phrase)) for phrase in own[key]} for key in lists}
+        self.sets = {key: {words[0] for words in rows} for key, rows in self.lists.items()}
+        self.forms: dict[Key, list[_Form]] = {}
+        for key, phrases in [*read_phrases("teacher").phrases.items(), *own.items()]:
+            relations = DENIALS.get(key, (key,) if key in RELATIONS else ())
+            for phrase in phrases if key not in lists and (relations or key in REMARKS) else ():
+                parts = list(string.Formatter().parse(phrase))
+                words = [
+                    word for text, slot, *_ in parts for word in [*tokens(text), *[None] * (slot is not None)]
+                ]
+                slots = "".join(slot or "" for _, slot, *_ in parts)
+                form = _Form(slots, relations, key not in DENIALS, "" if relations else key)
+                self.forms.setdefault(self.key(w for w in words if w not in _ENDS), []).append(form)
+        self.words = {word for key in self.forms for word in key}.union(*self.sets.values())
+
+    def key(self, words: Iterable[str | None]) -> Key:
+        """Return the words without fillers, and without what stands before a clause."""
+        key, start = tuple(word for word in words if word not in self.sets["filler"]), 0
+        before = self.lists["before"]
+        while size := next((n for n in (3, 2, 1) if key[start : start + n] in before), 0):
+            start += size
+        return key[start:]
+
+    def match(self, key: Key) -> list[_Form]:
+        """Return what the words say; nothing where they are none of the phrases, or deny twice."""
+        if key in self.forms:
+            return self.forms[key]
+        spans = [
+            (at, at + n) for at in range(len(key)) for n in (1, 2) if key[at : at + n] in self.lists["not"]
+        ]
+        if len(spans) != 1:
+            return []
+        said = self.forms.get(key[: spans[0][0]] + key[spans[0][1] :], ())
+        return [_Form(form.slots, form.relations, False) for form in said if form.relations and form.affirmed]
+
+    def clauses(self, key: Key) -> Iterator[tuple[int, list[_Form]]]:
+        """Yield what clauses inside the words say of two neighbouring names, with the first one's number."""
+        places = [place for place, word in enumerate(key) if word is None]
+        for number, (one, other) in enumerate(itertools.pairwise(places)):
+            for start in range(max(0, one - BEFORE_NAME), one + 1):
+                opens = start == 0 or key[start - 1] in self.sets["left"]
+                for end in range(other + AFTER_NAME, other, -1) if opens else ():
+                    closes = end >= len(key) or key[end] in self.sets["right"]
+                    clause = key[start:end]
+                    clause = clause[:1] + clause[3:] if clause[1:3] == (",", "which") else clause
+                    if closes and (forms := [form for form in self.forms.get(clause, ()) if form.relations]):
+                        yield number, forms
+                        break
+
+
+@functools.cache
+def _grammar() -> _Grammar:
+    return _Grammar()
+
+
+def read_statements(text: str, names: Names) -> Reading:
+    """Return what the text states about the names, sentence by sentence."""
+    items = list(names.mark(tokens(text)))
+    reader, sentence = _Reader(_grammar(), Reading(items)), []
+    for item in itertools.chain(items, "."):
+        if item not in _ENDS:
+            sentence.append(item)
+        elif sentence:
+            reader.read(sentence, asks=item == "?")
+            sentence = []
+    if reader.doubted:
+        for statement in reader.reading.statements:
+            statement.plain = False
+    return reader.reading
+
+
+@dataclass
+class _Reader:
+    """A text, read so far."""
+
+    grammar: _Grammar
+    reading: Reading
+    guessed: int = 0
+    """How many statements stood before the last guess."""
+    doubted: bool = False
+    """Whether a sentence casts doubt on others, nobody can say which."""
+
+    def read(self, sentence: list[str | Mention], asks: bool) -> None:
+        reading, grammar, sets = self.reading, self.grammar, self.grammar.sets
+        reading.sentences += 1
+        sentence, letter = _without_letter(sentence)
+        mentions = [item for item in sentence if isinstance(item, tuple)]
+        line = [item if isinstance(item, str) else None for item in sentence]
+        words = set(line)
+        reading.uncertain |= any(
+            tuple(line[at : at + n]) in grammar.lists["uncertain"]
+            for at in range(len(line))
+            for n in (1, 2, 3, 4)
+        )
+        key = grammar.key(line)
+        asks |= line[0] in sets["asking"]
+        if forms := not asks and grammar.match(key):
+            reading.read += 1
+            if forms[0].remark:
+                self.remark(forms[0].remark, mentions, letter)
+            else:
+                self.state(forms, mentions, plain=True)
+            return
+        points, doubts, denies = (bool(words & sets[key]) for key in ("pointer", "doubt", "no"))
+        self.doubted |= (points and doubts) or (denies and not mentions and (points or line[0] in sets["no"]))
+        if doubts or denies:
+            reading.denials[reading.sentences] = Denial(frozenset(itertools.chain(*mentions)), points)
+        for number, forms in grammar.clauses(key) if not (doubts or asks) else ():
+            self.state(forms, mentions[number:], plain=False)
+
+    def state(self, forms: list[_Form], mentions: Sequence[Mention], plain: bool) -> None:
+        meanings: list[Triple] = []
+        for form in forms:
+            ends = dict(zip(form.slots, mentions, strict=False))
+            meanings += itertools.product(ends["h"], form.relations, ends["t"])
+        meanings = [(head, relation, tail) for head, relation, tail in meanings if head != tail]
+        statement = Statement(tuple(meanings), forms[0].affirmed, self.reading.sentences, plain)
+        self.reading.statements.append(statement)
+
+    def remark(self, remark: str, mentions: list[Mention], letter: str) -> None:
+        """Take in what the text says of itself."""
+        reading, statements = self.reading, self.reading.statements
+        if remark in GUESSES:
+            self.guessed = len(statements)
+        elif remark == "conclude":
+            reading.conclusions.append((mentions[0], letter))
+        elif remark in (*AGAINST, *TAKING_BACK):
+            sentence = reading.sentences
+            for statement in reversed(statements):
+                if statement.withdrawn or not statement.affirmed or statement.sentence < sentence - 1:
+                    break
+                statement.plain, sentence = False, statement.sentence
+                statement.withdrawn = remark in TAKING_BACK
+        if remark in TAKING_BACK:
+            for statement in statements[self.guessed :]:
+                statement.plain = False
+            self.guessed = len(statements)
+
+
+def _without_letter(sentence: list[str | Mention]) -> tuple[list[str | Mention], str]:
+    """Return the sentence without the letter that closes it, "trientine (B)"; "B" alone as if it were a name."""
+    letters = string.ascii_lowercase
+    match sentence:
+        case [*rest, "(", str(letter), ")"] if rest and len(letter) == 1 and letter in letters:
+            return rest, letter.upper()
+        case [*rest, str(letter)] if len(letter) == 1 and letter in letters:
+            return [*rest, ()], letter.upper()
+    return sentence, ""

@@ -1,0 +1,78 @@
+"""Verdicts: supported, contradicted on a ground, and unknown where the graph only lacks it."""
+
+import pytest
+
+from fleming.checks.claims import check_claims
+from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
+from fleming.sources.facts import Declared, Origin
+
+ORIGIN = Origin("made up", "made_up.tsv", "1", "test")
+
+
+def evidence(frequency=-1.0):
+    return (Evidence(ORIGIN, 1, frequency=frequency),)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    """Gout is treated by colchicine alone, as a closed list says; its findings are open."""
+    graph = KnowledgeGraph()
+    for name, kind in {"gout": "disease", "gouty flare": "disease", "colchicine": "drug", "warfarin": "drug",
+                       "fever": "symptom", "high fever": "symptom", "toe pain": "symptom", "rash": "symptom",
+                       "hand tremor": "symptom", "podagra": "disease", "night pain": "symptom"}.items():  # fmt: skip
+        graph.add_entity(Entity(name, kind, synonyms=("foot gout",) if name == "podagra" else ()), "test")
+    for head, relation, tail, negated, frequency in [
+        ("gout", "treated_by", "colchicine", False, -1.0),
+        ("gout", "has_symptom", "toe pain", False, 0.9),
+        ("gout", "has_symptom", "hand tremor", False, 0.2),
+        ("gout", "has_symptom", "fever", True, -1.0),
+        ("high fever", "subtype_of", "fever", False, -1.0),
+        ("gouty flare", "subtype_of", "gout", False, -1.0),
+        ("podagra", "has_symptom", "rash", False, -1.0),
+        ("podagra", "has_symptom", "rash", True, -1.0),
+        ("colchicine", "interacts_with", "warfarin", False, -1.0),
+    ]:
+        graph.add_edge(Edge(head, relation, tail, evidence(frequency), negated), "test")
+    graph.declared[("made up", "treated_by")] = Declared("closed", 1, False)
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("Gout is treated with colchicine.", "supported"),
+        ("Gout presents with toe pain.", "supported"),
+        (
+            "A finding in gout is toe pain.",
+            "supported",
+        ),  # of findings and symptoms the words are not told apart
+        ("Colchicine interacts with warfarin.", "supported"),
+        ("Warfarin interacts with colchicine.", "supported"),
+        ("Gout is treated with warfarin.", "contradicted"),  # the closed list has one other drug
+        ("Colchicine is treated with gout.", "contradicted"),  # the other way round
+        ("Gout is a type of gouty flare.", "contradicted"),
+        ("Gout presents with fever.", "contradicted"),  # a source denies it
+        ("Gout presents with high fever.", "contradicted"),  # and so of what is a form of it
+        ("Gout is not treated with colchicine.", "contradicted"),
+        ("I know no link from gout to colchicine.", "contradicted"),
+        ("Gout does not typically show toe pain.", "contradicted"),
+        ("Gout does not typically show hand tremor.", "unknown"),  # one patient in five
+        ("Gout is not treated with warfarin.", "supported"),
+        ("Gout does not typically show fever.", "supported"),
+        ("Gout presents with rash.", "unknown"),  # the graph only lacks it
+        ("Gout does not typically show rash.", "unknown"),
+        ("Podagra is treated with warfarin.", "unknown"),  # nobody lists its drugs
+        ("Foot gout presents with rash.", "unknown"),  # stated and denied
+        ("Colchicine is contraindicated in gout.", "unknown"),
+    ],
+)
+def test_verdict(graph, text, verdict):
+    counts, ((_, found),) = check_claims(text, graph)
+    assert found == verdict
+    assert counts == {verdict: 1, "sentences": 1, "read": 1}
+
+
+def test_what_is_taken_back_is_no_claim_and_what_is_not_read_is_counted(graph):
+    counts, claims = check_claims("Gout presents with fever. That was a mistake. Gout is nasty.", graph)
+    assert claims == []
+    assert counts == {"sentences": 3, "read": 2}
