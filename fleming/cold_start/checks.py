@@ -124,11 +124,12 @@ def no_contradiction(case: Case) -> str | None:
 
 
 def sound_path(case: Case) -> str | None:
-    """`false_claim`, `other_conclusion`, `loop`: a fault of its path (checks/path.py: Path); `unsure_unsaid`: it does
-    not say that something is not known, where `synth.state_uncertainty` asks for that."""
+    """`false_claim`, `other_conclusion`: a fault of its path (checks/path.py: Path); `unsure_unsaid`: it does not say
+    that something is not known, where `synth.state_uncertainty` asks for that."""
     path = follow_path(thought(case.trajectory.response), case.question, case.question.answer)
-    silent = case.cfg.synth.state_uncertainty and not path.unsure
-    return path.fault or ("unsure_unsaid" if silent else None)
+    if path.fault in ("false_claim", "other_conclusion"):  # no_loop has looked for the third
+        return path.fault
+    return "unsure_unsaid" if case.cfg.synth.state_uncertainty and not path.unsure else None
 
 
 CHECKS: dict[str, Callable[[Case], str | None]] = {

@@ -87,6 +87,12 @@ def show_and_write(report: dict[str, Any], path: Path) -> None:
     for row in trajectories.get("funnel", ()):
         said = f"{row['solved']:9,} of {row['questions']:9,} solved  {row['rejected'] or ''}"
         print(f"  {row['step']:18}{said}")
+    claims = trajectories["claims"]
+    if claims["sentences"]:
+        print(
+            f"their claims of the graph's facts: {claims['supported']:,} supported, {claims['unknown']:,} unknown; "
+            f"{claims['read']:,} of {claims['sentences']:,} sentences read"
+        )
     even, drawn = sampling["rare_even"], sampling["rare_drawn"]
     print(f"rare share of roots: {even:.2f} drawn evenly, {drawn:.2f} rare-first")
     write_json(path, report)

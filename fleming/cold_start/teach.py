@@ -28,8 +28,10 @@ def teach(
     asked = [questions[place] for place in sorted(drawn.tolist())]
     real = RealTeacher(completer, graph, cfg) if completer else None
     taught = real.work_out(asked) if real else by_templates(asked, graph, cfg)
-    claims = [check_claims(thought(trajectory.response), graph)[0] for trajectory in taught.kept]
-    taught.report["claims"] = dict(sum(claims, Counter()))
+    claims = Counter(supported=0, unknown=0, read=0, sentences=0)
+    for trajectory in taught.kept:
+        claims.update(check_claims(thought(trajectory.response), graph)[0])
+    taught.report["claims"] = dict(claims)
     return taught
 
 

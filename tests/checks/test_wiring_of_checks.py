@@ -1,7 +1,6 @@
 """The checks where they are used: a trajectory before it is taught, and what is printed of the whole."""
 
 import dataclasses
-from collections import Counter
 
 import pytest
 from support.places import ROOT
@@ -21,6 +20,10 @@ def demo():
     graph = import_yaml(str(ROOT / "assets" / "medical_graph.yaml"))
     cfg = load_config(Config, ROOT / "configs/demo.yaml", [])
     return graph, sample_questions(graph, 40, 3, cfg.synth)[0], cfg
+
+
+def cfg_of(**synth):
+    return dataclasses.replace(Config(), synth=dataclasses.replace(Config().synth, **synth))
 
 
 @pytest.mark.parametrize(
@@ -43,12 +46,8 @@ def test_a_sentence_that_is_added_to_a_right_trajectory(demo, added, code):
         trajectory = TemplateTeacher(graph, wrong_turn_rate=0.0).trajectory(question, generator(0))
         wrong = next(text for letter, text in question.options.items() if letter != question.answer)
         response = trajectory.response.replace("\n</think>", f" {added.format(wrong=wrong)}\n</think>")
-        tally = Counter()
-        found = check_trajectory(
-            dataclasses.replace(trajectory, response=response), question, graph, max_words=200, tally=tally
-        )
-        assert found == code
-        assert tally["sentences"] > tally["unknown"]
+        changed = dataclasses.replace(trajectory, response=response)
+        assert check_trajectory(changed, question, graph, cfg_of(max_words=200)) == code
 
 
 def test_uncertainty_is_asked_for_where_the_settings_say_so(demo):
@@ -58,16 +57,17 @@ def test_uncertainty_is_asked_for_where_the_settings_say_so(demo):
     distractors = [{**wrong, "ground": "absent"} for wrong in certificate["distractors"]]
     provenance = {**question.provenance, "certificate": {**certificate, "distractors": distractors}}
     unsure = dataclasses.replace(question, provenance=provenance)
-    assert check_trajectory(trajectory, unsure, graph) is None
-    assert check_trajectory(trajectory, unsure, graph, state_uncertainty=True) == "unsure_unsaid"
-    assert check_trajectory(trajectory, question, graph, state_uncertainty=True) is None
+    assert check_trajectory(trajectory, unsure, graph, cfg_of()) is None
+    assert check_trajectory(trajectory, unsure, graph, cfg_of(state_uncertainty=True)) == "unsure_unsaid"
+    assert check_trajectory(trajectory, question, graph, cfg_of(state_uncertainty=True)) is None
 
 
-def test_how_much_was_read_is_printed(demo, capsys):
+def test_how_much_was_read_is_reported(demo):
     graph, questions, cfg = demo
-    kept, failed = teach(questions, graph, cfg)
-    assert kept
-    assert not failed
-    printed = capsys.readouterr().out
-    assert "claims of the trajectories: " in printed
-    assert " 0 contradicted, " in printed
+    taught = teach(questions, graph, cfg, None)
+    assert taught.kept
+    assert not taught.rejected
+    claims = taught.report["claims"]
+    assert claims["supported"] > claims["unknown"]
+    assert "contradicted" not in claims
+    assert 0 < claims["read"] <= claims["sentences"]

@@ -178,7 +178,7 @@ def test_what_a_clinician_says_is_none(sentence):
 
 def real_texts() -> dict[str, list[str]]:
     def lines(name):
-        return map(json.loads, (SHARED / "data" / name).read_text().splitlines())
+        return map(json.loads, filter(None, (SHARED / "data" / name).read_text().split("\n")))
 
     with open(SHARED / "data/train/cmexam_5000.csv", newline="") as file:
         chinese = list(csv.DictReader(file))

@@ -173,7 +173,12 @@ def test_drawn_patients_can_be_rewritten_and_each_fate_is_counted():
     """A writer that turns the order of the sentences round; the reader goes by the record."""
     world = drawn_patients.graph(1)
     rules = QuestionRules(
-        open_world="mark", min_score=0, max_per_root=None, max_per_answer=None, max_per_fact=None
+        min_family=0,
+        open_world="mark",
+        min_score=0,
+        max_per_root=None,
+        max_per_answer=None,
+        max_per_fact=None,
     )
     synth = SynthConfig(kinds={"differential": 3.0, "gene": 1.0}, registers=("clinical",), rules=rules)
     questions = sample_questions(world, 40, 0, synth)[0]

@@ -15,6 +15,10 @@ from fleming.settings import Config
 from fleming.sources.handwritten import import_yaml
 
 
+def cfg_of(max_words):
+    return dataclasses.replace(Config(), synth=dataclasses.replace(Config().synth, max_words=max_words))
+
+
 @pytest.fixture(scope="module")
 def taught():
     """(graph, [(question, trajectory)]) of the demo."""
@@ -38,11 +42,14 @@ def test_a_wrong_sum_is_a_code_of_its_own(taught, sentence, code):
     graph, pairs = taught
     question, trajectory = pairs[0]
     changed = trajectory.response.replace("<think>\n", f"<think>\n{sentence} ")
-    assert check_trajectory(dataclasses.replace(trajectory, response=changed), question, graph, 500) == code
+    assert (
+        check_trajectory(dataclasses.replace(trajectory, response=changed), question, graph, cfg_of(500))
+        == code
+    )
 
 
 def test_no_template_trajectory_is_taken_for_a_sum(taught):
     graph, pairs = taught
     for question, trajectory in pairs:
         assert check(trajectory.response)["code"] is None
-        assert check_trajectory(trajectory, question, graph, 500) is None
+        assert check_trajectory(trajectory, question, graph, cfg_of(500)) is None

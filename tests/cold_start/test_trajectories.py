@@ -14,9 +14,10 @@ from fleming.assets import load_table
 from fleming.cold_start.checks import normal_form
 from fleming.cold_start.trajectories import ROUNDS, RealTeacher, Work
 from fleming.graph.knowledge_graph import KnowledgeGraph
-from fleming.records import Question, question_from_json, to_json, trajectory_from_json
+from fleming.records import Question, Trajectory, question_from_json, to_json
 from fleming.settings import Config
 from fleming.settings.synth import SynthConfig, TrajectoryConfig
+from fleming.typed import from_json
 
 GRAPH = KnowledgeGraph()
 PROMPTS = load_table("cold_start.yaml")
@@ -462,7 +463,7 @@ def test_no_question_gives_an_empty_report_and_no_error():
 def test_records_can_be_read_back():
     taught, _ = work_out(QUESTIONS, right_at_the_third)
     for trajectory in taught.kept:
-        assert trajectory_from_json(json.loads(json.dumps(to_json(trajectory))), "x") == trajectory
+        assert from_json(Trajectory, json.loads(json.dumps(to_json(trajectory))), "x") == trajectory
     noted = taught.noted(QUESTIONS[0])
     assert question_from_json(json.loads(json.dumps(to_json(noted))), "x") == noted
     assert noted.extra["teacher"]["pass_at_k"]["1"] == 0.25

