@@ -283,10 +283,15 @@ def lock_run(cfg: Config, world: World, script: str) -> Iterator[StopRequest]:
         if world.size == 1:  # torchrun says it itself, and sends this also when another process has died
             tell("\nstopping after this step (again to stop at once)\n")
 
+    def give_back(number: int, before: Any) -> None:
+        # The second of a closed terminal may come while the process is leaving.
+        hung_up = number == request.signal == signal.SIGHUP
+        signal.signal(number, signal.SIG_IGN if hung_up else before)
+
     with contextlib.ExitStack() as stack:
         with world.agree():
             stack.enter_context(run_lock(cfg.run_dir, script, world.rank))
         nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
         for number in (signal.SIGTERM, signal.SIGINT, *[signal.SIGHUP] * (not nohup)):
-            stack.callback(signal.signal, number, signal.signal(number, handle))
+            stack.callback(give_back, number, signal.signal(number, handle))
         yield request

@@ -126,7 +126,12 @@ def test_without_one_templates_teach_the_graph_alone_and_nothing_of_an_earlier_r
     assert {t.teacher for t in read_trajectories(data / "cold_start.jsonl")} == {"template"}
     assert {t.question_id[:6] for t in read_trajectories(data / "cold_start.jsonl")} == {"graph/"}
     assert not [q for q in read_questions(data / "rl.jsonl") if q.extra]
-    assert read_json(data / "report.json")["trajectories"].keys() == {"kept", "rejected", "with_refinement"}
+    assert read_json(data / "report.json")["trajectories"].keys() == {
+        "kept",
+        "rejected",
+        "with_refinement",
+        "claims",
+    }
 
 
 class Critic(Teacher):
