@@ -15,6 +15,7 @@ from fleming.rl.path_reward import path_reward
 from fleming.rl.reward import load_reward, medical_reward, reward_parts, try_reward
 from fleming.settings import Config
 from fleming.sources.handwritten import import_yaml
+from fleming.text import words
 from model.errors import InputError
 
 CFG = dataclasses.replace(Config(), answer_style="letter")
@@ -151,5 +152,27 @@ def test_nothing_is_paid_beyond_the_longest_reasoning(honest):
     for question, trajectory in honest[:10]:
         said = thought(trajectory)
         for bound, path in ((400, 1), (401, 0)):
-            filler = " ".join(f"w{number}" for number in range(bound - len(said.split())))
-            assert reward(respond(f"{filler}.\n{said}", question.answer), question)["path"] == path
+            fillers = [f"w{number}" for number in range(bound - len(words(said)))]
+            hanzi = "".join(chr(0x9A00 + number) for number in range(len(fillers)))
+            for filler in (" ".join(fillers), "-".join(fillers), "/".join(fillers), hanzi):
+                assert reward(respond(f"{filler}.\n{said}", question.answer), question)["path"] == path
+        for filler in ("w" * 8000, "," * 8000):
+            assert reward(respond(f"{filler}.\n{said}", question.answer), question)["path"] == 0
+
+
+def test_another_conclusion_than_the_answer_is_no_conclusion_about_it(honest):
+    """The hidden disease is named in a question that asks for its drug."""
+    others = 0
+    for case, _ in cases(honest, "diagnosis"):
+        disease = case.path[0][0]
+        if disease in case.question.options.values():
+            continue
+        others += 1
+        for told in (
+            "The most likely diagnosis is {}.",
+            "So the diagnosis is {}.",
+            "The answer to that is {}.",
+        ):
+            text = f"{' '.join(case.facts())} {told.format(disease)}"
+            assert reward(respond(text, case.question.answer), case.question)["path"] == 1
+    assert others > 20
