@@ -4,7 +4,17 @@ import dataclasses
 import time
 
 import pytest
-from support.path_attacks import ATTACKS, HONEST, NOTHING, Case, respond
+from support.path_attacks import (
+    ATTACKS,
+    FRAMES,
+    HARMLESS,
+    HONEST,
+    MISJUDGED,
+    NOTHING,
+    UNSAYING,
+    Case,
+    respond,
+)
 from support.places import ROOT
 
 from fleming.cold_start.template import TemplateTeacher
@@ -176,3 +186,37 @@ def test_another_conclusion_than_the_answer_is_no_conclusion_about_it(honest):
             text = f"{' '.join(case.facts())} {told.format(disease)}"
             assert reward(respond(text, case.question.answer), case.question)["path"] == 1
     assert others > 20
+
+
+@pytest.mark.parametrize("sentence", HARMLESS)
+def test_an_honest_sentence_of_another_matter_costs_nothing(honest, sentence):
+    if sentence in MISJUDGED:
+        pytest.xfail("told in the documents")
+    for case, _ in cases(honest[:20], "harmless"):
+        facts = case.facts()
+        texts = [f"{sentence} {' '.join(facts)}"]
+        if not sentence.endswith("\n"):  # a heading stands before
+            texts += [f"{facts[0]} {sentence} {' '.join(facts[1:])}", f"{' '.join(facts)} {sentence}"]
+        for text in texts:
+            assert reward(respond(text, case.question.answer), case.question)["path"] == 1, text
+
+
+@pytest.mark.parametrize("sentence", [*UNSAYING, *FRAMES])
+def test_a_sentence_that_unsays_all_costs_all(honest, sentence):
+    for case, best in cases(honest[:20], "unsaying"):
+        facts = case.facts()
+        text = f"{sentence}{' '.join(facts)}" if sentence in FRAMES else f"{' '.join(facts)} {sentence}"
+        parts = reward(respond(text, case.question.answer), case.question)
+        assert parts["total"] <= best + 1e-9
+        assert parts["path"] == 0 or sentence in MISJUDGED, text
+
+
+def test_an_answer_with_its_reasons_and_in_other_forms_is_one_answer(honest):
+    for case, _ in cases(honest[:20], "forms"):
+        letter, question = case.question.answer, case.question
+        other = next(x for x in question.options if x != letter)
+        text = question.options[letter]
+        for told in (f"{letter}) {text}", f"{text} (option {letter})", f"({letter})", f"{letter}, not {other}",
+                     f"{letter} because {other} is a drug for another disease"):  # fmt: skip
+            thought = f"{' '.join(case.facts())} The answer is {told}."
+            assert reward(respond(thought, letter), question)["path"] == 1, told
