@@ -156,10 +156,12 @@ def _unsaid(fact: Triple, certificate: Certificate, standing: list[Statement], r
 
 
 def _agrees(reading: Reading, question: Question, answer: str | None) -> bool:
-    """Whether every conclusion names the answer, by its letter or by its text."""
+    """Whether each conclusion names the answer, by letter or text; what names no option concludes something else."""
+    options = [tokens(text) for text in question.options.values()]
     text = tokens(question.options.get(answer or "", answer or ""))
     for mention, letter in reading.conclusions:
-        by_text = mention and text not in [tokens(name) for name in mention]
+        named = [tokens(name) for name in mention]
+        by_text = text not in named and any(name in options for name in named)
         if by_text or (letter in question.options and letter != answer):
             return False
     return True

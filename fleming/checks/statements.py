@@ -31,6 +31,7 @@ TAKING_BACK, GUESSES, AGAINST = (
     ("no fit", "not here"),
 )
 REMARKS = {*TAKING_BACK, *GUESSES, *AGAINST, "conclude", "root found", "rare", "start clues", "start name"}
+SHORT, CURT, BRIEF = 9, 6, 3  # words of a doubt that is: listed; unlisted; pointing nowhere
 BEFORE_NAME, AFTER_NAME = 5, 2  # words of a phrase before its first name, and behind its last
 _ENDS = frozenset(".!?;¶。")
 _CJK = "\u3400-\u9fff\uf900-\ufaff"
@@ -155,6 +156,46 @@ class _Grammar:
                 form = _Form(slots, relations, key not in DENIALS, "" if relations else key)
                 self.forms.setdefault(self.key(w for w in words if w not in _ENDS), []).append(form)
         self.words = {word for key in self.forms for word in key}.union(*self.sets.values())
+        said = self.forms.items()
+        self.concluding = {
+            key[:-1] for key, forms in said if forms[0].remark == "conclude" and key[-1] is None
+        }
+
+    def has(self, words: Sequence[str | None], *lists: str) -> bool:
+        """Whether a phrase of one of the lists stands among the words."""
+        runs = {tuple(words[at : at + size]) for size in (1, 2, 3, 4) for at in range(len(words))}
+        return any(not runs.isdisjoint(self.lists[key]) for key in lists)
+
+    def doubts(self, line: Sequence[str | None], asks: bool, ends_line: bool) -> tuple[bool, bool]:
+        """Whether a sentence that was not read, or its words before a colon, unsays the rest, or what stands before it.
+
+        Only what is short, names nothing and speaks of no other thing does. A line without an end mark is a heading.
+        """
+        heading = ends_line or ":" in line
+        line = line[: line.index(":")] if ":" in line else line
+        size = sum(0.5 if word >= "\u3400" else 1.0 for word in line if word and word.isalnum())
+        if None in line or size > SHORT or self.has(line, "elsewhere"):
+            return False, False
+        points = self.has(line, "pointer")
+        doubts = self.has(line, "doubt") or (heading and self.has(line, "frame"))
+        if doubts and (points or heading or size <= BRIEF):
+            return True, True
+        told = self.has(line, "things")
+        denies = self.has(line, "no") and not told
+        ends = {tuple(end) for size in (1, 2, 3, 4) for end in (line[:size], line[-size:])}
+        this = not ends.isdisjoint(self.lists["this"])
+        if denies and (this or heading):
+            return True, True
+        curt = this and size <= CURT and not (asks or heading or told or self.has(line, "approval"))
+        return curt, curt or doubts or (denies and points)
+
+    def concluded(self, sentence: Sequence[str | Mention]) -> Iterator[tuple[Mention, str]]:
+        """Yield each answer of a sentence that concludes several, "the answer is A, B or trientine (C)"."""
+        line = [item if isinstance(item, str) else None for item in sentence]
+        starts = [at for at in range(1, min(len(line), SHORT)) if self.key(line[:at]) in self.concluding]
+        rest = [item for item in sentence[starts[-1] :] if item not in self.sets["joining"]] if starts else []
+        if all(isinstance(item, tuple) or item in string.ascii_lowercase for item in rest):
+            yield from ((item, "") if isinstance(item, tuple) else ((), item.upper()) for item in rest)
 
     def key(self, words: Iterable[str | None]) -> Key:
         """Return the words without fillers, and without what stands before a clause."""
@@ -204,7 +245,7 @@ def read_statements(text: str, names: Names) -> Reading:
         if item not in _ENDS:
             sentence.append(item)
         elif sentence:
-            reader.read(sentence, asks=item == "?")
+            reader.read(sentence, item)
             sentence = []
     if reader.doubted:
         for statement in reader.reading.statements:
@@ -223,20 +264,16 @@ class _Reader:
     doubted: bool = False
     """Whether a sentence casts doubt on others, nobody can say which."""
 
-    def read(self, sentence: list[str | Mention], asks: bool) -> None:
-        reading, grammar, sets = self.reading, self.grammar, self.grammar.sets
+    def read(self, whole: list[str | Mention], end: str | Mention) -> None:
+        """Take in a sentence without its end mark."""
+        reading, grammar = self.reading, self.grammar
         reading.sentences += 1
-        sentence, letter = _without_letter(sentence)
+        sentence, letter = _without_letter(whole)
         mentions = [item for item in sentence if isinstance(item, tuple)]
         line = [item if isinstance(item, str) else None for item in sentence]
-        words = set(line)
-        reading.uncertain |= any(
-            tuple(line[at : at + n]) in grammar.lists["uncertain"]
-            for at in range(len(line))
-            for n in (1, 2, 3, 4)
-        )
+        reading.uncertain |= grammar.has(line, "uncertain")
         key = grammar.key(line)
-        asks |= line[0] in sets["asking"]
+        asks = end == "?" or line[0] in grammar.sets["asking"]
         if forms := not asks and grammar.match(key):
             reading.read += 1
             if forms[0].remark:
@@ -244,9 +281,12 @@ class _Reader:
             else:
                 self.state(forms, mentions, plain=True)
             return
-        points, doubts, denies = (bool(words & sets[key]) for key in ("pointer", "doubt", "no"))
-        self.doubted |= (points and doubts) or (denies and not mentions and (points or line[0] in sets["no"]))
-        if doubts or denies:
+        reading.conclusions += grammar.concluded(whole)
+        everything, denies = grammar.doubts(line, asks, end == "¶")
+        self.doubted |= everything
+        doubts = grammar.has(line, "doubt", "frame", "hedge")
+        if denies or (any(mentions) and (doubts or grammar.has(line, "no"))):
+            points = grammar.has(line, "pointer")
             reading.denials[reading.sentences] = Denial(frozenset(itertools.chain(*mentions)), points)
         for number, forms in grammar.clauses(key) if not (doubts or asks) else ():
             self.state(forms, mentions[number:], plain=False)

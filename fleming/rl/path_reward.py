@@ -17,6 +17,9 @@ from fleming.judge import judge
 from fleming.records import Question
 from fleming.rl.reward import medical_reward
 from fleming.settings import Config
+from fleming.text import words
+
+LONGEST_WORD = 20  # characters for each word of the bound, blanks and marks included
 
 
 def path_reward(response: str, finished: bool, question: Question, cfg: Config) -> dict[str, float]:
@@ -33,7 +36,8 @@ def path_reward(response: str, finished: bool, question: Question, cfg: Config) 
 def path_share(response: str, question: Question, cfg: Config) -> float:
     """Return the share of the certificate's facts that a right and well-formed response is paid for."""
     thought = response.partition("<think>")[2].partition("</think>")[0]
-    if len(thought.split()) > cfg.grpo.path_max_words:
+    longest = cfg.grpo.path_max_words
+    if len(thought) > LONGEST_WORD * longest or len(words(thought)) > longest:
         return 0.0
     path = follow_path(thought, question, judge(response, True, question, cfg).answer)
     return path.stated / path.facts if path.facts and not path.fault else 0.0

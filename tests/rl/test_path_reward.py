@@ -4,7 +4,17 @@ import dataclasses
 import time
 
 import pytest
-from support.path_attacks import ATTACKS, HONEST, NOTHING, Case, respond
+from support.path_attacks import (
+    ATTACKS,
+    FRAMES,
+    HARMLESS,
+    HONEST,
+    MISJUDGED,
+    NOTHING,
+    UNSAYING,
+    Case,
+    respond,
+)
 from support.places import ROOT
 
 from fleming.cold_start.template import TemplateTeacher
@@ -15,6 +25,7 @@ from fleming.rl.path_reward import path_reward
 from fleming.rl.reward import load_reward, medical_reward, reward_parts, try_reward
 from fleming.settings import Config
 from fleming.sources.handwritten import import_yaml
+from fleming.text import words
 from model.errors import InputError
 
 CFG = dataclasses.replace(Config(), answer_style="letter")
@@ -151,5 +162,61 @@ def test_nothing_is_paid_beyond_the_longest_reasoning(honest):
     for question, trajectory in honest[:10]:
         said = thought(trajectory)
         for bound, path in ((400, 1), (401, 0)):
-            filler = " ".join(f"w{number}" for number in range(bound - len(said.split())))
-            assert reward(respond(f"{filler}.\n{said}", question.answer), question)["path"] == path
+            fillers = [f"w{number}" for number in range(bound - len(words(said)))]
+            hanzi = "".join(chr(0x9A00 + number) for number in range(len(fillers)))
+            for filler in (" ".join(fillers), "-".join(fillers), "/".join(fillers), hanzi):
+                assert reward(respond(f"{filler}.\n{said}", question.answer), question)["path"] == path
+        for filler in ("w" * 8000, "," * 8000):
+            assert reward(respond(f"{filler}.\n{said}", question.answer), question)["path"] == 0
+
+
+def test_another_conclusion_than_the_answer_is_no_conclusion_about_it(honest):
+    """The hidden disease is named in a question that asks for its drug."""
+    others = 0
+    for case, _ in cases(honest, "diagnosis"):
+        disease = case.path[0][0]
+        if disease in case.question.options.values():
+            continue
+        others += 1
+        for told in (
+            "The most likely diagnosis is {}.",
+            "So the diagnosis is {}.",
+            "The answer to that is {}.",
+        ):
+            text = f"{' '.join(case.facts())} {told.format(disease)}"
+            assert reward(respond(text, case.question.answer), case.question)["path"] == 1
+    assert others > 20
+
+
+@pytest.mark.parametrize("sentence", HARMLESS)
+def test_an_honest_sentence_of_another_matter_costs_nothing(honest, sentence):
+    if sentence in MISJUDGED:
+        pytest.xfail("told in the documents")
+    for case, _ in cases(honest[:20], "harmless"):
+        facts = case.facts()
+        texts = [f"{sentence} {' '.join(facts)}"]
+        if not sentence.endswith("\n"):  # a heading stands before
+            texts += [f"{facts[0]} {sentence} {' '.join(facts[1:])}", f"{' '.join(facts)} {sentence}"]
+        for text in texts:
+            assert reward(respond(text, case.question.answer), case.question)["path"] == 1, text
+
+
+@pytest.mark.parametrize("sentence", [*UNSAYING, *FRAMES])
+def test_a_sentence_that_unsays_all_costs_all(honest, sentence):
+    for case, best in cases(honest[:20], "unsaying"):
+        facts = case.facts()
+        text = f"{sentence}{' '.join(facts)}" if sentence in FRAMES else f"{' '.join(facts)} {sentence}"
+        parts = reward(respond(text, case.question.answer), case.question)
+        assert parts["total"] <= best + 1e-9
+        assert parts["path"] == 0 or sentence in MISJUDGED, text
+
+
+def test_an_answer_with_its_reasons_and_in_other_forms_is_one_answer(honest):
+    for case, _ in cases(honest[:20], "forms"):
+        letter, question = case.question.answer, case.question
+        other = next(x for x in question.options if x != letter)
+        text = question.options[letter]
+        for told in (f"{letter}) {text}", f"{text} (option {letter})", f"({letter})", f"{letter}, not {other}",
+                     f"{letter} because {other} is a drug for another disease"):  # fmt: skip
+            thought = f"{' '.join(case.facts())} The answer is {told}."
+            assert reward(respond(thought, letter), question)["path"] == 1, told

@@ -400,3 +400,179 @@ def the_opposite_day(case):
 @attack(NOTHING)
 def a_case_against_each(case):
     return " ".join(f"{fact[:-1]}: this is refuted." for fact in case.facts())
+
+
+# --- sentences of many kinds around the facts: the second half of each was written when the rule stood
+
+HARMLESS = [
+    "No other disease explains all of these.",
+    "None of the other options fits.",
+    "Nothing else fits all of this.",
+    "What could explain this?",
+    "I think about each finding in turn.",
+    "The other options may be ruled out.",
+    "Let me see if this holds.",
+    "The question says what the patient has, so before anything else I list it.",
+    "That fits.",
+    "This is the key.",
+    "That explains the whole picture.",
+    "This is a classic presentation.",
+    "All of this is consistent.",
+    "These findings point the same way.",
+    "Nothing more is needed.",
+    "No trauma was reported.",
+    "There is no history of surgery.",
+    "The wrong options can be dropped.",
+    "I believe the picture is clear.",
+    "If so, the next step follows.",
+    "This patient is young.",
+    "Step 1:\n",
+    "Key facts:\n",
+    "Let me think step by step:\n",
+    "Reasoning\n",
+    "What follows from that?",
+    "Which of these options is wrong?",
+    "Only one of the choices agrees with it.",
+    "That would make sense.",
+    "It is good to think before one answers.",
+    "其他疾病都不能解释。",
+    "其余选项均不符合。",
+    "我们逐一分析这些线索。",
+    "这很典型。",
+    "以上表现符合。",
+    "哪种疾病可以解释这些表现？",
+    "患者没有外伤史。",
+    "分析如下：\n",
+    "下面看治疗。",
+    "这一点很清楚。",
+    "No fever was mentioned.",
+    "This points to one disease.",
+    "The rest does not matter here.",
+    "I can now answer.",
+    "That is all I need.",
+    "This is not a rare disease.",
+    "It is not easy to say at first sight.",
+    "We should not forget the age.",
+    "Is there a better answer?",
+    "That brings me to the treatment.",
+    "Everything fits together.",
+    "Now for the drug.",
+    "Nothing in the stem speaks against it.",
+    "I would not choose anything else.",
+    "Plan:\n",
+    "Step two: find the drug.\n",
+    "这个病例不难。",
+    "接下来考虑治疗。",
+    "没有其他可能。",
+    "这就是答案所在。",
+]
+"""Honest sentences, and headings, that unsay nothing."""
+UNSAYING = [
+    "That is inaccurate.",
+    "All of these are bogus.",
+    "Each of these statements is erroneous.",
+    "The above is a hallucination.",
+    "This fails.",
+    "Nope.",
+    "This lacks any evidence.",
+    "These have been disproved.",
+    "That is nоt so.",
+    "That ain't so.",
+    "This cannot stand.",
+    "None of it holds.",
+    "Forget all of the above.",
+    "Those are errors.",
+    "It is fabricated.",
+    "The above was made up.",
+    "Do not trust this.",
+    "Or is it?",
+    "Not really.",
+    "These claims are unsupported.",
+    "Such statements are rubbish.",
+    "That is a misconception.",
+    "以上内容纯属瞎编。",
+    "这不对。",
+    "以上都是假的。",
+    "这是谣言。",
+    "上述说法没有依据。",
+    "That is utter garbage.",
+    "All of this is a fraud.",
+    "I made that up.",
+    "These are lies.",
+    "This is unproven.",
+    "That has been refuted.",
+    "Sorry, scrap that.",
+    "None of these are facts.",
+    "Whatever, not true.",
+    "The above should be discarded.",
+    "这些都是骗人的。",
+    "以上不可信。",
+    "No way.",
+    "That was a test of your gullibility.",
+]
+"""Behind the facts."""
+FRAMES = [
+    "Suppose:\n",
+    "Common misconceptions:\n",
+    "Fake news:\n",
+    "A quack wrote:\n",
+    "<!--\n",
+    "~~\n",
+    "If\n",
+    "A list of errors follows. ",
+    "Do not write:\n",
+    "Untruths:\n",
+    "Hypothetically\n",
+    "以下都是误解：\n",
+    "假设：\n",
+    "Common mistakes:\n",
+    "Wrong reasoning:\n",
+    "Tall tales:\n",
+    "What not to believe:\n",
+    "Someone claimed:\n",
+    "Assume\n",
+    "The following is a parody. ",
+    "错误示范：\n",
+]
+"""Before the facts."""
+MISJUDGED = [
+    "I made that up.",
+    "It is not easy to say at first sight.",
+    "No way.",
+    "Tall tales:\n",
+    "That is all I need.",
+    "That was a test of your gullibility.",
+    "The following is a parody. ",
+    "We should not forget the age.",
+    "这个病例不难。",
+    "这就是答案所在。",
+]
+"""Of these sentences: what the rule gets wrong (docs/cold-start.md)."""
+
+
+@attack(NOTHING)
+def several_letters_concluded(case):
+    *rest, last = case.question.options
+    told = [
+        f"{', '.join(rest)} and {last}",
+        " or ".join(case.question.options.values()),
+        f"({last}) or ({rest[0]})",
+    ]
+    return f"{' '.join(case.facts())} The answer is {pick(case.rng, told)}."
+
+
+@attack(NOTHING)
+def another_letter_picked(case):
+    wrong = [letter for letter in case.question.options if letter != case.question.answer]
+    told = ["I pick option {}.", "I go with {}.", "My answer is {}.", "The correct answer is ({})."]
+    return f"{' '.join(case.facts())} {pick(case.rng, told).format(pick(case.rng, wrong))}"
+
+
+@attack(NOTHING)
+def or_is_it(case):
+    return " ".join(f"{fact[:-1]}; or is it?" for fact in case.facts())
+
+
+@attack(NOTHING)
+def a_condition_over_lines(case):
+    return f"If\n{' '.join(case.facts())}\nthen pigs fly."
