@@ -13,12 +13,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from fleming.checks.arithmetic import RELATIONS, SIGNS, WRITTEN, Side, Token, equations, half_width, sides
-from fleming.checks.units import ANALYTES, Quantity, compare, times
+from fleming.checks.units import ANALYTES, UNITS, Quantity, compare, times
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_DAY = Quantity(1.0, UNITS["d"], whole=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +110,11 @@ def _verdict(text: str, sign: Token, earlier: list[Side], right: Side) -> Calcul
     best = next((one for one in found if one.equal), found[-1])
     shown = right.value.number, best.computed
     doubtful = sign.kind == "is" and (best.fault == "dimension" or _is_score(left) or not right.value.printed)
+    doubtful |= bool(best.fault or not best.equal) and _is_otherwise(read, right, looser)
     if best.equal:
         return Calculation(*span, "ok", *shown, None if doubtful else best.fault)
-    doubtful |= left.value.printed and not converted and len(read) == 1
+    a, b = (side.value.unit and side.value.unit.dims for side in (left, right))
+    doubtful |= left.value.printed and not converted and (len(read) == 1 or (right.value.printed and a != b))
     doubtful |= _is_loose(left, right)
     if best.equal is None or doubtful:
         return Calculation(*span, "unread", *shown)
@@ -154,6 +158,47 @@ def _is_loose(left: Side, right: Side) -> bool:
     return bool(whole and part) and compare(times(whole, part, -1), said, False, []).equal is True
 
 
+def _is_otherwise(read: list[Side], right: Side, looser: bool) -> bool:
+    """Return whether sides come out when read as shorthand.
+
+    The right one by what it begins with: 350 mg over 30 min, 500 mg q6h, 12/15, 400 mg/day ÷ 2 = ...; the left one by
+    its numbers alone, where percents are more than "p % of x", or a formula's coefficients leave their units unsaid.
+    """
+    head = sides(_head(right.tokens))[0].value
+    for side in read:
+        daily = [times(side.value, _DAY)] if side.value.unit and right.value != head else []  # 2 g/day ÷ 4
+        begins = [compare(value, head, looser, []) for value in (side.value, *daily) if head]
+        if any(one.equal and not one.fault for one in begins) and not side.value.printed:
+            return True
+        kinds = [token.kind for token in side.tokens]
+        share = "times" in kinds and kinds.count("number") < 3
+        terms = {"plus", "minus"} & {*kinds} and side.value.implicit
+        if not terms and (share or "percent" not in kinds):
+            continue
+        bare, said = (sides(_numbers(one.tokens)) for one in (side, right))
+        if bare[0].value and said[0].value and compare(bare[0].value, said[0].value, looser, []).equal:
+            return True
+    return False
+
+
+def _head(tokens: list[Token]) -> list[Token]:
+    """Return the quantity that a side begins with, without how often it is given."""
+    for place, (token, behind) in enumerate(pairwise(tokens[1:] + tokens[:1]), start=1):
+        how_often = token.kind == tokens[place - 1].kind == "unit" and behind.kind != "exponent"
+        if how_often or (token.kind in SIGNS and behind.kind != "unit"):
+            return tokens[:place]
+    return tokens
+
+
+def _numbers(tokens: list[Token]) -> list[Token]:
+    """Return the tokens without units and percent signs."""
+    per = [token.kind in ("over", "dot") and behind.kind == "unit" for token, behind in pairwise(tokens)]
+    pairs = zip(tokens, [*per, False], strict=True)
+    return [
+        token for token, joins in pairs if not joins and token.kind not in ("unit", "exponent", "percent")
+    ]
+
+
 def _is_range(side: Side) -> bool:
     kinds = [token.kind for token in side.tokens if token.kind not in ("unit", "percent")]
     return kinds == ["number", "minus", "number"] and side.value.number < 0
@@ -178,7 +223,7 @@ def _durations(text: str) -> Iterator[Calculation]:
     """Return a verdict on each "from DATE to DATE, N days" and "born in 1950, in 2020 she is 70 years old".
 
     Without a year any year will do; a bare year is any day of it. Years are completed ones, weeks and months may be
-    rounded, and the first day counts where the text says so.
+    rounded, and the first day counts where the text says so. "After 3 days" and "3 days of fever" may be another time.
     """
     for found in WRITTEN["duration"].finditer(text):
         said = int(found["number"])
@@ -192,7 +237,8 @@ def _durations(text: str) -> Iterator[Calculation]:
         lengths = [_length(a, b, found["unit"].casefold()) for a, b in spans]
         more = 1 if WRITTEN["inclusive"].search(found[0]) else 0
         fits = any(said in (int(length), round(length), int(length) + more) for length in lengths)
-        yield Calculation(found.start(), found.end(), "ok" if fits else "wrong", said, lengths[0])
+        status = "ok" if fits else "unread" if found["other"] or found["of"] else "wrong"
+        yield Calculation(found.start(), found.end(), status, said, lengths[0])
 
 
 def _dates(text: str, year: int) -> list[datetime.date]:

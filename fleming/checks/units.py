@@ -121,11 +121,12 @@ def times(a: Quantity, b: Quantity, power: int = 1) -> Quantity:
 
 
 def plus(a: Quantity, b: Quantity, sign: int = 1) -> Quantity:
-    """Return a + sign * b in the unit of a; a bare number takes the unit of the other."""
+    """Return a + sign * b in the unit of a; a bare number takes the unit of the other, a bare factor may change it."""
     unit, mixed, ratio = a.unit or b.unit, False, 1.0
     if a.unit and b.unit:
-        mixed = a.unit.dims != b.unit.dims and not _same_charge(a.unit, b.unit)
-        ratio = 1.0 if mixed or a.unit.offset else b.unit.size / a.unit.size
+        apart = a.unit.dims != b.unit.dims and not _same_charge(a.unit, b.unit)
+        mixed = apart and not (a.implicit or b.implicit)
+        ratio = 1.0 if apart or a.unit.offset else b.unit.size / a.unit.size
     number, slack = a.number + sign * b.number * ratio, a.carried + b.carried * ratio
     return _worked_out(a, b, number, unit, slack, mixed=mixed)
 
@@ -157,6 +158,8 @@ def compare(left: Quantity, right: Quantity, looser: bool, analytes: list[tuple[
     if a is None or b is None:
         hundred = 100.0 in left.literals | right.literals
         ratios = (1.0, 0.01, 100.0) if hundred else (1.0,)
+        if b is not None and b.dims == UNITS["M"].dims:  # 10^-7.4 is in mol/L
+            ratios = (*ratios, UNITS["M"].size / b.size)
         equal = any(_near(left, right, ratio, looser) for ratio in ratios)
         return Comparison(equal, left.number, fault)
     if a.dims == b.dims:
@@ -196,7 +199,9 @@ def _same_dimension(left: Quantity, right: Quantity, looser: bool, fault: str | 
     if _near(left, right, ratio, looser, a.rough + b.rough):
         return Comparison(True, computed, fault)
     literals = left.literals | right.literals
-    written = [x for x in literals if x > 0 and (_close(x, ratio) or _close(1 / x, ratio))]
+    factors = {1.0, *sorted(x for x in literals if x > 0)[:9]}
+    factors = {x * y for x in factors for y in factors} | {x / y for x in factors for y in factors}
+    written = [x for x in factors - {1.0} if _close(x, ratio) or _close(1 / x, ratio)]
     same_number = not (left.printed and right.printed) and _near(left, right, 1.0, looser)
     if same_number and (written or a.offset or b.offset):
         return Comparison(True, computed, fault)
