@@ -165,6 +165,6 @@ def _seconds(headers: http.client.HTTPMessage) -> float:
         return min(float(text), LONGEST_WAIT)
     try:
         seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-    except (ValueError, TypeError):
+    except Exception:  # of a date that is none the library raises what its parts happen to raise
         return 0.0
     return min(max(0.0, seconds), LONGEST_WAIT)

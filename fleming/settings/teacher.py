@@ -1,5 +1,6 @@
 """The settings of the teacher: who is asked, how, and what it may cost. Left out: who asks it (settings/synth.py)."""
 
+import json
 import re
 import urllib.parse
 from dataclasses import dataclass, field
@@ -9,6 +10,11 @@ from fleming.typed import NonNegative, Positive, Range
 from model.errors import InputError
 
 OURS = ("model", "messages", "n", "stream")  # of a request: what the answer's form depends on
+BOUNDS = ("max_tokens", "max_completion_tokens")  # of a request: its longest answer
+UNBOUND = (  # more answers than one is billed for, and what servers heed in place of a bound
+    "best_of", "use_beam_search", "num_beams", "beam_width", "num_return_sequences", "n_predict", "num_predict",
+    "max_new_tokens", "max_output_tokens", "options",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,28 @@ class TeacherConfig:
             _check_address(self.address, where)
         if ours := sorted(set(OURS) & set(self.body)):
             raise InputError(f"{where}body.{ours[0]} is set by us: leave it out")
+        for name in ("chat_template_kwargs", "body"):
+            try:
+                json.dumps(getattr(self, name), sort_keys=True, allow_nan=False)
+            except (TypeError, ValueError, RecursionError):
+                raise InputError(
+                    f"{where}{name} is no JSON (a date, a set, .nan?): put such texts in quotes"
+                ) from None
+        if self.max_tokens is not None or self.max_cost is not None:
+            self._check_bound(where)
         if self.max_cost is not None and not (self.prompt_price or self.answer_price):
             raise InputError(f"{where}max_cost needs prices: set prompt_price and answer_price")
+
+    def _check_bound(self, where: str) -> None:
+        sent = {"max_tokens": self.max_new_tokens, **self.body}
+        bounds = {name: sent[name] for name in BOUNDS if sent.get(name) is not None}
+        wrong = [name for name in UNBOUND if self.body.get(name) is not None]
+        wrong += [name for name, most in bounds.items() if type(most) is not int or most < 1]
+        if wrong or not bounds:
+            raise InputError(
+                f"{where}body.{[*wrong, 'max_tokens'][0]} lets an answer grow past what max_tokens and max_cost count: "
+                "leave it out, or give a whole number in max_tokens or max_completion_tokens"
+            )
 
 
 CAPS = ("max_requests", "max_tokens", "max_cost")

@@ -2,7 +2,8 @@
 
 - each reply is kept as soon as it comes back, content or not: a kill loses what is under way, and nothing else
 - a lost connection, HTTP 429 and 5xx are tried again after twice the time; Retry-After holds up all
-- no request is begun that could pass a cap, with all that is under way at its largest
+- no request is begun that could pass a cap, with all that is under way at its largest: that is kept before it is sent,
+  so a kill hides nothing
 """
 
 import random
@@ -13,15 +14,15 @@ from collections.abc import Callable, Iterable
 from concurrent import futures
 from dataclasses import replace
 
-from fleming.http import LONGEST_WAIT, Busy, start
+from fleming.http import LONGEST_WAIT, Busy, Refusal, start
 from fleming.settings.teacher import caps
-from fleming.teachers.remembered import BUSY, FINAL, Answer, Messages, Spent
+from fleming.teachers.remembered import BEGUN, BUSY, FINAL, Answer, Messages, Spent
 from fleming.teachers.server import ChatServer
 from fleming.terminal import tell
 from model.errors import InputError
 
 FIRST_WAIT = 1.0  # seconds before the second try
-HOPELESS = 16  # conversations that came to nothing before any that did not: more of them would not help
+HOPELESS = 16  # conversations that came to nothing in a row: more of them would not help
 NOT_ITS_FAULT = (408, 429, 503)  # HTTP's for a server that is not ready, whatever it is asked
 
 
@@ -31,8 +32,12 @@ class ServerTeacher:
     def __init__(self, server: ChatServer):
         self.server, self.name, self.cfg = server, server.name, server.cfg
         self.lock, self.stop = threading.Lock(), threading.Event()
-        self.pause = self.replied = 0.0  # until when the server wants no request; when it last gave a reply
+        self.pause = 0.0  # until when the server wants no request
+        self.replied = False  # whether it ever did
         self.given_up = 0
+        self.lost: set[str] = (
+            set()
+        )  # conversations that no try brought a reply to, since the last reply to any
 
     def ask_all(
         self, calls: Iterable[tuple[str, Messages, int]], spent: Spent, keep: Callable[[Answer], None]
@@ -43,7 +48,7 @@ class ServerTeacher:
         way then is waited for and kept.
         """
         self.waiting, self.spent, self.keep = deque(calls), spent, keep
-        self.under_way: list[tuple[int, int]] = []  # of each request: the tokens that it takes at most
+        self.under_way = 0
         self.stop.clear()
         workers = [start(self._work) for _ in range(min(self.cfg.concurrency, len(self.waiting)))]
         try:
@@ -67,17 +72,18 @@ class ServerTeacher:
 
     def _ask(self, key: str, messages: Messages, asked: int) -> None:
         most = self.server.most_tokens(messages)
-        began, tries = time.monotonic(), 0
-        while self._may_begin(most):
+        tries = 0
+        while self._may_begin(key, most):
             answer, busy = self._request(key, messages, asked, most)
             tries += 1
             lost = busy and tries > self.cfg.retries
             if lost and busy.sent and busy.status not in NOT_ITS_FAULT:
                 answer = replace(answer, code="server_error")
             with self.lock:
-                self.under_way.remove(most)
-                self.keep(answer)
-            if lost and (answer.code == BUSY or self.replied < began):
+                self.lost = self.lost | {key} if lost else self.lost if busy else set()
+                gone = lost and (answer.code == BUSY or not self.replied or len(self.lost) >= HOPELESS)
+                self._settle(replace(answer, code=BUSY) if gone else answer)
+            if gone:
                 raise InputError(
                     f"{self.server.url}: gave up after {tries} tries; the last: {busy}. The same command goes on"
                 )
@@ -88,7 +94,7 @@ class ServerTeacher:
             asked += 1
             if not answer.code or answer.code in FINAL or asked >= self.cfg.asks:
                 return self._count(answer)
-            began, tries = time.monotonic(), 0
+            tries = 0
 
     def _request(
         self, key: str, messages: Messages, asked: int, most: tuple[int, int]
@@ -99,16 +105,25 @@ class ServerTeacher:
         except Busy as busy:
             billed = most if busy.sent and not busy.status else (0, 0)
             return Answer(key, code=BUSY, detail=str(busy), tokens=billed), busy
-        self.replied = time.monotonic()
+        except Refusal as refusal:
+            with self.lock:
+                self._settle(Answer(key, code=BUSY, detail=str(refusal)[:300]))
+            raise
+        self.replied = True
         return answer, None
 
-    def _may_begin(self, most: tuple[int, int]) -> bool:
-        """Wait until one more request keeps the caps, and count it; False where all is to stop."""
+    def _settle(self, answer: Answer) -> None:
+        self.under_way -= 1
+        self.keep(answer)
+
+    def _may_begin(self, key: str, most: tuple[int, int]) -> bool:
+        """Wait until one more request keeps the caps, and keep that it begins; False where all is to stop."""
         while not self.stop.wait(max(0.0, self.pause - time.monotonic())):
             with self.lock:
                 cap = self._cap_reached(most)
                 if not cap:
-                    self.under_way.append(most)
+                    self.under_way += 1
+                    self.keep(Answer(key, code=BEGUN, tokens=most))
                     return True
                 if not self.under_way:  # those might come out smaller
                     raise InputError(cap)
@@ -117,8 +132,7 @@ class ServerTeacher:
 
     def _cap_reached(self, most: tuple[int, int]) -> str:
         more = Spent()
-        for tokens in (most, *self.under_way):
-            more.add(Answer("", tokens=tokens))
+        more.add(Answer("", tokens=most))
         for name, cap in caps(self.cfg).items():
             spent, next_ = self.spent.of(name, self.cfg), more.of(name, self.cfg)
             if spent + next_ > cap:

@@ -129,6 +129,7 @@ class AnswerLog:
 
 
 BUSY = "busy"  # nothing came back: it says nothing of the conversation
+BEGUN = "begun"  # written before a request is sent, with the most tokens it can take; its reply settles it
 FINAL = ("bad_request", "too_long")  # another try would bring the same
 
 
@@ -141,7 +142,7 @@ class Answer:
     text: str = ""
     code: str = ""
     """Why the text is no content: empty, cut, malformed, html, too_large, refused, bad_request, too_long, server_error,
-    busy (to be tried again). "" is content."""
+    busy (to be tried again), begun (nothing is known of it yet). "" is content."""
     detail: str = ""
     """What was wrong."""
     tokens: tuple[NonNegative[int], ...] = (0, 0)
@@ -167,11 +168,12 @@ class Spent:
     usable: int = 0
     """Requests that brought content."""
 
-    def add(self, answer: Answer) -> None:
-        self.requests += 1
-        self.prompt += answer.tokens[0]
-        self.answer += answer.tokens[1]
-        self.usable += not answer.code
+    def add(self, answer: Answer, times: int = 1) -> None:
+        """Count a request so many times; -1 takes it out again."""
+        self.requests += times
+        self.prompt += times * answer.tokens[0]
+        self.answer += times * answer.tokens[1]
+        self.usable += times * (not answer.code)
 
     def estimate(self, conversations: Sequence[Messages], cfg: TeacherConfig) -> str:
         """Return what asking each conversation once will take: 4 bytes a token, and answers as long as so far."""
@@ -224,6 +226,7 @@ class Remembered:
         self.spent = Spent()
         self.asks = completer.cfg.asks if hasattr(completer, "ask_all") else 1
         self._known: dict[str, list[Answer]] | None = None
+        self._begun: dict[str, list[Answer]] = {}  # what is under way, or was at a kill: no line settles it
         self._given: dict[str, bool] = {}  # key -> whether what was given has content
         self._set_aside: dict[str, dict[str, Any]] | None = None
 
@@ -308,6 +311,11 @@ class Remembered:
 
     def _add(self, answer: Answer) -> None:
         self.spent.add(answer)
+        if answer.code == BEGUN:
+            self._begun.setdefault(answer.key, []).append(answer)
+            return
+        if self._begun.get(answer.key):
+            self.spent.add(self._begun[answer.key].pop(), -1)
         if answer.code != BUSY:
             self._known.setdefault(answer.key, []).append(answer)
 

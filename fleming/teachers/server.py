@@ -15,7 +15,7 @@ from typing import Any
 
 from fleming.assets import expressions
 from fleming.http import Post, Refusal, TooLarge
-from fleming.settings.teacher import TeacherConfig
+from fleming.settings.teacher import BOUNDS, TeacherConfig
 from fleming.teachers.remembered import Answer, Messages, writable
 from model.errors import InputError
 from model.files import parse_object
@@ -78,7 +78,8 @@ class ChatServer:
     def most_tokens(self, messages: Messages) -> tuple[int, int]:
         """Return tokens of prompt and answer that a request takes at most: none is shorter than a byte."""
         size = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
-        longest = [self.cfg.body.get(name) for name in ("max_tokens", "max_completion_tokens")]
+        sent = {"max_tokens": self.cfg.max_new_tokens, **self.cfg.body}
+        longest = [sent.get(name) for name in BOUNDS]
         answer = max((most for most in longest if type(most) is int), default=self.cfg.max_new_tokens)
         return size + A_MESSAGE * (1 + len(messages)), answer
 
@@ -129,11 +130,15 @@ def with_reasoning(message: dict[str, Any]) -> str:
     content = (content or "").strip()
     apart = [message.get(name) for name in ("reasoning_content", "reasoning")]
     reasoning = next((text for text in apart if isinstance(text, str) and text.strip()), "")
+    reasoning = re.sub("</?think>", "", reasoning).strip()
     if "</think>" in content and "<think>" not in content:  # the prompt has opened it
-        return f"<think>\n{content}"
-    if not reasoning or content.startswith("<think>"):
+        content = f"<think>\n{content}"
+    inside = content.startswith("<think>")
+    if not reasoning or (inside and reasoning in content.partition("</think>")[0]):  # said twice
         return content
-    return f"<think>\n{re.sub('</?think>', '', reasoning).strip()}\n</think>\n{content}"
+    if inside:
+        return f"<think>\n{reasoning}\n{content.removeprefix('<think>').lstrip()}"
+    return f"<think>\n{reasoning}\n</think>\n{content}"
 
 
 def refuses(said: str) -> bool:

@@ -58,7 +58,8 @@ def talk(*texts):
 
 
 def kept(folder):
-    return [record for _, record in read_jsonl(folder / "data/teacher_answers.jsonl")]
+    lines = [record for _, record in read_jsonl(folder / "data/teacher_answers.jsonl")]
+    return [record for record in lines if record["code"] != "begun"]
 
 
 def set_aside(folder):
@@ -82,6 +83,14 @@ FORMS = {  # a reply -> what a caller sees
     "apart, closing early": (
         said("<answer>A</answer>", reasoning_content="Iron.</think><answer>B</answer>"),
         "<think>\nIron.<answer>B</answer>\n</think>\n<answer>A</answer>",
+    ),
+    "apart, and another thought inside": (
+        said("Zinc?</think><answer>A</answer>", reasoning_content="Iron."),
+        "<think>\nIron.\nZinc?</think><answer>A</answer>",
+    ),
+    "apart, and another think block": (
+        said("<think>Zinc?</think><answer>A</answer>", reasoning="Iron."),
+        "<think>\nIron.\nZinc?</think><answer>A</answer>",
     ),
     "opened by the prompt": (said("Iron.\n</think>\n<answer>A</answer>"), GOOD),
     "no reasoning": (said("<answer>A</answer>"), "<answer>A</answer>"),
@@ -443,7 +452,7 @@ def test_a_damaged_line_of_the_store_is_named(tmp_path):
         teacher(server, tmp_path).complete_all(talk("a", "b"), 1)
         path = tmp_path / "data/teacher_answers.jsonl"
         path.write_bytes(path.read_bytes().replace(b"<answer>A", b"<answer>B", 1))
-        with pytest.raises(InputError, match=r"teacher_answers.jsonl:1: damaged"):
+        with pytest.raises(InputError, match=r"teacher_answers.jsonl:[23]: damaged"):
             teacher(server, tmp_path).complete_all(talk("a", "b"), 1)
 
 

@@ -28,6 +28,26 @@ WRONG = [  # settings, and what the line must say
     ([*SERVER, "teacher.address='http://host/v 1'"], ["address is no http(s) address"]),
     ([*SERVER, "teacher.body={n: 4}"], ["teacher.body.n is set by us"]),
     ([*SERVER, "teacher.body={stream: true}"], ["teacher.body.stream is set by us"]),
+    *(
+        ([*SERVER, f"teacher.{name}={body}"], [f"teacher.{name} is no JSON", "in quotes"])
+        for name in ("body", "chat_template_kwargs")
+        for body in ("{d: 2020-01-01}", "{x: {y: [.nan]}}", "{x: !!set {a}}")
+    ),
+    *(
+        (
+            [*SERVER, "teacher.max_tokens=9000", f"teacher.body={{{body}}}"],
+            [f"teacher.body.{body.split(':')[0]} lets"],
+        )
+        for body in (
+            "max_tokens: null",
+            "max_tokens: '50000'",
+            "max_tokens: -1",
+            "max_tokens: true",
+            "best_of: 5",
+            "max_completion_tokens: 5.5",
+            "n_predict: -1",
+        )
+    ),
     ([*SERVER, "teacher.max_cost=5"], ["max_cost needs prices", "prompt_price"]),
     ([*SERVER, "teacher.max_cost=0"], ["teacher.max_cost", "above 0"]),
     ([*SERVER, "teacher.asks=0"], ["teacher.asks", "from 1 to 20"]),
@@ -57,3 +77,8 @@ def test_settings_with_sense_are_taken():
     )
     load_config(Config, None, ["teacher.kind=local", "teacher.model=m", "synth.voter=teacher"])
     load_config(Config, None, ["synth.voter=./teacher"])
+    free = "teacher.body={max_tokens: null, best_of: 5}"
+    load_config(Config, None, [*SERVER, free])
+    load_config(Config, None, [*SERVER, free, "teacher.max_requests=5"])
+    bound = "teacher.body={max_tokens: null, max_completion_tokens: 50, best_of: null}"
+    load_config(Config, None, [*SERVER, bound, "teacher.max_tokens=500"])
