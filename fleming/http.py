@@ -9,10 +9,13 @@ Left out: asking again (whoever asks knows how often), connections kept open.
 
 import contextlib
 import email.utils
+import html
 import http.client
+import re
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Callable, Mapping
@@ -101,8 +104,7 @@ class Post(NamedTuple):
             raise refusal from None
 
     def _problem(self, text: str) -> str:
-        shown = text.replace(self.secret, "[key]") if self.secret else text
-        return " ".join(shown.split())[:300]
+        return " ".join(redacted(text, self.secret).split())[:300]
 
     def _unpacked(self, reply: http.client.HTTPResponse) -> bytes:
         unpack = zlib.decompressobj(31) if reply.headers.get("Content-Encoding") == "gzip" else None
@@ -116,6 +118,16 @@ class Post(NamedTuple):
         if (unpack and not unpack.eof) or (unpack is None and reply.length):
             raise EOFError("the answer is cut off")  # which http.client says of chunks alone
         return bytes(body)
+
+
+def redacted(text: str, secret: str) -> str:
+    """Return the text without the secret; none of it where it holds that in the escapes of JSON, HTML or a URL."""
+    if not secret:
+        return text
+    text = text.replace(secret, "[key]")
+    plain = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text).replace("\\", "")
+    plain = urllib.parse.unquote(html.unescape(plain))
+    return "[a text with the key in it]" if secret in plain else text
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

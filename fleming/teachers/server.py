@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from fleming.assets import expressions
-from fleming.http import Post, Refusal, TooLarge
+from fleming.http import Post, Refusal, TooLarge, redacted
 from fleming.settings.teacher import BOUNDS, TeacherConfig
 from fleming.teachers.remembered import Answer, Messages, writable
 from model.errors import InputError
@@ -98,7 +98,7 @@ class ChatServer:
         return Answer(key, self._clean(text), code, self._clean(detail)[:300], tokens)
 
     def _clean(self, text: str) -> str:
-        return writable(text.replace(self.secret, "[key]") if self.secret else text)
+        return writable(redacted(text, self.secret))
 
 
 def read_reply(record: dict[str, Any]) -> tuple[str, str, str]:

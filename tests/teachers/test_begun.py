@@ -11,7 +11,7 @@ from support.chat_server import ChatServer
 import fleming.teachers.asking
 from fleming.config import load_config
 from fleming.files import read_jsonl
-from fleming.http import _seconds
+from fleming.http import _seconds, redacted
 from fleming.settings import Config
 from fleming.teachers.load import load_teacher
 from model.errors import InputError
@@ -101,3 +101,15 @@ def test_a_server_that_fails_at_all_from_now_on_ends_the_run(tmp_path, monkeypat
 )  # fmt: skip
 def test_a_wait_that_is_none_is_0(text):
     assert _seconds({"Retry-After": text}) == 0.0
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["sk\\/abc+def/123", "sk&#x2F;abc&#43;def&#x2F;123", "sk%2Fabc%2Bdef%2F123", "\\u0073k/abc+def/123"],
+)
+def test_a_key_that_comes_back_escaped_is_not_shown(written):
+    key = "sk/abc+def/123"
+    shown = redacted(f'{{"echo": "{written}"}}', key)
+    assert "abc" not in shown
+    assert redacted(f"so {key}.", key) == "so [key]."
+    assert redacted("100 % of a/b", key) == "100 % of a/b"
