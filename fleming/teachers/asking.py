@@ -35,9 +35,8 @@ class ServerTeacher:
         self.pause = 0.0  # until when the server wants no request
         self.replied = False  # whether it ever did
         self.given_up = 0
-        self.lost: set[str] = (
-            set()
-        )  # conversations that no try brought a reply to, since the last reply to any
+        # Conversations that no try brought a reply to, since the last reply to any.
+        self.lost: set[str] = set()
 
     def ask_all(
         self, calls: Iterable[tuple[str, Messages, int]], spent: Spent, keep: Callable[[Answer], None]
@@ -131,8 +130,7 @@ class ServerTeacher:
         return False
 
     def _cap_reached(self, most: tuple[int, int]) -> str:
-        more = Spent()
-        more.add(Answer("", tokens=most))
+        more = Spent(1, *most)
         for name, cap in caps(self.cfg).items():
             spent, next_ = self.spent.of(name, self.cfg), more.of(name, self.cfg)
             if spent + next_ > cap:
