@@ -12,8 +12,8 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 
 from fleming.evaluation.answers import read_answers, read_settings
-from fleming.evaluation.scoring import Questions, Score, add_vote, score_of
 from fleming.evaluation.statistics import Interval, PairedResult, macro_difference, paired_difference
+from fleming.evaluation.votes import Questions, Score, add_vote, score_of
 from model.errors import InputError
 
 Pair = tuple[list[float], list[float]]

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fleming.evaluation.comparison import Comparison, Difference, difference
-from fleming.evaluation.scoring import Result, Score
+from fleming.evaluation.scoring import Result
 from fleming.evaluation.statistics import Interval
+from fleming.evaluation.votes import Score
 from fleming.files import read_json, write_json
 from fleming.records import DIFFICULTIES
 from fleming.typed import convert
@@ -102,6 +103,9 @@ def about_model(name: str, result: Result) -> list[str]:
         lines.append(f"{name}: pass@k of {answers}: {', '.join(passes)}")
         lines.append(f"{name}: maj@k of {answers}: {', '.join(votes)}; chance {percent(result.score.chance)}")
 
+    if details.get("raters"):
+        lines += [f"{name}: {said}" for said in _by_raters(details["raters"])]
+
     shares = details["answered_letters"]
     letter = max(shares, key=shares.get, default="")
     if shares.get(letter, 0) > 0.5:
@@ -128,6 +132,25 @@ def about_model(name: str, result: Result) -> list[str]:
         same = f"the same option in all orders {percent(found['consistency'])} %"
         lines.append(f"{name}: {asked}, first answers: right {right} ({spread}), {same}")
     return lines
+
+
+def _by_raters(found: Mapping[str, Any]) -> list[str]:
+    flaws = ", ".join(f"{flaw} {count}" for flaw, count in found["flaws"].items())
+    rated = f"{found['ratings']:,} ratings of {found['rated']:,} questions"
+    lines = [f"{rated}; most raters find {found['flawed']} flawed ({flaws})"]
+    if found["without_flawed"]:
+        lines[0] += f"; without these {with_interval(found['without_flawed'])}"
+    if found["weighted"]:
+        lines.append(f"weighted by the raters' agreement with the gold {_share(found['weighted'])}")
+    if found["disagreeing"]:
+        other = found["disagreeing"]
+        said = f"gives their answer {_share(other['as_raters'])}, the gold {_share(other['as_gold'])}"
+        lines.append(f"on the {other['n']} questions where most raters find another option right it {said}")
+    return lines
+
+
+def _share(found: Mapping[str, float]) -> str:
+    return f"{percent(found['value'])} [{percent(found['low'])}, {percent(found['high'])}]"
 
 
 # Differences

@@ -68,6 +68,20 @@ def question_interval(scores: ArrayLike, samples: int) -> Interval:
     return Interval(right / n, *wilson_interval(right / remains, n / remains))
 
 
+def weighted_interval(scores: ArrayLike, weights: ArrayLike) -> Interval | None:
+    """Return the mean of scores [n] in [0, 1] by weights [n] of at least 0; None where all weights are 0.
+
+    Wilson's interval of the effective number of questions (sum w)^2 / sum w^2 (Kish, Survey Sampling, 1965, 11.7).
+    """
+    scores, weights = _scores(scores), _scores(weights)
+    total = float(weights.sum())
+    if total == 0:
+        return None
+    effective = total**2 / float((weights**2).sum())
+    share = min(1.0, float((scores * weights).sum()) / total)
+    return Interval(share, *wilson_interval(share * effective, effective))
+
+
 def mcnemar_p(wins: int, losses: int) -> float:
     """Return the two-sided exact p-value that wins and losses are equally likely (McNemar 1947, binomial form)."""
     n, fewer = wins + losses, min(wins, losses)
