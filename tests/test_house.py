@@ -36,7 +36,7 @@ EXCEPTIONS = {  # an arrow between two modules that no room has, and why
     ("fleming.questions.cards", "fleming.refine.decisions"): "a mark is on the text that a decision is on",
     ("fleming.questions.cards", "fleming.refine.marks"): "its command reads the marks back",
     ("fleming.refine.marks", "fleming.evaluation.statistics"): "a share has one interval",
-    ("fleming.cold_start.trajectories", "fleming.evaluation.statistics"): "pass@k has one definition",
+    ("fleming.cold_start.trajectories", "fleming.evaluation.at_k"): "pass@k has one definition",
 }
 PACKAGES = {"torch", "safetensors", "tokenizers", "numpy", "tqdm", "yaml"}
 WHERE_INSTALLED = {"pyarrow", "tensorboard", "jinja2"}  # and a clear error where one is needed and absent

@@ -12,12 +12,11 @@ from typing import Any
 
 from fleming.evaluation.annotations import Annotations, score_by_raters
 from fleming.evaluation.answers import Answer
+from fleming.evaluation.at_k import maj_at_k, pass_at_k
 from fleming.evaluation.statistics import (
     Interval,
     calibration,
-    maj_at_k,
     mean_interval,
-    pass_at_k,
     stderr_of_mean,
 )
 from fleming.evaluation.votes import Questions, Score, Votes, mean, score_of, votes_of

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from fleming.evaluation.answers import Answer
 from fleming.evaluation.statistics import question_interval
 from fleming.records import LETTERS
+from fleming.text import stem_key
+
+CASE = 160  # characters, or all of a shorter prompt, its options too
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Votes:
     options: int
     of: Counter[str | None]
     """Letter -> answers; None counts abstentions."""
+    case: str = ""
+    """What questions about one patient have in common: how their text begins."""
 
     @property
     def answers(self) -> int:
@@ -73,8 +78,17 @@ def mean(numbers: Iterable[float]) -> float:
 def add_vote(questions: Questions, answer: Answer) -> None:
     """Count an answer, unless its options stood in another order than the published one."""
     if answer.order == 0:
-        votes = questions.setdefault(answer.id, Votes(answer.gold, answer.options, Counter()))
+        votes = questions.setdefault(answer.id, Votes(answer.gold, answer.options, Counter(), _case(answer)))
         votes.of[answer.choice] += 1
+
+
+def _case(answer: Answer) -> str:
+    text = (
+        answer.prompt
+        if isinstance(answer.prompt, str)
+        else (answer.prompt or [{}])[-1].get("content", answer.id)
+    )
+    return stem_key(text[:CASE])
 
 
 def votes_of(answers: Iterable[Answer]) -> Questions:
