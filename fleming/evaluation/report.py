@@ -106,6 +106,9 @@ def about_model(name: str, result: Result) -> list[str]:
     if details.get("raters"):
         lines += [f"{name}: {said}" for said in _by_raters(details["raters"])]
 
+    for group, found in details.get("process", {}).items():
+        lines += [f"{name}, {group} answers: {said}" for said in _of_process(found)]
+
     shares = details["answered_letters"]
     letter = max(shares, key=shares.get, default="")
     if shares.get(letter, 0) > 0.5:
@@ -132,6 +135,26 @@ def about_model(name: str, result: Result) -> list[str]:
         same = f"the same option in all orders {percent(found['consistency'])} %"
         lines.append(f"{name}: {asked}, first answers: right {right} ({spread}), {same}")
     return lines
+
+
+def _of_process(found: Mapping[str, Any]) -> list[str]:
+    """Return what the checks say of a group of answers, where they had anything to read."""
+    shares, said = found["shares"], []
+    if found["with_sums"]:
+        said.append(f"a wrong sum in {_share(shares['wrong_sum'])} % ({found['with_sums']} have sums)")
+    if found["claims"].get("read"):
+        said.append(f"a claim that the graph contradicts in {_share(shares['contradicted_claim'])} %")
+    if found["with_certificate"]:
+        said.append(f"the whole path in {_share(shares['whole_path'])} % of {found['with_certificate']}")
+    return [", ".join(said)] if said else []
+
+
+def about_mean(name: str, result: Result) -> list[str]:
+    """Return what the mean of several benchmarks would be without the smallest of them."""
+    found = result.details.get("without_smallest")
+    if not found:
+        return []
+    return [f"{name}: without the smallest ({', '.join(found['left_out'])}) {with_interval(found['score'])}"]
 
 
 def _by_raters(found: Mapping[str, Any]) -> list[str]:
@@ -218,8 +241,8 @@ def describe_results(results: Mapping[str, Sequence[Result]], protocols: Mapping
         lines += [f"\n{protocol}: {described}; seed {seed}\n", results_table(named) + "\n"]
 
         for model, result in named:
-            if result.questions:  # else it is a mean
-                lines += about_model(f"{result.benchmark}, {model}", result)
+            about = about_model if result.questions else about_mean
+            lines += about(f"{result.benchmark}, {model}", result)
         lines += _differences([row for row in rows if row[0].questions], models, pairs)
     return "\n".join(lines)
 

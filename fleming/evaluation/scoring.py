@@ -13,6 +13,7 @@ from typing import Any
 from fleming.evaluation.annotations import Annotations, score_by_raters
 from fleming.evaluation.answers import Answer
 from fleming.evaluation.at_k import maj_at_k, pass_at_k
+from fleming.evaluation.process import process_scores
 from fleming.evaluation.statistics import (
     Interval,
     calibration,
@@ -20,6 +21,7 @@ from fleming.evaluation.statistics import (
     stderr_of_mean,
 )
 from fleming.evaluation.votes import Questions, Score, Votes, mean, score_of, votes_of
+from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, defects, gold_letters
 from fleming.records import LETTERS, Question
 from fleming.text import can_reorder
@@ -39,7 +41,10 @@ class Result:
 
 
 def summarise(
-    loaded: LoadedBenchmark, answers: Sequence[Answer], annotations: Annotations | None = None
+    loaded: LoadedBenchmark,
+    answers: Sequence[Answer],
+    annotations: Annotations | None = None,
+    graph: KnowledgeGraph | None = None,
 ) -> Result:
     """Return the result of one benchmark by one protocol. answers: to it, of all orders and samples."""
     counted = [a for a in answers if a.counts]
@@ -62,6 +67,7 @@ def summarise(
     if shown[0].protocol == "cot":
         details["format"] = mean(a.format for a in shown)
         details["cut"] = mean(a.finish_reason == "length" for a in shown)
+        details["process"] = process_scores({q.id: q for q in headline}, shown, graph)
     else:
         details["accuracy_by_length"] = mean(a.correct_by_length for a in shown)
         details["document"] = loaded.document
@@ -89,17 +95,18 @@ def summarise_all(
     benchmarks: Sequence[LoadedBenchmark],
     answers: Iterable[Answer],
     annotations: Mapping[str, Annotations] | None = None,
+    graph: KnowledgeGraph | None = None,
 ) -> list[Result]:
     """Return the results of each benchmark by each protocol, and behind them each protocol's mean of several.
 
-    annotations: benchmark -> what people say of its questions.
+    annotations: benchmark -> what people say of its questions. graph: what the answers' claims are checked against.
     """
     given: dict[tuple[str, str], list[Answer]] = defaultdict(list)
     for answer in answers:
         given[answer.benchmark, answer.protocol].append(answer)
     protocols = list(dict.fromkeys(protocol for _, protocol in given))
     said = annotations or {}
-    results = [summarise(b, given[b.name, p], said.get(b.name)) for b in benchmarks for p in protocols]
+    results = [summarise(b, given[b.name, p], said.get(b.name), graph) for b in benchmarks for p in protocols]
     if len(benchmarks) > 1:
         complete = not any(benchmark.warnings for benchmark in benchmarks)
         by_protocol = [[r for r in results if r.protocol == p] for p in protocols]
@@ -108,11 +115,21 @@ def summarise_all(
 
 
 def _mean_result(results: Sequence[Result], complete: bool) -> Result:
-    """Return the unweighted mean of the benchmarks' results by one protocol."""
+    """Return the unweighted mean of the results by one protocol, and what it is without the smallest third of them."""
     names = [result.benchmark for result in results]
-    scores = [result.score for result in results]
+    details: dict[str, Any] = {"of": names, "papers_nine": complete and set(names) == set(PAPER_NINE)}
+    *_, largest = smallest_first = sorted(results, key=lambda result: result.score.n)
+    if left_out := smallest_first[: len(results) // 3]:
+        rest = mean_score([result.score for result in results if result not in left_out])
+        details["without_smallest"] = {"left_out": [result.benchmark for result in left_out], "score": rest}
+    score = mean_score([result.score for result in results])
+    return Result(f"mean of {len(names)}", largest.protocol, score, {}, details)
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Return the unweighted mean of benchmarks' scores."""
     interval = mean_interval([Interval(s.accuracy, s.accuracy_low, s.accuracy_high) for s in scores])
-    score = Score(
+    return Score(
         n=sum(s.n for s in scores),
         accuracy=interval.value,
         accuracy_low=interval.low,
@@ -120,8 +137,6 @@ def _mean_result(results: Sequence[Result], complete: bool) -> Result:
         chance=mean(s.chance for s in scores),
         commonest_letter=mean(s.commonest_letter for s in scores),
     )
-    details = {"of": names, "papers_nine": complete and set(names) == set(PAPER_NINE)}
-    return Result(f"mean of {len(names)}", results[0].protocol, score, {}, details)
 
 
 def _letters(answers: Sequence[Answer]) -> dict[str, float]:
