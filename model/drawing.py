@@ -9,6 +9,7 @@ Letters: n rows, V ids that exist in the tokenizer, C chunks of them.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,8 @@ class SamplingParams:
     """Keep the smallest set of likeliest ids whose probability reaches this."""
     top_k: int = 0
     """Keep this many likeliest ids; 0 keeps all. Applied before top_p."""
+    min_p: float = 0.0
+    """Keep the ids whose probability is at least this share of the likeliest one's; 0 keeps all."""
     seed: int = 0
     """With prompt key and sample index it fixes a sample's noise."""
     stop_token_ids: tuple[int, ...] = ()
@@ -44,6 +47,7 @@ class SamplingParams:
             "temperature": self.temperature == 0 or 0.01 <= self.temperature <= 100,
             "top_p": 0 < self.top_p <= 1,
             "top_k": self.top_k >= 0,
+            "min_p": 0 <= self.min_p <= 1,
         }
         for name, ok in in_range.items():
             if not ok:
@@ -76,6 +80,9 @@ def filtered_logits(logits: Tensor, params: SamplingParams) -> Tensor:
         excluded = torch.zeros_like(mass_before, dtype=torch.bool)
         excluded = excluded.scatter(-1, ids, mass_before >= params.top_p)
         logits = logits.masked_fill(excluded, float("-inf"))
+    if params.min_p:
+        floor = logits.max(-1, keepdim=True).values + math.log(params.min_p)
+        logits = logits.masked_fill(logits < floor, float("-inf"))
     return logits
 
 

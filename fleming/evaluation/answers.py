@@ -17,7 +17,7 @@ import torch
 from fleming.evaluation.items import Asked, Item, Key
 from fleming.files import AppendLog, read_json, read_jsonl, write_json, write_jsonl
 from fleming.judge import Verdict
-from fleming.settings import Config
+from fleming.settings import Config, EvaluateConfig
 from fleming.training.identity import check_same_run
 from fleming.training.parallel import World
 from fleming.typed import NonNegative, from_json
@@ -53,6 +53,8 @@ class Answer:
     """cot: whether the answer had the form that was asked for."""
     finish_reason: str | None = None
     """cot: stop, or length where it was cut."""
+    forced: bool | None = None
+    """cot with a budget of thinking: whether it was made to end its thinking."""
     loglikelihoods: dict[str, float] | None = None
     """loglikelihood: of each letter, nats."""
     correct_by_length: bool | None = None
@@ -111,6 +113,8 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
     """Return the answer as its line has it, without the fields of the other protocol."""
     own = FIELDS_OF[answer.protocol]
     others = {name for names in FIELDS_OF.values() for name in names if name not in own}
+    if answer.forced is None:
+        others.add("forced")
     return {name: value for name, value in vars(answer).items() if name not in others}
 
 
@@ -134,6 +138,10 @@ def answer_settings(cfg: Config, hashes: Mapping[str, str], dtype: torch.dtype) 
             fixed["cot.chat_template_kwargs"] = cfg.chat_template_kwargs
         for name in ("temperature", "max_new_tokens"):
             fixed[f"cot.{name}"] = getattr(cfg.evaluate, name)
+        usual = EvaluateConfig()  # which answers of earlier versions had
+        for name in ("top_p", "top_k", "min_p", "thinking_tokens"):
+            if getattr(cfg.evaluate, name) != getattr(usual, name):
+                fixed[f"cot.{name}"] = getattr(cfg.evaluate, name)
         fixed |= {f"cot.{name}": value for name, value in cfg.reading.items()}
     return fixed
 

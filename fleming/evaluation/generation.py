@@ -4,7 +4,8 @@ Greedy or sampled. An answer that cannot be read counts as wrong and is reported
 prompts, and reading answers that do not have the form that was asked for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fleming.evaluation.answers import Answer, answer_of
@@ -12,11 +13,13 @@ from fleming.evaluation.items import Asked, Item, all_asked
 from fleming.judge import judge
 from fleming.prompt import asked_messages, prompt_ids, response_text
 from fleming.public.benchmarks import LoadedBenchmark
-from fleming.settings import Config
+from fleming.settings import Config, EvaluateConfig
 from model.errors import InputError
 from model.huggingface.tokenizer import Tokenizer
 from model.sampler import Sample, Sampler, SamplingParams
 from model.transformer import Transformer
+
+END_OF_THINKING = "\n</think>\n<answer>"
 
 
 class ChainOfThought:
@@ -33,6 +36,12 @@ class ChainOfThought:
         ev = cfg.evaluate
         answers = "one answer" if ev.samples == 1 else f"{ev.samples} answers"
         drawn = "greedy" if ev.temperature == 0 else f"{answers} a question at temperature {ev.temperature:g}"
+        usual = EvaluateConfig()
+        for name in ("top_p", "top_k", "min_p"):
+            if (value := getattr(ev, name)) != getattr(usual, name):
+                drawn += f", {name} {value:g}"
+        if ev.thinking_tokens:
+            drawn += f", made to answer after {ev.thinking_tokens} tokens of thinking"
         asked = f"the option's {cfg.answer_style}"
         if cfg.instruction or cfg.answer_style in ("number", "free"):
             asked = "own instruction" if cfg.instruction else f"{cfg.answer_style} answers"
@@ -64,23 +73,64 @@ class ChainOfThought:
         Its noise is fixed by the seed, the item and the sample index, whatever is sampled beside it.
         """
         ev = self.cfg.evaluate
-        most, temperature = ev.max_new_tokens, ev.temperature
-        params = SamplingParams(max_new_tokens=most, temperature=temperature, seed=self.cfg.seed)
+        drawn = {"temperature": ev.temperature, "top_p": ev.top_p, "top_k": ev.top_k, "min_p": ev.min_p}
+        params = SamplingParams(
+            max_new_tokens=ev.thinking_tokens or ev.max_new_tokens, seed=self.cfg.seed, **drawn
+        )
         prompts = [prompt_ids(a.item.question, self.tokenizer, self.cfg) for a in asked]
         keys = [f"evaluate {a.item.question.id} {a.item.order} {a.sample}" for a in asked]
+        halves: dict[int, tuple[Sample, float]] = {}  # place -> what has used up its budget of thinking
 
         def finish(place: int, _: int, sample: Sample, seconds: float) -> None:
-            keep(self._read(asked[place], sample, seconds))
+            if ev.thinking_tokens and sample.finish_reason == "length":
+                halves[place] = sample, seconds
+            else:
+                keep(self._read(asked[place], sample, seconds, False if ev.thinking_tokens else None))
 
         self.sampler.generate(prompts, params, keys, on_finish=finish)
+        self._go_on(asked, prompts, keys, params, halves, keep)
 
-    def _read(self, asked: Asked, sample: Sample, seconds: float) -> Answer:
-        time, response = {"seconds": round(seconds, 3)}, response_text(sample, self.tokenizer)
-        return self._judge(asked, response, sample.finish_reason, tokens=len(sample.token_ids), time=time)
+    def _go_on(
+        self,
+        asked: Sequence[Asked],
+        prompts: Sequence[list[int]],
+        keys: Sequence[str],
+        params: SamplingParams,
+        halves: Mapping[int, tuple[Sample, float]],
+        keep: Callable[[Answer], object],
+    ) -> None:
+        """Let the halves become whole answers; those that still think are made to begin theirs."""
+        if not halves:
+            return
+        ids, _ = self.tokenizer.encode_response(END_OF_THINKING)
+        begun = {  # place -> what is written for it
+            place: [] if "</think>" in response_text(half, self.tokenizer) else ids[:-1]
+            for place, (half, _) in halves.items()
+        }
+        places = list(halves)
+        longest = self.cfg.evaluate.max_new_tokens - params.max_new_tokens - len(ids) + 1
+        params = replace(params, max_new_tokens=longest)
+
+        def finish(number: int, _: int, rest: Sample, seconds: float) -> None:
+            place = places[number]
+            half, before = halves[place]
+            whole = replace(rest, token_ids=[*half.token_ids, *begun[place], *rest.token_ids])
+            keep(self._read(asked[place], whole, before + seconds, bool(begun[place])))
+
+        self.sampler.generate(
+            [[*prompts[place], *halves[place][0].token_ids, *begun[place]] for place in places],
+            params,
+            [f"{keys[place]}, after its budget" for place in places],
+            on_finish=finish,
+        )
+
+    def _read(self, asked: Asked, sample: Sample, seconds: float, forced: bool | None) -> Answer:
+        known = {"tokens": len(sample.token_ids), "time": {"seconds": round(seconds, 3)}, "forced": forced}
+        return self._judge(asked, response_text(sample, self.tokenizer), sample.finish_reason, **known)
 
     def read_again(self, asked: Asked, answer: Answer) -> Answer:
         """Return a stored answer as its response says now, whatever stands beside that."""
-        known = {"tokens": answer.tokens, "time": answer.time}
+        known = {"tokens": answer.tokens, "time": answer.time, "forced": answer.forced}
         return self._judge(asked, answer.response or "", answer.finish_reason, **known)
 
     def _judge(self, asked: Asked, response: str, finish_reason: str, **known: Any) -> Answer:

@@ -106,6 +106,9 @@ def about_model(name: str, result: Result) -> list[str]:
     if details.get("raters"):
         lines += [f"{name}: {said}" for said in _by_raters(details["raters"])]
 
+    if "forced" in details:
+        lines.append(f"{name}: {percent(details['forced'])} % were made to end their thinking")
+
     for group, found in details.get("process", {}).items():
         lines += [f"{name}, {group} answers: {said}" for said in _of_process(found)]
 

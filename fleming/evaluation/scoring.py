@@ -67,6 +67,8 @@ def summarise(
     if shown[0].protocol == "cot":
         details["format"] = mean(a.format for a in shown)
         details["cut"] = mean(a.finish_reason == "length" for a in shown)
+        if shown[0].forced is not None:
+            details["forced"] = mean(bool(a.forced) for a in shown)
         details["process"] = process_scores({q.id: q for q in headline}, shown, graph)
     else:
         details["accuracy_by_length"] = mean(a.correct_by_length for a in shown)

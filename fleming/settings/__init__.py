@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from fleming.settings.synth import TEACHER, BaseModelConfig, SynthConfig
 from fleming.settings.teacher import TeacherConfig
 from fleming.settings.training import GRPOConfig, SFTConfig
-from fleming.typed import NonNegative, Positive, Range
+from fleming.typed import NonNegative, Positive, Range, Share
 from model.errors import InputError
 
 
@@ -48,6 +48,9 @@ class ParallelConfig:
     """How long ranks wait for one another; must exceed the longest rollout phase."""
 
 
+FOR_AN_ANSWER = 32  # tokens that a budget of thinking leaves at least
+
+
 @dataclass(frozen=True)
 class EvaluateConfig:
     questions: str = ""
@@ -72,15 +75,32 @@ class EvaluateConfig:
     """Ask each question in so many other orders of its options too; higher costs as many times more."""
     temperature: Annotated[float, Range("0, or from 0.01 to 100", lambda x: x == 0 or 0.01 <= x <= 100)] = 0.0
     """0 is greedy."""
+    top_p: Annotated[float, Range("above 0, at most 1", lambda x: 0 < x <= 1)] = 1.0
+    """Where sampled: of the smallest set of likeliest tokens whose probability reaches this."""
+    top_k: NonNegative[int] = 0
+    """Where sampled: of so many likeliest tokens; 0 is all."""
+    min_p: Share = 0.0
+    """Where sampled: of tokens at least this share as likely as the likeliest; 0 is all."""
     max_new_tokens: Positive[int] = 4096
     """Longest answer."""
+    thinking_tokens: NonNegative[int] = 0
+    """What still thinks after so many tokens has its think block closed and its answer begun for it; 0: no budget."""
     max_num_seqs: Positive[int] = 256
     """Sequences decoded at once."""
 
     def check(self, where: str) -> None:
-        """Raise InputError for protocols that are none or twice the same, and for many greedy samples."""
+        """Raise InputError for protocols that are none or twice the same, for settings of sampling where it is greedy,
+        and for a budget of thinking that leaves an answer no room.
+        """
         if self.samples > 1 and self.temperature == 0:
             raise InputError(f"{where}samples is {self.samples}, but at temperature 0 all would be the same")
+        if self.temperature == 0 and (self.top_p < 1 or self.top_k or self.min_p):
+            raise InputError(f"{where}top_p, top_k and min_p need temperature: set it, or leave them out")
+        if self.thinking_tokens > self.max_new_tokens - FOR_AN_ANSWER:
+            raise InputError(
+                f"{where}thinking_tokens is {self.thinking_tokens}, and max_new_tokens {self.max_new_tokens}: "
+                f"leave at least {FOR_AN_ANSWER} for the answer"
+            )
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise InputError(f"{where}protocols is out of its range: expected one or more, each once")
 

@@ -146,6 +146,23 @@ def test_top_k_and_top_p_keep_what_they_say():
     assert kept() == [True] * 5
 
 
+@pytest.mark.parametrize(
+    "settings", [{"min_p": 0.1}, {"min_p": 0.02, "top_k": 9}, {"min_p": 0.3, "top_p": 0.8}]
+)
+def test_filters_keep_what_transformers_keeps(settings):
+    from transformers.generation import logits_process
+
+    warpers = {"top_k": "TopKLogitsWarper", "top_p": "TopPLogitsWarper", "min_p": "MinPLogitsWarper"}
+    logits = torch.randn(50, 40, generator=torch.Generator().manual_seed(0)) * 2
+    theirs = logits / 0.7
+    for name, warper in warpers.items():
+        if name in settings:
+            theirs = getattr(logits_process, warper)(settings[name])(None, theirs)
+    ours = filtered_logits(logits, SamplingParams(temperature=0.7, **settings))
+    assert torch.equal(ours > float("-inf"), theirs > float("-inf"))
+    assert (ours > float("-inf")).sum() < logits.numel() / 2
+
+
 def test_log_probs_are_of_the_filtered_distribution(transformer):
     groups = Sampler(transformer, PlainTokenizer(101)).generate(
         [[1, 2, 3]], SamplingParams(n=50, max_new_tokens=1, top_k=2)
