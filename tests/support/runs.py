@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import warm
 from support.jsonl import read_records
 from support.places import ROOT
 
@@ -62,9 +63,7 @@ def command(script: str, run_dir: Path, *settings: str) -> list[str]:
 
 
 def run(script: str, run_dir: Path, *settings: str, **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command(script, run_dir, *settings), capture_output=True, text=True, cwd=ROOT, **kwargs
-    )
+    return warm.run(command(script, run_dir, *settings), capture_output=True, text=True, cwd=ROOT, **kwargs)
 
 
 def torchrun(*arguments, processes=2, **kwargs) -> subprocess.CompletedProcess:
@@ -78,7 +77,7 @@ def torchrun(*arguments, processes=2, **kwargs) -> subprocess.CompletedProcess:
         *map(str, arguments),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **kwargs.pop("env", {})}
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, **kwargs)
+    return warm.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, **kwargs)
 
 
 def run_here(module, argv: list[str]) -> tuple[int, list[str]]:
@@ -157,7 +156,7 @@ class Launched:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
         launcher += ["--log-dir", str(self.logs), "--redirects", "3", str(ROOT / script)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(inputs)}
-        self.process = subprocess.Popen(
+        self.process = warm.Popen(
             [*launcher, *arguments(inputs, run_dir, *settings)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
