@@ -1,6 +1,7 @@
 """Small runs for the tests: a process of its own, in this one, or two under torchrun; what they print and leave."""
 
 import contextlib
+import functools
 import io
 import os
 import re
@@ -16,8 +17,10 @@ from support.jsonl import read_records
 from support.places import ROOT
 
 from fleming.config import run_script
+from fleming.training.metrics import DeviceSpeed
 from fleming.training.parallel import World
 
+MEASURED = functools.cache(DeviceSpeed.measure)  # by all runs in this process once
 ALONE = World(0, 1, torch.device("cpu"), None)
 records = read_records
 SMALL = [
@@ -90,6 +93,7 @@ def run_here(module, argv: list[str]) -> tuple[int, list[str]]:
         patch.setattr(sys, "argv", [f"{module.__name__}.py", *argv])
         patch.setattr(sys, "stdout", io.StringIO())
         patch.setattr(sys, "stderr", printed)
+        patch.setattr(DeviceSpeed, "measure", MEASURED)
         with pytest.raises(SystemExit) as left:
             run_script(module.main)
     torch.set_num_threads(threads)

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 import sys
 
 import pytest
@@ -199,8 +200,12 @@ def runs(tmp_path_factory):
     config = ["--config", str(ROOT / "configs/demo.yaml"), *settings]
     environment = {"PYTHONPATH": f"{ROOT}:{folder}", "OMP_NUM_THREADS": "1"}
     for name in ("one", "two"):
-        python = [sys.executable, str(ROOT / "synth_data.py"), *config, f"run_dir={folder / name}"]
-        warm.run(python, check=True, capture_output=True, cwd=ROOT)
+        if name == "one":
+            python = [sys.executable, str(ROOT / "synth_data.py"), *config, f"run_dir={folder / name}"]
+            warm.run(python, check=True, capture_output=True, cwd=ROOT)
+        else:
+            for part in ("data", "base"):
+                shutil.copytree(folder / "one" / part, folder / name / part)
         for script in ("train_sft.py", "train_grpo.py"):
             arguments = [str(ROOT / script), *config, f"run_dir={folder / name}"]
             if name == "one":
