@@ -21,13 +21,14 @@ import torch
 from fleming.config import run_script
 from fleming.evaluation.answers import Answer, Answers, answer_settings
 from fleming.evaluation.ask import ask
-from fleming.evaluation.chosen import chosen_benchmarks, chosen_models
+from fleming.evaluation.chosen import chosen_annotations, chosen_benchmarks, chosen_models
 from fleming.evaluation.comparison import compare_runs
 from fleming.evaluation.generation import ChainOfThought
 from fleming.evaluation.loglikelihood import Loglikelihood
 from fleming.evaluation.report import describe_comparison, describe_results, read_results, write_results
 from fleming.evaluation.scoring import summarise_all
 from fleming.files import check_writable, input_hashes
+from fleming.graph.graph_files import load_graph
 from fleming.judge import own_code
 from fleming.public.benchmarks import files_of
 from fleming.settings import Config
@@ -61,6 +62,8 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
     with world.agree():
         benchmarks = chosen_benchmarks(cfg, options.benchmarks)
         models = chosen_models(cfg, options.model, world.print)
+        annotations = chosen_annotations(cfg, benchmarks)
+        graph = load_graph(cfg.evaluate.graph) if cfg.evaluate.graph and world.is_main else None
         code = own_code(cfg, reward=False)
     described = {name: PROTOCOLS[name].describe(cfg) for name in cfg.evaluate.protocols}
 
@@ -103,7 +106,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
             wanted = {asked.key: asked for _, _, plan in plans for asked in plan}
             given = answers.collect(wanted, protocols["cot"].read_again if "cot" in protocols else None)
             if world.is_main:
-                results[model] = summarise_all(benchmarks, given)
+                results[model] = summarise_all(benchmarks, given, annotations, graph)
                 command = {
                     "device": str(world.device),
                     "processes": world.size,

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fleming.evaluation.comparison import difference
 from fleming.evaluation.report import describe_difference, percent
-from fleming.evaluation.scoring import accuracy
+from fleming.evaluation.statistics import question_interval
 from fleming.files import read_json, read_jsonl
 
 NAMES = ("base", "cold_start", "rl_stage1", "rl_stage2")
@@ -63,7 +63,7 @@ def _right(answers: list[dict]) -> list[float]:
 
 
 def _interval(answers: list[dict]) -> str:
-    found = accuracy(_right(answers), samples=1)
+    found = question_interval(_right(answers), samples=1)
     return f"{percent(found.value)} [{percent(found.low)}, {percent(found.high)}]"
 
 

@@ -119,14 +119,19 @@ def name_key(name: str) -> str:
 
 
 def mentions_figure(text: str) -> bool:
-    """Return whether a text speaks of a picture."""
-    return bool(_MENTIONS["figure"].search(text))
+    """Return whether a text speaks of a picture, or of something shown that no three numbers follow at once."""
+    return bool(_MENTIONS["figure"].search(text)) or _is_lost("shown", text, within=100)
 
 
 def mentions_lost_table(text: str) -> bool:
     """Return whether a text speaks of a table, and no three numbers follow."""
-    table = _MENTIONS["table"].search(text)
-    return bool(table) and len(re.findall(r"\d+", text[table.end() :])) < 3
+    return _is_lost("table", text, within=len(text))
+
+
+def _is_lost(what: str, text: str, within: int) -> bool:
+    """Whether the text says that something is there, and no three numbers follow within so many characters."""
+    said = _MENTIONS[what].search(text)
+    return bool(said) and len(re.findall(r"\d+", text[said.end() :][:within])) < 3
 
 
 def can_reorder(options: Mapping[str, str]) -> bool:

@@ -29,14 +29,14 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
     "cold_start": {"sources", "graph", "questions", "checks", "refine", "teachers"},
     "training": {"public", "refine"},  # reads what it learns from; a run begins at the gate
     "rl": {"public", "training", "checks"},
-    "evaluation": {"public", "training"},
+    "evaluation": {"graph", "checks", "public", "training"},
 }
 EXCEPTIONS = {  # an arrow between two modules that no room has, and why
     ("fleming.sources.handwritten", "fleming.graph.knowledge_graph"): "a hand-written graph needs no joining",
     ("fleming.questions.cards", "fleming.refine.decisions"): "a mark is on the text that a decision is on",
     ("fleming.questions.cards", "fleming.refine.marks"): "its command reads the marks back",
     ("fleming.refine.marks", "fleming.evaluation.statistics"): "a share has one interval",
-    ("fleming.cold_start.trajectories", "fleming.evaluation.statistics"): "pass@k has one definition",
+    ("fleming.cold_start.trajectories", "fleming.evaluation.at_k"): "pass@k has one definition",
 }
 PACKAGES = {"torch", "safetensors", "tokenizers", "numpy", "tqdm", "yaml"}
 WHERE_INSTALLED = {"pyarrow", "tensorboard", "jinja2"}  # and a clear error where one is needed and absent

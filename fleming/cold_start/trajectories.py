@@ -19,7 +19,7 @@ from typing import Any
 
 from fleming.assets import load_table
 from fleming.cold_start.checks import check_trajectory, length, normal_form
-from fleming.evaluation.statistics import pass_at_k
+from fleming.evaluation.at_k import pass_at_k
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.judge import judge, style_of
 from fleming.prompt import INSTRUCTIONS, asked_messages, question_messages

@@ -1,10 +1,11 @@
 """What a command evaluates: the benchmarks and the models that its options and its config name."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fleming.public.benchmarks import LoadedBenchmark, load_own, named_benchmarks
+from fleming.evaluation.annotations import Annotations, read_annotations
+from fleming.public.benchmarks import BENCHMARKS, LoadedBenchmark, load_own, named_benchmarks
 from fleming.settings import Config
 from model.errors import InputError
 from model.huggingface.config import load_config
@@ -23,6 +24,22 @@ def chosen_benchmarks(cfg: Config, named: str) -> list[LoadedBenchmark]:
             raise InputError(f"{source} is not there: {ways}")
         loaded = [load_own(source, source.name.partition(".")[0], cfg)]
     return [limited(benchmark, ev.limit) for benchmark in loaded]
+
+
+def chosen_annotations(cfg: Config, benchmarks: Sequence[LoadedBenchmark]) -> dict[str, Annotations]:
+    """Return benchmark -> what people say of its questions, of those that are evaluated.
+
+    Raises InputError for a name that is no benchmark, and as `read_annotations`.
+    """
+    loaded = {benchmark.name: benchmark for benchmark in benchmarks}
+    files = cfg.evaluate.annotations
+    if unknown := sorted(files.keys() - loaded.keys() - BENCHMARKS.keys()):
+        raise InputError(
+            f"evaluate.annotations.{unknown[0]}: no benchmark of this name is evaluated; there are {', '.join(loaded)}"
+        )
+    return {
+        name: read_annotations(Path(file), loaded[name]) for name, file in files.items() if name in loaded
+    }
 
 
 def limited(benchmark: LoadedBenchmark, limit: int) -> LoadedBenchmark:

@@ -2,18 +2,19 @@
 
 What is hard for both says nothing about their difference, so they are compared question by question. "better" is said
 only where the bootstrap interval of the difference excludes 0 and the exact test's p is below 0.05 as well: with a few
-discordant questions the interval alone is too sure. Left out: correction for many comparisons.
+discordant questions the interval alone is too sure. Of several comparisons p is also given as Holm corrects it. Left
+out: what is compared with what (report.py).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
 from fleming.evaluation.answers import read_answers, read_settings
-from fleming.evaluation.scoring import Questions, Score, add_vote, score_of
-from fleming.evaluation.statistics import Interval, PairedResult, macro_difference, paired_difference
+from fleming.evaluation.statistics import Interval, PairedResult, holm, macro_difference, paired_difference
+from fleming.evaluation.votes import Questions, Score, add_vote, score_of
 from model.errors import InputError
 
 Pair = tuple[list[float], list[float]]
@@ -27,6 +28,8 @@ class Difference(PairedResult):
     test: str
     """What p is of: McNemar, or a sign test where scores are shares of several answers."""
     verdict: str
+    p_holm: float | None = None
+    """p among all that are compared with it; None where nothing is."""
 
 
 @dataclass(frozen=True)
@@ -86,22 +89,36 @@ def compare_runs(a: Path, b: Path) -> Comparison:
         of_a, of_b = [x[name] for name in common], [y[name] for name in common]
         pair = [q.score for q in of_a], [q.score for q in of_b]
         only_a, only_b = len(x) - len(common), len(y) - len(common)
-        found = difference(*pair)
+        found = difference(*pair, clusters=[q.case for q in of_a])
         rows.append(Compared(benchmark, protocol, score_of(of_a), score_of(of_b), only_a, only_b, found))
         scores.setdefault(protocol, []).append(pair)
     if not rows:
         raise InputError(f"{a} and {b} have no question of one benchmark and protocol in common")
+    rows = [
+        replace(row, difference=d)
+        for row, d in zip(rows, corrected([row.difference for row in rows]), strict=True)
+    ]
     means = [_mean(protocol, pairs) for protocol, pairs in scores.items() if len(pairs) > 1]
     return Comparison(a, b, rows, means, _settings_differ(a, b, rows))
 
 
-def difference(a: ArrayLike, b: ArrayLike, strata: ArrayLike | None = None) -> Difference:
+def difference(
+    a: ArrayLike, b: ArrayLike, strata: ArrayLike | None = None, clusters: ArrayLike | None = None
+) -> Difference:
     """Return paired_difference of two runs' scores on the same questions, with its verdict."""
-    found = paired_difference(a, b, strata=strata)
+    found = paired_difference(a, b, strata=strata, clusters=clusters)
     binary = {*a, *b} <= {0.0, 1.0}  # else shares of several samples: larger or smaller
     test = "McNemar" if binary else "sign test"
     said = verdict(found.low, found.high, found.wins - found.losses, found.p_mcnemar)
     return Difference(**vars(found), test=test, verdict=said)
+
+
+def corrected(found: Sequence[Difference]) -> list[Difference]:
+    """Return the differences with the p-values that they have as one family; a single one as it is."""
+    if len(found) < 2:
+        return list(found)
+    p_values = holm([d.p_mcnemar for d in found])
+    return [replace(d, p_holm=p) for d, p in zip(found, p_values, strict=True)]
 
 
 def _mean(protocol: str, pairs: Sequence[Pair]) -> MeanDifference:

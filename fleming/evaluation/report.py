@@ -8,9 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from fleming.evaluation.comparison import Comparison, Difference, difference
-from fleming.evaluation.scoring import Result, Score
+from fleming.evaluation.comparison import Comparison, Difference, corrected, difference
+from fleming.evaluation.scoring import Result
 from fleming.evaluation.statistics import Interval
+from fleming.evaluation.votes import Score
 from fleming.files import read_json, write_json
 from fleming.records import DIFFICULTIES
 from fleming.typed import convert
@@ -102,6 +103,12 @@ def about_model(name: str, result: Result) -> list[str]:
         lines.append(f"{name}: pass@k of {answers}: {', '.join(passes)}")
         lines.append(f"{name}: maj@k of {answers}: {', '.join(votes)}; chance {percent(result.score.chance)}")
 
+    if details.get("raters"):
+        lines += [f"{name}: {said}" for said in _by_raters(details["raters"])]
+
+    for group, found in details.get("process", {}).items():
+        lines += [f"{name}, {group} answers: {said}" for said in _of_process(found)]
+
     shares = details["answered_letters"]
     letter = max(shares, key=shares.get, default="")
     if shares.get(letter, 0) > 0.5:
@@ -130,6 +137,45 @@ def about_model(name: str, result: Result) -> list[str]:
     return lines
 
 
+def _of_process(found: Mapping[str, Any]) -> list[str]:
+    """Return what the checks say of a group of answers, where they had anything to read."""
+    shares, said = found["shares"], []
+    if found["with_sums"]:
+        said.append(f"a wrong sum in {_share(shares['wrong_sum'])} % ({found['with_sums']} have sums)")
+    if found["claims"].get("read"):
+        said.append(f"a claim that the graph contradicts in {_share(shares['contradicted_claim'])} %")
+    if found["with_certificate"]:
+        said.append(f"the whole path in {_share(shares['whole_path'])} % of {found['with_certificate']}")
+    return [", ".join(said)] if said else []
+
+
+def about_mean(name: str, result: Result) -> list[str]:
+    """Return what the mean of several benchmarks would be without the smallest of them."""
+    found = result.details.get("without_smallest")
+    if not found:
+        return []
+    return [f"{name}: without the smallest ({', '.join(found['left_out'])}) {with_interval(found['score'])}"]
+
+
+def _by_raters(found: Mapping[str, Any]) -> list[str]:
+    flaws = ", ".join(f"{flaw} {count}" for flaw, count in found["flaws"].items())
+    rated = f"{found['ratings']:,} ratings of {found['rated']:,} questions"
+    lines = [f"{rated}; most raters find {found['flawed']} flawed ({flaws})"]
+    if found["without_flawed"]:
+        lines[0] += f"; without these {with_interval(found['without_flawed'])}"
+    if found["weighted"]:
+        lines.append(f"weighted by the raters' agreement with the gold {_share(found['weighted'])}")
+    if found["disagreeing"]:
+        other = found["disagreeing"]
+        said = f"gives their answer {_share(other['as_raters'])}, the gold {_share(other['as_gold'])}"
+        lines.append(f"on the {other['n']} questions where most raters find another option right it {said}")
+    return lines
+
+
+def _share(found: Mapping[str, float]) -> str:
+    return f"{percent(found['value'])} [{percent(found['low'])}, {percent(found['high'])}]"
+
+
 # Differences
 
 
@@ -139,9 +185,17 @@ def describe_interval(found: Interval | Difference, value: float) -> str:
 
 
 def describe_difference(found: Difference) -> str:
-    """Return "+1.2 [+0.3, +2.1], 14 won, 5 lost, McNemar p = 0.06": percentage points and counts of questions."""
+    """Return "+1.2 [+0.3, +2.1], 14 won, 5 lost, McNemar p = 0.06 (Holm 0.12), detectable 2.3".
+
+    Percentage points and counts of questions.
+    """
     points = describe_interval(found, found.difference)
-    return f"{points}, {found.wins} won, {found.losses} lost, {found.test} p = {found.p_mcnemar:.2g}"
+    p_value = f"{found.test} p = {found.p_mcnemar:.2g}"
+    if found.p_holm is not None:
+        p_value += f" (Holm {found.p_holm:.2g})"
+    return (
+        f"{points}, {found.wins} won, {found.losses} lost, {p_value}, detectable {percent(found.detectable)}"
+    )
 
 
 def describe_comparison(comparison: Comparison) -> str:
@@ -187,15 +241,30 @@ def describe_results(results: Mapping[str, Sequence[Result]], protocols: Mapping
         lines += [f"\n{protocol}: {described}; seed {seed}\n", results_table(named) + "\n"]
 
         for model, result in named:
-            if result.questions:  # else it is a mean
-                lines += about_model(f"{result.benchmark}, {model}", result)
-        for row in rows:
-            for before, after in pairs if row[0].questions else ():
-                a, b = row[before].questions, row[after].questions
-                found = difference([q.score for q in a.values()], [b[name].score for name in a])
-                said = f"{models[after]} minus {models[before]}, same questions: {describe_difference(found)}"
-                lines.append(f"{row[0].benchmark}: {said}")
+            about = about_model if result.questions else about_mean
+            lines += about(f"{result.benchmark}, {model}", result)
+        lines += _differences([row for row in rows if row[0].questions], models, pairs)
     return "\n".join(lines)
+
+
+def _differences(
+    rows: Sequence[Sequence[Result]], models: Sequence[str], pairs: Sequence[tuple[int, int]]
+) -> list[str]:
+    """Return a line for each pair of models on each benchmark: all of them are one family of comparisons."""
+    heads, found = [], []
+    for row in rows:
+        for before, after in pairs:
+            a, b = row[before].questions, row[after].questions
+            scores = [q.score for q in a.values()], [b[name].score for name in a]
+            found.append(difference(*scores, clusters=[q.case for q in a.values()]))
+            heads.append(f"{row[0].benchmark}: {models[after]} minus {models[before]}, same questions")
+    said = map(describe_difference, corrected(found))
+    lines = [f"{head}: {difference}" for head, difference in zip(heads, said, strict=True)]
+    if lines:
+        lines.append(
+            "detectable: a true difference that such a comparison would show (p < 0.05) in 80 % of cases"
+        )
+    return lines
 
 
 # results.json

@@ -6,75 +6,25 @@ how answers come about (generation.py, loglikelihood.py).
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fleming.evaluation.annotations import Annotations, score_by_raters
 from fleming.evaluation.answers import Answer
+from fleming.evaluation.at_k import maj_at_k, pass_at_k
+from fleming.evaluation.process import process_scores
 from fleming.evaluation.statistics import (
     Interval,
     calibration,
-    maj_at_k,
     mean_interval,
-    pass_at_k,
-    question_interval,
     stderr_of_mean,
 )
+from fleming.evaluation.votes import Questions, Score, Votes, mean, score_of, votes_of
+from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, defects, gold_letters
 from fleming.records import LETTERS, Question
 from fleming.text import can_reorder
-
-
-@dataclass(frozen=True)
-class Votes:
-    """What a question's answers chose, its options in the published order."""
-
-    gold: str
-    options: int
-    of: Counter[str | None]
-    """Letter -> answers; None counts abstentions."""
-
-    @property
-    def answers(self) -> int:
-        """How many there are."""
-        return self.of.total()
-
-    @property
-    def score(self) -> float:
-        """The share of them that are right."""
-        return self.of[self.gold] / self.answers
-
-    @property
-    def chance(self) -> float:
-        """Of guessing among the options; a free answer cannot be guessed."""
-        return 1 / self.options if self.options else 0.0
-
-    @property
-    def shares(self) -> list[float]:
-        """The share of each option."""
-        letters = LETTERS[: self.options]
-        return [self.of[letter] / self.answers for letter in letters]
-
-
-Questions = dict[str, Votes]
-"""Question id -> votes, in the order of the questions."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """An accuracy and what must stand beside it; results.json has these fields, in this order."""
-
-    n: int
-    """Questions."""
-    accuracy: float
-    accuracy_low: float
-    """Lower end of its 95 % interval."""
-    accuracy_high: float
-    """Upper end."""
-    chance: float
-    """Of guessing: the mean of 1 / options."""
-    commonest_letter: float
-    """Of always giving the letter that is right most often."""
 
 
 @dataclass(frozen=True)
@@ -90,42 +40,12 @@ class Result:
     """What else results.json says of it; scores of parts are a Score."""
 
 
-def mean(numbers: Iterable[float]) -> float:
-    """Return the mean of one number or more, a share where they are truths."""
-    numbers = list(numbers)
-    return sum(numbers) / len(numbers)
-
-
-def add_vote(questions: Questions, answer: Answer) -> None:
-    """Count an answer, unless its options stood in another order than the published one."""
-    if answer.order == 0:
-        votes = questions.setdefault(answer.id, Votes(answer.gold, answer.options, Counter()))
-        votes.of[answer.choice] += 1
-
-
-def votes_of(answers: Iterable[Answer]) -> Questions:
-    """Return what was chosen in the answers, those with the options in the published order."""
-    questions: Questions = {}
-    for answer in answers:
-        add_vote(questions, answer)
-    return questions
-
-
-def score_of(questions: Collection[Votes]) -> Score:
-    """Return the score on these questions, of which there is at least one."""
-    found = question_interval([q.score for q in questions], max(q.answers for q in questions))
-    golds = Counter(q.gold for q in questions)
-    return Score(
-        n=len(questions),
-        accuracy=found.value,
-        accuracy_low=found.low,
-        accuracy_high=found.high,
-        chance=mean(q.chance for q in questions),
-        commonest_letter=max(golds.values()) / len(questions),
-    )
-
-
-def summarise(loaded: LoadedBenchmark, answers: Sequence[Answer]) -> Result:
+def summarise(
+    loaded: LoadedBenchmark,
+    answers: Sequence[Answer],
+    annotations: Annotations | None = None,
+    graph: KnowledgeGraph | None = None,
+) -> Result:
     """Return the result of one benchmark by one protocol. answers: to it, of all orders and samples."""
     counted = [a for a in answers if a.counts]
     shown = [a for a in counted if a.order == 0]
@@ -147,6 +67,7 @@ def summarise(loaded: LoadedBenchmark, answers: Sequence[Answer]) -> Result:
     if shown[0].protocol == "cot":
         details["format"] = mean(a.format for a in shown)
         details["cut"] = mean(a.finish_reason == "length" for a in shown)
+        details["process"] = process_scores({q.id: q for q in headline}, shown, graph)
     else:
         details["accuracy_by_length"] = mean(a.correct_by_length for a in shown)
         details["document"] = loaded.document
@@ -156,6 +77,8 @@ def summarise(loaded: LoadedBenchmark, answers: Sequence[Answer]) -> Result:
     details["calibration"] = _calibration(shown, questions.values(), samples)
     details["option_order"] = _option_order(headline, counted)
     details["breakdown"] = _breakdown(headline, questions, flawed)
+    if annotations:
+        details["raters"] = score_by_raters(headline, questions, annotations)
     details["data"] = {
         "files": [str(path) for path in loaded.files],
         "published_size": loaded.known.size if loaded.known else None,
@@ -168,13 +91,22 @@ def summarise(loaded: LoadedBenchmark, answers: Sequence[Answer]) -> Result:
     return Result(loaded.name, shown[0].protocol, score_of(questions.values()), questions, details)
 
 
-def summarise_all(benchmarks: Sequence[LoadedBenchmark], answers: Iterable[Answer]) -> list[Result]:
-    """Return the results of each benchmark by each protocol, and behind them each protocol's mean of several."""
+def summarise_all(
+    benchmarks: Sequence[LoadedBenchmark],
+    answers: Iterable[Answer],
+    annotations: Mapping[str, Annotations] | None = None,
+    graph: KnowledgeGraph | None = None,
+) -> list[Result]:
+    """Return the results of each benchmark by each protocol, and behind them each protocol's mean of several.
+
+    annotations: benchmark -> what people say of its questions. graph: what the answers' claims are checked against.
+    """
     given: dict[tuple[str, str], list[Answer]] = defaultdict(list)
     for answer in answers:
         given[answer.benchmark, answer.protocol].append(answer)
     protocols = list(dict.fromkeys(protocol for _, protocol in given))
-    results = [summarise(b, given[b.name, p]) for b in benchmarks for p in protocols]
+    said = annotations or {}
+    results = [summarise(b, given[b.name, p], said.get(b.name), graph) for b in benchmarks for p in protocols]
     if len(benchmarks) > 1:
         complete = not any(benchmark.warnings for benchmark in benchmarks)
         by_protocol = [[r for r in results if r.protocol == p] for p in protocols]
@@ -183,11 +115,21 @@ def summarise_all(benchmarks: Sequence[LoadedBenchmark], answers: Iterable[Answe
 
 
 def _mean_result(results: Sequence[Result], complete: bool) -> Result:
-    """Return the unweighted mean of the benchmarks' results by one protocol."""
+    """Return the unweighted mean of the results by one protocol, and what it is without the smallest third of them."""
     names = [result.benchmark for result in results]
-    scores = [result.score for result in results]
+    details: dict[str, Any] = {"of": names, "papers_nine": complete and set(names) == set(PAPER_NINE)}
+    *_, largest = smallest_first = sorted(results, key=lambda result: result.score.n)
+    if left_out := smallest_first[: len(results) // 3]:
+        rest = mean_score([result.score for result in results if result not in left_out])
+        details["without_smallest"] = {"left_out": [result.benchmark for result in left_out], "score": rest}
+    score = mean_score([result.score for result in results])
+    return Result(f"mean of {len(names)}", largest.protocol, score, {}, details)
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Return the unweighted mean of benchmarks' scores."""
     interval = mean_interval([Interval(s.accuracy, s.accuracy_low, s.accuracy_high) for s in scores])
-    score = Score(
+    return Score(
         n=sum(s.n for s in scores),
         accuracy=interval.value,
         accuracy_low=interval.low,
@@ -195,8 +137,6 @@ def _mean_result(results: Sequence[Result], complete: bool) -> Result:
         chance=mean(s.chance for s in scores),
         commonest_letter=mean(s.commonest_letter for s in scores),
     )
-    details = {"of": names, "papers_nine": complete and set(names) == set(PAPER_NINE)}
-    return Result(f"mean of {len(names)}", results[0].protocol, score, {}, details)
 
 
 def _letters(answers: Sequence[Answer]) -> dict[str, float]:

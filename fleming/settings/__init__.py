@@ -56,6 +56,10 @@ class EvaluateConfig:
     """name -> its file, or a folder that holds it under a usual name; see fleming/public/benchmarks.py."""
     benchmark_folder: str = ""
     """Where the benchmarks that --benchmarks names are looked for, those apart that have a file of their own above."""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """benchmark -> file of what people say of its questions: answers that are right, what is wrong with it."""
+    graph: str = ""
+    """graph.jsonl of a run's data, against which the claims in answers by cot are checked. Empty: they are not."""
     protocols: tuple[Literal["cot", "loglikelihood"], ...] = ("cot",)
     """cot: the model reasons and answers. loglikelihood: its likeliest option, by lm-evaluation-harness's rules."""
     models: dict[str, str] = field(default_factory=dict)

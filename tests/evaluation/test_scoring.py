@@ -12,7 +12,7 @@ import pytest
 from fleming.evaluation.answers import Answer, answer_to_json
 from fleming.evaluation.comparison import compare_runs, verdict
 from fleming.evaluation.items import all_asked, reshuffle
-from fleming.evaluation.report import about_data, about_model, describe_comparison, results_table
+from fleming.evaluation.report import about_data, about_mean, about_model, describe_comparison, results_table
 from fleming.evaluation.scoring import summarise, summarise_all
 from fleming.evaluation.statistics import wilson_interval
 from fleming.public.benchmarks import BENCHMARKS, LoadedBenchmark
@@ -287,6 +287,23 @@ def test_the_mean_of_benchmarks_is_unweighted():
     ]
     assert mean.accuracy_low == pytest.approx(0.5 - math.hypot(*(h[0] for h in half)) / 3)
     assert mean.accuracy_high == pytest.approx(0.5 + math.hypot(*(h[1] for h in half)) / 3)
+
+
+def test_the_mean_is_also_given_without_the_smallest_third():
+    benches, answers = [], []
+    for name, size in (("one", 40), ("two", 6), ("three", 50)):
+        questions = [question(f"{name} {i}") for i in range(size)]
+        benches.append(loaded(questions, name))
+        answers += [
+            answer(q, "A" if i < size // 2 or name == "two" else "B", name=name)
+            for i, q in enumerate(questions)
+        ]
+    *_, mean = summarise_all(benches, answers)
+    found = mean.details["without_smallest"]
+    assert mean.score.accuracy == pytest.approx((0.5 + 1 + 0.5) / 3)
+    assert (found["left_out"], found["score"].accuracy, found["score"].n) == (["two"], 0.5, 90)
+    (line,) = about_mean("mean of 3, m", mean)
+    assert line.startswith("mean of 3, m: without the smallest (two) 50.0 [")
 
 
 def test_the_commonest_letter_is_a_level_to_beat():

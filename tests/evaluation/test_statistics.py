@@ -8,13 +8,14 @@ from itertools import combinations
 import numpy
 import pytest
 
+from fleming.evaluation.at_k import maj_at_k, pass_at_k
 from fleming.evaluation.statistics import (
     calibration,
+    detectable_difference,
+    holm,
     macro_difference,
-    maj_at_k,
     mcnemar_p,
     paired_difference,
-    pass_at_k,
     question_interval,
     stderr_of_mean,
     wilson_interval,
@@ -363,3 +364,86 @@ def test_probabilities_that_are_none_are_refused():
     with pytest.raises(ValueError, match="question 0"):
         calibration([[math.nan, 0.5]], [1])
     calibration(numpy.float32([[0.1] * 10]), [0])  # whose sum is above 1 by 1e-8
+
+
+# Several comparisons, and what one can show
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []
+
+
+def test_holm_errs_in_one_family_of_twenty():
+    """Of families without any difference at most one in twenty has a p below 0.05; without it, most have."""
+    rng = numpy.random.default_rng(0)
+    families = rng.uniform(size=(4000, 20))
+    assert numpy.mean([min(holm(family)) < 0.05 for family in families]) == pytest.approx(0.05, abs=0.01)
+    assert numpy.mean(families.min(axis=1) < 0.05) > 0.6
+
+
+@pytest.mark.parametrize("n", [100, 300, 1273])
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.35, 0.6])
+def test_the_detectable_difference_is_shown_in_four_of_five_runs(n, share):
+    """Drawn with exactly that difference; where few questions differ p takes few values, and it errs upwards."""
+    differ = round(n * share)
+    gains = numpy.zeros(n)
+    gains[:differ] = 1
+    gains[: differ // 2] = -1
+    delta = detectable_difference(gains)
+    psi = max(differ / n, delta)
+    rng, runs = numpy.random.default_rng(n), 4000
+    draws = rng.multinomial(n, [(psi + delta) / 2, (psi - delta) / 2, 1 - psi], size=runs)
+    p_values = {pair: mcnemar_p(*pair) for pair in set(map(tuple, draws[:, :2].tolist()))}
+    shown = numpy.mean([won > lost and p_values[won, lost] < 0.05 for won, lost, _ in draws.tolist()])
+    noise = 2 * math.sqrt(0.8 * 0.2 / runs)
+    if differ > 50:
+        assert 0.78 - noise < shown < 0.82 + noise
+    else:
+        assert 0.8 - noise < shown < 0.94
+
+
+def test_what_one_run_cannot_show():
+    assert detectable_difference([0.0]) == pytest.approx(1.0)
+    assert detectable_difference([0.0] * 5) == pytest.approx(1.0)  # five of five have p = 0.06
+    z = 1.96 + 0.8416  # of x questions that differ, all one way: x - 1 = z sqrt(x)
+    assert detectable_difference([0.0] * 1000) == pytest.approx(
+        (z + math.sqrt(z**2 + 4)) ** 2 / 4000, rel=0.01
+    )
+    halves = [0.5, -0.5] * 200  # shares of several answers vary less
+    assert detectable_difference(halves) == pytest.approx(
+        detectable_difference([1.0, -1.0] * 200) / 2, rel=0.1
+    )
+
+
+def test_questions_about_one_patient_are_drawn_together():
+    """Pairs of questions that always go together: the interval is that of half as many questions."""
+    rng = numpy.random.default_rng(0)
+    a, b = rng.integers(0, 2, (2, 200)).astype(float)
+    twice = numpy.repeat(a, 2), numpy.repeat(b, 2)
+    patients = numpy.repeat(numpy.arange(200), 2)
+    together = paired_difference(*twice, clusters=[f"patient {i}" for i in patients], resamples=40_000)
+    once, apart = paired_difference(a, b, resamples=40_000), paired_difference(*twice, resamples=40_000)
+    width = once.high - once.low
+    assert together.high - together.low == pytest.approx(width, rel=0.02)
+    assert apart.high - apart.low == pytest.approx(width / math.sqrt(2), rel=0.03)
+    assert together.p_mcnemar == apart.p_mcnemar
+    assert paired_difference(a, b) == paired_difference(a, b, clusters=range(200))
+
+
+def test_the_clustered_interval_is_a_plain_loops():
+    """Clusters of unequal size, drawn one by one."""
+    rng = numpy.random.default_rng(1)
+    sizes = rng.integers(1, 6, 60)
+    clusters = numpy.repeat(numpy.arange(60), sizes)
+    a, b = rng.integers(0, 2, (2, sizes.sum())).astype(float)
+    gains, means = b - a, []
+    for _ in range(20_000):
+        drawn = rng.integers(0, 60, 60)
+        taken = numpy.concatenate([gains[clusters == c] for c in drawn])
+        means.append(taken.mean())
+    found = paired_difference(a, b, clusters=clusters, resamples=40_000)
+    width = found.high - found.low
+    assert (found.low, found.high) == pytest.approx(numpy.quantile(means, [0.025, 0.975]), abs=0.025 * width)

@@ -266,7 +266,7 @@ def test_two_runs_are_compared_question_by_question(files, whole, tmp_path):
     result = warm.run([*command, *folders], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "mine, loglikelihood, 5 questions, chance 25.0: a " in result.stdout
-    assert "+0.0 [+0.0, +0.0], 0 won, 0 lost, McNemar p = 1: no difference shown" in result.stdout
+    assert "+0.0 [+0.0, +0.0], 0 won, 0 lost, McNemar p = 1, detectable " in result.stdout
     assert "left out: 2 that only a answered, 0 that only b answered" in result.stdout
     assert "NOT THE SAME" not in result.stdout  # only one has answers by cot, and those are not compared
     result = warm.run([*command, str(whole), folders[1]], capture_output=True, text=True)

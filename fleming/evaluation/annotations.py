@@ -1,0 +1,181 @@
+"""What physicians say of a benchmark's questions, and what a score is worth once they are heard.
+
+A file of ratings, one a row: those of MedQA's test questions as published (Google-Health/med-gemini-medqa-relabelling),
+or anybody's with the columns `id` or `question`, `answers` (letters that the rater finds right, none: unanswerable) and
+`flaws`. A question has a flaw where more than half of its raters say so. Left out: who is right.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleming.evaluation.statistics import question_interval, weighted_interval
+from fleming.evaluation.votes import Questions, score_of
+from fleming.public.benchmarks import LoadedBenchmark
+from fleming.public.tables import Row, read_rows
+from fleming.records import LETTERS, Question
+from fleming.text import option_key, stem_key
+from model.errors import InputError
+
+MISSING, NOT_GOLD, AMBIGUOUS = "missing_information", "gold_not_chosen", "ambiguous"
+
+
+@dataclass(frozen=True)
+class Rating:
+    """One rater's word on one question."""
+
+    answers: frozenset[str]
+    """Published letters that are right; none: unanswerable."""
+    flaws: frozenset[str]
+    """Names of what is wrong with the question."""
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """All ratings of a benchmark's questions."""
+
+    file: Path
+    of: dict[str, list[Rating]]
+    """Question id -> its ratings."""
+    unmatched: int
+    """Rows about none of its questions."""
+    unread: int
+    """Rows of another form."""
+
+    def flaws(self, question: Question) -> set[str]:
+        """Return what more than half of the raters find wrong."""
+        ratings, counts = self.of[question.id], Counter()
+        for rating in ratings:
+            counts.update(rating.flaws)
+            counts[NOT_GOLD] += question.answer not in rating.answers
+            counts[AMBIGUOUS] += len(rating.answers) > 1
+        return {flaw for flaw, count in counts.items() if 2 * count > len(ratings)}
+
+    def agreement(self, question: Question) -> float:
+        """Return the share of raters whose answers include the gold."""
+        ratings = self.of[question.id]
+        return sum(question.answer in rating.answers for rating in ratings) / len(ratings)
+
+    def own_answer(self, question: Question) -> str | None:
+        """Return the one other letter than the gold that more than half of the raters find right, if there is one."""
+        ratings = self.of[question.id]
+        counts = Counter(letter for rating in ratings for letter in rating.answers)
+        chosen = [letter for letter, count in counts.items() if 2 * count > len(ratings)]
+        return chosen[0] if len(chosen) == 1 and chosen[0] != question.answer else None
+
+
+def read_annotations(path: Path, benchmark: LoadedBenchmark) -> Annotations:
+    """Read a file of ratings, and find the benchmark's question that each is about: by id, else by its text.
+
+    A row of another form is counted, not refused. Raises InputError for a file without any rating of its questions.
+    """
+    by_id = {q.id: q for q in benchmark.questions}
+    by_stem: dict[str, list[Question]] = defaultdict(list)
+    for q in benchmark.questions:
+        by_stem[stem_key(q.question)].append(q)
+
+    found: dict[str, list[Rating]] = defaultdict(list)
+    faults, unmatched, unread = [], 0, 0
+    for _, row in read_rows(path, fault=lambda *fault: faults.append(fault)):
+        shown = _options(row)
+        texts = {*map(_key, shown.values())}
+        named = by_id.get(str(row.get("id")))
+        same = [named] if named else by_stem.get(stem_key(str(row.get("question", ""))), [])
+        same = [q for q in same if not shown or texts == {*map(_key, q.options.values())}]
+        if len(same) != 1:
+            unmatched += 1
+            continue
+        try:
+            rating = _rating(row, shown, same[0])
+        except (KeyError, ValueError):
+            unread += 1
+            continue
+        found[same[0].id].append(rating)
+    if not found:
+        unread += len(faults)
+        raise InputError(
+            f"{path}: no rating of a question of {benchmark.name}: {unmatched} rows are about none of them, {unread} "
+            "cannot be read; expected the columns id or question, answers, flaws"
+        )
+    return Annotations(path, dict(found), unmatched, unread + len(faults))
+
+
+def _options(row: Row) -> dict[str, str]:
+    """Return the options that the rater saw, letter -> text, where the row has them in columns of their own."""
+    return {letter: str(row[letter]) for letter in LETTERS if row.get(letter) not in (None, "")}
+
+
+def _key(option: str) -> str:
+    """Return what an option has in common with itself in another edition, where quotes and full stops may differ."""
+    return re.sub("[\"']", "", option_key(option)).strip(" .")
+
+
+def _rating(row: Row, shown: Mapping[str, str], question: Question) -> Rating:
+    """Return the row's rating, with published letters. Raises KeyError or ValueError for another form."""
+    if "seen_change" in row:  # the raters answered first, then saw the key, and might change their mind
+        when = "seen" if _truth(row["seen_change"]) else "blind"
+        letters = _listed(row[f"{when}_answers"]) if _truth(row[f"{when}_answerable"]) else []
+        flaws = [MISSING] if _truth(row["important_info_missing"]) else []
+    else:
+        letters, flaws = _listed(row["answers"]), _listed(row.get("flaws"))
+    published = {_key(text): letter for letter, text in question.options.items()}
+    if shown:
+        letters = [published[_key(shown[letter])] for letter in letters]
+    if not question.options.keys() >= {*letters}:
+        raise ValueError(f"no such option among {letters}")
+    return Rating(frozenset(letters), frozenset(flaws))
+
+
+def _listed(value: Any) -> list[str]:
+    """Return the words of a list, or of a text that lists them: "['A', 'C']", "A, C"."""
+    return re.findall(r"\w+", " ".join(map(str, value)) if isinstance(value, list) else str(value or ""))
+
+
+def _truth(value: Any) -> bool:
+    said = str(value).strip().lower()
+    if said not in ("true", "false"):
+        raise ValueError(f"expected true or false, found {said[:40]!r}")
+    return said == "true"
+
+
+def score_by_raters(
+    questions: Sequence[Question], votes: Questions, annotations: Annotations
+) -> dict[str, Any] | None:
+    """Return what results.json says of one model's votes on the questions that were rated; None where none was.
+
+    without_flawed: the score on those in which no majority sees a flaw. weighted: each question counts as much as its
+    raters agree with the gold. disagreeing: where most raters find one other letter right, how often the model gives
+    theirs, and how often the gold.
+    """
+    rated = [q for q in questions if q.id in annotations.of]
+    if not rated:
+        return None
+    flaws = {q.id: annotations.flaws(q) for q in rated}
+    sound = [votes[q.id] for q in rated if not flaws[q.id]]
+    other = {q.id: letter for q in rated if (letter := annotations.own_answer(q))}
+    theirs = [votes[name].of[letter] / votes[name].answers for name, letter in other.items()]
+    samples = max(votes[q.id].answers for q in rated)
+    weighted = weighted_interval(
+        [votes[q.id].score for q in rated], [annotations.agreement(q) for q in rated]
+    )
+    disagreeing = None
+    if other:
+        as_raters, as_gold = (
+            question_interval(x, samples) for x in (theirs, [votes[name].score for name in other])
+        )
+        disagreeing = {"n": len(other), "as_raters": vars(as_raters), "as_gold": vars(as_gold)}
+    return {
+        "file": str(annotations.file),
+        "rated": len(rated),
+        "ratings": sum(len(annotations.of[q.id]) for q in rated),
+        "unmatched_rows": annotations.unmatched,
+        "unread_rows": annotations.unread,
+        "flaws": dict(sorted(Counter(flaw for found in flaws.values() for flaw in found).items())),
+        "flawed": len(rated) - len(sound),
+        "without_flawed": score_of(sound) if sound else None,
+        "weighted": vars(weighted) if weighted else None,
+        "disagreeing": disagreeing,
+    }
