@@ -123,6 +123,8 @@ MUTANTS = {
         ("remains = max(1 / samples, ", "remains = max(0.0, ", STATISTICS),
         ("below = math.hypot(*(part.value - part.low", "below = sum((part.value - part.low", STATISTICS),
         ("return min(1.0, 2 * total / (1 << n))", "return min(1.0, total / (1 << n))", STATISTICS),
+    ],
+    "fleming/evaluation/at_k.py": [
         ("draws, without = math.comb(n, k), math.comb(n - c, k)",
          "draws, without = math.comb(n, k), math.comb(n - c, k - 1)", STATISTICS),
         ("* (scale // m)", "* scale", STATISTICS),
