@@ -16,11 +16,12 @@ demo: .venv/installed ## everything, from an empty folder to the table of stages
 	$(PY) train_grpo.py $(RUN)
 	$(PY) evaluate.py $(RUN)
 
-test: .venv/installed-dev ## all tests, in two processes: those that start scripts beside all others
+TEST_BESIDE = tests/scripts tests/training tests/model # about half of all the time that the tests take
+test: .venv/installed-dev ## all tests, in two processes: these beside all others
 	@log=$$(mktemp); \
-	$(PY) -m pytest tests/scripts tests/training > $$log 2>&1 & scripts=$$!; \
-	$(PY) -m pytest --ignore tests/scripts --ignore tests/training; others=$$?; \
-	wait $$scripts; status=$$?; cat $$log; rm -f $$log; \
+	$(PY) -m pytest $(TEST_BESIDE) > $$log 2>&1 & beside=$$!; \
+	$(PY) -m pytest $(addprefix --ignore ,$(TEST_BESIDE)); others=$$?; \
+	wait $$beside; status=$$?; cat $$log; rm -f $$log; \
 	exit $$((others + status))
 
 lint: .venv/installed-dev

@@ -7,6 +7,9 @@ import os
 import random
 from pathlib import Path
 
+# Before torch is loaded, here and in what is started here: two processes of tests with two threads each would spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from support.jsonl import read_lines
 from support.models import TINY, hf_model, ours

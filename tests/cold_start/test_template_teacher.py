@@ -32,7 +32,7 @@ def demo():
     """(graph, questions) of the demo's settings."""
     graph = import_yaml(str(ASSET))
     synth = load_config(Config, ROOT / "configs/demo.yaml", []).synth
-    return graph, sample_questions(graph, 300, 3, synth)[0]
+    return graph, sample_questions(graph, 150, 3, synth)[0]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def drawn():
     rules = QuestionRules(open_world="mark", min_family=0, min_score=0, **bounds)
     kinds = {"differential": 3.0, "gene": 1.0, "inheritance": 1.0, "cause": 1.0}
     synth = SynthConfig(kinds=kinds, registers=("clinical",), rules=rules)
-    return graph, sample_questions(graph, 80, 0, synth)[0]
+    return graph, sample_questions(graph, 40, 0, synth)[0]
 
 
 def answered(graph, questions):

@@ -162,7 +162,7 @@ def test_any_string_is_judged_in_linear_time():
         "}",
         "$",
     ]
-    for _ in range(20_000):
+    for _ in range(5_000):
         text = "".join(rng.choices(pieces, k=rng.randrange(1, 12)))
         read_number(text)
         short_text(text)

@@ -78,9 +78,9 @@ def test_names_have_one_key_without_accents_and_possessives():
 
 def test_folding_is_linear_on_hostile_text():
     text = "".join(map(chr, range(0xA0, 0x3000))) * 30
-    before = time.perf_counter()
+    before = time.process_time()
     marks(text + "1" * 300_000 + "²" * 300_000 + "+" * 300_000)
-    assert time.perf_counter() - before < 3
+    assert time.process_time() - before < 3
 
 
 def test_every_format_character_goes():

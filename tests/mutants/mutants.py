@@ -10,6 +10,10 @@ STATISTICS = "tests/evaluation/test_statistics.py tests/evaluation/test_interval
 TRAPS = "tests/test_traps.py"
 GRAPH = "tests/graph/test_graph.py"
 GROUNDS = "tests/graph/test_grounds.py"
+TEACHERS = "tests/teachers/test_server.py tests/teachers/test_begun.py"
+TRAJECTORIES = "tests/cold_start/test_trajectories.py"
+PATH = "tests/rl/test_path_reward.py"
+RELATIONS = "tests/sources/test_relations.py"
 
 MUTANTS = {
     "train_grpo.py": [
@@ -119,6 +123,8 @@ MUTANTS = {
         ("remains = max(1 / samples, ", "remains = max(0.0, ", STATISTICS),
         ("below = math.hypot(*(part.value - part.low", "below = sum((part.value - part.low", STATISTICS),
         ("return min(1.0, 2 * total / (1 << n))", "return min(1.0, total / (1 << n))", STATISTICS),
+    ],
+    "fleming/evaluation/at_k.py": [
         ("draws, without = math.comb(n, k), math.comb(n - c, k)",
          "draws, without = math.comb(n, k), math.comb(n - c, k - 1)", STATISTICS),
         ("* (scale // m)", "* scale", STATISTICS),
@@ -130,5 +136,37 @@ MUTANTS = {
         ('        return "contradicted"', '        return None', GROUNDS),
         ('    if not is_closed(graph, head, relation):\n        return "absent"\n', "", GROUNDS),
         ("for name in (head, *kin(graph, head))", "for name in (head,)", GROUNDS),
+    ],
+    "fleming/teachers/asking.py": [
+        ("busy and tries > self.cfg.retries", "busy and tries >= self.cfg.retries", TEACHERS),
+        ("if spent + next_ > cap:", "if spent + next_ >= cap:", TEACHERS),
+        ("self.pause = max(self.pause, time.monotonic() + busy.wait)", "self.pause = 0.0", TEACHERS),
+        ("most if busy.sent and not busy.status else", "most if busy.status else", TEACHERS),
+    ],
+    "fleming/teachers/remembered.py": [
+        ("self.spent.add(self._begun[answer.key].pop(), -1)", "self._begun[answer.key].pop()", TEACHERS),
+        ("if answer.code != BUSY:", "if answer.code:", TEACHERS),
+        ("len(answers) >= self.asks or", "len(answers) > self.asks or", TEACHERS),
+    ],
+    "fleming/teachers/server.py": [
+        ('if finish == "length":', 'if finish == "longest":', TEACHERS),
+        ('or "<answer>" in said:', "or not said:", TEACHERS),
+    ],
+    "fleming/cold_start/trajectories.py": [
+        ("length(response) < work.best", "length(response) <= work.best", TRAJECTORIES),
+        ('for attempt in self.attempts if attempt.step == "sampling"]', "for attempt in self.attempts]",
+         TRAJECTORIES),
+        ("if not work.best and work.last]", "if not work.best]", TRAJECTORIES),
+    ],
+    "fleming/rl/path_reward.py": [
+        ('if parts["correct"] and parts["format"] else', 'if parts["correct"] else', PATH),
+        ("and not path.fault else", "else", PATH),
+        ("or len(words(thought)) > longest:", "or not longest:", PATH),
+    ],
+    "fleming/sources/wikipedia/relations.py": [
+        ('if SAYS["no_fact"].search(sentence.text):', "if not sentence.text:", RELATIONS),
+        ("if len(parts) == PARTS:", "if len(parts) > PARTS:", RELATIONS),
+        ("found.relations[:MOST]", "found.relations", RELATIONS),
+        ("if (step, other) not in said:", "if (step, other):", RELATIONS),
     ],
 }  # fmt: skip

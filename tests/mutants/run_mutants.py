@@ -2,7 +2,7 @@
 
     python tests/mutants/run_mutants.py [--jobs 2] [--only WORD] [--table tests/mutants/table.md]
 
-Not collected by pytest and not in CI: some seventy runs of pytest take ten minutes on two cores. Exit status 1 where a
+Not collected by pytest and not in CI: a hundred runs of pytest take a quarter of an hour. Exit status 1 where a
 mutant survives that SURVIVORS does not explain. Left out: making mutants up; which faults are worth trying is a choice.
 """
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from support import warm
 from support.places import ROOT
 
 from fleming.settings import Config
@@ -77,7 +78,7 @@ def test_the_first_words_come_before_torch(tmp_path):
     ],
 )
 def test_without_arguments_it_says_what_to_name(tmp_path, script, key):
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, str(ROOT / f"{script}.py")], capture_output=True, text=True, cwd=tmp_path
     )
     first, last = done.stderr.splitlines()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import runs
+from support import runs, warm
 from support.jsonl import read_lines, read_records
 from support.places import ROOT
 
@@ -138,7 +138,7 @@ def test_two_processes_answer_each_item_once_and_as_one_process_does(files, whol
         BOTH[0],
         "evaluate.temperature=1",
     ]  # seven answers by each protocol: four for one, three for the other
-    result = subprocess.run(
+    result = warm.run(
         [*command, *arguments(files, tmp_path, *uneven)],
         capture_output=True,
         text=True,
@@ -168,7 +168,7 @@ def test_after_kill_9_the_same_command_asks_only_what_is_missing_on_any_number_o
             *arguments(files, tmp_path, *BOTH, *more),
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
+        return warm.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment
         )
 
@@ -235,9 +235,7 @@ def test_answers_of_other_settings_are_not_mixed(files, whole):
 def test_benchmarks_are_found_by_name_and_scored_beside_each_other(files, tmp_path, capsys):
     places = [f"evaluate.benchmark_folder={files}", f"evaluate.benchmarks.own={files / 'mine.jsonl'}"]
     monitored = arguments(files, tmp_path, "--benchmarks", "medmcqa,own", *places)
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "evaluate.py"), *monitored], capture_output=True, text=True
-    )
+    result = warm.run([sys.executable, str(ROOT / "evaluate.py"), *monitored], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-1000:]
     found = results(tmp_path)
     assert list(found["benchmarks"]) == ["medmcqa", "own"]
@@ -265,13 +263,13 @@ def test_two_runs_are_compared_question_by_question(files, whole, tmp_path):
     assert status == 0
     folders = [str(next(d.glob("eval/*"))) for d in (whole, tmp_path)]
     command = [sys.executable, str(ROOT / "evaluate.py"), "--compare"]
-    result = subprocess.run([*command, *folders], capture_output=True, text=True)
+    result = warm.run([*command, *folders], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "mine, loglikelihood, 5 questions, chance 25.0: a " in result.stdout
     assert "+0.0 [+0.0, +0.0], 0 won, 0 lost, McNemar p = 1, detectable " in result.stdout
     assert "left out: 2 that only a answered, 0 that only b answered" in result.stdout
     assert "NOT THE SAME" not in result.stdout  # only one has answers by cot, and those are not compared
-    result = subprocess.run([*command, str(whole), folders[1]], capture_output=True, text=True)
+    result = warm.run([*command, str(whole), folders[1]], capture_output=True, text=True)
     _, error = result.stderr.splitlines()  # the first says that it loads
     assert result.returncode == 2
     assert folders[0] in error  # says which folder was meant
@@ -297,14 +295,14 @@ def test_a_question_with_options_is_asked_as_the_benchmarks_ask_and_its_answer_i
         str(files / "model"),
         "evaluate.max_new_tokens=8",
     ]
-    result = subprocess.run([*command, "--question", "Which?\nA. x\nB. y"], capture_output=True, text=True)
+    result = warm.run([*command, "--question", "Which?\nA. x\nB. y"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.rstrip().splitlines()[-1] in (
         "no answer could be read",
         "answer read: A. x",
         "answer read: B. y",
     )
-    result = subprocess.run([*command, "--question", "Which?"], capture_output=True, text=True)
+    result = warm.run([*command, "--question", "Which?"], capture_output=True, text=True)
     assert "answer" not in result.stdout.splitlines()[-1]
 
 

@@ -125,7 +125,7 @@ def test_synth_data_on_a_full_disk_is_one_line_and_after_room_is_made_writes_the
         if status == 2:
             assert len(lines) == 1, lines
             found.append(kind_of(lines[0]))
-        kilobytes += 1400
+        kilobytes += 2800
     assert found[0] == ".lock"
     assert len(set(found)) >= 3, found
     for path in inputs.rglob("*"):

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from support import warm
 from support.places import ROOT
 from support.runs import arguments, checkpoints, differences, result_of, run_here, steps_logged
 
@@ -21,7 +22,7 @@ from fleming.training.run import lock_run
 def started(inputs, run_dir, **kwargs) -> subprocess.Popen:
     more = ["sft.epochs=1", "sft.save_every=1000", f"sft.sequences_per_step={SEQUENCES}"]
     command = [sys.executable, str(ROOT / "train_sft.py"), *arguments(inputs, run_dir, *more)]
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(inputs)}, **kwargs)
+    return warm.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(inputs)}, **kwargs)
 
 
 SEQUENCES = 8

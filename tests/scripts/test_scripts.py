@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import warm
 from support.jsonl import read_lines, read_records
 from support.places import ROOT
 from support.runs import command, run, run_here
@@ -114,10 +115,10 @@ def test_kill_9_at_random_moments_and_the_same_command_give_identical_bytes(fini
         path = run_dir / log
         for attempt in range(4):
             size = path.stat().st_size if path.exists() else 0
-            process = subprocess.Popen(
+            process = warm.Popen(
                 command(script, run_dir), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
             )
-            deadline = time.monotonic() + (rng.uniform(0.5, 3) if attempt == 0 else 60)
+            deadline = time.monotonic() + (rng.uniform(0.1, 1) if attempt == 0 else 60)
             while process.poll() is None and time.monotonic() < deadline:
                 if path.exists() and path.stat().st_size > size:
                     time.sleep(rng.uniform(0, 0.5))
@@ -136,8 +137,9 @@ def test_kill_9_at_random_moments_and_the_same_command_give_identical_bytes(fini
 
 def test_sigterm_saves_and_exits_and_the_same_command_goes_on(finished, tmp_path):
     run_dir = tmp_path / "stopped"
-    assert run("synth_data.py", run_dir).returncode == 0
-    process = subprocess.Popen(command("train_sft.py", run_dir), stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    for name in ("data", "base"):
+        shutil.copytree(finished / name, run_dir / name)
+    process = warm.Popen(command("train_sft.py", run_dir), stderr=subprocess.PIPE, text=True, cwd=ROOT)
     log = run_dir / "sft/metrics.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (log.exists() and log.read_bytes()):
@@ -282,7 +284,7 @@ def test_each_stage_runs_on_a_users_own_files_without_the_graph(finished, tmp_pa
         ),
     ):
         arguments = [sys.executable, str(ROOT / script), *settings, f"run_dir={tmp_path / 'run'}"]
-        result = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, env=environment)
+        result = warm.run(arguments, capture_output=True, text=True, cwd=tmp_path, env=environment)
         assert result.returncode == 0, f"{script}: {result.stderr[-1500:]}"
     record = json.loads(read_lines(tmp_path / "run/grpo/rollouts/step_000001.jsonl")[0])
     assert record["reward"]["total"] == -len(record["response"])

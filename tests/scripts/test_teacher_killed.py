@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 
-from support import chat_server
+from support import chat_server, warm
 from support.chat_server import ChatServer, said
 from support.jsonl import read_records
 from support.places import ROOT
@@ -48,7 +48,7 @@ def reply(body):
 
 
 def finish(*arguments):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=ROOT, timeout=300)
+    done = warm.run(command(*arguments), capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -67,7 +67,7 @@ def test_killed_while_it_asks_stage_1_goes_on_and_writes_the_same(tmp_path, monk
 
     with ChatServer(delay=0.02) as server:
         for number in range(1, KILLS + 1):  # at so many of its calls, refinements and critics' among them
-            process = subprocess.Popen(
+            process = warm.Popen(
                 command(killed, server), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
             )
             while process.poll() is None and len(server.requests) < total * number / (KILLS + 1):

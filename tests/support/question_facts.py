@@ -208,7 +208,9 @@ class Facts:
                     score[who] += bits * np.minimum(share, self.base(disease, finding))
                 score[number[disease]] = 0
                 score = score.round(9)
-                best = sorted(np.flatnonzero(score), key=lambda i: (-score[i], i))[:LIKE]
+                least = np.partition(score, -LIKE)[-LIKE] if len(score) > LIKE else 0.0
+                some = np.flatnonzero((score >= least) & (score > 0))
+                best = some[np.argsort(-score[some], kind="stable")][:LIKE]  # of equals the first
                 for i in best:
                     self._near_to[self.diseases[i]].append(disease)
         return self._near_to

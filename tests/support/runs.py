@@ -1,6 +1,7 @@
 """Small runs for the tests: a process of its own, in this one, or two under torchrun; what they print and leave."""
 
 import contextlib
+import functools
 import io
 import os
 import re
@@ -11,12 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import warm
 from support.jsonl import read_records
 from support.places import ROOT
 
 from fleming.config import run_script
+from fleming.training.metrics import DeviceSpeed
 from fleming.training.parallel import World
 
+MEASURED = functools.cache(DeviceSpeed.measure)  # by all runs in this process once
 ALONE = World(0, 1, torch.device("cpu"), None)
 records = read_records
 SMALL = [
@@ -62,9 +66,7 @@ def command(script: str, run_dir: Path, *settings: str) -> list[str]:
 
 
 def run(script: str, run_dir: Path, *settings: str, **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command(script, run_dir, *settings), capture_output=True, text=True, cwd=ROOT, **kwargs
-    )
+    return warm.run(command(script, run_dir, *settings), capture_output=True, text=True, cwd=ROOT, **kwargs)
 
 
 def torchrun(*arguments, processes=2, **kwargs) -> subprocess.CompletedProcess:
@@ -78,7 +80,7 @@ def torchrun(*arguments, processes=2, **kwargs) -> subprocess.CompletedProcess:
         *map(str, arguments),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **kwargs.pop("env", {})}
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, **kwargs)
+    return warm.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, **kwargs)
 
 
 def run_here(module, argv: list[str]) -> tuple[int, list[str]]:
@@ -91,6 +93,7 @@ def run_here(module, argv: list[str]) -> tuple[int, list[str]]:
         patch.setattr(sys, "argv", [f"{module.__name__}.py", *argv])
         patch.setattr(sys, "stdout", io.StringIO())
         patch.setattr(sys, "stderr", printed)
+        patch.setattr(DeviceSpeed, "measure", MEASURED)
         with pytest.raises(SystemExit) as left:
             run_script(module.main)
     torch.set_num_threads(threads)
@@ -157,7 +160,7 @@ class Launched:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
         launcher += ["--log-dir", str(self.logs), "--redirects", "3", str(ROOT / script)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(inputs)}
-        self.process = subprocess.Popen(
+        self.process = warm.Popen(
             [*launcher, *arguments(inputs, run_dir, *settings)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

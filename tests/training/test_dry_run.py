@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from argparse import Namespace
 from dataclasses import replace
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import warm
 from support.places import ROOT, SHARED
 from support.runs import messages
 
@@ -140,7 +140,7 @@ def test_each_config_runs_dry_with_the_shapes_it_is_for(script, name, gpus, real
     before = sorted(tmp_path.rglob("*"))
     command = [sys.executable, str(ROOT / script), "--config", str(ROOT / f"configs/{name}.yaml"), *settings]
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")}
-    result = subprocess.run(
+    result = warm.run(
         [*command, "--dry-run", *gpus],
         capture_output=True,
         text=True,

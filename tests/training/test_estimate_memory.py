@@ -4,12 +4,12 @@ import dataclasses
 import gc
 import json
 import os
-import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 import torch
+from support import warm
 from support.models import PlainTokenizer
 from support.places import ROOT
 from support.runs import ALONE
@@ -231,7 +231,7 @@ def test_the_predicted_peaks_of_two_sharded_processes_are_the_measured_ones():
         estimate_worker.__file__,
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    result = warm.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert result.returncode == 0, result.stderr[-3000:]
     longest = Longest(estimate_worker.PROMPT, estimate_worker.RESPONSE)
     for checkpointing, measured in zip((False, True), json.loads(result.stdout), strict=True):

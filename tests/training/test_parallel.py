@@ -3,12 +3,13 @@
 import functools
 import json
 import os
-import subprocess
+import shutil
 import sys
 
 import pytest
 import safetensors.torch
 import torch
+from support import warm
 from support.models import hf_folder, hf_model, ours
 from support.places import ROOT
 from support.runs import ALONE, SMALL, records, torchrun
@@ -199,13 +200,17 @@ def runs(tmp_path_factory):
     config = ["--config", str(ROOT / "configs/demo.yaml"), *settings]
     environment = {"PYTHONPATH": f"{ROOT}:{folder}", "OMP_NUM_THREADS": "1"}
     for name in ("one", "two"):
-        python = [sys.executable, str(ROOT / "synth_data.py"), *config, f"run_dir={folder / name}"]
-        subprocess.run(python, check=True, capture_output=True, cwd=ROOT)
+        if name == "one":
+            python = [sys.executable, str(ROOT / "synth_data.py"), *config, f"run_dir={folder / name}"]
+            warm.run(python, check=True, capture_output=True, cwd=ROOT)
+        else:
+            for part in ("data", "base"):
+                shutil.copytree(folder / "one" / part, folder / name / part)
         for script in ("train_sft.py", "train_grpo.py"):
             arguments = [str(ROOT / script), *config, f"run_dir={folder / name}"]
             if name == "one":
                 command, env = [sys.executable, *arguments], {**os.environ, **environment}
-                result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env)
+                result = warm.run(command, capture_output=True, text=True, cwd=ROOT, env=env)
             else:
                 result = torchrun(*arguments, env=environment)
             assert result.returncode == 0, result.stderr[-3000:]

@@ -9,6 +9,7 @@ interrupted}. PART of OF: every OF-th point from PART on.
 
 import builtins
 import collections
+import gc
 import importlib
 import io
 import json
@@ -115,6 +116,7 @@ def main(name: str, scratch: str, part: str, parts: str, *settings: str) -> None
     DeviceSpeed.measure = lambda *_: DeviceSpeed(1.0, 1.0)  # what takes time and writes nothing
     run_room._commit = lambda: None
     script, given = importlib.import_module(name), list(settings)
+    gc.freeze()  # a collection in a child would copy every page that it looks at
     whole, run_dir = Path(scratch, f"whole{part}"), Path(scratch, f"crashed{part}")
     status, kinds = in_child(script, given, whole)
     expected, bad = result_of(whole), []
