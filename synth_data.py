@@ -76,7 +76,7 @@ def main(argv: list[str]) -> None:
         def skip(where: str, code: str, detail: str) -> None:
             set_aside.append({"code": code, "where": where, "detail": detail})
 
-        joined = build_graph(synth, files, folder, skip)
+        joined = build_graph(synth, files, folder, skip, teacher)
 
         # 3. Rare roots first: a differential, the fewest clues that decide it, what is asked; some are held out.
         (parts["graph"], dev, test), not_posed, sampling = pose_questions(joined.graph, cfg, teacher)

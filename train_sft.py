@@ -28,6 +28,7 @@ from fleming.training.packing import micro_batches, pack
 from fleming.training.parallel import World, join_world, load_sharded
 from fleming.training.plan import dry_run
 from fleming.training.run import Run
+from fleming.training.validation import Validation, hold_out
 from model.huggingface.weights import open_model
 
 
@@ -47,7 +48,11 @@ def train(cfg: Config, world: World) -> None:
     with world.agree():
         trajectories = read_trajectories(source, cfg, world.print)
         described, tokenizer = open_model(cfg.base_folder, cfg.chat_format, cfg.chat_template_kwargs)
-        examples = training_examples(trajectories, tokenizer, described.cfg, cfg, world.print)
+        learned, held_out = hold_out(trajectories, sft.validation, cfg.seed)
+        examples = training_examples(learned, tokenizer, described.cfg, cfg, world.print)
+        if held_out:
+            held_out = training_examples(held_out, tokenizer, described.cfg, cfg, world.print)
+        validation = Validation(held_out, tokenizer, cfg, world)
     total = math.ceil(sft.epochs * len(examples) / sft.sequences_per_step)
     warmup = math.ceil(sft.warmup_fraction * total)
 
@@ -55,7 +60,7 @@ def train(cfg: Config, world: World) -> None:
         with world.agree():
             policy, _ = load_sharded(cfg.base_folder, cfg, world)
         optimizer = make_adamw(policy, sft.weight_decay)
-        run.resume(policy, tokenizer, optimizer, exports={total: "model"})
+        run.resume(policy, tokenizer, optimizer, exports={total: "model"}, export_best=bool(held_out))
         take_step = GuardedStep(run.state)
         for step in run.steps(total, "cold start"):
             # The step's trajectories: the next ones of endless epochs, each in a fresh order.
@@ -84,8 +89,16 @@ def train(cfg: Config, world: World) -> None:
             record = {"step": step, **world.sum(sums), "grad_norm": grad_norm}
             record |= {"skipped_updates": int(not math.isfinite(grad_norm)), "learning_rate": learning_rate}
             record |= {"tokens": sum(lengths), "response_tokens": response_tokens}
-            run.log(record, score=-record["loss"], flops=training_flops(policy.cfg, batches))
-            run.save(step)
+
+            # What is held out says which checkpoint is the best.
+            score, measured = -record["loss"], validation.due(step, total)
+            if measured:
+                record |= validation.measure(policy, step)
+                run.timer.lap("validate")
+            if held_out:
+                score = -record.get("validation_loss", math.nan)
+            run.log(record, score=score, flops=training_flops(policy.cfg, batches))
+            run.save(step, due=measured)
     world.print(f"cold start: {total} steps done, model in {run.folder / 'model'}")
     world.print(f"next: {next_command('train_grpo.py')}")
 

@@ -20,11 +20,11 @@ GROUND = {
 }  # fmt: skip
 ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the ground, which knows none
     "public": set(),
-    "sources": set(),
-    "graph": {"sources"},
+    "teachers": set(),
+    "sources": {"teachers"},
+    "graph": {"sources", "teachers"},
     "questions": {"sources", "graph"},
     "checks": {"sources", "graph", "questions"},
-    "teachers": set(),
     "refine": {"public", "teachers"},
     "cold_start": {"sources", "graph", "questions", "checks", "refine", "teachers"},
     "training": {"public", "refine"},  # reads what it learns from; a run begins at the gate

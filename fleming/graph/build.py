@@ -17,8 +17,10 @@ from fleming.sources.handwritten import import_yaml
 from fleming.sources.mapping import Mapping
 from fleming.sources.registry import SOURCES
 from fleming.sources.wikipedia.agent import discover
+from fleming.sources.wikipedia.entities import Known
 from fleming.sources.wikipedia.mediawiki import MediaWikiPages
 from fleming.sources.wikipedia.pages import FolderPages
+from fleming.teachers.remembered import Completer
 from fleming.text import name_key, reserved
 from model.errors import InputError
 
@@ -51,8 +53,13 @@ def graph_files(synth: SynthConfig, repository: Path) -> dict[str, Path]:
     return files
 
 
-def build_graph(synth: SynthConfig, files: dict[str, Path], folder: Path, skip: Skip) -> Joined:
-    """Return the graph and how its records were joined; `folder` keeps the pages of Wikipedia that were fetched."""
+def build_graph(
+    synth: SynthConfig, files: dict[str, Path], folder: Path, skip: Skip, teacher: Completer | None = None
+) -> Joined:
+    """Return the graph and how its records were joined; `folder` keeps the pages of Wikipedia that were fetched.
+
+    teacher: who is asked where synth.wikipedia.ask_teacher says so.
+    """
     graph = files.get("synth.graph")
     if graph:
         read = load_graph if graph.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.xz")) else import_yaml
@@ -63,7 +70,8 @@ def build_graph(synth: SynthConfig, files: dict[str, Path], folder: Path, skip: 
         for source in synth.sources.values():
             yield known.note(_clean(SOURCES[source.kind](dict(source.files), skip), skip))
         if synth.wikipedia.pages:
-            yield _clean(_from_wikipedia(synth.wikipedia, folder, known.find, skip), skip)
+            asked = teacher if synth.wikipedia.ask_teacher else None
+            yield _clean(_from_wikipedia(synth.wikipedia, folder, known.find, skip, asked), skip)
         common = common_diseases().items()
         yield (Node(key, name, "disease", rare=False) for key, name in common if key in known.keys)
 
@@ -118,11 +126,13 @@ def _is_address(pages: str) -> bool:
     return pages.startswith(("http://", "https://"))
 
 
-def _from_wikipedia(wiki: WikipediaConfig, folder: Path, known, skip: Skip) -> Iterator[Node | Fact]:
+def _from_wikipedia(
+    wiki: WikipediaConfig, folder: Path, known: Known, skip: Skip, teacher: Completer | None
+) -> Iterator[Node | Fact]:
     seeds = list(wiki.seeds)
     if _is_address(wiki.pages):
         pages = MediaWikiPages(wiki.pages, contact=wiki.contact, interval=wiki.seconds_between_requests)
     else:
         pages = FolderPages(wiki.pages)
         seeds = seeds or list(pages.titles())
-    yield from discover(pages, seeds, wiki.max_requests, folder / "wikipedia", known, skip)
+    yield from discover(pages, seeds, wiki.max_requests, folder / "wikipedia", known, skip, teacher)

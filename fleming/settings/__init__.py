@@ -178,8 +178,10 @@ class Config:
                 f"{where}synth.voter is teacher, but teacher.kind is template: set it to local or openai; a folder of "
                 "this name is ./teacher"
             )
-        for name in ("critic", "rewrite"):
-            if getattr(self.synth, name) and self.teacher.kind == "template":
+        asks = {"critic": self.synth.critic, "rewrite": self.synth.rewrite}
+        asks["wikipedia.ask_teacher"] = self.synth.wikipedia.ask_teacher
+        for name, asked in asks.items():
+            if asked and self.teacher.kind == "template":
                 raise InputError(f"{where}synth.{name} needs a teacher that can be asked: set teacher.kind")
         if self.synth.voter == TEACHER and self.synth.voter_chat_template_kwargs:
             raise InputError(

@@ -30,6 +30,8 @@ class WikipediaConfig:
     """Who asks: an address for the User-Agent, which Wikipedia's rules want."""
     seconds_between_requests: NonNegative[float] = 1.0
     """Higher is kinder to the server."""
+    ask_teacher: bool = False
+    """Have the teacher read the pages too: one call for every 4,000 characters of a medical page, eight at most."""
 
     def check(self, where: str) -> None:
         """Raise InputError for an API without a title to begin at."""

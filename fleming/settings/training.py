@@ -33,6 +33,11 @@ class SFTConfig:
     """Newest checkpoints kept."""
     keep_best: NonNegative[int] = 0
     """Besides them, so many with the best (lowest) loss since the checkpoint before."""
+    validation: NonNegative[int] = 0
+    """Trajectories that are not learned from but measured: the best checkpoint by their loss is exported. 0: none, and
+    the last one is."""
+    validate_every: Positive[int] = 50
+    """Steps between two measurements, each with a checkpoint; the last step is always measured."""
 
 
 @dataclass(frozen=True)

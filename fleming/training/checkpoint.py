@@ -133,17 +133,22 @@ def _save_tensors(
 
 def delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
     """Delete all checkpoints but those to keep, and what a killed run has left half-written or half-deleted."""
-    found = _checkpoints(folder)
-    older = found[:-keep_last]
+    older = checkpoints(folder)[:-keep_last]
     if keep_best:
-        score = {path: read_state(path).get("score", -math.inf) for path in found}
-        best = sorted(found, key=score.__getitem__, reverse=True)[:keep_best]
+        best = best_first(folder)[:keep_best]
         older = [path for path in older if path not in best]
     for left in folder.glob(".step_*"):  # by a killed run
         shutil.rmtree(left)
     for old in older:
         # Renamed first: what can be seen stays whole, however this is killed.
         shutil.rmtree(old.rename(old.with_name(f".{old.name}.old")))
+
+
+def best_first(folder: Path) -> list[Path]:
+    """Return the checkpoints by their scores, the highest first, of equals the oldest; those without one are last."""
+    found = checkpoints(folder)
+    scores = {path: read_state(path).get("score", -math.inf) for path in found}
+    return sorted(found, key=scores.__getitem__, reverse=True)
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -178,10 +183,10 @@ def newest_checkpoint(
     `skip_damaged` passes over, unless no checkpoint is whole: that is no beginning. With a `world` those passed over
     get another name.
     """
-    found = _checkpoints(folder)
+    found = checkpoints(folder)
     for i, path in reversed(list(enumerate(found))):
         try:
-            state = _whole_state(path, world) if world else read_state(path)
+            state = whole_state(path, world) if world else read_state(path)
         except InputError as error:
             if not skip_damaged:
                 hint = "skip_damaged=true sets it aside and goes on from the checkpoint before it"
@@ -195,7 +200,8 @@ def newest_checkpoint(
     return None
 
 
-def _whole_state(path: Path, world: World) -> dict[str, Any]:
+def whole_state(path: Path, world: World) -> dict[str, Any]:
+    """Return a checkpoint's state once each of its files was compared with its hash. All ranks call this."""
     state, files = world.on_main(lambda: (read_state(path), _listed(path)))
     world.divide(files, lambda part: [sha256_file(path / name, listed=True) for name in part])
     return state
@@ -209,20 +215,19 @@ def _set_aside(damaged: Iterable[Path]) -> None:
 
 
 def load_tensors(
-    folder: Path, transformer: Transformer, optimizer: torch.optim.Optimizer, world: World
+    path: Path, transformer: Transformer, optimizer: torch.optim.Optimizer, world: World
 ) -> None:
-    """Load the newest checkpoint's weights and optimiser state in place. All ranks call this.
+    """Load a checkpoint's weights and optimiser state in place. All ranks call this.
 
     Raises InputError naming the checkpoint if it is damaged.
     """
-    newest = _checkpoints(folder)[-1]
-    reader = HuggingFaceStorageReader(str(newest))
+    reader = HuggingFaceStorageReader(str(path))
     with world.agree():
         try:
             dcp.load(_flat_state(transformer, optimizer), storage_reader=reader, no_dist=world.mesh is None)
         except (Exception, CheckpointException) as error:  # torch wraps whatever a damaged file raises
             problem = f"checkpoint cannot be loaded: {_reason(error)}"
-            raise InputError(f"{newest}: {problem}; delete it to go on from an older one") from error
+            raise InputError(f"{path}: {problem}; delete it to go on from an older one") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -236,6 +241,6 @@ def step_of(path: Path) -> int:
     return int(match[1]) if match else 0
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    """All complete checkpoints, oldest first; what a killed save or clean-up left behind has another name."""
+def checkpoints(folder: Path) -> list[Path]:
+    """Return all complete checkpoints, oldest first; what a killed save or clean-up left behind has another name."""
     return sorted(filter(step_of, folder.glob("step_*")), key=step_of)

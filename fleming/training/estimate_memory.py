@@ -186,6 +186,11 @@ def estimate(case: Case) -> Budget:
             # Of logits as much again for logsumexp and entropy.
             most = max(case.forward(case.pack), 2 * case.logits)
             phases["score"] = {"activations or logits": most, **case.gathered}
+    elif case.cfg.sft.validation:
+        # Its cache has as many rows as the free memory holds; one it needs.
+        row = case.longest.sequence * case.model.kv_bytes_per_token(torch.float32) // 4 * c
+        copy = c * case.model.parameters * case.sharded
+        phases["validation"] = {f"sampling copy, {8 * c} bits, whole": copy, "KV cache, at least": row}
     phases["update"] = _update(case)
     phases["export"] = {"the largest tensor, gathered": largest * (1 + 1 / n) * case.sharded}
     return Budget(standing, phases, host=16 * (case.share - case.resident))

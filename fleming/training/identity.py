@@ -120,9 +120,13 @@ def fingerprint(cfg: Config, stage: str, hashes: Mapping[str, str]) -> dict[str,
 
 
 def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], run_dir: str) -> None:
-    """Raise InputError naming the first setting or input in which a resumed run differs from its checkpoint."""
+    """Raise InputError naming the first setting or input in which a resumed run differs from its checkpoint.
+
+    A setting that the checkpoint does not know, since it is newer, had its default.
+    """
+    usual = flat(to_dict(Config()))
     for key in [*saved, *(key for key in now if key not in saved)]:
-        if saved.get(key) == now.get(key):
+        if saved.get(key, usual.get(key)) == now.get(key):
             continue
         change = f"now it is {now.get(key)!r}; set it back, or choose another run_dir"
         if key not in now and not key.startswith("sha256 of "):

@@ -22,7 +22,7 @@ from fleming.training.parallel import World
 from model.huggingface.config import ModelConfig
 from model.sampler import Sampler
 
-LAPS = ("mine", "rollout", "score", "reference", "update", "gather")
+LAPS = ("mine", "rollout", "score", "reference", "update", "gather", "validate")
 
 
 class Timer:
@@ -30,7 +30,8 @@ class Timer:
 
     gather: bringing the sampling copy up to date. mine: answering the training set. rollout: sampling and rewarding.
     score: packing, and old log-probs where the trainer makes them. reference: the reference's log-probs. update:
-    forwards, backwards and optimiser. checkpoint: the one that was written after the step before.
+    forwards, backwards and optimiser. validate: measuring what is held out. checkpoint: the one that was written after
+    the step before.
     """
 
     def __init__(self, device: torch.device | None = None):

@@ -23,7 +23,16 @@ from fleming.records import Rollout, to_json
 from fleming.refine.gate import gate
 from fleming.settings import Config
 from fleming.terminal import tell
-from fleming.training.checkpoint import delete_old, load_tensors, newest_checkpoint, save_checkpoint, step_of
+from fleming.training.checkpoint import (
+    best_first,
+    checkpoints,
+    delete_old,
+    load_tensors,
+    newest_checkpoint,
+    save_checkpoint,
+    step_of,
+    whole_state,
+)
 from fleming.training.identity import (
     check_same_run,
     code_sha256,
@@ -108,17 +117,21 @@ class Run:
         optimizer: torch.optim.Optimizer,
         exports: Mapping[int, str],
         logs: Iterable[str] = ("metrics",),
+        export_best: bool = False,
     ) -> None:
         """Load the newest checkpoint, if there is one, and cut what was logged after it; open `logs` to go on.
 
-        exports: step -> model folder, below the stage's, that is written once the step is done.
+        exports: step -> model folder, below the stage's, that is written once the step is done. export_best: with the
+        weights of the checkpoint of the highest score, which is kept, and not the step's own; for a last step.
         """
         self.model, self.tokenizer, self.optimizer, self.exports = model, tokenizer, optimizer, exports
+        self.export_best = export_best
+        self.keep = self.settings.keep_last, max(self.settings.keep_best, export_best)
         step, world = self.state["step"], self.world
         kept = {name: self.state.get(f"{name}_bytes") if step else 0 for name in logs}
         world.on_main(self._check_logs, kept)  # all that is there, before anything of it is cut or deleted
         if step:
-            load_tensors(self.folder / "checkpoints", model, optimizer, world)
+            load_tensors(checkpoints(self.folder / "checkpoints")[-1], model, optimizer, world)
         with world.agree():
             mine = kept.items() if world.is_main else ()
             self.logs = {name: AppendLog(self.folder / f"{name}.jsonl", size) for name, size in mine}
@@ -126,8 +139,7 @@ class Run:
         if world.is_main:
             self.loggers += tensorboard(self.stage, self.cfg, step)
         world.on_main(self._forget_rollouts_after, step)
-        keep = self.settings.keep_last, self.settings.keep_best
-        world.on_main(delete_old, self.folder / "checkpoints", *keep)
+        world.on_main(delete_old, self.folder / "checkpoints", *self.keep)
         if step:
             self._export(step)  # the run may have been killed between checkpoint and export
 
@@ -199,10 +211,10 @@ class Run:
         if self.world.is_main:
             self.bar.write(text)
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, due: bool = False) -> None:
         """Write a checkpoint where one is due, export where one is, and leave where a signal has asked for it."""
         stopping, self.saving = self.world.any(self.stop), {}
-        if not (step % self.settings.save_every == 0 or step in self.exports or stopping):
+        if not (due or step % self.settings.save_every == 0 or step in self.exports or stopping):
             return
         timer = Timer(self.world.device)
         with self.world.agree():
@@ -210,9 +222,8 @@ class Run:
         hashes = {f"{name}_sha256": log.sha256.hexdigest() for name, log in self.logs.items()}
         self.state |= {"step": step, **sizes, **hashes}
         score = {"score": sum(self.scores) / len(self.scores)} if self.scores else {}
-        keep = self.settings.keep_last, self.settings.keep_best
         folder = self.folder / "checkpoints"
-        save_checkpoint(folder, self.model, self.optimizer, self.state | score, self.world, *keep)
+        save_checkpoint(folder, self.model, self.optimizer, self.state | score, self.world, *self.keep)
         self.scores = []
         self._export(step)
         timer.lap("checkpoint")
@@ -222,11 +233,19 @@ class Run:
 
     def _export(self, step: int) -> None:
         if step in self.exports:
+            if self.export_best:
+                self._load_best()
             with self.world.agree():
                 name, main = self.exports[step], self.world.is_main
                 save_model(self.model, self.tokenizer, self.folder / name, self.world.dtype, writes=main)
                 if main:
                     note_outputs(self.cfg.run_dir, self.stage, f"{self.stage}/{name}")
+
+    def _load_best(self) -> None:
+        best = self.world.on_main(lambda: best_first(self.folder / "checkpoints")[0])
+        whole_state(best, self.world)
+        load_tensors(best, self.model, self.optimizer, self.world)
+        self.world.print(f"the best checkpoint is that of step {step_of(best)}: it is exported")
 
     def _forget_rollouts_after(self, step: int) -> None:
         for path in self.folder.glob("rollouts/step_*.jsonl"):

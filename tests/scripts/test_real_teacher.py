@@ -186,3 +186,34 @@ def test_what_became_of_each_stem_is_counted_where_the_teacher_rewrites_them(tmp
     assert "rewritten" not in fates
     assert fates["misread"] > 0
     assert not [q for q in of_graph if "rewritten" in q.provenance]
+
+
+class Reader:
+    """Says of every page that it brings fever."""
+
+    name = "scripted"
+
+    def complete(self, messages, n):
+        told = {"relation": "has_feature", "name": "fever", "sentence": "It brings fever to all."}
+        return [json.dumps({"relations": [told]})] * n
+
+
+def test_pages_are_read_by_the_teacher_where_that_is_asked_for(tmp_path, run, monkeypatch):
+    box = "{{Infobox medical condition|medication=[[Marshol]]}}"
+    pages = {
+        "Marsh gout": f"{box}'''Marsh gout''' is a rare disease.\nIt brings fever to all.",
+        "Fever": "{{Infobox symptom}}'''Fever''' is a high temperature.",
+        "Marshol": "{{Infobox drug}}'''Marshol''' is a medication.",
+    }
+    saved = [{"asked": title, "title": title, "text": text} for title, text in pages.items()]
+    (tmp_path / "pages.jsonl").write_text(json.dumps({"pages": saved}))
+    graphs, pose = [], synth_data.pose_questions
+    monkeypatch.setattr(synth_data, "pose_questions", lambda g, *more: graphs.append(g) or pose(g, *more))
+    for asked in ("true", "false"):
+        named = ["teacher.kind=openai", "teacher.model=m", "teacher.address=http://localhost:1/v1"]
+        named += [f"synth.wikipedia.pages={tmp_path / 'pages.jsonl'}", f"synth.wikipedia.ask_teacher={asked}"]
+        status, (*_, line) = run(Reader(), *named)
+        assert (status, "no question can be posed" in line) == (2, True), line  # three pages are too few
+    with_teacher, without = ({edge.triple for edge in graph.edges()} for graph in graphs)
+    assert without == {("Marsh gout", "treated_by", "marshol")}
+    assert with_teacher - without == {("Marsh gout", "has_symptom", "fever")}

@@ -19,8 +19,8 @@ from support.wikipedia_server import WikiServer
 from fleming.sources.facts import Fact, Node, Origin
 from fleming.sources.vocabulary import FAMILIES, RELATIONS
 from fleming.sources.wikipedia.agent import Frontier, discover
-from fleming.sources.wikipedia.entities import page_key, read_page
-from fleming.sources.wikipedia.extraction import EXTRACTORS, Linker, lead_facts
+from fleming.sources.wikipedia.entities import read_page
+from fleming.sources.wikipedia.extraction import Linker, lead_facts
 from fleming.sources.wikipedia.mediawiki import MediaWikiPages
 from fleming.sources.wikipedia.pages import FolderPages, Page
 from fleming.sources.wikipedia.wikitext import title_of
@@ -229,22 +229,6 @@ def test_a_lead_says_what_stands_there_and_no_more(lead, expected):
         assert [fact.tail for fact in facts] == expected
     else:
         assert [(fact.relation, fact.tail, lead[fact.record : fact.end]) for fact in facts] == expected
-
-
-def test_another_extractor_reads_the_same_pages(wiki, tmp_path):
-    def teacher(reading, linker):
-        assert linker.name("tiredness", {"symptom"}) == ("WIKIPEDIA:Fatigue", "symptom")
-        origin = Origin("Wikipedia", reading.page.title, extractor="model")
-        yield Fact(
-            head=page_key(reading.page.title), relation="own", tail="X:1", origin=origin, record=0, end=1
-        )
-
-    plain, _ = crawl(client(wiki), tmp_path)
-    more, _ = crawl(client(wiki), tmp_path, extractors=[*EXTRACTORS, teacher])
-    assert [record for record in more if not (isinstance(record, Fact) and record.relation == "own")] == plain
-    assert (
-        len(more) - len(plain) == sum(isinstance(r, Node) and r.key.startswith("WIKI") for r in plain) - 3
-    )  # unread
 
 
 def test_budgets_hold_and_a_larger_one_goes_on(wiki, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from fleming.files import write_jsonl
 from fleming.rl.grpo import grpo_loss, loss_denominator
 from fleming.settings import Config
 from fleming.settings.training import preset
-from fleming.training.checkpoint import load_tensors, newest_checkpoint, save_checkpoint
+from fleming.training.checkpoint import checkpoints, load_tensors, newest_checkpoint, save_checkpoint
 from fleming.training.logprobs import chunked_logprobs, token_logprobs
 from fleming.training.optimizer import (
     GuardedStep,
@@ -269,7 +269,7 @@ def test_a_large_checkpoint_is_split_into_files_and_loads_as_before(tmp_path, mo
     assert len(files) > 5
     assert max(f.stat().st_size for f in files) < 2 << 16
     other = ours(hf_model("qwen3", seed=1))
-    load_tensors(tmp_path, other, make_adamw(other, 0.1), alone)
+    load_tensors(checkpoints(tmp_path)[-1], other, make_adamw(other, 0.1), alone)
     assert all(torch.equal(p, q) for p, q in zip(transformer.parameters(), other.parameters(), strict=True))
 
 

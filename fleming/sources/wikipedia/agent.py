@@ -16,9 +16,11 @@ from tqdm import tqdm
 
 from fleming.sources.facts import Fact, Node, Skip
 from fleming.sources.wikipedia.entities import Known, Reading, page_node, read_page
-from fleming.sources.wikipedia.extraction import EXTRACTORS, NOTHING, Extractor, Linker, places
-from fleming.sources.wikipedia.pages import BATCH, CachedPages, FolderPages, Page, Pages
+from fleming.sources.wikipedia.extraction import EXTRACTORS, NOTHING, Linker, places
+from fleming.sources.wikipedia.pages import BATCH, CachedPages, FolderPages, Pages
+from fleming.sources.wikipedia.relations import teacher_facts
 from fleming.sources.wikipedia.wikitext import title_of
+from fleming.teachers.remembered import Completer
 
 _OTHER = r"(?:wikipedia|help|portal|template|special|talk|user|draft|module|wikt|s):"  # what is no article
 
@@ -76,10 +78,11 @@ def discover(
     folder: str | Path,
     known: Known,
     skip: Skip,
-    extractors: Sequence[Extractor] = EXTRACTORS,
+    teacher: Completer | None = None,
 ) -> Iterator[Node | Fact]:
     """Yield the nodes and facts of the pages around the seeds; `folder` keeps what is fetched.
 
+    teacher: reads the pages too, beside the rules.
     max_requests: of the whole crawl, what earlier runs took included; a batch that is begun is finished. A page that
     is missing goes to `skip`. Raises InputError where the source gives up; the same call then goes on.
     """
@@ -91,21 +94,22 @@ def discover(
     try:
         medical = _crawl(pages, seeds, max_requests, linker, skip)
         for start in tqdm(range(0, len(medical), BATCH), "reading", unit=" batches"):
-            for page in pages.fetch(medical[start : start + BATCH]):
-                for record in _records(page, linker, extractors):
-                    if isinstance(record, Fact):
-                        yield record
-                    elif record.key not in named:
-                        named.add(record.key)
-                        yield record
+            batch = [read_page(page, known) for page in pages.fetch(medical[start : start + BATCH])]
+            for record in (record for reading in batch for record in _records(reading, linker)):
+                if isinstance(record, Fact):
+                    yield record
+                elif record.key not in named:
+                    named.add(record.key)
+                    yield record
+            if teacher:
+                yield from teacher_facts(batch, linker, teacher, skip)
     finally:
         pages.close()
 
 
-def _records(page: Page, linker: Linker, extractors: Sequence[Extractor]) -> Iterator[Node | Fact]:
-    reading = read_page(page, linker.known)
+def _records(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
     yield page_node(reading)
-    for extract in extractors:
+    for extract in EXTRACTORS:
         yield from extract(reading, linker)
 
 

@@ -3,7 +3,7 @@
 A link's target has the type that its own page says, else that of the caller's gazetteer, else (only where the link is
 all of an infobox's item) the type that the field is for. Where it does not fit the relation there is no fact, nor where
 the sentence or the item negates. Plain names count only where the gazetteer or a page's title has them. Text is data:
-nothing in a page is obeyed. Left out: anything that needs a model; it goes in as one more extractor.
+nothing in a page is obeyed. Left out: what a teacher reads (relations.py).
 """
 
 import re
@@ -18,7 +18,7 @@ from fleming.text import name_key
 SYMPTOMS = RULES.fields["disease"]["symptoms"]
 NOTHING = "-"
 """The type of a page that is no entity, whatever a field is for."""
-CONFIDENCE = {"infobox": 0.9, "lead": 0.8, "section": 0.6}
+CONFIDENCE = {"infobox": 0.9, "lead": 0.8, "section": 0.6, "teacher": 0.5}
 
 _MODE = re.compile(rf"\b(?:{'|'.join(RULES.inheritance)})\b", re.IGNORECASE)
 
@@ -89,7 +89,7 @@ class Linker:
 
 
 Extractor = Callable[[Reading, Linker], Iterable[Node | Fact]]
-"""What reads facts from a page. One with a model behind it belongs here too: it must name its places in the page."""
+"""What reads facts from a page."""
 
 
 def places(reading: Reading) -> Iterator[tuple[Link, int]]:
@@ -130,9 +130,10 @@ def _section_steps(kind: str, headings: tuple[str, ...]) -> dict[str, str]:
     return {}
 
 
-def _fact(
+def page_fact(
     reading: Reading, extractor: str, step: str, other: str, span: tuple[int, int], note: str
 ) -> Iterator[Fact]:
+    """Yield the fact that the page's entity has the step to `other`, unless that is the entity itself."""
     page = page_key(reading.page.title)
     if page == other:
         return
@@ -158,11 +159,11 @@ def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
                 if found := linker.link(link, steps, whole):
                     if found[0] in linker.fields:
                         yield Node(found[0], found[0].partition(":")[2].replace("_", " "), found[1])
-                    yield from _fact(reading, "infobox", steps[found[1]], found[0], link[2:], text)
+                    yield from page_fact(reading, "infobox", steps[found[1]], found[0], link[2:], text)
             if links or _may_be_cut(article, field, begin, plain):
                 continue
             if found := linker.name(plain, steps):
-                yield from _fact(reading, "infobox", steps[found[1]], found[0], (begin, end), text)
+                yield from page_fact(reading, "infobox", steps[found[1]], found[0], (begin, end), text)
 
 
 def _may_be_cut(article: Article, field: Field, begin: int, item: str) -> bool:
@@ -182,7 +183,9 @@ def section_facts(reading: Reading, linker: Linker) -> Iterator[Fact]:
                 continue
             for link in links:
                 if found := linker.link(link, steps):
-                    yield from _fact(reading, "section", steps[found[1]], found[0], link[2:], sentence.text)
+                    yield from page_fact(
+                        reading, "section", steps[found[1]], found[0], link[2:], sentence.text
+                    )
 
 
 def lead_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
@@ -199,7 +202,7 @@ def lead_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
             if key.startswith(("HGNC.SYMBOL:", "HP:")) and step in ("associated_gene", "inherited_as"):
                 name = dict(RULES.inheritance.values()).get(key) or key.partition(":")[2]
                 yield Node(key, name, "gene" if step == "associated_gene" else "inheritance")
-            yield from _fact(reading, "lead", step, key, sentence.span(*span), sentence.text)
+            yield from page_fact(reading, "lead", step, key, sentence.span(*span), sentence.text)
 
 
 def _said(

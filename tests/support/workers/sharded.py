@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from fleming.settings import Config, ParallelConfig
 from fleming.training import parallel
-from fleming.training.checkpoint import load_tensors, save_checkpoint
+from fleming.training.checkpoint import checkpoints, load_tensors, save_checkpoint
 from fleming.training.logprobs import token_logprobs
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate
 from fleming.training.packing import micro_batches, pack
@@ -127,7 +127,7 @@ def main(folder, out):
                 tensors[f"{name}/trained/{p_name}"] = whole(p.detach())
                 tensors[f"{name}/moment/{p_name}"] = whole(optimizer.state[p]["exp_avg_sq"])
             # In: a checkpoint of one process.
-            load_tensors(folder / name / "from one", model, optimizer, world)
+            load_tensors(checkpoints(folder / name / "from one")[-1], model, optimizer, world)
             for p_name, p in model.named_parameters():
                 tensors[f"{name}/loaded/{p_name}"] = whole(p.detach())
                 tensors[f"{name}/loaded moment/{p_name}"] = whole(optimizer.state[p]["exp_avg_sq"])
