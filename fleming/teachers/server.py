@@ -72,7 +72,7 @@ class ChatServer:
         except Refusal as error:
             if error.status not in OF_THE_REQUEST:
                 raise
-            return Answer(key, code=REFUSED, detail=str(error))
+            return Answer(key, code=REFUSED, detail=str(error).removeprefix(f"{self.url}: "))
         return self._read(key, messages, reply)
 
     def most_tokens(self, messages: Messages) -> tuple[int, int]:
