@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fleming.cold_start.outputs import (
     by_hops,
     counts_of_graph,
@@ -60,6 +62,8 @@ from model.sums import remove
 
 def main(argv: list[str]) -> None:
     cfg, options = command_line("synth", __doc__, argv)
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
     synth, folder = cfg.synth, Path(cfg.run_dir, "data")
     files = graph_files(synth, REPOSITORY)
     with run_lock(cfg.run_dir, "synth_data.py"):

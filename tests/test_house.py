@@ -216,7 +216,9 @@ def test_every_option_that_a_document_names_exists():
         "ignore",
         "local-dir",
         "model-path",
-    }  # of argparse, torchrun, ruff, pytest, hf, sglang
+        "dtype",
+        "continuous-batching",
+    }  # of argparse, torchrun, ruff, pytest, hf, sglang, transformers
     for where, text in texts_with_commands().items():
         options = set(re.findall(r"(?<![\w-])--([a-z][\w-]+)", text))
         assert options <= known, where

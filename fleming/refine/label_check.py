@@ -23,7 +23,8 @@ from fleming.prompt import question_messages
 from fleming.records import LETTERS, Question, to_json
 from fleming.refine.decisions import dropped_record, read_decisions, relabel, ruling_on, text_hash
 from fleming.settings import Config
-from fleming.teachers.remembered import AnswerLog, Completer, Remembered, answer_each, writable
+from fleming.teachers.answer_log import AnswerLog
+from fleming.teachers.remembered import Completer, Remembered, answer_each, writable
 from fleming.text import can_reorder
 from model.errors import InputError
 

@@ -16,13 +16,12 @@ from dataclasses import replace
 
 from fleming.http import LONGEST_WAIT, Busy, Refusal, start
 from fleming.settings.teacher import caps
-from fleming.teachers.remembered import BEGUN, BUSY, FINAL, Answer, Messages, Spent
+from fleming.teachers.remembered import BEGUN, BUSY, FINAL, HOPELESS, REFUSED, Answer, Messages, Spent
 from fleming.teachers.server import ChatServer
 from fleming.terminal import tell
 from model.errors import InputError
 
 FIRST_WAIT = 1.0  # seconds before the second try
-HOPELESS = 16  # conversations that came to nothing in a row: more of them would not help
 NOT_ITS_FAULT = (408, 429, 503)  # HTTP's for a server that is not ready, whatever it is asked
 
 
@@ -112,8 +111,14 @@ class ServerTeacher:
         return answer, None
 
     def _settle(self, answer: Answer) -> None:
+        """Keep what a request came to. What is refused while the run ends is for the next one to ask again."""
         self.under_way -= 1
-        self.keep(answer)
+        late = answer.code == REFUSED and self.stop.is_set()
+        try:
+            self.keep(replace(answer, code=BUSY) if late else answer)
+        except InputError:
+            self.stop.set()
+            raise
 
     def _may_begin(self, key: str, most: tuple[int, int]) -> bool:
         """Wait until one more request keeps the caps, and keep that it begins; False where all is to stop."""
@@ -143,7 +148,7 @@ class ServerTeacher:
     def _count(self, answer: Answer) -> None:
         with self.lock:
             self.given_up += bool(answer.code)
-        if self.given_up >= HOPELESS and not self.spent.usable:
+        if self.given_up >= HOPELESS and not self.spent.usable and not self.stop.is_set():
             raise InputError(
                 f"{self.server.url}: none of {self.given_up} conversations brought an answer; the last: {answer.code}, "
                 f"{answer.detail}"

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -22,7 +22,7 @@ from model.sums import remove
 
 CHUNK = 256  # conversations asked at once
 Messages = list[dict[str, str]]
-R = TypeVar("R")  # a frozen dataclass: a record of answers with a `key`, or a reply
+R = TypeVar("R")  # a frozen dataclass: a reply
 
 
 class Completer(Protocol):
@@ -84,53 +84,11 @@ def writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-@dataclass(frozen=True)
-class AnswerLog:
-    """A file of answers, a record each, that is added to as they come."""
-
-    path: Path
-    kind: type[R]
-    """Of its records."""
-    doing: str
-    """Stands before the progress bar."""
-
-    def complete(self, keys: Sequence[Any], ask: Callable[[slice], Sequence[R]], chunk: int) -> list[R]:
-        """Return the record of each key: those that the file has, the others as `ask` gives them.
-
-        A model's answers agree to rounding, not to the bit, with what is sampled beside them: so a chunk is always
-        asked as a whole, also where an interrupted run has logged a part of it. InputError for a file of another kind.
-        """
-        bar = tqdm(total=len(keys), desc=self.doing, unit="question", dynamic_ncols=True)
-        with (
-            contextlib.closing(AppendLog(self.path, hash_lines=True)) as log,
-            bar,
-        ):  # opened first: it drops a torn last line
-            known = self._read()
-            for start in range(0, len(keys), chunk):
-                part = slice(start, start + chunk)
-                if any(key not in known for key in keys[part]):
-                    for record in ask(part):
-                        if record.key not in known:
-                            known[record.key] = record
-                            log.append(asdict(record))
-                bar.update(len(keys[part]))
-            log.sync()
-        return [known[key] for key in keys]
-
-    def _read(self) -> dict[Any, R]:
-        known = {}
-        for where, value in read_jsonl(self.path):
-            try:
-                record = from_json(self.kind, value, where)
-            except InputError as error:
-                raise InputError(f"{error}; delete the file to ask anew") from error
-            known.setdefault(record.key, record)
-        return known
-
-
 BUSY = "busy"  # nothing came back: it says nothing of the conversation
 BEGUN = "begun"  # written before a request is sent, with the most tokens it can take; its reply settles it
-FINAL = ("bad_request", "too_long")  # another try would bring the same
+REFUSED = "bad_request"
+FINAL = (REFUSED, "too_long")  # another try would bring the same
+HOPELESS = 16  # conversations that came to nothing in a row: more of them would not help
 
 
 @dataclass(frozen=True)
@@ -227,6 +185,9 @@ class Remembered:
         self.asks = completer.cfg.asks if hasattr(completer, "ask_all") else 1
         self._known: dict[str, list[Answer]] | None = None
         self._begun: dict[str, list[Answer]] = {}  # what is under way, or was at a kill: no line settles it
+        self._refused: set[str] = set()  # since the last reply of another kind
+        # Refused in a row of HOPELESS, which may have been the server's fault.
+        self._doubtful: set[str] = set()
         self._given: dict[str, bool] = {}  # key -> whether what was given has content
         self._set_aside: dict[str, dict[str, Any]] | None = None
 
@@ -276,6 +237,11 @@ class Remembered:
             bar.update(self._found(answer.key) is not None)
             if cfg:
                 bar.set_postfix_str(self.spent.summary(cfg), refresh=False)
+            if answer.code == REFUSED and len(self._refused) >= HOPELESS:
+                raise InputError(
+                    f"{self.name}: the server refused {HOPELESS} conversations in a row; the last: "
+                    f"{answer.detail.rstrip('.')}. Once that is mended, the same command asks for them again"
+                )
 
         with bar:
             if hasattr(self.completer, "ask_all"):
@@ -308,6 +274,7 @@ class Remembered:
                 self._add(from_json(Answer, value, where))
             except InputError as error:
                 raise InputError(f"{error}; delete the file to ask anew") from error
+        self._refused = set()
 
     def _add(self, answer: Answer) -> None:
         self.spent.add(answer)
@@ -316,14 +283,21 @@ class Remembered:
             return
         if self._begun.get(answer.key):
             self.spent.add(self._begun[answer.key].pop(), -1)
-        if answer.code != BUSY:
-            self._known.setdefault(answer.key, []).append(answer)
+        if answer.code == BUSY:
+            return
+        self._known.setdefault(answer.key, []).append(answer)
+        self._doubtful.discard(answer.key)
+        self._refused = self._refused | {answer.key} if answer.code == REFUSED else set()
+        if len(self._refused) >= HOPELESS:
+            self._doubtful |= self._refused
 
     def _found(self, key: str) -> Answer | None:
         """Return what a call has come to: content, or the last of as many replies without as are allowed."""
         answers = self._known.get(key, [])
         content = next((answer for answer in answers if not answer.code), None)
-        final = answers and (len(answers) >= self.asks or answers[-1].code in FINAL)
+        final = answers and (
+            len(answers) >= self.asks or (answers[-1].code in FINAL and key not in self._doubtful)
+        )
         return content or (answers[-1] if final else None)
 
     def _write_quarantine(self, wanted: dict[str, tuple[Messages, int]]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from fleming.assets import expressions
 from fleming.http import Post, Refusal, TooLarge, redacted
 from fleming.settings.teacher import BOUNDS, TeacherConfig
-from fleming.teachers.remembered import Answer, Messages, writable
+from fleming.teachers.remembered import REFUSED, Answer, Messages, writable
 from model.errors import InputError
 from model.files import parse_object
 
@@ -72,7 +72,7 @@ class ChatServer:
         except Refusal as error:
             if error.status not in OF_THE_REQUEST:
                 raise
-            return Answer(key, code="bad_request", detail=str(error))
+            return Answer(key, code=REFUSED, detail=str(error).removeprefix(f"{self.url}: "))
         return self._read(key, messages, reply)
 
     def most_tokens(self, messages: Messages) -> tuple[int, int]:

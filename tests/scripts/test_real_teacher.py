@@ -217,3 +217,10 @@ def test_pages_are_read_by_the_teacher_where_that_is_asked_for(tmp_path, run, mo
     with_teacher, without = ({edge.triple for edge in graph.edges()} for graph in graphs)
     assert without == {("Marsh gout", "treated_by", "marshol")}
     assert with_teacher - without == {("Marsh gout", "has_symptom", "fever")}
+
+
+def test_a_local_model_computes_on_as_many_threads_as_are_set(run, monkeypatch):
+    set_to = []
+    monkeypatch.setattr("torch.set_num_threads", set_to.append)
+    assert run(Teacher(), "threads=1") == (0, [])
+    assert set_to[0] == 1  # and then as the tests have it

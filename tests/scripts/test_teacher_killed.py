@@ -1,4 +1,7 @@
-"""Stage 1 with a teacher behind a server, killed by kill -9 while it asks: the same files, no reply paid twice."""
+"""Stage 1 with a teacher behind a server, killed by kill -9 while it asks: the same files, no reply paid twice.
+
+KILLS=20 in the environment kills it so many times.
+"""
 
 import os
 import re
@@ -6,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 
+import pytest
 from support import chat_server, warm
 from support.chat_server import ChatServer, said
 from support.jsonl import read_records
@@ -47,6 +52,26 @@ def reply(body):
     return said("It may be so.") if "Argue as strongly" in text else clinician(body)
 
 
+BAD = [b"<html>", b"{", said("cut", "length"), said(""), said(None, refusal="No."), (400, {}, b"")]
+LOST = ["reset", "truncated", (503, {"Retry-After": "1"}, b""), (500, {}, b""), (429, {}, b"")]
+
+
+def misbehaving(body):
+    """To the same seed the same reply, of six in 21 one without content."""
+    kind = body["seed"] % 21
+    return BAD[kind] if kind < len(BAD) else reply(body)
+
+
+def losing(text, n):
+    """The first request of one in four conversations is lost on the way, each in a manner of its own."""
+    kind = zlib.crc32(text.encode()) % 20
+    return LOST[kind] if n == 0 and kind < len(LOST) else None
+
+
+# A server -> its replies, and what becomes of the n-th request of a conversation.
+SERVERS = {"a clinician": (reply, lambda text, n: None), "misbehaving": (misbehaving, losing)}
+
+
 def finish(*arguments):
     done = warm.run(command(*arguments), capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -56,16 +81,19 @@ def calls(server):
     return Counter((str(body["messages"]), body["seed"]) for _, _, body in server.requests)
 
 
-def test_killed_while_it_asks_stage_1_goes_on_and_writes_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(chat_server, "usual", reply)
+@pytest.mark.parametrize("kind", SERVERS)
+def test_killed_while_it_asks_stage_1_goes_on_and_writes_the_same(kind, tmp_path, monkeypatch):
+    replies, plan = SERVERS[kind]
+    monkeypatch.setattr(chat_server, "usual", replies)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    with ChatServer() as server:
+    with ChatServer(plan) as server:
         finish(whole, server)
         once = calls(server)
-    assert max(once.values()) == 1
+    lost = sum(n - 1 for n in once.values())
+    assert (lost > 5) == (kind == "misbehaving")
     total, kills = sum(once.values()), 0
 
-    with ChatServer(delay=0.02) as server:
+    with ChatServer(plan, delay=0.02) as server:
         for number in range(1, KILLS + 1):  # at so many of its calls, refinements and critics' among them
             process = warm.Popen(
                 command(killed, server), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
@@ -81,10 +109,13 @@ def test_killed_while_it_asks_stage_1_goes_on_and_writes_the_same(tmp_path, monk
         assert asked.keys() == once.keys()
         assert kills == KILLS
         again = sum(asked.values()) - total
+        print(f"{kind}: {total} requests undisturbed, {lost} of them lost; {again} more with {kills} kills")
         assert again <= kills * CONCURRENCY  # what was under way at a kill, and nothing else
         finish(killed, server, "--offline")  # all of it is there
         assert calls(server) == asked
 
+    replies = read_records(killed / "data/teacher_answers.jsonl")
+    assert max(Counter(reply["key"] for reply in replies if not reply["code"]).values()) == 1
     for name in MADE:
         assert (killed / "data" / name).read_bytes() == (whole / "data" / name).read_bytes(), name
     kept = read_records(whole / "data/cold_start.jsonl")
