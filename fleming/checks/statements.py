@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from fleming.questions.phrases import read_phrases
 from fleming.sources.vocabulary import FEATURES, RELATIONS
-from fleming.text import fold
+from fleming.text import CJK, fold
 
 Triple = tuple[str, str, str]
 Mention = tuple[str, ...]
@@ -34,8 +34,7 @@ REMARKS = {*TAKING_BACK, *GUESSES, *AGAINST, "conclude", "root found", "rare", "
 SHORT, CURT, BRIEF = 9, 6, 3  # words of a doubt that is: listed; unlisted; pointing nowhere
 BEFORE_NAME, AFTER_NAME = 5, 2  # words of a phrase before its first name, and behind its last
 _ENDS = frozenset(".!?;¶。")
-_CJK = "\u3400-\u9fff\uf900-\ufaff"
-_TOKEN = re.compile(rf"[{_CJK}]|\d+(?:\.\d+)+|[^\W_{_CJK}]+|[^\w\s*`]|_")
+_TOKEN = re.compile(rf"[{CJK}]|\d+(?:\.\d+)+|[^\W_{CJK}]+|[^\w\s*`]|_")
 _REWRITTEN = {
     r"(?<=\w)'s\b": "",
     r"n't\b|\bcannot\b": " not",
@@ -109,21 +108,30 @@ class Names:
                 node = self.tree
                 for word in words:
                     node = node.setdefault(word, {})
-                node.setdefault("", {})[entity] = None
+                node.setdefault("", {}).setdefault(entity, name)
 
-    def mark(self, words: list[str]) -> Iterator[str | Mention]:
-        """Yield the words with a Mention in place of each name."""
+    def find(self, words: Sequence[str]) -> Iterator[tuple[int, int, dict[str, str]]]:
+        """Yield where each name begins and ends, and what it may mean: entity -> the name as it was given."""
         at = 0
         while at < len(words):
-            node, end, meant = self.tree, at + 1, words[at]
+            node, end, meant = self.tree, at + 1, None
             for place in range(at, len(words)):
                 node = node.get(words[place])
                 if node is None:
                     break
                 if "" in node:
-                    end, meant = place + 1, tuple(node[""])
-            yield meant
+                    end, meant = place + 1, node[""]
+            if meant:
+                yield at, end, meant
             at = end
+
+    def mark(self, words: list[str]) -> list[str | Mention]:
+        """Return the words with a Mention in place of each name."""
+        marked, at = [], 0
+        for start, end, meant in self.find(words):
+            marked += [*words[at:start], tuple(meant)]
+            at = end
+        return marked + words[at:]
 
 
 @dataclass(frozen=True)
@@ -239,7 +247,7 @@ def _grammar() -> _Grammar:
 
 def read_statements(text: str, names: Names) -> Reading:
     """Return what the text states about the names, sentence by sentence."""
-    items = list(names.mark(tokens(text)))
+    items = names.mark(tokens(text))
     reader, sentence = _Reader(_grammar(), Reading(items)), []
     for item in itertools.chain(items, "."):
         if item not in _ENDS:

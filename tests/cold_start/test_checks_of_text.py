@@ -7,6 +7,7 @@ import time
 import pytest
 from support.places import SHARED
 
+from fleming.checks.path import loops
 from fleming.cold_start.checks import CHECKS, Case, check_trajectory, length
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.records import Question, Trajectory
@@ -157,8 +158,10 @@ def trajectory(thought: str, answer: str = "B") -> Trajectory:
 
 def code(thought: str, max_words: int = 10_000, check: str = "") -> str | None:
     cfg = Config(synth=SynthConfig(max_words=max_words))
-    case = Case(trajectory(thought), QUESTION, KnowledgeGraph(), cfg)
-    return CHECKS[check](case) if check else check_trajectory(*case)
+    case = trajectory(thought), QUESTION, KnowledgeGraph(), cfg
+    if check == "loops":
+        return "loop" if loops(thought) else None
+    return CHECKS[check](Case(*case)) if check else check_trajectory(*case)
 
 
 # Leaks
