@@ -145,9 +145,10 @@ def _parts(run: list[Token]) -> Iterator[list[Token]]:
 class _Reader:
     """Reads one side of an equation, from left to right."""
 
-    def __init__(self, tokens: list[Token], levels: tuple[set[str], set[str]]) -> None:
-        """levels: the signs that bind loosest, then those that bind closer."""
-        self.tokens, self.levels, self.at, self.depth = tokens, levels, 0, 0
+    def __init__(self, tokens: list[Token], sums_first: bool, bare: bool) -> None:
+        self.tokens, self.bare, self.at, self.depth = tokens, bare, 0, 0
+        self.levels = (_PRODUCTS, _SUMS) if sums_first else (_SUMS, _PRODUCTS)
+        """The signs that bind loosest, then those that bind closer."""
 
     def kind(self, ahead: int = 0) -> str:
         place = self.at + ahead
@@ -210,7 +211,8 @@ class _Reader:
     def measured(self, value: Quantity) -> Quantity:
         """Return the number with the units behind it; "5 ft 11 in" and "2 h 30 min" are one number."""
         if self.kind() == "percent":
-            return _scaled(value, 0.001 if self.take("percent").text == "‰" else 0.01)
+            hundredth = 0.001 if self.take("percent").text == "‰" else 0.01
+            return value if self.bare else _scaled(value, hundredth)
         unit, power = None, 1
         while self.kind() == "unit" or (self.kind() in ("dot", "over") and self.kind(1) == "unit"):
             if self.kind() == "unit" and unit:  # "500 mg q8h" is worked out: 1500 mg a day
@@ -221,7 +223,7 @@ class _Reader:
             exponent = _exponent(self.take("exponent")) if self.kind() == "exponent" else 1
             first = unit is None and power == exponent == 1
             unit, power = part if first else (unit or Unit()).times(part, power * exponent), 1
-        if unit is None:
+        if unit is None or self.bare:
             return value
         unit = unit if value.unit is None else value.unit.times(unit)
         value = replace(value, unit=unit)
@@ -303,20 +305,23 @@ class Side(NamedTuple):
         return {_number(token).number for token, kind in pairs if token.kind == "number" and kind != "unit"}
 
 
-def sides(tokens: list[Token], sums_first: bool = False) -> list[Side]:
+def sides(
+    tokens: list[Token], sums_first: bool = False, bare: bool = False, first: bool = False
+) -> list[Side]:
     """Return the expressions that stand side by side between two equals signs; None for one that is not read.
 
-    sums_first: as if there were brackets around each sum.
+    sums_first: as if there were brackets around each sum. bare: the numbers without percents and units. first: the
+    quantity that it begins with.
     """
-    reader, found = _Reader(tokens, (_PRODUCTS, _SUMS) if sums_first else (_SUMS, _PRODUCTS)), []
+    reader, found = _Reader(tokens, sums_first, bare), []
     while reader.at < len(tokens):
-        first = reader.at
+        start = reader.at
         try:
-            value = reader.chain()
+            value = reader.atom() if first else reader.chain()
             if not math.isfinite(value.number) or abs(value.number) > 1e30:
                 raise UnreadError
         except (UnreadError, ZeroDivisionError, OverflowError):
             value, reader.at = None, len(tokens)
-        part = tokens[first : reader.at]
+        part = tokens[start : reader.at]
         found.append(Side(value, part[0].start, part[-1].end, part))
     return found

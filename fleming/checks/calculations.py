@@ -13,14 +13,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 from fleming.checks.arithmetic import RELATIONS, SIGNS, WRITTEN, Side, Token, equations, plain, sides
-from fleming.checks.units import ANALYTES, UNITS, Comparison, Quantity, compare, times
+from fleming.checks.units import ANALYTES, Quantity, compare, times
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_DAY = Quantity(1.0, UNITS["d"], whole=True)
 _LONG, _SHORT = (
     "|".join(re.escape(name) for name in sorted(ANALYTES, key=len, reverse=True) if (len(name) > 3) == long)
     for long in (True, False)
@@ -119,11 +117,12 @@ def _verdict(text: str, sign: Token, earlier: list[Side], right: Side) -> Calcul
     best = next((one for one in found if one.equal), found[-1])
     status, fault = "ok" if best.equal else "unread" if best.equal is None else "wrong", best.fault
     if fault or not best.equal:
+        # One number is said to be another: 72 g = 9 drinks.
         alone = len(read) == 1 or (right.value.printed and not _same_kind(left.value, right.value))
-        doubtful = (
-            left.value.printed and alone and not converted
-        )  # one number, said to be another: 72 g = 9 drinks
-        doubtful |= sign.kind == "is" and _may_be_a_score(left, right, best)
+        doubtful = left.value.printed and alone and not converted
+        # Behind bare numbers "is" may stand for a score or a rate: 7/10 is bad.
+        bare = left.value.unit is None or not right.value.printed
+        doubtful |= sign.kind == "is" and (bare or fault == "dimension")
         doubtful |= _is_loose(left, right) or any(_is_shorthand(side, right, looser) for side in read)
         status = status.replace("wrong", "unread") if doubtful else status
         fault = None if doubtful else fault
@@ -145,14 +144,6 @@ def _is_conversion(left: Quantity, right: Quantity) -> bool:
     return any(a.dims) and a.in_moles(1, 1).dims == b.in_moles(1, 1).dims
 
 
-def _may_be_a_score(left: Side, right: Side, found: Comparison) -> bool:
-    """Return whether "is" stands behind a score or a word (7/10, 5-10, 一日), or before what is no number."""
-    tokens = [token for token in left.tokens if token.kind not in ("open", "close")]
-    kinds = [token.kind for token in tokens]
-    pair = kinds[::2] == ["number"] * 2 and tokens[0].end == tokens[1].start
-    return found.fault == "dimension" or pair or "digits" in kinds or not right.value.printed
-
-
 def _is_loose(left: Side, right: Side) -> bool:
     """Return whether a side is a range (20 - 30 mg), or a part of so many (36 per 1000)."""
     bare = [[t.kind for t in side.tokens if t.kind not in ("unit", "percent")] for side in (left, right)]
@@ -168,37 +159,16 @@ def _is_shorthand(left: Side, right: Side, looser: bool) -> bool:
     numbers alone, where percents are more than "p % of x", or a formula's coefficients leave their units unsaid.
     """
     kinds, said = [token.kind for token in left.tokens], right.value
-    head = sides(_head(right.tokens))[0].value
-    readings = [(left.value, head)] if not left.value.printed else []
-    if readings and left.value.unit and head != said:
-        readings.append((times(left.value, _DAY), head))  # 2 g/day ÷ 4 = 500 mg q6h
+    readings = [] if left.value.printed else [(left.value, sides(right.tokens, first=True)[0].value)]
     if right.tokens[-1].kind == "percent" and abs(left.value.number) >= 1:
         readings.append((times(left.value, Quantity(0.01, whole=True)), said))
     if "open" not in kinds:
         readings.append((sides(left.tokens, sums_first=True)[0].value, said))
     terms = {"plus", "minus"} & {*kinds} and left.value.implicit
     if terms or ("percent" in kinds and ("times" not in kinds or kinds.count("number") > 2)):
-        readings.append(tuple(sides(_numbers(side.tokens))[0].value for side in (left, right)))
+        readings.append(tuple(sides(side.tokens, bare=True)[0].value for side in (left, right)))
     found = [compare(one, other, looser) for one, other in readings if one and other]
     return any(one.equal and not one.fault for one in found)
-
-
-def _head(tokens: list[Token]) -> list[Token]:
-    """Return the quantity that a side begins with, without how often it is given."""
-    for place, (token, behind) in enumerate(pairwise(tokens[1:] + tokens[:1]), start=1):
-        how_often = token.kind == tokens[place - 1].kind == "unit" and behind.kind != "exponent"
-        if how_often or (token.kind in SIGNS and behind.kind != "unit"):
-            return tokens[:place]
-    return tokens
-
-
-def _numbers(tokens: list[Token]) -> list[Token]:
-    """Return the tokens without units and percent signs."""
-    per = [token.kind in ("over", "dot") and behind.kind == "unit" for token, behind in pairwise(tokens)]
-    pairs = zip(tokens, [*per, False], strict=True)
-    return [
-        token for token, joins in pairs if not joins and token.kind not in ("unit", "exponent", "percent")
-    ]
 
 
 def _analytes(text: str) -> list[tuple[float, int]]:
