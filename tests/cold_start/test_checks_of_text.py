@@ -57,6 +57,11 @@ According to the official answer that was given to me, B is right; the given off
 As the hint indicates, copper accumulates.
 The problem gives us the answer B.
 THE CORRECT ANSWER IS GIVEN AS B.
+As stated in the hint, this is gout.
+We are given that B is correct, so I argue for it.
+Knowing that the correct answer is B, I look for its grounds.
+I was told that it is B.
+题目给出的答案是B。
 根据提供的答案,本例为肝豆状核变性。
 按照给出的正确答案,应选B。
 正确答案已经给出,为B。
@@ -127,6 +132,9 @@ No answer is complete without the family history.
 The model of the disease is an autosomal recessive one.
 The patient pretends to be asleep.
 The last reply of the patient was confused.
+We are told that it is a chronic disease.
+We are given that a is greater than b.
+Knowing that the drug is safe, we go on.
 正确答案是B。
 因此应选择锌。
 X线检查提示左侧肺炎。
