@@ -10,8 +10,10 @@ functions; mixed numbers; a blank as a thousands sign, where it is no narrow one
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from fleming.assets import expressions
@@ -27,19 +29,23 @@ _TOKEN = WRITTEN["token"]
 _HALF_WIDTH = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("μ"): "µ", 0x3000: " "}
 _RAISED = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹−–", "+-0123456789--")
 SIGNS = {"times": 1, "dot": 1, "over": -1, "plus": 1, "minus": -1}
+_SUMS, _PRODUCTS = {"plus", "minus"}, {"times", "dot", "over"}
 RELATIONS = {"equals", "is", "about", "restated"}
-_OPERANDS = {"number", "digits", "unit", "exponent", "percent", "close", "raised"}
 _MEASURED = {"number", "digits", "unit", "exponent", "times", "over", "close"}
-_INSIDE = {*_OPERANDS, "hundredths", "frac", "open", "power"}
 _WORKING = {*SIGNS, "unit", "power", "raised", "frac"}
-_PASSED = {"word", "other"}
-_FRACTION = ["number", "over", "number", "close"]
-_HAN = {c: i for i, c in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
-_POWERS = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
-_POWERS |= {"thousand": 10**3, "million": 10**6, "billion": 10**9}
+_KEPT = {*_MEASURED, *_WORKING, *RELATIONS, "percent", "hundredths", "open"}
+_POWERS = {
+    "百": 10**2,
+    "千": 10**3,
+    "万": 10**4,
+    "亿": 10**8,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+}
 
 
-_DAILY = UNITS["daily"]
+_RATE = UNITS["daily"].dims
 
 
 class UnreadError(ValueError):
@@ -51,13 +57,12 @@ class Token(NamedTuple):
     start: int
     end: int
     text: str
-    labelled: bool = False
-    """Words were passed over before it."""
 
 
-def half_width(text: str) -> str:
-    """Return the text with full-width signs as ASCII, and one sign for micro; no character moves."""
-    return text if text.isascii() else text.translate(_HALF_WIDTH)
+def plain(text: str) -> str:
+    """Return the text with full-width signs as ASCII, one sign for micro, TeX's text as text; no character moves."""
+    text = text if text.isascii() else text.translate(_HALF_WIDTH)
+    return WRITTEN["wrapped"].sub(lambda tex: " " * (tex.start(1) - tex.start()) + tex[1] + " ", text)
 
 
 def equations(text: str) -> Iterator[list[Token]]:
@@ -69,66 +74,35 @@ def equations(text: str) -> Iterator[list[Token]]:
 
 
 def _runs(text: str) -> Iterator[list[Token]]:
-    """Cut a text into runs of numbers, units, operators and equals signs; of one that is too long the rest is left.
-
-    Up to three words behind an operand are passed over where an operator follows ("580 true negatives + 20").
-    """
-    run: list[Token] = []
-    braces: list[bool] = []  # those of TeX that are open: whether each is kept as a bracket
+    """Cut a text into runs of numbers, units, operators and equals signs; of one that is too long the rest is left."""
     place = 0
     while opening := WRITTEN["opening"].search(text, place):
-        passed = 0
+        run: list[Token] = []
         for match in _TOKEN.finditer(text, opening.start()):
-            place, kind = match.end(), match.lastgroup
-            if kind == "skip":
-                continue
+            place = match.end()
             kind = _kind(match, run)
-            if match[0][-1] == "{":
-                braces.append(kind == "open")
-            if kind == "wrap" or (match[0] == "}" and braces and not braces.pop()):
-                continue
-            if kind == "line" and run and run[-1].kind in RELATIONS and match[0].count("\n") < 2:
-                continue
-            if kind in _PASSED and run and passed < 3 and _is_label(match, run[-1]):
-                passed += 1
-                continue
-            if not (kind in SIGNS or (kind in RELATIONS and passed < 3) or (kind in _INSIDE and not passed)):
+            if kind in _KEPT:
+                run.append(Token(kind, match.start(), match.end(), match[0]))
+            elif kind != "skip":
                 place = match.start() if run else place  # it may open the next
                 break
-            run.append(Token(kind, match.start(), match.end(), match[0], passed > 0))
-            passed = 0
             if len(run) > LONGEST:
                 further = WRITTEN["further"].search(text, place)
                 run, place = [], further.start() if further else len(text)
                 break
         if run:
             yield run
-        run, braces = [], []
 
 
 def _kind(match: re.Match, run: list[Token]) -> str:
-    """Return what a token is behind those before it."""
-    kind, text = match.lastgroup, match[0]
-    before = run[-1].kind if run else ""
-    if kind == "exponent":
-        return kind if before == "unit" else "stop"
-    if kind in ("word", "unit"):
-        unit = _unit(text) if before in _MEASURED else None
-        second = before in ("unit", "exponent")  # it says how often, or is raised: "500 mg q8h", "mL min⁻¹"
-        raised = match.string.startswith(("⁻", "^-", "-1"), match.end())
-        return "unit" if unit and (not second or raised or unit.dims == _DAILY.dims) else "word"
-    if kind == "times" and text in "xX":
-        return kind if before in _OPERANDS else "word"
-    if kind == "times" and text.casefold() == "of":
-        part = before == "percent" or (len(run) > 1 and run[-2].kind == "over" and before == "number")
-        return kind if part else "word"
-    return kind
-
-
-def _is_label(match: re.Match, before: Token) -> bool:
-    """Return whether a word may say what an operand counts: "2x" and "y = 5 a" hold variables."""
-    loose = not match[0].isascii() or (match.start() > before.end and len(match[0]) > 1)
-    return before.kind in _OPERANDS and loose and not WRITTEN["parting"].fullmatch(match[0])
+    """Return what a token is behind those before it; a word is a unit where one may stand."""
+    kind, before = match.lastgroup, run[-1].kind if run else ""
+    if kind not in ("word", "unit"):
+        return kind
+    unit = _unit(match[0]) if before in _MEASURED else None
+    second = before in ("unit", "exponent")  # it says how often, or is raised: "500 mg q8h", "mL min⁻¹"
+    raised = match.string.startswith(("⁻", "^-", "-1"), match.end())
+    return "unit" if unit and (not second or raised or unit.dims == _RATE) else "word"
 
 
 def _unit(name: str) -> Unit | None:
@@ -142,31 +116,27 @@ def _unit(name: str) -> Unit | None:
 
 def _parts(run: list[Token]) -> Iterator[list[Token]]:
     """Cut a run at brackets that are not closed within a side; "(101.3 °F)" behind a quantity is a side of its own."""
-    opened, cut = [], set()
-    run = list(run)
+    run, opened, cut = [*run], [], {len(run)}
     for place, token in enumerate(run):
         if token.kind == "open":
             opened.append(place)
-        elif token.kind == "close":
-            first = opened.pop() if opened else place
-            inside = run[first + 1 : place]
-            around = [*run[max(first - 1, 0) : first], *inside[:1], *inside[-1:]]
+        elif token.kind == "close" and opened:
+            first = opened.pop()
+            around = run[first - 1 : first] + run[first + 1 : first + 2] + run[place - 1 : place]
             if [token.kind for token in around] == ["unit", "number", "unit"]:
                 run[first] = run[first]._replace(kind="restated")
                 cut.update(opened, [place])
                 opened = []
-            elif first == place:
-                cut.add(place)
+        elif token.kind == "close":
+            cut.add(place)
         elif token.kind in RELATIONS:
             cut.update(opened)
             opened = []
-    cut.update(opened)
-    start = 0
-    for place in (*sorted(cut), len(run)):
-        part = run[start:place]
+    bounds = sorted(cut.union(opened))
+    for start, end in pairwise([-1, *bounds]):
+        part = run[start + 1 : end]
         if any(token.kind in RELATIONS for token in part):
             yield part
-        start = place + 1
 
 
 # From tokens to quantities
@@ -175,8 +145,10 @@ def _parts(run: list[Token]) -> Iterator[list[Token]]:
 class _Reader:
     """Reads one side of an equation, from left to right."""
 
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens, self.at, self.depth = tokens, 0, 0
+    def __init__(self, tokens: list[Token], sums_first: bool, bare: bool) -> None:
+        self.tokens, self.bare, self.at, self.depth = tokens, bare, 0, 0
+        self.levels = (_PRODUCTS, _SUMS) if sums_first else (_SUMS, _PRODUCTS)
+        """The signs that bind loosest, then those that bind closer."""
 
     def kind(self, ahead: int = 0) -> str:
         place = self.at + ahead
@@ -189,23 +161,19 @@ class _Reader:
         self.at += 1
         return self.tokens[self.at - 1]
 
-    def sum(self) -> Quantity:
-        total = self.product()
-        while self.kind() in ("plus", "minus"):
-            sign = SIGNS[self.take("plus", "minus").kind]
-            total = plus(total, self.product(), sign)
-        return total
-
-    def product(self) -> Quantity:
-        value = self.factor()
+    def chain(self, level: int = 0) -> Quantity:
+        """Read what signs of one level join; a bracket right behind a quantity multiplies it."""
+        if level == len(self.levels):
+            return self.factor()
+        value = self.chain(level + 1)
         while True:
             touches = self.kind() == "open" and self.tokens[self.at].start == self.tokens[self.at - 1].end
-            if touches and value.printed and [self.kind(n) for n in (1, 2, 3, 4)] == _FRACTION:
-                raise UnreadError  # 5(1/2) is five and a half
-            if self.kind() not in ("times", "over", "dot") and not touches:
+            sign = "times" if touches else self.kind()
+            if sign not in self.levels[level]:
                 return value
-            power = 1 if touches else SIGNS[self.take("times", "over", "dot").kind]
-            value = times(value, self.factor(), power)
+            self.at += not touches
+            join = plus if sign in _SUMS else times
+            value = join(value, self.chain(level + 1), SIGNS[sign])
 
     def factor(self) -> Quantity:
         if self.kind() in ("plus", "minus"):
@@ -229,7 +197,7 @@ class _Reader:
         if token.kind == "frac":
             value = times(self.atom(), self.atom(), -1)
         elif token.kind == "open":
-            value = self.sum()
+            value = self.chain()
             self.take("close")
         elif token.kind == "hundredths":
             value = _scaled(_number(self.take("number", "digits")), 0.01)
@@ -243,24 +211,22 @@ class _Reader:
     def measured(self, value: Quantity) -> Quantity:
         """Return the number with the units behind it; "5 ft 11 in" and "2 h 30 min" are one number."""
         if self.kind() == "percent":
-            return _scaled(value, 0.001 if self.take("percent").text == "‰" else 0.01)
-        unit, power, printed = None, 1, value.printed
+            hundredth = 0.001 if self.take("percent").text == "‰" else 0.01
+            return value if self.bare else _scaled(value, hundredth)
+        unit, power = None, 1
         while self.kind() == "unit" or (self.kind() in ("dot", "over") and self.kind(1) == "unit"):
-            joined = unit is None or self.kind() != "unit"
-            if self.kind() != "unit":
+            if self.kind() == "unit" and unit:  # "500 mg q8h" is worked out: 1500 mg a day
+                value = replace(value, printed=value.printed and self.kind(1) == "exponent")
+            elif self.kind() != "unit":
                 power = -1 if self.take("dot", "over").kind == "over" else 1
-            part, exponent = _unit(self.take("unit").text), 1
-            if not joined and part.dims == _DAILY.dims:  # "500 mg q8h" is a product: 1500 mg a day
-                printed, value = False, _scaled(value, part.size / _DAILY.size)
-                part = _DAILY
-            if self.kind() == "exponent":
-                exponent = _exponent(self.take("exponent"))
+            part = _unit(self.take("unit").text)
+            exponent = _exponent(self.take("exponent")) if self.kind() == "exponent" else 1
             first = unit is None and power == exponent == 1
             unit, power = part if first else (unit or Unit()).times(part, power * exponent), 1
-        if unit is None:
+        if unit is None or self.bare:
             return value
         unit = unit if value.unit is None else value.unit.times(unit)
-        value = replace(value, unit=unit, printed=printed, literals=frozenset())
+        value = replace(value, unit=unit)
         while value.printed and self.kind() == "number" and self.kind(1) == "unit":
             smaller = _unit(self.tokens[self.at + 1].text)
             if smaller.dims != unit.dims or smaller.size >= unit.size:
@@ -278,7 +244,7 @@ def _exponent(token: Token) -> int:
 
 
 def _scaled(value: Quantity, factor: float) -> Quantity:
-    return replace(value, number=value.number * factor, slack=value.slack * factor, literals=frozenset())
+    return replace(value, number=value.number * factor, slack=value.slack * factor)
 
 
 def _raised(base: Quantity, power: float) -> Quantity:
@@ -298,32 +264,32 @@ def _number(token: Token) -> Quantity:
         raise UnreadError
     if token.kind == "digits":
         number = _han_number(token.text)
-        return Quantity(number, slack=0.5, whole=True, literals=frozenset([number]))
+        return Quantity(number, slack=0.5, whole=True)
     mantissa, *power = WRITTEN["power"].split(token.text.casefold(), maxsplit=1)
     mantissa = WRITTEN["thousands"].sub("", mantissa).replace(",", ".")
     exponent = int(re.sub(r"[^\d+-]", "", power[0].translate(_RAISED))) if power else 0
     number = float(f"{mantissa}e{exponent}")
     places = len(mantissa.partition(".")[2])
     slack = 0.5 * 10.0 ** (exponent - places)
-    return Quantity(number, slack=slack, whole=places == 0, literals=frozenset([number]))
+    return Quantity(number, slack=slack, whole=places == 0)
 
 
 def _han_number(text: str) -> float:
     """Return the value of 三百五十 or 一点五. UnreadError: digits in a row other than behind the point."""
     if text.isascii():
         raise UnreadError  # a bare "thousand"
-    whole, _, decimals = text.partition("点")
+    whole, _, decimals = text.replace("两", "二").partition("点")
     total = section = digit = 0
-    for place, char in enumerate(whole):
-        if char in _HAN:
-            if digit:
-                raise UnreadError
-            digit = _HAN[char]
-        elif _POWERS[char] >= 10**4:
-            total, section, digit = (total + section + digit) * _POWERS[char], 0, 0
+    for place, value in enumerate(map(unicodedata.numeric, whole)):
+        if value < 10 and digit:
+            raise UnreadError
+        if value < 10:
+            digit = value
+        elif value < 10**4:
+            section, digit = section + (digit if digit or place else 1) * value, 0
         else:
-            section, digit = section + (digit if digit or place else 1) * _POWERS[char], 0
-    return total + section + digit + float("0." + "".join(str(_HAN[c]) for c in decimals) + "0")
+            total, section, digit = (total + section + digit) * value, 0, 0
+    return total + section + digit + sum(unicodedata.numeric(c) / 10**n for n, c in enumerate(decimals, 1))
 
 
 class Side(NamedTuple):
@@ -332,18 +298,30 @@ class Side(NamedTuple):
     end: int
     tokens: list[Token]
 
+    def factors(self) -> set[float]:
+        """Return its bare numbers."""
+        behind = [*(token.kind for token in self.tokens[1:]), ""]
+        pairs = zip(self.tokens, behind, strict=True)
+        return {_number(token).number for token, kind in pairs if token.kind == "number" and kind != "unit"}
 
-def sides(tokens: list[Token]) -> list[Side]:
-    """Return the expressions that stand side by side between two equals signs; None for one that is not read."""
-    reader, found = _Reader(tokens), []
+
+def sides(
+    tokens: list[Token], sums_first: bool = False, bare: bool = False, first: bool = False
+) -> list[Side]:
+    """Return the expressions that stand side by side between two equals signs; None for one that is not read.
+
+    sums_first: as if there were brackets around each sum. bare: the numbers without percents and units. first: the
+    quantity that it begins with.
+    """
+    reader, found = _Reader(tokens, sums_first, bare), []
     while reader.at < len(tokens):
-        first = reader.at
+        start = reader.at
         try:
-            value = reader.sum()
+            value = reader.atom() if first else reader.chain()
             if not math.isfinite(value.number) or abs(value.number) > 1e30:
                 raise UnreadError
         except (UnreadError, ZeroDivisionError, OverflowError):
             value, reader.at = None, len(tokens)
-        part = tokens[first : reader.at]
+        part = tokens[start : reader.at]
         found.append(Side(value, part[0].start, part[-1].end, part))
     return found

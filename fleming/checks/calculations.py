@@ -13,14 +13,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
-from fleming.checks.arithmetic import RELATIONS, SIGNS, WRITTEN, Side, Token, equations, half_width, sides
-from fleming.checks.units import ANALYTES, UNITS, Quantity, compare, times
+from fleming.checks.arithmetic import RELATIONS, SIGNS, WRITTEN, Side, Token, equations, plain, sides
+from fleming.checks.units import ANALYTES, Quantity, compare, times
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_DAY = Quantity(1.0, UNITS["d"], whole=True)
+_LONG, _SHORT = (
+    "|".join(re.escape(name) for name in sorted(ANALYTES, key=len, reverse=True) if (len(name) > 3) == long)
+    for long in (True, False)
+)
+_ANALYTE = re.compile(rf"(?<![A-Za-z])(?:(?i:{_LONG})|{_SHORT})(?![A-Za-z])")
+
+_FOLDED = {name.casefold(): row for name, row in ANALYTES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class Calculation:
 
 def calculations(text: str) -> list[Calculation]:
     """Return the sums of a text in the order in which they end."""
-    text = half_width(text)
+    text = plain(text)
     found = [claim for run in equations(text) for claim in _claims(text, run)]
     return sorted([*found, *_durations(text)], key=lambda claim: claim.end)
 
@@ -77,7 +82,7 @@ def _claims(text: str, part: list[Token]) -> Iterator[Calculation]:
             earlier = []
             continue
         whole = len(read[i]) == 1
-        earlier = [*earlier[-3:], read[i][-1]] if whole and not part[place].labelled else [read[i][-1]]
+        earlier = [*earlier[-3:], read[i][-1]] if whole else [read[i][-1]]
         claim = _verdict(text, part[place], earlier, read[i + 1][0])
         if claim and (claim.status == "wrong" or claim.fault):
             before = i == 0 and _goes_on_before(text, part)
@@ -101,24 +106,34 @@ def _verdict(text: str, sign: Token, earlier: list[Side], right: Side) -> Calcul
         worked_out = any(token.kind in SIGNS for token in (*left.tokens, *right.tokens))
         return Calculation(*span, "unread") if worked_out else None
     read = [side for side in earlier if side.value is not None]
-    converted = not sign.labelled and _is_conversion(left.value, right.value)
+    converted = _is_conversion(left.value, right.value)
     worked_out = sign.kind != "restated" and any(not side.value.printed for side in (*read, right))
     if not (converted or worked_out):
         return None
-    looser = sign.kind == "about"
-    found = [compare(side.value, right.value, looser, _analytes(text, *span, side, right)) for side in read]
+    looser, analytes = sign.kind == "about", _analytes(text[max(0, span[0] - 100) : span[1] + 40])
+    found = [
+        compare(side.value, right.value, looser, side.factors() | right.factors(), analytes) for side in read
+    ]
     best = next((one for one in found if one.equal), found[-1])
-    shown = right.value.number, best.computed
-    doubtful = sign.kind == "is" and (best.fault == "dimension" or _is_score(left) or not right.value.printed)
-    doubtful |= bool(best.fault or not best.equal) and _is_otherwise(read, right, looser)
-    if best.equal:
-        return Calculation(*span, "ok", *shown, None if doubtful else best.fault)
-    a, b = (side.value.unit and side.value.unit.dims for side in (left, right))
-    doubtful |= left.value.printed and not converted and (len(read) == 1 or (right.value.printed and a != b))
-    doubtful |= _is_loose(left, right)
-    if best.equal is None or doubtful:
-        return Calculation(*span, "unread", *shown)
-    return Calculation(*span, "wrong", *shown, best.fault)
+    status, fault = "ok" if best.equal else "unread" if best.equal is None else "wrong", best.fault
+    if fault or not best.equal:
+        # One number is said to be another: 72 g = 9 drinks.
+        alone = len(read) == 1 or (right.value.printed and not _same_kind(left.value, right.value))
+        doubtful = left.value.printed and alone and not converted
+        # Behind bare numbers "is" may stand for a score or a rate: 7/10 is bad.
+        bare = left.value.unit is None or not right.value.printed
+        doubtful |= sign.kind == "is" and (bare or fault == "dimension")
+        doubtful |= _is_loose(left, right) or any(_is_shorthand(side, right, looser) for side in read)
+        status = status.replace("wrong", "unread") if doubtful else status
+        fault = None if doubtful else fault
+    fault = None if status == "unread" else fault
+    return Calculation(*span, status, right.value.number, best.computed, fault)
+
+
+def _same_kind(one: Quantity, other: Quantity) -> bool:
+    """Return whether both have a unit, of one dimension, or neither has."""
+    a, b = one.unit, other.unit
+    return a is b or bool(a and b and a.dims == b.dims)
 
 
 def _is_conversion(left: Quantity, right: Quantity) -> bool:
@@ -129,138 +144,68 @@ def _is_conversion(left: Quantity, right: Quantity) -> bool:
     return any(a.dims) and a.in_moles(1, 1).dims == b.in_moles(1, 1).dims
 
 
-def _is_score(side: Side) -> bool:
-    """Return whether a side is a score or a word: 7/10, 5-10, 1/10万, 一日."""
-    tokens = [token for token in side.tokens if token.kind not in ("open", "close")]
-    kinds = [token.kind for token in tokens]
-    pair = kinds[::2] == ["number"] * 2 and kinds[1] in ("over", "minus", "times")
-    pair = pair and tokens[0].end == tokens[1].start
-    return pair or "digits" in kinds
-
-
 def _is_loose(left: Side, right: Side) -> bool:
-    """Return whether sides that do not fit may be meant otherwise.
+    """Return whether a side is a range (20 - 30 mg), or a part of so many (36 per 1000)."""
+    bare = [[t.kind for t in side.tokens if t.kind not in ("unit", "percent")] for side in (left, right)]
+    is_range = ["number", "minus", "number"] in bare and min(left.value.number, right.value.number) < 0
+    return is_range or any(token.text.casefold() in ("per", "每") for token in right.tokens)
 
-    A range (20 - 30 mg); a part of so many (36 per 1000); percents left unsaid (11.8 - 10.6 = 1.2 %); a mean or share
-    without its brackets (9.4 + 10.4 / 2 = 9.9).
+
+def _is_shorthand(left: Side, right: Side, looser: bool) -> bool:
+    """Return whether the sides come out when they are read otherwise.
+
+    The right one by what it begins with: 350 mg over 30 min, 500 mg q6h, 12/15, 400 mg/day ÷ 2 = ...; per cent left
+    unsaid (11.8 - 10.6 = 1.2 %); the left one with brackets around its sums (9.4 + 10.4 / 2 = 9.9); by its
+    numbers alone, where percents are more than "p % of x", or a formula's coefficients leave their units unsaid.
     """
-    said, kinds = right.value, [token.kind for token in left.tokens]
-    if any(_is_range(side) for side in (left, right)) and max(left.value.number, said.number) >= 0:
-        return True
-    if any(token.text.casefold() in ("per", "每") for token in right.tokens):
-        return True
-    if right.tokens[-1].kind == "percent" and not {"over", "times", "frac", "percent"} & {*kinds}:
-        return abs(left.value.number - 100 * said.number) <= 100 * said.slack
-    if "over" not in kinds or not {"plus", "minus"} & {*kinds} or "open" in kinds:
-        return False
-    last = len(kinds) - 1 - kinds[::-1].index("over")
-    whole, part = (sides(tokens)[0].value for tokens in (left.tokens[:last], left.tokens[last + 1 :]))
-    return bool(whole and part) and compare(times(whole, part, -1), said, False, []).equal is True
+    kinds, said = [token.kind for token in left.tokens], right.value
+    readings = [] if left.value.printed else [(left.value, sides(right.tokens, first=True)[0].value)]
+    if right.tokens[-1].kind == "percent" and abs(left.value.number) >= 1:
+        readings.append((times(left.value, Quantity(0.01, whole=True)), said))
+    if "open" not in kinds:
+        readings.append((sides(left.tokens, sums_first=True)[0].value, said))
+    terms = {"plus", "minus"} & {*kinds} and left.value.implicit
+    if terms or ("percent" in kinds and ("times" not in kinds or kinds.count("number") > 2)):
+        readings.append(tuple(sides(side.tokens, bare=True)[0].value for side in (left, right)))
+    found = [compare(one, other, looser) for one, other in readings if one and other]
+    return any(one.equal and not one.fault for one in found)
 
 
-def _is_otherwise(read: list[Side], right: Side, looser: bool) -> bool:
-    """Return whether sides come out when read as shorthand.
-
-    The right one by what it begins with: 350 mg over 30 min, 500 mg q6h, 12/15, 400 mg/day ÷ 2 = ...; the left one by
-    its numbers alone, where percents are more than "p % of x", or a formula's coefficients leave their units unsaid.
-    """
-    head = sides(_head(right.tokens))[0].value
-    for side in read:
-        daily = [times(side.value, _DAY)] if side.value.unit and right.value != head else []  # 2 g/day ÷ 4
-        begins = [compare(value, head, looser, []) for value in (side.value, *daily) if head]
-        if any(one.equal and not one.fault for one in begins) and not side.value.printed:
-            return True
-        kinds = [token.kind for token in side.tokens]
-        share = "times" in kinds and kinds.count("number") < 3
-        terms = {"plus", "minus"} & {*kinds} and side.value.implicit
-        if not terms and (share or "percent" not in kinds):
-            continue
-        bare, said = (sides(_numbers(one.tokens)) for one in (side, right))
-        if bare[0].value and said[0].value and compare(bare[0].value, said[0].value, looser, []).equal:
-            return True
-    return False
-
-
-def _head(tokens: list[Token]) -> list[Token]:
-    """Return the quantity that a side begins with, without how often it is given."""
-    for place, (token, behind) in enumerate(pairwise(tokens[1:] + tokens[:1]), start=1):
-        how_often = token.kind == tokens[place - 1].kind == "unit" and behind.kind != "exponent"
-        if how_often or (token.kind in SIGNS and behind.kind != "unit"):
-            return tokens[:place]
-    return tokens
-
-
-def _numbers(tokens: list[Token]) -> list[Token]:
-    """Return the tokens without units and percent signs."""
-    per = [token.kind in ("over", "dot") and behind.kind == "unit" for token, behind in pairwise(tokens)]
-    pairs = zip(tokens, [*per, False], strict=True)
-    return [
-        token for token, joins in pairs if not joins and token.kind not in ("unit", "exponent", "percent")
-    ]
-
-
-def _is_range(side: Side) -> bool:
-    kinds = [token.kind for token in side.tokens if token.kind not in ("unit", "percent")]
-    return kinds == ["number", "minus", "number"] and side.value.number < 0
-
-
-def _analytes(text: str, start: int, end: int, left: Side, right: Side) -> list[tuple[float, int]]:
-    """Return those that the words around a sum name, where one side is weighed and the other counted in moles."""
-    a, b = left.value.unit, right.value.unit
-    if a is None or b is None or a.dims == b.dims:
-        return []
-    near = text[max(0, start - 100) : end + 40]
-    folded = near.casefold()
-    named = [n for n in ANALYTES if n in near or (len(n) > 3 and n.casefold() in folded)]
-    named = [n for n in named if re.search(rf"(?<![a-z]){re.escape(n)}(?![a-z])", near, re.IGNORECASE)]
-    return [ANALYTES[n] for n in named if not any(n != other and n in other for other in named)]
+def _analytes(text: str) -> list[tuple[float, int]]:
+    """Return those that a text names, longest names first."""
+    return [_FOLDED[name.casefold()] for name in dict.fromkeys(_ANALYTE.findall(text))]
 
 
 # Dates
 
 
 def _durations(text: str) -> Iterator[Calculation]:
-    """Return a verdict on each "from DATE to DATE, N days" and "born in 1950, in 2020 she is 70 years old".
+    """Return a verdict on each "from DATE to DATE, N days", or weeks.
 
-    Without a year any year will do; a bare year is any day of it. Years are completed ones, weeks and months may be
-    rounded, and the first day counts where the text says so. "After 3 days" and "3 days of fever" may be another time.
+    Without a year any year will do. Weeks may be rounded, and the first day counts where the text says so. "After 3
+    days" and "3 days of fever" may be another time.
     """
     for found in WRITTEN["duration"].finditer(text):
-        said = int(found["number"])
+        said, unit = int(found["number"]), 7 if found["unit"][0] in "wW周" else 1
         named = re.search(r"\d{4}", found["last"]) or re.search(r"\d{4}", found["first"])
-        years = (int(named[0]),) if named else (2023, 2024)
-        starts, ends = ([_dates(found[name], year) for year in years] for name in ("first", "last"))
-        spans = [(a, b) for first, last in zip(starts, ends, strict=True) for a in first for b in last]
-        if not spans:
-            yield Calculation(found.start(), found.end(), "unread")
-            continue
-        lengths = [_length(a, b, found["unit"].casefold()) for a, b in spans]
+        lengths = []
+        for year in (int(named[0]),) if named else (2023, 2024):
+            first, last = (_date(found[name], year) for name in ("first", "last"))
+            if first and last:
+                lengths.append(((last - first).days + 365 * (last < first)) / unit)
         more = 1 if WRITTEN["inclusive"].search(found[0]) else 0
         fits = any(said in (int(length), round(length), int(length) + more) for length in lengths)
-        status = "ok" if fits else "unread" if found["other"] or found["of"] else "wrong"
-        yield Calculation(found.start(), found.end(), status, said, lengths[0])
+        status = "ok" if fits else "unread" if found["other"] or found["of"] or not lengths else "wrong"
+        yield Calculation(found.start(), found.end(), status, said, *lengths[:1])
 
 
-def _dates(text: str, year: int) -> list[datetime.date]:
-    """Return the date that a text gives, in a given year where it names none; of a bare year its ends."""
+def _date(text: str, year: int) -> datetime.date | None:
+    """Return the date that a text gives, in a given year where it names none; None for what is no date."""
     numbers = [int(digits) for digits in re.findall(r"\d+", text)]
-    month = WRITTEN["month"].search(text)
-    if len(numbers) == 1 and not month:
-        return [datetime.date(numbers[0], 1, 1), datetime.date(numbers[0], 12, 31)]
-    named = [n for n in numbers if n > 31]
-    rest = [n for n in numbers if n <= 31]
-    if month:
-        rest.insert(0, 1 + _MONTHS.index(month[0][:3].casefold()))
+    if month := WRITTEN["month"].search(text):
+        numbers.insert(0, 1 + _MONTHS.index(month[0][:3].casefold()))
+    named, rest = [n for n in numbers if n > 31], [n for n in numbers if n <= 31]
     try:
-        return [datetime.date(*(named or [year]), *rest)]
+        return datetime.date(*(named or [year]), *rest)
     except (TypeError, ValueError):
-        return []
-
-
-def _length(first: datetime.date, last: datetime.date, unit: str) -> float:
-    """Return how long it is from one date to the other, in completed years or in parts of other units."""
-    if last < first:
-        last += datetime.timedelta(365)  # no year is named
-    if unit[0] in "y年岁":
-        return last.year - first.year - ((last.month, last.day) < (first.month, first.day))
-    return (last - first).days / {"w": 7, "周": 7, "m": 30.44, "个": 30.44, "月": 30.44}.get(unit[0], 1)
+        return None

@@ -5,17 +5,15 @@ All that is looked for stands in the question's own provenance (docs/file-format
 names that the provenance does not have, such as synonyms; facts told in other words than statements.py reads.
 """
 
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from fleming.checks.statements import Mention, Names, Reading, Statement, Triple, read_statements, tokens
+from fleming.checks.statements import Names, Reading, Statement, Triple, read_statements, tokens
 from fleming.questions.names import said
 from fleming.records import Question
 from fleming.sources.vocabulary import like
+from fleming.text import words
 
-LOOP_WORDS, LOOP_TIMES = 8, 4  # so many words and names, so many times: a text that turns in a circle
+LOOP = 20  # words at least that only say again what stands before them
 TRUE_GROUNDS = (
     "absent_finding",
     "rare_finding",
@@ -87,7 +85,7 @@ def follow_path(thought: str, question: Question, answer: str | None) -> Path:
         fault = "false_claim"
     elif not _agrees(reading, question, answer):
         fault = "other_conclusion"
-    elif _loops(reading.items):
+    elif loops(thought):
         fault = "loop"
     return Path(
         facts=len(certificate.path) if certificate else 0,
@@ -167,6 +165,16 @@ def _agrees(reading: Reading, question: Question, answer: str | None) -> bool:
     return True
 
 
-def _loops(items: list[str | Mention]) -> bool:
-    runs: Iterator[Any] = zip(*(items[start:] for start in range(LOOP_WORDS)), strict=False)
-    return max(Counter(runs).values(), default=0) >= LOOP_TIMES
+def loops(text: str) -> bool:
+    """Whether a stretch of at least LOOP words only says again, twice or more, the words before it."""
+    said = words(text)
+    seen: dict[int, int] = {}
+    period = run = 0  # stretches of LOOP words in a row that also stood `period` words before
+    for i in range(len(said) - LOOP + 1):
+        stretch = hash(tuple(said[i : i + LOOP]))
+        distance = i - seen.get(stretch, i)
+        period, run = distance, run + 1 if distance == period else 1
+        if period and run + LOOP - 1 >= 2 * period:
+            return True
+        seen[stretch] = i
+    return False

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from fleming.questions.phrases import read_phrases
 from fleming.sources.vocabulary import FEATURES, RELATIONS
-from fleming.text import fold
+from fleming.text import CJK, fold
 
 Triple = tuple[str, str, str]
 Mention = tuple[str, ...]
@@ -25,17 +25,11 @@ Mention = tuple[str, ...]
 Key = tuple[str | None, ...]
 """Words as they are compared, None for a name."""
 DENIALS = {"denial": tuple(RELATIONS), "open denial": tuple(RELATIONS), "feature denial": FEATURES}
-TAKING_BACK, GUESSES, AGAINST = (
-    ("retract", "correct"),
-    ("suspect", "recall", "compare"),
-    ("no fit", "not here"),
-)
-REMARKS = {*TAKING_BACK, *GUESSES, *AGAINST, "conclude", "root found", "rare", "start clues", "start name"}
+TAKING_BACK, AGAINST = ("retract", "correct"), ("no fit", "not here")
 SHORT, CURT, BRIEF = 9, 6, 3  # words of a doubt that is: listed; unlisted; pointing nowhere
 BEFORE_NAME, AFTER_NAME = 5, 2  # words of a phrase before its first name, and behind its last
 _ENDS = frozenset(".!?;¶。")
-_CJK = "\u3400-\u9fff\uf900-\ufaff"
-_TOKEN = re.compile(rf"[{_CJK}]|\d+(?:\.\d+)+|[^\W_{_CJK}]+|[^\w\s*`]|_")
+_TOKEN = re.compile(rf"[{CJK}]|\d+(?:\.\d+)+|[^\W_{CJK}]+|[^\w\s*`]|_")
 _REWRITTEN = {
     r"(?<=\w)'s\b": "",
     r"n't\b|\bcannot\b": " not",
@@ -72,11 +66,9 @@ class Denial:
 class Reading:
     """What a text says."""
 
-    items: list[str | Mention]
-    """Its words and names."""
     statements: list[Statement] = field(default_factory=list)
     conclusions: list[tuple[Mention, str]] = field(default_factory=list)
-    """What is concluded, and by which letter ("" where none is named)."""
+    """What is concluded: a name and "", or () and a letter."""
     denials: dict[int, Denial] = field(default_factory=dict)
     """By the number of their sentence."""
     sentences: int = 0
@@ -84,6 +76,8 @@ class Reading:
     """Sentences of which all was read."""
     uncertain: bool = False
     """Whether it says that something is not known."""
+    doubted: bool = False
+    """Whether a sentence casts doubt on others, nobody can say which."""
 
 
 def tokens(text: str) -> list[str]:
@@ -109,21 +103,30 @@ class Names:
                 node = self.tree
                 for word in words:
                     node = node.setdefault(word, {})
-                node.setdefault("", {})[entity] = None
+                node.setdefault("", {}).setdefault(entity, name)
 
-    def mark(self, words: list[str]) -> Iterator[str | Mention]:
-        """Yield the words with a Mention in place of each name."""
+    def find(self, words: Sequence[str]) -> Iterator[tuple[int, int, dict[str, str]]]:
+        """Yield where each name begins and ends, and what it may mean: entity -> the name as it was given."""
         at = 0
         while at < len(words):
-            node, end, meant = self.tree, at + 1, words[at]
+            node, end, meant = self.tree, at + 1, None
             for place in range(at, len(words)):
                 node = node.get(words[place])
                 if node is None:
                     break
                 if "" in node:
-                    end, meant = place + 1, tuple(node[""])
-            yield meant
+                    end, meant = place + 1, node[""]
+            if meant:
+                yield at, end, meant
             at = end
+
+    def mark(self, words: list[str]) -> list[str | Mention]:
+        """Return the words with a Mention in place of each name."""
+        marked, at = [], 0
+        for start, end, meant in self.find(words):
+            marked += [*words[at:start], tuple(meant)]
+            at = end
+        return marked + words[at:]
 
 
 @dataclass(frozen=True)
@@ -140,14 +143,14 @@ class _Grammar:
     """The phrases, by their words."""
 
     def __init__(self) -> None:
-        own = read_phrases("claims").phrases
-        lists = own.keys() - {*RELATIONS, *DENIALS, *REMARKS}
+        own, taught = read_phrases("claims").phrases, read_phrases("teacher").phrases
+        lists = own.keys() - {*RELATIONS, *DENIALS, *taught, "rare"}
         self.lists = {key: {tuple(tokens(phrase)) for phrase in own[key]} for key in lists}
         self.sets = {key: {words[0] for words in rows} for key, rows in self.lists.items()}
         self.forms: dict[Key, list[_Form]] = {}
-        for key, phrases in [*read_phrases("teacher").phrases.items(), *own.items()]:
+        for key, phrases in [*taught.items(), *own.items()]:
             relations = DENIALS.get(key, (key,) if key in RELATIONS else ())
-            for phrase in phrases if key not in lists and (relations or key in REMARKS) else ():
+            for phrase in phrases if key not in lists else ():
                 parts = list(string.Formatter().parse(phrase))
                 words = [
                     word for text, slot, *_ in parts for word in [*tokens(text), *[None] * (slot is not None)]
@@ -156,10 +159,7 @@ class _Grammar:
                 form = _Form(slots, relations, key not in DENIALS, "" if relations else key)
                 self.forms.setdefault(self.key(w for w in words if w not in _ENDS), []).append(form)
         self.words = {word for key in self.forms for word in key}.union(*self.sets.values())
-        said = self.forms.items()
-        self.concluding = {
-            key[:-1] for key, forms in said if forms[0].remark == "conclude" and key[-1] is None
-        }
+        self.concluding = {key[:-1] for key, forms in self.forms.items() if forms[0].remark == "conclude"}
 
     def has(self, words: Sequence[str | None], *lists: str) -> bool:
         """Whether a phrase of one of the lists stands among the words."""
@@ -189,13 +189,14 @@ class _Grammar:
         curt = this and size <= CURT and not (asks or heading or told or self.has(line, "approval"))
         return curt, curt or doubts or (denies and points)
 
-    def concluded(self, sentence: Sequence[str | Mention]) -> Iterator[tuple[Mention, str]]:
-        """Yield each answer of a sentence that concludes several, "the answer is A, B or trientine (C)"."""
+    def concluded(self, sentence: Sequence[str | Mention]) -> list[tuple[Mention, str]]:
+        """Return each answer that a sentence concludes, "the answer is A, B or trientine (C)"."""
         line = [item if isinstance(item, str) else None for item in sentence]
         starts = [at for at in range(1, min(len(line), SHORT)) if self.key(line[:at]) in self.concluding]
         rest = [item for item in sentence[starts[-1] :] if item not in self.sets["joining"]] if starts else []
-        if all(isinstance(item, tuple) or item in string.ascii_lowercase for item in rest):
-            yield from ((item, "") if isinstance(item, tuple) else ((), item.upper()) for item in rest)
+        if not all(isinstance(item, tuple) or item in string.ascii_lowercase for item in rest):
+            return []
+        return [(item, "") if isinstance(item, tuple) else ((), item.upper()) for item in rest]
 
     def key(self, words: Iterable[str | None]) -> Key:
         """Return the words without fillers, and without what stands before a clause."""
@@ -239,93 +240,59 @@ def _grammar() -> _Grammar:
 
 def read_statements(text: str, names: Names) -> Reading:
     """Return what the text states about the names, sentence by sentence."""
-    items = list(names.mark(tokens(text)))
-    reader, sentence = _Reader(_grammar(), Reading(items)), []
-    for item in itertools.chain(items, "."):
+    reading, sentence = Reading(), []
+    for item in [*names.mark(tokens(text)), "."]:
         if item not in _ENDS:
             sentence.append(item)
         elif sentence:
-            reader.read(sentence, item)
+            _read(reading, _grammar(), sentence, item)
             sentence = []
-    if reader.doubted:
-        for statement in reader.reading.statements:
+    if reading.doubted:
+        for statement in reading.statements:
             statement.plain = False
-    return reader.reading
+    return reading
 
 
-@dataclass
-class _Reader:
-    """A text, read so far."""
-
-    grammar: _Grammar
-    reading: Reading
-    guessed: int = 0
-    """How many statements stood before the last guess."""
-    doubted: bool = False
-    """Whether a sentence casts doubt on others, nobody can say which."""
-
-    def read(self, whole: list[str | Mention], end: str | Mention) -> None:
-        """Take in a sentence without its end mark."""
-        reading, grammar = self.reading, self.grammar
-        reading.sentences += 1
-        sentence, letter = _without_letter(whole)
-        mentions = [item for item in sentence if isinstance(item, tuple)]
-        line = [item if isinstance(item, str) else None for item in sentence]
-        reading.uncertain |= grammar.has(line, "uncertain")
-        key = grammar.key(line)
-        asks = end == "?" or line[0] in grammar.sets["asking"]
-        if forms := not asks and grammar.match(key):
-            reading.read += 1
-            if forms[0].remark:
-                self.remark(forms[0].remark, mentions, letter)
-            else:
-                self.state(forms, mentions, plain=True)
-            return
-        reading.conclusions += grammar.concluded(whole)
-        everything, denies = grammar.doubts(line, asks, end == "¶")
-        self.doubted |= everything
-        doubts = grammar.has(line, "doubt", "frame", "hedge")
-        if denies or (any(mentions) and (doubts or grammar.has(line, "no"))):
-            points = grammar.has(line, "pointer")
-            reading.denials[reading.sentences] = Denial(frozenset(itertools.chain(*mentions)), points)
-        for number, forms in grammar.clauses(key) if not (doubts or asks) else ():
-            self.state(forms, mentions[number:], plain=False)
-
-    def state(self, forms: list[_Form], mentions: Sequence[Mention], plain: bool) -> None:
-        meanings: list[Triple] = []
-        for form in forms:
-            ends = dict(zip(form.slots, mentions, strict=False))
-            meanings += itertools.product(ends["h"], form.relations, ends["t"])
-        meanings = [(head, relation, tail) for head, relation, tail in meanings if head != tail]
-        statement = Statement(tuple(meanings), forms[0].affirmed, self.reading.sentences, plain)
-        self.reading.statements.append(statement)
-
-    def remark(self, remark: str, mentions: list[Mention], letter: str) -> None:
-        """Take in what the text says of itself."""
-        reading, statements = self.reading, self.reading.statements
-        if remark in GUESSES:
-            self.guessed = len(statements)
-        elif remark == "conclude":
-            reading.conclusions.append((mentions[0], letter))
-        elif remark in (*AGAINST, *TAKING_BACK):
-            sentence = reading.sentences
-            for statement in reversed(statements):
-                if statement.withdrawn or not statement.affirmed or statement.sentence < sentence - 1:
-                    break
-                statement.plain, sentence = False, statement.sentence
-                statement.withdrawn = remark in TAKING_BACK
-        if remark in TAKING_BACK:
-            for statement in statements[self.guessed :]:
-                statement.plain = False
-            self.guessed = len(statements)
+def _read(reading: Reading, grammar: _Grammar, sentence: list[str | Mention], end: str) -> None:
+    """Take in a sentence without its end mark."""
+    reading.sentences += 1
+    mentions = [item for item in sentence if isinstance(item, tuple)]
+    line = [item if isinstance(item, str) else None for item in sentence]
+    reading.uncertain |= grammar.has(line, "uncertain")
+    key = grammar.key(line)
+    asks = end == "?" or line[0] in grammar.sets["asking"]
+    forms, concluded = [] if asks else grammar.match(key), grammar.concluded(sentence)
+    reading.conclusions += concluded
+    if forms and forms[0].relations:
+        _state(reading, forms, mentions, plain=True)
+    elif forms and forms[0].remark in (*AGAINST, *TAKING_BACK):
+        _take_back(reading, forms[0].remark in TAKING_BACK)
+    if forms or concluded:
+        reading.read += 1
+        return
+    everything, denies = grammar.doubts(line, asks, end == "¶")
+    reading.doubted |= everything
+    doubts = grammar.has(line, "doubt", "frame", "hedge")
+    if denies or (any(mentions) and (doubts or grammar.has(line, "no"))):
+        points = grammar.has(line, "pointer")
+        reading.denials[reading.sentences] = Denial(frozenset(itertools.chain(*mentions)), points)
+    for number, forms in grammar.clauses(key) if not (doubts or asks) else ():
+        _state(reading, forms, mentions[number:], plain=False)
 
 
-def _without_letter(sentence: list[str | Mention]) -> tuple[list[str | Mention], str]:
-    """Return the sentence without the letter that closes it, "trientine (B)"; "B" alone as if it were a name."""
-    letters = string.ascii_lowercase
-    match sentence:
-        case [*rest, "(", str(letter), ")"] if rest and len(letter) == 1 and letter in letters:
-            return rest, letter.upper()
-        case [*rest, str(letter)] if len(letter) == 1 and letter in letters:
-            return [*rest, ()], letter.upper()
-    return sentence, ""
+def _state(reading: Reading, forms: list[_Form], mentions: Sequence[Mention], plain: bool) -> None:
+    meanings: list[Triple] = []
+    for form in forms:
+        ends = dict(zip(form.slots, mentions, strict=False))
+        meanings += itertools.product(ends["h"], form.relations, ends["t"])
+    meanings = [(head, relation, tail) for head, relation, tail in meanings if head != tail]
+    reading.statements.append(Statement(tuple(meanings), forms[0].affirmed, reading.sentences, plain))
+
+
+def _take_back(reading: Reading, wholly: bool) -> None:
+    """Doubt the affirmations that stand in the sentences right before; `wholly`: they are withdrawn."""
+    sentence = reading.sentences
+    for statement in reversed(reading.statements):
+        if statement.withdrawn or not statement.affirmed or statement.sentence < sentence - 1:
+            break
+        statement.plain, sentence, statement.withdrawn = False, statement.sentence, wholly

@@ -10,7 +10,9 @@ Left out: reading text (calculations.py); which dose is usual, and which value i
 
 import dataclasses
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fleming.assets import load_table
 
@@ -23,13 +25,7 @@ ANALYTES = {
     for name in (first, *row["names"])
 }
 """Name -> (molar mass in g/mol, charge)."""
-SOLVED = (
-    1000,
-    3600,
-    60,
-    24,
-    7,
-)  # factors that are both written and said by the unit: "x MJ/h / 60 = y kJ/min"
+THOUSANDS = (1e3, 1e-3, 1e6, 1e-6, 1e9, 1e-9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +90,6 @@ class Quantity:
     """A bare number multiplies or divides a quantity with a unit."""
     mixed: bool = False
     """Quantities of different dimensions were added."""
-    literals: frozenset[float] = frozenset()
-    """The bare numbers in it."""
 
     @property
     def carried(self) -> float:
@@ -103,32 +97,24 @@ class Quantity:
         return 0.0 if self.whole else self.slack
 
 
-def _worked_out(
-    a: Quantity, b: Quantity, number: float, unit: Unit | None, slack: float, **flags
-) -> Quantity:
-    flags = {name: flags.get(name) or getattr(a, name) or getattr(b, name) for name in ("implicit", "mixed")}
-    return Quantity(number, unit, slack, printed=False, literals=a.literals | b.literals, **flags)
-
-
 def times(a: Quantity, b: Quantity, power: int = 1) -> Quantity:
     """Return a * b for power 1, a / b for power -1. ZeroDivisionError."""
-    number = a.number * b.number**power
-    slack = a.carried * abs(b.number) ** power + abs(a.number) * b.carried * (
-        b.number**-2 if power < 0 else 1
-    )
+    factor = b.number**power
+    slack = a.carried * abs(factor) + b.carried * abs(a.number * (1 if power == 1 else factor * factor))
     unit = None if a.unit is b.unit is None else (a.unit or Unit()).times(b.unit or Unit(), power)
-    return _worked_out(a, b, number, unit, slack, implicit=(a.unit is None) != (b.unit is None))
+    implicit = (a.unit is None) != (b.unit is None) or a.implicit or b.implicit
+    return Quantity(a.number * factor, unit, slack, False, False, implicit, a.mixed or b.mixed)
 
 
 def plus(a: Quantity, b: Quantity, sign: int = 1) -> Quantity:
     """Return a + sign * b in the unit of a; a bare number takes the unit of the other, a bare factor may change it."""
-    unit, mixed, ratio = a.unit or b.unit, False, 1.0
+    unit, implicit, mixed, ratio = a.unit or b.unit, a.implicit or b.implicit, a.mixed or b.mixed, 1.0
     if a.unit and b.unit:
         apart = a.unit.dims != b.unit.dims and not _same_charge(a.unit, b.unit)
-        mixed = apart and not (a.implicit or b.implicit)
+        mixed |= apart and not implicit
         ratio = 1.0 if apart or a.unit.offset else b.unit.size / a.unit.size
     number, slack = a.number + sign * b.number * ratio, a.carried + b.carried * ratio
-    return _worked_out(a, b, number, unit, slack, mixed=mixed)
+    return Quantity(number, unit, slack, False, False, implicit, mixed)
 
 
 def _same_charge(a: Unit, b: Unit) -> bool:
@@ -147,98 +133,97 @@ class Comparison:
     """`dimension`: no conversion leads from one unit to the other; `thousandfold`, `scale`: the size is wrong."""
 
 
-def compare(left: Quantity, right: Quantity, looser: bool, analytes: list[tuple[float, int]]) -> Comparison:
+def compare(
+    left: Quantity,
+    right: Quantity,
+    looser: bool = False,
+    factors: Collection[float] = (),
+    analytes: Sequence[tuple[float, int]] = (),
+) -> Comparison:
     """Return whether two sides are the same within the rounding of the printed digits.
 
     looser: behind "about" a unit of the last place and 2 %, where otherwise half a unit is all.
+    factors: the bare numbers of both sides, one of which may be a conversion.
     analytes: the (molar mass, charge) of those that the text may speak of, asked where one side is a mass.
     """
-    a, b = left.unit, right.unit
+    a, b = left.unit or Unit(), right.unit or Unit()
+    ways, both, same = _ways(left, right, factors, analytes), left.unit and right.unit, a.dims == b.dims
+    computed = left.number * ways[0].ratio + ways[0].shift if ways else left.number
     fault = "dimension" if left.mixed or right.mixed else None
-    if a is None or b is None:
-        hundred = 100.0 in left.literals | right.literals
-        ratios = (1.0, 0.01, 100.0) if hundred else (1.0,)
-        if b is not None and b.dims == UNITS["M"].dims:  # 10^-7.4 is in mol/L
-            ratios = (*ratios, UNITS["M"].size / b.size)
-        equal = any(_near(left, right, ratio, looser) for ratio in ratios)
-        return Comparison(equal, left.number, fault)
-    if a.dims == b.dims:
-        return _same_dimension(left, right, looser, fault)
-    if a.in_moles(1, 1).dims == b.in_moles(1, 1).dims:
-        weighed = a.dims[_G] != b.dims[_G]
-        known = analytes or ([] if weighed else [(1.0, 1)])
-        moles = [(a.in_moles(*one), b.in_moles(*one)) for one in known]
-        found = [_near(left, right, x.size / y.size, looser, x.rough + y.rough) for x, y in moles]
-        computed = left.number * moles[0][0].size / moles[0][1].size if moles else left.number
-        if any(found) or (left.implicit and _near(left, right, 1.0, looser)):
+    if any(_near(left, right, way, looser) for way in ways):
+        return Comparison(True, computed, fault)
+    printed, free = _near(left, right, _Way(1.0), looser), left.implicit or right.implicit
+    if printed and free and (not same or a.offset or b.offset):
+        return Comparison(True, computed, fault)
+    if both and same and a.size != b.size:
+        written = [_Way(ways[0].ratio * factor) for factor in _products(factors)]
+        if any(_near(left, right, way, looser) for way in written):
             return Comparison(True, computed, fault)
-        if any(_thousandfold(left, right, x.size / y.size, looser, x.rough + y.rough) for x, y in moles):
-            fault = "thousandfold"
-        if not moles and not left.implicit and _near(left, right, 1.0, looser):
-            return Comparison(True, computed, "dimension")  # no molar mass is 1 g/mol
-        return Comparison(False if moles else None, computed, fault)
-    equal = _near(left, right, 1.0, looser)
-    if left.implicit or right.implicit:
-        unsure = not equal and _thousandfold(left, right, 1.0, looser)
-        return Comparison(None if unsure else equal, left.number, fault)
-    if not _rate_unsaid(a, b):
-        fault = "dimension"
-    return Comparison(equal, left.number, fault)
+    slips = [_Way(way.ratio * power, way.rough) for way in ways or [_Way(1.0)] for power in THOUSANDS]
+    slipped = any(_near(left, right, way, looser) for way in slips)
+    if slipped and ways and both:
+        return Comparison(printed, computed, "thousandfold")
+    if printed:
+        return Comparison(True, computed, "scale" if same else "dimension")
+    molar = a.in_moles(1, 1).dims == b.in_moles(1, 1).dims
+    if both and not (ways or free or molar):
+        return Comparison(False, computed, "dimension")
+    unknown = not ways and (molar or slipped)
+    unknown |= slipped and left.unit is not right.unit and not both  # 10^-7.4 = 40 nmol/L
+    return Comparison(None if unknown else False, computed, fault)
 
 
-def _same_dimension(left: Quantity, right: Quantity, looser: bool, fault: str | None) -> Comparison:
+class _Way(NamedTuple):
+    """How a number in one unit becomes one in the other: number * ratio + shift, as exact as `rough` says."""
+
+    ratio: float
+    rough: float = 0.0
+    shift: float = 0.0
+
+
+def _ways(
+    left: Quantity, right: Quantity, factors: Collection[float], analytes: Sequence[tuple[float, int]]
+) -> list[_Way]:
+    """Return how the unit of one side becomes that of the other; nothing where no way is known."""
     a, b = left.unit, right.unit
-    ratio = a.size / b.size
-    if (a.offset or b.offset) and left.printed and right.printed:
-        computed = (left.number + a.offset) * ratio - b.offset
-        slack = right.slack + min(left.slack, 0.5) * ratio
-        return Comparison(
-            abs(computed - right.number) <= slack * (1.5 if looser else 1.0) + 1e-6, computed, fault
-        )
-    computed = left.number * ratio
-    if _near(left, right, ratio, looser, a.rough + b.rough):
-        return Comparison(True, computed, fault)
-    literals = left.literals | right.literals
-    factors = {1.0, *sorted(x for x in literals if x > 0)[:9]}
-    factors = {x * y for x in factors for y in factors} | {x / y for x in factors for y in factors}
-    written = [x for x in factors - {1.0} if _close(x, ratio) or _close(1 / x, ratio)]
-    same_number = not (left.printed and right.printed) and _near(left, right, 1.0, looser)
-    if same_number and (written or a.offset or b.offset):
-        return Comparison(True, computed, fault)
-    solved = [x for x in SOLVED if x in literals and ratio != 1.0]
-    if any(_near(left, right, ratio * y, looser) for x in solved for y in (x, 1 / x)):
-        return Comparison(True, computed, fault)
-    if _thousandfold(left, right, ratio, looser, a.rough + b.rough):
-        return Comparison(same_number, computed, "thousandfold")
-    return Comparison(same_number, computed, "scale" if same_number else fault)
+    if a is None or b is None:
+        return [_Way(ratio) for ratio in ((1.0, 0.01, 100.0) if 100.0 in factors else (1.0,))]
+    ratio, rough = a.size / b.size, a.rough + b.rough
+    if a.dims == b.dims:
+        return [_Way(ratio, rough, a.offset * ratio - b.offset if left.printed and right.printed else 0.0)]
+    apart = a.dims[_S] - b.dims[_S]
+    if abs(apart) == 1 and a.dims[:_S] + a.dims[_S + 1 :] == b.dims[:_S] + b.dims[_S + 1 :]:
+        # A "per day" is left unsaid, or the hour of "mL/h × gtt/mL / 60 min" on the right.
+        return [_Way(ratio * time**-apart, rough) for time in (86400.0, 3600.0)[: 2 if apart < 0 else 1]]
+    if a.in_moles(1, 1).dims != b.in_moles(1, 1).dims:
+        return []
+    known = analytes or ([] if a.dims[_G] != b.dims[_G] else [(1.0, 1)])
+    pairs = [(a.in_moles(*one), b.in_moles(*one)) for one in known]
+    return [_Way(x.size / y.size, x.rough + y.rough) for x, y in pairs]
 
 
-def _near(left: Quantity, right: Quantity, ratio: float, looser: bool, rough: float = 0.0) -> bool:
-    """Return whether left * ratio is right, as far as the digits of both say."""
-    value = left.number * ratio
+def _products(factors: Collection[float]) -> set[float]:
+    """Return one or two of the bare numbers multiplied or divided: what a unit may have been converted by."""
+    some = [1.0, *sorted(x for x in factors if x > 0)[:9]]
+    return {z for x in some for y in some for z in (x * y, x / y, 1 / (x * y))} - {1.0}
+
+
+def _near(left: Quantity, right: Quantity, way: _Way, looser: bool) -> bool:
+    """Return whether the left side is right when it is converted, as far as the digits of both say.
+
+    What is worked out may be cut off instead of rounded: 2/3 is 0.67 and 0.66.
+    """
+    value, rough = left.number * way.ratio + way.shift, way.rough
     slack = right.slack if right.printed else right.carried
-    exact = left.unit and abs(math.log10(ratio) % 1.0 - 0.5) > 0.4999999  # 1 g is 1000 mg and nothing near it
+    exact = (
+        left.unit and abs(math.log10(way.ratio) % 1.0 - 0.5) > 0.4999999
+    )  # 1 g is 1000 mg, nothing near it
     if not exact and (left.printed or not right.printed):
         own = left.slack if left.printed else left.carried
-        slack += min(own * ratio, 0.02 * abs(value)) if left.unit else own * ratio
+        slack += min(own * way.ratio, 0.02 * abs(value)) if left.unit else own * way.ratio
     if looser:
-        slack, rough = 2 * slack, max(rough, 0.02)
-    return abs(value - right.number) <= slack * (1 + 1e-6) + (rough + 1e-9) * abs(value)
-
-
-def _close(x: float, y: float) -> bool:
-    return abs(x - y) <= 0.01 * abs(y)
-
-
-def _thousandfold(left: Quantity, right: Quantity, ratio: float, looser: bool, rough: float = 0.0) -> bool:
-    """Return whether the digits agree and the size is off by a thousand, a million, ..."""
-    powers = (1e3, 1e-3, 1e6, 1e-6, 1e9, 1e-9)
-    return any(_near(left, right, ratio * power, looser, rough) for power in powers)
-
-
-def _rate_unsaid(a: Unit, b: Unit) -> bool:
-    """Return whether one unit leaves a "per day" unsaid, or the right one the hour of "mL/h × gtt/mL / 60 min"."""
-    apart = a.dims[_S] - b.dims[_S]
-    same = all(x == y for i, (x, y) in enumerate(zip(a.dims, b.dims, strict=True)) if i != _S)
-    times_of_day = (86400.0, 3600.0) if apart == -1 else (86400.0,)
-    return same and abs(apart) == 1 and any(_close(a.size / b.size, one**apart) for one in times_of_day)
+        slack, rough = 2 * slack, rough if way.shift else max(rough, 0.02)
+    beyond = (value - right.number) * math.copysign(1.0, right.number)
+    cut = right.slack if right.printed and not (left.printed or right.whole) else 0.0
+    margin = slack * 1e-6 + (rough + 1e-9) * abs(value)
+    return -slack - margin <= beyond <= slack + cut + margin

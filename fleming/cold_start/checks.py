@@ -6,7 +6,8 @@ that are read from its text (fleming/checks) are checked.
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 from fleming.answer import TAGS
 from fleming.assets import expressions
@@ -19,13 +20,12 @@ from fleming.judge import judge, read_answer, style_of
 from fleming.questions.names import said
 from fleming.records import Question, Trajectory
 from fleming.settings import Config
-from fleming.text import CJK, fold, reserved, words
+from fleming.text import CJK, fold, reserved
 
 _LEAKS = expressions("leaks.yaml")
 _CHARACTER = re.compile(f"[{CJK}]")
 FORMS = [f"{thinking}<answer></answer>" for thinking in ("", "</think>", "<think></think>")]
 """What tags an answer may have; a chat template may open the thinking in the prompt."""
-LOOP = 20  # words at least that only say again, twice or more, what stands before them
 
 
 def normal_form(text: str, question: Question, cfg: Config) -> str | None:
@@ -51,7 +51,8 @@ def length(text: str) -> int:
     return len(_CHARACTER.sub(" x ", text).split())
 
 
-class Case(NamedTuple):
+@dataclass(frozen=True)
+class Case:
     """What a check looks at."""
 
     trajectory: Trajectory
@@ -60,17 +61,18 @@ class Case(NamedTuple):
     graph: KnowledgeGraph
     cfg: Config
 
+    @cached_property
+    def thought(self) -> str:
+        return thought(self.trajectory.response)
+
 
 def right_answer(case: Case) -> str | None:
-    """`wrong_answer`: the one parser does not read the question's answer."""
-    return None if judge(case.trajectory.response, True, case.question, case.cfg).correct else "wrong_answer"
-
-
-def asked_form(case: Case) -> str | None:
-    """`bad_format`: not what is asked for; or a code of assets/reserved.yaml, for what would end the model's turn."""
-    if not judge(case.trajectory.response, True, case.question, case.cfg).well_formed:
-        return "bad_format"
-    return reserved(thought(case.trajectory.response))
+    """`wrong_answer`: the one parser does not read the question's answer; `bad_format`: not in the form asked for; or a
+    code of assets/reserved.yaml, for what would end the model's turn."""
+    judged = judge(case.trajectory.response, True, case.question, case.cfg)
+    if not judged.correct:
+        return "wrong_answer"
+    return reserved(case.thought) if judged.well_formed else "bad_format"
 
 
 def listed_facts(case: Case) -> str | None:
@@ -98,48 +100,30 @@ def short_enough(case: Case) -> str | None:
 
 def no_leak(case: Case) -> str | None:
     """`leak`: it says that somebody gave the answer, or that there was an earlier text (assets/leaks.yaml)."""
-    text = fold(thought(case.trajectory.response))
+    text = fold(case.thought)
     return "leak" if any(phrase.search(text) for phrase in _LEAKS.values()) else None
-
-
-def no_loop(case: Case) -> str | None:
-    """`loop`: a stretch of at least LOOP words only says again, twice or more, the words before it."""
-    said = words(thought(case.trajectory.response))
-    seen: dict[int, int] = {}
-    period = run = 0  # stretches of LOOP words in a row that also stood `period` words before
-    for i in range(len(said) - LOOP + 1):
-        stretch = hash(tuple(said[i : i + LOOP]))
-        distance = i - seen.get(stretch, i)
-        period, run = distance, run + 1 if distance == period else 1
-        if period and run + LOOP - 1 >= 2 * period:
-            return "loop"
-        seen[stretch] = i
-    return None
 
 
 def no_contradiction(case: Case) -> str | None:
     """`contradicted_claim`: the text says what the graph has a ground to deny."""
-    counts, _ = check_claims(thought(case.trajectory.response), case.graph)
+    counts, _ = check_claims(case.thought, case.graph)
     return "contradicted_claim" if counts["contradicted"] else None
 
 
 def sound_path(case: Case) -> str | None:
-    """`false_claim`, `other_conclusion`: a fault of its path (checks/path.py: Path); `unsure_unsaid`: it does not say
-    that something is not known, where `synth.state_uncertainty` asks for that."""
-    path = follow_path(thought(case.trajectory.response), case.question, case.question.answer)
-    if path.fault in ("false_claim", "other_conclusion"):  # no_loop has looked for the third
-        return path.fault
-    return "unsure_unsaid" if case.cfg.synth.state_uncertainty and not path.unsure else None
+    """A fault of its path (checks/path.py: Path); `unsure_unsaid`: it does not say that something is not known, where
+    `synth.state_uncertainty` asks for that."""
+    path = follow_path(case.thought, case.question, case.question.answer)
+    unsaid = case.cfg.synth.state_uncertainty and not path.unsure
+    return path.fault or ("unsure_unsaid" if unsaid else None)
 
 
 CHECKS: dict[str, Callable[[Case], str | None]] = {
     "answer": right_answer,
-    "format": asked_form,
     "facts": listed_facts,
     "sums": right_sums,
     "length": short_enough,
     "leaks": no_leak,
-    "loops": no_loop,
     "claims": no_contradiction,
     "path": sound_path,
 }

@@ -6,24 +6,22 @@ is told without its name (a pedigree, an onset, "newborn"): nothing maps it back
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fleming.assets import load_table
+from fleming.checks.claims import names_of
+from fleming.checks.statements import Mention, Names, tokens
 from fleming.graph.knowledge_graph import KnowledgeGraph
-from fleming.questions.names import said
 from fleming.records import Question
 from fleming.teachers.remembered import Completer, Messages, answer_each, behind_thinking, read_reply
-from fleming.text import name_key, reserved, single_spaced
+from fleming.text import reserved, single_spaced
 
 PROMPTS = load_table("rewriting.yaml")
-LONGEST = 12  # words of a name
 GROWTH = 3  # so many times as long as the old case may the new one be
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)[\s-]*(year|month|week|day|岁|个月|周|天)?")
-Meaning = frozenset[str]
-"""The entities that one name may mean."""
 
 
 @dataclass(frozen=True)
@@ -42,33 +40,18 @@ class Case:
     question: Question
     text: str
     asks: str
-    card: dict[Meaning, bool]
-    """What the text names of the clues; false: as absent."""
+    named: list[str]
+    """What the text names of the clues."""
+    card: dict[Mention, bool]
+    """The same by what it means; false: as absent."""
     new: str = ""
     fate: str = ""
     """rewritten, or why it is not."""
 
 
-class Names:
-    """Every name of the graph, as texts are compared."""
-
-    def __init__(self, graph: KnowledgeGraph) -> None:
-        found = defaultdict(set)
-        for entity in graph.entities.values():
-            for name in (entity.name, said(entity.name), *entity.synonyms, *entity.lay):
-                found[name_key(name)].add(entity.name)
-        self.meanings = {key: frozenset(entities) for key, entities in found.items() if key}
-
-    def mentioned(self, text: str) -> dict[Meaning, str]:
-        """Return meaning -> its words, of each name in a text; where one lies in another, of the longer alone."""
-        words, found, i = name_key(text).split(), {}, 0
-        while i < len(words):
-            keys = (" ".join(words[i : i + n]) for n in range(LONGEST, 0, -1))
-            key = next((key for key in keys if key in self.meanings), "")
-            if key:
-                found[self.meanings[key]] = key
-            i += len(key.split()) or 1
-        return found
+def names_in(text: str, names: Names) -> dict[Mention, str]:
+    """Return the names in a text, as the graph spells them; where one lies in another, the longer alone."""
+    return {tuple(meant): min(meant.values(), key=len) for *_, meant in names.find(tokens(text))}
 
 
 def rewrite_stems(
@@ -78,12 +61,11 @@ def rewrite_stems(
 
     `counts` is told what became of each: rewritten, or why its stem is the old one.
     """
-    names = Names(graph)
+    names = names_of(graph)
     cases = [_case(question, names) for question in questions]
     asked = [case for case in cases if not case.fate]
-    for case, text in zip(
-        asked, answer_each(teacher, [_rewrite(case, names) for case in asked]), strict=True
-    ):
+    talks = [_asked(case, "rewrite", text=case.text, names=", ".join(case.named)) for case in asked]
+    for case, text in zip(asked, answer_each(teacher, talks), strict=True):
         case.new = single_spaced(behind_thinking(text))
         case.fate = _fault(case, names)
     read = [case for case in asked if not case.fate]
@@ -100,16 +82,16 @@ def _case(question: Question, names: Names) -> Case:
     clues, patient = provenance.get("clues") or [], provenance.get("patient") or {}
     *_, asks = _SENTENCE_END.split(question.question.strip())
     text = question.question.strip().removesuffix(asks).strip()
-    told, elsewhere = names.mentioned(text), names.mentioned(asks)
+    told, elsewhere = names_in(text, names), names_in(asks, names)
     card, unnamed = {}, patient.get("age") is not None and not _NUMBER.search(text)
     for clue in clues:
-        meaning = next((meaning for meaning in told if clue["tail"] in meaning), None)
-        if meaning:
-            card[meaning] = clue["role"] != "absent"
-        elif not any(clue["tail"] in meaning for meaning in elsewhere):
+        mention = next((mention for mention in told if clue["tail"] in mention), None)
+        if mention:
+            card[mention] = clue["role"] != "absent"
+        elif not any(clue["tail"] in mention for mention in elsewhere):
             unnamed = True
     fate = "no_case" if not card else "unnamed_fact" if unnamed else ""
-    return Case(question, text, asks, card, fate=fate)
+    return Case(question, text, asks, [told[mention] for mention in card], card, fate=fate)
 
 
 def _asked(case: Case, role: str, **said: str) -> Messages:
@@ -117,14 +99,9 @@ def _asked(case: Case, role: str, **said: str) -> Messages:
     return [{"role": "user", "content": prompt.format(**said)}]
 
 
-def _rewrite(case: Case, names: Names) -> Messages:
-    told = names.mentioned(case.text)
-    return _asked(case, "rewrite", text=case.text, names=", ".join(told[meaning] for meaning in case.card))
-
-
 def _fault(case: Case, names: Names) -> str:
     """Return why the new text is not the case, as far as names and numbers tell; "" where they do not."""
-    before, after = (names.mentioned(text).keys() for text in (case.text, case.new))
+    before, after = (names_in(text, names).keys() for text in (case.text, case.new))
     numbers = [sorted(_NUMBER.findall(text)) for text in (case.text, case.new)]
     if not case.new or "?" in case.new or len(case.new) > GROWTH * len(case.text) or reserved(case.new):
         return "no_case"
@@ -135,9 +112,10 @@ def _fault(case: Case, names: Names) -> str:
 
 def _tells_the_card(facts: Facts, case: Case, names: Names) -> bool:
     read = [(item, True) for item in facts.present] + [(item, False) for item in facts.absent]
-    found = {names.meanings.get(name_key(item)): present for item, present in read}
+    found = {(*names.mark(tokens(item)),): present for item, present in read}
     sex = (case.question.provenance.get("patient") or {}).get("sex") or ""
-    return found == case.card and len(read) == len(found) and facts.sex == sex
+    card = {(mention,): present for mention, present in case.card.items()}
+    return found == card and len(read) == len(found) and facts.sex == sex
 
 
 def _rewritten(case: Case, teacher: str) -> Question:

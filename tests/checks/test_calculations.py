@@ -29,6 +29,8 @@ $\\frac{35}{49} \\cdot \\frac{49}{49} = \\frac{35}{49}$
 1/0.0507 = 20
 0.333 × 3 = 1.00
 2/3 = 0.67
+2/3 = 0.66
+0.604^2 = 0.364
 2/3 ≈ 0.66
 12/7 × 3 = 1.71 × 3
 20 % of 150 = 30
@@ -47,7 +49,6 @@ $\\frac{35}{49} \\cdot \\frac{49}{49} = \\frac{35}{49}$
 102 -- 4 = 98
 70 kg × 5 mg/kg = 350 mg
 70 kg × 5 mg/kg = 0.35 g
-10 mg/kg of body weight × 70 kg = 700 mg
 6 mg/L x 455 L equals 2730 milligrams
 2 L + 500 mL = 2.5 L
 930 mg / 1000 = 0.93 g
@@ -66,10 +67,11 @@ $\\frac{35}{49} \\cdot \\frac{49}{49} = \\frac{35}{49}$
 140 mEq/L - (104 mEq/L + 24 mmol/L) = 12 mEq/L
 130 km/h * (1000 m/km) * (1 h/3600 s) ≈ 36.11 m/s
 9.8 m s^-2 × 2 s = 19.6 m/s
-580 true negatives + 20 false positives = 600
 1 g = 1000 mg
 37.0 °C = 98.6 °F
 (98.6 - 32) × 5/9 = 37 °C
+44.83 MJ/h / 60 = 747.17 kJ/min
+from 1 January 2024 to 7 October 2024 is 40 weeks
 temperature 38.5 °C (101.3 °F)
 70 kg (154 lb)
 180 cm (5 ft 11 in)
@@ -95,15 +97,14 @@ from 3 March to 17 March = 14 days
 From March 3 to March 17, 2021 is 14 days
 from 28 February 2024 to 1 March 2024 is 2 days
 from 3 March to 17 March inclusive, 15 days
-born in 1950, in 2020 he is 70 years old
-born on 5 May 1960, on 3 March 2020 she was 59 years old
 从3月3日到3月17日共14天
 - 5 + 3 = 8
 Step 2: 5 + 3 = 8
 """.strip().splitlines()
 WRONG = """
 5 + 3 = 9
-2/3 = 0.66
+2/3 = 0.65
+0.604^2 = 0.366
 1/0.0507 = 21
 2/3 ≈ 0.72
 (4,000 / 8,000) * 100 which equals 40%
@@ -127,16 +128,17 @@ calcium 10 mg/dL = 5 mmol/L
 70千克乘以5毫克/千克等于360毫克
 from 3 March to 17 March = 15 days
 from 28 February 2023 to 1 March 2023 is 2 days
-born on 5 May 1960, on 3 March 2020 she was 60 years old
 - 5 + 3 = 9
 The AHI would be (12 + 30) / 7 = 8. So
 """.strip().splitlines()
 UNSURE = """
+98.6 °F - 32 × 5/9 = 37 °C
+Hb 10 g/dL × 3 = 30%
+10^-7.4 = 40 nmol/L
 20-30 mg = 5
 25 + 2 × 0.5 = 24-26 mm
 9.4 + 10.4 / 2 = 9.9
 450 × 1000 / 12450 = 36 per 1000
-5(1/2)% = 4
 log 100 + 5 = 7
 square root of 16 + 9 = 5
 140 mEq/L - chloride 104 mEq/L - 24 mEq/L = 12 mEq/L

@@ -115,7 +115,7 @@ def test_what_is_taken_back_stands_no_more():
 
 
 def test_conclusions_name_a_text_a_letter_or_both():
-    assert read("So the answer is colchicine (B).").conclusions == [((DRUG,), "B")]
+    assert read("So the answer is colchicine (B).").conclusions == [((DRUG,), ""), ((), "B")]
     assert read("The answer is B.").conclusions == [((), "B")]
     assert read("所以答案是秋水仙碱。").conclusions == [(("秋水仙碱",), "")]
     assert read("The answer is not B.").conclusions == []

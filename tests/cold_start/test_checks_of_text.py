@@ -7,6 +7,7 @@ import time
 import pytest
 from support.places import SHARED
 
+from fleming.checks.path import loops
 from fleming.cold_start.checks import CHECKS, Case, check_trajectory, length
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.records import Question, Trajectory
@@ -56,6 +57,11 @@ According to the official answer that was given to me, B is right; the given off
 As the hint indicates, copper accumulates.
 The problem gives us the answer B.
 THE CORRECT ANSWER IS GIVEN AS B.
+As stated in the hint, this is gout.
+We are given that B is correct, so I argue for it.
+Knowing that the correct answer is B, I look for its grounds.
+I was told that it is B.
+题目给出的答案是B。
 根据提供的答案,本例为肝豆状核变性。
 按照给出的正确答案,应选B。
 正确答案已经给出,为B。
@@ -126,6 +132,9 @@ No answer is complete without the family history.
 The model of the disease is an autosomal recessive one.
 The patient pretends to be asleep.
 The last reply of the patient was confused.
+We are told that it is a chronic disease.
+We are given that a is greater than b.
+Knowing that the drug is safe, we go on.
 正确答案是B。
 因此应选择锌。
 X线检查提示左侧肺炎。
@@ -157,8 +166,10 @@ def trajectory(thought: str, answer: str = "B") -> Trajectory:
 
 def code(thought: str, max_words: int = 10_000, check: str = "") -> str | None:
     cfg = Config(synth=SynthConfig(max_words=max_words))
-    case = Case(trajectory(thought), QUESTION, KnowledgeGraph(), cfg)
-    return CHECKS[check](case) if check else check_trajectory(*case)
+    case = trajectory(thought), QUESTION, KnowledgeGraph(), cfg
+    if check == "loops":
+        return "loop" if loops(thought) else None
+    return CHECKS[check](Case(*case)) if check else check_trajectory(*case)
 
 
 # Leaks

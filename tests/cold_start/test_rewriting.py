@@ -8,7 +8,8 @@ import pytest
 from support import drawn_patients
 
 from fleming.assets import load_table
-from fleming.cold_start.rewriting import Names, rewrite_stems
+from fleming.checks.claims import names_of
+from fleming.cold_start.rewriting import names_in, rewrite_stems
 from fleming.config import load_config
 from fleming.graph.knowledge_graph import Entity, KnowledgeGraph
 from fleming.questions.sampling import sample_questions
@@ -159,14 +160,13 @@ def test_facts_without_a_name_and_questions_without_a_case_are_not_touched():
 
 
 def test_of_names_inside_one_another_the_longest_is_meant():
-    names = Names(graph())
-    found = names.mentioned("Chronic joint-pain, PAIN in the back, and lumps of crystals")
-    assert {min(meaning): words for meaning, words in found.items()} == {
-        "chronic joint pain": "chronic joint pain",
-        "pain": "pain",
-        "tophus": "lumps of crystals",
+    found = names_in("Chronic joint-pain, PAIN in the back, and lumps of crystals", names_of(graph()))
+    assert found == {
+        ("chronic joint pain",): "chronic joint pain",
+        ("pain",): "pain",
+        ("tophus",): "lumps of crystals",
     }
-    assert names.mentioned("painful chronic joint") == {}
+    assert names_in("painful chronic joint", names_of(graph())) == {}
 
 
 def test_drawn_patients_can_be_rewritten_and_each_fate_is_counted():
