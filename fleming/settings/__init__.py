@@ -96,7 +96,7 @@ class EvaluateConfig:
             raise InputError(f"{where}samples is {self.samples}, but at temperature 0 all would be the same")
         if self.temperature == 0 and (self.top_p < 1 or self.top_k or self.min_p):
             raise InputError(f"{where}top_p, top_k and min_p need temperature: set it, or leave them out")
-        if self.thinking_tokens > self.max_new_tokens - FOR_AN_ANSWER:
+        if self.thinking_tokens and self.thinking_tokens > self.max_new_tokens - FOR_AN_ANSWER:
             raise InputError(
                 f"{where}thinking_tokens is {self.thinking_tokens}, and max_new_tokens {self.max_new_tokens}: "
                 f"leave at least {FOR_AN_ANSWER} for the answer"

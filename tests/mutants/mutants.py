@@ -145,7 +145,7 @@ MUTANTS = {
     ],
     "fleming/teachers/remembered.py": [
         ("self.spent.add(self._begun[answer.key].pop(), -1)", "self._begun[answer.key].pop()", TEACHERS),
-        ("if answer.code != BUSY:", "if answer.code:", TEACHERS),
+        ("if answer.code == BUSY:", "if not answer.code:", TEACHERS),
         ("len(answers) >= self.asks or", "len(answers) > self.asks or", TEACHERS),
     ],
     "fleming/teachers/server.py": [

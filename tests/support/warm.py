@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from support.places import ROOT
 
 SUBREAPER = 36  # prctl's PR_SET_CHILD_SUBREAPER: who inherits a process whose parent has ended
 COUNT = 2
+HANDLED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 _servers: list[socket.socket] = []
 _turn = threading.Lock()
 available = sys.platform == "linux"  # elsewhere a process is started as usual
@@ -62,6 +64,8 @@ class Popen(subprocess.Popen):
             "env": dict(env or os.environ),
             "cwd": str(cwd or os.getcwd()),
             "session": session,
+            # What a process ignores its children ignore: SIGINT where make has put it into the background.
+            "ignored": [number for number in HANDLED if signal.getsignal(number) == signal.SIG_IGN],
         }
         with _turn, _adopting():
             if not _servers:

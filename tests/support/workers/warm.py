@@ -2,11 +2,11 @@
 
     python warm.py < a socket
 
-A request is one message of JSON, {"argv": [script or -m module, argument ...], "env", "cwd", "session"}, and three file
-descriptors beside it; the reply is the new process's id. The process has these and nothing else of ours: its parent
-ends at once, so that whoever asked becomes its parent (warm.py beside this folder sees to that). It runs the script as
-`python script` does and leaves as that does. What it does not have is an interpreter of its own: hash seed and state
-of the random generators are those of this one at its start, /proc shows this one's command.
+A request is one message of JSON, {"argv": [script or -m module, argument ...], "env", "cwd", "session", "ignored"}, and
+three file descriptors beside it; the reply is the new process's id. The process has these and nothing else of ours: its
+parent ends at once, so that whoever asked becomes its parent (warm.py beside this folder sees to that). It runs the
+script as `python script` does and leaves as that does. What it does not have is an interpreter of its own: hash seed
+and state of the random generators are those of this one at its start, /proc shows this one's command.
 """
 
 import gc
@@ -29,16 +29,16 @@ LOADED += ["torch.distributed.elastic.rendezvous.c10d_rendezvous_backend"]
 HANDLED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
-def become(env: dict[str, str], cwd: str, streams: list[int], session: bool) -> None:
+def become(env: dict[str, str], cwd: str, streams: list[int], session: bool, ignored: list[int]) -> None:
     """Make a forked process what a new one would be: environment, folder, streams, no other file open."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     if session:
         os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    for number in HANDLED:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in ignored else usual)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
@@ -74,6 +74,7 @@ class Worker(subprocess.Popen):
 
     def _execute_child(self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, *more):
         out, error = more[6], more[8]
+        ignored = [number for number in HANDLED if signal.getsignal(number) == signal.SIG_IGN]
         self.pid = os.fork()
         if self.pid:
             self._child_created = True
@@ -81,7 +82,7 @@ class Worker(subprocess.Popen):
         status = 1
         try:
             streams = [0, out if out > 0 else 1, error if error > 0 else 2]
-            become({**env, "PYTHONUNBUFFERED": "1"}, os.getcwd(), streams, True)
+            become({**env, "PYTHONUNBUFFERED": "1"}, os.getcwd(), streams, True, ignored)
             sys.path[:] = PLAIN
             execute(list(args[2:]))  # the interpreter, and -u
             status = 0
@@ -110,7 +111,7 @@ def forked(message: bytes, streams: list[int]) -> tuple[list[str], int]:
         os._exit(0)
     while os.getppid() == middle:
         time.sleep(0.0005)
-    become(asked["env"], asked["cwd"], streams, asked["session"])
+    become(asked["env"], asked["cwd"], streams, asked["session"], asked["ignored"])
     return asked["argv"], 0
 
 
