@@ -16,7 +16,7 @@ demo: .venv/installed ## everything, from an empty folder to the table of stages
 	$(PY) train_grpo.py $(RUN)
 	$(PY) evaluate.py $(RUN)
 
-TEST_BESIDE = tests/scripts tests/training tests/model # about half of all the time that the tests take
+TEST_BESIDE = tests/scripts tests/training tests/model tests/checks # about half of all the time that the tests take
 test: .venv/installed-dev ## all tests, in two processes: these beside all others
 	@log=$$(mktemp); \
 	$(PY) -m pytest $(TEST_BESIDE) > $$log 2>&1 & beside=$$!; \

@@ -107,9 +107,9 @@ def test_evaluation_scores_free_answers_and_their_pass_at_k(
     current = []
     read = generation.ChainOfThought._read
 
-    def reading(self, asked, sample, seconds):
+    def reading(self, asked, *more):
         current[:] = [RIGHT.get(asked.item.question.answer, asked.item.question.answer)]
-        return read(self, asked, sample, seconds)
+        return read(self, asked, *more)
 
     monkeypatch.setattr(generation.ChainOfThought, "_read", reading)
     answers_in_turn(generation, lambda: current[0])
