@@ -457,9 +457,25 @@ def test_a_damaged_line_of_the_store_is_named(tmp_path):
 
 
 def test_no_more_requests_are_under_way_than_the_settings_say(tmp_path):
+    """Counted where they are made: the server counts one as under way for a moment after its reply was read."""
     with ChatServer(delay=0.05) as server:
-        teacher(server, tmp_path, "teacher.concurrency=5").complete_all(talk(*map(str, range(40))), 1)
-        assert server.most_at_once == 5
+        remembered = teacher(server, tmp_path, "teacher.concurrency=5")
+        real, lock, under_way, most = remembered.completer.server.ask, threading.Lock(), [], []
+
+        def ask(*arguments):
+            with lock:
+                under_way.append(1)
+                most.append(len(under_way))
+            try:
+                return real(*arguments)
+            finally:
+                with lock:
+                    under_way.pop()
+
+        remembered.completer.server.ask = ask
+        remembered.complete_all(talk(*map(str, range(40))), 1)
+        assert max(most) == 5
+        assert server.most_at_once >= 5
 
 
 # --- caps
