@@ -24,9 +24,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers  
 
 from fleming.config import load_config  # noqa: E402
 from fleming.settings import Config  # noqa: E402
-from fleming.training.base_model import CHATML  # noqa: E402
 from fleming.training.estimate_memory import Case, Longest, Machine, estimate  # noqa: E402
 from fleming.training.parallel import pick_device  # noqa: E402
+from model.huggingface.chat_format import own_template  # noqa: E402
 from model.huggingface.config import ModelConfig  # noqa: E402
 from model.huggingface.tokenizer import Tokenizer as OurTokenizer  # noqa: E402
 from model.huggingface.weights import save_model  # noqa: E402
@@ -63,7 +63,7 @@ def write_tokenizer(folder: Path, ids: int, stops: int = 1) -> None:
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": "<|im_end|>",
-        "chat_template": CHATML,
+        "chat_template": own_template("chatml"),
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     im_end = ids - 1

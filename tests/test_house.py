@@ -133,6 +133,21 @@ def test_a_run_needs_the_six_packages_alone():
         assert packages <= PACKAGES | WHERE_INSTALLED, module
 
 
+def test_what_a_benchmark_imports_of_ours_exists():
+    """They are not run here, and would break in silence."""
+    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.ImportFrom)
+                and node.module
+                and node.module.split(".")[0] in ("fleming", "model")
+            ):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    known = hasattr(module, alias.name) or f"{node.module}.{alias.name}" in TREES
+                    assert known, f"{path.name}: {node.module} has no {alias.name}"
+
+
 # --- sizes
 
 
