@@ -131,7 +131,7 @@ def mentions_lost_table(text: str) -> bool:
 def _is_lost(what: str, text: str, within: int) -> bool:
     """Whether the text says that something is there, and no three numbers follow within so many characters."""
     said = _MENTIONS[what].search(text)
-    return bool(said) and len(re.findall(r"\d+", text[said.end() :][:within])) < 3
+    return bool(said) and len(re.findall(r"\d+", text[said.end() : said.end() + within])) < 3
 
 
 def can_reorder(options: Mapping[str, str]) -> bool:

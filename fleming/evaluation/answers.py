@@ -17,7 +17,7 @@ import torch
 from fleming.evaluation.items import Asked, Item, Key
 from fleming.files import AppendLog, read_json, read_jsonl, write_json, write_jsonl
 from fleming.judge import Verdict
-from fleming.settings import Config, EvaluateConfig
+from fleming.settings import Config
 from fleming.training.identity import check_same_run
 from fleming.training.parallel import World
 from fleming.typed import NonNegative, from_json
@@ -138,10 +138,10 @@ def answer_settings(cfg: Config, hashes: Mapping[str, str], dtype: torch.dtype) 
             fixed["cot.chat_template_kwargs"] = cfg.chat_template_kwargs
         for name in ("temperature", "max_new_tokens"):
             fixed[f"cot.{name}"] = getattr(cfg.evaluate, name)
-        usual = EvaluateConfig()  # which answers of earlier versions had
-        for name in ("top_p", "top_k", "min_p", "thinking_tokens"):
-            if getattr(cfg.evaluate, name) != getattr(usual, name):
-                fixed[f"cot.{name}"] = getattr(cfg.evaluate, name)
+        # Only where they are set: answers of earlier versions had none of them.
+        fixed |= {f"cot.{name}": value for name, value in cfg.evaluate.filters.items()}
+        if cfg.evaluate.thinking_tokens:
+            fixed["cot.thinking_tokens"] = cfg.evaluate.thinking_tokens
         fixed |= {f"cot.{name}": value for name, value in cfg.reading.items()}
     return fixed
 

@@ -13,7 +13,7 @@ from fleming.evaluation.items import Asked, Item, all_asked
 from fleming.judge import judge
 from fleming.prompt import asked_messages, prompt_ids, response_text
 from fleming.public.benchmarks import LoadedBenchmark
-from fleming.settings import Config, EvaluateConfig
+from fleming.settings import Config
 from model.errors import InputError
 from model.huggingface.tokenizer import Tokenizer
 from model.sampler import Sample, Sampler, SamplingParams
@@ -36,10 +36,7 @@ class ChainOfThought:
         ev = cfg.evaluate
         answers = "one answer" if ev.samples == 1 else f"{ev.samples} answers"
         drawn = "greedy" if ev.temperature == 0 else f"{answers} a question at temperature {ev.temperature:g}"
-        usual = EvaluateConfig()
-        for name in ("top_p", "top_k", "min_p"):
-            if (value := getattr(ev, name)) != getattr(usual, name):
-                drawn += f", {name} {value:g}"
+        drawn += "".join(f", {name} {value:g}" for name, value in ev.filters.items())
         if ev.thinking_tokens:
             drawn += f", made to answer after {ev.thinking_tokens} tokens of thinking"
         asked = f"the option's {cfg.answer_style}"
@@ -73,9 +70,9 @@ class ChainOfThought:
         Its noise is fixed by the seed, the item and the sample index, whatever is sampled beside it.
         """
         ev = self.cfg.evaluate
-        drawn = {"temperature": ev.temperature, "top_p": ev.top_p, "top_k": ev.top_k, "min_p": ev.min_p}
+        first = ev.thinking_tokens or ev.max_new_tokens
         params = SamplingParams(
-            max_new_tokens=ev.thinking_tokens or ev.max_new_tokens, seed=self.cfg.seed, **drawn
+            max_new_tokens=first, temperature=ev.temperature, seed=self.cfg.seed, **ev.filters
         )
         prompts = [prompt_ids(a.item.question, self.tokenizer, self.cfg) for a in asked]
         keys = [f"evaluate {a.item.question.id} {a.item.order} {a.sample}" for a in asked]

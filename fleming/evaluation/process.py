@@ -13,7 +13,7 @@ from fleming.checks.calculations import check as check_sums
 from fleming.checks.claims import check_claims
 from fleming.checks.path import follow_path
 from fleming.evaluation.answers import Answer
-from fleming.evaluation.statistics import wilson_interval
+from fleming.evaluation.statistics import Interval, wilson_interval
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.records import Question
 
@@ -75,5 +75,4 @@ def _group(
 
 
 def _share(count: int, n: int) -> dict[str, float]:
-    low, high = wilson_interval(count, n)
-    return {"value": count / n, "low": low, "high": high}
+    return vars(Interval(count / n, *wilson_interval(count, n)))

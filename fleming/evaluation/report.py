@@ -24,7 +24,7 @@ def percent(share: float) -> str:
 
 def with_interval(score: Score) -> str:
     """Return "57.1 [55.0, 59.2]"."""
-    return f"{percent(score.accuracy)} [{percent(score.accuracy_low)}, {percent(score.accuracy_high)}]"
+    return _share({"value": score.accuracy, "low": score.accuracy_low, "high": score.accuracy_high})
 
 
 def results_table(rows: Sequence[tuple[str, Result]]) -> str:

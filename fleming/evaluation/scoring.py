@@ -120,12 +120,12 @@ def _mean_result(results: Sequence[Result], complete: bool) -> Result:
     """Return the unweighted mean of the results by one protocol, and what it is without the smallest third of them."""
     names = [result.benchmark for result in results]
     details: dict[str, Any] = {"of": names, "papers_nine": complete and set(names) == set(PAPER_NINE)}
-    *_, largest = smallest_first = sorted(results, key=lambda result: result.score.n)
+    smallest_first = sorted(results, key=lambda result: result.score.n)
     if left_out := smallest_first[: len(results) // 3]:
         rest = mean_score([result.score for result in results if result not in left_out])
         details["without_smallest"] = {"left_out": [result.benchmark for result in left_out], "score": rest}
     score = mean_score([result.score for result in results])
-    return Result(f"mean of {len(names)}", largest.protocol, score, {}, details)
+    return Result(f"mean of {len(names)}", results[0].protocol, score, {}, details)
 
 
 def mean_score(scores: Sequence[Score]) -> Score:

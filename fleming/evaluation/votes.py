@@ -83,12 +83,12 @@ def add_vote(questions: Questions, answer: Answer) -> None:
 
 
 def _case(answer: Answer) -> str:
-    text = (
-        answer.prompt
-        if isinstance(answer.prompt, str)
-        else (answer.prompt or [{}])[-1].get("content", answer.id)
+    """Return how the question's text begins; its id where the record has no text, or one of another form."""
+    last = (
+        answer.prompt[-1] if isinstance(answer.prompt, list) and answer.prompt else {"content": answer.prompt}
     )
-    return stem_key(text[:CASE])
+    text = last.get("content") if isinstance(last, dict) else None
+    return stem_key(text[:CASE] if text and isinstance(text, str) else answer.id)
 
 
 def votes_of(answers: Iterable[Answer]) -> Questions:

@@ -88,13 +88,19 @@ class EvaluateConfig:
     max_num_seqs: Positive[int] = 256
     """Sequences decoded at once."""
 
+    @property
+    def filters(self) -> dict[str, float]:
+        """The filters of sampling that are set, by their names in SamplingParams."""
+        usual = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}
+        return {name: getattr(self, name) for name, all_ in usual.items() if getattr(self, name) != all_}
+
     def check(self, where: str) -> None:
         """Raise InputError for protocols that are none or twice the same, for settings of sampling where it is greedy,
         and for a budget of thinking that leaves an answer no room.
         """
         if self.samples > 1 and self.temperature == 0:
             raise InputError(f"{where}samples is {self.samples}, but at temperature 0 all would be the same")
-        if self.temperature == 0 and (self.top_p < 1 or self.top_k or self.min_p):
+        if self.temperature == 0 and self.filters:
             raise InputError(f"{where}top_p, top_k and min_p need temperature: set it, or leave them out")
         if self.thinking_tokens and self.thinking_tokens > self.max_new_tokens - FOR_AN_ANSWER:
             raise InputError(

@@ -243,8 +243,9 @@ class Run:
 
     def _load_best(self) -> None:
         best = self.world.on_main(lambda: best_first(self.folder / "checkpoints")[0])
-        whole_state(best, self.world)
-        load_tensors(best, self.model, self.optimizer, self.world)
+        if step_of(best) != self.state["step"]:  # else the model is that
+            whole_state(best, self.world)
+            load_tensors(best, self.model, self.optimizer, self.world)
         self.world.print(f"the best checkpoint is that of step {step_of(best)}: it is exported")
 
     def _forget_rollouts_after(self, step: int) -> None:

@@ -15,6 +15,7 @@ from fleming.evaluation.items import all_asked, reshuffle
 from fleming.evaluation.report import about_data, about_mean, about_model, describe_comparison, results_table
 from fleming.evaluation.scoring import summarise, summarise_all
 from fleming.evaluation.statistics import wilson_interval
+from fleming.evaluation.votes import votes_of
 from fleming.public.benchmarks import BENCHMARKS, LoadedBenchmark
 from fleming.records import Question
 from fleming.text import can_reorder
@@ -390,3 +391,20 @@ def test_several_answers_a_question_are_one_score_and_other_orders_are_left_out(
     assert row.a.n == 1
     assert row.a.accuracy == pytest.approx(2 / 3)
     assert row.difference.test == "sign test"
+
+
+@pytest.mark.parametrize(
+    "prompt", [[], ["text"], {"a": 1}, 3, None, [{"role": "user"}], [{"content": ["x"]}], ""]
+)
+def test_a_record_of_another_form_is_a_patient_of_its_own(prompt):
+    q = question("one")
+    assert votes_of([answer(q, "A", prompt=prompt)])["one"].case == "one"
+
+
+def test_questions_about_one_patient_begin_alike():
+    q, long = question("one"), "A woman of 70 years " * 9
+    cases = [
+        votes_of([answer(q, "A", prompt=[{"role": "user", "content": long + end}])])["one"].case
+        for end in "ab"
+    ]
+    assert cases[0] == cases[1] != votes_of([answer(q, "A", prompt=long[5:])])["one"].case
