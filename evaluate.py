@@ -3,6 +3,7 @@
 python evaluate.py --config configs/demo.yaml                         every stage of a run, then the table
 python evaluate.py --model DIR evaluate.questions=medqa.jsonl run_dir=runs/mine
 torchrun --nproc_per_node 8 evaluate.py --model DIR --benchmarks medqa,pubmedqa evaluate.benchmark_folder=DIR2
+python evaluate.py --model DIR --benchmarks medqa --reliability     would it answer the same if asked otherwise?
 python evaluate.py --model DIR --question "Which drug treats Wilson disease?"
 python evaluate.py --compare runs/a/eval/cold_start runs/a/eval/rl_stage2
 """
@@ -14,6 +15,7 @@ if __name__ == "__main__":  # the imports below take seconds
 
 import argparse
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -24,21 +26,25 @@ from fleming.evaluation.ask import ask
 from fleming.evaluation.chosen import chosen_annotations, chosen_benchmarks, chosen_models
 from fleming.evaluation.comparison import compare_runs
 from fleming.evaluation.generation import ChainOfThought
+from fleming.evaluation.items import Asked
 from fleming.evaluation.loglikelihood import Loglikelihood
 from fleming.evaluation.report import describe_comparison, describe_results, read_results, write_results
 from fleming.evaluation.scoring import summarise_all
 from fleming.files import check_writable, input_hashes
 from fleming.graph.graph_files import load_graph
 from fleming.judge import own_code
-from fleming.public.benchmarks import files_of
+from fleming.public.benchmarks import LoadedBenchmark, files_of
 from fleming.settings import Config
 from fleming.training.identity import versions
 from fleming.training.metrics import progress_bar
 from fleming.training.parallel import World, join_world
-from fleming.training.run import lock_run
+from fleming.training.run import StopRequest, lock_run
 from model import InputError, load_model
 
 PROTOCOLS = {"cot": ChainOfThought, "loglikelihood": Loglikelihood}
+Protocol = ChainOfThought | Loglikelihood
+Plan = tuple[LoadedBenchmark, str, list[Asked]]
+"""A benchmark, a protocol, and the answers that are wanted."""
 
 
 def main(argv: list[str]) -> None:
@@ -84,23 +90,19 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                 how = world.dtype, world.device, chat_format, cfg.chat_template_kwargs
                 loaded = load_model(model_folder, *how, check_hashes=False)  # `hashes` has just been
                 protocols = {name: PROTOCOLS[name](*loaded, cfg) for name in described}
-                plans = [(b, name, protocols[name].plan(b)) for b in benchmarks for name in protocols]
+                plans = [
+                    (b, name, protocols[name].plan(b, options.reliability))
+                    for b in benchmarks
+                    for name in protocols
+                ]
             answers = Answers(folder, answer_settings(cfg, hashes, world.dtype), world)
-
-            # Ask what has no answer yet, each rank its share.
-            for benchmark, protocol, wanted in plans:
-                missing = [asked for asked in wanted if asked.key not in answers.done]
-                missing.sort(key=lambda asked: -asked.length)  # neighbours in length are decoded together
-                title = f"{model}, {benchmark.name}, {protocol}"
-                with progress_bar(len(wanted), len(wanted) - len(missing), title, world, "answer") as bar:
-
-                    def keep(answer: Answer, answers=answers, bar=bar) -> None:
-                        answers.keep(answer)
-                        bar.update(min(world.size, bar.total - bar.n))  # the other ranks are about as far
-                        if stop:
-                            stop.exit()
-
-                    protocols[protocol].answer(benchmark, missing[world.rank :: world.size], keep)
+            ask_missing(plans, protocols, answers, model, world, stop)
+            if options.reliability and "cot" in protocols:
+                with world.agree():  # what would it answer, had it reasoned less far, or wrongly?
+                    given, cot = list(answers.so_far()), protocols["cot"]
+                    cuts = [(b, name, cot.plan_cuts(plan, given)) for b, name, plan in plans if name == "cot"]
+                ask_missing(cuts, protocols, answers, model, world, stop)
+                plans += cuts
 
             # Score all of them.
             wanted = {asked.key: asked for _, _, plan in plans for asked in plan}
@@ -123,6 +125,31 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                 write_results(folder, before, about, results[model], described)
         if world.is_main:
             print(describe_results(results, described, cfg.seed))
+
+
+def ask_missing(
+    plans: Sequence[Plan],
+    protocols: Mapping[str, Protocol],
+    answers: Answers,
+    model: str,
+    world: World,
+    stop: StopRequest,
+) -> None:
+    """Ask what has no answer yet, each rank its share."""
+    for benchmark, protocol, wanted in plans:
+        missing = [asked for asked in wanted if asked.key not in answers.done]
+        # Neighbours in length are decoded together, the variants of a question read together.
+        missing.sort(key=lambda asked: (-asked.length, asked.key))
+        title = f"{model}, {benchmark.name}, {protocol}"
+        with progress_bar(len(wanted), len(wanted) - len(missing), title, world, "answer") as bar:
+
+            def keep(answer: Answer, bar=bar) -> None:
+                answers.keep(answer)
+                bar.update(min(world.size, bar.total - bar.n))  # the other ranks are about as far
+                if stop:
+                    stop.exit()
+
+            protocols[protocol].answer(benchmark, missing[world.rank :: world.size], keep)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,9 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="DIR", default="", help="evaluate this model folder")
     known = ", ".join(load_table("benchmarks.yaml"))
     parser.add_argument("--benchmarks", metavar="NAMES", default="", help=f"of {known}; or paper: its nine")
+    parser.add_argument(
+        "--reliability", action="store_true", help="ask each question in ten ways: would it answer the same?"
+    )
     parser.add_argument("--question", metavar="TEXT", help="ask the model one question and stream its answer")
     parser.add_argument("--compare", metavar="RUN", nargs=2, help="two folders RUN_DIR/eval/NAME to compare")
 

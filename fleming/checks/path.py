@@ -5,6 +5,7 @@ All that is looked for stands in the question's own provenance (docs/file-format
 names that the provenance does not have, such as synonyms; facts told in other words than statements.py reads.
 """
 
+import re
 from dataclasses import dataclass
 
 from fleming.checks.statements import Names, Reading, Statement, Triple, read_statements, tokens
@@ -93,6 +94,24 @@ def follow_path(thought: str, question: Question, answer: str | None) -> Path:
         fault=fault,
         unsure=reading.uncertain or not (certificate and certificate.open),
     )
+
+
+def corrupt_last_step(thought: str, question: Question, wrong: str) -> str | None:
+    """Return the text up to its last sentence that states a fact of the path about the right option, there with `wrong`
+    in the option's place; None where no sentence does, or the question has no certificate.
+    """
+    certificate = read_certificate(question)
+    if certificate is None or not question.options:
+        return None
+    names, right = _names(certificate, question), re.compile(re.escape(question.right_text), re.IGNORECASE)
+    for sentence in reversed(list(re.finditer(r"[^.!?。\n]+[.!?。]*", thought))):
+        said = read_statements(sentence[0], names).statements
+        states = any(
+            each.affirmed and _says(each.meanings, fact) for each in said for fact in certificate.path
+        )
+        if states and right.search(sentence[0]):
+            return thought[: sentence.start()] + right.sub(lambda _: wrong, sentence[0])
+    return None
 
 
 def _names(certificate: Certificate | None, question: Question) -> Names:

@@ -35,6 +35,8 @@ class Answer:
     order: NonNegative[int]
     """0: the options as published; 1, 2, ...: reshuffled."""
     sample: NonNegative[int]
+    variant: str = ""
+    """How the question was asked otherwise, or the cut of the model's reasoning that it went on from (variants.py)."""
     counts: bool
     """Whether the question is part of the score."""
     options: NonNegative[int]
@@ -68,7 +70,12 @@ class Answer:
     @property
     def key(self) -> Key:
         """What tells it from all others of a run."""
-        return self.benchmark, self.protocol, self.id, self.order, self.sample
+        return self.benchmark, self.protocol, self.id, self.order, self.sample, self.variant
+
+    @property
+    def as_published(self) -> bool:
+        """Whether the question was asked as every question is, its options in the published order."""
+        return self.order == 0 and not self.variant
 
     def check(self, where: str) -> None:
         """Raise InputError for an answer that lacks what its protocol says, or contradicts itself."""
@@ -99,6 +106,7 @@ def answer_of(item: Item, sample: int, given: Verdict | str, protocol: str, **sa
         id=item.question.id,
         order=item.order,
         sample=sample,
+        variant=item.variant,
         counts=item.counts,
         options=len(item.question.options) if given.lettered else 0,
         answer=given.answer,
@@ -113,8 +121,9 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
     """Return the answer as its line has it, without the fields of the other protocol."""
     own = FIELDS_OF[answer.protocol]
     others = {name for names in FIELDS_OF.values() for name in names if name not in own}
-    if answer.forced is None:
-        others.add("forced")
+    others |= {
+        name for name, usual in {"forced": None, "variant": ""}.items() if getattr(answer, name) == usual
+    }
     return {name: value for name, value in vars(answer).items() if name not in others}
 
 
@@ -161,6 +170,12 @@ class Answers:
     def keep(self, answer: Answer) -> None:
         """Put an answer on the disk."""
         self.part.append(answer_to_json(answer))
+
+    def so_far(self) -> Iterator[Answer]:
+        """Return what all ranks have answered, on each of them; none may write before all have read it."""
+        with self.world.agree():
+            self.part.sync()
+        return _read(self.folder)
 
     def collect(
         self, wanted: Mapping[Key, Asked], read_again: Callable[[Asked, Answer], Answer] | None

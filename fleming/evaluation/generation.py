@@ -4,22 +4,33 @@ Greedy or sampled. An answer that cannot be read counts as wrong and is reported
 prompts, and reading answers that do not have the form that was asked for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleming.evaluation.answers import Answer, answer_of
-from fleming.evaluation.items import Asked, Item, all_asked
-from fleming.judge import judge
+from fleming.evaluation.items import Asked, Item, Key, all_asked
+from fleming.evaluation.variants import END_OF_THINKING, ORDERS, VARIANTS, asked_as, cuts_of
+from fleming.judge import judge, style_of
 from fleming.prompt import asked_messages, prompt_ids, response_text
 from fleming.public.benchmarks import LoadedBenchmark
-from fleming.settings import Config
+from fleming.settings import FOR_AN_ANSWER, Config
 from model.errors import InputError
 from model.huggingface.tokenizer import Tokenizer
 from model.sampler import Sample, Sampler, SamplingParams
 from model.transformer import Transformer
 
-END_OF_THINKING = "\n</think>\n<answer>"
+
+class Half(NamedTuple):
+    """A response that goes on."""
+
+    asked: Asked
+    ids: list[int]
+    """What there is of it."""
+    seconds: float
+    """That it has taken."""
+    forced: bool | None
+    """Whether it was made to end its thinking."""
 
 
 class ChainOfThought:
@@ -47,13 +58,41 @@ class ChainOfThought:
             f"at most {ev.max_new_tokens} new tokens, strict parser, abstentions wrong"
         )
 
-    def plan(self, benchmark: LoadedBenchmark) -> list[Asked]:
+    def plan(self, benchmark: LoadedBenchmark, reliability: bool = False) -> list[Asked]:
         """Return the answers that are wanted. Raises InputError where the context leaves no room for one."""
         ev = self.cfg.evaluate
-        return all_asked(benchmark, "cot", ev.samples, ev.reshuffles, self.cfg.seed, self._prompt_tokens)
+        orders, variants = ev.reshuffles, ()
+        if reliability and not any(style_of(q, self.cfg) == "free" for q in benchmark.questions):
+            orders, variants = max(ORDERS, orders), VARIANTS
+        return all_asked(benchmark, "cot", ev.samples, orders, self.cfg.seed, self._prompt_tokens, variants)
+
+    def plan_cuts(self, plan: Sequence[Asked], answers: Iterable[Answer]) -> list[Asked]:
+        """Return what is wanted of the reasoning in the answers to a plan: an answer to each cut of it.
+
+        Left out is reasoning that holds another turn, or leaves the context no room for an answer.
+        """
+        bases = {asked.key: asked for asked in plan if asked.item.order == asked.sample == 0}
+        room = self.context - self._answer_tokens(plan)
+        cuts: dict[Key, Asked] = {}
+        for answer in answers:
+            if answer.variant or answer.key not in bases:
+                continue
+            base = bases[answer.key]
+            for name, begun in cuts_of(answer.response or "", base.item.question):
+                try:
+                    length = base.length + len(self._written(begun))
+                except InputError:
+                    continue
+                key = (*answer.key[:-1], name)
+                if length <= room:
+                    cuts[key] = Asked(key, replace(base.item, variant=name, begun=begun), 0, length)
+        return list(cuts.values())
+
+    def _prompt(self, item: Item) -> list[int]:
+        return prompt_ids(item.question, self.tokenizer, asked_as(item.question, item.variant, self.cfg))
 
     def _prompt_tokens(self, item: Item) -> int:
-        length = len(prompt_ids(item.question, self.tokenizer, self.cfg))
+        length = len(self._prompt(item))
         most = self.cfg.evaluate.max_new_tokens
         if length + most > self.context:
             raise InputError(
@@ -62,6 +101,16 @@ class ChainOfThought:
             )
         return length
 
+    def _answer_tokens(self, asked: Iterable[Asked]) -> int:
+        """Return how many tokens an answer block may need."""
+        texts = {text for a in asked for text in a.item.question.options.values()}
+        return FOR_AN_ANSWER + max((len(self.tokenizer.encode(text)) for text in texts), default=0)
+
+    def _written(self, text: str) -> list[int]:
+        """Return the ids of the beginning of a response."""
+        ids, _ = self.tokenizer.encode_response(text)
+        return ids[:-1]  # without the end of the turn
+
     def answer(
         self, benchmark: LoadedBenchmark, asked: Sequence[Asked], keep: Callable[[Answer], object]
     ) -> None:
@@ -69,57 +118,53 @@ class ChainOfThought:
 
         Its noise is fixed by the seed, the item and the sample index, whatever is sampled beside it.
         """
-        ev = self.cfg.evaluate
-        first = ev.thinking_tokens or ev.max_new_tokens
-        params = SamplingParams(
-            max_new_tokens=first, temperature=ev.temperature, seed=self.cfg.seed, **ev.filters
-        )
-        prompts = [prompt_ids(a.item.question, self.tokenizer, self.cfg) for a in asked]
-        keys = [f"evaluate {a.item.question.id} {a.item.order} {a.sample}" for a in asked]
-        halves: dict[int, tuple[Sample, float]] = {}  # place -> what has used up its budget of thinking
+        budget, most = self.cfg.evaluate.thinking_tokens, self.cfg.evaluate.max_new_tokens
+        cut = [Half(a, self._written(a.item.begun), 0.0, True) for a in asked if a.item.begun]
+        whole = [Half(a, [], 0.0, False if budget else None) for a in asked if not a.item.begun]
+        if cut:
+            self._go_on(cut, self._answer_tokens(asked), keep)
+        if not budget:
+            self._go_on(whole, most, keep)
+            return
 
-        def finish(place: int, _: int, sample: Sample, seconds: float) -> None:
-            if ev.thinking_tokens and sample.finish_reason == "length":
-                halves[place] = sample, seconds
-            else:
-                keep(self._read(asked[place], sample, seconds, False if ev.thinking_tokens else None))
-
-        self.sampler.generate(prompts, params, keys, on_finish=finish)
-        self._go_on(asked, prompts, keys, params, halves, keep)
+        # What still thinks at the end of its budget is made to begin its answer; what does not may end it.
+        halves: list[Half] = []
+        ending = self._written(END_OF_THINKING)
+        self._go_on(whole, budget, keep, halves.append)
+        for i, half in enumerate(halves):
+            if "</think>" not in self.tokenizer.opened + self.tokenizer.decode(half.ids):
+                halves[i] = half._replace(ids=[*half.ids, *ending], forced=True)
+        self._go_on(halves, most - budget - len(ending), keep)
 
     def _go_on(
         self,
-        asked: Sequence[Asked],
-        prompts: Sequence[list[int]],
-        keys: Sequence[str],
-        params: SamplingParams,
-        halves: Mapping[int, tuple[Sample, float]],
+        halves: Sequence[Half],
+        tokens: int,
         keep: Callable[[Answer], object],
+        cut: Callable[[Half], object] | None = None,
     ) -> None:
-        """Let the halves become whole answers; those that still think are made to begin theirs."""
-        if not halves:
-            return
-        ids, _ = self.tokenizer.encode_response(END_OF_THINKING)
-        begun = {  # place -> what is written for it
-            place: [] if "</think>" in response_text(half, self.tokenizer) else ids[:-1]
-            for place, (half, _) in halves.items()
-        }
-        places = list(halves)
-        longest = self.cfg.evaluate.max_new_tokens - params.max_new_tokens - len(ids) + 1
-        params = replace(params, max_new_tokens=longest)
-
-        def finish(number: int, _: int, rest: Sample, seconds: float) -> None:
-            place = places[number]
-            half, before = halves[place]
-            whole = replace(rest, token_ids=[*half.token_ids, *begun[place], *rest.token_ids])
-            keep(self._read(asked[place], whole, before + seconds, bool(begun[place])))
-
-        self.sampler.generate(
-            [[*prompts[place], *halves[place][0].token_ids, *begun[place]] for place in places],
-            params,
-            [f"{keys[place]}, after its budget" for place in places],
-            on_finish=finish,
+        """Let responses go on for so many tokens; `cut` gets those that have not ended then, else `keep` does."""
+        ev = self.cfg.evaluate
+        params = SamplingParams(
+            max_new_tokens=tokens, temperature=ev.temperature, seed=self.cfg.seed, **ev.filters
         )
+        prompts, keys = [], []
+        for asked, ids, _, _ in halves:
+            item = asked.item
+            prompts.append([*self._prompt(item), *ids])
+            variant = f" {item.variant}" if item.variant else ""
+            after = ", after its budget" if ids else ""
+            keys.append(f"evaluate {item.question.id} {item.order} {asked.sample}{variant}{after}")
+
+        def finish(place: int, _: int, rest: Sample, seconds: float) -> None:
+            asked, ids, before, forced = halves[place]
+            whole = replace(rest, token_ids=[*ids, *rest.token_ids])
+            if cut and rest.finish_reason == "length":
+                cut(Half(asked, whole.token_ids, before + seconds, forced))
+            else:
+                keep(self._read(asked, whole, before + seconds, forced))
+
+        self.sampler.generate(prompts, params, keys, on_finish=finish)
 
     def _read(self, asked: Asked, sample: Sample, seconds: float, forced: bool | None) -> Answer:
         known = {"tokens": len(sample.token_ids), "time": {"seconds": round(seconds, 3)}, "forced": forced}
@@ -131,7 +176,8 @@ class ChainOfThought:
         return self._judge(asked, answer.response or "", answer.finish_reason, **known)
 
     def _judge(self, asked: Asked, response: str, finish_reason: str, **known: Any) -> Answer:
-        question, cfg = asked.item.question, self.cfg
+        question = asked.item.question
+        cfg = asked_as(question, asked.item.variant, self.cfg)
         try:
             verdict = judge(response, finish_reason == "stop", question, cfg)
         except Exception as error:  # a checker of one's own; a score must not be made of its failures

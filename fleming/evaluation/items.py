@@ -1,13 +1,14 @@
-"""What is asked: each question of a benchmark, with its options in the published order and in others.
+"""What is asked: each question of a benchmark, with its options in the published order and in others, or otherwise.
 
 A model that knows the answer gives it whatever letter it stands behind; how often it does is its robustness to order.
 Left out: how an item is asked and read (generation.py, loglikelihood.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from fleming.evaluation.variants import vary
 from fleming.noise import generator
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.records import Question
@@ -20,9 +21,13 @@ class Item:
 
     benchmark: str
     question: Question
-    """Its options in the order in which they are shown, lettered anew."""
+    """As it is shown: its options in the order in which they are, lettered anew."""
     order: int = 0
     """0: as published; 1, 2, ...: reshuffles."""
+    variant: str = ""
+    """How it is asked otherwise (variants.py); empty: as every question is."""
+    begun: str = ""
+    """What is written of the response for the model, which goes on from there."""
     published: dict[str, str] | None = None
     """Shown letter -> published letter; None where they are the same."""
     counts: bool = True
@@ -33,8 +38,8 @@ class Item:
         return letter if letter is None or self.published is None else self.published[letter]
 
 
-Key = tuple[str, str, str, int, int]
-"""What tells an answer from all others of a run: benchmark, protocol, question id, order, sample."""
+Key = tuple[str, str, str, int, int, str]
+"""What tells an answer from all others of a run: benchmark, protocol, question id, order, sample, variant."""
 
 
 class Asked(NamedTuple):
@@ -67,22 +72,34 @@ def all_asked(
     reshuffles: int,
     seed: int,
     measure: Callable[[Item], int],
+    variants: Collection[str] = (),
 ) -> list[Asked]:
     """Return every answer that is wanted of a benchmark, in the order of its questions.
 
     `samples` answers to each question as published, then one in each of `reshuffles` other orders of its options where
-    they can be reordered. measure(item) is its length.
+    they can be reordered, and one to each of the `variants` that it has. measure(item) is the length of its prompt; all
+    answers to a question have that of the question as published, so that they are given together.
     """
     counted = {question.id for question in benchmark.headline}
+    lengths: dict[str, int] = {}
     asked = []
-    for order in range(reshuffles + 1):
+
+    def add(question: Question, samples: int, **how: Any) -> None:
+        item = Item(benchmark.name, question, counts=question.id in counted, **how)
+        length = lengths.setdefault(question.id, measure(item))
+        for sample in range(samples):
+            key = benchmark.name, protocol, question.id, item.order, sample, item.variant
+            asked.append(Asked(key, item, sample, length))
+
+    for question in benchmark.questions:
+        add(question, samples)
+    for order in range(1, reshuffles + 1):
+        for question in filter(lambda q: can_reorder(q.options), benchmark.questions):
+            shown, published = reshuffle(question, order, seed)
+            add(shown, 1, order=order, published=published)
+    for variant in variants:
         for question in benchmark.questions:
-            if order and not can_reorder(question.options):
-                continue
-            shown, published = reshuffle(question, order, seed) if order else (question, None)
-            item = Item(benchmark.name, shown, order, published, question.id in counted)
-            length = measure(item)
-            for sample in range(1 if order else samples):
-                key = benchmark.name, protocol, question.id, order, sample
-                asked.append(Asked(key, item, sample, length))
+            if found := vary(question, variant):
+                shown, published = found
+                add(shown, 1, variant=variant, published=published)
     return asked

@@ -16,6 +16,7 @@ import torch
 
 from fleming.evaluation.answers import Answer, answer_of
 from fleming.evaluation.items import Asked, Item, all_asked
+from fleming.evaluation.variants import ORDERS, VARIANTS
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.records import Question
 from fleming.settings import Config
@@ -26,6 +27,7 @@ from model.huggingface.tokenizer import Tokenizer
 from model.transformer import Transformer
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}  # of one forward: a CPU is fastest while they stay in its cache
+SHARED_TOKENS = 16  # that contexts must have in common to be fed once: laying them side by side costs too
 Pair = tuple[list[int], list[int]]
 """Context and continuation, in ids."""
 Encoded = tuple[Item, list[Pair]]
@@ -46,10 +48,15 @@ class Loglikelihood:
             "no chat template, lm-evaluation-harness's rules"
         )
 
-    def plan(self, benchmark: LoadedBenchmark) -> list[Asked]:
+    def plan(self, benchmark: LoadedBenchmark, reliability: bool = False) -> list[Asked]:
         """Return the answers that are wanted. Raises InputError where an option adds no token."""
-        shows_options = benchmark.document != "abstract"  # else their order cannot matter
-        reshuffles = self.cfg.evaluate.reshuffles if shows_options else 0
+        shows_options = benchmark.document != "abstract"  # else their order and their form cannot matter
+        reshuffles = max(self.cfg.evaluate.reshuffles, ORDERS * reliability) if shows_options else 0
+        variants = [
+            name
+            for name, how in (VARIANTS.items() if reliability else ())
+            if shows_options or not (how.numbered or how.other_style)
+        ]
         if free := next((q.id for q in benchmark.questions if not q.options), None):
             raise InputError(
                 f"{free}: has no options; evaluate.protocols loglikelihood chooses among options"
@@ -58,7 +65,7 @@ class Loglikelihood:
         def length(item: Item) -> int:
             return fed_tokens(encode_item(self.tokenizer, benchmark.document, item))
 
-        return all_asked(benchmark, "loglikelihood", 1, reshuffles, self.cfg.seed, length)
+        return all_asked(benchmark, "loglikelihood", 1, reshuffles, self.cfg.seed, length, variants)
 
     def answer(
         self, benchmark: LoadedBenchmark, asked: Sequence[Asked], keep: Callable[[Answer], object]
@@ -86,9 +93,24 @@ DOCUMENTS: dict[str, Callable[[Question], str]] = {
 }
 
 
-def choices_of(question: Question, document: str) -> dict[str, str]:
-    """Return letter -> what the document may go on with: the letter, or PubMedQA's words."""
-    return {letter: text if document == "abstract" else letter for letter, text in question.options.items()}
+def document_of(item: Item, document: str) -> str:
+    """Return the text that is to be gone on with."""
+    text = DOCUMENTS[document](item.question)
+    variant = VARIANTS.get(item.variant)
+    return text.removesuffix("Answer:") + variant.ending if variant and variant.ending else text
+
+
+def choices_of(question: Question, document: str, as_text: bool = False) -> dict[str, str]:
+    """Return letter -> what the document may go on with: the letter, or PubMedQA's words, or the option's text."""
+    as_text = as_text or document == "abstract"
+    return {letter: text if as_text else letter for letter, text in question.options.items()}
+
+
+def chooses_text(item: Item) -> bool:
+    """Whether an option's text is to be chosen where others choose its letter: texts are as likely as they are short,
+    so they are compared by character.
+    """
+    return item.variant in VARIANTS and VARIANTS[item.variant].other_style
 
 
 def encode_pairs(tokenizer: Tokenizer, context: str, continuations: Iterable[str]) -> list[Pair]:
@@ -106,8 +128,8 @@ def encode_item(tokenizer: Tokenizer, document: str, item: Item) -> list[Pair]:
 
     Raises InputError where an option adds no token of its own, so that nothing could be scored.
     """
-    text = DOCUMENTS[document](item.question)
-    choices = choices_of(item.question, document)
+    text = document_of(item, document)
+    choices = choices_of(item.question, document, chooses_text(item))
     pairs = encode_pairs(tokenizer, text, [f" {choice}" for choice in choices.values()])
     if not all(tail for _, tail in pairs):
         raise InputError(f"{item.question.id}: an option adds no token to its document: it is merged")
@@ -124,13 +146,17 @@ def fed_tokens(pairs: Sequence[Pair]) -> int:
 def continuation_logprobs(transformer: Transformer, requests: Sequence[Pair]) -> list[float]:
     """Return the log-probability of each continuation after its context, both ids, in one packed forward, nats.
 
-    A context that several share is fed once; one that leaves the model's no room is cut on the left.
+    What contexts begin with alike is fed once; one that leaves the model's no room is cut on the left.
     """
-    longest, tails = transformer.cfg.max_position_embeddings, [tail for _, tail in requests]
+    longest = transformer.cfg.max_position_embeddings
     heads = [head[max(0, len(head) + len(tail) - 1 - longest) :] for head, tail in requests]
-    batch = pack(heads, tails).to(transformer.lm_head.weight.device)
+    order = sorted(range(len(heads)), key=heads.__getitem__)  # what begins alike stands together
+    tails = [requests[i][1] for i in order]
+    batch = pack([heads[i] for i in order], tails, share=SHARED_TOKENS).to(transformer.lm_head.weight.device)
     logprobs, _ = token_logprobs(transformer, batch, vocab_limit=transformer.cfg.vocab_size)  # [R]
-    return [part.sum().item() for part in logprobs.double().cpu().split(list(map(len, tails)))]
+    parts = logprobs.double().cpu().split(list(map(len, tails)))
+    found = {i: part.sum().item() for i, part in zip(order, parts, strict=True)}
+    return [found[i] for i in range(len(requests))]
 
 
 def loglikelihood(
@@ -161,14 +187,15 @@ def _score(transformer: Transformer, batch: list[Encoded], document: str) -> Ite
         found = {letter: next(scores) for letter in item.question.options}
         if not all(map(math.isfinite, found.values())):
             raise InputError(f"{item.question.id}: log-probabilities are not finite; are the weights broken?")
-        choices = choices_of(item.question, document)
+        choices = choices_of(item.question, document, chooses_text(item))
         by_length = {letter: value / len(choices[letter]) for letter, value in found.items()}
+        found = by_length if chooses_text(item) else found
         yield answer_of(
             item,
             0,
             max(found, key=found.get),  # the first of equals
             "loglikelihood",
-            prompt=DOCUMENTS[document](item.question),
+            prompt=document_of(item, document),
             response=None,
             loglikelihoods=found,
             correct_by_length=max(by_length, key=by_length.get) == item.question.answer,

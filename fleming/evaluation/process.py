@@ -49,7 +49,7 @@ def _group(
             answered["contradicted_claim"] += said["contradicted"] > 0
 
         path = follow_path(text, questions[answer.id], answer.answer)
-        if path.facts and answer.order == 0:
+        if path.facts and answer.as_published:
             facts, stated = facts + path.facts, stated + path.stated
             answered["with_certificate"] += 1
             answered["whole_path"] += path.stated == path.facts and path.fault is None

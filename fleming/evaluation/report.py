@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fleming.evaluation.comparison import Comparison, Difference, corrected, difference
+from fleming.evaluation.reliability import row_of
 from fleming.evaluation.scoring import Result
 from fleming.evaluation.statistics import Interval
 from fleming.evaluation.votes import Score
@@ -29,8 +30,29 @@ def with_interval(score: Score) -> str:
 
 def results_table(rows: Sequence[tuple[str, Result]]) -> str:
     """Return a table of (model, result), in percent, in parts of at most WIDTH columns of a terminal; none is empty."""
-    lines = [_row(model, result) for model, result in rows]
-    columns = {head: [line.get(head, "") for line in lines] for head in COLUMNS}
+    return _in_parts([_row(model, result) for model, result in rows], COLUMNS)
+
+
+def reliability_table(rows: Sequence[tuple[str, Result]]) -> str:
+    """Return a table of the reliability rows of those that have one, in percent; empty where none has."""
+    lines = []
+    for model, result in rows:
+        if found := result.details.get("reliability"):
+            key = {"benchmark": result.benchmark, "model": model, "questions": f"{found['questions']:,}"}
+            cells = {head: _share(share) for head, share in row_of(found).items() if share}
+            for head, share in row_of(found).items():
+                if share and share["n"] < found["questions"]:
+                    cells[head] += f" of {share['n']:,}"
+            lines.append(key | cells)
+    heads = [head for line in lines for head in line]
+    return _in_parts(lines, list(dict.fromkeys(heads))) if lines else ""
+
+
+def _in_parts(lines: Sequence[Mapping[str, str]], heads: Sequence[str]) -> str:
+    """Return lines (head -> cell) as a table, in parts of at most WIDTH columns of a terminal; empty columns are left
+    out, and the first two stand in each part.
+    """
+    columns = {head: [line.get(head, "") for line in lines] for head in heads}
     columns = {head: cells for head, cells in columns.items() if any(cells)}
     keys = {head: columns.pop(head) for head in OF_ALL[:2] if head in columns}
     tables = [dict(keys)]
@@ -242,6 +264,11 @@ def describe_results(results: Mapping[str, Sequence[Result]], protocols: Mapping
         rows = [row for row in side_by_side if row[0].protocol == protocol]
         named = [pair for row in rows for pair in zip(models, row, strict=True)]
         lines += [f"\n{protocol}: {described}; seed {seed}\n", results_table(named) + "\n"]
+        if asked_otherwise := reliability_table(named):
+            lines += [
+                "asked otherwise (docs/evaluation.md says what each column is):\n",
+                asked_otherwise + "\n",
+            ]
 
         for model, result in named:
             about = about_model if result.questions else about_mean

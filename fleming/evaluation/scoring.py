@@ -14,6 +14,7 @@ from fleming.evaluation.annotations import Annotations, score_by_raters
 from fleming.evaluation.answers import Answer
 from fleming.evaluation.at_k import maj_at_k, pass_at_k
 from fleming.evaluation.process import process_scores
+from fleming.evaluation.reliability import reliability
 from fleming.evaluation.statistics import (
     Interval,
     calibration,
@@ -48,7 +49,7 @@ def summarise(
 ) -> Result:
     """Return the result of one benchmark by one protocol. answers: to it, of all orders and samples."""
     counted = [a for a in answers if a.counts]
-    shown = [a for a in counted if a.order == 0]
+    shown = [a for a in counted if a.as_published]
     questions, everything = votes_of(shown), votes_of(answers)
     scores = [q.score for q in questions.values()]
     samples = max(q.answers for q in questions.values())
@@ -77,7 +78,9 @@ def summarise(
     if samples > 1:
         details |= _at_k(questions.values(), samples)
     details["calibration"] = _calibration(shown, questions.values(), samples)
-    details["option_order"] = _option_order(headline, counted)
+    details["option_order"] = _option_order(headline, [a for a in counted if not a.variant])
+    if row := reliability(headline, counted):
+        details["reliability"] = row
     details["breakdown"] = _breakdown(headline, questions, flawed)
     if annotations:
         details["raters"] = score_by_raters(headline, questions, annotations)

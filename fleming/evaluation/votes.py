@@ -76,8 +76,8 @@ def mean(numbers: Iterable[float]) -> float:
 
 
 def add_vote(questions: Questions, answer: Answer) -> None:
-    """Count an answer, unless its options stood in another order than the published one."""
-    if answer.order == 0:
+    """Count an answer, unless its question was asked otherwise, or with the options in another order."""
+    if answer.as_published:
         votes = questions.setdefault(answer.id, Votes(answer.gold, answer.options, Counter(), _case(answer)))
         votes.of[answer.choice] += 1
 

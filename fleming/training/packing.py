@@ -20,7 +20,7 @@ Letters: T tokens of the pack, E entries of its sequences laid whole, N sequence
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import torch
 from torch import Tensor
@@ -49,11 +49,14 @@ class PackedBatch:
         return dataclasses.replace(self, **moved)
 
 
-def pack(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> PackedBatch:
+def pack(
+    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], share: int | None = None
+) -> PackedBatch:
     """Pack prompt + response pairs; every response token is a target, no prompt token is.
 
     The last response token (the stop id) is a target but predicts nothing, so it need not be fed: it is left out of
-    `tokens`. Every prompt must have at least one token, every response too. Equal prompts are fed once.
+    `tokens`. Every prompt must have at least one token, every response too. Equal prompts are fed once; with `share`,
+    so is what a prompt and the one before it begin with alike, where that is at least so many tokens.
 
     Of no pairs at all, the idle pack: two tokens are fed and none is scored. A rank that has run out of sequences
     takes part in the same collectives with it, and its gradient is exactly zero.
@@ -69,11 +72,16 @@ def pack(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -
         gather.extend(places)
         return places
 
+    before: tuple[int, ...] = ()
     for prompt, response in zip(prompts, responses, strict=True):
         if (key := tuple(prompt)) in begins:
             gather += begins[key]
         else:
-            begins[key] = feed(prompt, 0)
+            alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, key, strict=False)))
+            alike = alike if share is not None and share <= alike else 0
+            gather += (known := begins.get(before, [])[:alike])
+            begins[key] = [*known, *feed(key[alike:], alike)]
+        before = key
         predict_at += [begins[key][-1], *feed(response[:-1], len(prompt))]
         targets += response
         ends.append(len(gather))
