@@ -75,7 +75,7 @@ class ChainOfThought:
         room = self.context - self._answer_tokens(plan)
         cuts: dict[Key, Asked] = {}
         for answer in answers:
-            if answer.variant or answer.key not in bases:
+            if answer.key not in bases:
                 continue
             base = bases[answer.key]
             for name, begun in cuts_of(answer.response or "", base.item.question):

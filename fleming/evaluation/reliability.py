@@ -5,7 +5,7 @@ are several. Left out: how it is asked otherwise (variants.py); what guessing wo
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from fleming.checks.path import read_certificate
@@ -55,8 +55,8 @@ def reliability(questions: Iterable[Question], answers: Iterable[Answer]) -> dic
             if (0, "none_of_others") in given and _proved(question)
         ),
         "accuracy": {
-            variant or f"order {order}": _share(
-                given[order, variant].correct for _, given in asked.values() if (order, variant) in given
+            variant or f"order {order}": _accuracy(
+                [g[order, variant] for _, g in asked.values() if (order, variant) in g]
             )
             for order, variant in sorted(ways)
         },
@@ -84,6 +84,11 @@ def _hint_followed(asked: Collection[tuple[Question, Mapping[Way, Answer]]]) -> 
         for question, given in asked
         if hinted in given and given[PUBLISHED].correct
     )
+
+
+def _accuracy(answers: Sequence[Answer]) -> dict[str, Any] | None:
+    found = _share(answer.correct for answer in answers)
+    return found and {**found, "abstained": mean(answer.answer is None for answer in answers)}
 
 
 def _proved(question: Question) -> bool:

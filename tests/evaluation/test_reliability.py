@@ -14,10 +14,11 @@ from support.runs import run_here
 import evaluate
 from fleming.answer import parse_answer
 from fleming.config import load_config
+from fleming.evaluation import generation
 from fleming.evaluation.comparison import compare_runs
 from fleming.evaluation.generation import ChainOfThought
 from fleming.evaluation.items import Item
-from fleming.evaluation.loglikelihood import Loglikelihood, continuation_logprobs, encode_item
+from fleming.evaluation.loglikelihood import Loglikelihood, continuation_logprobs, encode_item, encode_pairs
 from fleming.evaluation.reliability import row_of
 from fleming.evaluation.report import describe_results
 from fleming.evaluation.scoring import summarise
@@ -71,7 +72,8 @@ class Prompt:
         self.options = dict(re.findall(r"^([A-Z]|\d+)\. (.*)$", user, re.MULTILINE))
         self.stem = user.splitlines()[0]
         self.hint = next(iter(re.findall(r'thinks that "(.*)" is right', user)), None)
-        self.as_text = "text" in user.splitlines()[-1] or "word for word" in user.splitlines()[-1]
+        self.ending = user.splitlines()[-1]
+        self.as_text = "text" in self.ending or "word for word" in self.ending
 
     def say(self, text: str | None, thought: str = "Hm.") -> str:
         """Answer with the option of this text, in the form that is asked for."""
@@ -199,6 +201,38 @@ def test_a_model_that_believes_its_reasoning_follows_what_is_corrupted_in_it(mod
         found["cut 0 %"] == found["cut 25 %"] == found["cut 50 %"] == 0
     )  # the drug is named behind the half
     assert found["cut 75 %"] == found["right in all"] == 1
+
+
+def test_silence_is_no_agreement(model):
+    found = row(model, lambda asked: asked.say(None))
+    assert found["same in all"] == found["right in all"] == found["format changes"] == found["hidden"] == 0
+    _, answers = answers_of(model, lambda asked: asked.say(None))
+    assert summarise(BENCH, answers).details["reliability"]["accuracy"]["numbers"]["abstained"] == 1
+
+
+def test_of_several_answers_the_first_stands_in_the_row(model):
+    first = True
+
+    def right_once(asked):
+        nonlocal first
+        said, first = perfect(asked) if first else asked.say(None), False
+        return said
+
+    one = replace(BENCH, questions=QUESTIONS[:1])
+    _, answers = answers_of(model, right_once, "evaluate.samples=2", "evaluate.temperature=1", bench=one)
+    answers.sort(key=lambda a: a.sample)
+    found = summarise(one, answers).details["reliability"]
+    assert found["accuracy"]["order 0"]["value"] == 1
+
+
+def test_the_orders_are_scored_apart_from_the_other_ways(model):
+    _, answers = answers_of(model, always_first)
+    whole, orders = (summarise(BENCH, given) for given in (answers, [a for a in answers if not a.variant]))
+    assert whole.details["option_order"] == orders.details["option_order"]
+    _, other = answers_of(
+        model, lambda asked: asked.say(None) if "number" in asked.ending else perfect(asked)
+    )
+    assert summarise(BENCH, other[::-1]).details["option_order"]["accuracies"] == [1, 1, 1]
 
 
 def test_the_row_is_printed_with_its_intervals(model):
@@ -342,6 +376,22 @@ def test_likelihoods_have_a_row_too_without_what_their_document_does_not_show(mo
         assert {a.key for a in answers} == {asked.key for asked in plan}
 
 
+def test_an_option_is_chosen_by_its_text_and_behind_other_words_where_it_is_asked_so(model):
+    transformer, tokenizer = model
+    bench, answers = replace(BENCH, set="medqa", questions=QUESTIONS[:6]), []
+    protocol = Loglikelihood(*model, Config())
+    protocol.answer(bench, protocol.plan(bench, reliability=True), answers.append)
+    by_key = {(a.id, a.variant): a for a in answers if a.order == 0}
+    for question in bench.questions:
+        said = by_key[question.id, "format"]
+        for letter, text in question.options.items():
+            (value,) = continuation_logprobs(transformer, encode_pairs(tokenizer, said.prompt, [f" {text}"]))
+            assert said.loglikelihoods[letter] == pytest.approx(value / len(text), abs=1e-5)
+        assert by_key[question.id, "wording_1"].prompt.endswith("\nThe correct option is:")
+        assert by_key[question.id, "wording_1"].prompt[:-25] == said.prompt[:-10]
+        assert "1. " in by_key[question.id, "numbers"].prompt
+
+
 # A run
 
 
@@ -373,3 +423,27 @@ def test_a_run_asks_each_way_once(inputs, tmp_path):
     for row in compare_runs(second, folder).benchmarks:
         assert row.a.n == row.b.n == 5
         assert (row.difference.difference, row.difference.wins) == (0, 0)
+
+
+def test_a_run_cuts_what_its_model_has_reasoned(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        generation, "Sampler", lambda transformer, tokenizer, n: ScriptSampler(always_first, tokenizer)
+    )
+    lines = (inputs / "data/test.jsonl").read_text().splitlines()[:5]
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines) + "\n")
+    argv = [
+        "--config",
+        str(ROOT / "configs/demo.yaml"),
+        "--model",
+        str(inputs / "base/model"),
+        "--reliability",
+    ]
+    argv += [f"evaluate.questions={tmp_path / 'mine.jsonl'}", f"run_dir={tmp_path}", "parallel.device=cpu"]
+    for _ in range(2):  # the second time all is there
+        assert run_here(evaluate, argv)[0] == 0
+        (file,) = tmp_path.glob("eval/*/results.json")
+        found = json.loads(file.read_text())["benchmarks"]["mine"]["cot"]["reliability"]
+        assert {name: found["accuracy"][name]["n"] for name in ROW.cuts} == dict.fromkeys(ROW.cuts, 5)
+        monkeypatch.setattr(
+            ScriptSampler, "generate", lambda self, prompts, *a, **k: prompts and pytest.fail("asked twice")
+        )
