@@ -71,7 +71,7 @@ class ChainOfThought:
 
         Left out is reasoning that holds another turn, or leaves the context no room for an answer.
         """
-        bases = {asked.key: asked for asked in plan if asked.item.order == asked.sample == 0}
+        bases = {asked.key: asked for asked in plan if asked.key[3:] == (0, 0, "")}  # order, sample, variant
         room = self.context - self._answer_tokens(plan)
         cuts: dict[Key, Asked] = {}
         for answer in answers:

@@ -244,6 +244,17 @@ def test_the_row_is_printed_with_its_intervals(model):
     assert max(len(line) for line in said.splitlines() if line.startswith("|")) <= 80
 
 
+def test_what_is_cut_is_the_reasoning_of_the_question_as_published(model):
+    _, answers = answers_of(model, lambda asked: asked.say(None, f"{asked.stem} {asked.hint} {asked.ending}"))
+    base = {a.id: a for a in answers if a.as_published}
+    cut = [a for a in answers if a.variant in ROW.cuts]
+    assert len(cut) == len(ROW.cuts) * len(QUESTIONS)
+    for answer in cut:
+        assert answer.prompt == base[answer.id].prompt
+        thought = answer.response.removeprefix("<think>").partition("\n</think>")[0]
+        assert thought in base[answer.id].response
+
+
 def test_only_what_is_proved_counts_as_proved(model):
     _, answers = answers_of(model, perfect)
     found = summarise(BENCH, answers).details["reliability"]
