@@ -24,13 +24,30 @@ FLASH = torch.ops.aten._flash_attention_forward.default
 FLASH_ARGUMENTS = {argument.name for argument in FLASH._schema.arguments}
 
 
-def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+QUERY_TILE, KEY_BLOCK = 4, 512  # of PyTorch's CPU kernel: in whole ones a row does not depend on what lies beside it
+
+
+def keys_read(length: int, bound: int) -> int:
+    """Return how many keys the CPU's kernel is given for `length`: those of whole blocks, or of a run's bound."""
+    return bound if length <= bound else -(-length // KEY_BLOCK) * KEY_BLOCK
+
+
+def causal(q: Tensor, k: Tensor, v: Tensor, bound: int = 0) -> Tensor:
     """[B, T, H, d] x [B, T, K, d] -> [B, T, H, d], each row alone. Query head h reads key head h // (H/K)."""
     q = q.transpose(1, 2)  # [B, H, T, d]
     k = k.transpose(1, 2)
     v = v.transpose(1, 2)
+    length = q.shape[2]
+    if not q.is_cuda:
+        q, keys = _behind(q, -(-length // QUERY_TILE) * QUERY_TILE), keys_read(length, bound)
+        k, v = _behind(k, keys), _behind(v, keys)
     out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-    return out.transpose(1, 2)
+    return out[:, :, :length].transpose(1, 2)
+
+
+def _behind(x: Tensor, places: int) -> Tensor:
+    """Return x [B, heads, T, d] with zeros up to so many places, which no query sees."""
+    return F.pad(x, (0, 0, 0, places - x.shape[2]))
 
 
 def _varlen_causal(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> Tensor:
@@ -184,9 +201,12 @@ class Cached:
         if q.is_cuda:
             heads = [x[:, None] for x in (queries, keys, values, new.mask)]  # one a sequence
             return F.scaled_dot_product_attention(*heads).reshape(q.shape)
-        # SDPA's kernel for the CPU likes large tiles; two products of small sizes take half its time.
-        scores = torch.bmm(queries * d**-0.5, keys.mT).add_(new.mask)  # [B * K, g, span]
-        return torch.bmm(scores.softmax(-1), values).view_as(q)
+        rows = len(q)
+        tile = _behind(q.transpose(1, 2), QUERY_TILE)  # [B, H, 4, d]
+        keys, values = self.keys[:rows, :, :span], self.values[:rows, :, :span]
+        mask = new.mask.view(rows, -1, 1, span)[:, :1].expand(-1, -1, QUERY_TILE, -1)
+        out = F.scaled_dot_product_attention(tile, keys, values, attn_mask=mask, enable_gqa=True)
+        return out[:, :, :1].transpose(1, 2)
 
     def _by_flash(self, queries: Tensor) -> Tensor:
         """[B * K, g, d] -> the same: each sequence's one token over what its S places hold so far."""

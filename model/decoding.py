@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.attention import Cached, NewestTokens, flash_reads_cache
+from model.attention import Cached, NewestTokens, flash_reads_cache, keys_read
 from model.drawing import SamplingParams, draw, nan_where_broken
 from model.kv_cache import KVCache
-from model.transformer import Transformer, rows_to_multiply
+from model.transformer import Transformer, linear, rows_to_multiply
 
 ROUND_TOKENS = 16
 ROWS_STEP, SPAN_STEP = 8, 256  # the short lists: multiples of R/8 or of 8 rows, and of 256 places
@@ -26,7 +26,7 @@ ROWS_STEP, SPAN_STEP = 8, 256  # the short lists: multiples of R/8 or of 8 rows,
 def next_logits(hidden: Tensor, weight: Tensor, vocab_limit: int) -> Tensor:
     """Return the logits [n, V] of hidden [n, D] for the ids below vocab_limit."""
     rows = rows_to_multiply(weight, vocab_limit)
-    return F.linear(hidden, weight[:rows])[:, :vocab_limit]
+    return linear(hidden, weight[:rows])[:, :vocab_limit]
 
 
 class Decoder:
@@ -87,7 +87,7 @@ class Decoder:
     def _shape(self, n: int, span: int) -> tuple[int, int]:
         """Return how many rows to compute and how many places to read."""
         if not self.fixed_shapes:
-            return n, span
+            return n, keys_read(span, 0)
         rows, places = self.cache.capacity.rows, self.cache.capacity.places
         rows_step = max(ROWS_STEP, _divide_up(rows, 8))
         computed = min(_divide_up(n, rows_step) * rows_step, rows)

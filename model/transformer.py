@@ -97,6 +97,15 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    rows = x.numel() // x.shape[-1]
+    least = max(16, 8 * torch.get_num_threads())
+    if x.is_cuda or rows >= least:
+        return F.linear(x, weight, bias)
+    flat = F.pad(x.reshape(rows, -1), (0, 0, 0, least - rows))
+    return F.linear(flat, weight, bias)[:rows].unflatten(0, x.shape[:-1])
+
+
 class Attention(nn.Module):
     def __init__(self, cfg: ModelConfig):
         super().__init__()
@@ -113,14 +122,16 @@ class Attention(nn.Module):
             self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
             self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, attend_shape=None) -> Tensor:
         heads = (-1, self.head_dim)
         q = self.q_proj(x).unflatten(-1, heads)  # [B, T, H, d]
         k = self.k_proj(x).unflatten(-1, heads)  # [B, T, K, d]
         v = self.v_proj(x).unflatten(-1, heads)  # [B, T, K, d]
         q = rotate(self.q_norm(q), cos, sin)
         k = rotate(self.k_norm(k), cos, sin)
-        out = attend(q, k, v)  # [B, T, H, d]
+        out = attend(*(part[: attend_shape[0], : attend_shape[1]] for part in (q, k, v))) if attend_shape else attend(q, k, v)
+        if attend_shape:
+            out = F.pad(out, (0, 0, 0, 0, 0, q.shape[1] - out.shape[1], 0, q.shape[0] - out.shape[0]))
         return self.o_proj(out.flatten(-2))  # [B, T, D]
 
 
@@ -144,8 +155,8 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.mlp = MLP(cfg)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, attend)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, attend_shape=None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, attend, attend_shape)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -202,7 +213,7 @@ class Transformer(nn.Module):
         tokens: Tensor,
         positions: Tensor | None = None,
         attend: Attend | Sequence[Attend] = causal,
-        readout: Callable[[Tensor, Tensor], Tensor] = F.linear,
+        readout: Callable[[Tensor, Tensor], Tensor] = linear,
     ):
         """Return logits [B, T, V] for tokens [B, T] int64, or whatever `readout` makes of them.
 
@@ -214,8 +225,14 @@ class Transformer(nn.Module):
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
         attends = attend if isinstance(attend, Sequence) else [attend] * len(self.layers)
+        B, T = tokens.shape
+        M = 32 * torch.get_num_threads()
+        if T == 1:
+            tokens = F.pad(tokens, (0, 0, 0, -B % M)); positions = F.pad(positions, (0, 0, 0, tokens.shape[0] - positions.shape[0]))
+        else:
+            tokens = F.pad(tokens, (0, -T % M)); positions = F.pad(positions, (0, -T % M))
         x = self.embed_tokens(tokens)  # [B, T, D]
         cos, sin = rotary(self.cfg, positions, x.dtype)
         for block, block_attend in zip(self.layers, attends, strict=True):
-            x = block(x, cos, sin, block_attend)
-        return readout(self.norm(x), self.lm_head.weight)
+            x = block(x, cos, sin, block_attend, (B, T))
+        return readout(self.norm(x)[:B, :T], self.lm_head.weight)

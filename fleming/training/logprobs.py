@@ -7,11 +7,10 @@ Letters: T places of the pack, R scored tokens, C tokens a chunk, D hidden, V vo
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fleming.training.packing import PackedBatch, SharedPrompts
-from model.transformer import Transformer, rows_to_multiply
+from model.transformer import Transformer, linear, rows_to_multiply
 
 MAX_CHUNK_TOKENS = 1024
 MAX_CHUNK_LOGITS = {"cpu": 1 << 25, "cuda": 1 << 27}  # 128 and 512 MiB of fp32 logits
@@ -61,7 +60,7 @@ class _ChunkedLogProbs(torch.autograd.Function):
         describe = torch.compile(_describe, dynamic=True) if compiled else _describe
         for begin in range(0, hidden.shape[0], chunk_tokens):
             rows = slice(begin, begin + chunk_tokens)
-            logits = F.linear(hidden[rows], used)  # [C, V]
+            logits = linear(hidden[rows], used)  # [C, V]
             logp[rows], entropy[rows], lse[rows] = describe(logits, targets[rows], temperature, limit)
         ctx.save_for_backward(hidden, weight, targets, lse)
         ctx.settings = temperature, chunk_tokens, limit, compiled
@@ -79,7 +78,7 @@ class _ChunkedLogProbs(torch.autograd.Function):
         gradient = torch.compile(_gradient, dynamic=True) if compiled else _gradient
         for begin in range(0, hidden.shape[0], chunk_tokens):
             rows = slice(begin, begin + chunk_tokens)
-            logits = F.linear(hidden[rows], used)
+            logits = linear(hidden[rows], used)
             grad = gradient(logits, targets[rows], lse[rows], grad_logp[rows], temperature, limit)  # [C, V]
             grad_hidden[rows] = grad @ used
             if grad.dtype == torch.float32:
