@@ -109,6 +109,8 @@ def _rubric(row: dict[str, Any], where: str) -> Rubric:
         or not isinstance(shared, list)
     ):
         raise InputError(f"{where}: rubrics: expected a list of {{criterion, points, tags}}")
+    if not all(isinstance(r.get("tags") or [], list) for r in rows):
+        raise InputError(f"{where}: tags: expected a list")
     criteria = [
         {name: r[name] for name in ("criterion", "points") if name in r}
         | {"tags": [*(r.get("tags") or []), *shared], "check_": r.get("check")}

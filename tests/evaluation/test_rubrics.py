@@ -1,7 +1,6 @@
 """Rubrics: HealthBench's score by hand, a strict judge, agreement by hand, a run that asks nothing twice."""
 
 import json
-import re
 
 import pytest
 from support.chat_server import ChatServer, said
@@ -129,7 +128,11 @@ def write(path, rows):
 
 def test_flawed_rows_are_set_aside_and_too_many_refused(tmp_path):
     good = [row(f"p{i}", ("GOOD", 1, {}), other=1) for i in range(12)]
-    bad = [row("b1", ("no points", -1, {})), row("b2", ("x", 1, {"check": {"regex": "(a+)+$"}})), good[0]]
+    bad = [
+        row("b1", ("x", 1, {"tags": 5}), ("no points", -1, {})),
+        row("b2", ("x", 1, {"check": {"regex": "(a+)+$"}})),
+        good[0],
+    ]
     found, aside = read_rubrics(write(tmp_path / "a.jsonl", [*good, *bad]))
     assert len(found) == 12
     assert aside == {"bad_row": 2, "duplicate": 1}
@@ -148,7 +151,7 @@ def test_people_and_their_ceiling():
     assert (found["raters"]["n"], found["raters"]["value"]) == (6, 3 / 6)
 
 
-def test_a_run_says_its_judge_and_asks_nothing_twice(tmp_path):
+def test_a_run_says_its_judge_and_asks_nothing_twice(tmp_path, capsys):
     hf_folder(tmp_path / "m")
     rows = [row("p1", ("FIRST", 4, {}), ("GOOD", 4, {}), ("GOOD bad", -2, {})),
             row("p2", ("GOOD", 1, {}), ("said", 1, {"check": {"contains": ["zzzz"]}}), example_tags=["theme:t"]),
@@ -170,6 +173,11 @@ def test_a_run_says_its_judge_and_asks_nothing_twice(tmp_path):
         asked = len(server.requests)
         again = run_here(evaluate, argv)
         assert again[0] == 0
+        answers = tmp_path / "run/eval/m/rubric_answers.jsonl"
+        whole = answers.read_bytes()
+        answers.write_bytes(whole[: whole.index(b"\n") + 20])  # killed within the second line
+        assert run_here(evaluate, argv)[0] == 0
+        assert sorted(answers.read_bytes().splitlines()) == sorted(whole.splitlines())
         assert len(server.requests) == asked
         assert run_here(evaluate, [*argv, "evaluate.max_new_tokens=7"])[0] != 0
     folder = tmp_path / "run/eval/m"
@@ -183,4 +191,4 @@ def test_a_run_says_its_judge_and_asks_nothing_twice(tmp_path):
     assert found["share_without_model"] == pytest.approx(1 / 6)
     assert (found["self_agreement"]["n"], found["self_agreement"]["value"]) == (4, 3 / 4)
     assert found["human_agreement"]["value"] == 1
-    assert re.search("judge: openai judge-1", str(lines))
+    assert "judge: openai judge-1" in capsys.readouterr().out
