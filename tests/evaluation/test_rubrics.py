@@ -10,7 +10,7 @@ from support.runs import run_here
 import evaluate
 from fleming.evaluation.rubric_agreement import agreement, human_agreement
 from fleming.evaluation.rubric_file import Check, Criterion, read_rubrics
-from fleming.evaluation.rubrics import ask_judge, judge_talks, read_met, said_by, score
+from fleming.evaluation.rubrics import ask_judge, describe, judge_talks, read_met, said_by, score
 from fleming.files import read_json
 from model.errors import InputError
 
@@ -151,7 +151,7 @@ def test_people_and_their_ceiling():
     assert (found["raters"]["n"], found["raters"]["value"]) == (6, 3 / 6)
 
 
-def test_a_run_says_its_judge_and_asks_nothing_twice(tmp_path, capsys):
+def test_a_run_says_its_judge_and_asks_nothing_twice(tmp_path):
     hf_folder(tmp_path / "m")
     rows = [row("p1", ("FIRST", 4, {}), ("GOOD", 4, {}), ("GOOD bad", -2, {})),
             row("p2", ("GOOD", 1, {}), ("said", 1, {"check": {"contains": ["zzzz"]}}), example_tags=["theme:t"]),
@@ -191,4 +191,4 @@ def test_a_run_says_its_judge_and_asks_nothing_twice(tmp_path, capsys):
     assert found["share_without_model"] == pytest.approx(1 / 6)
     assert (found["self_agreement"]["n"], found["self_agreement"]["value"]) == (4, 3 / 4)
     assert found["human_agreement"]["value"] == 1
-    assert "judge: openai judge-1" in capsys.readouterr().out
+    assert "judge: openai judge-1" in describe(found)
