@@ -144,11 +144,11 @@ def test_people_and_their_ceiling():
     def label(name, votes):
         return {"prompt_id": "p", "criterion": name, "labels": votes, "completion": None}
 
-    rows = [label("GOOD", [True, True, False]), label("bad", [True, True]), label("bad 2", [False, False]),
+    rows = [label("FIRST", [False, False]), label("GOOD", [True, True, False]), label("bad", [True, True]), label("bad 2", [False, False]),
             label("tie", [True, False]), {**label("x", [True]), "prompt_id": "other"}]  # fmt: skip
     found = human_agreement(rows, {"p": []}, {"p": "a"}, lambda jobs: ask_judge(Judge(), jobs))
-    assert (found["n"], found["value"], found["tied"], found["other_prompts"]) == (3, 2 / 3, 1, 1)
-    assert (found["raters"]["n"], found["raters"]["value"]) == (6, 3 / 6)
+    assert (found["n"], found["value"], found["tied"], found["other_prompts"]) == (4, 3 / 4, 1, 1)
+    assert (found["raters"]["n"], found["raters"]["value"]) == (7, 4 / 7)
 
 
 def test_a_run_says_its_judge_and_asks_nothing_twice(tmp_path):
