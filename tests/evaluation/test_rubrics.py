@@ -127,16 +127,17 @@ def write(path, rows):
 
 
 def test_flawed_rows_are_set_aside_and_too_many_refused(tmp_path):
-    good = [row(f"p{i}", ("GOOD", 1, {}), other=1) for i in range(12)]
+    good = [row(f"p{i}", ("GOOD", 1, {}), other=1) for i in range(17)]
     bad = [
-        row("b1", ("x", 1, {"tags": 5}), ("no points", -1, {})),
+        row("b1", ("x", 1, {"tags": 5})),
+        row("b3", ("no points", -1, {})),
         row("b2", ("x", 1, {"check": {"regex": "(a+)+$"}})),
         good[0],
     ]
     found, aside = read_rubrics(write(tmp_path / "a.jsonl", [*good, *bad]))
-    assert len(found) == 12
-    assert aside == {"bad_row": 2, "duplicate": 1}
-    with pytest.raises(InputError, match=r"b.jsonl: 3 of 5 rows .*b.jsonl:3"):
+    assert len(found) == 17
+    assert aside == {"bad_row": 3, "duplicate": 1}
+    with pytest.raises(InputError, match=r"b.jsonl: 4 of 6 rows .*b.jsonl:3"):
         read_rubrics(write(tmp_path / "b.jsonl", [*good[:2], *bad]))
 
 
@@ -144,7 +145,8 @@ def test_people_and_their_ceiling():
     def label(name, votes):
         return {"prompt_id": "p", "criterion": name, "labels": votes, "completion": None}
 
-    rows = [label("FIRST", [False, False]), label("GOOD", [True, True, False]), label("bad", [True, True]), label("bad 2", [False, False]),
+    rows = [label("FIRST", [False, False]),
+            label("GOOD", [True, True, False]), label("bad", [True, True]), label("bad 2", [False, False]),
             label("tie", [True, False]), {**label("x", [True]), "prompt_id": "other"}]  # fmt: skip
     found = human_agreement(rows, {"p": []}, {"p": "a"}, lambda jobs: ask_judge(Judge(), jobs))
     assert (found["n"], found["value"], found["tied"], found["other_prompts"]) == (4, 3 / 4, 1, 1)
