@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -39,27 +40,42 @@ def agreement(pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any] | None:
     }
 
 
-def read_labels(path: Path) -> list[dict[str, Any]]:
-    """Return people's labels: prompt_id, criterion, labels, and the completion and prompt where the row has them."""
-    found = []
+@dataclass(frozen=True)
+class Label:
+    """What people say of one criterion of one answer."""
+
+    prompt_id: str
+    criterion: str
+    votes: list[bool]
+    completion: str | None
+    """The answer; None: the evaluated model's."""
+
+
+def read_labels(path: Path) -> tuple[list[Label], int]:
+    """Return people's labels and how many rows are none. Raises InputError where those are above a fifth."""
+    found, faults = [], []
     for where, row in read_jsonl(path):
-        labels = row.get("binary_labels", [row.get("label")])
-        text, name = row.get("criterion", row.get("rubric")), row.get("prompt_id")
-        right = isinstance(labels, list) and labels and all(isinstance(x, bool) for x in labels)
-        if not right or not isinstance(text, str) or not isinstance(name, str):
-            raise InputError(
-                f"{where}: expected prompt_id, criterion, and binary_labels or label, true or false"
-            )
-        if not isinstance(row.get("completion", ""), str):
-            raise InputError(f"{where}: completion: expected a text")
-        found.append(
-            {"prompt_id": name, "criterion": text, "labels": labels, "completion": row.get("completion")}
+        votes = row.get("binary_labels", [row.get("label")])
+        criterion, name, text = (
+            row.get("criterion", row.get("rubric")),
+            row.get("prompt_id"),
+            row.get("completion"),
         )
-    return found
+        is_label = isinstance(votes, list) and votes and all(isinstance(vote, bool) for vote in votes)
+        if is_label and all(isinstance(x, str) for x in (criterion, name, text or "")):
+            found.append(Label(name, criterion, votes, text))
+        else:
+            faults.append(where)
+    if 5 * len(faults) > len(found) + len(faults):
+        raise InputError(
+            f"{faults[0]}: expected prompt_id, criterion, and binary_labels or label, true or false; so are "
+            f"{len(faults) - 1} rows more: too many to go on"
+        )
+    return found, len(faults)
 
 
 def human_agreement(
-    labels: Sequence[dict[str, Any]],
+    labels: Sequence[Label],
     prompts: Mapping[str, Any],
     answers: Mapping[str, str],
     ask: Callable[[Sequence[Any]], list[list[Any]]],
@@ -69,17 +85,17 @@ def human_agreement(
     A label without a completion is of the evaluated model's answer. Of other prompts, of ties and of unread replies
     there is a count. raters: pairs of people on the same criterion, the most that can be asked of a judge.
     """
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in labels:
-        name = row["prompt_id"]
+    groups: dict[tuple[str, str], list[Label]] = defaultdict(list)
+    for label in labels:
+        name = label.prompt_id
         if name in prompts:
-            text = answers[name] if row["completion"] is None else row["completion"]
-            groups[name, text].append(row)
-    jobs = [(prompts[name], text, [r["criterion"] for r in rows]) for (name, text), rows in groups.items()]
+            text = answers[name] if label.completion is None else label.completion
+            groups[name, text].append(label)
+    jobs = [(prompts[name], text, [x.criterion for x in rows]) for (name, text), rows in groups.items()]
     pairs, between, unread, tied = [], [], 0, 0
     for rows, words in zip(groups.values(), ask(jobs), strict=True):
-        for row, word in zip(rows, words, strict=True):
-            votes = row["labels"]
+        for label, word in zip(rows, words, strict=True):
+            votes = label.votes
             between += combinations(votes, 2)
             tied += 2 * sum(votes) == len(votes)
             unread += word is None

@@ -8,7 +8,7 @@ not at all where either reply cannot be read. Left out: several answers a prompt
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,20 @@ from typing import Any
 from fleming.assets import load_table
 from fleming.evaluation.chosen import name_of
 from fleming.evaluation.rubric_agreement import agreement, human_agreement, read_labels
+from fleming.evaluation.rubric_answers import answer_prompts
 from fleming.evaluation.rubric_file import Criterion, Rubric, read_rubrics
 from fleming.evaluation.statistics import macro_difference
-from fleming.files import AppendLog, check_writable, input_hashes, read_json, read_jsonl, run_lock, write_json
-from fleming.prompt import encode_messages, response_text
+from fleming.evaluation.votes import mean
+from fleming.files import check_writable, input_hashes, run_lock, write_json
 from fleming.records import Message
 from fleming.settings import Config
 from fleming.teachers.load import load_teacher
 from fleming.teachers.remembered import Completer, Messages, answer_each, behind_thinking, read_reply
-from fleming.training.identity import check_same_run
-from fleming.training.parallel import compute_dtype, pick_device
+from fleming.training.parallel import pick_device
 from model.errors import InputError
-from model.huggingface.weights import load_model
-from model.sampler import Sample, Sampler, SamplingParams
 
 JUDGE = load_table("rubrics.yaml")["judge"]
+LEFT_OUT = ("unread", "tied", "other_prompts", "flawed_rows")
 
 
 def judge_talks(prompt: Sequence[Message], answer: str, criteria: Sequence[str]) -> list[Messages]:
@@ -77,8 +76,12 @@ def ask_judge(judge: Completer | None, jobs: Sequence[Job]) -> list[list[Word]]:
     return words_
 
 
-def score(scored: Sequence[Sequence[tuple[Criterion, float | None]]], seed: int) -> dict[str, Any] | None:
-    """Return HealthBench's score of prompts, each its criteria with how far they are met (None: left out)."""
+Scored = list[tuple[Criterion, float | None]]
+"""The criteria of a prompt, and how far each is met; None: the judge's reply could not be read."""
+
+
+def score(scored: Sequence[Scored], seed: int) -> dict[str, Any] | None:
+    """Return HealthBench's score of prompts; `unclipped` is the mean as it would be below 0."""
     shares = []
     for criteria in scored:
         known = [(c.points, met) for c, met in criteria if met is not None]
@@ -87,7 +90,8 @@ def score(scored: Sequence[Sequence[tuple[Criterion, float | None]]], seed: int)
     if not shares:
         return None
     whole = macro_difference([([0.0] * len(shares), shares)], seed)
-    return {"n": len(shares)} | {name: min(1.0, max(0.0, value)) for name, value in vars(whole).items()}
+    clipped = {name: min(1.0, max(0.0, value)) for name, value in vars(whole).items()}
+    return {"n": len(shares), **clipped, "unclipped": whole.value}
 
 
 def evaluate_rubrics(path: Path, model_folder: Path, cfg: Config) -> str:
@@ -95,124 +99,80 @@ def evaluate_rubrics(path: Path, model_folder: Path, cfg: Config) -> str:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("--rubrics runs in one process: start it without torchrun")
     rubrics, aside = read_rubrics(path)
-    labels = read_labels(Path(cfg.evaluate.rubric_labels)) if cfg.evaluate.rubric_labels else []
+    rubrics = rubrics[: cfg.evaluate.limit or None]
+    labels, flawed = read_labels(Path(cfg.evaluate.rubric_labels)) if cfg.evaluate.rubric_labels else ([], 0)
     judge = load_teacher(cfg, pick_device(cfg.parallel))
     if judge is None and (labels or any(c.check_ is None for r in rubrics for c in r.rubrics)):
         raise InputError(f"{path}: criteria without a check need a judge: set teacher.kind (openai or local)")
     folder = Path(cfg.run_dir, "eval", name_of(str(model_folder)))
     check_writable([folder / "rubrics.json", folder / "rubric_answers.jsonl"])
+
     with run_lock(cfg.run_dir, "evaluate.py --rubrics"):
-        answers = _answers(rubrics, model_folder, folder, cfg)
-        texts = {name: said_by(a["response"]) for name, a in answers.items()}
-        left = [[c.criterion for c in r.rubrics if c.check_ is None] for r in rubrics]
-        jobs = [(r.prompt, texts[r.prompt_id], todo) for r, todo in zip(rubrics, left, strict=True)]
-        said = ask_judge(judge, jobs)
-        scored, pairs = [], [word for group in said for word in group]
-        for r, group in zip(rubrics, said, strict=True):
-            judged = iter(group)
-            scored.append([(c, _met(c, texts[r.prompt_id], judged)) for c in r.rubrics])
-        total = sum(len(r.rubrics) for r in rubrics)
-        tags = sorted({tag for r in rubrics for c in r.rubrics for tag in c.tags})
-        of_tag = {tag: [[(c, m) for c, m in row if tag in c.tags] for row in scored] for tag in tags}
+        answers = answer_prompts(rubrics, model_folder, folder, cfg)
+        texts = {name: said_by(answer.response) for name, answer in answers.items()}
+        scored, words = judge_answers(judge, rubrics, texts)
         teacher = cfg.teacher
+        asked = {name: getattr(teacher, name) for name in ("kind", "model", "address", "temperature")}
         found = {
             "model": str(model_folder),
             "sha256": input_hashes({"rubrics": path}),
-            "score": score(scored, cfg.seed),
-            "by_tag": {tag: score(rows, cfg.seed) for tag, rows in of_tag.items()},
+            **score_all(scored, cfg.seed),
             "rows_set_aside": aside,
             "answers": len(answers),
-            "answers_cut": sum(a["finish_reason"] == "length" for a in answers.values()),
-            "criteria": total,
-            "criteria_unread": pairs.count(None),
-            "share_without_model": 1 - len(pairs) / total,
-            "judge": judge
-            and {
-                "kind": teacher.kind,
-                "model": teacher.model,
-                "address": teacher.address,
-                "name": judge.name,
-            },
+            "answers_cut": sum(answer.finish_reason == "length" for answer in answers.values()),
+            "criteria_unread": words.count(None),
+            "judge": judge and {**asked, "name": judge.name},
             "judge_prompt_sha256": hashlib.sha256(JUDGE.encode()).hexdigest(),
-            "self_agreement": agreement([word for word in pairs if word]),
+            "self_agreement": agreement([word for word in words if word]),
             "human_agreement": None,
         }
         if labels:
-            found["human_agreement"] = human_agreement(
-                labels, {r.prompt_id: r.prompt for r in rubrics}, texts, lambda jobs: ask_judge(judge, jobs)
-            )
+            prompts = {rubric.prompt_id: rubric.prompt for rubric in rubrics}
+            compared = human_agreement(labels, prompts, texts, lambda jobs: ask_judge(judge, jobs))
+            found["human_agreement"] = compared | {"flawed_rows": flawed}
         write_json(folder / "rubrics.json", found)
     return describe(found)
+
+
+def judge_answers(
+    judge: Completer | None, rubrics: Sequence[Rubric], answers: Mapping[str, str]
+) -> tuple[list[Scored], list[Word]]:
+    """Return how far each criterion is met, prompt by prompt, and all that the judge has said of them."""
+    jobs = []
+    for rubric in rubrics:
+        left = [c.criterion for c in rubric.rubrics if c.check_ is None]
+        jobs.append((rubric.prompt, answers[rubric.prompt_id], left))
+    said = ask_judge(judge, jobs)
+    scored = []
+    for rubric, words in zip(rubrics, map(iter, said), strict=True):
+        scored.append([(c, _met(c, answers[rubric.prompt_id], words)) for c in rubric.rubrics])
+    return scored, [word for words in said for word in words]
+
+
+def _met(criterion: Criterion, answer: str, words: Iterator[Word]) -> float | None:
+    if criterion.check_:
+        return float(criterion.check_.holds(answer))
+    word = next(words)
+    return None if word is None else sum(word) / 2
+
+
+def score_all(scored: Sequence[Scored], seed: int) -> dict[str, Any]:
+    """Return the score, also by tag, and of how many criteria it is."""
+    criteria = [c for row in scored for c, _ in row]
+    of_tag = {}
+    for tag in sorted({tag for c in criteria for tag in c.tags}):
+        of_tag[tag] = score([[(c, met) for c, met in row if tag in c.tags] for row in scored], seed)
+    return {
+        "score": score(scored, seed),
+        "by_tag": of_tag,
+        "criteria": len(criteria),
+        "share_without_model": mean(c.check_ is not None for c in criteria),
+    }
 
 
 def said_by(response: str) -> str:
     """Return what stands behind the reasoning; nothing where that never ends."""
     return "" if "<think>" in response and "</think>" not in response else behind_thinking(response)
-
-
-def _met(criterion: Criterion, answer: str, judged: Iterator[Word]) -> float | None:
-    if criterion.check_:
-        return float(criterion.check_.holds(answer))
-    word = next(judged)
-    return None if word is None else sum(word) / 2
-
-
-def _answers(
-    rubrics: Sequence[Rubric], model_folder: Path, folder: Path, cfg: Config
-) -> dict[str, dict[str, Any]]:
-    """Return prompt_id -> its answer; only what rubric_answers.jsonl lacks is asked for."""
-    device, ev = pick_device(cfg.parallel), cfg.evaluate
-    prompts = json.dumps([[r.prompt_id, r.prompt] for r in rubrics])
-    settings = {
-        "sha256 of model": hashlib.sha256(
-            json.dumps(sorted(input_hashes({"model": model_folder}).items())).encode()
-        ).hexdigest(),
-        "sha256 of prompts": hashlib.sha256(prompts.encode()).hexdigest(),
-        "dtype": str(compute_dtype(device)),
-        **{name: getattr(cfg, name) for name in ("seed", "chat_format", "system", "chat_template_kwargs")},
-        **{f"evaluate.{name}": getattr(ev, name) for name in ("temperature", "max_new_tokens")},
-        **{f"evaluate.{name}": value for name, value in ev.filters.items()},
-    }
-    settings = json.loads(json.dumps(settings))
-    path, fixed = folder / "rubric_answers.jsonl", folder / "rubric_settings.json"
-    if fixed.exists():
-        check_same_run(read_json(fixed), settings, str(folder))
-    elif path.exists():
-        raise InputError(
-            f"{fixed}: missing, so nobody knows how its answers were given; move {path.name} away"
-        )
-    write_json(fixed, settings)
-    log = AppendLog(path, hash_lines=True)
-    found = {row["prompt_id"]: row for _, row in read_jsonl(path)}
-    missing = [r for r in rubrics if r.prompt_id not in found]
-    if missing:
-        how = compute_dtype(device), device, cfg.chat_format, cfg.chat_template_kwargs
-        transformer, tokenizer = load_model(model_folder, *how, check_hashes=False)
-        system = [{"role": "system", "content": cfg.system}] if cfg.system else []
-        ids = [
-            encode_messages([*(system if r.prompt[0]["role"] != "system" else []), *r.prompt], tokenizer, cfg)
-            for r in missing
-        ]
-        for rubric, prompt in zip(missing, ids, strict=True):
-            if len(prompt) + ev.max_new_tokens > transformer.cfg.max_position_embeddings:
-                raise InputError(
-                    f"{rubric.prompt_id}: {len(prompt)} tokens and evaluate.max_new_tokens={ev.max_new_tokens} exceed "
-                    f"the model's context of {transformer.cfg.max_position_embeddings}; lower it"
-                )
-
-        def keep(place: int, _: int, sample: Sample, __: float) -> None:
-            row = {"prompt_id": missing[place].prompt_id, "response": response_text(sample, tokenizer)}
-            found[row["prompt_id"]] = row | {"finish_reason": sample.finish_reason}
-            log.append(found[row["prompt_id"]])
-
-        params = SamplingParams(
-            max_new_tokens=ev.max_new_tokens, temperature=ev.temperature, seed=cfg.seed, **ev.filters
-        )
-        keys = [f"rubric {r.prompt_id}" for r in missing]
-        Sampler(transformer, tokenizer, ev.max_num_seqs).generate(ids, params, keys, on_finish=keep)
-    log.sync()
-    log.close()
-    return found
 
 
 def describe(found: dict[str, Any]) -> str:
@@ -237,7 +197,8 @@ def describe(found: dict[str, Any]) -> str:
     ]
     if human:
         lines.append(f"judge with people's majority: {share(human)}, macro F1 {human['macro_f1']:.2f}")
-        lines.append(f"people with one another: {share(human['raters'])}; unread {human['unread']}")
+        left = ", ".join(f"{what.replace('_', ' ')} {human[what]}" for what in LEFT_OUT if human[what])
+        lines.append(f"people with one another: {share(human['raters'])}; left out: {left or 'none'}")
     else:
         lines.append("judge with people: not measured (evaluate.rubric_labels)")
     return "\n".join(lines)

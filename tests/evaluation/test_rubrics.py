@@ -8,7 +8,7 @@ from support.models import hf_folder
 from support.runs import run_here
 
 import evaluate
-from fleming.evaluation.rubric_agreement import agreement, human_agreement
+from fleming.evaluation.rubric_agreement import Label, agreement, human_agreement, read_labels
 from fleming.evaluation.rubric_file import Check, Criterion, read_rubrics
 from fleming.evaluation.rubrics import ask_judge, describe, judge_talks, read_met, said_by, score
 from fleming.files import read_json
@@ -43,7 +43,8 @@ def test_the_score_is_healthbenchs():
     assert score(rows, 0)["value"] == 0.0
     assert score([rows[0], rows[2]], 0)["value"] == pytest.approx(0.675)
     left_out = [[(c(5), None), (c(5), 1.0)], [(c(5), None), (c(-1), 1.0)]]
-    assert score(left_out, 0) == {"n": 1, "value": 1.0, "low": 1.0, "high": 1.0}
+    assert score(left_out, 0) == {"n": 1, "value": 1.0, "low": 1.0, "high": 1.0, "unclipped": 1.0}
+    assert score(rows, 0)["unclipped"] == pytest.approx((0.35 - 3 + 1) / 3)
     assert score([[(c(5), None)]], 0) is None
 
 
@@ -143,14 +144,38 @@ def test_flawed_rows_are_set_aside_and_too_many_refused(tmp_path):
 
 def test_people_and_their_ceiling():
     def label(name, votes):
-        return {"prompt_id": "p", "criterion": name, "labels": votes, "completion": None}
+        return Label("p", name, votes, None)
 
     rows = [label("FIRST", [False, False]),
             label("GOOD", [True, True, False]), label("bad", [True, True]), label("bad 2", [False, False]),
-            label("tie", [True, False]), {**label("x", [True]), "prompt_id": "other"}]  # fmt: skip
+            label("tie", [True, False]), Label("other", "x", [True], None)]  # fmt: skip
     found = human_agreement(rows, {"p": []}, {"p": "a"}, lambda jobs: ask_judge(Judge(), jobs))
     assert (found["n"], found["value"], found["tied"], found["other_prompts"]) == (4, 3 / 4, 1, 1)
     assert (found["raters"]["n"], found["raters"]["value"]) == (7, 4 / 7)
+
+
+def test_flawed_labels_are_counted_and_too_many_refused(tmp_path):
+    good = [
+        {"prompt_id": "p", "rubric": "x", "label": True},
+        {"prompt_id": "p", "criterion": "x", "binary_labels": [False]},
+    ]
+    bad = {"prompt_id": "p", "criterion": "x", "binary_labels": ["yes"]}
+    found, flawed = read_labels(write(tmp_path / "a.jsonl", [*good * 2, bad]))
+    assert ([label.votes for label in found], flawed) == ([[True], [False]] * 2, 1)
+    with pytest.raises(InputError, match=r"b.jsonl:3: expected prompt_id.* 0 rows more"):
+        read_labels(write(tmp_path / "b.jsonl", [*good, bad]))
+
+
+def test_stored_answers_of_another_form_are_refused_with_their_line(tmp_path):
+    hf_folder(tmp_path / "m")
+    file = write(tmp_path / "r.jsonl", [row("p1", ("said", 1, {"check": {"contains": ["zzzz"]}}))])
+    argv = ["--model", str(tmp_path / "m"), "--rubrics", str(file), f"run_dir={tmp_path / 'run'}"]
+    argv += ["evaluate.max_new_tokens=4", "chat_format=chatml", "parallel.device=cpu"]
+    assert run_here(evaluate, argv)[0] == 0  # no judge is needed
+    (tmp_path / "run/eval/m/rubric_answers.jsonl").write_text('{"prompt_id": "p1", "answer": 5}\n')
+    status, lines = run_here(evaluate, argv)
+    assert status == 2
+    assert "rubric_answers.jsonl:1" in lines[-1]
 
 
 def test_a_run_says_its_judge_and_asks_nothing_twice(tmp_path):
