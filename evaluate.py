@@ -5,6 +5,7 @@ python evaluate.py --model DIR evaluate.questions=medqa.jsonl run_dir=runs/mine
 torchrun --nproc_per_node 8 evaluate.py --model DIR --benchmarks medqa,pubmedqa evaluate.benchmark_folder=DIR2
 python evaluate.py --model DIR --benchmarks medqa --reliability     would it answer the same if asked otherwise?
 python evaluate.py --model DIR --question "Which drug treats Wilson disease?"
+python evaluate.py --model DIR --rubrics health.jsonl teacher.kind=openai teacher.model=NAME teacher.address=URL
 python evaluate.py --compare runs/a/eval/cold_start runs/a/eval/rl_stage2
 """
 
@@ -29,6 +30,7 @@ from fleming.evaluation.generation import ChainOfThought
 from fleming.evaluation.items import Asked
 from fleming.evaluation.loglikelihood import Loglikelihood
 from fleming.evaluation.report import describe_comparison, describe_results, read_results, write_results
+from fleming.evaluation.rubrics import evaluate_rubrics
 from fleming.evaluation.scoring import summarise_all
 from fleming.files import check_writable, input_hashes
 from fleming.graph.graph_files import load_graph
@@ -49,13 +51,16 @@ Plan = tuple[LoadedBenchmark, str, list[Asked]]
 
 def main(argv: list[str]) -> None:
     cfg, options = command_line("evaluate", __doc__, argv)
-    if options.question is not None and options.compare:
-        raise InputError("--question and --compare: one at a time")
+    if (options.question is not None) + bool(options.compare) + bool(options.rubrics) > 1:
+        raise InputError("--question, --compare and --rubrics: one at a time")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.question is not None:
         model = options.model or cfg.model or Path(cfg.run_dir, "grpo/stage2/model")
         ask(options.question, Path(model), cfg)
+    elif options.rubrics:
+        model = options.model or cfg.model or Path(cfg.run_dir, "grpo/stage2/model")
+        print(evaluate_rubrics(Path(options.rubrics), Path(model), cfg))
     elif options.compare:
         a, b = map(Path, options.compare)
         print(describe_comparison(compare_runs(a, b)))
