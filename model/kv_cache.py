@@ -40,7 +40,7 @@ class PrefilledPrompt:
 
 class KVCache:
     def __init__(self, cfg: ModelConfig, capacity: Capacity, dtype: torch.dtype, device: torch.device):
-        shape = (capacity.rows, cfg.num_key_value_heads, -(-capacity.places // 512) * 512, cfg.head_dim)
+        shape = (capacity.rows, cfg.num_key_value_heads, capacity.places, cfg.head_dim)
         self.capacity = capacity
         self.keys = torch.zeros(cfg.num_hidden_layers, *shape, dtype=dtype, device=device)  # [L, R, K, S, d]
         self.values = torch.zeros_like(self.keys)

@@ -12,12 +12,14 @@ Letters: B batch, T tokens, D hidden, H query heads, K key/value heads, d head_d
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import causal
+from model.exact import of_real, pad_tokens
 from model.huggingface.config import ModelConfig
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -97,15 +99,6 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    rows = x.numel() // x.shape[-1]
-    least = max(16, 8 * torch.get_num_threads())
-    if x.is_cuda or rows >= least:
-        return F.linear(x, weight, bias)
-    flat = F.pad(x.reshape(rows, -1), (0, 0, 0, least - rows))
-    return F.linear(flat, weight, bias)[:rows].unflatten(0, x.shape[:-1])
-
-
 class Attention(nn.Module):
     def __init__(self, cfg: ModelConfig):
         super().__init__()
@@ -122,16 +115,14 @@ class Attention(nn.Module):
             self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
             self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, attend_shape=None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
         heads = (-1, self.head_dim)
         q = self.q_proj(x).unflatten(-1, heads)  # [B, T, H, d]
         k = self.k_proj(x).unflatten(-1, heads)  # [B, T, K, d]
         v = self.v_proj(x).unflatten(-1, heads)  # [B, T, K, d]
         q = rotate(self.q_norm(q), cos, sin)
         k = rotate(self.k_norm(k), cos, sin)
-        out = attend(*(part[: attend_shape[0], : attend_shape[1]] for part in (q, k, v))) if attend_shape else attend(q, k, v)
-        if attend_shape:
-            out = F.pad(out, (0, 0, 0, 0, 0, q.shape[1] - out.shape[1], 0, q.shape[0] - out.shape[0]))
+        out = attend(q, k, v)  # [B, T, H, d]
         return self.o_proj(out.flatten(-2))  # [B, T, D]
 
 
@@ -155,8 +146,8 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
         self.mlp = MLP(cfg)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, attend_shape=None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, attend, attend_shape)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, attend)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -174,6 +165,8 @@ class Transformer(nn.Module):
         """Ids below this exist in the tokenizer; sampler and scorer leave the others out of their softmax."""
         self.compiled = False
         """Whether the blocks' forwards are compiled ones."""
+        self.key_length = 0
+        """exact.py: how far keys are padded so that a token's bits do not depend on what is beside it; 0: they do."""
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(Block(cfg) for _ in range(cfg.num_hidden_layers))
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
@@ -212,27 +205,30 @@ class Transformer(nn.Module):
         self,
         tokens: Tensor,
         positions: Tensor | None = None,
-        attend: Attend | Sequence[Attend] = causal,
-        readout: Callable[[Tensor, Tensor], Tensor] = linear,
+        attend: Attend | Sequence[Attend] | None = None,
+        readout: Callable[[Tensor, Tensor], Tensor] | None = None,
     ):
         """Return logits [B, T, V] for tokens [B, T] int64, or whatever `readout` makes of them.
 
-        positions [B, T] or [1, T]: default 0 .. T-1. attend: one callable for all blocks, or one for each.
+        positions [B, T] or [1, T]: default 0 .. T-1. attend: one callable for all blocks, or one for each; default
+        `causal`.
         readout(hidden [B, T, D], output matrix [V, D]): the last step, where a caller wants log-probs or one
         row instead of all logits; it runs inside forward, where a sharded model has its output matrix at
         hand.
         """
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        attend = attend or partial(causal, key_length=self.key_length)
         attends = attend if isinstance(attend, Sequence) else [attend] * len(self.layers)
-        B, T = tokens.shape
-        M = 32 * torch.get_num_threads()
-        if T == 1:
-            tokens = F.pad(tokens, (0, 0, 0, -B % M)); positions = F.pad(positions, (0, 0, 0, tokens.shape[0] - positions.shape[0]))
-        else:
-            tokens = F.pad(tokens, (0, -T % M)); positions = F.pad(positions, (0, -T % M))
+        rows, length = tokens.shape
+        if self.key_length:
+            tokens, positions = pad_tokens(tokens), pad_tokens(positions.expand_as(tokens))
+            attends = [of_real(attend, rows, length) for attend in attends]
         x = self.embed_tokens(tokens)  # [B, T, D]
         cos, sin = rotary(self.cfg, positions, x.dtype)
         for block, block_attend in zip(self.layers, attends, strict=True):
-            x = block(x, cos, sin, block_attend, (B, T))
-        return readout(self.norm(x)[:B, :T], self.lm_head.weight)
+            x = block(x, cos, sin, block_attend)
+        x = self.norm(x)
+        if readout is None:
+            return F.linear(x, self.lm_head.weight)[:rows, :length]
+        return readout(x[:rows, :length], self.lm_head.weight)
