@@ -94,7 +94,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                     chat_format = chat_format or "chatml"
                 how = world.dtype, world.device, chat_format, cfg.chat_template_kwargs
                 loaded = load_model(model_folder, *how, check_hashes=False)  # `hashes` has just been
-                make_exact([loaded[0]], cfg, world)
+                make_exact(loaded[0], [], cfg, world)
                 protocols = {name: PROTOCOLS[name](*loaded, cfg) for name in described}
                 plans = [
                     (b, name, protocols[name].plan(b, options.reliability))

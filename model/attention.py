@@ -65,7 +65,7 @@ class PackedCausal:
     LIKE = 0.75  # lengths that lie side by side: down to this share of the longest
 
     def __init__(self, cu_seqlens: Tensor, max_seqlen: int, key_length: int = 0):
-        """cu_seqlens [N + 1] int32: where each sequence begins, and T. max_seqlen: the longest. key_length: exact.py's."""
+        """cu_seqlens [N + 1] int32: where sequences begin, and T. max_seqlen: the longest. key_length: as above."""
         self.cu_seqlens, self.max_seqlen, self.key_length = cu_seqlens, max_seqlen, key_length
         lengths, begins = cu_seqlens.diff(), cu_seqlens[:-1]
         self.num_sequences = lengths.numel()

@@ -266,16 +266,21 @@ def sampling_copy(policy: Transformer, world: World) -> Transformer:
     return copy.requires_grad_(False)
 
 
-def make_exact(models: Sequence[Transformer | None], cfg: Config, world: World, longest: int = 0) -> None:
+def make_exact(
+    actor: Transformer, scorers: Sequence[Transformer | None], cfg: Config, world: World, longest: int = 0
+) -> None:
     """Let the models compute a token's bits whatever is beside it (model/exact.py), where setting and device allow it.
 
-    models: the one that samples first. longest: no sequence has more tokens; 0: nobody knows.
+    scorers: the policy, whose weights the actor is given first, and what else scores. longest: no sequence has more
+    tokens; 0: nobody knows.
     """
     if cfg.exact == "off":
         return
+    if scorers:
+        gather_weights(scorers[0], actor)
     on_cpu = world.device.type == "cpu" and world.dtype == torch.float32
-    if on_cpu and all(world.gather(holds(models[0]))):
-        for model in filter(None, models):
+    if on_cpu and all(world.gather(holds(actor))):
+        for model in filter(None, (actor, *scorers)):
             model.key_length = key_length_of(longest) if longest else KEY_BLOCK
     else:
         world.print(
