@@ -50,11 +50,11 @@ def test_the_score_is_healthbenchs():
 
 def test_agreement_is_as_by_hand():
     pairs = [(True, True)] * 20 + [(True, False)] * 5 + [(False, True)] * 10 + [(False, False)] * 15
-    found = agreement(pairs)  # Cohen's usual example: po 0.7, pe 0.5
+    found = agreement([[pair] for pair in pairs])  # Cohen's usual example: po 0.7, pe 0.5
     assert found["value"] == 0.7
     assert found["kappa"] == pytest.approx(0.4)
     assert found["macro_f1"] == pytest.approx((40 / 55 + 30 / 45) / 2)
-    assert agreement([(True, True)] * 3)["kappa"] is None
+    assert agreement([[(True, True)] * 3])["kappa"] is None
     assert agreement([]) is None
 
 
