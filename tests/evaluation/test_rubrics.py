@@ -4,6 +4,7 @@ import json
 
 import pytest
 from support.chat_server import ChatServer, said
+from support.jsonl import read_records
 from support.models import hf_folder
 from support.runs import run_here
 
@@ -204,13 +205,13 @@ def test_a_run_says_its_judge_and_asks_nothing_twice(tmp_path):
         whole = answers.read_bytes()
         answers.write_bytes(whole[: whole.index(b"\n") + 20])  # killed within the second line
         assert run_here(evaluate, argv)[0] == 0
-        assert sorted(answers.read_bytes().splitlines()) == sorted(whole.splitlines())
+        assert sorted(answers.read_bytes().split(b"\n")) == sorted(whole.split(b"\n"))
         assert len(server.requests) == asked
         assert run_here(evaluate, [*argv, "evaluate.max_new_tokens=7"])[0] != 0
     folder = tmp_path / "run/eval/m"
     found = read_json(folder / "rubrics.json")
     assert not (folder / "results.json").exists()
-    assert len((folder / "rubric_answers.jsonl").read_text().splitlines()) == 3
+    assert len(read_records(folder / "rubric_answers.jsonl")) == 3
     # p1: (2 + 4 - 2) / 8; p2: 1 / 2; p3 could not be read
     assert (found["score"]["value"], found["score"]["n"], found["criteria_unread"]) == (0.5, 2, 1)
     assert found["by_tag"]["theme:t"]["n"] == 1
