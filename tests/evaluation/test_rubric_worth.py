@@ -11,7 +11,7 @@ from support.runs import run_here
 
 import evaluate
 from fleming.evaluation.rubric_agreement import Label, agreement, human_agreement, read_labels
-from fleming.evaluation.rubric_file import Check, Criterion, Rubric, read_rubrics
+from fleming.evaluation.rubric_file import Check, Criterion, Rubric, is_conversation, read_rubrics
 from fleming.evaluation.rubrics import describe, judge_answers, score, score_all
 from fleming.evaluation.statistics import clustered_interval, wilson_interval
 from fleming.files import read_json
@@ -96,20 +96,33 @@ def test_a_label_may_bring_its_own_prompt_and_none_of_use_is_no_error():
         Label("elsewhere", "c", [True], "text", asked("its own")),
         Label("elsewhere", "d", [True], None),  # of this model's answer, which was never asked that
         Label("p", "e", [True], None),
+        Label("p", "f", [True], None, asked("another")),  # the model's answer is to the prompt of that id
     ]
     found = human_agreement(labels, {"p": asked("q")}, {"p": "mine"}, all_met)
     assert seen == [
         (asked("q"), "text", ["a", "b"]),
         (asked("its own"), "text", ["c"]),
-        (asked("q"), "mine", ["e"]),
+        (asked("q"), "mine", ["e", "f"]),
     ]
-    assert (found["n"], found["value"], found["other_prompts"]) == (4, 3 / 4, 1)
+    assert (found["n"], found["value"], found["other_prompts"]) == (5, 4 / 5, 1)
+    whole = clustered_interval([[True, False], [True], [True, True]])
+    assert (found["low"], found["high"]) == (whole.low, whole.high)
     assert (found["raters"]["n"], found["raters"]["value"]) == (3, pytest.approx(1 / 3))
     assert (found["raters"]["low"], found["raters"]["high"]) == pytest.approx(
         wilson_interval(1 / 3, 1), abs=0.1
     )  # three people on one criterion of one answer are no three trials
     nothing = human_agreement(labels[3:4], {"p": asked("q")}, {"p": "mine"}, all_met)
     assert (nothing["n"], nothing["other_prompts"], nothing["raters"]) == (0, 1, None)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["q", [], ["q"], [{"role": "user"}], [{"role": "user", "content": 1}], [{"role": "tool", "content": "q"}],
+     [*asked("q"), {"role": "assistant", "content": "a"}], [{"role": "user", "content": "q", "name": "x"}]],
+)  # fmt: skip
+def test_what_is_no_conversation(value):
+    assert not is_conversation(value)
+    assert is_conversation([{"role": "system", "content": "s"}, *asked("q")])
 
 
 def test_labels_in_healthbenchs_meta_form(tmp_path):
@@ -158,11 +171,21 @@ def test_a_tag_scores_the_prompts_that_have_it_alone():
     def c(points, *tags):
         return Criterion("x", points, list(tags))
 
-    rows = [[(c(4.0, "a"), 1.0), (c(4.0, "b", "b"), 0.0)], [(c(2.0, "a"), 0.5)], [(c(1.0), 1.0)]]
+    rows = [
+        [(c(4.0, "a"), 1.0), (c(4.0, "b", "b"), 0.0), (c(4.0, "b"), 1.0)],
+        [(c(2.0, "a"), 0.5)],
+        [(c(1.0), 1.0)],
+    ]
     found = score_all(rows, 0)
     assert list(found["by_tag"]) == ["a", "b"]
     assert (found["by_tag"]["a"]["n"], found["by_tag"]["a"]["value"]) == (2, 0.75)
-    assert found["by_tag"]["b"] == score([[(c(4.0), 0.0)]], 0)
+    assert found["by_tag"]["b"]["value"] == 0.5
+
+
+def test_the_scores_interval_is_that_of_resampled_prompts():
+    rows = [[(Criterion("x", 1.0), float(i % 2))] for i in range(100)]
+    found = score(rows, 0)
+    assert (found["low"], found["high"]) == pytest.approx((0.4, 0.6), abs=0.015)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +194,7 @@ def test_a_tag_scores_the_prompts_that_have_it_alone():
         (Check(number=7, unit="mg"), "give 5 to 7 mg", False),
         (Check(number=5, unit="mg"), "give 5 mg to 7 mg", False),
         (Check(number=7, unit="mg"), "give 5 mg – 7 mg", False),
+        (Check(number=5, unit="mg"), "give 5mg to 7 mg", False),
         (Check(number=7, unit="mg"), "go to 7 mg", True),
         (Check(number=7, unit="mg"), "give 5 to 7 mg, at most 7 mg", True),
         (Check(number=5, unit="mg", tolerance=0.5), "about 5.5 mg", True),
@@ -223,7 +247,8 @@ def test_more_prompts_add_to_what_is_there_and_a_changed_one_is_refused(run):
         assert sorted(record["prompt_id"] for record in stored) == ["p1", "p2", "p3"]
         assert (found["answers"], found["score"]["value"]) == (3, 0.5)
         assert found["met"] == {"p1": [0.5, 0.5], "p2": [0.5, 0.5], "p3": [0.5, 0.5]}
-        assert (found["self_agreement"]["n"], found["self_agreement"]["value"]) == (6, 0.0)
+        whole = clustered_interval([[False, False]] * 3)
+        assert {name: found["self_agreement"][name] for name in vars(whole)} == vars(whole)
         asked_before = len(server.requests)
 
         run.rows[1]["rubrics"][0]["points"] = 3  # criteria are no part of the question
