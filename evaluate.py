@@ -51,8 +51,10 @@ Plan = tuple[LoadedBenchmark, str, list[Asked]]
 
 def main(argv: list[str]) -> None:
     cfg, options = command_line("evaluate", __doc__, argv)
-    if (options.question is not None) + bool(options.compare) + bool(options.rubrics) > 1:
-        raise InputError("--question, --compare and --rubrics: one at a time")
+    asked = {name: getattr(options, name) not in (None, "") for name in ("question", "compare", "rubrics")}
+    if sum(asked.values()) > 1:
+        both = " and ".join(f"--{name}" for name in asked if asked[name])
+        raise InputError(f"{both}: one at a time")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.question is not None:

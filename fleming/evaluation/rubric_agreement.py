@@ -1,5 +1,6 @@
 """How far a judge of rubrics agrees with itself and with people. Left out: who is asked (rubrics.py)."""
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,16 +8,20 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from fleming.evaluation.statistics import wilson_interval
+from fleming.evaluation.rubric_file import is_conversation
+from fleming.evaluation.statistics import clustered_interval
 from fleming.files import read_jsonl
+from fleming.records import Message
 from model.errors import InputError
 
 
-def agreement(pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any] | None:
-    """Return share of equal pairs with Wilson's interval, Cohen's kappa (1960), macro F1 of what occurs; None for none.
+def agreement(groups: Sequence[Sequence[tuple[bool, bool]]]) -> dict[str, Any] | None:
+    """Return share of equal pairs with its interval, Cohen's kappa (1960), macro F1 of what occurs; None for no pairs.
 
-    kappa is None where both always say the same one thing.
+    groups: the pairs of each answer, which stand or fall together. kappa is None where both always say one thing.
     """
+    groups = [group for group in groups if group]
+    pairs = [pair for group in groups for pair in group]
     n = len(pairs)
     if not n:
         return None
@@ -29,12 +34,10 @@ def agreement(pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any] | None:
         said = sum((a is label) + (b is label) for a, b in pairs)
         if said:
             f1.append(2 * sum(a is label and b is label for a, b in pairs) / said)
-    low, high = wilson_interval(same, n)
+    share = clustered_interval([[a == b for a, b in group] for group in groups])
     return {
         "n": n,
-        "value": same / n,
-        "low": low,
-        "high": high,
+        **vars(share),
         "kappa": kappa,
         "macro_f1": sum(f1) / len(f1),
     }
@@ -49,27 +52,33 @@ class Label:
     votes: list[bool]
     completion: str | None
     """The answer; None: the evaluated model's."""
+    prompt: list[Message] | None = None
+    """What was asked; None: what the file of rubrics asks under this id."""
 
 
 def read_labels(path: Path) -> tuple[list[Label], int]:
-    """Return people's labels and how many rows are none. Raises InputError where those are above a fifth."""
+    """Return people's labels and how many rows are none. InputError where those are above a fifth, or all."""
     found, faults = [], []
-    for where, row in read_jsonl(path):
+    for where, row in read_jsonl(path, True, lambda where, code, why: faults.append(where)):
         votes = row.get("binary_labels", [row.get("label")])
         criterion, name, text = (
             row.get("criterion", row.get("rubric")),
             row.get("prompt_id"),
             row.get("completion"),
         )
-        is_label = isinstance(votes, list) and votes and all(isinstance(vote, bool) for vote in votes)
+        prompt = row.get("prompt")
+        is_label = prompt is None or is_conversation(prompt)
+        is_label = (
+            is_label and isinstance(votes, list) and votes and all(isinstance(vote, bool) for vote in votes)
+        )
         if is_label and all(isinstance(x, str) for x in (criterion, name, text or "")):
-            found.append(Label(name, criterion, votes, text))
+            found.append(Label(name, criterion, votes, text, prompt))
         else:
             faults.append(where)
-    if 5 * len(faults) > len(found) + len(faults):
+    if 5 * len(faults) > len(found) + len(faults) or not found:
         raise InputError(
-            f"{faults[0]}: expected prompt_id, criterion, and binary_labels or label, true or false; so are "
-            f"{len(faults) - 1} rows more: too many to go on"
+            f"{faults[0] if faults else path}: expected prompt_id, criterion, and binary_labels or label, true or "
+            f"false; so are {max(0, len(faults) - 1)} rows more: too many to go on"
         )
     return found, len(faults)
 
@@ -79,21 +88,23 @@ def human_agreement(
     prompts: Mapping[str, Any],
     answers: Mapping[str, str],
     ask: Callable[[Sequence[Any]], list[list[Any]]],
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
     """Return how the judge agrees with the majority: it says met where it does so in both orders.
 
-    A label without a completion is of the evaluated model's answer. Of other prompts, of ties and of unread replies
-    there is a count. raters: pairs of people on the same criterion, the most that can be asked of a judge.
+    A label without a completion is of the evaluated model's answer to the prompt of that id. Of other prompts, of ties
+    and of unread replies there is a count; n is 0 where nothing is left. raters: pairs of people on the same criterion,
+    the most that can be asked of a judge.
     """
     groups: dict[tuple[str, str], list[Label]] = defaultdict(list)
     for label in labels:
-        name = label.prompt_id
-        if name in prompts:
-            text = answers[name] if label.completion is None else label.completion
-            groups[name, text].append(label)
-    jobs = [(prompts[name], text, [x.criterion for x in rows]) for (name, text), rows in groups.items()]
-    pairs, between, unread, tied = [], [], 0, 0
+        name, own = label.prompt_id, label.completion is None
+        prompt = prompts.get(name) if label.prompt is None or own else label.prompt
+        if prompt is not None:
+            groups[json.dumps(prompt), answers[name] if own else label.completion].append(label)
+    jobs = [(json.loads(said), text, [x.criterion for x in rows]) for (said, text), rows in groups.items()]
+    judged, people, unread, tied = [], [], 0, 0
     for rows, words in zip(groups.values(), ask(jobs), strict=True):
+        pairs, between = [], []
         for label, word in zip(rows, words, strict=True):
             votes = label.votes
             between += combinations(votes, 2)
@@ -101,14 +112,10 @@ def human_agreement(
             unread += word is None
             if word is not None and 2 * sum(votes) != len(votes):
                 pairs.append((all(word), 2 * sum(votes) > len(votes)))
-    found = agreement(pairs)
-    if found is None:
-        raise InputError(
-            "evaluate.rubric_labels: none of its labels could be compared (other prompts, ties, unread)"
-        )
+        judged.append(pairs)
+        people.append([*between, *((b, a) for a, b in between)])  # who is first must not matter
+    found, raters = agreement(judged) or {"n": 0}, agreement(people)
     other = len(labels) - sum(map(len, groups.values()))
-    raters = agreement([*between, *((b, a) for a, b in between)])  # who is first must not matter
     if raters:
-        low, high = wilson_interval(raters["value"] * len(between), len(between))
-        raters |= {"n": len(between), "low": low, "high": high}
+        raters["n"] //= 2
     return found | {"raters": raters, "unread": unread, "tied": tied, "other_prompts": other}

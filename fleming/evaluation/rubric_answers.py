@@ -30,6 +30,7 @@ class FreeAnswer:
     """A line of rubric_answers.jsonl."""
 
     prompt_id: str
+    prompt_sha256: str
     response: str
     finish_reason: Literal["stop", "length"]
 
@@ -42,7 +43,7 @@ def answer_prompts(
     Raises InputError where the folder's answers were given to other prompts, by another model or otherwise.
     """
     path, fixed = folder / "rubric_answers.jsonl", folder / "rubric_settings.json"
-    settings = _settings(rubrics, model_folder, cfg)
+    settings = _settings(model_folder, cfg)
     if fixed.exists():
         check_same_run(read_json(fixed), settings, str(folder))
     elif path.exists():
@@ -55,6 +56,11 @@ def answer_prompts(
         found = {
             a.prompt_id: a for a in (from_json(FreeAnswer, row, where) for where, row in read_jsonl(path))
         }
+        for rubric in rubrics:
+            if rubric.prompt_id in found and found[rubric.prompt_id].prompt_sha256 != _sha256(rubric.prompt):
+                raise InputError(
+                    f"{path}: {rubric.prompt_id!r} was another prompt when it was answered; choose another run_dir"
+                )
         missing = [rubric for rubric in rubrics if rubric.prompt_id not in found]
         if missing:
             for answer in _ask(missing, model_folder, cfg, log):
@@ -63,13 +69,14 @@ def answer_prompts(
     return {rubric.prompt_id: found[rubric.prompt_id] for rubric in rubrics}
 
 
-def _settings(rubrics: Sequence[Rubric], model_folder: Path, cfg: Config) -> dict[str, Any]:
-    """Return what fixes an answer, as it is read back."""
-    ev, model = cfg.evaluate, input_hashes({"model": model_folder})
-    hashed = {"model": sorted(model.items()), "prompts": [[r.prompt_id, r.prompt] for r in rubrics]}
-    settings = {
-        f"sha256 of {n}": hashlib.sha256(json.dumps(x).encode()).hexdigest() for n, x in hashed.items()
-    }
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _settings(model_folder: Path, cfg: Config) -> dict[str, Any]:
+    """Return what fixes an answer to a prompt, as it is read back."""
+    ev = cfg.evaluate
+    settings = {"sha256 of model": _sha256(sorted(input_hashes({"model": model_folder}).items()))}
     settings["dtype"] = str(compute_dtype(pick_device(cfg.parallel)))
     settings |= {
         name: getattr(cfg, name) for name in ("seed", "chat_format", "system", "chat_template_kwargs")
@@ -88,7 +95,10 @@ def _ask(missing: Sequence[Rubric], model_folder: Path, cfg: Config, log: Append
     for rubric in missing:
         own = rubric.prompt[0]["role"] == "system" or not cfg.system
         system = [] if own else [{"role": "system", "content": cfg.system}]
-        ids = encode_messages([*system, *rubric.prompt], tokenizer, cfg)
+        try:
+            ids = encode_messages([*system, *rubric.prompt], tokenizer, cfg)
+        except InputError as error:  # a template may refuse what turns there are
+            raise InputError(f"{rubric.prompt_id}: {error}") from error
         if len(ids) + ev.max_new_tokens > context:
             raise InputError(
                 f"{rubric.prompt_id}: {len(ids)} tokens and evaluate.max_new_tokens={ev.max_new_tokens} exceed "
@@ -99,9 +109,9 @@ def _ask(missing: Sequence[Rubric], model_folder: Path, cfg: Config, log: Append
     with tqdm(total=len(missing), desc="rubrics", unit="answer", dynamic_ncols=True) as bar:
 
         def keep(place: int, _: int, sample: Sample, __: float) -> None:
-            answer = FreeAnswer(
-                missing[place].prompt_id, response_text(sample, tokenizer), sample.finish_reason
-            )
+            response = response_text(sample, tokenizer)
+            name, prompt = missing[place].prompt_id, _sha256(missing[place].prompt)
+            answer = FreeAnswer(name, prompt, response, sample.finish_reason)
             log.append(vars(answer))
             answers.append(answer)
             bar.update()

@@ -6,15 +6,19 @@ Left out: expressions and code in a file, which a stranger may have written.
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fleming.files import read_jsonl
 from fleming.free_answer import read_number, same_number
 from fleming.records import Message
 from fleming.settings import FreeConfig
 from fleming.text import words
-from fleming.typed import from_json
+from fleming.typed import NonNegative, Range, from_json
 from model.errors import InputError
+
+ROLES = ("system", "user", "assistant")
+RANGES = ("to", "through", "-", "–", "—")  # "5 to 7 mg" is neither 5 nor 7
+Points = Annotated[float, Range("from -1000 to 1000", lambda points: abs(points) <= 1000)]
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,16 @@ class Check:
     """A number of the answer."""
     unit: str = ""
     """Behind that number."""
+    tolerance: NonNegative[float] | None = None
+    """How far off the number may be."""
 
     def check(self, where: str) -> None:
         """Raise InputError where nothing is asked for, or what no answer can have."""
         texts = [*self.contains, *self.contains_any]
         if not (texts or self.number is not None) or not all(map(words, texts)):
             raise InputError(f"{where}: expected texts with words in them, or a number")
-        if self.number is None and self.unit:
-            raise InputError(f"{where}: a unit without a number")
+        if self.number is None and (self.unit or self.tolerance is not None):
+            raise InputError(f"{where}: a unit or a tolerance without a number")
         if self.number is not None and read_number(f"{self.number!r} {self.unit}") is None:
             raise InputError(f"{where}: {self.number!r} {self.unit[:40]!r} is no number with a unit")
 
@@ -52,10 +58,14 @@ class Check:
         right = read_number(f"{self.number!r} {self.unit}")
         rules = FreeConfig(units="require" if self.unit else "strip")
         tokens = answer.split()
-        for i, token in enumerate(tokens):
-            for size in (1, 2, 3) if any(map(str.isdecimal, token)) else ():
+        numbers = {i for i, token in enumerate(tokens) if any(map(str.isdecimal, token))}
+        for i, token in enumerate(tokens):  # a unit may stand behind the first: "5 mg to 7 mg"
+            if token.casefold() in RANGES and i + 1 in numbers and {i - 1, i - 2} & numbers:
+                numbers -= {i - 2, i - 1, i + 1}
+        for i in numbers:
+            for size in (1, 2, 3):
                 given = read_number(" ".join(tokens[i : i + size]).strip("()[],;:.!?*"))
-                if given and same_number(given, right, rules):
+                if given and same_number(given, right, rules, self.tolerance):
                     return True
         return False
 
@@ -65,7 +75,7 @@ class Criterion:
     """One line of a rubric."""
 
     criterion: str
-    points: float
+    points: Points
     """Below 0 for what an answer should not do."""
     tags: list[str] = field(default_factory=list)
     check_: Check | None = None
@@ -101,6 +111,17 @@ def read_rubrics(path: Path) -> tuple[list[Rubric], dict[str, int]]:
     return list(found.values()), dict(Counter(code for code, _ in faults))
 
 
+def is_conversation(value: Any) -> bool:
+    """Whether a value is messages of role and content, the last of the user."""
+    return (
+        isinstance(value, list)
+        and all(isinstance(m, dict) and m.keys() == {"role", "content"} for m in value)
+        and all(isinstance(m["content"], str) and m["role"] in ROLES for m in value)
+        and value[-1:] != []
+        and value[-1]["role"] == "user"
+    )
+
+
 def _rubric(row: dict[str, Any], where: str) -> Rubric:
     rows, shared = row.get("rubrics"), row.get("example_tags") or []
     if (
@@ -118,11 +139,8 @@ def _rubric(row: dict[str, Any], where: str) -> Rubric:
     ]
     fields = {name: row[name] for name in ("prompt_id", "prompt") if name in row}
     rubric = from_json(Rubric, {**fields, "rubrics": criteria}, where)
-    roles = [m.get("role") for m in rubric.prompt]
-    if not roles or roles[-1] != "user" or not {*roles} <= {"system", "user", "assistant"}:
-        raise InputError(f"{where}: prompt: expected messages, the last of the user")
-    if any(m.keys() != {"role", "content"} for m in rubric.prompt):
-        raise InputError(f"{where}: prompt: expected messages of role and content")
+    if not is_conversation(rubric.prompt):
+        raise InputError(f"{where}: prompt: expected messages of role and content, the last of the user")
     if not any(c.points > 0 for c in rubric.rubrics):
         raise InputError(f"{where}: no criterion has points above 0")
     return rubric

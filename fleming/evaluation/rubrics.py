@@ -2,12 +2,14 @@
 
 HealthBench's form and rule: of each prompt the points that are met over the positive ones; the mean, within [0, 1].
 A judge sees each answer's criteria twice, the second time in reverse; a criterion counts by the mean of the two, and
-not at all where either reply cannot be read. Left out: several answers a prompt, and running on several processes.
+not at all where either reply cannot be read. An empty answer meets nothing, and no judge is asked. Left out: several
+answers a prompt, and running on several processes.
 """
 
 import hashlib
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,6 @@ from fleming.evaluation.rubric_agreement import agreement, human_agreement, read
 from fleming.evaluation.rubric_answers import answer_prompts
 from fleming.evaluation.rubric_file import Criterion, Rubric, read_rubrics
 from fleming.evaluation.statistics import macro_difference
-from fleming.evaluation.votes import mean
 from fleming.files import check_writable, input_hashes, run_lock, write_json
 from fleming.records import Message
 from fleming.settings import Config
@@ -29,6 +30,7 @@ from fleming.training.parallel import pick_device
 from model.errors import InputError
 
 JUDGE = load_table("rubrics.yaml")["judge"]
+RESAMPLES = 2_000  # of the bootstrap: nearly every prompt has another score, so each takes memory
 LEFT_OUT = ("unread", "tied", "other_prompts", "flawed_rows")
 
 
@@ -89,7 +91,7 @@ def score(scored: Sequence[Scored], seed: int) -> dict[str, Any] | None:
             shares.append(sum(points * met for points, met in known) / possible)
     if not shares:
         return None
-    whole = macro_difference([([0.0] * len(shares), shares)], seed)
+    whole = macro_difference([([0.0] * len(shares), shares)], seed, RESAMPLES)
     clipped = {name: min(1.0, max(0.0, value)) for name, value in vars(whole).items()}
     return {"n": len(shares), **clipped, "unclipped": whole.value}
 
@@ -98,6 +100,8 @@ def evaluate_rubrics(path: Path, model_folder: Path, cfg: Config) -> str:
     """Answer, judge and score; write rubrics.json and rubric_answers.jsonl; return what to print."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("--rubrics runs in one process: start it without torchrun")
+    if cfg.evaluate.samples > 1 or cfg.evaluate.thinking_tokens:
+        raise InputError("--rubrics answers each prompt once: leave out evaluate.samples and thinking_tokens")
     rubrics, aside = read_rubrics(path)
     rubrics = rubrics[: cfg.evaluate.limit or None]
     labels, flawed = read_labels(Path(cfg.evaluate.rubric_labels)) if cfg.evaluate.rubric_labels else ([], 0)
@@ -110,21 +114,26 @@ def evaluate_rubrics(path: Path, model_folder: Path, cfg: Config) -> str:
     with run_lock(cfg.run_dir, "evaluate.py --rubrics"):
         answers = answer_prompts(rubrics, model_folder, folder, cfg)
         texts = {name: said_by(answer.response) for name, answer in answers.items()}
-        scored, words = judge_answers(judge, rubrics, texts)
+        scored, said = judge_answers(judge, rubrics, texts)
+        words = [word for of_answer in said for word in of_answer]
+        files = {"rubrics": path} | ({"labels": Path(cfg.evaluate.rubric_labels)} if labels else {})
         teacher = cfg.teacher
         asked = {name: getattr(teacher, name) for name in ("kind", "model", "address", "temperature")}
         found = {
             "model": str(model_folder),
-            "sha256": input_hashes({"rubrics": path}),
+            "sha256": input_hashes(files),
             **score_all(scored, cfg.seed),
+            "share_without_model": 1 - len(words) / sum(map(len, scored)),
             "rows_set_aside": aside,
             "answers": len(answers),
+            "answers_empty": sum(not text for text in texts.values()),
             "answers_cut": sum(answer.finish_reason == "length" for answer in answers.values()),
             "criteria_unread": words.count(None),
             "judge": judge and {**asked, "name": judge.name},
             "judge_prompt_sha256": hashlib.sha256(JUDGE.encode()).hexdigest(),
-            "self_agreement": agreement([word for word in words if word]),
+            "self_agreement": agreement([[word for word in of_answer if word] for of_answer in said]),
             "human_agreement": None,
+            "met": {r.prompt_id: [met for _, met in row] for r, row in zip(rubrics, scored, strict=True)},
         }
         if labels:
             prompts = {rubric.prompt_id: rubric.prompt for rubric in rubrics}
@@ -136,20 +145,23 @@ def evaluate_rubrics(path: Path, model_folder: Path, cfg: Config) -> str:
 
 def judge_answers(
     judge: Completer | None, rubrics: Sequence[Rubric], answers: Mapping[str, str]
-) -> tuple[list[Scored], list[Word]]:
-    """Return how far each criterion is met, prompt by prompt, and all that the judge has said of them."""
+) -> tuple[list[Scored], list[list[Word]]]:
+    """Return how far each criterion is met and what the judge has said, prompt by prompt."""
     jobs = []
     for rubric in rubrics:
-        left = [c.criterion for c in rubric.rubrics if c.check_ is None]
-        jobs.append((rubric.prompt, answers[rubric.prompt_id], left))
+        answer = answers[rubric.prompt_id]
+        left = [c.criterion for c in rubric.rubrics if answer and c.check_ is None]
+        jobs.append((rubric.prompt, answer, left))
     said = ask_judge(judge, jobs)
     scored = []
     for rubric, words in zip(rubrics, map(iter, said), strict=True):
         scored.append([(c, _met(c, answers[rubric.prompt_id], words)) for c in rubric.rubrics])
-    return scored, [word for words in said for word in words]
+    return scored, said
 
 
 def _met(criterion: Criterion, answer: str, words: Iterator[Word]) -> float | None:
+    if not answer:
+        return 0.0
     if criterion.check_:
         return float(criterion.check_.holds(answer))
     word = next(words)
@@ -158,15 +170,15 @@ def _met(criterion: Criterion, answer: str, words: Iterator[Word]) -> float | No
 
 def score_all(scored: Sequence[Scored], seed: int) -> dict[str, Any]:
     """Return the score, also by tag, and of how many criteria it is."""
-    criteria = [c for row in scored for c, _ in row]
-    of_tag = {}
-    for tag in sorted({tag for c in criteria for tag in c.tags}):
-        of_tag[tag] = score([[(c, met) for c, met in row if tag in c.tags] for row in scored], seed)
+    tagged: dict[str, dict[int, Scored]] = defaultdict(lambda: defaultdict(list))
+    for place, row in enumerate(scored):
+        for c, met in row:
+            for tag in {*c.tags}:
+                tagged[tag][place].append((c, met))
     return {
         "score": score(scored, seed),
-        "by_tag": of_tag,
-        "criteria": len(criteria),
-        "share_without_model": mean(c.check_ is not None for c in criteria),
+        "by_tag": {tag: score(list(tagged[tag].values()), seed) for tag in sorted(tagged)},
+        "criteria": sum(map(len, scored)),
     }
 
 
@@ -179,7 +191,7 @@ def describe(found: dict[str, Any]) -> str:
     """Return the lines for the terminal."""
 
     def share(value: dict[str, Any] | None) -> str:
-        if not value:
+        if not value or not value["n"]:
             return "none"
         kappa = f", kappa {value['kappa']:.2f}" if value.get("kappa") is not None else ""
         return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}], n {value['n']}{kappa}"
@@ -192,11 +204,13 @@ def describe(found: dict[str, Any]) -> str:
         f"judge's prompt: sha256 {found['judge_prompt_sha256']}",
         f"criteria: {found['criteria']}, {found['share_without_model']:.0%} judged without a model, "
         f"{found['criteria_unread']} left out as the judge's reply could not be read",
-        f"answers: {found['answers']}, {found['answers_cut']} cut; rows set aside: {found['rows_set_aside'] or 0}",
+        f"answers: {found['answers']}, {found['answers_empty']} empty, {found['answers_cut']} cut; "
+        f"rows set aside: {found['rows_set_aside'] or 0}",
         f"judge with itself, order reversed: {share(found['self_agreement'])}",
     ]
     if human:
-        lines.append(f"judge with people's majority: {share(human)}, macro F1 {human['macro_f1']:.2f}")
+        f1 = f", macro F1 {human['macro_f1']:.2f}" if human["n"] else ""
+        lines.append(f"judge with people's majority: {share(human)}{f1}")
         left = ", ".join(f"{what.replace('_', ' ')} {human[what]}" for what in LEFT_OUT if human[what])
         lines.append(f"people with one another: {share(human['raters'])}; left out: {left or 'none'}")
     else:

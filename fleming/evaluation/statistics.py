@@ -82,6 +82,25 @@ def weighted_interval(scores: ArrayLike, weights: ArrayLike) -> Interval | None:
     return Interval(share, *wilson_interval(share * effective, effective))
 
 
+def clustered_interval(groups: Sequence[Sequence[bool]]) -> Interval:
+    """Return the share of true verdicts, of which each group's stand or fall together: criteria of one answer.
+
+    Wilson's interval of the effective number of verdicts n / D; D is the design effect of a ratio (Rao & Scott,
+    Biometrics 48 (1992) 577): how much more the groups' sums vary than they would if verdicts were independent. z^2 / 2
+    is added to both, above as often as a verdict has company, since few groups do not tell D: where all verdicts agree
+    a group counts as one. Raises ValueError for no groups and for an empty one.
+    """
+    sizes = numpy.array([len(group) for group in groups])
+    if not sizes.all() or not len(sizes):
+        raise ValueError("expected groups of verdicts, none of them empty")
+    right, n = numpy.array([sum(group) for group in groups]), int(sizes.sum())
+    share, company = float(right.sum() / n), float((sizes**2).sum() / n)
+    few = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) ** 2 / 2
+    seen = float(((right - share * sizes) ** 2).sum()) + company * few
+    effect = min(company, max(1.0, seen / (n * share * (1 - share) + few)))
+    return Interval(share, *wilson_interval(float(right.sum()) / effect, n / effect))
+
+
 def mcnemar_p(wins: int, losses: int) -> float:
     """Return the two-sided exact p-value that wins and losses are equally likely (McNemar 1947, binomial form)."""
     n, fewer = wins + losses, min(wins, losses)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.jsonl import read_lines, read_records
 from support.models import hf_folder
 from support.places import ROOT
 from support.runs import run_here
@@ -410,7 +411,7 @@ def test_an_option_is_chosen_by_its_text_and_behind_other_words_where_it_is_aske
 
 
 def test_a_run_asks_each_way_once(inputs, tmp_path):
-    lines = (inputs / "data/test.jsonl").read_text().splitlines()[:5]
+    lines = read_lines(inputs / "data/test.jsonl")[:5]
     (tmp_path / "mine.jsonl").write_text("\n".join(lines) + "\n")
     plain = ["--config", str(ROOT / "configs/demo.yaml"), "--model", str(inputs / "base/model")]
     plain += [f"evaluate.questions={tmp_path / 'mine.jsonl'}", "evaluate.max_new_tokens=12", "threads=1"]
@@ -425,7 +426,7 @@ def test_a_run_asks_each_way_once(inputs, tmp_path):
     for protocol, row in found.items():
         assert row["accuracy"] == before[protocol]["accuracy"]
         assert row["reliability"]["questions"] == 5
-    records = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+    records = read_records(folder / "answers.jsonl")
     assert {r.get("variant") for r in records if r["protocol"] == "loglikelihood"} == {None, *VARIANTS}
 
     # Again: nothing is asked twice; and the row does not enter a comparison.
@@ -443,7 +444,7 @@ def test_a_run_cuts_what_its_model_has_reasoned(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(
         generation, "Sampler", lambda transformer, tokenizer, n: ScriptSampler(always_first, tokenizer)
     )
-    lines = (inputs / "data/test.jsonl").read_text().splitlines()[:5]
+    lines = read_lines(inputs / "data/test.jsonl")[:5]
     (tmp_path / "mine.jsonl").write_text("\n".join(lines) + "\n")
     argv = [
         "--config",

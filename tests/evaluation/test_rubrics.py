@@ -4,6 +4,7 @@ import json
 
 import pytest
 from support.chat_server import ChatServer, said
+from support.jsonl import read_records
 from support.models import hf_folder
 from support.runs import run_here
 
@@ -50,11 +51,11 @@ def test_the_score_is_healthbenchs():
 
 def test_agreement_is_as_by_hand():
     pairs = [(True, True)] * 20 + [(True, False)] * 5 + [(False, True)] * 10 + [(False, False)] * 15
-    found = agreement(pairs)  # Cohen's usual example: po 0.7, pe 0.5
+    found = agreement([[pair] for pair in pairs])  # Cohen's usual example: po 0.7, pe 0.5
     assert found["value"] == 0.7
     assert found["kappa"] == pytest.approx(0.4)
     assert found["macro_f1"] == pytest.approx((40 / 55 + 30 / 45) / 2)
-    assert agreement([(True, True)] * 3)["kappa"] is None
+    assert agreement([[(True, True)] * 3])["kappa"] is None
     assert agreement([]) is None
 
 
@@ -204,13 +205,13 @@ def test_a_run_says_its_judge_and_asks_nothing_twice(tmp_path):
         whole = answers.read_bytes()
         answers.write_bytes(whole[: whole.index(b"\n") + 20])  # killed within the second line
         assert run_here(evaluate, argv)[0] == 0
-        assert sorted(answers.read_bytes().splitlines()) == sorted(whole.splitlines())
+        assert sorted(answers.read_bytes().split(b"\n")) == sorted(whole.split(b"\n"))
         assert len(server.requests) == asked
         assert run_here(evaluate, [*argv, "evaluate.max_new_tokens=7"])[0] != 0
     folder = tmp_path / "run/eval/m"
     found = read_json(folder / "rubrics.json")
     assert not (folder / "results.json").exists()
-    assert len((folder / "rubric_answers.jsonl").read_text().splitlines()) == 3
+    assert len(read_records(folder / "rubric_answers.jsonl")) == 3
     # p1: (2 + 4 - 2) / 8; p2: 1 / 2; p3 could not be read
     assert (found["score"]["value"], found["score"]["n"], found["criteria_unread"]) == (0.5, 2, 1)
     assert found["by_tag"]["theme:t"]["n"] == 1
