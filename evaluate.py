@@ -6,6 +6,7 @@ torchrun --nproc_per_node 8 evaluate.py --model DIR --benchmarks medqa,pubmedqa 
 python evaluate.py --model DIR --benchmarks medqa --reliability     would it answer the same if asked otherwise?
 python evaluate.py --model DIR --question "Which drug treats Wilson disease?"
 python evaluate.py --compare runs/a/eval/cold_start runs/a/eval/rl_stage2
+python evaluate.py --export table --of runs/a --of runs/b run_dir=runs/a     or inspect, lm-eval: for other tools
 """
 
 from fleming.command_line import command_line, look_first
@@ -25,11 +26,13 @@ from fleming.evaluation.answers import Answer, Answers, answer_settings
 from fleming.evaluation.ask import ask
 from fleming.evaluation.chosen import chosen_annotations, chosen_benchmarks, chosen_models
 from fleming.evaluation.comparison import compare_runs
+from fleming.evaluation.export import chosen_results, export
 from fleming.evaluation.generation import ChainOfThought
 from fleming.evaluation.items import Asked
 from fleming.evaluation.loglikelihood import Loglikelihood
 from fleming.evaluation.report import describe_comparison, describe_results, read_results, write_results
 from fleming.evaluation.scoring import summarise_all
+from fleming.evaluation.tables import describe_slices
 from fleming.files import check_writable, input_hashes
 from fleming.graph.graph_files import load_graph
 from fleming.judge import own_code
@@ -49,8 +52,11 @@ Plan = tuple[LoadedBenchmark, str, list[Asked]]
 
 def main(argv: list[str]) -> None:
     cfg, options = command_line("evaluate", __doc__, argv)
-    if options.question is not None and options.compare:
-        raise InputError("--question and --compare: one at a time")
+    chosen = {"--question": options.question, "--compare": options.compare, "--export": options.export}
+    if len(given := [name for name, value in chosen.items() if value is not None]) > 1:
+        raise InputError(f"{' and '.join(given)}: one at a time")
+    if options.of and not options.export:
+        raise InputError("--of names what --export exports: say inspect, lm-eval or table")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.question is not None:
@@ -59,6 +65,9 @@ def main(argv: list[str]) -> None:
     elif options.compare:
         a, b = map(Path, options.compare)
         print(describe_comparison(compare_runs(a, b)))
+    elif options.export:
+        for path in export(options.export, chosen_results(cfg, options.of), Path(cfg.run_dir, "eval")):
+            print(path)
     else:
         with join_world(cfg.parallel) as world:
             evaluate(cfg, options, world)
@@ -125,6 +134,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                 write_results(folder, before, about, results[model], described)
         if world.is_main:
             print(describe_results(results, described, cfg.seed))
+            print(describe_slices(results))
 
 
 def ask_missing(
