@@ -5,6 +5,7 @@ python evaluate.py --model DIR evaluate.questions=medqa.jsonl run_dir=runs/mine
 torchrun --nproc_per_node 8 evaluate.py --model DIR --benchmarks medqa,pubmedqa evaluate.benchmark_folder=DIR2
 python evaluate.py --model DIR --benchmarks medqa --reliability     would it answer the same if asked otherwise?
 python evaluate.py --model DIR --question "Which drug treats Wilson disease?"
+python evaluate.py --model DIR --rubrics health.jsonl teacher.kind=openai teacher.model=NAME teacher.address=URL
 python evaluate.py --compare runs/a/eval/cold_start runs/a/eval/rl_stage2
 python evaluate.py --export table --of runs/a --of runs/b run_dir=runs/a     or inspect, lm-eval: for other tools
 """
@@ -31,6 +32,7 @@ from fleming.evaluation.generation import ChainOfThought
 from fleming.evaluation.items import Asked
 from fleming.evaluation.loglikelihood import Loglikelihood
 from fleming.evaluation.report import describe_comparison, describe_results, read_results, write_results
+from fleming.evaluation.rubrics import evaluate_rubrics
 from fleming.evaluation.scoring import summarise_all
 from fleming.evaluation.tables import describe_slices
 from fleming.files import check_writable, input_hashes
@@ -52,7 +54,7 @@ Plan = tuple[LoadedBenchmark, str, list[Asked]]
 
 def main(argv: list[str]) -> None:
     cfg, options = command_line("evaluate", __doc__, argv)
-    chosen = {"--question": options.question, "--compare": options.compare, "--export": options.export}
+    chosen = {f"--{name}": getattr(options, name) for name in ("question", "compare", "rubrics", "export")}
     if len(given := [name for name, value in chosen.items() if value is not None]) > 1:
         raise InputError(f"{' and '.join(given)}: one at a time")
     if options.of and not options.export:
@@ -62,6 +64,9 @@ def main(argv: list[str]) -> None:
     if options.question is not None:
         model = options.model or cfg.model or Path(cfg.run_dir, "grpo/stage2/model")
         ask(options.question, Path(model), cfg)
+    elif options.rubrics:
+        model = options.model or cfg.model or Path(cfg.run_dir, "grpo/stage2/model")
+        print(evaluate_rubrics(Path(options.rubrics), Path(model), cfg))
     elif options.compare:
         a, b = map(Path, options.compare)
         print(describe_comparison(compare_runs(a, b)))

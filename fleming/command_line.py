@@ -40,6 +40,9 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
         "--reliability", action="store_true", help="ask each question in ten ways: would it answer the same?"
     )
     parser.add_argument("--question", metavar="TEXT", help="ask the model one question and stream its answer")
+    parser.add_argument(
+        "--rubrics", metavar="FILE", help="score free answers by its criteria; the teacher judges"
+    )
     parser.add_argument("--compare", metavar="RUN", nargs=2, help="two folders RUN_DIR/eval/NAME to compare")
     kinds = ("inspect", "lm-eval", "table")
     parser.add_argument("--export", choices=kinds, help="write stored results in another tool's form")
@@ -51,7 +54,7 @@ SCRIPTS = {  # the stage -> its options, and the sections that its --help descri
     "synth": (add_offline, ("synth", "teacher", "base_model", "data", "parallel")),
     "sft": (add_dry_run, ("sft", "data", "parallel")),
     "grpo": (add_dry_run, ("grpo", "data", "parallel", "free")),
-    "evaluate": (add_evaluation, ("evaluate", "data", "parallel", "free")),
+    "evaluate": (add_evaluation, ("evaluate", "data", "parallel", "free", "teacher")),
 }
 
 

@@ -29,7 +29,7 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
     "cold_start": {"sources", "graph", "questions", "checks", "refine", "teachers"},
     "training": {"public", "refine"},  # reads what it learns from; a run begins at the gate
     "rl": {"public", "training", "checks"},
-    "evaluation": {"graph", "checks", "public", "training"},
+    "evaluation": {"graph", "checks", "public", "training", "teachers"},  # a teacher judges rubrics
 }
 EXCEPTIONS = {  # an arrow between two modules that no room has, and why
     ("fleming.sources.handwritten", "fleming.graph.knowledge_graph"): "a hand-written graph needs no joining",

@@ -61,6 +61,8 @@ class EvaluateConfig:
     """Where the benchmarks that --benchmarks names are looked for, those apart that have a file of their own above."""
     annotations: dict[str, str] = field(default_factory=dict)
     """benchmark -> file of what people say of its questions: answers that are right, what is wrong with it."""
+    rubric_labels: str = ""
+    """For --rubrics: file of what people say of the same criteria, against which the judge is measured."""
     graph: str = ""
     """graph.jsonl of a run's data, against which the claims in answers by cot are checked. Empty: they are not."""
     protocols: tuple[Literal["cot", "loglikelihood"], ...] = ("cot",)

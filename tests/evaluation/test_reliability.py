@@ -245,7 +245,9 @@ def test_the_row_is_printed_with_its_intervals(model):
 
 
 def test_what_is_cut_is_the_reasoning_of_the_question_as_published(model):
-    _, answers = answers_of(model, lambda asked: asked.say(None, f"{asked.stem} {asked.hint} {asked.options}"))
+    _, answers = answers_of(
+        model, lambda asked: asked.say(None, f"{asked.stem} {asked.hint} {asked.options}")
+    )
     base = {a.id: a for a in answers if a.as_published}
     cut = [a for a in answers if a.variant in ROW.cuts]
     assert len(cut) == len(ROW.cuts) * len(QUESTIONS)

@@ -1,0 +1,128 @@
+"""A file of rubrics: prompts, their criteria with points, and what decides a criterion without a model.
+
+Left out: expressions and code in a file, which a stranger may have written.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fleming.files import read_jsonl
+from fleming.free_answer import read_number, same_number
+from fleming.records import Message
+from fleming.settings import FreeConfig
+from fleming.text import words
+from fleming.typed import from_json
+from model.errors import InputError
+
+
+@dataclass(frozen=True)
+class Check:
+    """What decides a criterion without a model: all that is set must hold."""
+
+    contains: list[str] = field(default_factory=list)
+    """All of these stand in the answer, word by word."""
+    contains_any: list[str] = field(default_factory=list)
+    """One of these does."""
+    number: float | None = None
+    """A number of the answer."""
+    unit: str = ""
+    """Behind that number."""
+
+    def check(self, where: str) -> None:
+        """Raise InputError where nothing is asked for, or what no answer can have."""
+        texts = [*self.contains, *self.contains_any]
+        if not (texts or self.number is not None) or not all(map(words, texts)):
+            raise InputError(f"{where}: expected texts with words in them, or a number")
+        if self.number is None and self.unit:
+            raise InputError(f"{where}: a unit without a number")
+        if self.number is not None and read_number(f"{self.number!r} {self.unit}") is None:
+            raise InputError(f"{where}: {self.number!r} {self.unit[:40]!r} is no number with a unit")
+
+    def holds(self, answer: str) -> bool:
+        """Whether it holds of an answer."""
+        said = f" {' '.join(words(answer))} "
+        found = [f" {' '.join(words(text))} " in said for text in self.contains]
+        if self.contains_any:
+            found.append(any(f" {' '.join(words(text))} " in said for text in self.contains_any))
+        return all(found) and (self.number is None or self._has_number(answer))
+
+    def _has_number(self, answer: str) -> bool:
+        right = read_number(f"{self.number!r} {self.unit}")
+        rules = FreeConfig(units="require" if self.unit else "strip")
+        tokens = answer.split()
+        for i, token in enumerate(tokens):
+            for size in (1, 2, 3) if any(map(str.isdecimal, token)) else ():
+                given = read_number(" ".join(tokens[i : i + size]).strip("()[],;:.!?*"))
+                if given and same_number(given, right, rules):
+                    return True
+        return False
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One line of a rubric."""
+
+    criterion: str
+    points: float
+    """Below 0 for what an answer should not do."""
+    tags: list[str] = field(default_factory=list)
+    check_: Check | None = None
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """A prompt and its criteria."""
+
+    prompt_id: str
+    prompt: list[Message]
+    rubrics: list[Criterion]
+
+
+def read_rubrics(path: Path) -> tuple[list[Rubric], dict[str, int]]:
+    """Return the rubrics of a file and the rows set aside by code. InputError where those are above a fifth."""
+    found: dict[str, Rubric] = {}
+    faults: list[tuple[str, str]] = []
+    for where, row in read_jsonl(
+        path, True, lambda where, code, why: faults.append((code, f"{where}: {why}"))
+    ):
+        try:
+            rubric = _rubric(row, where)
+        except InputError as error:
+            faults.append(("bad_row", str(error)))
+            continue
+        if rubric.prompt_id in found:
+            faults.append(("duplicate", f"{where}: prompt_id {rubric.prompt_id[:80]!r} again"))
+        found.setdefault(rubric.prompt_id, rubric)
+    if 5 * len(faults) > len(found) + len(faults) or not found:
+        first = faults[0][1] if faults else "it is empty"
+        raise InputError(f"{path}: {len(faults)} of {len(found) + len(faults)} rows are no rubrics; {first}")
+    return list(found.values()), dict(Counter(code for code, _ in faults))
+
+
+def _rubric(row: dict[str, Any], where: str) -> Rubric:
+    rows, shared = row.get("rubrics"), row.get("example_tags") or []
+    if (
+        not isinstance(rows, list)
+        or not all(isinstance(r, dict) for r in rows)
+        or not isinstance(shared, list)
+    ):
+        raise InputError(f"{where}: rubrics: expected a list of {{criterion, points, tags}}")
+    if not all(isinstance(r.get("tags") or [], list) for r in rows):
+        raise InputError(f"{where}: tags: expected a list")
+    criteria = [
+        {name: r[name] for name in ("criterion", "points") if name in r}
+        | {"tags": [*(r.get("tags") or []), *shared], "check_": r.get("check")}
+        for r in rows
+    ]
+    fields = {name: row[name] for name in ("prompt_id", "prompt") if name in row}
+    rubric = from_json(Rubric, {**fields, "rubrics": criteria}, where)
+    roles = [m.get("role") for m in rubric.prompt]
+    if not roles or roles[-1] != "user" or not {*roles} <= {"system", "user", "assistant"}:
+        raise InputError(f"{where}: prompt: expected messages, the last of the user")
+    if any(m.keys() != {"role", "content"} for m in rubric.prompt):
+        raise InputError(f"{where}: prompt: expected messages of role and content")
+    if not any(c.points > 0 for c in rubric.rubrics):
+        raise InputError(f"{where}: no criterion has points above 0")
+    return rubric
