@@ -52,9 +52,7 @@ def write_inspect(run: Run, answers: dict[Asked, list[Answer]]) -> Iterator[Path
     """Write a log of each score's answers; yield its path."""
     for (benchmark, protocol), stored in run.results.items():
         task, of = file_name(benchmark, protocol), answers[benchmark, protocol]
-        name = hashlib.sha256(repr((run.folder.name, run.stamp, benchmark, protocol)).encode()).hexdigest()[
-            :22
-        ]
+        name = hashlib.sha256(repr((run.folder.name, run.stamp, task)).encode()).hexdigest()[:22]
         path = run.folder / "inspect" / f"{run.stamp}_{task.replace('_', '-')}_{name}.json"
         head = json.dumps(_inspect_head(run, (benchmark, protocol), stored, of, name), ensure_ascii=False)
         write_atomic(path, _inspect_lines(head, run.folder.name, of))
@@ -139,18 +137,16 @@ def write_lm_eval(run: Run, answers: dict[Asked, list[Answer]]) -> Iterator[Path
         path = folder / f"samples_{task}_{run.stamp}.jsonl"
         write_jsonl(path, _harness_samples(stored, of, hashes))
         yield path
-        metrics, kind = (
-            {"acc,none": stored.score.accuracy, "acc_norm,none": stored.by_length},
-            "multiple_choice",
-        )
-        if asked[1] == "cot":
-            metrics, kind = {"exact_match,none": stored.score.accuracy}, "generate_until"
-        first = next(iter(metrics)).replace(",", "_stderr,")
-        names = [metric.removesuffix(",none") for metric in metrics]
+        chosen = asked[1] == "loglikelihood"
+        names = ["acc", "acc_norm"] if chosen else ["exact_match"]
+        values = [stored.score.accuracy, stored.by_length][: len(names)]
+        values = {f"{metric},none": value for metric, value in zip(names, values, strict=True)}
+        values[f"{names[0]}_stderr,none"] = "N/A" if stored.stderr is None else stored.stderr
+        kind = "multiple_choice" if chosen else "generate_until"
         configs = {"task": task, "output_type": kind, "metric_list": [{"metric": m} for m in names]}
         n = len(of)
         rows = {
-            "results": {"alias": task, "sample_len": n, **metrics, first: stored.stderr or "N/A"},
+            "results": {"alias": task, "sample_len": n, **values},
             "group_subtasks": [],
             "configs": {**configs, "description": stored.described, "metadata": {"benchmark": asked[0]}},
             "versions": 0,
@@ -165,9 +161,8 @@ def write_lm_eval(run: Run, answers: dict[Asked, list[Answer]]) -> Iterator[Path
     whole |= {"config": {"model": "fleming", "model_args": _origin(run)}, "date": run.written.timestamp()}
     whole |= {"model_source": "fleming", "model_name": name, "model_name_sanitized": file_name(name)}
     path = folder / f"results_{run.stamp}.json"
-    write_atomic(
-        path, json.dumps(whole, ensure_ascii=False, indent=2, allow_nan=False)
-    )  # no hash: it would be listed
+    # Without its hash beside it: the harness would take that for results too.
+    write_atomic(path, json.dumps(whole, ensure_ascii=False, indent=2, allow_nan=False))
     yield path
 
 
@@ -178,14 +173,14 @@ def _harness_samples(
     for number, (name, answers) in enumerate(questions.items()):
         first = answers[0]
         doc = {"id": name, "benchmark": first.benchmark, "prompt": first.prompt}
-        if first.loglikelihoods:
+        if first.protocol == "loglikelihood":
             arguments = [(_messages(first)[-1]["content"], f" {c}") for c in _choices(stored, first)]
             filtered = [[str(value), "None"] for value in first.loglikelihoods.values()]
             resps, target = [[pair] for pair in filtered], str(list(first.loglikelihoods).index(first.gold))
             metrics = {"acc": float(first.correct), "acc_norm": float(first.correct_by_length)}
         else:
             arguments = [(json.dumps(_messages(first), ensure_ascii=False), {"until": []})]
-            resps, filtered = [[a.response for a in answers]], [a.answer or "" for a in answers]
+            resps, filtered = [[a.response or "" for a in answers]], [a.answer or "" for a in answers]
             target, metrics = first.gold, {"exact_match": mean(a.correct for a in answers)}
         told = json.dumps(doc, indent=2, ensure_ascii=False)
         three = [hashlib.sha256(text.encode()).hexdigest() for text in (told, arguments[0][0], target)]

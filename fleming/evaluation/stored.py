@@ -95,6 +95,10 @@ def answers_of(run: Run) -> dict[Asked, list[Answer]]:
         if answer.key in seen:
             raise InputError(f"{path}: {answer.key} is answered twice, edited?")
         seen.add(answer.key)
+        if answer.loglikelihoods is not None and answer.gold not in answer.loglikelihoods:
+            raise InputError(
+                f"{path}: {answer.id}: {answer.gold!r} is right and none of its options, edited?"
+            )
         if answer.counts and answer.as_published and (answer.benchmark, answer.protocol) in run.results:
             answers[answer.benchmark, answer.protocol].append(answer)
     for asked, stored in run.results.items():

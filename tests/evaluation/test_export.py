@@ -388,3 +388,23 @@ def test_the_command_exports_a_runs_models_and_asks_none(run, tmp_path):
     assert found.stdout.split() == [str(tmp_path / f"out/eval/table.{ending}") for ending in ("md", "tex")]
     named = chosen_results(Config(), [str(run.parent.parent), str(run)])
     assert named == [run]
+
+
+def test_a_right_answer_that_is_no_option_is_refused(tmp_path):
+    q = question("q")
+    given = answered("b", q, "B", "loglikelihood")
+    folder = store(tmp_path / "eval/m", {"b": [q]}, [given])
+    write_jsonl(folder / "answers.jsonl", [answer_to_json(given) | {"gold": "Z"}], hashed=True)
+    for kind in ("inspect", "lm-eval"):
+        with pytest.raises(InputError, match="'Z' is right and none of its options"):
+            list(export(kind, [folder], tmp_path))
+
+
+def test_an_error_of_nothing_is_no_absent_one(tmp_path):
+    utils = pytest.importorskip("lm_eval.utils")
+    questions = [question("q"), question("r")]
+    given = [answered("b", q, "A", "loglikelihood") for q in questions]
+    *_, path = export("lm-eval", [store(tmp_path / "eval/m", {"b": questions}, given)], tmp_path)
+    whole = json.loads(path.read_text())
+    assert whole["results"]["b_loglikelihood"]["acc_stderr,none"] == 0.0
+    assert "0.0000" in utils.make_table(whole)
