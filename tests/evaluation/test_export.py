@@ -362,15 +362,17 @@ def test_names_become_files_in_the_folder_and_no_two_the_same(tmp_path):
         assert {path.parent for path in export(kind, [folder], tmp_path)} == {folder / kind}
 
 
-def test_a_prompt_of_another_form_is_shown_as_it_is(tmp_path):
+@pytest.mark.parametrize(
+    "prompt", [{"role": 3}, [3], [{"role": "tool", "content": "x"}], [{"role": "user"}], [], None]
+)
+def test_a_prompt_of_another_form_is_shown_as_it_is(tmp_path, prompt):
     log = pytest.importorskip("inspect_ai.log")
     q = question("q")
-    folder = store(
-        tmp_path / "eval/m", {"b": [q]}, [answered("b", q, None, "cot", prompt={"role": 3}, response=None)]
-    )
-    found = log.read_eval_log(str(next(export("inspect", [folder], tmp_path))))
-    assert found.samples[0].messages[0].text == '{"role": 3}'
-    assert found.samples[0].output.completion == ""
+    given = answered("b", q, None, "cot", prompt=prompt, response=None)
+    folder = store(tmp_path / "eval/m", {"b": [q]}, [given])
+    found = log.read_eval_log(str(next(export("inspect", [folder], tmp_path)))).samples[0]
+    assert found.messages[0].text == json.dumps(prompt)
+    assert found.output.completion == ""
 
 
 def test_the_command_exports_a_runs_models_and_asks_none(run, tmp_path):
@@ -408,3 +410,30 @@ def test_an_error_of_nothing_is_no_absent_one(tmp_path):
     whole = json.loads(path.read_text())
     assert whole["results"]["b_loglikelihood"]["acc_stderr,none"] == 0.0
     assert "N/A" not in utils.make_table(whole)
+
+
+def test_another_accuracy_of_as_many_questions_is_refused(run):
+    whole = json.loads((run / "results.json").read_text())
+    whole["benchmarks"]["mine"]["cot"]["accuracy"] += 0.01
+    write_json(run / "results.json", whole)
+    with pytest.raises(InputError, match="mine, cot: its answers have the score"):
+        list(export("lm-eval", [run], run.parent))
+
+
+def test_answers_given_twice_are_refused_though_the_accuracy_stays(run):
+    lines = [json.loads(line) for line in (run / "answers.jsonl").read_text().splitlines()]
+    write_jsonl(run / "answers.jsonl", [*lines, *lines], hashed=True)
+    with pytest.raises(InputError, match="answered twice"):
+        list(export("inspect", [run], run.parent))
+
+
+def test_a_mean_of_fewer_benchmarks_is_not_given(tmp_path):
+    q = question("q")
+    folders = []
+    for model, names in {"all": "xyz", "fewer": "xy"}.items():
+        given = [answered(name, q, "A", "cot") for name in names]
+        folders.append(store(tmp_path / "eval" / model, {name: [q] for name in names}, given))
+    md, _ = export("table", folders, tmp_path)
+    _, _, whole, fewer = [line for line in md.read_text().splitlines() if line.startswith("|")][:4]
+    assert whole.count("100.0 [") == 4
+    assert (fewer.count("100.0 ["), fewer.count("n/a")) == (2, 2)
