@@ -61,12 +61,11 @@ def main(argv: list[str]) -> None:
         raise InputError("--of names what --export exports: say inspect, lm-eval or table")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
+    model = Path(options.model or cfg.model or Path(cfg.run_dir, "grpo/stage2/model"))
     if options.question is not None:
-        model = options.model or cfg.model or Path(cfg.run_dir, "grpo/stage2/model")
-        ask(options.question, Path(model), cfg)
+        ask(options.question, model, cfg)
     elif options.rubrics:
-        model = options.model or cfg.model or Path(cfg.run_dir, "grpo/stage2/model")
-        print(evaluate_rubrics(Path(options.rubrics), Path(model), cfg))
+        print(evaluate_rubrics(Path(options.rubrics), model, cfg))
     elif options.compare:
         a, b = map(Path, options.compare)
         print(describe_comparison(compare_runs(a, b)))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.jsonl import read_lines, read_records
 
 from fleming.evaluation.answers import Answer, answer_to_json
 from fleming.evaluation.export import chosen_results, export
@@ -98,7 +99,7 @@ def test_inspect_reads_its_log_with_every_answer_score_and_metric(run):
     listed = log.list_eval_logs(str(run / "inspect"))
     assert {Path(info.name).name for info in listed} == {path.name for path in written}
     wanted = scores_of(run)
-    stored = [json.loads(line) for line in (run / "answers.jsonl").read_text().splitlines()]
+    stored = read_records(run / "answers.jsonl")
     for info in listed:
         found = log.read_eval_log(info)
         assert log.read_eval_log(info, header_only=True).results == found.results
@@ -149,7 +150,7 @@ def test_the_harness_reads_its_files_and_counts_the_same_accuracy(run):
         assert utils.get_file_datetime(Path(path).name) in results[0]
         benchmark, protocol = whole["configs"][task]["metadata"]["benchmark"], task.rpartition("_")[2]
         metric = "exact_match" if protocol == "cot" else "acc"
-        rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
+        rows = read_records(Path(path))
         details = scores_of(run)[benchmark, protocol]
         assert [row["doc_id"] for row in rows] == list(range(details["n"]))
         assert sum(row[metric] for row in rows) / len(rows) == pytest.approx(details["accuracy"])
@@ -179,10 +180,8 @@ def test_a_line_is_what_the_harness_itself_writes(run, tmp_path):
     """The same answer in the harness's memory, saved by the harness's own tracker."""
     tracker_of = pytest.importorskip("lm_eval.loggers.evaluation_tracker")
     path = next(p for p in export("lm-eval", [run], run.parent) if "mine_loglikelihood" in p.name)
-    ours = json.loads(path.read_text().splitlines()[0])
-    answer = next(
-        a for a in map(json.loads, (run / "answers.jsonl").read_text().splitlines()) if a["protocol"] != "cot"
-    )
+    ours = read_records(path)[0]
+    answer = next(a for a in read_records(run / "answers.jsonl") if a["protocol"] != "cot")
     pairs = [(value, None) for value in answer["loglikelihoods"].values()]
     sample = {
         "doc_id": 0,
@@ -201,7 +200,7 @@ def test_a_line_is_what_the_harness_itself_writes(run, tmp_path):
     tracker.general_config_tracker.model_name_sanitized, tracker.date_id = "tiny", "2026"
     tracker.save_results_samples("mine", [sample])
     theirs = (tmp_path / "theirs/tiny/samples_mine_2026.jsonl").read_text()
-    assert path.read_text().splitlines()[0] == theirs.rstrip("\n")
+    assert read_lines(path)[0] == theirs.rstrip("\n")
 
 
 def test_pubmedqa_likelihoods_are_of_its_words(tmp_path):
@@ -310,7 +309,7 @@ def test_escaped_latex_says_what_it_said():
 
 @pytest.mark.parametrize("kind", ["inspect", "lm-eval"])
 def test_answers_that_the_score_is_not_of_are_refused(run, kind):
-    lines = (run / "answers.jsonl").read_text().splitlines()
+    lines = read_lines(run / "answers.jsonl")
     (run / "answers.jsonl.sha256").unlink()
     for changed in (lines[5:], [*lines, lines[0]]):
         (run / "answers.jsonl").write_text("\n".join(changed) + "\n")
@@ -421,7 +420,7 @@ def test_another_accuracy_of_as_many_questions_is_refused(run):
 
 
 def test_answers_given_twice_are_refused_though_the_accuracy_stays(run):
-    lines = [json.loads(line) for line in (run / "answers.jsonl").read_text().splitlines()]
+    lines = read_records(run / "answers.jsonl")
     write_jsonl(run / "answers.jsonl", [*lines, *lines], hashed=True)
     with pytest.raises(InputError, match="answered twice"):
         list(export("inspect", [run], run.parent))
@@ -434,6 +433,6 @@ def test_a_mean_of_fewer_benchmarks_is_not_given(tmp_path):
         given = [answered(name, q, "A", "cot") for name in names]
         folders.append(store(tmp_path / "eval" / model, {name: [q] for name in names}, given))
     md, _ = export("table", folders, tmp_path)
-    _, _, whole, fewer = [line for line in md.read_text().splitlines() if line.startswith("|")][:4]
+    _, _, whole, fewer = [line for line in read_lines(md) if line.startswith("|")][:4]
     assert whole.count("100.0 [") == 4
     assert (fewer.count("100.0 ["), fewer.count("n/a")) == (2, 2)
