@@ -7,6 +7,7 @@ python evaluate.py --model DIR --benchmarks medqa --reliability     would it ans
 python evaluate.py --model DIR --question "Which drug treats Wilson disease?"
 python evaluate.py --model DIR --rubrics health.jsonl teacher.kind=openai teacher.model=NAME teacher.address=URL
 python evaluate.py --compare runs/a/eval/cold_start runs/a/eval/rl_stage2
+python evaluate.py --export table --of runs/a --of runs/b run_dir=runs/a     or inspect, lm-eval: for other tools
 """
 
 from fleming.command_line import command_line, look_first
@@ -26,12 +27,14 @@ from fleming.evaluation.answers import Answer, Answers, answer_settings
 from fleming.evaluation.ask import ask
 from fleming.evaluation.chosen import chosen_annotations, chosen_benchmarks, chosen_models
 from fleming.evaluation.comparison import compare_runs
+from fleming.evaluation.export import chosen_results, export
 from fleming.evaluation.generation import ChainOfThought
 from fleming.evaluation.items import Asked
 from fleming.evaluation.loglikelihood import Loglikelihood
 from fleming.evaluation.report import describe_comparison, describe_results, read_results, write_results
 from fleming.evaluation.rubrics import evaluate_rubrics
 from fleming.evaluation.scoring import summarise_all
+from fleming.evaluation.tables import describe_slices
 from fleming.files import check_writable, input_hashes
 from fleming.graph.graph_files import load_graph
 from fleming.judge import own_code
@@ -51,21 +54,24 @@ Plan = tuple[LoadedBenchmark, str, list[Asked]]
 
 def main(argv: list[str]) -> None:
     cfg, options = command_line("evaluate", __doc__, argv)
-    asked = {name: getattr(options, name) not in (None, "") for name in ("question", "compare", "rubrics")}
-    if sum(asked.values()) > 1:
-        both = " and ".join(f"--{name}" for name in asked if asked[name])
-        raise InputError(f"{both}: one at a time")
+    chosen = {f"--{name}": getattr(options, name) for name in ("question", "compare", "rubrics", "export")}
+    if len(given := [name for name, value in chosen.items() if value not in (None, "")]) > 1:
+        raise InputError(f"{' and '.join(given)}: one at a time")
+    if options.of and not options.export:
+        raise InputError("--of names what --export exports: say inspect, lm-eval or table")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
+    model = Path(options.model or cfg.model or Path(cfg.run_dir, "grpo/stage2/model"))
     if options.question is not None:
-        model = options.model or cfg.model or Path(cfg.run_dir, "grpo/stage2/model")
-        ask(options.question, Path(model), cfg)
+        ask(options.question, model, cfg)
     elif options.rubrics:
-        model = options.model or cfg.model or Path(cfg.run_dir, "grpo/stage2/model")
-        print(evaluate_rubrics(Path(options.rubrics), Path(model), cfg))
+        print(evaluate_rubrics(Path(options.rubrics), model, cfg))
     elif options.compare:
         a, b = map(Path, options.compare)
         print(describe_comparison(compare_runs(a, b)))
+    elif options.export:
+        for path in export(options.export, chosen_results(cfg, options.of), Path(cfg.run_dir, "eval")):
+            print(path)
     else:
         with join_world(cfg.parallel) as world:
             evaluate(cfg, options, world)
@@ -133,6 +139,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                 write_results(folder, before, about, results[model], described)
         if world.is_main:
             print(describe_results(results, described, cfg.seed))
+            print(describe_slices(results))
 
 
 def ask_missing(

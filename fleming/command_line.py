@@ -44,6 +44,10 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
         "--rubrics", metavar="FILE", help="score free answers by its criteria; the teacher judges"
     )
     parser.add_argument("--compare", metavar="RUN", nargs=2, help="two folders RUN_DIR/eval/NAME to compare")
+    kinds = ("inspect", "lm-eval", "table")
+    parser.add_argument("--export", choices=kinds, help="write stored results in another tool's form")
+    more = "what to export, again for each: RUN_DIR or RUN_DIR/eval/NAME; default: run_dir"
+    parser.add_argument("--of", metavar="RUN", action="append", default=[], help=more)
 
 
 SCRIPTS = {  # the stage -> its options, and the sections that its --help describes

@@ -30,7 +30,7 @@ def with_interval(score: Score) -> str:
 
 def results_table(rows: Sequence[tuple[str, Result]]) -> str:
     """Return a table of (model, result), in percent, in parts of at most WIDTH columns of a terminal; none is empty."""
-    return _in_parts([_row(model, result) for model, result in rows], COLUMNS)
+    return in_parts([_row(model, result) for model, result in rows], COLUMNS)
 
 
 def reliability_table(rows: Sequence[tuple[str, Result]]) -> str:
@@ -45,10 +45,10 @@ def reliability_table(rows: Sequence[tuple[str, Result]]) -> str:
                     cells[head] += f" of {share['n']:,}"
             lines.append(key | cells)
     heads = [head for line in lines for head in line]
-    return _in_parts(lines, list(dict.fromkeys(heads))) if lines else ""
+    return in_parts(lines, list(dict.fromkeys(heads))) if lines else ""
 
 
-def _in_parts(lines: Sequence[Mapping[str, str]], heads: Sequence[str]) -> str:
+def in_parts(lines: Sequence[Mapping[str, str]], heads: Sequence[str]) -> str:
     """Return lines (head -> cell) as a table, in parts of at most WIDTH columns of a terminal; empty columns are left
     out, and the first two stand in each part.
     """

@@ -24,7 +24,7 @@ from fleming.evaluation.statistics import (
 from fleming.evaluation.votes import Questions, Score, Votes, mean, score_of, votes_of
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, defects, gold_letters
-from fleming.records import LETTERS, Question
+from fleming.records import DIFFICULTIES, LETTERS, Question
 from fleming.text import can_reorder
 
 
@@ -221,9 +221,26 @@ def _groups(question: Question, flawed: bool) -> dict[str, Any]:
         "difficulty": question.difficulty,
         "rare_entity": provenance.get("rare"),
         "hops": provenance.get("hops"),
+        "kind": provenance.get("kind"),
+        "clues_needed": _clues_needed(provenance),
         "flawed": flawed,
         **(own if isinstance(own, dict) else {}),
     }
+
+
+def _clues_needed(provenance: dict[str, Any]) -> int | None:
+    """Return how many of a patient's clues are such that without it another option would stand; None for no patient."""
+    clues = provenance.get("clues")
+    if not clues or not isinstance(clues, list):
+        return None
+    return sum(isinstance(clue, dict) and str(clue.get("needed")).startswith("without") for clue in clues)
+
+
+def _in_order(group: str) -> tuple[int, int, str]:
+    """Sort what a group is called: the grades from easy to difficult, numbers by size, all else by name."""
+    if group in DIFFICULTIES:
+        return 0, DIFFICULTIES.index(group), group
+    return (1, len(group), group) if group.isdecimal() else (2, 0, group)
 
 
 def _breakdown(
@@ -236,7 +253,7 @@ def _breakdown(
             if group is not None:
                 members[dimension][str(group)].append(votes[q.id])
     return {
-        dimension: {group: score_of(those) for group, those in sorted(groups.items())}
+        dimension: {group: score_of(groups[group]) for group in sorted(groups, key=_in_order)}
         for dimension, groups in members.items()
         if len(groups) > 1
     }
