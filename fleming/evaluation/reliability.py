@@ -37,7 +37,7 @@ def reliability(questions: Iterable[Question], answers: Iterable[Answer]) -> dic
     same = sorted(way for way in ways if way[1] == "" or _asks(way[1]) == "same")
     forms = [way for way in same if way[1]]
     asked = {q.id: (q, by_question[q.id]) for q in questions if by_question[q.id].keys() >= set(same)}
-    if not asked:
+    if not forms or not asked:
         return None
     choices = [[given[way].choice for way in same] for _, given in asked.values()]
     right = [all(given[way].correct for way in same) for _, given in asked.values()]
