@@ -168,8 +168,8 @@ class NewestTokens:
             each = places if exact else each
             hidden = torch.arange(span, device=places.device) > each[:, None]  # [B * K, span], or [B, span]
             mask = torch.zeros_like(hidden, dtype=keys.dtype).masked_fill_(hidden, float("-inf"))
-            self.mask = mask[:, None, None].expand(-1, 1, QUERY_TILE, -1) if exact else mask[:, None]
-            """[B * K, 1, span]; exact: [B, 1, 4, span]."""
+            self.mask = mask[:, None, None] if exact else mask[:, None]
+            """[B * K, 1, span]; exact: [B, 1, 1, span]."""
 
 
 class Cached:
@@ -202,13 +202,15 @@ class Cached:
         return torch.bmm(scores.softmax(-1), values).view_as(q)
 
     def _by_tile(self, q: Tensor) -> Tensor:
-        """[B, 1, H, d] -> the same, by the kernel of `causal`: the query is the first of a tile."""
-        mask = self.newest.mask  # [B, 1, 4, span]
+        """[B, 1, H, d] -> the same, by the kernel of `causal`: the heads that read one key head are rows of a tile."""
+        mask = self.newest.mask  # [B, 1, 1, span]
         rows, span = len(q), mask.shape[-1]
         keys, values = self.keys[:rows, :, :span], self.values[:rows, :, :span]  # [B, K, span, d]
-        tile = pad_places(q.transpose(1, 2), QUERY_TILE)  # [B, H, 4, d]
-        out = F.scaled_dot_product_attention(tile, keys, values, attn_mask=mask, enable_gqa=True)
-        return out[:, :, :1].transpose(1, 2)
+        queries = q[:, 0].unflatten(1, (keys.shape[1], -1))  # [B, K, g, d]
+        tile = pad_places(queries, whole(queries.shape[2], QUERY_TILE))
+        mask = mask.expand(-1, -1, tile.shape[2], -1)
+        out = F.scaled_dot_product_attention(tile, keys, values, attn_mask=mask)
+        return out[:, :, : queries.shape[2]].flatten(1, 2)[:, None]
 
     def _by_flash(self, queries: Tensor) -> Tensor:
         """[B * K, g, d] -> the same: each sequence's one token over what its S places hold so far."""

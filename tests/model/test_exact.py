@@ -93,6 +93,16 @@ def test_sequences_of_several_key_blocks_are_exact_too():
         assert logp.tolist() == sample.logprobs
 
 
+@pytest.mark.parametrize(("heads", "key_heads", "width"), [(9, 3, 16), (14, 2, 8), (4, 4, 32), (6, 1, 24)])
+def test_any_number_of_heads_may_read_one_key_head(heads, key_heads, width, threads):
+    shape = {"num_attention_heads": heads, "num_key_value_heads": key_heads, "head_dim": width}
+    transformer = exact(hf_model("llama", hidden_size=heads * width, **shape))
+    groups = Sampler(transformer, TOKENIZER, 4).generate(PROMPTS, SamplingParams(max_new_tokens=25))
+    with torch.no_grad():
+        logp, _ = token_logprobs(transformer, pack(PROMPTS, [group[0].token_ids for group in groups]))
+    assert logp.tolist() == [x for group in groups for x in group[0].logprobs]
+
+
 def test_a_runs_own_length_serves_both_sides():
     hf = hf_model("qwen3")
     longest = max(map(len, PROMPTS)) + 30
