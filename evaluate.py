@@ -42,7 +42,7 @@ from fleming.public.benchmarks import LoadedBenchmark, files_of
 from fleming.settings import Config
 from fleming.training.identity import versions
 from fleming.training.metrics import progress_bar
-from fleming.training.parallel import World, join_world
+from fleming.training.parallel import World, join_world, make_exact
 from fleming.training.run import StopRequest, lock_run
 from model import InputError, load_model
 
@@ -102,6 +102,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                     chat_format = chat_format or "chatml"
                 how = world.dtype, world.device, chat_format, cfg.chat_template_kwargs
                 loaded = load_model(model_folder, *how, check_hashes=False)  # `hashes` has just been
+                make_exact(loaded[0], [], cfg, world)
                 protocols = {name: PROTOCOLS[name](*loaded, cfg) for name in described}
                 plans = [
                     (b, name, protocols[name].plan(b, options.reliability))

@@ -27,7 +27,14 @@ from fleming.settings import Config
 from fleming.training.logprobs import token_logprobs
 from fleming.training.metrics import UpdateSums, rollout_metrics, training_flops
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant
-from fleming.training.parallel import World, gather_weights, join_world, load_sharded, sampling_copy
+from fleming.training.parallel import (
+    World,
+    gather_weights,
+    join_world,
+    load_sharded,
+    make_exact,
+    sampling_copy,
+)
 from fleming.training.plan import dry_run
 from fleming.training.run import Run
 from model import Sampler
@@ -61,6 +68,7 @@ def train(cfg: Config, world: World) -> None:
     with run:  # from here on weights are read
         policy, reference = load_models(start, cfg, world)
         copy = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
+        make_exact(copy, [policy, reference], cfg, world, longest)
         optimizer = make_adamw(policy, weight_decay=0.0)
         exports = {total: "stage2/model", stage1_ends: "stage1/model"}
         run.resume(policy, tokenizer, optimizer, exports, logs=("metrics", "curriculum"))

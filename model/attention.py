@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.exact import QUERY_TILE, keys_read, pad_places, whole
+
 try:  # flash attention over packed sequences: CUDA and half precision only
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:
@@ -24,13 +26,20 @@ FLASH = torch.ops.aten._flash_attention_forward.default
 FLASH_ARGUMENTS = {argument.name for argument in FLASH._schema.arguments}
 
 
-def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """[B, T, H, d] x [B, T, K, d] -> [B, T, H, d], each row alone. Query head h reads key head h // (H/K)."""
+def causal(q: Tensor, k: Tensor, v: Tensor, key_length: int = 0) -> Tensor:
+    """[B, T, H, d] x [B, T, K, d] -> [B, T, H, d], each row alone. Query head h reads key head h // (H/K).
+
+    key_length: exact.py's; 0 pads nothing.
+    """
     q = q.transpose(1, 2)  # [B, H, T, d]
     k = k.transpose(1, 2)
     v = v.transpose(1, 2)
+    length = q.shape[2]
+    if key_length:
+        keys = keys_read(length, key_length)
+        q, k, v = pad_places(q, whole(length, QUERY_TILE)), pad_places(k, keys), pad_places(v, keys)
     out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-    return out.transpose(1, 2)
+    return out[:, :, :length].transpose(1, 2)
 
 
 def _varlen_causal(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> Tensor:
@@ -55,9 +64,9 @@ class PackedCausal:
 
     LIKE = 0.75  # lengths that lie side by side: down to this share of the longest
 
-    def __init__(self, cu_seqlens: Tensor, max_seqlen: int):
-        """cu_seqlens [N + 1] int32: where each sequence begins, and T. max_seqlen: the longest."""
-        self.cu_seqlens, self.max_seqlen = cu_seqlens, max_seqlen
+    def __init__(self, cu_seqlens: Tensor, max_seqlen: int, key_length: int = 0):
+        """cu_seqlens [N + 1] int32: where sequences begin, and T. max_seqlen: the longest. key_length: as above."""
+        self.cu_seqlens, self.max_seqlen, self.key_length = cu_seqlens, max_seqlen, key_length
         lengths, begins = cu_seqlens.diff(), cu_seqlens[:-1]
         self.num_sequences = lengths.numel()
         device = lengths.device
@@ -86,25 +95,24 @@ class PackedCausal:
         if varlen_attn is not None and q.is_cuda and q.dtype in HALF:
             return _varlen_causal(q[0], k[0], v[0], self.cu_seqlens, self.max_seqlen)[None]
         if self.num_sequences == 1:
-            return causal(q, k, v)
+            return causal(q, k, v, self.key_length)
         qkv = (q[0], k[0], v[0])
         # Compiled, it would be compiled anew for each number of groups.
         if q.is_cuda or torch.compiler.is_compiling() or len(self.groups) == 1:
-            return _side_by_side(qkv, self.slots, self.num_sequences, self.max_seqlen)[None]
+            return self._side_by_side(qkv, self.slots, self.num_sequences, self.max_seqlen)[None]
         found = []
         for tokens, slots, n, width in self.groups:
             members = [x.index_select(0, tokens) for x in qkv]
-            found.append(_side_by_side(members, slots, n, width))
+            found.append(self._side_by_side(members, slots, n, width))
         return torch.cat(found).index_select(0, self.inverse)[None]
 
-
-def _side_by_side(qkv: Sequence[Tensor], slots: Tensor, n: int, width: int) -> Tensor:
-    """Attend in n rows of `width` places: q [t, H, d], k and v [t, K, d] lie where `slots` [t] says."""
-    laid = []
-    for x in qkv:
-        flat = x.new_zeros(n * width, *x.shape[1:]).index_copy(0, slots, x)
-        laid.append(flat.unflatten(0, (n, width)))
-    return causal(*laid).flatten(0, 1).index_select(0, slots)
+    def _side_by_side(self, qkv: Sequence[Tensor], slots: Tensor, n: int, width: int) -> Tensor:
+        """Attend in n rows of `width` places: q [t, H, d], k and v [t, K, d] lie where `slots` [t] says."""
+        laid = []
+        for x in qkv:
+            flat = x.new_zeros(n * width, *x.shape[1:]).index_copy(0, slots, x)
+            laid.append(flat.unflatten(0, (n, width)))
+        return causal(*laid, self.key_length).flatten(0, 1).index_select(0, slots)
 
 
 def _runs_of_like(lengths: list[int], like: float) -> tuple[list[int], list[int]]:
@@ -143,22 +151,25 @@ class NewestTokens:
     which the g = H / K query heads that read it attend to together.
     """
 
-    def __init__(self, places: Tensor, keys: Tensor, span: int):
+    def __init__(self, places: Tensor, keys: Tensor, span: int, exact: bool = False):
         """places [B]: the token's place, the last one that it sees. keys: the cache's, [L, R, K, S, d]. span:
-        places read at all, above the largest.
+        places read at all, above the largest. exact: in tiles (exact.py).
         """
+        self.exact = exact
         key_heads, capacity = keys.shape[2:4]
-        places = places.repeat_interleave(key_heads)  # [B * K]
-        begins = torch.arange(len(places) + 1, device=places.device) * capacity
-        self.slots = begins[:-1] + places  # [B * K]: in the flat [R * K * S]
+        each = places.repeat_interleave(key_heads)  # [B * K]
+        begins = torch.arange(len(each) + 1, device=places.device) * capacity
+        self.slots = begins[:-1] + each  # [B * K]: in the flat [R * K * S]
         if flash_reads_cache(keys):
-            self.seqused = (places + 1).int()
-            self.cu_queries = torch.arange(len(places) + 1, device=places.device, dtype=torch.int32)
+            self.seqused = (each + 1).int()
+            self.cu_queries = torch.arange(len(each) + 1, device=places.device, dtype=torch.int32)
             self.cu_keys = begins.int()
         else:
-            hidden = torch.arange(span, device=places.device) > places[:, None]  # [B * K, span]
-            mask = torch.zeros_like(hidden, dtype=keys.dtype)
-            self.mask = mask.masked_fill_(hidden, float("-inf"))[:, None]  # [B * K, 1, span]
+            each = places if exact else each
+            hidden = torch.arange(span, device=places.device) > each[:, None]  # [B * K, span], or [B, span]
+            mask = torch.zeros_like(hidden, dtype=keys.dtype).masked_fill_(hidden, float("-inf"))
+            self.mask = mask[:, None, None] if exact else mask[:, None]
+            """[B * K, 1, span]; exact: [B, 1, 1, span]."""
 
 
 class Cached:
@@ -177,6 +188,8 @@ class Cached:
         queries = q.reshape(len(new.slots), -1, d)  # [B * K, g, d]
         if flash_reads_cache(self.keys):
             return self._by_flash(queries).view_as(q)
+        if new.exact:
+            return self._by_tile(q)
 
         count, _, span = new.mask.shape
         keys = self.keys.flatten(0, 1)[:count, :span]  # [B * K, span, d]
@@ -187,6 +200,17 @@ class Cached:
         # SDPA's kernel for the CPU likes large tiles; two products of small sizes take half its time.
         scores = torch.bmm(queries * d**-0.5, keys.mT).add_(new.mask)  # [B * K, g, span]
         return torch.bmm(scores.softmax(-1), values).view_as(q)
+
+    def _by_tile(self, q: Tensor) -> Tensor:
+        """[B, 1, H, d] -> the same, by the kernel of `causal`: the heads that read one key head are rows of a tile."""
+        mask = self.newest.mask  # [B, 1, 1, span]
+        rows, span = len(q), mask.shape[-1]
+        keys, values = self.keys[:rows, :, :span], self.values[:rows, :, :span]  # [B, K, span, d]
+        queries = q[:, 0].unflatten(1, (keys.shape[1], -1))  # [B, K, g, d]
+        tile = pad_places(queries, whole(queries.shape[2], QUERY_TILE))
+        mask = mask.expand(-1, -1, tile.shape[2], -1)
+        out = F.scaled_dot_product_attention(tile, keys, values, attn_mask=mask)
+        return out[:, :, : queries.shape[2]].flatten(1, 2)[:, None]
 
     def _by_flash(self, queries: Tensor) -> Tensor:
         """[B * K, g, d] -> the same: each sequence's one token over what its S places hold so far."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from model.attention import Cached, NewestTokens, flash_reads_cache
 from model.drawing import SamplingParams, draw, nan_where_broken
+from model.exact import keys_read, pad_rows
 from model.kv_cache import KVCache
 from model.transformer import Transformer, rows_to_multiply
 
@@ -23,10 +24,12 @@ ROUND_TOKENS = 16
 ROWS_STEP, SPAN_STEP = 8, 256  # the short lists: multiples of R/8 or of 8 rows, and of 256 places
 
 
-def next_logits(hidden: Tensor, weight: Tensor, vocab_limit: int) -> Tensor:
-    """Return the logits [n, V] of hidden [n, D] for the ids below vocab_limit."""
+def next_logits(hidden: Tensor, weight: Tensor, vocab_limit: int, exact: bool = False) -> Tensor:
+    """Return the logits [n, V] of hidden [n, D] for the ids below vocab_limit. exact: see exact.py."""
     rows = rows_to_multiply(weight, vocab_limit)
-    return F.linear(hidden, weight[:rows])[:, :vocab_limit]
+    n = len(hidden)
+    hidden = pad_rows(hidden) if exact else hidden
+    return F.linear(hidden, weight[:rows])[:n, :vocab_limit]
 
 
 class Decoder:
@@ -87,7 +90,7 @@ class Decoder:
     def _shape(self, n: int, span: int) -> tuple[int, int]:
         """Return how many rows to compute and how many places to read."""
         if not self.fixed_shapes:
-            return n, span
+            return n, keys_read(span, self.transformer.key_length)
         rows, places = self.cache.capacity.rows, self.cache.capacity.places
         rows_step = max(ROWS_STEP, _divide_up(rows, 8))
         computed = min(_divide_up(n, rows_step) * rows_step, rows)
@@ -98,15 +101,16 @@ class Decoder:
     def _step(self, rows: int, span: int) -> None:
         """Feed the first `rows` rows' newest tokens and draw the next ones."""
         tokens, places = self.state[0, :rows], self.state[1, :rows]  # [B]
-        newest = NewestTokens(places, self.cache.keys, span)
+        exact = self.transformer.key_length > 0
+        newest = NewestTokens(places, self.cache.keys, span, exact)
         attends = [Cached(k, v, newest) for k, v in zip(self.cache.keys, self.cache.values, strict=True)]
 
         def readout(hidden: Tensor, weight: Tensor) -> Tensor:
-            return next_logits(hidden[:, 0], weight, self.vocab_limit)
+            return next_logits(hidden[:, 0], weight, self.vocab_limit, exact)
 
         logits = self.transformer(tokens[:, None], places[:, None], attends, readout)  # [B, V]
         noise = self.noise.index_select(0, self.step_index)[0, :rows]
-        ids, logprobs, entropies = self.draw(logits, noise, self.params)
+        ids, logprobs, entropies = self.draw(logits, noise, self.params, exact)
         logprobs = nan_where_broken(logprobs, logits)
         drawn = torch.stack((ids.double(), logprobs, entropies))[:, None]  # [3, 1, B]
         self.drawn[:, :, :rows].index_copy_(1, self.step_index, drawn)

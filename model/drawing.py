@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from model.errors import InputError
+from model.exact import log_probs
 
 CHUNK = 512  # ids whose weights are first added up together
 
@@ -39,6 +40,11 @@ class SamplingParams:
     """With prompt key and sample index it fixes a sample's noise."""
     stop_token_ids: tuple[int, ...] = ()
     """Ids that end a sample, besides the tokenizer's own stop ids."""
+
+    @property
+    def excludes(self) -> bool:
+        """Whether some ids may not be drawn."""
+        return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
 
     def __post_init__(self):
         in_range = {
@@ -86,14 +92,18 @@ def filtered_logits(logits: Tensor, params: SamplingParams) -> Tensor:
     return logits
 
 
-def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor, Tensor]:
+def draw(
+    logits: Tensor, noise: Tensor, params: SamplingParams, exact: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Invert each row's CDF. logits [n, V], noise [n] in [0, 1) -> ids, log-probs and entropies (nats), [n] each.
+
+    exact: where no id is excluded, log-probs are the scorer's very numbers (exact.py).
 
     float64 throughout: in fp32 a cumulative sum over 150,000 ids leaves unlikely ids unreachable and lets
     rounding of 1e-6 flip 1 % of the tokens. The CDF is inverted twice, over chunks of ids and inside one
     chunk, so that a cumulative sum runs over a few hundred numbers and not over the vocabulary.
     """
-    logits = filtered_logits(logits, params)
+    raw, logits = logits, filtered_logits(logits, params)
     peak, likeliest = logits.max(-1, keepdim=True)
     weights = (logits - peak).exp()  # softmax's numerators, [n, V]
     vocabulary = weights.shape[-1]
@@ -114,6 +124,8 @@ def draw(logits: Tensor, noise: Tensor, params: SamplingParams) -> tuple[Tensor,
         # A sum made in parallel may fall by rounding where nothing is added: never draw an id of no weight.
         ids = torch.where(weights.gather(-1, ids) > 0, ids, likeliest)
     logprobs = (weights.gather(-1, ids) / total).log()
+    if exact and not params.excludes:
+        logprobs = log_probs(raw, ids[:, 0], params.temperature or 1.0).double()[:, None]
     # A weight's logarithm is its logit less the peak; where it is 0 nothing is added. One more [n, V], and no longer.
     entropy = total[:, 0].log() - torch.special.xlogy(weights, weights).sum(-1) / total[:, 0]
     return ids[:, 0], logprobs[:, 0], entropy

@@ -12,12 +12,14 @@ Letters: B batch, T tokens, D hidden, H query heads, K key/value heads, d head_d
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import causal
+from model.exact import of_real, pad_tokens
 from model.huggingface.config import ModelConfig
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -163,6 +165,8 @@ class Transformer(nn.Module):
         """Ids below this exist in the tokenizer; sampler and scorer leave the others out of their softmax."""
         self.compiled = False
         """Whether the blocks' forwards are compiled ones."""
+        self.key_length = 0
+        """exact.py: how far keys are padded so that a token's bits do not depend on what is beside it; 0: they do."""
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(Block(cfg) for _ in range(cfg.num_hidden_layers))
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
@@ -201,21 +205,30 @@ class Transformer(nn.Module):
         self,
         tokens: Tensor,
         positions: Tensor | None = None,
-        attend: Attend | Sequence[Attend] = causal,
-        readout: Callable[[Tensor, Tensor], Tensor] = F.linear,
+        attend: Attend | Sequence[Attend] | None = None,
+        readout: Callable[[Tensor, Tensor], Tensor] | None = None,
     ):
         """Return logits [B, T, V] for tokens [B, T] int64, or whatever `readout` makes of them.
 
-        positions [B, T] or [1, T]: default 0 .. T-1. attend: one callable for all blocks, or one for each.
+        positions [B, T] or [1, T]: default 0 .. T-1. attend: one callable for all blocks, or one for each; default
+        `causal`.
         readout(hidden [B, T, D], output matrix [V, D]): the last step, where a caller wants log-probs or one
         row instead of all logits; it runs inside forward, where a sharded model has its output matrix at
         hand.
         """
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        attend = attend or partial(causal, key_length=self.key_length)
         attends = attend if isinstance(attend, Sequence) else [attend] * len(self.layers)
+        rows, length = tokens.shape
+        if self.key_length:
+            tokens, positions = pad_tokens(tokens), pad_tokens(positions.expand_as(tokens))
+            attends = [of_real(attend, rows, length) for attend in attends]
         x = self.embed_tokens(tokens)  # [B, T, D]
         cos, sin = rotary(self.cfg, positions, x.dtype)
         for block, block_attend in zip(self.layers, attends, strict=True):
             x = block(x, cos, sin, block_attend)
-        return readout(self.norm(x), self.lm_head.weight)
+        x = self.norm(x)
+        if readout is None:
+            return F.linear(x, self.lm_head.weight)[:rows, :length]
+        return readout(x[:rows, :length], self.lm_head.weight)

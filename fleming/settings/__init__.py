@@ -136,6 +136,9 @@ class Config:
     """Fixes data, noise and order."""
     threads: Annotated[int, Range("from 0 to 1024", lambda x: 0 <= x <= 1024)] = 0
     """CPU threads of torch in each process; 0 leaves its default. Bitwise repeatability needs the same number."""
+    exact: Literal["auto", "off"] = "off"
+    """auto: on a CPU in fp32, where the processor passes a check, what is sampled is what is scored to the last bit,
+    and no answer depends on those beside it; slower (docs/exactness.md)."""
     model: str = ""
     """Hugging Face folder to start from. Empty: RUN_DIR/base/model."""
     chat_format: Literal["chatml", "qwen2.5", "qwen3", "llama3"] | None = None

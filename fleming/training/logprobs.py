@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fleming.training.packing import PackedBatch, SharedPrompts
+from model.exact import pad_rows, row_tile
 from model.transformer import Transformer, rows_to_multiply
 
 MAX_CHUNK_TOKENS = 1024
@@ -32,7 +33,8 @@ def _describe(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return log-probs of targets, entropies and logsumexps, [C] fp32."""
     logits = _scaled(logits, temperature, limit)
-    lse = logits.logsumexp(-1)
+    real = logits[:, :limit]  # as the sampler has them: how a sum is made depends on what it is of
+    lse = real.logsumexp(-1)
     logp = logits.gather(-1, targets[:, None])[:, 0] - lse
     p = (logits - lse[:, None]).exp_()
     return logp, lse - p.mul_(logits).sum(-1), lse  # H = lse - sum_i p_i * logit_i
@@ -92,7 +94,8 @@ class _ChunkedLogProbs(torch.autograd.Function):
 
 def tokens_per_chunk(vocabulary: int, device: str) -> int:
     """Return how many tokens' logits are held at a time on a "cpu" or "cuda" device."""
-    return max(1, min(MAX_CHUNK_TOKENS, MAX_CHUNK_LOGITS[device] // vocabulary))
+    most = max(1, min(MAX_CHUNK_TOKENS, MAX_CHUNK_LOGITS[device] // vocabulary))
+    return most // row_tile() * row_tile() or most  # whole tiles of rows, for exact.py
 
 
 def chunked_logprobs(
@@ -122,11 +125,15 @@ def token_logprobs(
 
     The softmax runs over the ids that exist in the tokenizer, as the sampler's does, or those below `vocab_limit`.
     """
-    attend, limit = SharedPrompts(batch), vocab_limit or transformer.vocab_limit
+    attend = SharedPrompts(batch, transformer.key_length)
+    limit = vocab_limit or transformer.vocab_limit
 
     def readout(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        scored = hidden[0][batch.predict_at]  # [R, D]
+        scored, targets = hidden[0][batch.predict_at], batch.targets  # [R, D], [R]
+        if transformer.key_length:
+            scored, targets = pad_rows(scored), pad_rows(targets)
         how = {"vocab_limit": limit, "compiled": transformer.compiled}
-        return chunked_logprobs(scored, weight, batch.targets, temperature, **how)
+        found = chunked_logprobs(scored, weight, targets, temperature, **how)
+        return found[0][: len(batch.targets)], found[1][: len(batch.targets)]
 
     return transformer(batch.tokens, batch.positions, attend, readout)

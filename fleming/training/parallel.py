@@ -29,6 +29,8 @@ from torch.utils.checkpoint import checkpoint
 
 from fleming.settings import Config, ParallelConfig
 from model.errors import InputError
+from model.exact import KEY_BLOCK, key_length_of, keys_read
+from model.exact_check import holds
 from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import load_model
 from model.kv_cache import CACHE_SHARE, Capacity, choose_capacity, free_memory
@@ -264,6 +266,28 @@ def sampling_copy(policy: Transformer, world: World) -> Transformer:
     return copy.requires_grad_(False)
 
 
+def make_exact(
+    actor: Transformer, scorers: Sequence[Transformer | None], cfg: Config, world: World, longest: int = 0
+) -> None:
+    """Let the models compute a token's bits whatever is beside it (model/exact.py), where setting and device allow it.
+
+    scorers: the policy, whose weights the actor is given first, and what else scores. longest: no sequence has more
+    tokens; 0: nobody knows.
+    """
+    if cfg.exact == "off":
+        return
+    if scorers:
+        gather_weights(scorers[0], actor)
+    on_cpu = world.device.type == "cpu" and world.dtype == torch.float32
+    if on_cpu and all(world.gather(holds(actor))):
+        for model in filter(None, (actor, *scorers)):
+            model.key_length = key_length_of(longest) if longest else KEY_BLOCK
+    else:
+        world.print(
+            "exact: this device computes a token's last bits by what is beside it; differences are logged"
+        )
+
+
 @torch.no_grad()
 def gather_weights(policy: Transformer, copy: Transformer) -> None:
     """Bring the sampling copy up to date, one tensor at a time: cast first, so that half as much travels."""
@@ -283,6 +307,7 @@ def choose_cache(
     checkpoints' `state`, where a resumed run finds it, unless `most` is another now.
     Raises InputError where the memory holds not one.
     """
+    longest = keys_read(longest, actor.key_length)
     rows, places, wanted = state.get("cache") or (0, 0, 0)
     if wanted == most and places >= longest:
         return Capacity(rows, places)

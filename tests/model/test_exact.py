@@ -1,0 +1,181 @@
+"""What is sampled is what is scored, to the last bit, in any batch: model/exact.py on a CPU."""
+
+import random
+
+import pytest
+import torch
+from support.models import TINY, PlainTokenizer, hf_model, ours
+
+import model.exact
+import model.exact_check
+from fleming.training.logprobs import token_logprobs
+from fleming.training.packing import pack
+from model.attention import NewestTokens
+from model.exact import key_length_of, keys_read, log_probs, pad_tokens, row_tile
+from model.exact_check import holds
+from model.kv_cache import Capacity
+from model.sampler import Sampler, SamplingParams
+
+VOCABULARY = 101  # odd, as the widths of the tiny models are: nothing comes out even by chance
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=[*TINY])
+def hf(request):
+    return hf_model(request.param, max_position_embeddings=2048)
+
+
+def exact(hf, key_length: int = 512):
+    transformer = ours(hf).eval()
+    transformer.key_length = key_length
+    return transformer
+
+
+def prompts_of(*lengths: int) -> list[list[int]]:
+    rng = random.Random(0)
+    return [[rng.randrange(VOCABULARY) for _ in range(n)] for n in lengths]
+
+
+PROMPTS = prompts_of(1, 5, 17, 33, 64, 130)
+TOKENIZER = PlainTokenizer(VOCABULARY, {3})
+
+
+def told(groups):
+    return [[(s.token_ids, s.logprobs) for s in group] for group in groups]
+
+
+def test_a_sample_is_the_same_in_any_batch_and_scores_what_it_was_drawn_with(hf, threads):
+    transformer, params = exact(hf), SamplingParams(n=2, max_new_tokens=40, seed=1)
+    groups = Sampler(transformer, TOKENIZER, max_num_seqs=5).generate(PROMPTS, params)
+    for rows, capacity in ((1, None), (12, None), (3, Capacity(3, 1024))):
+        again = Sampler(transformer, TOKENIZER, rows, capacity).generate(PROMPTS, params)
+        assert told(again) == told(groups)
+
+    drawn = torch.tensor([logp for group in groups for s in group for logp in s.logprobs])
+    prompts = [prompt for prompt in PROMPTS for _ in range(params.n)]
+    responses = [s.token_ids for group in groups for s in group]
+    with torch.no_grad():
+        packed, _ = token_logprobs(transformer, pack(prompts, responses))
+        halves = [token_logprobs(transformer, pack(prompts[i::2], responses[i::2]))[0] for i in (0, 1)]
+        alone = [
+            token_logprobs(transformer, pack([p], [r]))[0] for p, r in zip(prompts, responses, strict=True)
+        ]
+    assert torch.equal(packed, drawn)
+    assert torch.equal(torch.cat(alone), drawn)
+    assert torch.equal(torch.cat(halves).sort().values, drawn.sort().values)
+
+
+def test_one_thread_and_two_give_the_same(hf):
+    transformer, found, before = exact(hf), [], torch.get_num_threads()
+    for number in (1, 2):
+        torch.set_num_threads(number)
+        params = SamplingParams(n=2, max_new_tokens=30)
+        found.append(told(Sampler(transformer, TOKENIZER, 4).generate(PROMPTS, params)))
+    torch.set_num_threads(before)
+    assert found[0] == found[1]
+
+
+def test_sequences_of_several_key_blocks_are_exact_too():
+    transformer = exact(hf_model("llama", max_position_embeddings=2048))
+    prompts, params = prompts_of(500, 509, 700), SamplingParams(max_new_tokens=20)
+    (first, *_), *others = groups = Sampler(transformer, TOKENIZER, 2).generate(prompts, params)
+    assert len(first.token_ids) > 12 or len(others[0][0].token_ids) > 3  # some cross the edge of a block
+    for prompt, (sample,) in zip(prompts, groups, strict=True):
+        with torch.no_grad():
+            (logp, _) = token_logprobs(transformer, pack([prompt], [sample.token_ids]))
+        assert logp.tolist() == sample.logprobs
+
+
+@pytest.mark.parametrize(("heads", "key_heads", "width"), [(9, 3, 16), (14, 2, 8), (4, 4, 32), (6, 1, 24)])
+def test_any_number_of_heads_may_read_one_key_head(heads, key_heads, width, threads):
+    shape = {"num_attention_heads": heads, "num_key_value_heads": key_heads, "head_dim": width}
+    transformer = exact(hf_model("llama", hidden_size=heads * width, **shape))
+    groups = Sampler(transformer, TOKENIZER, 4).generate(PROMPTS, SamplingParams(max_new_tokens=25))
+    with torch.no_grad():
+        logp, _ = token_logprobs(transformer, pack(PROMPTS, [group[0].token_ids for group in groups]))
+    assert logp.tolist() == [x for group in groups for x in group[0].logprobs]
+
+
+def test_a_runs_own_length_serves_both_sides():
+    hf = hf_model("qwen3")
+    longest = max(map(len, PROMPTS)) + 30
+    transformer = exact(hf, key_length_of(longest))
+    assert transformer.key_length == 192
+    groups = Sampler(transformer, TOKENIZER, 4).generate(PROMPTS, SamplingParams(max_new_tokens=30))
+    with torch.no_grad():
+        logp, _ = token_logprobs(transformer, pack(PROMPTS, [group[0].token_ids for group in groups]))
+    assert logp.tolist() == [x for group in groups for x in group[0].logprobs]
+
+
+def test_a_forward_of_more_tokens_gives_the_bits_of_one_of_fewer(hf, threads):
+    transformer = exact(hf)
+    tokens = torch.tensor(prompts_of(150))
+    with torch.no_grad():
+        whole = transformer(tokens)
+        for length in (1, 2, 15, 16, 17, 63, 100, 149):
+            assert torch.equal(transformer(tokens[:, :length]), whole[:, :length])
+        several = transformer(tokens.expand(3, -1))
+    assert all(torch.equal(row, whole[0]) for row in several)
+
+
+def test_it_stays_transformers_model(hf):
+    tokens = torch.tensor(prompts_of(77))
+    with torch.no_grad():
+        assert torch.allclose(exact(hf)(tokens), hf(tokens).logits, atol=1e-5)
+
+
+def test_gradients_are_those_without_padding(hf):
+    gradients = []
+    for key_length in (0, 512):
+        transformer = exact(hf, key_length)
+        logp, _ = token_logprobs(transformer, pack(PROMPTS, [[5, 6, 7]] * len(PROMPTS)), temperature=0.7)
+        logp.sum().backward()
+        gradients.append([p.grad for p in transformer.parameters()])
+    for plain, padded in zip(*gradients, strict=True):
+        assert torch.allclose(plain, padded, atol=1e-6 * max(1.0, plain.abs().max().item()), rtol=1e-5)
+
+
+def test_log_probs_of_a_row_do_not_depend_on_the_others():
+    torch.manual_seed(0)
+    logits, ids = torch.randn(70, 3001), torch.randint(0, 3001, (70,))
+    whole = log_probs(logits, ids, 0.7)
+    for n in (1, 2, 7, 33):
+        assert torch.equal(log_probs(logits[-n:].clone(), ids[-n:], 0.7), whole[-n:])
+    expected = (logits.double() / 0.7).log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+    assert torch.allclose(whole.double(), expected, atol=1e-5)
+
+
+def test_lengths_and_padding():
+    assert [keys_read(n, 512) for n in (1, 512, 513)] == [512, 512, 1024]
+    assert [keys_read(n, 192) for n in (1, 192, 193)] == [192, 192, 512]
+    assert keys_read(77, 0) == 77
+    assert [key_length_of(n) for n in (1, 64, 65, 500, 512, 513)] == [64, 64, 128, 512, 512, 1024]
+    assert pad_tokens(torch.ones(3, 1)).shape == (row_tile(), 1)
+    assert pad_tokens(torch.ones(3, 5)).shape == (3, row_tile())
+    assert pad_tokens(torch.ones(3, 1)).sum() == 3
+
+
+def test_the_check_passes_here_and_leaves_the_model_as_it_was(hf):
+    transformer = exact(hf, 0)
+    assert holds(transformer)
+    assert transformer.key_length == 0
+
+
+@pytest.mark.parametrize("broken", ["rows", "tile"])
+def test_the_check_sees_what_would_break_it(monkeypatch, broken):
+    transformer = exact(hf_model("llama"), 0)
+    if broken == "rows":  # as many rows as come
+        monkeypatch.setattr(model.exact, "row_tile", lambda: 1)
+    else:  # a decode step by other products
+        made = NewestTokens.__init__
+        monkeypatch.setattr(
+            NewestTokens, "__init__", lambda self, places, keys, span, exact: made(self, places, keys, span)
+        )
+    assert not holds(transformer)
