@@ -229,6 +229,7 @@ class Transformer(nn.Module):
         for block, block_attend in zip(self.layers, attends, strict=True):
             x = block(x, cos, sin, block_attend)
         x = self.norm(x)
-        if readout is None:
-            return F.linear(x, self.lm_head.weight)[:rows, :length]
-        return readout(x[:rows, :length], self.lm_head.weight)
+        if readout is not None:
+            return readout(x[:rows, :length], self.lm_head.weight)
+        logits = F.linear(x, self.lm_head.weight)
+        return logits[:rows, :length] if self.key_length else logits

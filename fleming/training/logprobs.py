@@ -130,10 +130,11 @@ def token_logprobs(
 
     def readout(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         scored, targets = hidden[0][batch.predict_at], batch.targets  # [R, D], [R]
-        if transformer.key_length:
-            scored, targets = pad_rows(scored), pad_rows(targets)
         how = {"vocab_limit": limit, "compiled": transformer.compiled}
-        found = chunked_logprobs(scored, weight, targets, temperature, **how)
-        return found[0][: len(batch.targets)], found[1][: len(batch.targets)]
+        if not transformer.key_length:
+            return chunked_logprobs(scored, weight, targets, temperature, **how)
+        logp, entropy = chunked_logprobs(pad_rows(scored), weight, pad_rows(targets), temperature, **how)
+        # Copies: FSDP hooks what forward returns, and a view cannot be hooked safely.
+        return logp[: len(targets)].clone(), entropy[: len(targets)].clone()
 
     return transformer(batch.tokens, batch.positions, attend, readout)
