@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from model.errors import InputError
-from model.exact import log_probs
+from model.exact import log_probs, pad_rows
 
 CHUNK = 512  # ids whose weights are first added up together
 
@@ -103,6 +103,9 @@ def draw(
     rounding of 1e-6 flip 1 % of the tokens. The CDF is inverted twice, over chunks of ids and inside one
     chunk, so that a cumulative sum runs over a few hundred numbers and not over the vocabulary.
     """
+    n = len(noise)
+    if exact:  # of fewer rows than threads sums would be divided
+        logits, noise = pad_rows(logits), pad_rows(noise)
     raw, logits = logits, filtered_logits(logits, params)
     peak, likeliest = logits.max(-1, keepdim=True)
     weights = (logits - peak).exp()  # softmax's numerators, [n, V]
@@ -128,7 +131,7 @@ def draw(
         logprobs = log_probs(raw, ids[:, 0], params.temperature or 1.0).double()[:, None]
     # A weight's logarithm is its logit less the peak; where it is 0 nothing is added. One more [n, V], and no longer.
     entropy = total[:, 0].log() - torch.special.xlogy(weights, weights).sum(-1) / total[:, 0]
-    return ids[:, 0], logprobs[:, 0], entropy
+    return ids[:n, 0], logprobs[:n, 0], entropy[:n]
 
 
 def nan_where_broken(logprobs: Tensor, logits: Tensor) -> Tensor:

@@ -77,9 +77,10 @@ def pad_places(x: Tensor, places: int) -> Tensor:
 def log_probs(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> Tensor:
     """Return the log-probs [n] of ids [n] under softmax(logits [n, V] / temperature), fp32, nats: of both sides.
 
-    A row's exponentials do not depend on where the row lies.
+    A row's exponentials do not depend on where the row lies; of fewer rows than threads the sums would be divided.
     """
-    logits = logits.float()
+    n = len(ids)
+    logits, ids = pad_rows(logits.float()), pad_rows(ids)
     if temperature != 1:
         logits = logits / temperature
-    return logits.gather(-1, ids[:, None])[:, 0] - logits.logsumexp(-1)
+    return (logits.gather(-1, ids[:, None])[:, 0] - logits.logsumexp(-1))[:n]

@@ -142,12 +142,15 @@ def test_gradients_are_those_without_padding(hf):
         assert torch.allclose(plain, padded, atol=1e-6 * max(1.0, plain.abs().max().item()), rtol=1e-5)
 
 
-def test_log_probs_of_a_row_do_not_depend_on_the_others():
+@pytest.mark.parametrize("vocabulary", [3001, 50_000])  # of the larger, threads would divide a single row
+def test_log_probs_of_a_row_do_not_depend_on_the_others(vocabulary, threads):
     torch.manual_seed(0)
-    logits, ids = torch.randn(70, 3001), torch.randint(0, 3001, (70,))
+    logits, ids = 4 * torch.randn(70, vocabulary), torch.randint(0, vocabulary, (70,))
     whole = log_probs(logits, ids, 0.7)
-    for n in (1, 2, 7, 33):
+    for n in (2, 7, 33):
         assert torch.equal(log_probs(logits[-n:].clone(), ids[-n:], 0.7), whole[-n:])
+    each = torch.cat([log_probs(logits[i : i + 1], ids[i : i + 1], 0.7) for i in range(70)])
+    assert torch.equal(each, whole)
     expected = (logits.double() / 0.7).log_softmax(-1).gather(-1, ids[:, None])[:, 0]
     assert torch.allclose(whole.double(), expected, atol=1e-5)
 
