@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.attention import Cached, NewestTokens, flash_reads_cache
 from model.drawing import SamplingParams, draw, nan_where_broken
-from model.exact import keys_read, pad_rows
+from model.exact import keys_read, pad_rows, whole
 from model.kv_cache import KVCache
 from model.transformer import Transformer, rows_to_multiply
 
@@ -92,11 +92,11 @@ class Decoder:
         if not self.fixed_shapes:
             return n, keys_read(span, self.transformer.key_length)
         rows, places = self.cache.capacity.rows, self.cache.capacity.places
-        rows_step = max(ROWS_STEP, _divide_up(rows, 8))
-        computed = min(_divide_up(n, rows_step) * rows_step, rows)
+        rows_step = max(ROWS_STEP, whole(rows, 8) // 8)
+        computed = min(whole(n, rows_step), rows)
         if flash_reads_cache(self.cache.keys):
             return computed, places  # the kernel reads what each row has, whatever is said here
-        return computed, min(_divide_up(span, SPAN_STEP) * SPAN_STEP, places)
+        return computed, min(whole(span, SPAN_STEP), places)
 
     def _step(self, rows: int, span: int) -> None:
         """Feed the first `rows` rows' newest tokens and draw the next ones."""
@@ -137,7 +137,3 @@ class Decoder:
         torch.cuda.current_stream().wait_stream(self.capture_stream)
         self.graphs[rows, span] = graph
         return graph
-
-
-def _divide_up(a: int, b: int) -> int:
-    return -(-a // b)

@@ -6,10 +6,10 @@ PyTorch's kernels for the CPU choose by shape. Two paddings leave them no choice
   F.silu are computed one by one, by another exponential. So a forward computes tokens in whole multiples of `row_tile`,
   and so does the output matrix.
 - Attention goes by tiles of queries and blocks of keys. So queries come in whole tiles and keys in whole blocks, or all
-  in one length that no sequence of a run exceeds; a decode step is a tile of which one query is real.
+  in one length that no sequence of a run exceeds; in a decode step the heads that read one key head are a tile.
 
 What is padded is behind what is real: no query sees it, and it is cut off. `Transformer.key_length` says how far keys
-are padded, 0 that nothing is. Left out: CUDA, half precision, and processors on which `self_check` finds it untrue.
+are padded, 0 that nothing is. Left out: CUDA, half precision, and processors on which exact_check.py finds it untrue.
 
 Letters: B batch, T tokens, H heads, d head_dim.
 """
@@ -75,7 +75,7 @@ def pad_places(x: Tensor, places: int) -> Tensor:
 
 
 def log_probs(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return the log-probs [n] of ids [n] under softmax(logits [n, V] / temperature), fp32, nats: of both sides.
+    """Return the log-probs [n] of ids [n] under softmax(logits [n, V] / temperature), fp32, nats, as the scorer's are.
 
     A row's exponentials do not depend on where the row lies; of fewer rows than threads the sums would be divided.
     """

@@ -19,10 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import causal
-from model.exact import of_real, pad_tokens
+from model.exact import Attend, of_real, pad_tokens
 from model.huggingface.config import ModelConfig
-
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class RMSNorm(nn.Module):
