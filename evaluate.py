@@ -126,6 +126,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                 command = {
                     "device": str(world.device),
                     "processes": world.size,
+                    "exact": loaded[0].key_tile > 0,
                     "versions": versions(),
                     "limit": cfg.evaluate.limit,
                     "seconds": time.perf_counter() - began,

@@ -68,7 +68,7 @@ def train(cfg: Config, world: World) -> None:
     with run:  # from here on weights are read
         policy, reference = load_models(start, cfg, world)
         copy = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
-        make_exact(copy, [policy, reference], cfg, world, longest)
+        make_exact(copy, [policy, reference], cfg, world)
         optimizer = make_adamw(policy, weight_decay=0.0)
         exports = {total: "stage2/model", stage1_ends: "stage1/model"}
         run.resume(policy, tokenizer, optimizer, exports, logs=("metrics", "curriculum"))

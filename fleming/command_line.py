@@ -63,11 +63,20 @@ def command_line(stage: str, description: str, argv: list[str]) -> tuple[Config,
     return parse_command_line(Config, description, argv, *SCRIPTS[stage])
 
 
+# Read when torch and MKL are loaded. MKL's documented mode of equal bits, and PyTorch's own kernels of that kind.
+SAME_KERNELS = {"MKL_CBWR": "AVX2,STRICT", "ATEN_CPU_CAPABILITY": "avx2"}
+
+
 def look_first(stage: str, description: str) -> None:
-    """Tell --help and mistakes, and that there is more to come, before a script imports what takes seconds to load."""
+    """Tell --help and mistakes, and that there is more to come, before a script imports what takes seconds to load.
+
+    What has to be said before torch is loaded is said here, too.
+    """
 
     def look(argv: list[str]) -> None:
         cfg, _ = command_line(stage, description, argv)
+        if cfg.reproducible:
+            os.environ |= SAME_KERNELS
         if os.environ.get("LOCAL_RANK", "0") == "0":
             tell(printable(f"{Path(sys.argv[0]).name}: {cfg.run_dir}, loading\n"))
 

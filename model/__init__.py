@@ -13,6 +13,7 @@ _WHERE = {
     "SamplingParams": "model.drawing",
     "load_model": "model.huggingface.weights",
     "save_model": "model.huggingface.weights",
+    "score_tokens": "model.scoring",
 }
 __all__ = ["InputError", *_WHERE]
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.exact import QUERY_TILE, keys_read, pad_places, whole
+from model.exact import KEY_TILES, QUERY_TILE, keys_read, pad, whole
 
 try:  # flash attention over packed sequences: CUDA and half precision only
     from torch.nn.attention.varlen import varlen_attn
@@ -26,18 +26,18 @@ FLASH = torch.ops.aten._flash_attention_forward.default
 FLASH_ARGUMENTS = {argument.name for argument in FLASH._schema.arguments}
 
 
-def causal(q: Tensor, k: Tensor, v: Tensor, key_length: int = 0) -> Tensor:
+def causal(q: Tensor, k: Tensor, v: Tensor, key_tile: int = 0) -> Tensor:
     """[B, T, H, d] x [B, T, K, d] -> [B, T, H, d], each row alone. Query head h reads key head h // (H/K).
 
-    key_length: exact.py's; 0 pads nothing.
+    key_tile: exact.py's; 0 pads nothing.
     """
     q = q.transpose(1, 2)  # [B, H, T, d]
     k = k.transpose(1, 2)
     v = v.transpose(1, 2)
     length = q.shape[2]
-    if key_length:
-        keys = keys_read(length, key_length)
-        q, k, v = pad_places(q, whole(length, QUERY_TILE)), pad_places(k, keys), pad_places(v, keys)
+    if key_tile:
+        keys = keys_read(length, key_tile)
+        q, k, v = pad(q, whole(length, QUERY_TILE), 2), pad(k, keys, 2), pad(v, keys, 2)
     out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
     return out[:, :, :length].transpose(1, 2)
 
@@ -64,16 +64,18 @@ class PackedCausal:
 
     LIKE = 0.75  # lengths that lie side by side: down to this share of the longest
 
-    def __init__(self, cu_seqlens: Tensor, max_seqlen: int, key_length: int = 0):
-        """cu_seqlens [N + 1] int32: where sequences begin, and T. max_seqlen: the longest. key_length: as above."""
-        self.cu_seqlens, self.max_seqlen, self.key_length = cu_seqlens, max_seqlen, key_length
+    def __init__(self, cu_seqlens: Tensor, max_seqlen: int, key_tile: int = 0):
+        """cu_seqlens [N + 1] int32: where sequences begin, and T. max_seqlen: the longest. key_tile: as above."""
+        self.cu_seqlens, self.key_tile = cu_seqlens, key_tile
+        # Laid in whole tiles from the start, most need no further padding.
+        self.max_seqlen = whole(max_seqlen, KEY_TILES[0]) if key_tile else max_seqlen
         lengths, begins = cu_seqlens.diff(), cu_seqlens[:-1]
         self.num_sequences = lengths.numel()
         device = lengths.device
         sequences = torch.arange(self.num_sequences, device=device)
         rows = torch.repeat_interleave(sequences, lengths)  # [T]: of each token, its sequence
         offsets = torch.arange(rows.numel(), device=device) - begins[rows]  # [T]: its place in the sequence
-        self.slots = rows * max_seqlen + offsets  # [T]: its place in the flat [N * S]
+        self.slots = rows * self.max_seqlen + offsets  # [T]: its place in the flat [N * S]
         # Tokens [t] of n like sequences, their slots, n, S.
         self.groups: list[tuple[Tensor, Tensor, int, int]] = []
         if cu_seqlens.is_cuda:  # it would have to be asked for the lengths
@@ -82,7 +84,8 @@ class PackedCausal:
         order = lengths.argsort(descending=True, stable=True)
         longest, sizes = _runs_of_like(lengths[order].tolist(), self.LIKE)
         row_in_group = torch.empty_like(order)
-        for members, width in zip(order.split(sizes), longest, strict=True):
+        for members, longest_of in zip(order.split(sizes), longest, strict=True):
+            width = whole(longest_of, KEY_TILES[0]) if key_tile else longest_of
             row_in_group[members] = torch.arange(len(members))
             tokens = torch.isin(rows, members).nonzero()[:, 0]
             slots = row_in_group[rows[tokens]] * width + offsets[tokens]
@@ -95,7 +98,7 @@ class PackedCausal:
         if varlen_attn is not None and q.is_cuda and q.dtype in HALF:
             return _varlen_causal(q[0], k[0], v[0], self.cu_seqlens, self.max_seqlen)[None]
         if self.num_sequences == 1:
-            return causal(q, k, v, self.key_length)
+            return causal(q, k, v, self.key_tile)
         qkv = (q[0], k[0], v[0])
         # Compiled, it would be compiled anew for each number of groups.
         if q.is_cuda or torch.compiler.is_compiling() or len(self.groups) == 1:
@@ -112,7 +115,7 @@ class PackedCausal:
         for x in qkv:
             flat = x.new_zeros(n * width, *x.shape[1:]).index_copy(0, slots, x)
             laid.append(flat.unflatten(0, (n, width)))
-        return causal(*laid, self.key_length).flatten(0, 1).index_select(0, slots)
+        return causal(*laid, self.key_tile).flatten(0, 1).index_select(0, slots)
 
 
 def _runs_of_like(lengths: list[int], like: float) -> tuple[list[int], list[int]]:
@@ -207,7 +210,7 @@ class Cached:
         rows, span = len(q), mask.shape[-1]
         keys, values = self.keys[:rows, :, :span], self.values[:rows, :, :span]  # [B, K, span, d]
         queries = q[:, 0].unflatten(1, (keys.shape[1], -1))  # [B, K, g, d]
-        tile = pad_places(queries, whole(queries.shape[2], QUERY_TILE))
+        tile = pad(queries, whole(queries.shape[2], QUERY_TILE), 2)
         mask = mask.expand(-1, -1, tile.shape[2], -1)
         out = F.scaled_dot_product_attention(tile, keys, values, attn_mask=mask)
         return out[:, :, : queries.shape[2]].flatten(1, 2)[:, None]

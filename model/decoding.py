@@ -90,7 +90,7 @@ class Decoder:
     def _shape(self, n: int, span: int) -> tuple[int, int]:
         """Return how many rows to compute and how many places to read."""
         if not self.fixed_shapes:
-            return n, keys_read(span, self.transformer.key_length)
+            return n, keys_read(span, self.transformer.key_tile)
         rows, places = self.cache.capacity.rows, self.cache.capacity.places
         rows_step = max(ROWS_STEP, whole(rows, 8) // 8)
         computed = min(whole(n, rows_step), rows)
@@ -101,7 +101,7 @@ class Decoder:
     def _step(self, rows: int, span: int) -> None:
         """Feed the first `rows` rows' newest tokens and draw the next ones."""
         tokens, places = self.state[0, :rows], self.state[1, :rows]  # [B]
-        exact = self.transformer.key_length > 0
+        exact = self.transformer.key_tile > 0
         newest = NewestTokens(places, self.cache.keys, span, exact)
         attends = [Cached(k, v, newest) for k, v in zip(self.cache.keys, self.cache.values, strict=True)]
 

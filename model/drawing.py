@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from model.errors import InputError
-from model.exact import log_probs, pad_rows
+from model.exact import pad_rows
 
 CHUNK = 512  # ids whose weights are first added up together
 
@@ -97,18 +97,18 @@ def draw(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Invert each row's CDF. logits [n, V], noise [n] in [0, 1) -> ids, log-probs and entropies (nats), [n] each.
 
-    exact: where no id is excluded, log-probs are the scorer's very numbers (exact.py).
-
     float64 throughout: in fp32 a cumulative sum over 150,000 ids leaves unlikely ids unreachable and lets
     rounding of 1e-6 flip 1 % of the tokens. The CDF is inverted twice, over chunks of ids and inside one
-    chunk, so that a cumulative sum runs over a few hundred numbers and not over the vocabulary.
+    chunk, so that a cumulative sum runs over a few hundred numbers and not over the vocabulary. The log-probs
+    are fp32 where no id is excluded, by the operation that the scorer has them from. exact: see exact.py.
     """
     n = len(noise)
-    if exact:  # of fewer rows than threads sums would be divided
+    if exact:  # of fewer rows than threads a sum would be divided
         logits, noise = pad_rows(logits), pad_rows(noise)
-    raw, logits = logits, filtered_logits(logits, params)
+    raw, logits = logits.float(), filtered_logits(logits, params)
     peak, likeliest = logits.max(-1, keepdim=True)
-    weights = (logits - peak).exp()  # softmax's numerators, [n, V]
+    logits = logits - peak
+    weights = logits.exp()  # softmax's numerators, [n, V]
     vocabulary = weights.shape[-1]
     whole = vocabulary // CHUNK * CHUNK
     sums = weights[:, :whole].unflatten(-1, (-1, CHUNK)).sum(-1)
@@ -126,11 +126,13 @@ def draw(
         ids = members.gather(-1, place)
         # A sum made in parallel may fall by rounding where nothing is added: never draw an id of no weight.
         ids = torch.where(weights.gather(-1, ids) > 0, ids, likeliest)
-    logprobs = (weights.gather(-1, ids) / total).log()
-    if exact and not params.excludes:
-        logprobs = log_probs(raw, ids[:, 0], params.temperature or 1.0).double()[:, None]
-    # A weight's logarithm is its logit less the peak; where it is 0 nothing is added. One more [n, V], and no longer.
-    entropy = total[:, 0].log() - torch.special.xlogy(weights, weights).sum(-1) / total[:, 0]
+    if params.excludes:
+        logprobs = (weights.gather(-1, ids) / total).log()
+    else:
+        scaled = raw if params.temperature in (0, 1) else raw / params.temperature
+        logprobs = scaled.log_softmax(-1).gather(-1, ids).double()
+    # H = log(total) - sum_i w_i log w_i / total; what has no weight adds nothing, though its logarithm is infinite.
+    entropy = total[:, 0].log() - logits.clamp_(min=-1e3).mul_(weights).sum(-1) / total[:, 0]
     return ids[:n, 0], logprobs[:n, 0], entropy[:n]
 
 

@@ -5,11 +5,12 @@ PyTorch's kernels for the CPU choose by shape. Two paddings leave them no choice
 - Rows. A product of fewer than four rows a thread is another kernel's, and the last elements of each thread's part of
   F.silu are computed one by one, by another exponential. So a forward computes tokens in whole multiples of `row_tile`,
   and so does the output matrix.
-- Attention goes by tiles of queries and blocks of keys. So queries come in whole tiles and keys in whole blocks, or all
-  in one length that no sequence of a run exceeds; in a decode step the heads that read one key head are a tile.
+- Attention goes by tiles of queries and blocks of keys, and in a block its product of weights and values adds up all
+  keys in a row, or cuts them in halves where they are few for two parts. So queries and keys come in whole tiles, and
+  no block of keys has a size that would be halved; in a decode step the heads that read one key head are a tile.
 
-What is padded is behind what is real: no query sees it, and it is cut off. `Transformer.key_length` says how far keys
-are padded, 0 that nothing is. Left out: CUDA, half precision, and processors on which exact_check.py finds it untrue.
+What is padded is behind what is real: no query sees it, and it is cut off. `Transformer.key_tile` says to which tiles
+keys are padded, 0 that nothing is. Left out: CUDA, half precision, and processors that exact_check.py finds to differ.
 
 Letters: B batch, T tokens, H heads, d head_dim.
 """
@@ -17,11 +18,11 @@ Letters: B batch, T tokens, H heads, d head_dim.
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 QUERY_TILE, KEY_BLOCK = 4, 512  # of the attention kernel
-BOUND_STEP = 64  # a run's one length is a multiple of this
+KEYS_IN_A_ROW = 192  # which its product with the values adds up one after the other
+KEY_TILES = (16, KEY_BLOCK)  # what `key_tile` may be, the cheapest first
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -36,27 +37,33 @@ def whole(length: int, tile: int) -> int:
     return -(-length // tile) * tile
 
 
-def keys_read(length: int, key_length: int) -> int:
+def keys_read(length: int, key_tile: int) -> int:
     """Return to how many keys `length` of them are padded."""
-    if not key_length:
+    if not key_tile:
         return length
-    return key_length if length <= key_length else whole(length, KEY_BLOCK)
+    blocks, rest = divmod(length, KEY_BLOCK)
+    if KEYS_IN_A_ROW < rest < 2 * KEYS_IN_A_ROW:  # they would be added up in halves
+        rest = 2 * KEYS_IN_A_ROW
+    return blocks * KEY_BLOCK + whole(rest, key_tile)
 
 
-def key_length_of(longest: int) -> int:
-    """Return the `key_length` for sequences that are bounded."""
-    return whole(longest, BOUND_STEP if longest <= KEY_BLOCK else KEY_BLOCK)
+def pad(x: Tensor, size: int, dim: int) -> Tensor:
+    """Return x with zeros behind in dimension `dim`, to `size` there; x itself where it has that."""
+    missing = size - x.shape[dim]
+    if not missing:
+        return x
+    shape = (*x.shape[:dim], missing, *x.shape[dim + 1 :])
+    return torch.cat((x, x.new_zeros(1).expand(shape)), dim)
 
 
 def pad_rows(x: Tensor) -> Tensor:
     """[rows, ...] -> as many whole tiles of rows as hold them, zeros behind."""
-    missing = -len(x) % row_tile()
-    return torch.cat((x, x.new_zeros(missing, *x.shape[1:]))) if missing else x
+    return pad(x, whole(len(x), row_tile()), 0)
 
 
 def pad_tokens(x: Tensor) -> Tensor:
     """[B, T] -> the same with zeros behind, B * T a whole number of tiles: more rows of one token, else more tokens."""
-    return pad_rows(x) if x.shape[1] == 1 else F.pad(x, (0, -x.shape[1] % row_tile()))
+    return pad_rows(x) if x.shape[1] == 1 else pad(x, whole(x.shape[1], row_tile()), 1)
 
 
 def of_real(attend: Attend, rows: int, length: int) -> Attend:
@@ -64,23 +71,6 @@ def of_real(attend: Attend, rows: int, length: int) -> Attend:
 
     def attend_real(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         real = attend(*(x[:rows, :length] for x in (q, k, v)))
-        return F.pad(real, (0, 0, 0, 0, 0, q.shape[1] - length, 0, q.shape[0] - rows))
+        return pad(pad(real, q.shape[1], 1), q.shape[0], 0)
 
     return attend_real
-
-
-def pad_places(x: Tensor, places: int) -> Tensor:
-    """[B, H, T, d] -> [B, H, places, d], zeros behind."""
-    return F.pad(x, (0, 0, 0, places - x.shape[2])) if places > x.shape[2] else x
-
-
-def log_probs(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return the log-probs [n] of ids [n] under softmax(logits [n, V] / temperature), fp32, nats, as the scorer's are.
-
-    A row's exponentials do not depend on where the row lies; of fewer rows than threads the sums would be divided.
-    """
-    n = len(ids)
-    logits, ids = pad_rows(logits.float()), pad_rows(ids)
-    if temperature != 1:
-        logits = logits / temperature
-    return (logits.gather(-1, ids[:, None])[:, 0] - logits.logsumexp(-1))[:n]

@@ -180,7 +180,7 @@ class _Batch:
         size = sampler.capacity
         if size is None:
             places = max(map(len, prompts), default=0) + params.max_new_tokens
-            places = keys_read(places, self.transformer.key_length)
+            places = keys_read(places, self.transformer.key_tile)
             memory = CACHE_SHARE * free_memory(self.device)
             size = choose_capacity(cfg, weight.dtype, places, sampler.max_num_seqs, memory)
         self.num_rows = min(size.rows, len(prompts) * params.n)
@@ -225,7 +225,7 @@ class _Batch:
                 del self.prefilled[row.prompt_ids]
 
         noise = torch.tensor([row.noise[0] for row in new], dtype=torch.float64, device=self.device)
-        ids, logprobs, entropies = draw(logits, noise, self.params, self.transformer.key_length > 0)
+        ids, logprobs, entropies = draw(logits, noise, self.params, self.transformer.key_tile > 0)
         logprobs = nan_where_broken(logprobs, logits)
         firsts = ids.tolist()
         for row, *drawn in zip(new, firsts, logprobs.tolist(), entropies.tolist(), strict=True):
@@ -237,14 +237,14 @@ class _Batch:
         device = self.device
         lengths = [len(prompt) for prompt in prompts]
         ends = list(accumulate(lengths, initial=0))
-        key_length = self.transformer.key_length
-        packed = PackedCausal(torch.tensor(ends, dtype=torch.int32, device=device), max(lengths), key_length)
+        key_tile = self.transformer.key_tile
+        packed = PackedCausal(torch.tensor(ends, dtype=torch.int32, device=device), max(lengths), key_tile)
         tokens = torch.tensor(list(chain(*prompts)), device=device)  # [T]
         positions = torch.cat([torch.arange(n, device=device) for n in lengths])
         last = torch.tensor(ends[1:], device=device) - 1
 
         def readout(hidden: Tensor, weight: Tensor) -> Tensor:
-            return next_logits(hidden[0, last], weight, self.vocab_limit, key_length > 0)
+            return next_logits(hidden[0, last], weight, self.vocab_limit, key_tile > 0)
 
         stored_keys: list[Tensor] = []  # a [T, K, d] for each layer
         stored_values: list[Tensor] = []

@@ -163,8 +163,8 @@ class Transformer(nn.Module):
         """Ids below this exist in the tokenizer; sampler and scorer leave the others out of their softmax."""
         self.compiled = False
         """Whether the blocks' forwards are compiled ones."""
-        self.key_length = 0
-        """exact.py: how far keys are padded so that a token's bits do not depend on what is beside it; 0: they do."""
+        self.key_tile = 0
+        """exact.py: to tiles of how many keys are padded, for a token's bits to depend on nothing beside it; 0: none are."""
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(Block(cfg) for _ in range(cfg.num_hidden_layers))
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
@@ -216,12 +216,13 @@ class Transformer(nn.Module):
         """
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        attend = attend or partial(causal, key_length=self.key_length)
+        attend = attend or partial(causal, key_tile=self.key_tile)
         attends = attend if isinstance(attend, Sequence) else [attend] * len(self.layers)
         rows, length = tokens.shape
-        if self.key_length:
+        if self.key_tile:
             tokens, positions = pad_tokens(tokens), pad_tokens(positions.expand_as(tokens))
-            attends = [of_real(attend, rows, length) for attend in attends]
+            if tokens.shape != (rows, length):
+                attends = [of_real(attend, rows, length) for attend in attends]
         x = self.embed_tokens(tokens)  # [B, T, D]
         cos, sin = rotary(self.cfg, positions, x.dtype)
         for block, block_attend in zip(self.layers, attends, strict=True):
@@ -230,4 +231,4 @@ class Transformer(nn.Module):
         if readout is not None:
             return readout(x[:rows, :length], self.lm_head.weight)
         logits = F.linear(x, self.lm_head.weight)
-        return logits[:rows, :length] if self.key_length else logits
+        return logits[:rows, :length] if self.key_tile else logits

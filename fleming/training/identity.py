@@ -56,6 +56,7 @@ def write_manifest(
         "processes": world.size if world else 1,
         "device": str(world.device) if world else "cpu",
         "threads": torch.get_num_threads(),
+        "cpu_kernels": torch.backends.cpu.get_cpu_capability(),
         "versions": versions(),
         "inputs": dict(hashes),
         **(more or {}),

@@ -33,11 +33,12 @@ def _describe(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return log-probs of targets, entropies and logsumexps, [C] fp32."""
     logits = _scaled(logits, temperature, limit)
-    real = logits[:, :limit]  # as the sampler has them: how a sum is made depends on what it is of
-    lse = real.logsumexp(-1)
-    logp = logits.gather(-1, targets[:, None])[:, 0] - lse
-    p = (logits - lse[:, None]).exp_()
-    return logp, lse - p.mul_(logits).sum(-1), lse  # H = lse - sum_i p_i * logit_i
+    every = logits[:, :limit].log_softmax(
+        -1
+    )  # as the sampler has them: of the ids that exist, by this operation
+    logp = every.gather(-1, targets[:, None])[:, 0]
+    entropy = -every.exp().mul_(every).sum(-1)
+    return logp, entropy, logits.gather(-1, targets[:, None])[:, 0] - logp
 
 
 def _gradient(
@@ -125,13 +126,13 @@ def token_logprobs(
 
     The softmax runs over the ids that exist in the tokenizer, as the sampler's does, or those below `vocab_limit`.
     """
-    attend = SharedPrompts(batch, transformer.key_length)
+    attend = SharedPrompts(batch, transformer.key_tile)
     limit = vocab_limit or transformer.vocab_limit
 
     def readout(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         scored, targets = hidden[0][batch.predict_at], batch.targets  # [R, D], [R]
         how = {"vocab_limit": limit, "compiled": transformer.compiled}
-        if not transformer.key_length:
+        if not transformer.key_tile:
             return chunked_logprobs(scored, weight, targets, temperature, **how)
         logp, entropy = chunked_logprobs(pad_rows(scored), weight, pad_rows(targets), temperature, **how)
         # Copies: FSDP hooks what forward returns, and a view cannot be hooked safely.

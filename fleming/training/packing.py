@@ -105,8 +105,8 @@ def pack(
 class SharedPrompts:
     """Packed causal attention for a pack in which sequences share prompts: it sees every sequence whole."""
 
-    def __init__(self, batch: PackedBatch, key_length: int = 0):
-        self.whole = PackedCausal(batch.cu_seqlens, batch.max_seqlen, key_length)
+    def __init__(self, batch: PackedBatch, key_tile: int = 0):
+        self.whole = PackedCausal(batch.cu_seqlens, batch.max_seqlen, key_tile)
         self.gather, self.keep = batch.gather, batch.keep
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -29,8 +29,8 @@ from torch.utils.checkpoint import checkpoint
 
 from fleming.settings import Config, ParallelConfig
 from model.errors import InputError
-from model.exact import KEY_BLOCK, key_length_of, keys_read
-from model.exact_check import holds
+from model.exact import keys_read
+from model.exact_check import key_tile_that_holds
 from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import load_model
 from model.kv_cache import CACHE_SHARE, Capacity, choose_capacity, free_memory
@@ -266,26 +266,24 @@ def sampling_copy(policy: Transformer, world: World) -> Transformer:
     return copy.requires_grad_(False)
 
 
-def make_exact(
-    actor: Transformer, scorers: Sequence[Transformer | None], cfg: Config, world: World, longest: int = 0
-) -> None:
+def make_exact(actor: Transformer, scorers: Sequence[Transformer | None], cfg: Config, world: World) -> None:
     """Let the models compute a token's bits whatever is beside it (model/exact.py), where setting and device allow it.
 
-    scorers: the policy, whose weights the actor is given first, and what else scores. longest: no sequence has more
-    tokens; 0: nobody knows.
+    scorers: the policy, whose weights the actor is given first, and what else scores.
     """
     if cfg.exact == "off":
         return
     if scorers:
         gather_weights(scorers[0], actor)
     on_cpu = world.device.type == "cpu" and world.dtype == torch.float32
-    if on_cpu and all(world.gather(holds(actor))):
-        for model in filter(None, (actor, *scorers)):
-            model.key_length = key_length_of(longest) if longest else KEY_BLOCK
-    else:
+    tiles = world.gather(key_tile_that_holds(actor) if on_cpu else 0)
+    if 0 in tiles:
         world.print(
             "exact: this device computes a token's last bits by what is beside it; differences are logged"
         )
+        return
+    for model in filter(None, (actor, *scorers)):
+        model.key_tile = max(tiles)
 
 
 @torch.no_grad()
@@ -304,12 +302,13 @@ def choose_cache(
     """Return how large the sampler's cache is: at most `most` rows of the `longest` sequence's tokens.
 
     As many as fit into most of the free memory, once AdamW has its moments. Measured once a run and noted in the
-    checkpoints' `state`, where a resumed run finds it, unless `most` is another now.
+    checkpoints' `state`, where a resumed run finds it, unless `most` is another now: a sample's last bits depend on it,
+    where they are not exact.
     Raises InputError where the memory holds not one.
     """
-    longest = keys_read(longest, actor.key_length)
+    longest = keys_read(longest, actor.key_tile)
     rows, places, wanted = state.get("cache") or (0, 0, 0)
-    if wanted == most and places >= longest:
+    if wanted == most and places >= longest and not actor.key_tile:
         return Capacity(rows, places)
     parameters = [p.to_local() if isinstance(p, DTensor) else p for p in policy.parameters()]
     moments = 0 if state["step"] else sum(8 * p.numel() for p in parameters)  # there already in a resumed run

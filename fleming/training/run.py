@@ -135,7 +135,8 @@ class Run:
         with world.agree():
             mine = kept.items() if world.is_main else ()
             self.logs = {name: AppendLog(self.folder / f"{name}.jsonl", size) for name, size in mine}
-        world.on_main(write_manifest, self.stage, self.cfg, self.hashes, world, self.cleared)
+        more = {**self.cleared, "exact": model.key_tile > 0}
+        world.on_main(write_manifest, self.stage, self.cfg, self.hashes, world, more)
         if world.is_main:
             self.loggers += tensorboard(self.stage, self.cfg, step)
         world.on_main(self._forget_rollouts_after, step)

@@ -11,10 +11,13 @@ import model.exact_check
 from fleming.training.logprobs import token_logprobs
 from fleming.training.packing import pack
 from model.attention import NewestTokens
-from model.exact import key_length_of, keys_read, log_probs, pad_tokens, row_tile
-from model.exact_check import holds
+from model.drawing import draw
+from model.errors import InputError
+from model.exact import KEY_TILES, keys_read, pad_tokens, row_tile
+from model.exact_check import key_tile_that_holds
 from model.kv_cache import Capacity
 from model.sampler import Sampler, SamplingParams
+from model.scoring import score_tokens
 
 VOCABULARY = 101  # odd, as the widths of the tiny models are: nothing comes out even by chance
 
@@ -32,9 +35,9 @@ def hf(request):
     return hf_model(request.param, max_position_embeddings=2048)
 
 
-def exact(hf, key_length: int = 512):
+def exact(hf, key_tile: int = KEY_TILES[0]):
     transformer = ours(hf).eval()
-    transformer.key_length = key_length
+    transformer.key_tile = key_tile
     return transformer
 
 
@@ -72,6 +75,27 @@ def test_a_sample_is_the_same_in_any_batch_and_scores_what_it_was_drawn_with(hf,
     assert torch.equal(torch.cat(halves).sort().values, drawn.sort().values)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_score_tokens_are_the_numbers_of_sampler_and_scorer(hf, temperature):
+    transformer = exact(hf)
+    params = SamplingParams(max_new_tokens=300, temperature=temperature)
+    for (sample,), prompt in zip(
+        Sampler(transformer, PlainTokenizer(VOCABULARY), 4).generate(PROMPTS, params), PROMPTS, strict=True
+    ):
+        scored = score_tokens(transformer, prompt + sample.token_ids, temperature)
+        assert scored[len(prompt) - 1 :].tolist() == sample.logprobs
+        with torch.no_grad():
+            logits = hf(torch.tensor([prompt + sample.token_ids])).logits[0, :-1] / temperature
+        ids = torch.tensor(prompt + sample.token_ids)[1:, None]
+        assert torch.allclose(scored, logits.log_softmax(-1).gather(-1, ids)[:, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("ids", [[], [5], [5, -1], [5, VOCABULARY]])
+def test_score_tokens_refuses_what_is_no_text(ids):
+    with pytest.raises(InputError, match="two ids or more"):
+        score_tokens(exact(hf_model("llama")), ids)
+
+
 def test_one_thread_and_two_give_the_same(hf):
     transformer, found, before = exact(hf), [], torch.get_num_threads()
     for number in (1, 2):
@@ -103,15 +127,16 @@ def test_any_number_of_heads_may_read_one_key_head(heads, key_heads, width, thre
     assert logp.tolist() == [x for group in groups for x in group[0].logprobs]
 
 
-def test_a_runs_own_length_serves_both_sides():
-    hf = hf_model("qwen3")
-    longest = max(map(len, PROMPTS)) + 30
-    transformer = exact(hf, key_length_of(longest))
-    assert transformer.key_length == 192
-    groups = Sampler(transformer, TOKENIZER, 4).generate(PROMPTS, SamplingParams(max_new_tokens=30))
+@pytest.mark.parametrize("key_tile", KEY_TILES)
+def test_no_length_of_a_sequence_is_special(key_tile):
+    """A token's bits are the same in a longer sequence, with more and with fewer keys read: at every edge there is."""
+    transformer = exact(hf_model("qwen3", max_position_embeddings=2048), key_tile)
+    edges = [n + d for n in (16, 32, 64, 128, 192, 208, 256, 384, 400, 512, 704, 896) for d in (-1, 0, 1)]
+    tokens = torch.tensor(prompts_of(1100))
     with torch.no_grad():
-        logp, _ = token_logprobs(transformer, pack(PROMPTS, [group[0].token_ids for group in groups]))
-    assert logp.tolist() == [x for group in groups for x in group[0].logprobs]
+        whole = transformer(tokens)
+        for length in edges:
+            assert torch.equal(transformer(tokens[:, :length]), whole[:, :length]), length
 
 
 def test_a_forward_of_more_tokens_gives_the_bits_of_one_of_fewer(hf, threads):
@@ -133,8 +158,8 @@ def test_it_stays_transformers_model(hf):
 
 def test_gradients_are_those_without_padding(hf):
     gradients = []
-    for key_length in (0, 512):
-        transformer = exact(hf, key_length)
+    for key_tile in (0, KEY_TILES[0]):
+        transformer = exact(hf, key_tile)
         logp, _ = token_logprobs(transformer, pack(PROMPTS, [[5, 6, 7]] * len(PROMPTS)), temperature=0.7)
         logp.sum().backward()
         gradients.append([p.grad for p in transformer.parameters()])
@@ -142,24 +167,26 @@ def test_gradients_are_those_without_padding(hf):
         assert torch.allclose(plain, padded, atol=1e-6 * max(1.0, plain.abs().max().item()), rtol=1e-5)
 
 
-@pytest.mark.parametrize("vocabulary", [3001, 50_000])  # of the larger, threads would divide a single row
-def test_log_probs_of_a_row_do_not_depend_on_the_others(vocabulary, threads):
+@pytest.mark.parametrize("vocabulary", [3001, 50_000])
+def test_what_a_row_draws_does_not_depend_on_the_others(vocabulary, threads):
     torch.manual_seed(0)
-    logits, ids = 4 * torch.randn(70, vocabulary), torch.randint(0, vocabulary, (70,))
-    whole = log_probs(logits, ids, 0.7)
-    for n in (2, 7, 33):
-        assert torch.equal(log_probs(logits[-n:].clone(), ids[-n:], 0.7), whole[-n:])
-    each = torch.cat([log_probs(logits[i : i + 1], ids[i : i + 1], 0.7) for i in range(70)])
-    assert torch.equal(each, whole)
-    expected = (logits.double() / 0.7).log_softmax(-1).gather(-1, ids[:, None])[:, 0]
-    assert torch.allclose(whole.double(), expected, atol=1e-5)
+    logits, noise = 4 * torch.randn(70, vocabulary), torch.rand(70, dtype=torch.float64)
+    params = SamplingParams(temperature=0.7)
+    ids, logprobs, entropies = draw(logits, noise, params, exact=True)
+    for n in (1, 2, 7, 33):
+        again = draw(logits[-n:].clone(), noise[-n:], params, exact=True)
+        assert all(map(torch.equal, again, (ids[-n:], logprobs[-n:], entropies[-n:])))
+    expected = (logits.double() / 0.7).log_softmax(-1)
+    assert torch.allclose(logprobs, expected.gather(-1, ids[:, None])[:, 0], atol=1e-5)
+    assert torch.allclose(entropies, -(expected.exp() * expected).sum(-1), atol=1e-9)
 
 
 def test_lengths_and_padding():
-    assert [keys_read(n, 512) for n in (1, 512, 513)] == [512, 512, 1024]
-    assert [keys_read(n, 192) for n in (1, 192, 193)] == [192, 192, 512]
+    assert [keys_read(n, 512) for n in (1, 200, 512, 513)] == [512, 512, 512, 1024]
+    assert [keys_read(n, 16) for n in (1, 16, 17, 192)] == [16, 16, 32, 192]
+    assert [keys_read(n, 16) for n in (193, 383, 384, 385, 512)] == [384, 384, 384, 400, 512]
+    assert [keys_read(n, 16) for n in (513, 704, 705, 896, 1024)] == [528, 704, 896, 896, 1024]
     assert keys_read(77, 0) == 77
-    assert [key_length_of(n) for n in (1, 64, 65, 500, 512, 513)] == [64, 64, 128, 512, 512, 1024]
     assert pad_tokens(torch.ones(3, 1)).shape == (row_tile(), 1)
     assert pad_tokens(torch.ones(3, 5)).shape == (3, row_tile())
     assert pad_tokens(torch.ones(3, 1)).sum() == 3
@@ -167,8 +194,14 @@ def test_lengths_and_padding():
 
 def test_the_check_passes_here_and_leaves_the_model_as_it_was(hf):
     transformer = exact(hf, 0)
-    assert holds(transformer)
-    assert transformer.key_length == 0
+    assert key_tile_that_holds(transformer) == KEY_TILES[0]
+    assert transformer.key_tile == 0
+    assert len(transformer.layers) == transformer.cfg.num_hidden_layers
+
+
+def test_where_halves_are_cut_elsewhere_whole_blocks_of_keys_are_read(monkeypatch):
+    monkeypatch.setattr(model.exact, "KEYS_IN_A_ROW", 240)  # as if the processor added up so many in a row
+    assert key_tile_that_holds(exact(hf_model("llama"), 0)) == KEY_TILES[-1]
 
 
 @pytest.mark.parametrize("broken", ["rows", "tile"])
@@ -181,4 +214,4 @@ def test_the_check_sees_what_would_break_it(monkeypatch, broken):
         monkeypatch.setattr(
             NewestTokens, "__init__", lambda self, places, keys, span, exact: made(self, places, keys, span)
         )
-    assert not holds(transformer)
+    assert key_tile_that_holds(transformer) == 0
