@@ -7,10 +7,11 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fleming.assets import load_table
-from fleming.config import parse_command_line, run_script
+from fleming.config import load_config, parse_command_line, run_script
 from fleming.settings import Config
 from fleming.terminal import printable, tell
 
@@ -67,6 +68,23 @@ def command_line(stage: str, description: str, argv: list[str]) -> tuple[Config,
 SAME_KERNELS = {"MKL_CBWR": "AVX2,STRICT", "ATEN_CPU_CAPABILITY": "avx2"}
 
 
+def choose_kernels(cfg: Config) -> None:
+    """Have torch, where it is loaded after this, use the kernels that the settings ask for."""
+    if cfg.reproducible:
+        os.environ |= SAME_KERNELS
+
+
+def run_settings(run_dir: Path) -> Config:
+    """Return the settings that a run has kept, wherever its folder lies by now. Raises InputError where it has none."""
+    return load_config(Config, run_dir / "config.yaml", [f"run_dir={run_dir}"])
+
+
+def same_kernels(argv: Sequence[str]) -> None:
+    """Choose the kernels of the run whose folder is the first argument; where it is none, leave that to be told."""
+    if argv and Path(argv[0], "config.yaml").is_file():
+        run_script(lambda _: choose_kernels(run_settings(Path(argv[0]))), leave=False)
+
+
 def look_first(stage: str, description: str) -> None:
     """Tell --help and mistakes, and that there is more to come, before a script imports what takes seconds to load.
 
@@ -75,8 +93,7 @@ def look_first(stage: str, description: str) -> None:
 
     def look(argv: list[str]) -> None:
         cfg, _ = command_line(stage, description, argv)
-        if cfg.reproducible:
-            os.environ |= SAME_KERNELS
+        choose_kernels(cfg)
         if os.environ.get("LOCAL_RANK", "0") == "0":
             tell(printable(f"{Path(sys.argv[0]).name}: {cfg.run_dir}, loading\n"))
 

@@ -37,9 +37,11 @@ class SamplingParams:
     min_p: float = 0.0
     """Keep the ids whose probability is at least this share of the likeliest one's; 0 keeps all."""
     seed: int = 0
-    """With prompt key and sample index it fixes a sample's noise."""
+    """With prompt key and sample number it fixes a sample's noise."""
     stop_token_ids: tuple[int, ...] = ()
     """Ids that end a sample, besides the tokenizer's own stop ids."""
+    first: int = 0
+    """The number of the first of n samples, by which it has its noise: any one of a group can be drawn alone."""
 
     @property
     def excludes(self) -> bool:
@@ -49,6 +51,7 @@ class SamplingParams:
     def __post_init__(self):
         in_range = {
             "n": self.n >= 1,
+            "first": self.first >= 0,
             "max_new_tokens": self.max_new_tokens >= 1,
             "temperature": self.temperature == 0 or 0.01 <= self.temperature <= 100,
             "top_p": 0 < self.top_p <= 1,

@@ -201,7 +201,8 @@ class _Batch:
         new = []
         while self.waiting and len(new) < free:
             prompt, sample = self.waiting.popleft()
-            noise = sample_noise(self.params.seed, self.keys[prompt], sample, self.params.max_new_tokens)
+            number = self.params.first + sample
+            noise = sample_noise(self.params.seed, self.keys[prompt], number, self.params.max_new_tokens)
             new.append(_Row(prompt, sample, self.prompts[prompt], noise))
         self.rows += new
         return new

@@ -164,7 +164,7 @@ class Transformer(nn.Module):
         self.compiled = False
         """Whether the blocks' forwards are compiled ones."""
         self.key_tile = 0
-        """exact.py: to tiles of how many keys are padded, for a token's bits to depend on nothing beside it; 0: none are."""
+        """exact.py: to tiles of how many keys are padded, that a token may not depend on what is beside it; 0: none."""
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(Block(cfg) for _ in range(cfg.num_hidden_layers))
         self.norm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)

@@ -50,7 +50,7 @@ class Actor:
         rl, tokenizer = self.cfg.grpo, self.sampler.tokenizer
         params = SamplingParams(n, rl.max_new_tokens, rl.temperature, seed=self.cfg.seed)
         prompts = [prompt_ids(question, tokenizer, self.cfg) for _, question in numbered]
-        keys = [f"{key} {place} {question.id}" for place, question in numbered]
+        keys = [noise_key(key, place, question.id) for place, question in numbered]
         groups = self.sampler.generate(prompts, params, keys, on_finish=on_finish)
         return [
             [self._score(prompt, sample, question) for sample in group]
@@ -68,6 +68,16 @@ class Actor:
         return Scored(prompt, sample, text, parts)
 
 
+def noise_key(call: str, place: int, question_id: str) -> str:
+    """Return what fixes the noise of a question's samples, with the seed: which call, and its place in that."""
+    return f"{call} {place} {question_id}"
+
+
+def call_of_step(step: int) -> str:
+    """Return the name of the call that samples a step's answers."""
+    return f"step {step}"
+
+
 def make_rollouts(
     actor: Actor, questions: Sequence[Question], group_size: int, step: int, stage: int
 ) -> list[Rollout]:
@@ -76,7 +86,7 @@ def make_rollouts(
     Questions are divided over the ranks, a group never is, and every rank returns all of them.
     """
     numbered = list(enumerate(questions))
-    scored = actor.world.divide(numbered, lambda part: actor.answer(part, group_size, f"step {step}"))
+    scored = actor.world.divide(numbered, lambda part: actor.answer(part, group_size, call_of_step(step)))
     totals = [[s.reward["total"] for s in group] for group in scored]
     rewards = torch.tensor(totals, dtype=torch.float64)  # [Q, G]
     advantages = group_advantages(rewards, actor.cfg.grpo.loss.normalize_std).tolist()
