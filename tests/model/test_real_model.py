@@ -72,6 +72,5 @@ def test_two_grpo_steps_on_real_questions_score_what_was_sampled(folder, shared,
     run("train_grpo.py", f"data.questions={questions}", f"model={folder}", f"run_dir={tmp_path}", *settings)
     steps = read_records(tmp_path / "grpo/metrics.jsonl")
     assert len(steps) == 2
-    assert all(s["sampler_scorer_mean"] < 1e-5 for s in steps)
-    assert all(s["sampler_scorer_max"] < 1e-4 for s in steps)
+    assert all(s["sampler_scorer_max"] == 0 for s in steps)
     assert all(s["loss"] == s["loss"] and s["scored_tokens"] > 0 for s in steps)

@@ -123,6 +123,23 @@ def test_what_is_not_there_is_said(run, arguments, said):
         replay.main([str(run), *map(str, arguments)])
 
 
+def test_two_processes_draw_what_one_does_and_can_be_replayed_behind_their_checkpoints(
+    run, inputs, tmp_path, capsys
+):
+    more = ["grpo.updates_per_rollout=2", "grpo.stage1.max_steps=3", "grpo.stage2.max_steps=0"]
+    command = [ROOT / "train_grpo.py", *runs.arguments(inputs, tmp_path / "two", *more)]
+    done = runs.torchrun(*command, env={"PYTHONPATH": f"{ROOT}:{inputs}"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    first = "grpo/rollouts/step_000001.jsonl"
+    assert (tmp_path / "two" / first).read_bytes() == (run / first).read_bytes()
+    capsys.readouterr()
+    for step in (1, 3):
+        said = replayed(capsys, tmp_path / "two", "--step", step)[1]
+        assert "16 of 16 rollouts identical" in said
+    with pytest.raises(InputError, match="right behind one: 1, 3, 4"):
+        replayed(capsys, tmp_path / "two", "--step", 2)
+
+
 def test_the_command_needs_nothing_but_the_folder(run, inputs):
     command = [sys.executable, "-m", "fleming.rl.replay", str(run), "--step", "2", "--sample", "1"]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{inputs}", "PYTHONWARNINGS": "error"}
