@@ -15,6 +15,7 @@ demo: .venv/installed ## everything, from an empty folder to the table of stages
 	$(PY) train_sft.py $(RUN)
 	$(PY) train_grpo.py $(RUN)
 	$(PY) evaluate.py $(RUN)
+	$(PY) -m fleming.training.reproduced $(RUN_DIR)
 
 TEST_BESIDE = tests/scripts tests/training tests/model tests/checks # about half of all the time that the tests take
 test: .venv/installed-dev ## all tests, in two processes: these beside all others

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fleming.training.packing import PackedBatch, SharedPrompts
+from fleming.training.packing import PackedBatch, SharedPrompts, take
 from model.exact import pad_rows, row_tile
 from model.transformer import Transformer, rows_to_multiply
 
@@ -130,7 +130,7 @@ def token_logprobs(
     limit = vocab_limit or transformer.vocab_limit
 
     def readout(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        scored, targets = hidden[0][batch.predict_at], batch.targets  # [R, D], [R]
+        scored, targets = take(hidden[0], 0, batch.predict_at), batch.targets  # [R, D], [R]
         how = {"vocab_limit": limit, "compiled": transformer.compiled}
         if not transformer.key_tile:
             return chunked_logprobs(scored, weight, targets, temperature, **how)

@@ -102,6 +102,15 @@ def pack(
     )
 
 
+def take(x: Tensor, dim: int, places: Tensor) -> Tensor:
+    """Return x at `places` of a dimension, whose gradients add up in one order, where a place is taken several times.
+
+    Of the two operations that do it each adds up as its threads come on one kind of device: index_select on CUDA, and
+    indexing on a CPU of several threads.
+    """
+    return x[(slice(None),) * dim + (places,)] if x.is_cuda else x.index_select(dim, places)
+
+
 class SharedPrompts:
     """Packed causal attention for a pack in which sequences share prompts: it sees every sequence whole."""
 
@@ -113,8 +122,7 @@ class SharedPrompts:
         """q [1, T, H, d], k and v [1, T, K, d] -> [1, T, H, d]."""
         if self.gather.numel() == self.keep.numel():
             return self.whole(q, k, v)
-        # Indexed, not index_select: on CUDA its backward adds up in an order of its own, the same in every run.
-        q, k, v = (x[:, self.gather] for x in (q, k, v))  # [1, E, heads, d]
+        q, k, v = (take(x, 1, self.gather) for x in (q, k, v))  # [1, E, heads, d]
         return self.whole(q, k, v)[:, self.keep]
 
 

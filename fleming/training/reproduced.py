@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
         )
     if not documented:
         print(f"the docs have seeds {', '.join(map(str, models))}")
-    elif mine == documented:
+    elif all(mine[folder] == sha256 for folder, sha256 in documented.items()):
         print("the same as in the docs: yes, to the last bit")
     else:
         since = reasons(run_dir, table["made_with"]) or [

@@ -215,3 +215,22 @@ def test_the_check_sees_what_would_break_it(monkeypatch, broken):
             NewestTokens, "__init__", lambda self, places, keys, span, exact: made(self, places, keys, span)
         )
     assert key_tile_that_holds(transformer) == 0
+
+
+def test_gradients_of_shared_prompts_add_up_in_one_order_whatever_the_threads():
+    """Rollouts of a group take their prompt's places many times: of several threads each may come first."""
+    torch.manual_seed(0)
+    transformer = exact(hf_model("qwen3", hidden_size=128, num_attention_heads=4, num_key_value_heads=2))
+    prompts = [torch.randint(0, 100, (60,)).tolist() for _ in range(3)]
+    responses = [torch.randint(0, 100, (40 + i,)).tolist() for i in range(24)]
+    packed = pack([prompt for prompt in prompts for _ in range(8)], responses)
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2, 2, 2, 2):
+        torch.set_num_threads(threads)
+        transformer.zero_grad()
+        logp, _ = token_logprobs(transformer, packed)
+        logp.sum().backward()
+        found.append([p.grad.clone() for p in transformer.parameters()])
+    torch.set_num_threads(before)
+    for again in found[1:]:
+        assert all(map(torch.equal, again, found[0]))
