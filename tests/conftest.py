@@ -5,6 +5,7 @@ FLEMING_ORDER=SEED shuffles files, and tests within a file, so that none can rel
 
 import os
 import random
+import tempfile
 from pathlib import Path
 
 from fleming.command_line import SAME_KERNELS
@@ -12,6 +13,8 @@ from fleming.command_line import SAME_KERNELS
 # Before torch is loaded, here and in what is started here: two processes of tests with two threads each would spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ |= SAME_KERNELS  # as the demo: its figures and hashes are the same on any machine
+# What the compiler has kept of other kernels gives numbers that are none.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/fleming_compiled_avx2")
 
 import pytest
 from support.jsonl import read_lines

@@ -275,12 +275,11 @@ def make_exact(actor: Transformer, scorers: Sequence[Transformer | None], cfg: C
         return
     if scorers:
         gather_weights(scorers[0], actor)
-    on_cpu = world.device.type == "cpu" and world.dtype == torch.float32
-    tiles = world.gather(key_tile_that_holds(actor) if on_cpu else 0)
+    as_written = world.device.type == "cpu" and world.dtype == torch.float32 and not actor.compiled
+    tiles = world.gather(key_tile_that_holds(actor) if as_written else 0)
     if 0 in tiles:
-        world.print(
-            "exact: this device computes a token's last bits by what is beside it; differences are logged"
-        )
+        by = "a compiled block" if actor.compiled else "this device"
+        world.print(f"exact: {by} computes a token's last bits by what is beside it; differences are logged")
         return
     for model in filter(None, (actor, *scorers)):
         model.key_tile = max(tiles)

@@ -89,14 +89,14 @@ MUTANTS = {
         ("scale = logits.dtype, grad_logp[:, None] / temperature",
          "scale = logits.dtype, grad_logp[:, None]", TRAINING),
         ("logits[:, limit:] = ABSENT", "pass", TRAINING),
-        ("return logp, lse - p.mul_(logits).sum(-1), lse", "return logp, -logp, lse", TRAINING),
+        ("entropy = -every.exp().mul_(every).sum(-1)", "entropy = -logp", TRAINING),
     ],
     "fleming/training/metrics.py": [
         ("sum(r.entropy for r in rollouts) / sum(lengths)",
          "sum(r.entropy for r in rollouts if r.advantage) / sum(lengths)", WIRING),
     ],
     "model/drawing.py": [
-        ("total[:, 0].log() - torch.special", "total[:, 0].log() + torch.special", SAMPLER),
+        ("total[:, 0].log() - logits.clamp", "total[:, 0].log() + logits.clamp", SAMPLER),
         ("_invert(cdf, noise[:, None] * total)", "_invert(cdf, noise[:, None])", SAMPLER),
         ("mass_before >= params.top_p", "mass_before > params.top_p", SAMPLER),
         ("generator(seed, prompt_key, sample)", "generator(seed, prompt_key)", SAMPLER),

@@ -115,7 +115,7 @@ def test_every_answer_is_there_with_what_is_needed_to_check_it(whole):
     scored = results(whole)
     assert set(scored["benchmarks"]["mine"]) == {"cot", "loglikelihood"}
     assert {"model", "seed", "sha256", "last_command", "benchmarks", "macro"} == scored.keys()
-    assert {"versions", "device", "processes", "seconds", "limit"} == scored["last_command"].keys()
+    assert {"versions", "device", "processes", "exact", "seconds", "limit"} == scored["last_command"].keys()
     assert {"mine.0", "model/model.safetensors", "model/tokenizer.json"} <= scored["sha256"].keys()
     summary = scored["benchmarks"]["mine"]["loglikelihood"]
     right = [r["correct"] for r in found if r["protocol"] == "loglikelihood" and r["order"] == 0]
