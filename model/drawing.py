@@ -135,7 +135,7 @@ def draw(
         scaled = raw if params.temperature in (0, 1) else raw / params.temperature
         logprobs = scaled.log_softmax(-1).gather(-1, ids).double()
     # H = log(total) - sum_i w_i log w_i / total; what has no weight adds nothing, though its logarithm is infinite.
-    entropy = total[:, 0].log() - (logits.clamp(min=-1e3) * weights).sum(-1) / total[:, 0]
+    entropy = total[:, 0].log() - logits.clamp_(min=-1e3).mul_(weights).sum(-1) / total[:, 0]
     return ids[:n, 0], logprobs[:n, 0], entropy[:n]
 
 
