@@ -60,7 +60,7 @@ def change(run, **entry):
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["grpo"][0] |= entry
     (run / "manifest.json").write_text(json.dumps(manifest))
-    write_sums(run / "grpo/stage2/model", {"model.safetensors": "0" * 64})
+    write_sums(run / "sft/model", {"model.safetensors": "0" * 64})
 
 
 def test_the_documented_run_is_known_again(run, capsys):
