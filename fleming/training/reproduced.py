@@ -61,10 +61,10 @@ def main(argv: list[str]) -> None:
 
     documented = models.get(seed, {})
     for folder, sha256 in mine.items():
-        same = "as in the docs" if sha256 == documented.get(folder) else "another than in the docs"
-        print(
-            f"{folder}: sha256 {(sha256 or 'absent')[:16]}, {same if documented else f'no hash of seed {seed}'}"
-        )
+        said = "as in the docs" if sha256 == documented.get(folder) else "another than in the docs"
+        if folder not in documented:
+            said = f"no hash of it for seed {seed} in the docs"
+        print(f"{folder}: sha256 {(sha256 or 'absent')[:16]}, {said}")
     if not documented:
         print(f"the docs have seeds {', '.join(map(str, models))}")
     elif all(mine[folder] == sha256 for folder, sha256 in documented.items()):
