@@ -67,8 +67,10 @@ class PackedCausal:
     def __init__(self, cu_seqlens: Tensor, max_seqlen: int, key_tile: int = 0):
         """cu_seqlens [N + 1] int32: where sequences begin, and T. max_seqlen: the longest. key_tile: as above."""
         self.cu_seqlens, self.key_tile = cu_seqlens, key_tile
-        # Laid in whole tiles from the start, most need no further padding.
-        self.max_seqlen = whole(max_seqlen, KEY_TILES[0]) if key_tile else max_seqlen
+        tile = (
+            KEY_TILES[0] if key_tile else 1
+        )  # laid in whole tiles from the start, most need no further padding
+        self.max_seqlen = whole(max_seqlen, tile)
         lengths, begins = cu_seqlens.diff(), cu_seqlens[:-1]
         self.num_sequences = lengths.numel()
         device = lengths.device
@@ -84,8 +86,8 @@ class PackedCausal:
         order = lengths.argsort(descending=True, stable=True)
         longest, sizes = _runs_of_like(lengths[order].tolist(), self.LIKE)
         row_in_group = torch.empty_like(order)
-        for members, longest_of in zip(order.split(sizes), longest, strict=True):
-            width = whole(longest_of, KEY_TILES[0]) if key_tile else longest_of
+        for members, length in zip(order.split(sizes), longest, strict=True):
+            width = whole(length, tile)
             row_in_group[members] = torch.arange(len(members))
             tokens = torch.isin(rows, members).nonzero()[:, 0]
             slots = row_in_group[rows[tokens]] * width + offsets[tokens]

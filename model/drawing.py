@@ -95,6 +95,14 @@ def filtered_logits(logits: Tensor, params: SamplingParams) -> Tensor:
     return logits
 
 
+def log_probs(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return the log-probs [n, 1] of ids [n, 1] under softmax(logits [n, V] / temperature), fp32, nats."""
+    logits = logits.float()
+    if temperature != 1:
+        logits = logits / temperature
+    return logits.log_softmax(-1).gather(-1, ids)
+
+
 def draw(
     logits: Tensor, noise: Tensor, params: SamplingParams, exact: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,7 +116,7 @@ def draw(
     n = len(noise)
     if exact:  # of fewer rows than threads a sum would be divided
         logits, noise = pad_rows(logits), pad_rows(noise)
-    raw, logits = logits.float(), filtered_logits(logits, params)
+    raw, logits = logits, filtered_logits(logits, params)
     peak, likeliest = logits.max(-1, keepdim=True)
     logits = logits - peak
     weights = logits.exp()  # softmax's numerators, [n, V]
@@ -132,8 +140,7 @@ def draw(
     if params.excludes:
         logprobs = (weights.gather(-1, ids) / total).log()
     else:
-        scaled = raw if params.temperature in (0, 1) else raw / params.temperature
-        logprobs = scaled.log_softmax(-1).gather(-1, ids).double()
+        logprobs = log_probs(raw, ids, params.temperature or 1.0).double()
     # H = log(total) - sum_i w_i log w_i / total; what has no weight adds nothing, though its logarithm is infinite.
     entropy = total[:, 0].log() - logits.clamp_(min=-1e3).mul_(weights).sum(-1) / total[:, 0]
     return ids[:n, 0], logprobs[:n, 0], entropy[:n]

@@ -1,6 +1,6 @@
 """Whether exact.py's claim is true on this processor with this model's shapes: tried, not believed.
 
-Tried on the model's first block between its embedding and output matrix, which have all its shapes: under a second
+Tried on the model's first block between its embedding and output matrix, which have all its shapes: about a second
 where the whole of a large model would take minutes. Left out: proving it; a shape that is not tried here may still
 differ, and a run logs the largest difference each step.
 """
@@ -16,19 +16,8 @@ from model.transformer import Transformer
 
 PROMPTS = (1, 18, 187)  # tokens: within a tile, over its edge, over several
 NEW_TOKENS = 3
-LENGTHS = (
-    1,
-    40,
-    150,
-    200,
-    216,
-    250,
-    300,
-    370,
-    390,
-    500,
-    520,
-)  # of one text: on both sides of where keys are cut
+# Of one text: on both sides of where keys are cut.
+LENGTHS = (1, 40, 150, 200, 216, 250, 300, 370, 390, 500, 520)
 
 
 class _AllIds:
@@ -74,9 +63,7 @@ def _holds(transformer: Transformer) -> bool:
     for i, (prompt, (sample,)) in enumerate(zip(prompts, together, strict=True)):
         if Sampler(transformer, _AllIds(limit), 1).generate([prompt], params, [i]) != [[sample]]:
             return False
-        if (
-            score_tokens(transformer, prompt + sample.token_ids)[len(prompt) - 1 :].tolist()
-            != sample.logprobs
-        ):
+        scored = score_tokens(transformer, prompt + sample.token_ids)[len(prompt) - 1 :]
+        if scored.tolist() != sample.logprobs:
             return False
     return True

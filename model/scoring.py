@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.decoding import next_logits
+from model.drawing import log_probs
 from model.errors import InputError
 from model.transformer import Transformer
 
@@ -30,10 +31,8 @@ def score_tokens(transformer: Transformer, token_ids: Sequence[int], temperature
     def readout(hidden: Tensor, weight: Tensor) -> Tensor:
         found = []
         for rows, targets in zip(hidden[0].split(CHUNK_TOKENS), ids[1:].split(CHUNK_TOKENS), strict=True):
-            logits = next_logits(rows, weight, limit, transformer.key_tile > 0).float()
-            if temperature != 1:
-                logits = logits / temperature
-            found.append(logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0])
-        return torch.cat(found)
+            logits = next_logits(rows, weight, limit, transformer.key_tile > 0)
+            found.append(log_probs(logits, targets[:, None], temperature))
+        return torch.cat(found)[:, 0]
 
     return transformer(ids[None, :-1], readout=readout)

@@ -33,9 +33,8 @@ def _describe(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return log-probs of targets, entropies and logsumexps, [C] fp32."""
     logits = _scaled(logits, temperature, limit)
-    every = logits[:, :limit].log_softmax(
-        -1
-    )  # as the sampler has them: of the ids that exist, by this operation
+    # As the sampler has them: of the ids that exist, by this operation.
+    every = logits[:, :limit].log_softmax(-1)
     logp = every.gather(-1, targets[:, None])[:, 0]
     entropy = -every.exp().mul_(every).sum(-1)
     return logp, entropy, logits.gather(-1, targets[:, None])[:, 0] - logp
