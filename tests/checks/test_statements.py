@@ -128,9 +128,14 @@ def test_uncertainty_is_heard():
 
 
 def seconds(text):
-    start = time.perf_counter()
-    read(text)
-    return time.perf_counter() - start
+    """CPU seconds, the least of three: other processes share the machine."""
+
+    def once():
+        start = time.process_time()
+        read(text)
+        return time.process_time() - start
+
+    return min(once() for _ in range(3))
 
 
 @pytest.mark.parametrize(
@@ -140,5 +145,4 @@ def seconds(text):
 )  # fmt: skip
 def test_time_grows_with_the_text(unit):
     small, large = (unit * (size // len(unit.encode())) for size in (100_000, 400_000))
-    seconds(small)
     assert seconds(large) < 12 * seconds(small) + 0.3  # 4 where linear, 16 where quadratic

@@ -161,10 +161,10 @@ def test_time_is_linear_in_the_length_of_the_worst_strings(unit):
         ]
         best = float("inf")
         for _ in range(3):
-            started = time.perf_counter()
+            started = time.process_time()
             for text in texts:
                 official_answer(text)
-            best = min(best, time.perf_counter() - started)
+            best = min(best, time.process_time() - started)
         return best
 
     short, long = seconds(100_000), seconds(1_000_000)

@@ -343,10 +343,10 @@ def test_the_largest_table_takes_seconds(tmp_path):
     assert check_table(tmp_path / "table.csv", {})["rows"] == MAX_CELLS // 2
     rows = [[f"{rng.randrange(100)}.{rng.randrange(10**6):06d}"] for _ in range(MAX_CELLS // 2)]
     path = write(tmp_path, as_csv(["x"], rows[: MAX_CELLS // 3 - 1], [r[0] for r in rows]))
-    started = time.perf_counter()
+    started = time.process_time()
     report = check_table(path, {})
     describe(report)
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
     assert report["rows"] == MAX_CELLS // 3 - 1
 
 

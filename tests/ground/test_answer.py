@@ -191,11 +191,11 @@ def test_options_of_many_combining_marks_cost_linear_time_once_a_question():
         "C": "\u0344" * 64_000,
         "D": "iron",
     }
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(100):
         assert parse_answer("<answer>iron</answer>", options) == "D"
         assert parse_answer(f"<answer>{options['A']}</answer>", options) == "A"
-    assert time.perf_counter() - started < 10  # 64,000 marks took 10 s an answer
+    assert time.process_time() - started < 10  # 64,000 marks took 10 s an answer
 
 
 def test_the_answer_block_of_a_free_answer_is_read():
@@ -350,7 +350,7 @@ def test_time_is_linear_in_the_length_of_the_worst_strings(unit):
         body = unit * (length // len(unit))
         best = float("inf")
         for _ in range(3):
-            started = time.perf_counter()
+            started = time.process_time()
             for response in (
                 body,
                 f"<answer>{body}</answer>",
@@ -358,7 +358,7 @@ def test_time_is_linear_in_the_length_of_the_worst_strings(unit):
             ):
                 parse_answer(response, DRUGS)
                 format_ok(response, DRUGS, "text", True)
-            best = min(best, time.perf_counter() - started)
+            best = min(best, time.process_time() - started)
         return best
 
     short, long = seconds(100_000), seconds(1_000_000)

@@ -167,11 +167,11 @@ def test_any_string_is_judged_in_linear_time():
         read_number(text)
         short_text(text)
         right(text, free("5 mg"))
-    started = time.perf_counter()
+    started = time.process_time()
     for unit in pieces:
         for kind in ("number", "text"):
             right(unit * 100_000, free("5", kind))
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
 
 
 def test_each_style_asks_for_what_it_judges():

@@ -278,9 +278,9 @@ def test_a_stem_with_its_values_in_text_is_not_flagged_as_speaking_of_a_picture(
     ],
 )
 def test_flaws_are_found_in_linear_time(part):
-    began = time.perf_counter()
+    began = time.process_time()
     defects([question(question=part * (200_000 // len(part)) + tail) for tail in ("", "x" * 200_000)])
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_letter_that_is_right_far_too_often_is_a_warning():

@@ -243,10 +243,10 @@ def test_a_csv_record_without_end_is_refused_before_it_fills_the_memory(tmp_path
         for _ in range(24):
             file.write(repeated * ((1 << 20) // len(repeated)))
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InputError, match=f"over {MAX_LINE:,} characters"):
         rows_of(path)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert tracemalloc.get_traced_memory()[1] < 40 << 20
     tracemalloc.stop()
 

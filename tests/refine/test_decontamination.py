@@ -308,7 +308,7 @@ def test_a_run_of_fifty_questions_is_a_phrase():
 
 
 def test_hostile_texts_take_little_time(index):
-    before = time.perf_counter()
+    before = time.process_time()
     for text in (
         VIGNETTE * 2000,
         "which of the following is true " * 50_000,
@@ -316,7 +316,7 @@ def test_hostile_texts_take_little_time(index):
         "\0\ud800" * 100_000,
     ):
         find_leak(text, index)
-    assert time.perf_counter() - before < 10
+    assert time.process_time() - before < 10
     assert find_leak(VIGNETTE, Index({})) is None
     assert find_leak(ask("x", "?", ["-", "+"]), Index({"b": [ask("y", "!", ["-", "+"])]})) is None
 

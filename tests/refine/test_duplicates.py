@@ -150,9 +150,9 @@ def test_thousands_with_one_stem_and_empty_stems_take_no_time():
         ask(str(i), "Which of the following is true?", [f"yes{i % 5000}", f"b{i}"]) for i in range(4000)
     ]
     questions += [ask(f"e{i}", "?", [f"x{i}", "gold"], "B") for i in range(2000)]
-    before = time.perf_counter()
+    before = time.process_time()
     _, rejected = drop_duplicates(questions)
-    assert time.perf_counter() - before < 10
+    assert time.process_time() - before < 10
     assert not [r for r in rejected if r["question"]["question"] != "?"]
     assert drop_duplicates([]) == ([], [])
 

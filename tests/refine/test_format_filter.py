@@ -166,7 +166,7 @@ def test_what_ends_in_the_middle_is_truncated(text, fault):
 def test_endless_texts_are_too_long_and_hostile_ones_take_no_time():
     assert format_fault(ask("word " * 5000)) == "too_long"
     assert format_fault(ask(options=["x" * 3000, "y"])) == "too_long"
-    before = time.perf_counter()
+    before = time.process_time()
     for text in (
         "shown in the " * 1500,
         "A, " * 6000,
@@ -177,7 +177,7 @@ def test_endless_texts_are_too_long_and_hostile_ones_take_no_time():
         "é" * 19_000,
     ):
         format_fault(ask(text, [text[:1900] + "!", "b"]))
-    assert time.perf_counter() - before < 3
+    assert time.process_time() - before < 3
 
 
 def test_the_same_stem_with_another_gold_rejects_both():

@@ -471,9 +471,9 @@ def test_more_questions_than_are_looked_at_are_drawn_and_it_is_said(monkeypatch)
 
 def test_three_thousand_questions_take_seconds():
     questions = near_copies(random.Random(18), roots=600)
-    began = time.perf_counter()
+    began = time.process_time()
     shortcuts(questions)
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_the_command_prints_a_table_and_ends_with_json(tmp_path):
