@@ -13,16 +13,21 @@ from fleming.command_line import command_line, look_first, next_command
 if __name__ == "__main__":  # the imports below take seconds
     look_first("grpo", __doc__)
 
+import math
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from fleming.config import run_script
-from fleming.rl.curriculum import draw, stage_pools, training_questions
+from fleming.records import to_json
+from fleming.rl.curriculum import Curriculum
+from fleming.rl.dev import measure
 from fleming.rl.grpo import grpo_loss, loss_denominator
+from fleming.rl.mining import mining_round
+from fleming.rl.questions import dev_questions, training_questions
 from fleming.rl.reward import load_reward, try_reward
-from fleming.rl.rollout import Actor, describe_group, make_rollouts, pack_rollouts, pass_rates
+from fleming.rl.rollout import Actor, describe_group, make_rollouts, pack_rollouts
 from fleming.settings import Config
 from fleming.training.logprobs import token_logprobs
 from fleming.training.metrics import UpdateSums, rollout_metrics, training_flops
@@ -55,45 +60,45 @@ def main(argv: list[str]) -> None:
 
 
 def train(cfg: Config, world: World) -> None:
-    rl, loss_cfg = cfg.grpo, cfg.grpo.loss
-    stage1_ends, total = rl.stage1.max_steps, rl.stage1.max_steps + rl.stage2.max_steps
-    start = cfg.rl_start
+    rl, loss_cfg, start = cfg.grpo, cfg.grpo.loss, cfg.rl_start
     run = Run("grpo", cfg, world, {"data.questions": cfg.question_file, "model": start})
     with world.agree():
         reward = load_reward(rl.reward)
         described, tokenizer = open_model(start, cfg.chat_format, cfg.chat_template_kwargs)
         questions, longest = training_questions(cfg, tokenizer, described.cfg, world.print)
+        held_out, longest_held_out = dev_questions(cfg, tokenizer, described.cfg, world.print)
         try_reward(reward, questions[0], cfg)
 
-    with run:  # from here on weights are read
-        policy, reference = load_models(start, cfg, world)
+    with run:
+        curriculum = Curriculum(questions, cfg, run.kept("curriculum"))
+        policy, reference = load_models(start, cfg, world)  # from here on weights are read
         copy = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
         make_exact(copy, [policy, reference], cfg, world)
         optimizer = make_adamw(policy, weight_decay=0.0)
-        exports = {total: "stage2/model", stage1_ends: "stage1/model"}
-        run.resume(policy, tokenizer, optimizer, exports, logs=("metrics", "curriculum"))
-        world.print(f"RL on {len(questions)} questions, starting from {start}")
-        sampler = Sampler(copy, tokenizer, rl.max_num_seqs, run.choose_cache(copy, longest))
+        best = "best/model" if held_out else None
+        run.resume(policy, tokenizer, optimizer, curriculum.exports, ("metrics", "curriculum"), best)
+        run.append("curriculum", *curriculum.begin())
+        world.print(f"RL on {len(questions)} questions, starting from {start}; {curriculum.says()}")
+        cache = run.choose_cache(copy, max(longest, longest_held_out))
+        sampler = Sampler(copy, tokenizer, rl.max_num_seqs, cache)
         actor = Actor(sampler, reward, cfg, world)
         take_step = GuardedStep(run.state)
         gather_weights(policy, copy)
 
-        for step in run.steps(total, "RL"):
-            stage, stage_step = (1, step - 1) if step <= stage1_ends else (2, step - 1 - stage1_ends)
-            group_size = rl.stage1.group_size if stage == 1 else rl.stage2.group_size
-
+        for step in run.steps(lambda: curriculum.last_step, "RL"):
             # Which questions: stage 1 by their grade, stage 2 by the current model's own answers.
-            if stage == 2 and stage_step % rl.curriculum.mine_every == 0:
-                run.state["pass_rates"] = pass_rates(actor, questions, step)
-                by_id = dict(zip([q.id for q in questions], run.state["pass_rates"], strict=True))
-                run.append("curriculum", {"step": step, "pass_rates": by_id})
+            stage, group_size = curriculum.stage, curriculum.group_size
+            if curriculum.mining_due:
+                mining_round(run, actor, curriculum, step)
                 run.timer.lap("mine")
-            pools, mix = stage_pools(stage, questions, run.state.get("pass_rates"), rl.curriculum)
-            drawn = [questions[i] for i in draw(pools, mix, rl.questions_per_step, stage_step, cfg.seed)]
 
             # k answers to each, rewarded, and compared within their group (Eq. 2-3).
-            rollouts = make_rollouts(actor, drawn, group_size, step, stage)
-            run.write_rollouts(step, rollouts)
+            sampled = make_rollouts(actor, curriculum, step)
+            rollouts = sampled.rollouts
+            run.write(f"rollouts/step_{step:06d}.jsonl", map(to_json, rollouts))
+            run.append(
+                "curriculum", *curriculum.stepped(step, sampled.drawn, sampled.groups, sampled.dropped)
+            )
             run.timer.lap("rollout")
 
             # Every rank knows all answers, so the one normaliser needs no further word between them. Without a
@@ -138,12 +143,19 @@ def train(cfg: Config, world: World) -> None:
             record = {"step": step, "stage": stage}
             record |= rollout_metrics(rollouts, group_size) | sums.record(world)
             record["learning_rate"] = learning_rate
-            record["pools"] = {name: len(pool) for name, pool in pools.items()}
+            record |= sampled.describe() | {"generated_tokens": curriculum.tokens}
+
+            # What is held out says which checkpoint is the best.
+            score, measured = record["reward"], held_out and curriculum.measures(step)
+            if held_out:
+                record |= (found := measure(actor, held_out, step) if measured else {})
+                score = found.get("dev_accuracy", math.nan)
+                run.timer.lap("validate")
             flops = rl.updates_per_rollout * training_flops(policy.cfg, [b.packed for b in batches])
-            run.log(record, score=record["reward"], flops=flops, sampler=sampler)
+            run.log(record, score=score, flops=flops, sampler=sampler)
             if rl.show_every and step % rl.show_every == 0:
-                run.show(describe_group(drawn[0], rollouts[:group_size]))
-            run.save(step)
+                run.show(describe_group(curriculum.shown(rollouts[0]), sampled.groups[0]))
+            run.save(step, due=bool(measured))
 
 
 def what_next(cfg: Config) -> str:

@@ -60,9 +60,11 @@ def train(cfg: Config, world: World) -> None:
         with world.agree():
             policy, _ = load_sharded(cfg.base_folder, cfg, world)
         optimizer = make_adamw(policy, sft.weight_decay)
-        run.resume(policy, tokenizer, optimizer, exports={total: "model"}, export_best=bool(held_out))
+        exports = {total: ["model"]}
+        best = "model" if held_out else None
+        run.resume(policy, tokenizer, optimizer, lambda step: exports.get(step, ()), best=best)
         take_step = GuardedStep(run.state)
-        for step in run.steps(total, "cold start"):
+        for step in run.steps(lambda: total, "cold start"):
             # The step's trajectories: the next ones of endless epochs, each in a fresh order.
             places = range((step - 1) * sft.sequences_per_step, step * sft.sequences_per_step)
             chosen = [shuffled(examples, place, cfg.seed, "sft epoch") for place in places]

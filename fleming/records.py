@@ -161,13 +161,15 @@ class Rollout:
     """{"correct", "format", "total"}."""
     advantage: float
     """A of Eq. 2-3 (or the preset's)."""
+    order: str | None = None
+    """The file's letters of the options in the order shown, "CADB"; null: as in the file. `answer` is as shown."""
 
 
 def to_json(record: Question | Trajectory | Rollout) -> dict[str, Any]:
-    """Return the record as a plain dict, fields in declaration order, without those of free answers that are empty."""
-    free = ("answer_kind", "aliases", "tolerance", "extra")
+    """Return the record as a plain dict, fields in declaration order, without those of rare use that are empty."""
+    rare = ("answer_kind", "aliases", "tolerance", "extra", "order")
     fields = dataclasses.asdict(record)
-    return {name: value for name, value in fields.items() if name not in free or value not in (None, (), {})}
+    return {name: value for name, value in fields.items() if name not in rare or value not in (None, (), {})}
 
 
 def question_from_json(record: Any, where: str) -> Question:

@@ -28,7 +28,8 @@ from fleming.files import read_jsonl
 from fleming.noise import generator
 from fleming.prompt import response_text
 from fleming.public.readers import read_questions
-from fleming.records import Rollout
+from fleming.records import Question, Rollout
+from fleming.refine.decisions import Decision, relabel
 from fleming.rl.grpo import group_advantages, grpo_loss, loss_denominator
 from fleming.rl.reward import load_reward, reward_parts
 from fleming.rl.rollout import call_of_step, noise_key, pack_rollouts
@@ -57,6 +58,8 @@ class Replay:
         self.alone = all(start["processes"] == 1 for start in starts)
         self.recorded = {record["step"]: record for _, record in read_jsonl(self.folder / "metrics.jsonl")}
         self.questions = {q.id: q for q in read_questions(cfg.question_file, cfg, world.print)}
+        events = [record for _, record in read_jsonl(self.folder / "curriculum.jsonl")]
+        self.decisions = [event for event in events if event.get("event") == "decision"]
         self.reward = load_reward(cfg.grpo.reward)
 
         check_sums(cfg.rl_start)
@@ -110,7 +113,7 @@ class Replay:
         sampler = Sampler(self.policy, self.tokenizer, max_num_seqs=1)
         [[drawn]] = sampler.generate([r.prompt_ids], params, [key])
         text, finished = response_text(drawn, self.tokenizer), drawn.finish_reason == "stop"
-        question = self.questions[r.question_id]
+        question = self.question(r)
         found = {
             "tokens": drawn.token_ids == r.token_ids,
             "log-probs": drawn.logprobs == r.logprobs,
@@ -118,6 +121,14 @@ class Replay:
             "reward": reward_parts(self.reward, text, finished, question, self.cfg) == r.reward,
         }
         return [name for name, same in found.items() if not same]
+
+    def question(self, r: Rollout) -> Question:
+        """Return the question as the rollout's step had it: relabelled by a person by then, in its order."""
+        question = self.questions[r.question_id]
+        for event in self.decisions:
+            if event["question"] == r.question_id and event["step"] <= r.step:
+                question = relabel(question, Decision(r.question_id, event["verdict"]))
+        return question.in_order(r.order) if r.order else question
 
     def update(self, rollouts: Sequence[Rollout]) -> list[str]:
         """Take the step that these rollouts led to; return what is not as recorded: advantages, loss, gradient."""

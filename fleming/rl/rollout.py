@@ -1,8 +1,10 @@
 """Rollouts: sample a group of answers for each question, reward each, compare within the group, pack for the update."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,10 +12,11 @@ from torch import Tensor
 from fleming.judge import read_answer
 from fleming.prompt import prompt_ids, response_text
 from fleming.records import Question, Rollout
+from fleming.refine.label_check import trial_orders
+from fleming.rl.curriculum import Curriculum
 from fleming.rl.grpo import group_advantages, importance_weights
 from fleming.rl.reward import Reward, reward_parts
 from fleming.settings import Config
-from fleming.training.metrics import progress_bar
 from fleming.training.packing import PackedBatch, micro_batches, pack
 from fleming.training.parallel import World
 from model.drawing import SamplingParams
@@ -40,15 +43,21 @@ class Actor:
     world: World
 
     def answer(
-        self, numbered: Sequence[tuple[int, Question]], n: int, key: str, on_finish: OnFinish | None = None
+        self,
+        numbered: Sequence[tuple[int, Question]],
+        n: int,
+        key: str,
+        on_finish: OnFinish | None = None,
+        temperature: float | None = None,
     ) -> list[list[Scored]]:
-        """Return n scored answers to each question.
+        """Return n scored answers to each question, at grpo.temperature where no other is named.
 
         A question comes with its place among all of the step's, of which other ranks have the rest: with `key`, which
         sets this call apart from others, it fixes the noise. on_finish is called as each answer ends.
         """
         rl, tokenizer = self.cfg.grpo, self.sampler.tokenizer
-        params = SamplingParams(n, rl.max_new_tokens, rl.temperature, seed=self.cfg.seed)
+        temperature = rl.temperature if temperature is None else temperature
+        params = SamplingParams(n, rl.max_new_tokens, temperature, seed=self.cfg.seed)
         prompts = [prompt_ids(question, tokenizer, self.cfg) for _, question in numbered]
         keys = [noise_key(key, place, question.id) for place, question in numbered]
         groups = self.sampler.generate(prompts, params, keys, on_finish=on_finish)
@@ -78,51 +87,108 @@ def call_of_step(step: int) -> str:
     return f"step {step}"
 
 
-def make_rollouts(
-    actor: Actor, questions: Sequence[Question], group_size: int, step: int, stage: int
-) -> list[Rollout]:
-    """Sample a group of answers for each question; return them with rewards and advantages, group after group.
+@dataclass(frozen=True)
+class Sampled:
+    """What a step has sampled, group by group."""
 
-    Questions are divided over the ranks, a group never is, and every rank returns all of them.
+    groups: list[list[Rollout]]
+    """What it learns from."""
+    dropped: list[list[Rollout]]
+    """With dynamic sampling: groups without variance, in whose place others were drawn."""
+    drawn: dict[str, list[int]]
+    """Pool -> the places of the questions of both."""
+
+    @property
+    def rollouts(self) -> list[Rollout]:
+        """What the step learns from, group after group."""
+        return [r for group in self.groups for r in group]
+
+    def describe(self) -> dict[str, Any]:
+        """Return how many questions came from each pool, and what dynamic sampling cost."""
+        found: dict[str, Any] = {"drawn": {name: len(places) for name, places in self.drawn.items()}}
+        if self.dropped:
+            found["dropped_groups"] = len(self.dropped)
+            found["dropped_tokens"] = sum(len(r.token_ids) for group in self.dropped for r in group)
+        return found
+
+
+def make_rollouts(actor: Actor, curriculum: Curriculum, step: int) -> Sampled:
+    """Draw the step's questions; sample a group of answers for each, with rewards and advantages.
+
+    With grpo.draws above 1 a group without variance is dropped and another question of its pool drawn, at most so many
+    times in all (DAPO 3.2); where no group has any, all stay.
     """
-    numbered = list(enumerate(questions))
+    draws, parts = actor.cfg.grpo.draws, curriculum.parts()
+    drawn: dict[str, list[int]] = {name: [] for name in parts}
+    groups: list[list[Rollout]] = []
+    for _ in range(draws):
+        taken = [i for places in drawn.values() for i in places]
+        more = curriculum.draw(parts, taken)
+        questions = [curriculum.questions[i] for places in more.values() for i in places]
+        found = sample_groups(actor, questions, curriculum.group_size, step, curriculum.stage, len(taken))
+        pools = [name for name, places in more.items() for _ in places]
+        parts = Counter(name for name, group in zip(pools, found, strict=True) if not teaches(group))
+        groups += found
+        for name, places in more.items():
+            drawn[name] += places
+    kept = [group for group in groups if teaches(group)]
+    if draws == 1 or not kept:
+        return Sampled(groups, [], drawn)
+    return Sampled(kept, [group for group in groups if not teaches(group)], drawn)
+
+
+def teaches(group: Sequence[Rollout]) -> bool:
+    """Whether the group's rewards differ, so that its advantages are not all zero."""
+    return any(r.advantage for r in group)
+
+
+def sample_groups(
+    actor: Actor, questions: Sequence[Question], group_size: int, step: int, stage: int, first: int = 0
+) -> list[list[Rollout]]:
+    """Sample a group of answers for each question; return them with rewards and advantages.
+
+    first: how many groups the step has already. Questions are divided over the ranks, a group never is, and every rank
+    returns all of them.
+    """
+    orders = [shown_order(question, step, actor.cfg) for question in questions]
+    shown = [q.in_order(order) if order else q for q, order in zip(questions, orders, strict=True)]
+    numbered = list(enumerate(shown, start=first))
     scored = actor.world.divide(numbered, lambda part: actor.answer(part, group_size, call_of_step(step)))
     totals = [[s.reward["total"] for s in group] for group in scored]
     rewards = torch.tensor(totals, dtype=torch.float64)  # [Q, G]
-    advantages = group_advantages(rewards, actor.cfg.grpo.loss.normalize_std).tolist()
+    advantages = group_advantages(rewards, actor.cfg.grpo.loss.normalize_std).tolist() if scored else []
     return [
-        Rollout(
-            step=step,
-            stage=stage,
-            question_id=question.id,
-            group=g,
-            sample=i,
-            seed=actor.cfg.seed,
-            prompt_ids=s.prompt_ids,
-            token_ids=s.sample.token_ids,
-            logprobs=s.sample.logprobs,
-            finish_reason=s.sample.finish_reason,
-            entropy=s.sample.entropy,
-            response=s.response,
-            answer=read_answer(s.response, question, actor.cfg),
-            reward=s.reward,
-            advantage=advantages[g][i],
-        )
-        for g, (question, group) in enumerate(zip(questions, scored, strict=True))
-        for i, s in enumerate(group)
+        [
+            Rollout(
+                step=step,
+                stage=stage,
+                question_id=question.id,
+                group=g,
+                sample=i,
+                seed=actor.cfg.seed,
+                prompt_ids=s.prompt_ids,
+                token_ids=s.sample.token_ids,
+                logprobs=s.sample.logprobs,
+                finish_reason=s.sample.finish_reason,
+                entropy=s.sample.entropy,
+                response=s.response,
+                answer=read_answer(s.response, question, actor.cfg),
+                reward=s.reward,
+                advantage=advantages[g - first][i],
+                order=orders[g - first],
+            )
+            for i, s in enumerate(group)
+        ]
+        for (g, question), group in zip(numbered, scored, strict=True)
     ]
 
 
-def pass_rates(actor: Actor, questions: Sequence[Question], step: int) -> list[float]:
-    """Answer the full training set with the current weights; return each question's share of right answers (3.3)."""
-    n = actor.cfg.grpo.curriculum.mine_samples
-
-    def rates(part: list[tuple[int, Question]]) -> list[float]:
-        with progress_bar(len(part) * n, 0, "mining", actor.world, unit="answer", leave=False) as bar:
-            scored = actor.answer(part, n, f"mine {step}", on_finish=lambda *_: bar.update())
-        return [sum(s.reward["correct"] for s in group) / n for group in scored]
-
-    return actor.world.divide(list(enumerate(questions)), rates)
+def shown_order(question: Question, step: int, cfg: Config) -> str | None:
+    """Return the letters of the question's options in the order in which the step shows them; None: as they are."""
+    if not (cfg.grpo.reshuffle_options and question.options):
+        return None
+    [order] = trial_orders(question, cfg.seed, 1, f"step {step}")
+    return None if order == "".join(question.options) else order
 
 
 @dataclass

@@ -19,6 +19,8 @@ from model.errors import InputError
 class DataConfig:
     questions: str = ""
     """JSONL of questions to learn from by RL. Empty: RUN_DIR/data/rl.jsonl, which synth_data.py writes."""
+    dev: str = ""
+    """JSONL of questions on which RL is measured while it runs. Empty: RUN_DIR/data/dev.jsonl."""
     trajectories: str = ""
     """JSONL of worked answers for the cold start. Empty: RUN_DIR/data/cold_start.jsonl."""
     columns: dict[str, Any] = field(default_factory=dict)
@@ -185,6 +187,11 @@ class Config:
     def question_file(self) -> Path:
         """What RL learns from."""
         return Path(self.data.questions or Path(self.run_dir, "data/rl.jsonl"))
+
+    @property
+    def dev_file(self) -> Path:
+        """What RL is measured on while it runs."""
+        return Path(self.data.dev or Path(self.run_dir, "data/dev.jsonl"))
 
     @property
     def trajectory_file(self) -> Path:

@@ -6,7 +6,7 @@ Letters and equations of the loss: fleming/rl/grpo.py. Left out: what its keys d
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Literal
 
-from fleming.records import Difficulty
+from fleming.records import DIFFICULTIES, Difficulty
 from fleming.typed import NonNegative, Positive, Range, Share, Temperature
 from model.errors import InputError
 
@@ -106,9 +106,29 @@ def preset(name: str, **overrides) -> LossConfig:
 @dataclass(frozen=True)
 class StageConfig:
     max_steps: NonNegative[int] = 200
-    """Optimiser steps; 0 skips the stage."""
+    """Optimiser steps; 0 skips the stage. May be raised while the stage is the last that was begun, so that a finished
+    run goes on."""
+    max_tokens: NonNegative[int] = 0
+    """The stage also ends once it has sampled so many tokens, for mining and groups drawn in vain too; 0: no bound."""
     group_size: Annotated[int, Range("at least 2", lambda x: x > 1)] = 8
     """Answers sampled for each question, k of Eq. 1; one alone has no group."""
+
+
+@dataclass(frozen=True)
+class SwitchConfig:
+    """When stage 1 ends before its max_steps (fleming/rl/switch.py)."""
+
+    when: Literal["never", "slope", "flat_groups", "either", "both"] = "either"
+    """slope: the reward rises no more. flat_groups: most groups teach nothing. never: at stage1.max_steps alone."""
+    min_steps: Positive[int] = 60
+    """No sooner."""
+    window: Positive[int] = 20
+    """Steps over which the reward and the share of flat groups are averaged, and in a row in which the reward's slope
+    must be low; higher waits longer and is misled less by noise."""
+    max_slope: Annotated[float, Range("from -1 to 1", lambda x: -1 <= x <= 1)] = 2e-4
+    """Reward a step, below which the averaged reward counts as flat."""
+    max_flat: Share = 0.5
+    """Share of groups without variance, above which the reward counts as sparse."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +138,31 @@ class CurriculumConfig:
     simple: tuple[Difficulty, ...] = ("easy",)
     """Difficulties that count as Simple in stage 1."""
     stage1_mix: dict[str, NonNegative[float]] = field(default_factory=lambda: {"hard": 1, "simple": 1})
-    """Parts of each in a stage-1 step (Fig. 2)."""
+    """Parts of each in a stage-1 step (Fig. 2). {}: as many as there are."""
+    switch: SwitchConfig = field(default_factory=SwitchConfig)
+    """When stage 1 ends."""
     stage2_mix: dict[str, NonNegative[float]] = field(default_factory=lambda: {"wrong": 2, "right": 1})
-    """Parts of each in a stage-2 step (Fig. 2), by the current model's own answers."""
+    """Parts of each in a stage-2 step (Fig. 2), by the current model's own answers. {}: as many as there are."""
     mine_every: Positive[int] = 100
-    """Stage 2: answer the whole training set again after this many steps."""
+    """Stage 2: answer the training set again after this many steps."""
     mine_samples: Positive[int] = 4
     """Answers a question when mining; most of them wrong makes the question a failure."""
+    repeat_weight: NonNegative[float] = 1.0
+    """A wrong question is drawn in proportion to its weight. Added to it for each round in a row, after the first, in
+    which the question failed."""
+    none_right_weight: Positive[float] = 1.5
+    """Times this where not even one answer was right; below 1 for sets with much that cannot be learned."""
+    tier_weights: dict[str, Positive[float]] = field(
+        default_factory=lambda: {"easy": 1.0, "moderate": 1.0, "difficult": 2.0}
+    )
+    """Times that of its difficulty; 1 where nobody has graded it."""
+    rest: bool = False
+    """A question of which all answers were right is not asked in the next round, then the next 2, 4, ... rounds."""
+    review_rounds: NonNegative[int] = 3
+    """A question with no right answer in so many rounds in a row leaves for review.jsonl where a vote agrees on another
+    option; 0: none leaves."""
+    review_agreement: Share = 0.5
+    """Share of the answers of those rounds that must be the same wrong one."""
 
     def check(self, where: str) -> None:
         """Raise InputError for a difficulty that counts as both, and for parts of other names or of nothing."""
@@ -132,11 +170,16 @@ class CurriculumConfig:
             raise InputError(f"{where}hard is out of its range: {', '.join(self.hard)} is in simple too")
         for key, names in (("stage1_mix", {"hard", "simple"}), ("stage2_mix", {"wrong", "right"})):
             mix = getattr(self, key)
-            if set(mix) != names or sum(mix.values()) <= 0:
+            if mix and (set(mix) != names or sum(mix.values()) <= 0):
                 wanted = " and ".join(sorted(names))
-                raise InputError(f"{where}{key} is out of its range: expected parts of {wanted}, not all 0")
+                raise InputError(
+                    f"{where}{key} is out of its range: expected parts of {wanted}, not all 0, or {{}}"
+                )
+        if unknown := set(self.tier_weights) - set(DIFFICULTIES):
+            expected = ", ".join(DIFFICULTIES)
+            raise InputError(f"{where}tier_weights has {min(unknown)}: expected {expected}")
         for key in ("hard", "simple"):
-            if self.stage1_mix[key] and not getattr(self, key):
+            if self.stage1_mix.get(key, 1) and not getattr(self, key):
                 raise InputError(f"{where}{key} names no difficulty: name one, or set stage1_mix.{key} to 0")
 
 
@@ -167,6 +210,11 @@ class GRPOConfig(LossConfig):
     """And the longest reasoning to which it is paid, in words; higher allows more beside the facts."""
     questions_per_step: Positive[int] = 64
     """Questions an optimiser step."""
+    draws: Positive[int] = 1
+    """Dynamic sampling (DAPO 3.2): a question whose answers are all rewarded alike teaches nothing; another of its pool
+    is drawn in its place, until a step was drawn so many times. 1: never."""
+    reshuffle_options: bool = False
+    """Each time that a question is drawn its options come in another order: no letter can be learned by heart."""
     updates_per_rollout: Positive[int] = 1
     """Optimiser steps on the same rollouts; above 1 the clip begins to bite."""
     learning_rate: Positive[float] = 1e-6
@@ -190,7 +238,12 @@ class GRPOConfig(LossConfig):
     keep_last: Positive[int] = 2
     """Newest checkpoints kept."""
     keep_best: NonNegative[int] = 0
-    """Besides them, so many with the best mean reward since the checkpoint before."""
+    """Besides them, so many with the best accuracy on dev; without dev_every, reward since the checkpoint before."""
+    dev_every: NonNegative[int] = 0
+    """Steps between two measurements on data.dev, each with a checkpoint; the last step is always measured, and the
+    best step's model is exported as grpo/best/model. 0: none."""
+    dev_limit: NonNegative[int] = 200
+    """Questions of it, drawn by the seed, answered greedily; 0 is all."""
 
     @property
     def loss(self) -> LossConfig:

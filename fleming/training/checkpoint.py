@@ -28,7 +28,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from fleming.files import read_json, write_atomic
 from fleming.training.parallel import World
-from fleming.typed import NonNegative, Positive, Range, Share, from_json
+from fleming.typed import NonNegative, Positive, Range, from_json
 from model.errors import InputError
 from model.files import being_written, os_errors, replace_folder
 from model.huggingface.weights import shards_of
@@ -55,7 +55,6 @@ class State:
     skipped_in_a_row: NonNegative[int] = 0
     cache: Annotated[list[Positive[int]], Range("three numbers", lambda cache: len(cache) == 3)] | None = None
     """The sampler's rows and places, and how many rows were asked for."""
-    pass_rates: list[Share] | None = None
     score: float | None = None
 
 

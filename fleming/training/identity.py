@@ -102,7 +102,16 @@ def commit() -> str | None:
 
 
 # May change between two halves of a run: what is kept and shown, and what only moves work or memory about.
-NOT_IDENTITY = ("save_every", "keep_last", "keep_best", "show_every", "micro_batch_tokens", "max_num_seqs")
+# How many steps a run of RL has may be raised: the curriculum refuses what is over already.
+NOT_IDENTITY = (
+    "max_steps",
+    "save_every",
+    "keep_last",
+    "keep_best",
+    "show_every",
+    "micro_batch_tokens",
+    "max_num_seqs",
+)
 
 
 def fingerprint(cfg: Config, stage: str, hashes: Mapping[str, str]) -> dict[str, Any]:

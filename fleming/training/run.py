@@ -11,15 +11,22 @@ import contextlib
 import math
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
-from fleming.files import AppendLog, check_writable, hash_of_log, input_hashes, run_lock, write_jsonl
+from fleming.files import (
+    AppendLog,
+    check_writable,
+    hash_of_log,
+    input_hashes,
+    parse_line,
+    run_lock,
+    write_jsonl,
+)
 from fleming.judge import own_code
-from fleming.records import Rollout, to_json
 from fleming.refine.gate import gate
 from fleming.settings import Config
 from fleming.terminal import tell
@@ -46,6 +53,7 @@ from fleming.training.loggers import log_to, own_logger, tensorboard
 from fleming.training.metrics import DeviceSpeed, Timer, describe_step, finite, progress_bar, rates
 from fleming.training.parallel import World, choose_cache
 from model.errors import InputError
+from model.files import os_errors
 from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import save_model
 from model.kv_cache import Capacity
@@ -59,8 +67,8 @@ class Run:
 
         run = Run("sft", cfg, world, {"data.trajectories": file, "model": folder})
         with run:
-            run.resume(model, tokenizer, optimizer, exports={100: "model"})
-            for step in run.steps(100, "cold start"):
+            run.resume(model, tokenizer, optimizer, exports=lambda step: ["model"] * (step == 100))
+            for step in run.steps(lambda: 100, "cold start"):
                 ...
                 run.log(record, score, flops)
                 run.save(step)
@@ -115,20 +123,21 @@ class Run:
         model: Transformer,
         tokenizer: Tokenizer,
         optimizer: torch.optim.Optimizer,
-        exports: Mapping[int, str],
+        exports: Callable[[int], Sequence[str]],
         logs: Iterable[str] = ("metrics",),
-        export_best: bool = False,
+        best: str | None = None,
     ) -> None:
         """Load the newest checkpoint, if there is one, and cut what was logged after it; open `logs` to go on.
 
-        exports: step -> model folder, below the stage's, that is written once the step is done. export_best: with the
-        weights of the checkpoint of the highest score, which is kept, and not the step's own; for a last step.
+        exports: returns the model folders, below the stage's, that are written once a step is done. best: the one of
+        them that gets the weights of the checkpoint of the highest score, which is kept; after the last step, as the
+        last.
         """
         self.model, self.tokenizer, self.optimizer, self.exports = model, tokenizer, optimizer, exports
-        self.export_best = export_best
-        self.keep = self.settings.keep_last, max(self.settings.keep_best, export_best)
+        self.best = best
+        self.keep = self.settings.keep_last, max(self.settings.keep_best, bool(best))
         step, world = self.state["step"], self.world
-        kept = {name: self.state.get(f"{name}_bytes") if step else 0 for name in logs}
+        kept = {name: self._kept_bytes(name) for name in logs}
         world.on_main(self._check_logs, kept)  # all that is there, before anything of it is cut or deleted
         if step:
             load_tensors(checkpoints(self.folder / "checkpoints")[-1], model, optimizer, world)
@@ -143,6 +152,21 @@ class Run:
         world.on_main(delete_old, self.folder / "checkpoints", *self.keep)
         if step:
             self._export(step)  # the run may have been killed between checkpoint and export
+
+    def _kept_bytes(self, log: str) -> int | None:
+        return self.state.get(f"{log}_bytes") if self.state["step"] else 0
+
+    def kept(self, log: str) -> list[dict[str, Any]]:
+        """Return the records that a log had at the newest checkpoint. Raises InputError where it was damaged since."""
+
+        def read() -> list[dict[str, Any]]:
+            size, path = self._kept_bytes(log), self.folder / f"{log}.jsonl"
+            self._check_logs({log: size})
+            with os_errors(path, "read"):
+                lines = path.read_bytes()[:size].splitlines() if size else []
+            return [parse_line(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+
+        return self.world.on_main(read)
 
     def _check_logs(self, kept: Mapping[str, int | None]) -> None:
         """Raise InputError for a log that is not what the checkpoint says, and for one whose checkpoints are gone."""
@@ -163,30 +187,36 @@ class Run:
             most = self.settings.max_num_seqs
             return choose_cache(self.model, actor, longest, most, self.state, self.world)
 
-    def steps(self, total: int, name: str) -> Iterator[int]:
-        """Yield the steps that are left, 1 .. total, with a clock for each and a progress bar called `name`."""
-        if self.state["step"] >= total:
-            self.world.print(f"{name}: already finished, all {total} steps: nothing to do; see {self.folder}")
+    def steps(self, total: Callable[[], int], name: str) -> Iterator[int]:
+        """Yield the steps that are left, with a clock for each and a progress bar called `name`.
+
+        total: returns the last one, as far as that is known by then.
+        """
+        step = self.state["step"]
+        if step >= total():
+            self.world.print(f"{name}: already finished, all {step} steps: nothing to do; see {self.folder}")
             return
         self.speed = DeviceSpeed.measure(self.world.device, self.world.dtype)
-        self.bar = self.stack.enter_context(progress_bar(total, self.state["step"], name, self.world))
-        for step in range(self.state["step"] + 1, total + 1):
+        self.bar = self.stack.enter_context(progress_bar(total(), step, name, self.world))
+        while step < total():
+            step += 1
             self.timer = Timer(self.world.device)
             yield step
+            self.bar.total = total()  # which the step may have found out
         self.bar.close()
 
-    def append(self, log: str, record: dict[str, Any]) -> None:
-        """Append a record to one of the logs."""
+    def append(self, log: str, *records: dict[str, Any]) -> None:
+        """Append records to one of the logs."""
         with self.world.agree():
             if self.world.is_main:
-                self.logs[log].append(record)
+                for record in records:
+                    self.logs[log].append(record)
 
-    def write_rollouts(self, step: int, rollouts: Iterable[Rollout]) -> None:
-        """Write the step's rollouts, a file a step."""
+    def write(self, name: str, records: Iterable[dict[str, Any]]) -> None:
+        """Write a file of records below the stage's folder, its hash beside it."""
         with self.world.agree():
             if self.world.is_main:
-                path = self.folder / f"rollouts/step_{step:06d}.jsonl"
-                write_jsonl(path, map(to_json, rollouts), hashed=True)
+                write_jsonl(self.folder / name, records, hashed=True)
 
     def log(self, record: dict[str, Any], score: float, flops: int, sampler: Sampler | None = None) -> None:
         """Append the step's record and its times to the metrics, and bring the progress bar up to date.
@@ -215,7 +245,7 @@ class Run:
     def save(self, step: int, due: bool = False) -> None:
         """Write a checkpoint where one is due, export where one is, and leave where a signal has asked for it."""
         stopping, self.saving = self.world.any(self.stop), {}
-        if not (due or step % self.settings.save_every == 0 or step in self.exports or stopping):
+        if not (due or step % self.settings.save_every == 0 or self.exports(step) or stopping):
             return
         timer = Timer(self.world.device)
         with self.world.agree():
@@ -233,11 +263,11 @@ class Run:
             self.stop.exit()
 
     def _export(self, step: int) -> None:
-        if step in self.exports:
-            if self.export_best:
+        for name in self.exports(step):
+            if name == self.best:
                 self._load_best()
             with self.world.agree():
-                name, main = self.exports[step], self.world.is_main
+                main = self.world.is_main
                 save_model(self.model, self.tokenizer, self.folder / name, self.world.dtype, writes=main)
                 if main:
                     note_outputs(self.cfg.run_dir, self.stage, f"{self.stage}/{name}")
@@ -247,7 +277,7 @@ class Run:
         if step_of(best) != self.state["step"]:  # else the model is that
             whole_state(best, self.world)
             load_tensors(best, self.model, self.optimizer, self.world)
-        self.world.print(f"the best checkpoint is that of step {step_of(best)}: it is exported")
+        self.world.print(f"the best checkpoint is that of step {step_of(best)}: {self.best} has it")
 
     def _forget_rollouts_after(self, step: int) -> None:
         for path in self.folder.glob("rollouts/step_*.jsonl"):

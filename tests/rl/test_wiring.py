@@ -109,9 +109,13 @@ def train(folder: Path, run_dir: Path, *settings: str) -> Seen:
     seen = Seen()
 
     def moved(*arguments):
-        rollouts = make_rollouts(*arguments)
+        sampled = make_rollouts(*arguments)
         shifts = (0.4 * math.sin(i) for i in range(10**6))
-        return [dataclasses.replace(r, logprobs=[x + next(shifts) for x in r.logprobs]) for r in rollouts]
+        groups = [
+            [dataclasses.replace(r, logprobs=[x + next(shifts) for x in r.logprobs]) for r in group]
+            for group in sampled.groups
+        ]
+        return dataclasses.replace(sampled, groups=groups)
 
     def packed(*arguments):
         seen.packs.append(pack_rollouts(*arguments))
@@ -309,16 +313,19 @@ def test_stage_2_mines_by_what_is_correct_and_asks_two_wrong_for_one_right(folde
         "grpo.questions_per_step=6",
     ]
     train(folder, tmp_path, *stage2, "grpo.curriculum.mine_every=2", "grpo.curriculum.mine_samples=2")
-    mined = lines(tmp_path / "grpo/curriculum.jsonl")
-    assert [m["step"] for m in mined] == [2, 4]
-    assert mined[0]["pass_rates"] == dict.fromkeys(HARD, 0.0) | dict.fromkeys(EASY, 1.0)
+    ledger = lines(tmp_path / "grpo/curriculum.jsonl")
+    rounds = [record for record in ledger if record["event"] == "round"]
+    assert [record["step"] for record in rounds] == [2, 4]
+    assert [record["pools"] for record in rounds] == [{"wrong": 4, "right": 4}] * 2
+    rates = {r["question"]: r["pass_rate"] for r in ledger if r["event"] == "answers" and r["round"] == 1}
+    assert rates == dict.fromkeys(HARD, 0.0) | dict.fromkeys(EASY, 1.0)
     steps = [asked(tmp_path, step, 2) for step in (2, 3, 4)]
     assert [sum(name in HARD for name in step) for step in steps] == [4, 4, 4]
     assert [sum(name in EASY for name in step) for step in steps] == [2, 2, 2]
     assert set(steps[0] + steps[1]) == {*HARD, *EASY}
     records = lines(tmp_path / "grpo/metrics.jsonl")
     assert [r["stage"] for r in records] == [1, 2, 2, 2]
-    assert records[2]["pools"] == {"wrong": 4, "right": 4}
+    assert records[2]["drawn"] == {"wrong": 4, "right": 2}
 
 
 def test_a_gradient_of_zero_moves_no_weight_though_adamw_has_momentum(folder):

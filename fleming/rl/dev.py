@@ -1,0 +1,25 @@
+"""How RL does on questions that it does not learn from, while it runs: greedy answers to data/dev.jsonl.
+
+The best checkpoint is the one of the highest accuracy here. Left out: benchmarks (evaluate.py).
+"""
+
+from fleming.evaluation.statistics import wilson_interval
+from fleming.records import Question
+from fleming.rl.rollout import Actor
+from fleming.training.metrics import progress_bar
+
+
+def measure(actor: Actor, questions: list[Question], step: int) -> dict[str, float]:
+    """Return dev_accuracy, the share of right greedy answers, its 95 % interval (Wilson), and dev_format."""
+
+    def verdicts(part: list[tuple[int, Question]]) -> list[dict[str, float]]:
+        name = f"dev, step {step}"
+        with progress_bar(len(part), 0, name, actor.world, unit="answer", leave=False) as bar:
+            groups = actor.answer(part, 1, name, lambda *_: bar.update(), temperature=0.0)
+        return [scored.reward for [scored] in groups]
+
+    found = actor.world.divide(list(enumerate(questions)), verdicts)
+    right, n = sum(reward["correct"] > 0.5 for reward in found), len(found)
+    low, high = wilson_interval(right, n)
+    formed = sum(reward["format"] for reward in found) / n
+    return {"dev_accuracy": right / n, "dev_low": low, "dev_high": high, "dev_format": formed}

@@ -1,0 +1,72 @@
+"""Which questions RL learns from and is measured on: those that leave room for an answer. What is left out is said.
+
+Left out: which of them a step draws (curriculum.py).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from fleming.noise import permutation
+from fleming.prompt import prompt_ids
+from fleming.public.readers import read_questions
+from fleming.records import Question
+from fleming.settings import Config
+from model.errors import InputError
+from model.huggingface.config import ModelConfig
+from model.huggingface.tokenizer import Tokenizer
+
+
+def training_questions(
+    cfg: Config, tokenizer: Tokenizer, model: ModelConfig, say: Callable[[str], None]
+) -> tuple[list[Question], int]:
+    """Return the training questions that leave room for an answer, and the tokens of the longest with it.
+
+    What is left out is said. Raises InputError where no question is left.
+    """
+    source, context = cfg.question_file, model.max_position_embeddings
+    questions = read_questions(source, cfg, say)
+    if kinds := Counter(q.answer_kind for q in questions if q.answer_kind):
+        say(f"{source}: free answers ({', '.join(f'{kind} {count}' for kind, count in kinds.items())})")
+    total = len(questions)
+    train = [q for q in questions if q.split == "train"]
+    if not train:
+        raise InputError(f"{source}: no question of {total} has split train; RL learns from no other")
+    if len(train) < total:
+        say(f"{total - len(train)} questions of other splits than train are left out")
+    usable, longest = leave_room(train, cfg, tokenizer, context)
+    if not usable:
+        raise InputError(
+            f"{source}: none of {len(train)} training questions leaves room for grpo.max_new_tokens = "
+            f"{cfg.grpo.max_new_tokens} in the model's context of {context}"
+        )
+    if len(usable) < len(train):
+        say(f"{len(train) - len(usable)} questions are too long for the model's context and are left out")
+    return usable, longest
+
+
+def leave_room(
+    questions: Sequence[Question], cfg: Config, tokenizer: Tokenizer, context: int
+) -> tuple[list[Question], int]:
+    """Return the questions that leave room for an answer, and the tokens of the longest with it."""
+    lengths = [len(prompt_ids(q, tokenizer, cfg)) + cfg.grpo.max_new_tokens for q in questions]
+    usable = [q for q, length in zip(questions, lengths, strict=True) if length <= context]
+    return usable, max((length for length in lengths if length <= context), default=0)
+
+
+def dev_questions(
+    cfg: Config, tokenizer: Tokenizer, model: ModelConfig, say: Callable[[str], None]
+) -> tuple[list[Question], int]:
+    """Return the questions to measure on, drawn by the seed, and the tokens of the longest with its answer.
+
+    None where nothing is measured. Raises InputError where the file has none that leaves room for an answer.
+    """
+    if not cfg.grpo.dev_every:
+        return [], 0
+    found = read_questions(cfg.dev_file, cfg, say)
+    drawn = [found[i] for i in permutation(len(found), cfg.seed, "dev")[: cfg.grpo.dev_limit or None]]
+    usable, longest = leave_room(drawn, cfg, tokenizer, model.max_position_embeddings)
+    if not usable:
+        raise InputError(
+            f"{cfg.dev_file}: none of {len(found)} questions leaves room for an answer; set grpo.dev_every=0"
+        )
+    return usable, longest
