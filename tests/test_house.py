@@ -28,7 +28,7 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
     "refine": {"public", "teachers"},
     "cold_start": {"sources", "graph", "questions", "checks", "refine", "teachers"},
     "training": {"public", "refine"},  # reads what it learns from; a run begins at the gate
-    "rl": {"public", "training", "checks"},
+    "rl": {"public", "training", "checks", "refine"},  # a label in doubt is voted and decided on as in refinement
     "evaluation": {"graph", "checks", "public", "training", "teachers"},  # a teacher judges rubrics
 }
 EXCEPTIONS = {  # an arrow between two modules that no room has, and why
@@ -36,6 +36,7 @@ EXCEPTIONS = {  # an arrow between two modules that no room has, and why
     ("fleming.questions.cards", "fleming.refine.decisions"): "a mark is on the text that a decision is on",
     ("fleming.questions.cards", "fleming.refine.marks"): "its command reads the marks back",
     ("fleming.refine.marks", "fleming.evaluation.statistics"): "a share has one interval",
+    ("fleming.rl.dev", "fleming.evaluation.statistics"): "an accuracy has one interval",
     ("fleming.cold_start.trajectories", "fleming.evaluation.at_k"): "pass@k has one definition",
 }
 PACKAGES = {"torch", "safetensors", "tokenizers", "numpy", "tqdm", "yaml"}

@@ -13,14 +13,13 @@ are epochs, each in a fresh order and without replacement. Left out: who answers
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 from fleming.records import Question, Rollout, to_json
 from fleming.refine.decisions import Decision, relabel, ruling_on, text_hash
 from fleming.rl.pools import Pools, lots, shares, stage1_pools
 from fleming.rl.standing import Mined, Standing
-from fleming.rl.switch import stage1_over
+from fleming.rl.switch import mean, stage1_over
 from fleming.settings import Config
 from model.errors import InputError
 
@@ -214,8 +213,8 @@ class Curriculum:
                 stage=self.stage,
                 drawn=named,
                 dropped=[group[0].question_id for group in dropped],
-                reward=fmean(r.reward["total"] for group in every for r in group),
-                flat=fmean(not any(r.advantage for r in group) for group in every),
+                reward=mean(r.reward["total"] for group in every for r in group),
+                flat=mean(not any(r.advantage for r in group) for group in every),
                 tokens=sum(len(r.token_ids) for group in every for r in group),
             )
         ]

@@ -4,8 +4,8 @@ Two signs, each over a window of W steps: the averaged reward rises no more, and
 they teach nothing. Left out: what stage 2 does (curriculum.py).
 """
 
-from collections.abc import Sequence
-from statistics import fmean
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fleming.settings.training import StageConfig, SwitchConfig
@@ -19,6 +19,12 @@ SIGNS = {  # setting -> which signs end the stage
 }
 
 
+def mean(values: Iterable[float]) -> float:
+    """Return the mean, whatever finite numbers a reward of one's own gives: their sum may be none."""
+    values = list(values)
+    return math.fsum(value / len(values) for value in values)
+
+
 def slopes(rewards: Sequence[float], window: int) -> list[float]:
     """Return how steeply the averaged reward rose, a step, up to each of the last `window` steps; fewer at the start.
 
@@ -27,7 +33,7 @@ def slopes(rewards: Sequence[float], window: int) -> list[float]:
     found = []
     for end in range(max(2 * window, len(rewards) - window + 1), len(rewards) + 1):
         newer, older = rewards[end - window : end], rewards[end - 2 * window : end - window]
-        found.append((fmean(newer) - fmean(older)) / window)
+        found.append((mean(newer) - mean(older)) / window)
     return found
 
 
@@ -39,7 +45,7 @@ def stage1_over(
     rewards, flat: of each step the mean reward, and the share of groups without variance. tokens: sampled so far.
     """
     window, done = cfg.window, len(rewards)
-    measured = {"slopes": slopes(rewards, window), "flat": fmean(flat[-window:]) if flat else None}
+    measured = {"slopes": slopes(rewards, window), "flat": mean(flat[-window:]) if flat else None}
     if done >= stage.max_steps:
         return {"because": "max_steps", **measured}
     if stage.max_tokens and tokens >= stage.max_tokens:
