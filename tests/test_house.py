@@ -28,7 +28,12 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
     "refine": {"public", "teachers"},
     "cold_start": {"sources", "graph", "questions", "checks", "refine", "teachers"},
     "training": {"public", "refine"},  # reads what it learns from; a run begins at the gate
-    "rl": {"public", "training", "checks", "refine"},  # a label in doubt is voted and decided on as in refinement
+    "rl": {
+        "public",
+        "training",
+        "checks",
+        "refine",
+    },  # a label in doubt is voted and decided on as in refinement
     "evaluation": {"graph", "checks", "public", "training", "teachers"},  # a teacher judges rubrics
 }
 EXCEPTIONS = {  # an arrow between two modules that no room has, and why
