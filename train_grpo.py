@@ -23,6 +23,7 @@ from fleming.rl.curriculum import draw, stage_pools, training_questions
 from fleming.rl.grpo import grpo_loss, loss_denominator
 from fleming.rl.reward import load_reward, try_reward
 from fleming.rl.rollout import Actor, describe_group, make_rollouts, pack_rollouts, pass_rates
+from fleming.rl.watch import watch
 from fleming.settings import Config
 from fleming.training.logprobs import token_logprobs
 from fleming.training.metrics import UpdateSums, rollout_metrics, training_flops
@@ -135,10 +136,11 @@ def train(cfg: Config, world: World) -> None:
             gather_weights(policy, copy)
             run.timer.lap("gather")
 
-            record = {"step": step, "stage": stage}
+            record = {"step": step, "stage": stage, "reward_failures": actor.take_failures()}
             record |= rollout_metrics(rollouts, group_size) | sums.record(world)
             record["learning_rate"] = learning_rate
             record["pools"] = {name: len(pool) for name, pool in pools.items()}
+            record |= watch(run, record, rollouts, drawn)
             flops = rl.updates_per_rollout * training_flops(policy.cfg, [b.packed for b in batches])
             run.log(record, score=record["reward"], flops=flops, sampler=sampler)
             if rl.show_every and step % rl.show_every == 0:
