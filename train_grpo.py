@@ -136,9 +136,8 @@ def train(cfg: Config, world: World) -> None:
             gather_weights(policy, copy)
             run.timer.lap("gather")
 
-            record = {"step": step, "stage": stage, "reward_failures": actor.take_failures()}
-            record |= rollout_metrics(rollouts, group_size) | sums.record(world)
-            record["learning_rate"] = learning_rate
+            record = {"step": step, "stage": stage, "learning_rate": learning_rate}
+            record |= rollout_metrics(rollouts, group_size, actor.take_failures()) | sums.record(world)
             record["pools"] = {name: len(pool) for name, pool in pools.items()}
             record |= watch(run, record, rollouts, drawn)
             flops = rl.updates_per_rollout * training_flops(policy.cfg, [b.packed for b in batches])

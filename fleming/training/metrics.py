@@ -240,12 +240,13 @@ def means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(found) / len(found) for name, found in values.items()}
 
 
-def rollout_metrics(rollouts: Sequence[Rollout], group_size: int) -> dict[str, float]:
+def rollout_metrics(rollouts: Sequence[Rollout], group_size: int, failures: int) -> dict[str, float]:
     """Describe a step's answers: reward and its parts, lengths in tokens, share cut, share of groups that teach.
 
     entropy: nats a token, over the tokens of all answers, of the distributions that they were drawn from.
     A group teaches where its rewards differ; where all are equal every advantage is zero.
-    reward_parts: the mean of each part that the reward gives by name, over the answers that have it.
+    reward_parts: the mean of each part that the reward gives by name, over the answers that have it. reward_failures:
+    `failures`, of the rewards that raised and count as 0, a mining's included.
     """
     n = len(rollouts)
     lengths = [len(r.token_ids) for r in rollouts]
@@ -261,4 +262,5 @@ def rollout_metrics(rollouts: Sequence[Rollout], group_size: int) -> dict[str, f
         "entropy": sum(r.entropy for r in rollouts) / sum(lengths),
         "cut": sum(r.finish_reason == "length" for r in rollouts) / n,
         "reward_parts": means([r.reward for r in rollouts]),
+        "reward_failures": failures,
     }

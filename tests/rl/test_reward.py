@@ -126,11 +126,11 @@ def test_every_part_is_logged_as_a_mean_whatever_its_name():
         return SimpleNamespace(reward=reward, token_ids=[1], advantage=0.0, entropy=0.0, finish_reason="stop")
 
     rollouts = [answer(loss=1.0, step=5.0), answer(loss=3.0, total=2.0)]
-    record = rollout_metrics(rollouts, 2)
+    record = rollout_metrics(rollouts, 2, 0)
     assert record["reward"] == 1.0
     assert record["reward_parts"] == {"correct": 0.0, "format": 0.0, "total": 1.0, "loss": 2.0, "step": 5.0}
     assert not {"loss", "step"} & record.keys()
-    huge = rollout_metrics([answer(path=1e308), answer(path=1e308)], 2)
+    huge = rollout_metrics([answer(path=1e308), answer(path=1e308)], 2, 0)
     assert finite(huge)["reward_parts"]["path"] is None
 
 
