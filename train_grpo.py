@@ -28,6 +28,7 @@ from fleming.rl.mining import mining_round
 from fleming.rl.questions import dev_questions, training_questions
 from fleming.rl.reward import load_reward, try_reward
 from fleming.rl.rollout import Actor, describe_group, make_rollouts, pack_rollouts
+from fleming.rl.watch import watch
 from fleming.settings import Config
 from fleming.training.logprobs import token_logprobs
 from fleming.training.metrics import UpdateSums, rollout_metrics, training_flops
@@ -140,10 +141,12 @@ def train(cfg: Config, world: World) -> None:
             gather_weights(policy, copy)
             run.timer.lap("gather")
 
-            record = {"step": step, "stage": stage}
-            record |= rollout_metrics(rollouts, group_size) | sums.record(world)
-            record["learning_rate"] = learning_rate
+            record = {"step": step, "stage": stage, "learning_rate": learning_rate}
+            record |= rollout_metrics(rollouts, group_size, actor.take_failures()) | sums.record(world)
             record |= sampled.describe() | {"generated_tokens": curriculum.tokens}
+            record |= watch(
+                run, record, rollouts, {g[0].group: curriculum.shown(g[0]) for g in sampled.groups}
+            )
 
             # What is held out says which checkpoint is the best.
             score, measured = record["reward"], held_out and curriculum.measures(step)

@@ -5,6 +5,7 @@ Left out: how an answer is read (answer.py), how numbers and texts are compared 
 
 import functools
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -97,7 +98,10 @@ def own_code(cfg: Config, reward: bool = True) -> dict[str, Path]:
 
 @functools.cache
 def load_function(name: str, key: str) -> Callable[..., Any]:
-    """Return the function that "module:function" names, the value of a setting. InputError where it cannot be found."""
+    """Return what "module:function" names, the value of a setting: a function, or an instance that can be called.
+
+    Raises InputError where it cannot be found, and for a class or an async function, whose call would give no result.
+    """
     module, _, function = name.partition(":")
     # A script looks for modules beside itself, a user has his own where he works.
     sys.path.append(os.getcwd())
@@ -108,4 +112,11 @@ def load_function(name: str, key: str) -> Callable[..., Any]:
         raise InputError(message) from error
     if not callable(found):
         raise InputError(f"{key}={name} is not a function")
+    if inspect.isclass(found):
+        raise InputError(f"{key}={name} is a class; name a function, or an instance of it that can be called")
+    tests = inspect.iscoroutinefunction, inspect.isasyncgenfunction
+    if any(test(called) for test in tests for called in (found, found.__call__)):
+        raise InputError(
+            f"{key}={name} is async, and nothing awaits it; name a function that uses asyncio.run inside"
+        )
     return found

@@ -158,7 +158,7 @@ class Rollout:
     answer: str | None
     """The parsed letter, or null where the parser abstains."""
     reward: dict[str, float]
-    """{"correct", "format", "total"}."""
+    """{"correct", "format", "total"}, and whatever else a reward of one's own gives by name."""
     advantage: float
     """A of Eq. 2-3 (or the preset's)."""
     order: str | None = None

@@ -39,19 +39,24 @@ def mine(actor: Actor, numbered: list[tuple[int, Question]], step: int) -> list[
     cfg = actor.cfg
     n = cfg.grpo.curriculum.mine_samples
 
-    def answers(part: list[tuple[int, Question]]) -> list[Mined]:
+    def answers(part: list[tuple[int, Question]]) -> list[tuple[Mined, list[str]]]:
         with progress_bar(len(part) * n, 0, "mining", actor.world, unit="answer", leave=False) as bar:
             groups = actor.answer(part, n, f"mine {step}", on_finish=lambda *_: bar.update())
         return [
-            Mined(
-                right=sum(s.reward["correct"] > 0.5 for s in group),
-                votes=Counter(judge(s.response, True, question, cfg).choice or "" for s in group),
-                tokens=sum(len(s.sample.token_ids) for s in group),
+            (
+                Mined(
+                    right=sum(s.reward["correct"] > 0.5 for s in group),
+                    votes=Counter(judge(s.response, True, question, cfg).choice or "" for s in group),
+                    tokens=sum(len(s.sample.token_ids) for s in group),
+                ),
+                [s.failure for s in group],
             )
             for (_, question), group in zip(part, groups, strict=True)
         ]
 
-    return actor.world.divide(numbered, answers)
+    found = actor.world.divide(numbered, answers)
+    actor.count_failures([failure for _, failures in found for failure in failures], f"mining at step {step}")
+    return [mined for mined, _ in found]
 
 
 def decisions_of_review(folder: Path) -> dict[str, list[Decision]]:

@@ -1,10 +1,13 @@
 """The reward (paper, section 3.3): correctness of the final answer and the required format. Length never enters.
 
-A reward of one's own is a `module:function` with medical_reward's signature, named in the config.
+A reward of one's own is a `module:function` with medical_reward's signature, named in the config. It returns any finite
+numbers by name, "total" among them. Left out: what happens to one that raises (fleming/rl/rollout.py: Actor).
 """
 
 import math
-from collections.abc import Callable
+import numbers
+import reprlib
+from collections.abc import Callable, Mapping
 
 from fleming.judge import judge, load_function
 from fleming.records import Question
@@ -35,15 +38,28 @@ def load_reward(name: str) -> Reward:
 def reward_parts(
     reward: Reward, response: str, finished: bool, question: Question, cfg: Config
 ) -> dict[str, float]:
-    """Return "correct", "format", "total" of one response, and what other numbers the reward gives by name.
+    """Return what numbers the reward gives by name to one response, "correct", "format" and "total" always among them.
 
-    Raises ValueError for numbers that are not finite.
+    "correct" and "format", where the reward does not name them, are the judge's own verdict. Raises what the reward
+    raises, TypeError for what is no dict of name -> number (true and false are none), ValueError for a number that is
+    not finite and where "total" is missing.
     """
     given = reward(response, finished, question, cfg)
-    others = [name for name, value in given.items() if isinstance(value, int | float)]
-    parts = {name: float(given[name]) for name in ("correct", "format", "total", *others)}
+    if not isinstance(given, Mapping):
+        raise TypeError(f"expected a dict of numbers, returned {reprlib.repr(given)}")
+    for name, value in given.items():
+        if not isinstance(name, str) or not name.isprintable():
+            raise TypeError(f"expected names of printable text, returned {reprlib.repr(name)}")
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"{name}: expected a number (write float(...)), returned {reprlib.repr(value)}")
+    parts = {name: float(value) for name, value in given.items()}
     if not all(map(math.isfinite, parts.values())):
         raise ValueError(f"not finite: {parts}")
+    if "total" not in parts:
+        raise ValueError(f"total is missing; returned {', '.join(parts) or 'nothing'}")
+    if not {"correct", "format"} <= parts.keys():
+        verdict = judge(response, finished, question, cfg)
+        parts = {"correct": float(verdict.correct), "format": float(verdict.well_formed), **parts}
     return parts
 
 
@@ -55,5 +71,5 @@ def try_reward(reward: Reward, question: Question, cfg: Config) -> None:
     except Exception as error:  # whatever the user's function raises
         raise InputError(
             f"grpo.reward={cfg.grpo.reward}: a trial call on question {question.id} failed: {error!r}; expected a "
-            "function(response, finished, question, cfg) that returns numbers correct, format and total"
+            "function(response, finished, question, cfg) that returns a dict of finite numbers, total among them"
         ) from error

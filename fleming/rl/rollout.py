@@ -20,7 +20,10 @@ from fleming.settings import Config
 from fleming.training.packing import PackedBatch, micro_batches, pack
 from fleming.training.parallel import World
 from model.drawing import SamplingParams
+from model.errors import InputError
 from model.sampler import OnFinish, Sample, Sampler
+
+REPORTS = 10  # printed by a process, of rewards that raised
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,11 @@ class Scored:
     sample: Sample
     response: str
     reward: dict[str, float]
+    failure: str
+    """What the reward raised, then counted as 0; empty where it did not."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Actor:
     """Who answers, by whose reward, on which ranks."""
 
@@ -41,6 +46,10 @@ class Actor:
     reward: Reward
     cfg: Config
     world: World
+    failures: int = 0
+    """Answers of this step whose reward raised, of all ranks."""
+    reports: int = 0
+    """How many of them this process has printed."""
 
     def answer(
         self,
@@ -68,13 +77,36 @@ class Actor:
 
     def _score(self, prompt: list[int], sample: Sample, question: Question) -> Scored:
         """A reward that raises is reported with its sample and counts as 0: one bad answer must not end a run."""
-        text = response_text(sample, self.sampler.tokenizer)
+        text, failure = response_text(sample, self.sampler.tokenizer), ""
         try:
             parts = reward_parts(self.reward, text, sample.finish_reason == "stop", question, self.cfg)
         except Exception as error:
-            print(f"reward failed, counted as 0: {question.id}: {error!r}: {text!r}", file=sys.stderr)
+            failure = f"{question.id}: {error!r:.400}"
             parts = {"correct": 0.0, "format": 0.0, "total": 0.0}
-        return Scored(prompt, sample, text, parts)
+            self.reports += 1
+            if self.reports <= REPORTS:
+                last = "; further ones are only counted" if self.reports == REPORTS else ""
+                print(f"reward failed, counted as 0: {failure}: {text!r:.400}{last}", file=sys.stderr)
+        return Scored(prompt, sample, text, parts, failure)
+
+    def count_failures(self, failures: Sequence[str], call: str) -> None:
+        """Count those of a call's answers, of all ranks, whose reward raised; the others have "".
+
+        Raises InputError on every rank where all raised: a fault of the reward, not of an answer.
+        """
+        self.failures += len(failures) - failures.count("")
+        with self.world.agree():
+            if "" not in failures:
+                raise InputError(
+                    f"grpo.reward={self.cfg.grpo.reward} failed on all {len(failures)} answers of {call}, first on "
+                    f"question {failures[0]}; nothing of this step is kept. Where the cause lies outside, the same "
+                    "command goes on; a reward with other code needs another run_dir"
+                )
+
+    def take_failures(self) -> int:
+        """Return how many rewards have raised since this was last asked."""
+        count, self.failures = self.failures, 0
+        return count
 
 
 def noise_key(call: str, place: int, question_id: str) -> str:
@@ -154,6 +186,7 @@ def sample_groups(
     shown = [q.in_order(order) if order else q for q, order in zip(questions, orders, strict=True)]
     numbered = list(enumerate(shown, start=first))
     scored = actor.world.divide(numbered, lambda part: actor.answer(part, group_size, call_of_step(step)))
+    actor.count_failures([s.failure for group in scored for s in group], call_of_step(step))
     totals = [[s.reward["total"] for s in group] for group in scored]
     rewards = torch.tensor(totals, dtype=torch.float64)  # [Q, G]
     advantages = group_advantages(rewards, actor.cfg.grpo.loss.normalize_std).tolist() if scored else []

@@ -198,7 +198,7 @@ class GRPOConfig(LossConfig):
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     """Which questions a step draws."""
     reward: str = "fleming.rl.reward:medical_reward"
-    """module:function of the reward; see fleming/rl/reward.py for what it is given and returns."""
+    """module:function of the reward; docs/your-data.md says what it is given and returns."""
     correct_weight: NonNegative[float] = 1.0
     """Reward of a right answer."""
     format_weight: NonNegative[float] = 0.1

@@ -56,6 +56,12 @@ class State:
     cache: Annotated[list[Positive[int]], Range("three numbers", lambda cache: len(cache) == 3)] | None = None
     """The sampler's rows and places, and how many rows were asked for."""
     score: float | None = None
+    watched: list[dict[str, float]] | None = None
+    """What fleming/rl/watch.py measured in the last steps."""
+    watched_letters: list[dict[str, list[NonNegative[int]]]] | None = None
+    watched_first: dict[str, float] | None = None
+    warned: list[str] | None = None
+    """Of what it has warned."""
 
 
 def _flat_state(transformer: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

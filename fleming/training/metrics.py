@@ -9,7 +9,7 @@ Letters: T tokens fed, R tokens scored.
 import math
 import resource
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,12 @@ from model.huggingface.config import ModelConfig
 from model.sampler import Sampler
 
 LAPS = ("mine", "rollout", "score", "reference", "update", "gather", "validate")
+ODD = (
+    "cut",
+    "several_answers",
+    "empty_thinking",
+    "echoed_options",
+)  # shares, shown where not rare (rl/watch.py)
 
 
 class Timer:
@@ -111,8 +117,13 @@ class UpdateSums:
 
 def finite(record: dict) -> dict:
     """Return the record with null for every number that JSON does not know: those of a step that was skipped."""
-    bad = [name for name, value in record.items() if isinstance(value, float) and not math.isfinite(value)]
-    return {**record, **dict.fromkeys(bad)}
+
+    def known(value: object) -> object:
+        if isinstance(value, dict):
+            return finite(value)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {name: known(value) for name, value in record.items()}
 
 
 @dataclass(frozen=True)
@@ -196,6 +207,8 @@ def describe_step(record: dict) -> dict[str, str]:
     if "reward" in record:
         shown = {"stage": str(record["stage"]), "reward": f"{record['reward']:.3f}"}
         shown |= {"correct": f"{record['correct']:.2f}", "len": f"{record['response_length']:.0f}"}
+        shown["flat"] = f"{100 * record['flat_groups']:.0f}%"
+        shown |= {name.split("_")[0]: f"{100 * record[name]:.0f}%" for name in ODD if record[name] >= 0.05}
     else:
         shown = {"loss": f"{record['loss']:.3f}"}
 
@@ -219,11 +232,21 @@ def progress_bar(
     return tqdm(total=total, initial=initial, desc=name, **how)
 
 
-def rollout_metrics(rollouts: Sequence[Rollout], group_size: int) -> dict[str, float]:
+def means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return each name's mean over the records that have it."""
+    values: dict[str, list[float]] = {}
+    for name, value in (item for record in records for item in record.items()):
+        values.setdefault(name, []).append(value)
+    return {name: sum(found) / len(found) for name, found in values.items()}
+
+
+def rollout_metrics(rollouts: Sequence[Rollout], group_size: int, failures: int) -> dict[str, float]:
     """Describe a step's answers: reward and its parts, lengths in tokens, share cut, share of groups that teach.
 
     entropy: nats a token, over the tokens of all answers, of the distributions that they were drawn from.
     A group teaches where its rewards differ; where all are equal every advantage is zero.
+    reward_parts: the mean of each part that the reward gives by name, over the answers that have it. reward_failures:
+    `failures`, of the rewards that raised and count as 0, a mining's included.
     """
     n = len(rollouts)
     lengths = [len(r.token_ids) for r in rollouts]
@@ -238,4 +261,6 @@ def rollout_metrics(rollouts: Sequence[Rollout], group_size: int) -> dict[str, f
         "response_length": sum(lengths) / n,
         "entropy": sum(r.entropy for r in rollouts) / sum(lengths),
         "cut": sum(r.finish_reason == "length" for r in rollouts) / n,
+        "reward_parts": means([r.reward for r in rollouts]),
+        "reward_failures": failures,
     }

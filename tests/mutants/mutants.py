@@ -13,6 +13,8 @@ GROUNDS = "tests/graph/test_grounds.py"
 TEACHERS = "tests/teachers/test_server.py tests/teachers/test_begun.py"
 TRAJECTORIES = "tests/cold_start/test_trajectories.py"
 PATH = "tests/rl/test_path_reward.py"
+REWARD = "tests/rl/test_reward.py -k 'not rank'"
+WATCH = "tests/rl/test_watch.py"
 RELATIONS = "tests/sources/test_relations.py"
 
 MUTANTS = {
@@ -60,6 +62,8 @@ MUTANTS = {
     "fleming/rl/rollout.py": [
         ('sum(s.reward["correct"] for s in group)', 'sum(s.reward["total"] for s in group)', WIRING),
         ("f\"step {step}\"", "\"step\"", f"{TRAPS} -k noise"),
+        ('if "" not in failures:', 'if not failures:', REWARD),
+        ("self.failures += len(failures) - failures.count", "self.failures = len(failures) - failures.count", REWARD),
         ("for logp in r.logprobs", "for logp in reversed(r.logprobs)", WIRING),
     ],
     "fleming/rl/grpo.py": [
@@ -73,6 +77,14 @@ MUTANTS = {
     ],
     "fleming/rl/reward.py": [
         ("cfg.grpo.format_weight * form", "cfg.grpo.format_weight * correct", TRAPS),
+        ('"format": float(verdict.well_formed), **parts}', '"format": float(verdict.correct), **parts}', REWARD),
+    ],
+    "fleming/rl/watch.py": [
+        ("name not in warned", "warned", WATCH),
+        ("[*state.get(name, []), new][-WINDOW:]", "[*state.get(name, []), new]", WATCH),
+        ('len(state["watched"]) == FIRST', 'len(state["watched"]) >= FIRST', WATCH),
+        ("distance if distance > chance else 0.0", "distance", WATCH),
+        ("thinks and not thought", "not thought", WATCH),
     ],
     "fleming/training/optimizer.py": [
         ("            if norm:\n                optimizer.step()", "            optimizer.step()", WIRING),
