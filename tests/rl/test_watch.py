@@ -58,8 +58,8 @@ class Watched:
     def show(self, text: str) -> None:
         self.said.append(text)
 
-    def step(self, step: int, policy=ordinary, **record) -> dict:
-        questions = asked(step)
+    def step(self, step: int, policy=ordinary, count: int = QUESTIONS, **record) -> dict:
+        questions = asked(step)[:count]
         rollouts = []
         for (g, question), i in itertools.product(enumerate(questions), range(GROUP)):
             text = policy(step, question, i)
@@ -230,6 +230,14 @@ def test_chance_does_not_reach_its_bound_though_all_answers_to_a_question_are_al
         assert distance < 0.8 * chance
     always_one, chance = letter_distance([{x: [8 * questions * (x == "A"), right[x]] for x in names}])
     assert always_one > chance or questions < 100
+
+
+def test_letters_of_a_single_question_a_step_are_never_beyond_chance():
+    run = Watched()
+    for step in range(1, 2 * WINDOW):
+        found = run.step(step, BUILT["letters"][0], count=1)
+    assert found["letter_distance"] > 2 * TABLE["warnings"]["letters"]["at_least"]
+    assert run.said == []
 
 
 def test_the_progress_bar_shows_groups_without_variance_and_what_is_no_longer_rare():
