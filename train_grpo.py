@@ -23,11 +23,11 @@ from fleming.config import run_script
 from fleming.records import to_json
 from fleming.rl.curriculum import Curriculum
 from fleming.rl.dev import measure
-from fleming.rl.grpo import grpo_loss, loss_denominator
+from fleming.rl.grpo import grpo_loss
 from fleming.rl.mining import mining_round
 from fleming.rl.questions import dev_questions, training_questions
 from fleming.rl.reward import load_reward, try_reward
-from fleming.rl.rollout import Actor, describe_group, make_rollouts, pack_rollouts
+from fleming.rl.rollout import Actor, describe_group, make_rollouts, mini_batches
 from fleming.rl.watch import watch
 from fleming.settings import Config
 from fleming.training.logprobs import token_logprobs
@@ -67,7 +67,7 @@ def train(cfg: Config, world: World) -> None:
         reward = load_reward(rl.reward)
         described, tokenizer = open_model(start, cfg.chat_format, cfg.chat_template_kwargs)
         questions, longest = training_questions(cfg, tokenizer, described.cfg, world.print)
-        held_out, longest_held_out = dev_questions(cfg, tokenizer, described.cfg, world.print)
+        held_out, longest = dev_questions(cfg, tokenizer, described.cfg, world.print, longest)
         try_reward(reward, questions[0], cfg)
 
     with run:
@@ -80,58 +80,48 @@ def train(cfg: Config, world: World) -> None:
         run.resume(policy, tokenizer, optimizer, curriculum.exports, ("metrics", "curriculum"), best)
         run.append("curriculum", *curriculum.begin())
         world.print(f"RL on {len(questions)} questions, starting from {start}; {curriculum.says()}")
-        cache = run.choose_cache(copy, max(longest, longest_held_out))
-        sampler = Sampler(copy, tokenizer, rl.max_num_seqs, cache)
+        sampler = Sampler(copy, tokenizer, rl.max_num_seqs, run.choose_cache(copy, longest))
         actor = Actor(sampler, reward, cfg, world)
         take_step = GuardedStep(run.state)
         gather_weights(policy, copy)
 
         for step in run.steps(lambda: curriculum.last_step, "RL"):
             # Which questions: stage 1 by their grade, stage 2 by the current model's own answers.
-            stage, group_size = curriculum.stage, curriculum.group_size
             if curriculum.mining_due:
                 mining_round(run, actor, curriculum, step)
                 run.timer.lap("mine")
 
             # k answers to each, rewarded, and compared within their group (Eq. 2-3).
             sampled = make_rollouts(actor, curriculum, step)
-            rollouts = sampled.rollouts
-            run.write(f"rollouts/step_{step:06d}.jsonl", map(to_json, rollouts))
-            run.append(
-                "curriculum", *curriculum.stepped(step, sampled.drawn, sampled.groups, sampled.dropped)
-            )
+            run.write(f"rollouts/step_{step:06d}.jsonl", map(to_json, sampled.rollouts))
+            run.append("curriculum", *curriculum.stepped(step, sampled))
             run.timer.lap("rollout")
 
-            # Every rank knows all answers, so the one normaliser needs no further word between them. Without a
-            # KL term an answer of zero advantage has zero gradient: it counts, but need not be computed.
-            tokens = sum(len(r.token_ids) for r in rollouts)
-            denominator = loss_denominator(len(rollouts), tokens, loss_cfg.aggregation, rl.max_new_tokens)
-            live = [r for r in rollouts if r.advantage != 0 or reference] or rollouts[:1]
-            batches = pack_rollouts(live, rl.micro_batch_tokens, world)
-
-            # Old and reference log-probs, once. With one update a rollout the old policy is the sampler's; else
+            # Old and reference log-probs, once. With one update of all rollouts the old policy is the sampler's; else
             # the ratio must start at exactly 1, and the importance correction needs the trainer's side too.
+            batches = mini_batches(sampled.groups, rl, bool(reference), world)
+            packs = [b for mini_batch in batches for b in mini_batch.packs]
             with torch.no_grad():
-                if rl.updates_per_rollout > 1 or loss_cfg.importance_cap:
-                    for b in batches:
+                if rl.updates_per_rollout * len(batches) > 1 or loss_cfg.importance_cap:
+                    for b in packs:
                         b.old_logp, _ = token_logprobs(policy, b.packed, rl.temperature)
                         b.correct_for_the_sampler(loss_cfg.importance_cap)
                 run.timer.lap("score")
                 if reference:
-                    for b in batches:
+                    for b in packs:
                         b.ref_logp, _ = token_logprobs(reference, b.packed, rl.temperature)
                     run.timer.lap("reference")
 
-            # The update: the shares of micro-batches and ranks add up to the loss of the whole step.
+            # The update: the shares of micro-batches and ranks add up to the loss of the whole mini-batch.
             learning_rate = warmup_constant(step, rl.warmup_steps, rl.learning_rate)
             set_learning_rate(optimizer, learning_rate)
             sums = UpdateSums()
-            for _ in range(rl.updates_per_rollout):
-                for b in batches:
+            for mini_batch in batches * rl.updates_per_rollout:
+                for b in mini_batch.packs:
                     logp, _ = token_logprobs(policy, b.packed, rl.temperature)
                     cuts = b.packed.response_cu_seqlens
                     loss, parts = grpo_loss(
-                        logp, b.old_logp, b.ref_logp, b.advantages, cuts, loss_cfg, denominator
+                        logp, b.old_logp, b.ref_logp, b.advantages, cuts, loss_cfg, mini_batch.denominator
                     )
                     # FSDP averages gradients over ranks, the loss is their sum.
                     (loss * world.size).backward()
@@ -141,23 +131,21 @@ def train(cfg: Config, world: World) -> None:
             gather_weights(policy, copy)
             run.timer.lap("gather")
 
-            record = {"step": step, "stage": stage, "learning_rate": learning_rate}
-            record |= rollout_metrics(rollouts, group_size, actor.take_failures()) | sums.record(world)
+            record = {"step": step, "stage": sampled.groups[0][0].stage, "learning_rate": learning_rate}
+            record |= rollout_metrics(sampled.groups, actor.take_failures()) | sums.record(world)
             record |= sampled.describe() | {"generated_tokens": curriculum.tokens}
-            record |= watch(
-                run, record, rollouts, {g[0].group: curriculum.shown(g[0]) for g in sampled.groups}
-            )
+            record |= watch(run, record, sampled)
 
             # What is held out says which checkpoint is the best.
-            score, measured = record["reward"], held_out and curriculum.measures(step)
-            if held_out:
-                record |= (found := measure(actor, held_out, step) if measured else {})
-                score = found.get("dev_accuracy", math.nan)
-                run.timer.lap("validate")
-            flops = rl.updates_per_rollout * training_flops(policy.cfg, [b.packed for b in batches])
+            measured = measure(actor, held_out, step) if curriculum.measures(step) else {}
+            record |= measured
+            score = measured.get("dev_accuracy", math.nan) if held_out else record["reward"]
+            run.timer.lap("validate")
+
+            flops = rl.updates_per_rollout * training_flops(policy.cfg, [b.packed for b in packs])
             run.log(record, score=score, flops=flops, sampler=sampler)
             if rl.show_every and step % rl.show_every == 0:
-                run.show(describe_group(curriculum.shown(rollouts[0]), sampled.groups[0]))
+                run.show(describe_group(sampled))
             run.save(step, due=bool(measured))
 
 

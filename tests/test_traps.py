@@ -34,6 +34,7 @@ from fleming.files import write_jsonl
 from fleming.prompt import prompt_ids, question_messages
 from fleming.public.readers import read_questions
 from fleming.records import Question, Rollout, Trajectory, to_json
+from fleming.rl import rollout
 from fleming.rl.grpo import LOG_RATIO_LIMIT, group_advantages, grpo_loss
 from fleming.rl.reward import medical_reward
 from fleming.rl.rollout import Actor, pack_rollouts, sample_groups
@@ -334,8 +335,9 @@ def train(cfg, world, reward=uneven):
         patch.setattr(owner, name, wrapped)
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("token_logprobs", "grpo_loss", "loss_denominator", "load_sharded"):
+        for name in ("token_logprobs", "grpo_loss", "load_sharded"):
             spy(patch, train_grpo, name)
+        spy(patch, rollout, "loss_denominator")
         spy(patch, Sampler, "generate")
         patch.setattr(train_grpo, "load_reward", lambda name: reward)
         train_grpo.train(cfg, world)

@@ -18,6 +18,7 @@ from typing import Any
 from fleming.records import Question, Rollout, to_json
 from fleming.refine.decisions import Decision, relabel, ruling_on, text_hash
 from fleming.rl.pools import Pools, lots, shares, stage1_pools
+from fleming.rl.sampled import Sampled
 from fleming.rl.standing import Mined, Standing
 from fleming.rl.switch import mean, stage1_over
 from fleming.settings import Config
@@ -138,7 +139,8 @@ class Curriculum:
 
     def measures(self, step: int) -> bool:
         """Whether the step is one after which to measure on dev."""
-        return step % self.rl.dev_every == 0 or step == self.last_step
+        every = self.rl.dev_every
+        return bool(every) and (step % every == 0 or step == self.last_step)
 
     def shown(self, rollout: Rollout) -> Question:
         """Return the question as the rollout's prompt has it."""
@@ -193,19 +195,10 @@ class Curriculum:
         lot = lots(len(self.standings), self.seed, key)[place]
         return (standing.drawn + lot) / standing.weight
 
-    def stepped(
-        self,
-        step: int,
-        drawn: Mapping[str, Sequence[int]],
-        groups: Sequence[Sequence[Rollout]],
-        dropped: Sequence[Sequence[Rollout]],
-    ) -> list[Record]:
-        """Return the records of a step: what it drew and how that went; and the switch, if stage 1 is over by it.
-
-        drawn: pool -> places of all groups, those that were dropped for lack of variance among them.
-        """
-        every = [*groups, *dropped]
-        named = {name: [self.questions[i].id for i in places] for name, places in drawn.items()}
+    def stepped(self, step: int, sampled: Sampled) -> list[Record]:
+        """Return the records of a step: what it drew and how that went; and the switch, if stage 1 is over by it."""
+        every, dropped = [*sampled.groups, *sampled.dropped], sampled.dropped
+        named = {name: [self.questions[i].id for i in places] for name, places in sampled.drawn.items()}
         records = [
             self._note(
                 "step",

@@ -2,12 +2,13 @@
 
 A preset is data (settings/training.py): which objective, which baseline, which KL estimator, how tokens are weighted.
 Left out: old log-probs and rollouts (rl/rollout.py), and the optimiser; of DAPO, what is not its loss: dynamic sampling
-(its Eq. 11, which groups come in) and overlong shaping (its Eq. 13, a reward).
+(its Eq. 11, rl/rollout.py) and overlong shaping (its Eq. 13, rl/reward.py).
 
 Letters: Q questions, G group size, N sequences (Q * G, or a micro-batch's share), T response tokens of all of them.
-Equations: "Eq. n" is the Fleming-R1 paper's; DeepSeekMath is arXiv 2402.03300, DAPO 2503.14476, Dr. GRPO 2503.20783;
-"k1-k3" are the three estimators of KL(pi || ref) in Schulman's note "Approximating KL divergence" (2020); TIS is Yao et
-al., "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training" (2025).
+Equations: "Eq. n" is the Fleming-R1 paper's; DeepSeekMath is arXiv 2402.03300, DAPO 2503.14476, Dr. GRPO 2503.20783,
+GSPO 2507.18071, MiniMax-M1 (CISPO) 2506.13585; "k1-k3" are the three estimators of KL(pi || ref) in Schulman's note
+"Approximating KL divergence" (2020); TIS is Yao et al., "Your Efficient RL Framework Secretly Brings You Off-Policy RL
+Training" (2025).
 """
 
 import torch
@@ -89,17 +90,27 @@ def loss_denominator(num_sequences: int, num_tokens: int, aggregation: str, max_
     )
 
 
-def policy_loss(logp: Tensor, old_logp: Tensor, advantages: Tensor, cfg: LossConfig) -> Tensor:
+def policy_loss(logp: Tensor, ratio: Tensor, advantages: Tensor, cfg: LossConfig) -> Tensor:
     """Return each token's loss [T]; all arguments [T]."""
     if cfg.objective == "log_prob":
         return -logp * advantages  # Eq. 1
-    ratio = _ratio(logp, old_logp)
     clipped = ratio.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
-    return -torch.minimum(ratio * advantages, clipped * advantages)  # DeepSeekMath Eq. 3
+    if cfg.objective == "clipped_weight":
+        return -clipped.detach() * advantages * logp  # MiniMax-M1 Eq. 4-5
+    return -torch.minimum(ratio * advantages, clipped * advantages)  # DeepSeekMath Eq. 3, GSPO Eq. 5
 
 
-def _ratio(logp: Tensor, old_logp: Tensor) -> Tensor:
-    return (logp - old_logp).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+def log_ratios(logp: Tensor, old_logp: Tensor, cu_seqlens: Tensor, level: str) -> Tensor:
+    """Return log(pi / pi_old) [T], of each token; at level "sequence" the mean over its sequence (GSPO Eq. 7)."""
+    log_ratio = logp - old_logp
+    if level == "token":
+        return log_ratio
+    lengths = cu_seqlens.diff()
+    sequence = torch.repeat_interleave(torch.arange(len(lengths), device=logp.device), lengths)  # [T]
+    sums = torch.zeros(len(lengths), dtype=logp.dtype, device=logp.device).index_add(
+        0, sequence, log_ratio
+    )  # [N]
+    return (sums / lengths.clamp(min=1))[sequence]
 
 
 def grpo_loss(
@@ -130,30 +141,27 @@ def grpo_loss(
     advantages = advantages.to(logp.dtype)
     weights = (token_weights(cu_seqlens, cfg.aggregation) / denominator).to(logp.dtype)  # [T]
 
-    policy = (policy_loss(logp, old_logp, advantages, cfg) * weights).sum()
+    log_ratio = log_ratios(logp, old_logp, cu_seqlens, cfg.ratio)
+    ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+    policy = (policy_loss(logp, ratio, advantages, cfg) * weights).sum()
     loss, metrics = policy, {"policy_loss": policy.detach()}
     if cfg.needs_reference:
         kl = (kl_estimate(logp, ref_logp, cfg.kl_estimator) * weights).sum()
         loss = policy + cfg.kl_coef * kl
         metrics["kl"] = kl.detach()
     metrics["loss"] = loss.detach()
-    return loss, metrics | _counts(logp.detach(), old_logp, ref_logp, advantages, cfg)
-
-
-def _counts(
-    logp: Tensor, old_logp: Tensor, ref_logp: Tensor | None, advantages: Tensor, cfg: LossConfig
-) -> dict[str, Tensor]:
-    """How many tokens were clipped, or too far from the other policy for exp."""
-    counts = {}
     too_far = []
-    if cfg.objective == "clipped_ratio":
-        ratio = _ratio(logp, old_logp)
+    if cfg.objective != "log_prob":
         clipped = ratio.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
-        counts["clipped_tokens"] = (clipped * advantages < ratio * advantages).sum()
-        counts["ratio_sum"] = ratio.sum()
-        too_far.append(logp - old_logp)
+        bites = (
+            clipped != ratio
+            if cfg.objective == "clipped_weight"
+            else clipped * advantages < ratio * advantages
+        )
+        metrics |= {"clipped_tokens": bites.sum(), "ratio_sum": ratio.detach().sum()}
+        too_far.append(log_ratio)
     if cfg.needs_reference:
         too_far.append(ref_logp - logp)
     if too_far:
-        counts["clamped_tokens"] = sum((log_ratio.abs() > LOG_RATIO_LIMIT).sum() for log_ratio in too_far)
-    return counts
+        metrics["clamped_tokens"] = sum((far.abs() > LOG_RATIO_LIMIT).sum() for far in too_far)
+    return loss, metrics

@@ -54,19 +54,19 @@ def leave_room(
 
 
 def dev_questions(
-    cfg: Config, tokenizer: Tokenizer, model: ModelConfig, say: Callable[[str], None]
+    cfg: Config, tokenizer: Tokenizer, model: ModelConfig, say: Callable[[str], None], longest: int
 ) -> tuple[list[Question], int]:
-    """Return the questions to measure on, drawn by the seed, and the tokens of the longest with its answer.
+    """Return the questions to measure on, drawn by the seed, and `longest`, or the tokens of their longest, if more.
 
     None where nothing is measured. Raises InputError where the file has none that leaves room for an answer.
     """
     if not cfg.grpo.dev_every:
-        return [], 0
+        return [], longest
     found = read_questions(cfg.dev_file, cfg, say)
     drawn = [found[i] for i in permutation(len(found), cfg.seed, "dev")[: cfg.grpo.dev_limit or None]]
-    usable, longest = leave_room(drawn, cfg, tokenizer, model.max_position_embeddings)
+    usable, length = leave_room(drawn, cfg, tokenizer, model.max_position_embeddings)
     if not usable:
         raise InputError(
             f"{cfg.dev_file}: none of {len(found)} questions leaves room for an answer; set grpo.dev_every=0"
         )
-    return usable, longest
+    return usable, max(longest, length)

@@ -11,6 +11,7 @@ several processes did between checkpoints, whose sums of gradients one process m
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ from fleming.public.readers import read_questions
 from fleming.records import Question, Rollout
 from fleming.refine.decisions import Decision, relabel
 from fleming.rl.grpo import group_advantages, grpo_loss, loss_denominator
-from fleming.rl.reward import load_reward, reward_parts
+from fleming.rl.reward import load_reward, reward_parts, with_overlong
 from fleming.rl.rollout import call_of_step, noise_key, pack_rollouts
 from fleming.settings import Config
 from fleming.training.checkpoint import checkpoints, load_tensors, step_of, whole_state
@@ -42,7 +43,7 @@ from fleming.training.parallel import World, join_world, load_sharded, make_exac
 from fleming.typed import from_json
 from model.drawing import SamplingParams
 from model.errors import InputError
-from model.sampler import Sampler
+from model.sampler import Sample, Sampler
 from model.sums import check_sums
 
 
@@ -112,15 +113,19 @@ class Replay:
         key = noise_key(call_of_step(r.step), r.group, r.question_id)
         sampler = Sampler(self.policy, self.tokenizer, max_num_seqs=1)
         [[drawn]] = sampler.generate([r.prompt_ids], params, [key])
-        text, finished = response_text(drawn, self.tokenizer), drawn.finish_reason == "stop"
-        question = self.question(r)
+        text, question = response_text(drawn, self.tokenizer), self.question(r)
         found = {
             "tokens": drawn.token_ids == r.token_ids,
             "log-probs": drawn.logprobs == r.logprobs,
             "response": text == r.response,
-            "reward": reward_parts(self.reward, text, finished, question, self.cfg) == r.reward,
+            "reward": self.rewarded(text, drawn, question) == r.reward,
         }
         return [name for name, same in found.items() if not same]
+
+    def rewarded(self, text: str, sample: Sample, question: Question) -> dict[str, float]:
+        """Return the reward's parts, with the penalty of length where the run has one."""
+        parts = reward_parts(self.reward, text, sample.finish_reason == "stop", question, self.cfg)
+        return with_overlong(parts, len(sample.token_ids), self.cfg)
 
     def question(self, r: Rollout) -> Question:
         """Return the question as the rollout's step had it: relabelled by a person by then, in its order."""
@@ -138,13 +143,19 @@ class Replay:
         advantages = group_advantages(rewards, loss_cfg.normalize_std).flatten().tolist()
         faults = [] if advantages == [r.advantage for r in rollouts] else ["advantages"]
 
-        tokens = sum(len(r.token_ids) for r in rollouts)
-        denominator = loss_denominator(len(rollouts), tokens, loss_cfg.aggregation, rl.max_new_tokens)
-        live = [r for r in rollouts if r.advantage != 0 or self.reference] or rollouts[:1]
-        batches = pack_rollouts(live, rl.micro_batch_tokens, self.world)
+        batches, parts = [], min(rl.minibatches_per_rollout, len(rollouts) // size)
+        for part in range(parts):
+            members = [r for i, r in enumerate(rollouts) if i // size % rl.minibatches_per_rollout == part]
+            counted = [r for r in members if r.finish_reason == "stop" or rl.overlong != "mask"]
+            tokens = sum(len(r.token_ids) for r in counted)
+            denominator = loss_denominator(len(counted), tokens, loss_cfg.aggregation, rl.max_new_tokens)
+            live = [r for r in counted if r.advantage != 0 or self.reference] or counted[:1] or members[:1]
+            packs = pack_rollouts(live, rl.micro_batch_tokens, self.world)
+            batches.append((packs, denominator or math.inf))
+        updates = rl.updates_per_rollout * parts
         with torch.no_grad():
-            for b in batches:
-                if rl.updates_per_rollout > 1 or loss_cfg.importance_cap:
+            for b in [b for packs, _ in batches for b in packs]:
+                if updates > 1 or loss_cfg.importance_cap:
                     b.old_logp, _ = token_logprobs(self.policy, b.packed, rl.temperature)
                     b.correct_for_the_sampler(loss_cfg.importance_cap)
                 if self.reference:
@@ -152,8 +163,8 @@ class Replay:
 
         set_learning_rate(self.optimizer, warmup_constant(step, rl.warmup_steps, rl.learning_rate))
         total = 0.0
-        for _ in range(rl.updates_per_rollout):
-            for b in batches:
+        for packs, denominator in batches * rl.updates_per_rollout:
+            for b in packs:
                 logp, _ = token_logprobs(self.policy, b.packed, rl.temperature)
                 cuts = b.packed.response_cu_seqlens
                 loss, _ = grpo_loss(logp, b.old_logp, b.ref_logp, b.advantages, cuts, loss_cfg, denominator)
@@ -161,7 +172,7 @@ class Replay:
                 total += loss.item()
             norm = self.take_step(self.policy, self.optimizer, rl.grad_clip)
         self.step = step
-        made = {"loss": total / rl.updates_per_rollout, "grad_norm": norm}
+        made = {"loss": total / updates, "grad_norm": norm}
         return faults + [name for name, value in made.items() if value != self.recorded[step][name]]
 
 

@@ -63,6 +63,16 @@ def reward_parts(
     return parts
 
 
+def with_overlong(parts: dict[str, float], length: int, cfg: Config) -> dict[str, float]:
+    """Return the parts, where the setting asks for it with the penalty of an answer of `length` tokens (DAPO 13)."""
+    rl = cfg.grpo
+    if rl.overlong != "penalty":
+        return parts
+    over = length - (rl.max_new_tokens - rl.overlong_buffer)
+    penalty = -min(1.0, max(0.0, over / rl.overlong_buffer))
+    return {**parts, "overlong": penalty, "total": parts["total"] + penalty}
+
+
 def try_reward(reward: Reward, question: Question, cfg: Config) -> None:
     """Call the reward once, on a right response. Raises InputError where it fails: so it would at every answer."""
     response = f"<think>\nA trial.\n</think>\n<answer>{question.answer}</answer>"

@@ -1,10 +1,10 @@
 """Rollouts: sample a group of answers for each question, reward each, compare within the group, pack for the update."""
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +14,11 @@ from fleming.prompt import prompt_ids, response_text
 from fleming.records import Question, Rollout
 from fleming.refine.label_check import trial_orders
 from fleming.rl.curriculum import Curriculum
-from fleming.rl.grpo import group_advantages, importance_weights
-from fleming.rl.reward import Reward, reward_parts
+from fleming.rl.grpo import group_advantages, importance_weights, loss_denominator
+from fleming.rl.reward import Reward, reward_parts, with_overlong
+from fleming.rl.sampled import Sampled
 from fleming.settings import Config
+from fleming.settings.training import GRPOConfig
 from fleming.training.packing import PackedBatch, micro_batches, pack
 from fleming.training.parallel import World
 from model.drawing import SamplingParams
@@ -80,6 +82,7 @@ class Actor:
         text, failure = response_text(sample, self.sampler.tokenizer), ""
         try:
             parts = reward_parts(self.reward, text, sample.finish_reason == "stop", question, self.cfg)
+            parts = with_overlong(parts, len(sample.token_ids), self.cfg)
         except Exception as error:
             failure = f"{question.id}: {error!r:.400}"
             parts = {"correct": 0.0, "format": 0.0, "total": 0.0}
@@ -119,31 +122,6 @@ def call_of_step(step: int) -> str:
     return f"step {step}"
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """What a step has sampled, group by group."""
-
-    groups: list[list[Rollout]]
-    """What it learns from."""
-    dropped: list[list[Rollout]]
-    """With dynamic sampling: groups without variance, in whose place others were drawn."""
-    drawn: dict[str, list[int]]
-    """Pool -> the places of the questions of both."""
-
-    @property
-    def rollouts(self) -> list[Rollout]:
-        """What the step learns from, group after group."""
-        return [r for group in self.groups for r in group]
-
-    def describe(self) -> dict[str, Any]:
-        """Return how many questions came from each pool, and what dynamic sampling cost."""
-        found: dict[str, Any] = {"drawn": {name: len(places) for name, places in self.drawn.items()}}
-        if self.dropped:
-            found["dropped_groups"] = len(self.dropped)
-            found["dropped_tokens"] = sum(len(r.token_ids) for group in self.dropped for r in group)
-        return found
-
-
 def make_rollouts(actor: Actor, curriculum: Curriculum, step: int) -> Sampled:
     """Draw the step's questions; sample a group of answers for each, with rewards and advantages.
 
@@ -157,16 +135,19 @@ def make_rollouts(actor: Actor, curriculum: Curriculum, step: int) -> Sampled:
         taken = [i for places in drawn.values() for i in places]
         more = curriculum.draw(parts, taken)
         questions = [curriculum.questions[i] for places in more.values() for i in places]
+        if not questions:
+            break
         found = sample_groups(actor, questions, curriculum.group_size, step, curriculum.stage, len(taken))
         pools = [name for name, places in more.items() for _ in places]
         parts = Counter(name for name, group in zip(pools, found, strict=True) if not teaches(group))
         groups += found
         for name, places in more.items():
             drawn[name] += places
+    shown = {group[0].group: curriculum.shown(group[0]) for group in groups}
     kept = [group for group in groups if teaches(group)]
     if draws == 1 or not kept:
-        return Sampled(groups, [], drawn)
-    return Sampled(kept, [group for group in groups if not teaches(group)], drawn)
+        return Sampled(groups, [], drawn, shown)
+    return Sampled(kept, [group for group in groups if not teaches(group)], drawn, shown)
 
 
 def teaches(group: Sequence[Rollout]) -> bool:
@@ -243,6 +224,35 @@ class RolloutBatch:
         self.advantages = self.advantages * weights
 
 
+@dataclass(frozen=True)
+class MiniBatch:
+    """What one optimiser step learns from: whole groups, under one normaliser."""
+
+    packs: list[RolloutBatch]
+    """This rank's."""
+    denominator: float
+
+
+def mini_batches(
+    groups: Sequence[Sequence[Rollout]], rl: GRPOConfig, reference: bool, world: World
+) -> list[MiniBatch]:
+    """Split the groups of a step, the m-th of M has groups m, m + M, ...; no more than there are groups.
+
+    Every rank knows all answers, so a normaliser needs no further word between them. Without a KL term (`reference`) an
+    answer of zero advantage has zero gradient: it counts, but need not be computed.
+    """
+    found, aggregation = [], rl.loss.aggregation
+    for m in range(min(rl.minibatches_per_rollout, len(groups))):
+        rollouts = [r for group in groups[m :: rl.minibatches_per_rollout] for r in group]
+        counted = [r for r in rollouts if rl.overlong != "mask" or r.finish_reason != "length"]
+        tokens = sum(len(r.token_ids) for r in counted)
+        denominator = loss_denominator(len(counted), tokens, aggregation, rl.max_new_tokens)
+        live = [r for r in counted if r.advantage != 0 or reference] or counted[:1] or rollouts[:1]
+        packs = pack_rollouts(live, rl.micro_batch_tokens, world)
+        found.append(MiniBatch(packs, denominator or math.inf))  # where all were cut and masked: no gradient
+    return found
+
+
 def pack_rollouts(rollouts: Sequence[Rollout], max_tokens: int, world: World) -> list[RolloutBatch]:
     """Return this rank's packs: as many on every rank, the last of them possibly idle.
 
@@ -276,8 +286,10 @@ def _bundles(rollouts: Sequence[Rollout], max_tokens: int) -> list[list[Rollout]
     return bundles
 
 
-def describe_group(question: Question, group: Sequence[Rollout]) -> str:
-    """Return one group as a person would want to see it: the question, the best answer and the worst."""
+def describe_group(sampled: Sampled) -> str:
+    """Return the first group as a person would want to see it: the question, the best answer and the worst."""
+    group = sampled.groups[0]
+    question = sampled.shown[group[0].group]
     lines = [f"--- step {group[0].step}, {question.id}, right answer {question.answer}"]
     lines += [question.question, "  ".join(f"{letter}. {text}" for letter, text in question.options.items())]
     lines.append("rewards " + " ".join(f"{r.reward['total']:.1f}" for r in group))

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fleming.answer import TAGS
 from fleming.assets import load_table
 from fleming.records import Question, Rollout
+from fleming.rl.sampled import Sampled
 from fleming.text import words
 from fleming.training.metrics import means
 from fleming.training.run import Run
@@ -21,16 +22,15 @@ TABLE = load_table("watch.yaml")
 WINDOW, FIRST = TABLE["window"], TABLE["first"]  # steps
 
 
-def watch(
-    run: Run, record: dict, rollouts: Sequence[Rollout], questions: Mapping[int, Question]
-) -> dict[str, float]:
+def watch(run: Run, record: dict, sampled: Sampled) -> dict[str, float]:
     """Return what the step's record is to hold beside `record`; warn, once a run, of what has gone beyond its bound.
 
-    record: the step's so far, of all ranks. questions: group -> its question as shown. Of `run` only the state
+    record: the step's so far, of all ranks. Of `run` only the state
     changes. Returned are flat_groups, the share of groups whose answers all have one reward; the shares of the answers
     with each of `habits`; letter_distance, over the last steps.
     """
-    state, options = run.state, {group: option_words(question) for group, question in questions.items()}
+    state, rollouts, questions = run.state, sampled.rollouts, sampled.shown
+    options = {group: option_words(question) for group, question in questions.items()}
     measured = means([habits(r.response, options[r.group]) for r in rollouts])
     measured["flat_groups"] = 1 - record["groups_with_variance"] / record["groups"]
 

@@ -44,13 +44,16 @@ class SFTConfig:
 class LossConfig:
     """What the loss is (fleming/rl/grpo.py). As settings each key may be null, which is what the preset says."""
 
-    objective: Literal["clipped_ratio", "log_prob"] | None = None
-    """clipped_ratio: PPO's surrogate of the importance ratio. log_prob: log pi itself (REINFORCE, Eq. 1)."""
+    objective: Literal["clipped_ratio", "clipped_weight", "log_prob"] | None = None
+    """clipped_ratio: PPO's surrogate of the importance ratio. clipped_weight: log pi, weighted by the clipped ratio, so
+    that no token's gradient is lost. log_prob: log pi itself (REINFORCE, Eq. 1)."""
+    ratio: Literal["token", "sequence"] | None = None
+    """Whose importance ratio: each token's, or for all tokens of an answer their geometric mean."""
     normalize_std: bool | None = None
     """Divide advantages by the group's standard deviation. false: Eq. 3 as printed."""
-    clip_low: Annotated[float, Range("from 0.0001 to below 1", lambda x: 1e-4 <= x < 1)] | None = None
-    """The ratio is clipped below at 1 - clip_low. Inert where each rollout is used for one update (ratio 1); at 0
-    rounding would decide which tokens teach."""
+    clip_low: Annotated[float, Range("from 0.0001 to 1", lambda x: 1e-4 <= x <= 1)] | None = None
+    """The ratio is clipped below at 1 - clip_low; at 1 it is not. Inert where each rollout is used for one update
+    (ratio 1); at 0 rounding would decide which tokens teach."""
     clip_high: Annotated[float, Range("at least 0.0001", lambda x: x >= 1e-4)] | None = None
     """The ratio is clipped above at 1 + clip_high; higher lets unlikely tokens grow faster."""
     kl_estimator: Literal["none", "k1", "k2", "k3"] | None = None
@@ -76,6 +79,7 @@ class LossConfig:
 
 GRPO = LossConfig(  # DeepSeekMath Eq. 3-4
     objective="clipped_ratio",
+    ratio="token",
     normalize_std=True,
     clip_low=0.2,
     clip_high=0.2,
@@ -95,6 +99,12 @@ PRESETS: dict[str, LossConfig] = {
     "dapo": replace(GRPO, clip_high=0.28, aggregation="token_mean", **WITHOUT_KL),
     # Dr. GRPO 3.2: neither the standard deviation nor the drawn lengths divide; no KL
     "dr_grpo": replace(GRPO, normalize_std=False, aggregation="constant", **WITHOUT_KL),
+    # GSPO Eq. 5-7, clip as in its 5.1: the whole answer's ratio; differs where there are several updates a rollout
+    "gspo": replace(GRPO, ratio="sequence", clip_low=3e-4, clip_high=4e-4, **WITHOUT_KL),
+    # CISPO, MiniMax-M1 Eq. 4-5: no bound below; above a ratio of 5, as in ScaleRL (arXiv 2510.13786)
+    "cispo": replace(
+        GRPO, objective="clipped_weight", clip_low=1.0, clip_high=4.0, aggregation="token_mean", **WITHOUT_KL
+    ),
 }
 
 
@@ -188,7 +198,7 @@ class GRPOConfig(LossConfig):
     start_from: Literal["auto", "base", "cold_start"] = "auto"
     """cold_start: RUN_DIR/sft/model. base: `model`. auto: the cold start where it has
     been run here, else `model`. The script prints which."""
-    preset: Literal["grpo", "paper", "dapo", "dr_grpo"] = "grpo"
+    preset: Literal["grpo", "paper", "dapo", "dr_grpo", "gspo", "cispo"] = "grpo"
     """The loss; paper is Eq. 1-3 to the letter. The keys from objective to importance_cap, where they are not null,
     replace what the preset says. See fleming/rl/grpo.py."""
     stage1: StageConfig = field(default_factory=StageConfig)
@@ -215,8 +225,10 @@ class GRPOConfig(LossConfig):
     is drawn in its place, until a step was drawn so many times. 1: never."""
     reshuffle_options: bool = False
     """Each time that a question is drawn its options come in another order: no letter can be learned by heart."""
+    minibatches_per_rollout: Positive[int] = 1
+    """The groups of a step are split into so many parts, an optimiser step each; above 1 the clip begins to bite."""
     updates_per_rollout: Positive[int] = 1
-    """Optimiser steps on the same rollouts; above 1 the clip begins to bite."""
+    """Passes over the same rollouts; above 1 the clip begins to bite."""
     learning_rate: Positive[float] = 1e-6
     """Constant after the warm-up."""
     warmup_steps: NonNegative[int] = 10
@@ -227,6 +239,11 @@ class GRPOConfig(LossConfig):
     """Of sampling and of scoring."""
     max_new_tokens: Positive[int] = 4096
     """Longest answer; a cut one scores 0 for format."""
+    overlong: Literal["keep", "mask", "penalty"] = "keep"
+    """An answer that max_new_tokens cut. keep: as any other; length never enters the reward. mask: it is in its group's
+    baseline, and no part of the loss. penalty: its length lowers the reward (DAPO Eq. 13)."""
+    overlong_buffer: Positive[int] = 512
+    """With penalty: the last so many tokens, over which the total falls by up to 1."""
     max_num_seqs: Positive[int] = 256
     """Sequences decoded at once; bounds the cache."""
     micro_batch_tokens: Positive[int] = 16384
@@ -260,10 +277,18 @@ class GRPOConfig(LossConfig):
             raise InputError(f"{where}correct_weight and format_weight are both 0: set one above 0")
         if self.kl_estimator not in (None, "none") and loss.kl_coef == 0:
             raise InputError(f"{where}kl_estimator is {self.kl_estimator}, but kl_coef is 0: set kl_coef too")
-        if loss.objective == "log_prob" and self.updates_per_rollout > 1:
+        for key in ("updates_per_rollout", "minibatches_per_rollout"):
+            if loss.objective == "log_prob" and getattr(self, key) > 1:
+                raise InputError(
+                    f"{where}{key} is {getattr(self, key)}, but objective log_prob has no ratio to the policy that "
+                    "sampled: set it to 1, or objective to clipped_ratio"
+                )
+        if loss.objective == "log_prob" and self.ratio:
+            raise InputError(f"{where}ratio means nothing with objective log_prob: leave it out")
+        if self.overlong == "penalty" and self.overlong_buffer > self.max_new_tokens:
             raise InputError(
-                f"{where}updates_per_rollout is {self.updates_per_rollout}, but objective log_prob has no ratio to the "
-                "policy that sampled: set it to 1, or objective to clipped_ratio"
+                f"{where}overlong_buffer is {self.overlong_buffer}: every answer would lose by its length; "
+                f"lower it below max_new_tokens = {self.max_new_tokens}"
             )
         if self.kl_coef and loss.kl_estimator == "none":
             raise InputError(f"{where}kl_coef is {self.kl_coef}, without a KL term: set kl_estimator too")

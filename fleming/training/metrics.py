@@ -240,7 +240,7 @@ def means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(found) / len(found) for name, found in values.items()}
 
 
-def rollout_metrics(rollouts: Sequence[Rollout], group_size: int, failures: int) -> dict[str, float]:
+def rollout_metrics(groups: Sequence[Sequence[Rollout]], failures: int) -> dict[str, float]:
     """Describe a step's answers: reward and its parts, lengths in tokens, share cut, share of groups that teach.
 
     entropy: nats a token, over the tokens of all answers, of the distributions that they were drawn from.
@@ -248,9 +248,8 @@ def rollout_metrics(rollouts: Sequence[Rollout], group_size: int, failures: int)
     reward_parts: the mean of each part that the reward gives by name, over the answers that have it. reward_failures:
     `failures`, of the rewards that raised and count as 0, a mining's included.
     """
-    n = len(rollouts)
-    lengths = [len(r.token_ids) for r in rollouts]
-    groups = [rollouts[i : i + group_size] for i in range(0, n, group_size)]
+    rollouts = [r for group in groups for r in group]
+    n, lengths = len(rollouts), [len(r.token_ids) for r in rollouts]
     return {
         "reward": sum(r.reward["total"] for r in rollouts) / n,
         "correct": sum(r.reward["correct"] for r in rollouts) / n,

@@ -163,7 +163,7 @@ class Run:
             size, path = self._kept_bytes(log), self.folder / f"{log}.jsonl"
             self._check_logs({log: size})
             with os_errors(path, "read"):
-                lines = path.read_bytes()[:size].splitlines() if size else []
+                lines = path.read_bytes()[:size].split(b"\n")[:-1] if size else []
             return [parse_line(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
 
         return self.world.on_main(read)

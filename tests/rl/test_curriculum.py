@@ -13,6 +13,7 @@ from fleming.records import Question
 from fleming.refine.decisions import Decision
 from fleming.rl.curriculum import Curriculum
 from fleming.rl.pools import shares, stage1_pools
+from fleming.rl.sampled import Sampled
 from fleming.rl.standing import Mined, Standing
 from fleming.rl.switch import slopes, stage1_over
 from fleming.settings import Config
@@ -110,7 +111,7 @@ def simulate(
                     groups.append(policy.group(curriculum.questions[i], 4))
                     parts[name] += not any(r.advantage for r in groups[-1])
         flat = [g for g in groups if not any(r.advantage for r in g)] if curriculum.rl.draws > 1 else []
-        ledger += curriculum.stepped(step, drawn, [g for g in groups if g not in flat], flat)
+        ledger += curriculum.stepped(step, Sampled([g for g in groups if g not in flat], flat, drawn, {}))
     return json.loads(json.dumps(ledger))
 
 
@@ -246,7 +247,7 @@ def draws(curriculum: Curriculum, steps: int) -> list[list[int]]:
         drawn = curriculum.draw(curriculum.parts())
         found.append([i for places in drawn.values() for i in places])
         group = [SimpleNamespace(question_id="q0", reward={"total": 0.5}, advantage=0.0, token_ids=[1])]
-        curriculum.stepped(step, drawn, [group], [])
+        curriculum.stepped(step, Sampled([group], [], drawn, {}))
     return found
 
 

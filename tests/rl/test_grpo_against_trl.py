@@ -39,7 +39,15 @@ LOSSES = {  # what TRL has to be told for each of our presets
     "grpo": {"loss_type": "grpo"},
     "dapo": {"loss_type": "dapo", "epsilon_high": 0.28},
     "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none"},
+    "gspo": {
+        "loss_type": "grpo",
+        "importance_sampling_level": "sequence",
+        "epsilon": 3e-4,
+        "epsilon_high": 4e-4,
+    },
+    "cispo": {"loss_type": "cispo", "epsilon_high": 1.2},  # the highest ratio itself
 }
+NEARER = {"cispo": {"clip_high": 0.2}}  # than a preset's bound, which none of these numbers reaches
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +182,7 @@ def test_loss_and_gradient_are_trls(trl, tmp_path, name, updates, kl_coef, micro
     theirs, batch = Trainer(trl, tmp_path, REWARDS, logps, micro_batches=micro_batches, **settings).loss(trl)
     assert ("old_per_token_logps" in batch) == (updates > 1)
 
-    cfg = preset(name, kl_coef=kl_coef, kl_estimator="k3")
+    cfg = preset(name, kl_coef=kl_coef, kl_estimator="k3", **NEARER.get(name, {}))
     advantages = group_advantages(REWARDS, cfg.normalize_std, TRL_EPSILON).flatten()
     denominator = loss_denominator(len(LENGTHS), sum(LENGTHS), cfg.aggregation, MAX_NEW_TOKENS)
     old = old if updates > 1 else logp.detach()
@@ -213,7 +221,7 @@ def test_importance_correction_is_trls_token_truncate(trl, tmp_path, name):
     theirs, batch = Trainer(trl, tmp_path, REWARDS, logps, sampled, **settings).loss(trl)
     assert "old_per_token_logps" in batch  # the trainer's own, recomputed at one update too
 
-    cfg = preset(name, kl_coef=0.04, kl_estimator="k3", importance_cap=1.2)
+    cfg = preset(name, kl_coef=0.04, kl_estimator="k3", importance_cap=1.2, **NEARER.get(name, {}))
     advantages = group_advantages(REWARDS, cfg.normalize_std, TRL_EPSILON).flatten()
     denominator = loss_denominator(len(LENGTHS), sum(LENGTHS), cfg.aggregation, MAX_NEW_TOKENS)
     ours, metrics = corrected_loss(logp, old, ref, advantages, CU, cfg, denominator, sampled)

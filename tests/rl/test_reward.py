@@ -16,8 +16,9 @@ import train_grpo
 from fleming.files import write_jsonl
 from fleming.judge import load_function
 from fleming.records import Question, to_json
+from fleming.rl.mining import mine
 from fleming.rl.reward import reward_parts, try_reward
-from fleming.rl.rollout import REPORTS, Actor, make_rollouts, pass_rates
+from fleming.rl.rollout import REPORTS, Actor, sample_groups
 from fleming.settings import Config
 from fleming.training.metrics import finite, rollout_metrics
 from fleming.training.parallel import AgreedError
@@ -29,6 +30,14 @@ RIGHT = "<think>\nIt is.\n</think>\n<answer>A</answer>"
 
 def question(name: str) -> Question:
     return Question(id=name, question=f"Is it {name}?", options={"A": "yes", "B": "no"}, answer="A")
+
+
+def make_rollouts(actor, asked, size, step, stage):
+    return [r for group in sample_groups(actor, asked, size, step, stage) for r in group]
+
+
+def pass_rates(actor, asked, step):
+    return [mined.right / sum(mined.votes.values()) for mined in mine(actor, list(enumerate(asked)), step)]
 
 
 def parts(returned, response: str = RIGHT) -> dict:
@@ -126,11 +135,11 @@ def test_every_part_is_logged_as_a_mean_whatever_its_name():
         return SimpleNamespace(reward=reward, token_ids=[1], advantage=0.0, entropy=0.0, finish_reason="stop")
 
     rollouts = [answer(loss=1.0, step=5.0), answer(loss=3.0, total=2.0)]
-    record = rollout_metrics(rollouts, 2, 0)
+    record = rollout_metrics([rollouts[i : i + 2] for i in range(0, len(rollouts), 2)], 0)
     assert record["reward"] == 1.0
     assert record["reward_parts"] == {"correct": 0.0, "format": 0.0, "total": 1.0, "loss": 2.0, "step": 5.0}
     assert not {"loss", "step"} & record.keys()
-    huge = rollout_metrics([answer(path=1e308), answer(path=1e308)], 2, 0)
+    huge = rollout_metrics([[answer(path=1e308), answer(path=1e308)]], 0)
     assert finite(huge)["reward_parts"]["path"] is None
 
 

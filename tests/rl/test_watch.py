@@ -17,6 +17,7 @@ import train_grpo
 from fleming.config import load_config
 from fleming.files import write_jsonl
 from fleming.records import Question, Rollout, to_json
+from fleming.rl.sampled import Sampled
 from fleming.rl.watch import FIRST, TABLE, WINDOW, habits, letter_distance, letters_of, option_words, watch
 from fleming.settings import Config
 from fleming.settings.training import GRPOConfig
@@ -68,7 +69,7 @@ class Watched:
             rollouts.append(Rollout(*place, [0], [0], [0.0], "stop", 0.3, text, letter, {}, 0.0))
         usual = {"step": step, "groups": QUESTIONS, "groups_with_variance": 6, "cut": 0.0}
         usual |= {"entropy": 0.3, "response_length": 40.0}
-        return watch(self, usual | record, rollouts, questions)
+        return watch(self, usual | record, Sampled([rollouts], [], {}, dict(enumerate(questions))))
 
 
 def after(step: int, before: float, then: float):

@@ -6,6 +6,7 @@ moved by up to 0.4 on their way: so the sampler's, the trainer's and the referen
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import statistics
@@ -21,6 +22,7 @@ import train_grpo
 from fleming.config import load_config
 from fleming.files import write_jsonl
 from fleming.records import Question, to_json
+from fleming.rl import rollout
 from fleming.settings import Config
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate
 from model import load_model
@@ -38,6 +40,10 @@ CASES = {  # settings, and what the papers say of them
     "dapo": (["grpo.preset=dapo"], DAPO),
     "dr_grpo": (["grpo.preset=dr_grpo"], {**DAPO, "std": False, "high": 0.2, "weight": "constant"}),
     "two updates": (["grpo.kl_coef=0.05", "grpo.updates_per_rollout=2"], {**GRPO, "recomputed": True}),
+    "two parts": (
+        ["grpo.kl_coef=0.05", "grpo.minibatches_per_rollout=2"],
+        {**GRPO, "recomputed": True, "parts": 2},
+    ),
     "capped": (["grpo.preset=dapo", "grpo.importance_cap=1.2"], {**DAPO, "cap": 1.2, "recomputed": True}),
 }
 
@@ -140,14 +146,14 @@ def train(folder: Path, run_dir: Path, *settings: str) -> Seen:
 
     make_rollouts, pack_rollouts, grpo_loss = (
         train_grpo.make_rollouts,
-        train_grpo.pack_rollouts,
+        rollout.pack_rollouts,
         train_grpo.grpo_loss,
     )
     adamw_step = torch.optim.AdamW.step
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_grpo, "load_reward", lambda name: marks)
         patch.setattr(train_grpo, "make_rollouts", moved)
-        patch.setattr(train_grpo, "pack_rollouts", packed)
+        patch.setattr(rollout, "pack_rollouts", packed)
         patch.setattr(train_grpo, "grpo_loss", loss)
         patch.setattr(train_grpo, "GuardedStep", Watched)
         patch.setattr(torch.optim.AdamW, "step", step)
@@ -237,17 +243,20 @@ def test_two_steps_are_those_of_a_plain_loop_over_their_rollout_files(folder, tm
     settings, spec = CASES[case]
     seen, plain = train(folder, tmp_path, *settings), Plain(folder)
     metrics = lines(tmp_path / "grpo/metrics.jsonl")
-    updates = 2 if case == "two updates" else 1
+    parts = spec.get("parts", 1)
+    updates = 2 if case == "two updates" else parts
     assert len(seen.updates) == len(seen.taken) == 2 * updates
     for step in (1, 2):
         rollouts = lines(tmp_path / f"grpo/rollouts/step_{step:06d}.jsonl")
         assert len({tuple(r["token_ids"]) for r in rollouts}) == QUESTIONS * GROUP  # or none could be told
-        advantages, packs = advantages_of(rollouts, spec["std"]), seen.packs[step - 1]
+        advantages = advantages_of(rollouts, spec["std"])
         olds = [torch.tensor(r["logprobs"]) for r in rollouts]
         refs = [x.detach() for x in plain.score(plain.begun, rollouts)[0]]
-        assert len(packs) > 1
         for update in range(updates):
             number = (step - 1) * updates + update
+            of_part = [i // GROUP % parts == update % parts for i in range(len(rollouts))]
+            packs = seen.packs[(step - 1) * parts + update % parts]
+            assert len(packs) > 1
             last_loss, weights, gradients = seen.updates[number]
             logps, entropies = plain.score(weights, rollouts)
             if update == 0:
@@ -256,7 +265,8 @@ def test_two_steps_are_those_of_a_plain_loop_over_their_rollout_files(folder, tm
                 if "recomputed" in spec:
                     olds = [x.detach() for x in logps]
             expected = {}
-            for r, logp, old, ref, a in zip(rollouts, logps, olds, refs, advantages, strict=True):
+            of_all = zip(rollouts, logps, olds, refs, advantages, strict=True)
+            for r, logp, old, ref, a in itertools.compress(of_all, of_part):
                 weight = (
                     (old - torch.tensor(r["logprobs"])).exp().clamp(max=spec["cap"]) if "cap" in spec else 1
                 )
@@ -269,7 +279,8 @@ def test_two_steps_are_those_of_a_plain_loop_over_their_rollout_files(folder, tm
                 }
             check_arguments(seen, last_loss - len(packs), packs, expected)
 
-            loss = plain_loss(spec, logps, olds, refs, advantages, rollouts)
+            mine = (logps, olds, refs, advantages, rollouts)
+            loss = plain_loss(spec, *(list(itertools.compress(each, of_part)) for each in mine))
             found = dict(zip(plain.named, torch.autograd.grad(loss, plain.named.values()), strict=True))
             largest = max(g.abs().max().item() for g in found.values())
             for name, gradient in found.items():
@@ -281,6 +292,10 @@ def test_two_steps_are_those_of_a_plain_loop_over_their_rollout_files(folder, tm
             after, rates = seen.taken[number]
             assert after == pytest.approx(CLIP, rel=1e-4)
             assert rates == {RATE * step / 4}  # a warm-up of four steps
+            if parts > 1:
+                assert seen.losses[last_loss - 1][-1] == sum(
+                    of_part
+                )  # sequences of the part: its own normaliser
             if updates == 1:
                 assert metrics[step - 1]["loss"] == pytest.approx(loss.item(), rel=1e-3, abs=1e-5)
                 assert metrics[step - 1]["grad_norm"] == pytest.approx(norm, rel=1e-3)

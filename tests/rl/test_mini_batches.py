@@ -1,0 +1,103 @@
+"""How a step's groups become mini-batches: whole groups, one normaliser each, and what a cut answer counts for."""
+
+import math
+
+import pytest
+import torch
+from support.runs import ALONE
+
+from fleming.config import load_config
+from fleming.records import Rollout
+from fleming.rl.grpo import grpo_loss
+from fleming.rl.reward import with_overlong
+from fleming.rl.rollout import mini_batches
+from fleming.settings import Config
+from model.errors import InputError
+
+
+def settings(*given: str) -> Config:
+    return load_config(Config, None, ["run_dir=run", "grpo.max_new_tokens=10", *given])
+
+
+def group(number: int, *answers: str) -> list[Rollout]:
+    """An answer a text: "c" was cut, "0" has no advantage; as many tokens as characters."""
+    return [
+        Rollout(
+            1, 1, f"q{number}", number, i, 0, [number + 1], [7] * len(text), [-1.0] * len(text),
+            "length" if "c" in text else "stop", 0.5, text, "A", {"total": 0.0}, 0.0 if "0" in text else 1.0 + i,
+        )
+        for i, text in enumerate(answers)
+    ]  # fmt: skip
+
+
+GROUPS = [
+    group(0, "aa", "0a"),
+    group(1, "aaac", "a"),
+    group(2, "0", "0"),
+    group(3, "c", "cc"),
+    group(4, "0a", "aaa"),
+]
+
+
+def lengths(batch) -> list[int]:
+    return sorted(n for b in batch.packs for n in b.packed.response_cu_seqlens.diff().tolist())
+
+
+def test_the_mth_of_m_parts_has_every_mth_group_and_its_own_normaliser():
+    batches = mini_batches(GROUPS, settings("grpo.minibatches_per_rollout=2").grpo, False, ALONE)
+    assert [batch.denominator for batch in batches] == [6, 4]  # sequences of groups 0, 2, 4 and of 1, 3
+    assert [lengths(batch) for batch in batches] == [
+        [2, 3],
+        [1, 1, 2, 4],
+    ]  # those of zero advantage only count
+    with_kl = mini_batches(GROUPS, settings("grpo.minibatches_per_rollout=2").grpo, True, ALONE)
+    assert lengths(with_kl[0]) == [1, 1, 2, 2, 2, 3]
+    tokens = mini_batches(
+        GROUPS, settings("grpo.preset=dapo", "grpo.minibatches_per_rollout=5").grpo, False, ALONE
+    )
+    assert [batch.denominator for batch in tokens] == [4, 5, 2, 3, 5]
+    assert len(mini_batches(GROUPS, settings("grpo.minibatches_per_rollout=99").grpo, False, ALONE)) == 5
+
+
+def test_a_masked_answer_is_no_part_of_the_loss_and_of_its_normaliser():
+    rl = settings("grpo.overlong=mask", "grpo.preset=dapo", "grpo.minibatches_per_rollout=5").grpo
+    batches = mini_batches(GROUPS, rl, True, ALONE)
+    assert [batch.denominator for batch in batches] == [4, 1, 2, math.inf, 5]
+    assert [lengths(batch) for batch in batches[:3]] == [[2, 2], [1], [1, 1]]
+    for b in batches[3].packs:  # where all were cut there is no gradient
+        logp = b.sampled_logp.clone().requires_grad_()
+        cuts = b.packed.response_cu_seqlens
+        loss, _ = grpo_loss(
+            logp, b.old_logp, b.old_logp - 1, b.advantages, cuts, rl.loss, batches[3].denominator
+        )
+        loss.backward()
+        assert torch.equal(logp.grad, torch.zeros_like(logp))
+
+
+@pytest.mark.parametrize(
+    ("length", "penalty"), [(1, 0.0), (6, 0.0), (7, -0.25), (8, -0.5), (10, -1.0)]
+)  # DAPO Eq. 13: from 10 - 4 tokens on
+def test_the_soft_penalty_falls_over_the_buffer(length, penalty):
+    cfg = settings("grpo.overlong=penalty", "grpo.overlong_buffer=4")
+    found = with_overlong({"correct": 1.0, "total": 1.1}, length, cfg)
+    assert found == {"correct": 1.0, "overlong": penalty, "total": 1.1 + penalty}
+    assert with_overlong({"total": 1.1}, length, settings()) == {
+        "total": 1.1
+    }  # length enters by this setting alone
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            ["grpo.preset=paper", "grpo.minibatches_per_rollout=2"],
+            "minibatches_per_rollout is 2, but objective log_prob",
+        ),
+        (["grpo.preset=paper", "grpo.ratio=sequence"], "ratio means nothing with objective log_prob"),
+        (["grpo.overlong=penalty"], "overlong_buffer is 512: every answer would lose"),
+        (["grpo.clip_low=1.5"], "clip_low is out of its range"),
+    ],
+)
+def test_settings_that_mean_nothing_together_are_refused(given, says):
+    with pytest.raises(InputError, match=says):
+        settings(*given)
