@@ -97,12 +97,11 @@ def train(cfg: Config, world: World) -> None:
             run.append("curriculum", *curriculum.stepped(step, sampled))
             run.timer.lap("rollout")
 
-            # Old and reference log-probs, once. With one update of all rollouts the old policy is the sampler's; else
-            # the ratio must start at exactly 1, and the importance correction needs the trainer's side too.
+            # Old and reference log-probs, once. With one update of all rollouts the old policy is the sampler's.
             batches = mini_batches(sampled.groups, rl, bool(reference), world)
             packs = [b for mini_batch in batches for b in mini_batch.packs]
             with torch.no_grad():
-                if rl.updates_per_rollout * len(batches) > 1 or loss_cfg.importance_cap:
+                if rl.rescores:
                     for b in packs:
                         b.old_logp, _ = token_logprobs(policy, b.packed, rl.temperature)
                         b.correct_for_the_sampler(loss_cfg.importance_cap)

@@ -101,16 +101,18 @@ def policy_loss(logp: Tensor, ratio: Tensor, advantages: Tensor, cfg: LossConfig
 
 
 def log_ratios(logp: Tensor, old_logp: Tensor, cu_seqlens: Tensor, level: str) -> Tensor:
-    """Return log(pi / pi_old) [T], of each token; at level "sequence" the mean over its sequence (GSPO Eq. 7)."""
+    """Return log(pi / pi_old) [T], of each token; at level "sequence" the mean over its sequence (GSPO Eq. 7).
+
+    A token's gradient is then 1 / length of what the ratio of the whole sequence is given.
+    """
     log_ratio = logp - old_logp
     if level == "token":
         return log_ratio
+    # Of a segment everything adds up in one order, forward and backward, on any number of threads; a sum of indexed
+    # places would not. Unsafe leaves out a check that refuses the idle pack, which has no sequence.
     lengths = cu_seqlens.diff()
-    sequence = torch.repeat_interleave(torch.arange(len(lengths), device=logp.device), lengths)  # [T]
-    sums = torch.zeros(len(lengths), dtype=logp.dtype, device=logp.device).index_add(
-        0, sequence, log_ratio
-    )  # [N]
-    return (sums / lengths.clamp(min=1))[sequence]
+    means = torch.segment_reduce(log_ratio, "mean", lengths=lengths, unsafe=True)  # [N]
+    return torch.repeat_interleave(means, lengths)
 
 
 def grpo_loss(
@@ -130,8 +132,7 @@ def grpo_loss(
     loss however it was split; groups of zero variance stay in it.
 
     At one update a rollout old_logp may be the sampler's own: the ratio is 1 up to rounding, the clip inert and the
-    gradient REINFORCE's. Above one update, or with importance weights, it must be the trainer's, recomputed before the
-    first update.
+    gradient REINFORCE's. Where GRPOConfig.rescores it must be the trainer's, recomputed before the first update.
 
     Metrics are sums that add over micro-batches the same way: loss, policy_loss and kl are shares; *_tokens are
     counts; ratio_sum is a sum over tokens.

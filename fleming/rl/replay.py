@@ -155,7 +155,7 @@ class Replay:
         updates = rl.updates_per_rollout * parts
         with torch.no_grad():
             for b in [b for packs, _ in batches for b in packs]:
-                if updates > 1 or loss_cfg.importance_cap:
+                if rl.rescores:
                     b.old_logp, _ = token_logprobs(self.policy, b.packed, rl.temperature)
                     b.correct_for_the_sampler(loss_cfg.importance_cap)
                 if self.reference:

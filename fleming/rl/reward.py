@@ -1,4 +1,5 @@
-"""The reward (paper, section 3.3): correctness of the final answer and the required format. Length never enters.
+"""The reward (paper, section 3.3): correctness of the final answer and the required format. Length never enters,
+unless grpo.overlong is penalty.
 
 A reward of one's own is a `module:function` with medical_reward's signature, named in the config. It returns any finite
 numbers by name, "total" among them. Left out: what happens to one that raises (fleming/rl/rollout.py: Actor).
@@ -64,10 +65,18 @@ def reward_parts(
 
 
 def with_overlong(parts: dict[str, float], length: int, cfg: Config) -> dict[str, float]:
-    """Return the parts, where the setting asks for it with the penalty of an answer of `length` tokens (DAPO 13)."""
+    """Return the parts; where the setting asks for it, with the penalty of an answer of `length` tokens (DAPO Eq. 13).
+
+    "overlong": 0 up to max_new_tokens - overlong_buffer, then falling evenly, to -1 at max_new_tokens. It is added to
+    "total". Raises ValueError where the reward itself names a part "overlong".
+    """
     rl = cfg.grpo
     if rl.overlong != "penalty":
         return parts
+    if "overlong" in parts:
+        raise ValueError(
+            "overlong is a part of this reward's own: name it otherwise, or set grpo.overlong to keep"
+        )
     over = length - (rl.max_new_tokens - rl.overlong_buffer)
     penalty = -min(1.0, max(0.0, over / rl.overlong_buffer))
     return {**parts, "overlong": penalty, "total": parts["total"] + penalty}
@@ -77,7 +86,7 @@ def try_reward(reward: Reward, question: Question, cfg: Config) -> None:
     """Call the reward once, on a right response. Raises InputError where it fails: so it would at every answer."""
     response = f"<think>\nA trial.\n</think>\n<answer>{question.answer}</answer>"
     try:
-        reward_parts(reward, response, True, question, cfg)
+        with_overlong(reward_parts(reward, response, True, question, cfg), 0, cfg)
     except Exception as error:  # whatever the user's function raises
         raise InputError(
             f"grpo.reward={cfg.grpo.reward}: a trial call on question {question.id} failed: {error!r}; expected a "

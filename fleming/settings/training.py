@@ -226,7 +226,8 @@ class GRPOConfig(LossConfig):
     reshuffle_options: bool = False
     """Each time that a question is drawn its options come in another order: no letter can be learned by heart."""
     minibatches_per_rollout: Positive[int] = 1
-    """The groups of a step are split into so many parts, an optimiser step each; above 1 the clip begins to bite."""
+    """The groups of a step are split into so many parts, an optimiser step each; above 1 the clip begins to bite. Where
+    dynamic sampling leaves fewer groups, there are as many parts as groups."""
     updates_per_rollout: Positive[int] = 1
     """Passes over the same rollouts; above 1 the clip begins to bite."""
     learning_rate: Positive[float] = 1e-6
@@ -268,6 +269,16 @@ class GRPOConfig(LossConfig):
         given = {f.name: getattr(self, f.name) for f in fields(LossConfig)}
         return preset(self.preset, **{name: value for name, value in given.items() if value is not None})
 
+    @property
+    def rescores(self) -> bool:
+        """Whether old log-probs are the trainer's own, made once before the first update, and not the sampler's.
+
+        The ratio must start at exactly 1 where several updates use the rollouts, and the importance correction needs
+        the trainer's side. A whole answer's clip is so narrow that the sampler's rounding (bfloat16) would decide.
+        """
+        updates = self.updates_per_rollout * self.minibatches_per_rollout
+        return updates > 1 or self.loss.importance_cap > 0 or self.loss.ratio == "sequence"
+
     def check(self, where: str) -> None:
         """Raise InputError for keys that others leave without meaning, and for a run that could learn nothing."""
         loss = self.loss
@@ -283,9 +294,14 @@ class GRPOConfig(LossConfig):
                     f"{where}{key} is {getattr(self, key)}, but objective log_prob has no ratio to the policy that "
                     "sampled: set it to 1, or objective to clipped_ratio"
                 )
-        if loss.objective == "log_prob" and self.ratio:
-            raise InputError(f"{where}ratio means nothing with objective log_prob: leave it out")
-        if self.overlong == "penalty" and self.overlong_buffer > self.max_new_tokens:
+        if loss.objective == "log_prob" and loss.ratio == "sequence":
+            raise InputError(f"{where}ratio sequence means nothing with objective log_prob: set it to token")
+        if self.minibatches_per_rollout > self.questions_per_step:
+            raise InputError(
+                f"{where}minibatches_per_rollout is {self.minibatches_per_rollout}, and each needs a question: lower "
+                f"it to questions_per_step = {self.questions_per_step} at most"
+            )
+        if self.overlong == "penalty" and self.overlong_buffer >= self.max_new_tokens:
             raise InputError(
                 f"{where}overlong_buffer is {self.overlong_buffer}: every answer would lose by its length; "
                 f"lower it below max_new_tokens = {self.max_new_tokens}"

@@ -182,8 +182,7 @@ def estimate(case: Case) -> Budget:
         standing[f"reference model, {8 * c} bits, 1/{n}"] = c * case.share * rl.loss.needs_reference
         standing[f"sampling copy, {8 * c} bits, whole"] = c * case.model.parameters * case.sharded
         phases["rollout"] = _rollout(case)
-        scored = rl.updates_per_rollout * rl.minibatches_per_rollout > 1 or rl.loss.importance_cap
-        if rl.loss.needs_reference or scored:
+        if rl.loss.needs_reference or rl.rescores:
             # Of logits as much again for logsumexp and entropy.
             most = max(case.forward(case.pack), 2 * case.logits)
             phases["score"] = {"activations or logits": most, **case.gathered}

@@ -92,12 +92,12 @@ class UpdateSums:
     def record(self, world: World) -> dict[str, float]:
         """Return the means over the step's updates, of all ranks.
 
-        loss, policy_loss, kl: as optimised. clip_fraction: scored tokens
-        whose surrogate was clipped. importance_mean, capped_fraction: of the truncated importance weights.
+        loss, policy_loss, kl: as optimised. clip_fraction: scored tokens whose surrogate (of clipped_weight: whose
+        weight) was clipped. importance_mean, capped_fraction: of the truncated importance weights.
         clamped_tokens: those whose log-ratio, to the sampling policy or to the reference, was too large for exp.
         skipped_updates: those left out since their gradient was not finite. sampler_scorer_max and _mean: how far the
-        sampler's log-probs lie from the scorer's before the first update. grad_norm: the last update's, before it
-        was clipped.
+        sampler's log-probs lie from the scorer's before the first update, over the answers of that one. scored_tokens:
+        of an update. grad_norm: the last update's, before it was clipped.
         """
         sums = world.sum(self.sums)
         tokens = max(1.0, sums["tokens"])

@@ -83,7 +83,7 @@ def test_what_makes_sense_is_taken(settings):
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/*.yaml")), ids=lambda path: path.name)
-@pytest.mark.parametrize("preset", ["grpo", "paper", "dapo", "dr_grpo"])
+@pytest.mark.parametrize("preset", ["grpo", "paper", "dapo", "dr_grpo", "gspo", "cispo"])
 def test_every_config_takes_every_preset(path, preset):
     """The demo names a clip and the others a KL, which some presets have not: null takes them back."""
     load_config(Config, path, [f"grpo.preset={preset}", "grpo.clip_high=null", "grpo.kl_coef=null"])

@@ -21,10 +21,6 @@ RELATIONS = "tests/sources/test_relations.py"
 
 MUTANTS = {
     "train_grpo.py": [
-        ("rl.updates_per_rollout * len(batches) > 1 or loss_cfg.importance_cap",
-         "rl.updates_per_rollout * len(batches) > 1", WIRING),
-        ("rl.updates_per_rollout * len(batches) > 1 or", "rl.updates_per_rollout > 1 or", WIRING),
-        ("rl.updates_per_rollout * len(batches) > 1 or loss_cfg.importance_cap", "loss_cfg.importance_cap", WIRING),
         ("token_logprobs(reference, b.packed", "token_logprobs(policy, b.packed", WIRING),
         ("b.ref_logp, _ = token_logprobs(reference, b.packed, rl.temperature)",
          "b.ref_logp, _ = token_logprobs(reference, b.packed)", WIRING),
@@ -92,13 +88,21 @@ MUTANTS = {
     "fleming/rl/grpo.py": [
         ("advantages = r - r.mean(-1, keepdim=True)", "advantages = r - r.mean()", f"{GRPO} {WIRING}"),
         ("1 - cfg.clip_low, 1 + cfg.clip_high)\n    if cfg", "1 - cfg.clip_high, 1 + cfg.clip_low)\n    if cfg", GRPO),
-        ("-clipped.detach() * advantages * logp", "-clipped * advantages * logp", TRL),
-        ("(sums / lengths.clamp(min=1))[sequence]", "sums[sequence]", TRL),
+        ("-clipped.detach() * advantages * logp", "-clipped * advantages * logp", f"{GRPO} {TRL}"),
+        ('log_ratio, "mean", lengths=lengths', 'log_ratio, "sum", lengths=lengths', GRPO),
+        ('log_ratio, "mean", lengths=lengths', 'log_ratio.detach(), "mean", lengths=lengths', GRPO),
         ("-torch.minimum(ratio * advantages", "-torch.maximum(ratio * advantages", GRPO),
         ("d.exp() - 1 - d", "d.exp() - 1 + d", GRPO),
         ("(ref_logp - logp).clamp", "(logp - ref_logp).clamp", GRPO),
         ('"constant": num_sequences * max_new_tokens', '"constant": num_tokens * max_new_tokens', GRPO),
         ("weights = ratio.clamp(max=cap)", "weights = ratio.clamp(min=cap)", GRPO),
+    ],
+    "fleming/settings/training.py": [
+        ("updates > 1 or self.loss.importance_cap > 0 or", "updates > 1 or", WIRING),
+        ("updates > 1 or self.loss.importance_cap > 0 or", "self.loss.importance_cap > 0 or", WIRING),
+        ("updates = self.updates_per_rollout * self.minibatches_per_rollout", "updates = self.updates_per_rollout",
+         WIRING),
+        (' or self.loss.ratio == "sequence"\n\n', "\n\n", WIRING),
     ],
     "fleming/rl/reward.py": [
         ("cfg.grpo.format_weight * form", "cfg.grpo.format_weight * correct", TRAPS),

@@ -1,5 +1,6 @@
 """GRPO's maths against closed forms in float64, and the identities that make a loss what it claims to be."""
 
+import itertools
 import math
 import statistics
 from itertools import pairwise
@@ -105,6 +106,99 @@ def test_presets_dapo_and_dr_grpo_are_their_papers_loops(name, high, scale, weig
     torch.testing.assert_close(torch.autograd.grad(loss, logp)[0], torch.autograd.grad(expected, logp)[0])
     assert metrics["clipped_tokens"] == clipped
     assert 0 < clipped < 9
+
+
+OFF_POLICY = [  # length, advantage, mean log ratio of an answer: inside gspo's bounds, above and below them
+    (length, advantage, drift)
+    for (length, drift), advantage in itertools.product([(3, 2e-4), (1, 6e-4), (5, -6e-4)], (0.7, -1.3))
+]
+
+
+def off_policy(scatter):
+    """Log-probs under both policies: each token's log ratio is `scatter` and more off its answer's mean."""
+    g = torch.Generator().manual_seed(11)
+    logps, olds = [], []
+    for length, _, drift in OFF_POLICY:
+        logp = -3 * torch.rand(length, dtype=torch.float64, generator=g)
+        noise = scatter * torch.randn(length, dtype=torch.float64, generator=g)
+        logps.append(logp)
+        olds.append(logp - (noise - noise.mean() + drift))
+    cuts = torch.tensor([0, *(length for length, _, _ in OFF_POLICY)]).cumsum(0)
+    advantages = torch.tensor([advantage for _, advantage, _ in OFF_POLICY], dtype=torch.float64)
+    return torch.cat(logps).requires_grad_(), torch.cat(olds), advantages, cuts
+
+
+def test_preset_gspo_is_its_equations_off_policy():
+    """Tokens' own ratios lie 5 % apart, far outside the bounds: only an answer's mean can decide what is clipped."""
+    logp, old, advantages, cuts = off_policy(0.05)
+    loss, metrics = grpo_loss(logp, old, None, advantages, cuts, preset("gspo"), 6.0)
+    expected, slopes, clipped = 0.0, [], 0
+    for length, advantage, drift in OFF_POLICY:
+        s = math.exp(drift)  # Eq. 7
+        bounded = min(max(s, 1 - 3e-4), 1 + 4e-4)
+        expected -= min(s * advantage, bounded * advantage) / 6  # Eq. 5: an answer counts once
+        free = s * advantage <= bounded * advantage
+        slopes += [-s * advantage / length / 6 if free else 0.0] * length
+        clipped += length * (not free)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    torch.testing.assert_close(torch.autograd.grad(loss, logp)[0], torch.tensor(slopes, dtype=torch.float64))
+    assert metrics["clipped_tokens"] == clipped == 1 + 5  # 6e-4 with A > 0, and -6e-4 with A < 0
+    ratios = sum(length * math.exp(drift) for length, _, drift in OFF_POLICY)
+    assert metrics["ratio_sum"].item() == pytest.approx(ratios, rel=1e-12)
+
+
+def test_preset_cispo_is_its_equations_off_policy_and_no_token_is_lost():
+    logp, old, advantages, cuts = off_policy(2.0)
+    cfg, tokens = preset("cispo"), int(cuts[-1])
+    loss, metrics = grpo_loss(logp, old, None, advantages, cuts, cfg, float(tokens))
+    expected, slopes, clipped = 0.0, [], 0
+    for i, (begin, end) in enumerate(pairwise(cuts.tolist())):
+        for t in range(begin, end):
+            ratio = math.exp(logp[t].item() - old[t].item())
+            weight = min(ratio, 5.0)  # Eq. 5, without a bound below
+            expected -= weight * advantages[i].item() * logp[t].item() / tokens  # Eq. 4
+            slopes.append(-weight * advantages[i].item() / tokens)  # the weight itself is held fast
+            clipped += ratio > 5.0
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    gradient = torch.autograd.grad(loss, logp)[0]
+    torch.testing.assert_close(gradient, torch.tensor(slopes, dtype=torch.float64))
+    assert (gradient != 0).all()
+    assert 0 < clipped < tokens
+    assert metrics["clipped_tokens"] == clipped
+
+
+def test_at_ratio_one_gspo_and_cispo_are_reinforce():
+    logp, _, advantages, cuts = off_policy(0.0)
+    for name in ("gspo", "cispo"):
+        cfg = preset(name)
+        of = (logp, logp.detach(), None, advantages, cuts)
+        ours = torch.autograd.grad(grpo_loss(*of, cfg, 6.0)[0], logp)[0]
+        plain = preset("paper", aggregation=cfg.aggregation)
+        torch.testing.assert_close(ours, torch.autograd.grad(grpo_loss(*of, plain, 6.0)[0], logp)[0])
+
+
+def test_a_sequences_ratio_of_an_idle_pack_is_none_and_has_a_gradient():
+    logp = torch.empty(0, requires_grad=True)
+    none = torch.empty(0)
+    loss, metrics = grpo_loss(logp, none, None, none, torch.tensor([0]), preset("gspo"), 3.0)
+    loss.backward()
+    assert (loss, metrics["clipped_tokens"], logp.grad.numel()) == (0, 0, 0)
+
+
+def test_gradients_of_a_sequences_ratio_are_the_same_bits_on_several_threads():
+    g = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 4000, (32,), generator=g)
+    cuts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    start, shift = -3 * torch.rand(cuts[-1], generator=g), 1e-4 * torch.randn(cuts[-1], generator=g)
+    advantages, found = torch.randn(cuts[-1], generator=g), set()
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(2, before))
+    for _ in range(40):
+        logp = start.clone().requires_grad_()
+        grpo_loss(logp, start - shift, None, advantages, cuts, preset("gspo"), 32.0)[0].backward()
+        found.add(logp.grad.numpy().tobytes())
+    torch.set_num_threads(before)
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize(
@@ -300,11 +394,14 @@ def test_a_runaway_importance_ratio_is_clamped_counted_and_stays_finite():
     assert logp.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("ratio", ["token", "sequence"])
+@pytest.mark.parametrize("objective", ["clipped_ratio", "clipped_weight"])
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-def test_shares_of_micro_batches_add_up_to_the_loss_of_the_whole(aggregation):
+def test_shares_of_micro_batches_add_up_to_the_loss_of_the_whole(aggregation, objective, ratio):
     logp, old, ref, advantages = random_inputs(5)
     sampled = sampled_at(RATIOS, old)
-    cfg = preset("grpo", aggregation=aggregation, kl_coef=0.1, importance_cap=2.0)
+    what = {"aggregation": aggregation, "objective": objective, "ratio": ratio}
+    cfg = preset("grpo", kl_coef=0.1, importance_cap=2.0, **what)
     denominator = loss_denominator(3, 9, aggregation, MAX_NEW_TOKENS)
 
     def share(tokens, sequences, cu_seqlens):

@@ -33,6 +33,35 @@ def run(inputs, patched, tmp_path_factory):
     return folder
 
 
+OFF_POLICY = {
+    "gspo, masked": ["grpo.preset=gspo", "grpo.minibatches_per_rollout=3", "grpo.overlong=mask"],
+    "cispo, penalty": [
+        "grpo.preset=cispo",
+        "grpo.minibatches_per_rollout=2",
+        "grpo.updates_per_rollout=2",
+        "grpo.overlong=penalty",
+        "grpo.overlong_buffer=8",
+    ],
+}
+
+
+@pytest.mark.parametrize("case", OFF_POLICY)
+def test_steps_of_several_mini_batches_are_made_again(inputs, patched, tmp_path, capsys, case):
+    more = [*OFF_POLICY[case], "grpo.kl_coef=null", "grpo.clip_high=null"]
+    more += ["grpo.stage1.max_steps=3", "grpo.stage2.max_steps=0"]
+    assert runs.run_here(train_grpo, runs.arguments(inputs, tmp_path / "run", *more))[0] == 0
+    rollouts = [read_records(path) for path in sorted((tmp_path / "run/grpo/rollouts").glob("*.jsonl"))]
+    assert len(rollouts) == 3
+    cut = [r for step in rollouts for r in step if r["finish_reason"] == "length"]
+    assert cut
+    if "penalty" in case:
+        assert {r["reward"]["overlong"] for r in cut} == {-1.0}
+    capsys.readouterr()
+    for step in (1, 2, 3):
+        status, said = replayed(capsys, tmp_path / "run", "--step", step)
+        assert (status, "16 of 16 rollouts identical" in said) == (0, True), said
+
+
 @pytest.fixture
 def copy(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")

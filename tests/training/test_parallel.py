@@ -196,6 +196,7 @@ def runs(tmp_path_factory):
         "    return {'correct': float('e' in response), 'format': 0.0, 'total': response.count('e') / 10}\n"
     )
     settings = [*SMALL, "grpo.reward=letters:many_e", "grpo.preset=dapo", "grpo.updates_per_rollout=2"]
+    settings += ["grpo.minibatches_per_rollout=2", "grpo.overlong=penalty", "grpo.overlong_buffer=8"]
     settings += ["grpo.importance_cap=2", "grpo.kl_estimator=k3", "grpo.micro_batch_tokens=600"]
     config = ["--config", str(ROOT / "configs/demo.yaml"), *settings]
     environment = {"PYTHONPATH": f"{ROOT}:{folder}", "OMP_NUM_THREADS": "1"}
