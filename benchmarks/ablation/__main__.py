@@ -13,8 +13,8 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from statistics import fmean
 
@@ -139,7 +139,7 @@ def in_words(seconds: float) -> str:
 
 
 class Stop:
-    """Which signal has come, and how often; handlers do no more than count."""
+    """Which signal has come, and how often; a handler does no more than count."""
 
     def __init__(self):
         self.signal, self.count = 0, 0
@@ -153,48 +153,50 @@ def carry_out(
 ) -> int:
     """Run what is left, a line for each as it is finished; return the exit status."""
     bench = Bench(plan, options.scale, options.runs, scripts.run)
-    stop, asked, failed, lines, remaining = Stop(), 0, [], list(lines), list(left)
+    stop, asked = Stop(), 0
     before = {number: signal.signal(number, stop) for number in SIGNALS}
+    lines, remaining, failed = list(lines), list(left), []
+    pool = ThreadPoolExecutor(options.jobs)
     try:
-        with ThreadPoolExecutor(options.jobs) as pool:
-            running: Mapping[Future[Line], Task] = {pool.submit(bench.line, *task): task for task in left}
-            waiting = set(running)
-            while waiting:
-                finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                if stop.count > asked:
-                    asked = stop.count
-                    print("stopping: what runs saves first (again to stop at once)", flush=True)
-                    scripts.stop()
-                for future in finished:
-                    name, seed = running[future]
-                    try:
-                        line = future.result()
-                    except StoppedError:
-                        continue
-                    except (ArmError, InputError) as error:
-                        failed.append((name, seed))
-                        print(f"{name}, seed {seed}: FAILED: {error}", flush=True)
-                    else:
-                        append_line(line, options.results)
-                        bench.tidy(name, seed)
-                        lines.append(line)
-                    remaining.remove((name, seed))
-                    if (name, seed) not in failed:
-                        eta = in_words(seconds_left(plan, options, remaining, lines))
-                        print(f"{told(plan, line)}; {len(remaining)} left, {eta}", flush=True)
+        running = {pool.submit(bench.line, *task): task for task in left}
+        waiting = set(running)
+        while waiting:
+            finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            if stop.count > asked:
+                asked = stop.count
+                print("stopping: what runs saves first (again to stop at once)", flush=True)
+                scripts.stop()
+            for future in finished:
+                task = running[future]
+                error = future.exception()
+                if isinstance(error, StoppedError):
+                    continue
+                remaining.remove(task)
+                if error:  # whatever it is, the others go on
+                    failed.append("{} (seed {})".format(*task))
+                    told = error if isinstance(error, ArmError | InputError) else repr(error)
+                    print(f"{failed[-1]} FAILED: {told}", flush=True)
+                    continue
+                append_line(future.result(), options.results)
+                bench.tidy(*task)
+                lines.append(future.result())
+                eta = in_words(seconds_left(plan, options, remaining, lines))
+                print(f"{summary(plan, lines[-1])}; {len(remaining)} left, {eta}", flush=True)
+    except BaseException:
+        scripts.stop()  # a full disk, say: nothing goes on unseen
+        raise
     finally:
+        pool.shutdown(cancel_futures=True)
         for number, handler in before.items():
             signal.signal(number, handler)
     if failed:
-        print(
-            f"failed: {', '.join(f'{name} (seed {seed})' for name, seed in failed)}; the same command tries again"
-        )
+        print(f"failed: {', '.join(failed)}; the same command tries again")
     if stop.count:
         return 128 + stop.signal
     return 1 if failed else 0
 
 
-def told(plan: Plan, line: Line) -> str:
+def summary(plan: Plan, line: Line) -> str:
     """Return a finished arm in one line."""
     share = accuracy(line, [str(n) for n in plan.lengths])
     return (
