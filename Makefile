@@ -6,16 +6,23 @@ CONFIG ?= configs/demo.yaml
 RUN_DIR ?= runs/demo
 SET ?= # further settings, key.path=value ...
 
+ABLATION ?= full # or small
+ABLATION_ARMS ?= # names with commas, and
+ABLATION_SEEDS ?= # numbers; default: all that are planned
+
 PY = .venv/bin/python
 RUN = --config $(CONFIG) run_dir=$(RUN_DIR) $(SET)
 
-.PHONY: demo test lint
+.PHONY: demo ablation test lint
 demo: .venv/installed ## everything, from an empty folder to the table of stages
 	$(PY) synth_data.py $(RUN)
 	$(PY) train_sft.py $(RUN)
 	$(PY) train_grpo.py $(RUN)
 	$(PY) evaluate.py $(RUN)
 	$(PY) -m fleming.training.reproduced $(RUN_DIR)
+
+ablation: .venv/installed ## docs/ablation.md: what each choice is worth; may be stopped, and goes on
+	$(PY) -m benchmarks.ablation --scale $(ABLATION) --arms "$(ABLATION_ARMS)" --seeds "$(ABLATION_SEEDS)"
 
 TEST_BESIDE = tests/scripts tests/training tests/model tests/checks # about half of all the time that the tests take
 test: .venv/installed-dev ## all tests, in two processes: these beside all others

@@ -141,7 +141,7 @@ def test_a_run_needs_the_six_packages_alone():
 
 def test_what_a_benchmark_imports_of_ours_exists():
     """They are not run here, and would break in silence."""
-    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+    for path in sorted((ROOT / "benchmarks").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(node, ast.ImportFrom)
@@ -201,7 +201,7 @@ def texts_with_commands() -> dict[str, str]:
     """Everything that tells a reader what to type: documents, configs, the Makefile, docstrings of modules."""
     texts = {path.name: path.read_text() for path in (*DOCUMENTS, *CONFIGS, ROOT / "Makefile")}
     texts |= {module: ast.get_docstring(tree) or "" for module, tree in TREES.items()}
-    for path in (ROOT / "benchmarks").glob("*.py"):
+    for path in (ROOT / "benchmarks").rglob("*.py"):
         texts[f"benchmarks/{path.name}"] = ast.get_docstring(ast.parse(path.read_text())) or ""
     return texts
 
@@ -226,7 +226,7 @@ def test_every_command_that_a_document_names_exists():
 
 
 def test_every_option_that_a_document_names_exists():
-    sources = "".join(path.read_text() for path in (*run_time_files(), *(ROOT / "benchmarks").glob("*.py")))
+    sources = "".join(path.read_text() for path in (*run_time_files(), *(ROOT / "benchmarks").rglob("*.py")))
     known = set(re.findall(r'"--([a-z][a-z-]+)"', sources))
     known |= {
         "help",
@@ -266,7 +266,7 @@ def names_in(path: Path) -> set[str]:
 
 def test_every_path_that_a_document_or_the_code_names_exists():
     rooms = "fleming|model|configs|docs|tests|benchmarks|assets"
-    code = [*run_time_files(), *(ROOT / "benchmarks").glob("*.py")]
+    code = [*run_time_files(), *(ROOT / "benchmarks").rglob("*.py")]
     for path in (*DOCUMENTS, *CONFIGS, *code):
         named = re.findall(rf"(?<![\w/.])((?:{rooms})/[\w./-]*\.(?:py|md|yaml))\b", path.read_text())
         assert not [name for name in named if not (ROOT / name).is_file()], path.name

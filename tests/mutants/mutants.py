@@ -18,6 +18,7 @@ WATCH = "tests/rl/test_watch.py"
 MINI = "tests/rl/test_mini_batches.py"
 TRL = "tests/rl/test_grpo_against_trl.py"
 RELATIONS = "tests/sources/test_relations.py"
+ABLATION = "tests/ablation -k 'not accept'"
 
 MUTANTS = {
     "train_grpo.py": [
@@ -209,5 +210,22 @@ MUTANTS = {
         ("if len(parts) == PARTS:", "if len(parts) > PARTS:", RELATIONS),
         ("found.relations[:MOST]", "found.relations", RELATIONS),
         ("if (step, other) not in said:", "if (step, other):", RELATIONS),
+    ],
+    "benchmarks/ablation/statistics.py": [
+        ("math.sqrt(2 * float(", "math.sqrt(float(", ABLATION),
+        ("df = len(cells) - int(rank)", "df = len(cells) - len(arms)", ABLATION),
+        ("normal.cdf(shift - critical * x) + ", "normal.cdf(shift - critical) + ", ABLATION),
+    ],
+    "benchmarks/ablation/compare.py": [
+        ("effects[i].p if effects[i] else 1.0", "effects[i].p if effects[i] else 0.0", ABLATION),
+        ("if line.questions != other.questions:", "if not line.questions:", ABLATION),
+    ],
+    "benchmarks/ablation/results.py": [
+        ("and line.recipe == recipe_hash(plan, line.arm, scale)", "and line.recipe", ABLATION),
+    ],
+    "benchmarks/ablation/runs.py": [
+        ('"caught": len(left & wrong)', '"caught": len(left)', ABLATION),
+        ("<= arm.data.longest]", "< arm.data.longest]", ABLATION),
+        ('set(question["options"]) - {question["answer"]}', 'set(question["options"])', ABLATION),
     ],
 }  # fmt: skip
