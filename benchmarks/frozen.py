@@ -43,6 +43,7 @@ SMALL = [
     "sft.save_every=4",
     "grpo.questions_per_step=4",
     "grpo.max_new_tokens=24",
+    "grpo.dev_every=0",
     "grpo.kl_coef=0.01",
     "grpo.updates_per_rollout=2",
     "grpo.stage1.max_steps=5",

@@ -62,6 +62,10 @@ def dev_questions(
     """
     if not cfg.grpo.dev_every:
         return [], longest
+    if not cfg.dev_file.exists():
+        raise InputError(
+            f"{cfg.dev_file}: no such file to measure on; name one as data.dev=FILE, or set grpo.dev_every=0"
+        )
     found = read_questions(cfg.dev_file, cfg, say)
     drawn = [found[i] for i in permutation(len(found), cfg.seed, "dev")[: cfg.grpo.dev_limit or None]]
     usable, length = leave_room(drawn, cfg, tokenizer, model.max_position_embeddings)

@@ -285,7 +285,7 @@ class Run:
                 remove(path)
 
 
-WRITTEN = "checkpoints rollouts metrics.jsonl curriculum.jsonl ../manifest.json ../config.yaml"
+WRITTEN = "checkpoints rollouts metrics.jsonl curriculum.jsonl review.jsonl ../manifest.json ../config.yaml"
 
 
 def check_ready(stage: str, cfg: Config) -> str:

@@ -100,7 +100,13 @@ READ_BY = {
     "eval/*/results.json": evaluate,
     "eval/*/settings.json": evaluate,
 }
-FOR_PEOPLE = ["config.yaml", "grpo/rollouts/*", "grpo/stage*/model/*"]  # and other commands: hashes are below
+FOR_PEOPLE = [
+    "config.yaml",
+    "grpo/rollouts/*",
+    "grpo/review.jsonl",
+    "grpo/stage*/model/*",
+    "grpo/best/model/*",
+]  # and other commands: hashes are below
 
 
 def newest(run_dir: Path, pattern: str) -> list[Path]:

@@ -61,7 +61,10 @@ def kind_of(message: str) -> str:
         (train_sft, [".lock", "config.yaml", "manifest.json", "metrics.jsonl", "checkpoints"]),
         (
             train_grpo,
-            [".lock", "config.yaml", "manifest.json", "curriculum.jsonl", "rollouts", "metrics.jsonl"],
+            [
+                *(".lock", "config.yaml", "manifest.json", "curriculum.jsonl"),
+                *("review.jsonl", "rollouts", "metrics.jsonl"),
+            ],
         ),
     ],
 )

@@ -41,6 +41,7 @@ SMALL = [
     "sft.save_every=2",
     "grpo.questions_per_step=4",
     "grpo.max_new_tokens=24",
+    "grpo.dev_every=0",
     "grpo.kl_coef=0.01",
     "grpo.stage1.max_steps=5",
     "grpo.stage1.group_size=4",
