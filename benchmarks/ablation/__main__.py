@@ -93,7 +93,8 @@ def estimate(plan: Plan, name: str, scale: str, lines: Iterable[Line]) -> float:
         return fmean(seen) + guess["overhead"]
     if arm.trains == "sft":
         return arm.seconds + guess["overhead"]
-    return plan.scales[scale].budgets[arm.budget] / guess[arm.trains] + guess["overhead"]
+    speed = guess.get(f"{arm.trains} {arm.budget}", guess[arm.trains])
+    return plan.scales[scale].budgets[arm.budget] / speed + guess["overhead"]
 
 
 def seconds_left(

@@ -17,11 +17,10 @@ from benchmarks.ablation import __main__ as command
 from benchmarks.ablation import arms as arms_of
 from benchmarks.ablation import table as tables_of
 from benchmarks.ablation.compare import block_arms, compared, designed
-from benchmarks.ablation.results import counted, mask_of, right_of
+from benchmarks.ablation.results import Line, counted, mask_of, right_of
 from benchmarks.ablation.results import read_lines as read_results
 from benchmarks.ablation.runs import ArmError, Scripts, StoppedError, plant
 from fleming.config import load_config
-from fleming.evaluation.statistics import holm
 from fleming.files import write_json, write_jsonl
 from fleming.settings import Config
 from model.errors import InputError
@@ -383,21 +382,27 @@ def test_a_line_whose_mask_disagrees_with_its_count_is_refused(go):
         go.lines()
 
 
-def test_holm_counts_what_has_not_been_run_as_p_1(go):
-    go("--arms", "stage1,stage2,paper", "--seeds", "0,1,2")
-    found, _ = counted(PLAN, go.lines(), "small")
-    every = compared(PLAN, found)
-    ran = [each for each in every if each.effect]
-    assert [(each.comparison.arm, each.comparison.against) for each in ran] == [
-        ("stage2", "stage1"),
-        ("paper", "stage1"),
-    ]
-    family = [each.effect.p if each.effect else 1.0 for each in every if each.comparison.family == "others"]
-    assert [each.p_holm for each in every if each.comparison.family == "others" and each.effect] == [
-        p
-        for p, each in zip(holm(family), [e for e in every if e.comparison.family == "others"], strict=True)
-        if each.effect
-    ]
+def line_of(arm: str, seed: int, right: int) -> Line:
+    """A line with so many right answers of 100, all to chains of one fact."""
+    masks = {"1": mask_of([i < right for i in range(100)])}
+    recipe, whole = arms_of.recipe_hash(PLAN, arm, "small"), {"right": (0, 0), "wrong": (0, 0)}
+    return Line(arm, seed, "small", recipe, {"1": (right, 100)}, masks, "same", whole, 1, 1, 1.0, "", "")
+
+
+def test_holm_counts_what_has_not_been_run_as_p_1():
+    rights = {"stage1": (70, 71, 69), "stage2": (75, 77, 73), "paper": (66, 70, 69)}
+    lines = [line_of(arm, seed, n) for arm, of_arm in rights.items() for seed, n in enumerate(of_arm)]
+    every = compared(PLAN, counted(PLAN, lines, "small")[0])
+    stage2, paper = (
+        next(each for each in every if (each.comparison.arm, each.comparison.against) == (arm, "stage1"))
+        for arm in ("stage2", "paper")
+    )
+    family = sum(c.family == "others" for c in PLAN.comparisons)
+    assert family == 16
+    assert 0 < stage2.effect.p < paper.effect.p < 1
+    assert stage2.p_holm == pytest.approx(min(1, family * stage2.effect.p))
+    assert paper.p_holm == pytest.approx(min(1, (family - 1) * paper.effect.p))
+    assert [each.p_holm for each in every].count(None) == len(every) - 2
 
 
 def test_the_question_level_difference_pairs_the_same_questions_of_the_same_seed(go):
