@@ -283,6 +283,21 @@ def test_wrong_questions_are_drawn_in_proportion_to_their_weights():
         assert abs(counts[i] - 720 * weight / total) <= 1.01
 
 
+def test_each_round_begins_anew_so_that_no_question_pays_for_draws_at_an_older_weight():
+    cfg = settings("grpo.stage1.max_steps=0", "grpo.stage2.max_steps=99", "grpo.curriculum.mine_every=2")
+    asked = questions(30)
+    curriculum = Curriculum(asked, cfg)
+    ledger = simulate(curriculum, Policy(asked, 0), 4)
+    before = [standing.drawn for standing in curriculum.standings]
+    assert max(before) > 0
+    curriculum.mined(5, curriculum.to_ask, [Mined(0, {"A": 2})] * len(curriculum.to_ask), {})
+    assert {standing.drawn for standing in curriculum.standings} == {0}
+    drawn = Counter(
+        name for r in ledger if r["event"] == "step" for ids in r["drawn"].values() for name in ids
+    )
+    assert [standing.drawn_ever for standing in curriculum.standings] == [drawn[q.id] for q in asked]
+
+
 # What an answer means
 
 
