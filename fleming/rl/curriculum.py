@@ -18,7 +18,7 @@ from typing import Any
 from fleming.records import Question, Rollout, to_json
 from fleming.refine.decisions import Decision, relabel, ruling_on, text_hash
 from fleming.rl.pools import Pools, lots, shares, stage1_pools
-from fleming.rl.sampled import Sampled
+from fleming.rl.sampled import Sampled, teaches
 from fleming.rl.standing import Mined, Standing
 from fleming.rl.switch import mean, stage1_over
 from fleming.settings import Config
@@ -36,12 +36,8 @@ class Curriculum:
     def __init__(self, questions: Sequence[Question], cfg: Config, records: Iterable[Record] = ()):
         """records: of the run so far. Raises InputError for those of other questions or of another version, and for
         numbers of steps that the run has already passed."""
-        self.questions, self.rl, self.cfg, self.seed = (
-            list(questions),
-            cfg.grpo,
-            cfg.grpo.curriculum,
-            cfg.seed,
-        )
+        self.questions = list(questions)
+        self.rl, self.cfg, self.seed = cfg.grpo, cfg.grpo.curriculum, cfg.seed
         self.places = {q.id: i for i, q in enumerate(questions)}
         self.standings = [Standing() for _ in questions]
         self.reviews: dict[int, Record] = {}
@@ -207,7 +203,7 @@ class Curriculum:
                 drawn=named,
                 dropped=[group[0].question_id for group in dropped],
                 reward=mean(r.reward["total"] for group in every for r in group),
-                flat=mean(not any(r.advantage for r in group) for group in every),
+                flat=mean(not teaches(group) for group in every),
                 tokens=sum(len(r.token_ids) for group in every for r in group),
             )
         ]

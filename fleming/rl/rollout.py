@@ -16,7 +16,7 @@ from fleming.refine.label_check import trial_orders
 from fleming.rl.curriculum import Curriculum
 from fleming.rl.grpo import group_advantages, importance_weights, loss_denominator
 from fleming.rl.reward import Reward, reward_parts, with_overlong
-from fleming.rl.sampled import Sampled
+from fleming.rl.sampled import Sampled, teaches
 from fleming.settings import Config
 from fleming.settings.training import GRPOConfig
 from fleming.training.packing import PackedBatch, micro_batches, pack
@@ -148,11 +148,6 @@ def make_rollouts(actor: Actor, curriculum: Curriculum, step: int) -> Sampled:
     if draws == 1 or not kept:
         return Sampled(groups, [], drawn, shown)
     return Sampled(kept, [group for group in groups if not teaches(group)], drawn, shown)
-
-
-def teaches(group: Sequence[Rollout]) -> bool:
-    """Whether the group's rewards differ, so that its advantages are not all zero."""
-    return any(r.advantage for r in group)
 
 
 def sample_groups(

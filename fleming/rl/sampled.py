@@ -1,5 +1,6 @@
 """What one step of RL has sampled, group by group. Left out: how (rollout.py), and what is made of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,3 +30,8 @@ class Sampled:
             found["dropped_groups"] = len(self.dropped)
             found["dropped_tokens"] = sum(len(r.token_ids) for group in self.dropped for r in group)
         return found
+
+
+def teaches(group: Sequence[Rollout]) -> bool:
+    """Whether the group's rewards differ, so that its advantages are not all zero."""
+    return any(r.advantage for r in group)
