@@ -2,16 +2,15 @@
 
 import json
 import os
-import subprocess
 import sys
 
 import pytest
+from support import warm
 from support.models import hf_folder
 from support.places import ROOT
 
 from fleming.files import write_jsonl
 
-PARTS = 2  # processes, one a core
 ANSWER = "<think>\n4\n</think>\n<answer>B</answer>"
 SHAPE = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 SETTINGS = {
@@ -38,19 +37,14 @@ def test_a_crash_at_any_point_changes_nothing_in_the_end(tmp_path, script):
     given = [f"model={tmp_path / 'model'}", f"data.trajectories={tmp_path / 't.jsonl'}"]
     given += [f"data.questions={tmp_path / 'q.jsonl'}", "chat_format=chatml", "parallel.device=cpu"]
     worker = [sys.executable, str(ROOT / "tests/support/workers/crash_points.py"), script, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            [*worker, str(part), str(PARTS), *given, *SETTINGS[script]],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT,
-        )
-        for part in range(PARTS)
-    ]  # fmt: skip
-    for process in running:
-        out, err = process.communicate()
-        assert process.returncode == 0, err[-3000:]
-        found = json.loads(out)
-        assert found["bad"] == []
-        assert {"replace", "rename", "mkdir", "fsync", "write of a file", "unlink"} <= found["points"].keys()
-        assert sum(found["points"].values()) > 60, found["points"]
-        print(f"\n{script}: {sum(found['points'].values())} points, {found['points']}")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    done = warm.run(
+        [*worker, *given, *SETTINGS[script]], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert found["bad"] == []
+    assert {"replace", "rename", "mkdir", "fsync", "write of a file", "unlink"} <= found["points"].keys()
+    assert sum(found["points"].values()) > 60, found["points"]
+    assert found["states"] > 40, found["states"]
+    print(f"\n{script}: {found['points']}, {found['states']} states")
