@@ -5,6 +5,7 @@ FLEMING_ORDER=SEED shuffles files, and tests within a file, so that none can rel
 
 import os
 import random
+import signal
 import tempfile
 from pathlib import Path
 
@@ -46,6 +47,20 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the real data in ../shared")
     return SHARED
+
+
+@pytest.fixture
+def signals_heard():
+    """SIGINT and SIGHUP are heard, here and in what is started meanwhile, also where nohup or a shell's & had both
+    ignored: whoever is started with a signal ignored hands that on.
+
+    SIGHUP does nothing here, so that tests under nohup outlive their terminal; a Python handler is not inherited.
+    """
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: lambda *_: None}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

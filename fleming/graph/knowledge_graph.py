@@ -105,9 +105,11 @@ def remembered(look_up: Callable[..., T]) -> Callable[..., T]:
     @functools.wraps(look_up)
     def remembering(graph: "KnowledgeGraph", *arguments: Any) -> T:
         key = (look_up, *arguments)
-        if key not in graph.memory:
-            graph.memory[key] = look_up(graph, *arguments)
-        return graph.memory[key]
+        try:  # a key takes as long to hash as most look-ups take
+            return graph.memory[key]
+        except KeyError:
+            found = graph.memory[key] = look_up(graph, *arguments)
+            return found
 
     return remembering
 

@@ -206,9 +206,7 @@ class Findings:
 
     def near(self, root: str, most: int) -> list[str]:
         """Return the diseases that share most with the root: information content x the smaller share of patients."""
-        score = self._shared(self.place[root])
-        best = np.argsort(-score, kind="stable")[:most]
-        return [self.diseases[place] for place in best if score[place] > 0]
+        return [self.diseases[place] for place in _highest(self._shared(self.place[root]), most)]
 
     def _shared(self, place: int) -> np.ndarray:
         score = np.zeros(len(self.diseases))
@@ -222,12 +220,17 @@ class Findings:
 
     def _nearest(self, place: int) -> np.ndarray:
         """Return the places of the LIKE that share most, ties in order: they are ties in whatever order one adds."""
-        score = self._shared(place).round(9)
-        least = np.partition(score, -LIKE)[-LIKE] if len(score) > LIKE else 0
-        found = np.flatnonzero((score >= least) & (score > 0))
-        return found[np.argsort(-score[found], kind="stable")[:LIKE]]
+        return _highest(self._shared(place).round(9), LIKE)
 
     def joint(self, clues: Iterable[Clue], before: np.ndarray | None = None) -> np.ndarray:
         """Return the log-likelihood of all clues together in each disease, on top of another: float64 [diseases]."""
         start = np.zeros(len(self.diseases)) if before is None else before
         return sum((np.log(self.likelihood(clue)) for clue in clues), start)
+
+
+def _highest(score: np.ndarray, most: int) -> np.ndarray:
+    """Return the places of the `most` highest of the scores above 0, which are few; the highest first, ties in order."""
+    some = np.flatnonzero(score > 0)
+    if len(some) > most:
+        some = some[score[some] >= np.partition(score[some], -most)[-most]]
+    return some[np.argsort(-score[some], kind="stable")][:most]

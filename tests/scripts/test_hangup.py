@@ -55,6 +55,7 @@ def saved_where_it_stopped(run_dir) -> bool:
     return [path.name for path in checkpoints(run_dir)] == [f"step_{steps:06d}"]
 
 
+@pytest.mark.usefixtures("signals_heard")
 def test_a_terminal_that_is_closed_lets_the_run_save(inputs, tmp_path, whole):
     """The kernel sends SIGHUP and refuses every further write; a shell may send it once more."""
     main, worker = pty.openpty()
@@ -74,6 +75,7 @@ def test_a_terminal_that_is_closed_lets_the_run_save(inputs, tmp_path, whole):
     assert goes_on_to_the_same_end(inputs, tmp_path / "run", whole)
 
 
+@pytest.mark.usefixtures("signals_heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_while_nobody_reads_what_is_printed_lets_the_run_save(inputs, tmp_path, whole, number):
     """With the pipe full, a bar's write is under way at any moment."""

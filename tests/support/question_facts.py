@@ -208,8 +208,9 @@ class Facts:
                     score[who] += bits * np.minimum(share, self.base(disease, finding))
                 score[number[disease]] = 0
                 score = score.round(9)
-                least = np.partition(score, -LIKE)[-LIKE] if len(score) > LIKE else 0.0
-                some = np.flatnonzero((score >= least) & (score > 0))
+                some = np.flatnonzero(score > 0)
+                if len(some) > LIKE:
+                    some = some[score[some] >= np.sort(score[some])[-LIKE]]
                 best = some[np.argsort(-score[some], kind="stable")][:LIKE]  # of equals the first
                 for i in best:
                     self._near_to[self.diseases[i]].append(disease)

@@ -402,6 +402,7 @@ def test_each_trial_is_asked_for_once_whoever_asks(tmp_path):
         assert len(server.requests) == 12
 
 
+@pytest.mark.usefixtures("signals_heard")
 def test_ctrl_c_keeps_what_is_under_way(tmp_path, capfd):
     pressed = []
 
