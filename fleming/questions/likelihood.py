@@ -229,7 +229,7 @@ class Findings:
 
 
 def _highest(score: np.ndarray, most: int) -> np.ndarray:
-    """Return the places of the `most` highest of the scores above 0, which are few; the highest first, ties in order."""
+    """Return the places of the `most` highest of the scores above 0, the highest first, ties in order."""
     some = np.flatnonzero(score > 0)
     if len(some) > most:
         some = some[score[some] >= np.partition(score[some], -most)[-most]]
