@@ -140,7 +140,7 @@ def main(argv: list[str]) -> None:
         show_and_write(report, folder / "report.json")
         if cfg.base_model.make:
             make_base(cfg, taught.kept, joined.graph)
-        note_outputs(cfg.run_dir, "synth", "data", "base/model")
+        note_outputs(cfg.run_dir, "synth", "data", "base")
     if not rl:
         raise InputError(f"no training question is left; {folder}/report.json and rejected.jsonl say why")
     if teacher:
