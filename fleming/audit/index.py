@@ -171,7 +171,7 @@ class Index:
         low, high = np.searchsorted(self.hashes, wanted), np.searchsorted(self.hashes, wanted, "right")
         return [
             Found(self.names[place >> OFFSET_BITS], place & ((1 << OFFSET_BITS) - 1))
-            for place in self.places[low:high].tolist()
+            for place in np.unique(self.places[low:high]).tolist()
         ]
 
     def records(self, key: str, pattern: str) -> list[tuple[str, Record]]:

@@ -51,16 +51,19 @@ def verify(run_dir: Path) -> Verdict:
 
     # Whoever says something of a file: the manifest, and the lists of hashes.
     says: dict[str, dict[str, set[str]]] = {name: {MANIFEST: {sha256}} for name, sha256 in written.items()}
-    for name, path in there.items():
-        if path.name == SUMS or path.suffix == ".sha256":
-            try:
-                lines = read_sums(path)
-            except InputError as error:
-                verdict.faults.append(f"{name}: {str(error).removeprefix(f'{path}: ')}")
-                continue
-            for sha256, file in lines:
-                of = file if path.name == SUMS else path.name.removesuffix(".sha256")
-                says.setdefault(Path(name).with_name(of).as_posix(), {}).setdefault(name, set()).add(sha256)
+    for by, path in there.items():
+        if path.name != SUMS and path.suffix != ".sha256":
+            continue
+        try:
+            lines = read_sums(path)
+        except InputError as error:
+            verdict.faults.append(f"{by}: {str(error).removeprefix(f'{path}: ')}")
+            continue
+        for sha256, file in lines:
+            if path.name != SUMS and file not in ("", path.stem):
+                verdict.faults.append(f"{by}: names {file}, and stands beside {path.stem}")
+            of = Path(by).with_name(file if path.name == SUMS else path.stem).as_posix()
+            says.setdefault(of, {}).setdefault(by, set()).add(sha256)
     for name, claims in sorted(says.items()):
         verdict.faults += compare(name, found.get(name), claims)
 
@@ -87,7 +90,7 @@ def manifest_of(run_dir: Path) -> dict[str, list[Entry]]:
 
 def digests(kept: Mapping[str, Path], sizes: Mapping[str, int]) -> dict[str, str]:
     """Return name -> sha256 of each file's bytes."""
-    bar = tqdm(total=sum(sizes.values()), desc="reading", unit="B", unit_scale=True, leave=False)
+    bar = tqdm(total=sum(sizes.values()), desc="reading", unit="B", unit_scale=True, leave=False, delay=1)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter
 
         def of(name: str) -> tuple[str, str]:
@@ -123,7 +126,11 @@ def faults_of_lines(run_dir: Path, name: str, uncovered: list[str]) -> list[str]
         if name != MANIFEST:
             uncovered.append(name)
         return faults
-    for _ in read_jsonl(path, fault=lambda where, _code, detail: faults.append(f"{name}:{where}: {detail}")):
+
+    def fault(where: str, _code: str, detail: str) -> None:
+        faults.append(f"{where.removeprefix(f'{run_dir}/')}: {detail}")
+
+    for _ in read_jsonl(path, fault=fault):
         pass
     return faults
 
