@@ -145,7 +145,7 @@ def run_again(segment: Segment, run_dir: Path, again: Path, threads: int) -> str
 
 
 def exported_at(segment: Segment, run_dir: Path) -> list[str]:
-    """Return the model folders that the stage has written with the segment's last checkpoint."""
+    """Return the model folders that the stage has written within the segment."""
     stage = segment.stage
     end = max(s.last for s in segments_of(run_dir) if s.stage == stage)
     written_at = {
@@ -158,7 +158,7 @@ def exported_at(segment: Segment, run_dir: Path) -> list[str]:
     return [
         folder
         for folder, step in written_at.items()
-        if step == segment.last and any(name.startswith(f"{folder}/") for name in outputs)
+        if segment.first < step <= segment.last and any(name.startswith(f"{folder}/") for name in outputs)
     ]
 
 

@@ -25,7 +25,6 @@ from fleming.audit.verify import verify
 from fleming.files import write_json
 from model.errors import InputError
 
-SFT = [Segment("sft", 0, 5), Segment("sft", 5, 10), Segment("sft", 10, 15), Segment("sft", 15, 17)]
 SCRIPTS = {"sft": train_sft, "grpo": train_grpo}
 
 
@@ -145,7 +144,7 @@ def test_an_exported_model_that_is_not_its_checkpoint_is_found(copy):
         tensors[name] = tensors[name] * np.float32(1.5)
         save_file(tensors, path, metadata=metadata_of(path))
     last = str([s for s in segments_of(copy) if s.stage == "sft"][-1])
-    assert differ(copy, last, "grpo, steps 5 to 5", "grpo, steps 6 to 6") == [True, True, False]
+    assert differ(copy, last, "grpo, steps 5 to 6", "grpo, steps 7 to 8") == [True, True, False]
 
 
 def test_a_person_s_later_decisions_are_no_difference(copy):
@@ -169,8 +168,8 @@ def test_the_chance_to_escape_is_that_of_all_ways_to_draw():
 
 
 def test_forgeries_are_caught_at_the_rate_that_is_said(copy):
-    """Three of ten segments forged: of 2,000 seeds as many miss them all as the formula says."""
-    forged = {"grpo, steps 3 to 4", "grpo, steps 5 to 5", "grpo, steps 7 to 8"}
+    """Three of nine segments forged: of 2,000 seeds as many miss them all as the formula says."""
+    forged = {"grpo, steps 3 to 4", "grpo, steps 5 to 6", "grpo, steps 7 to 8"}
     for step in (3, 5, 7):
         rewrite(
             copy / f"grpo/rollouts/step_{step:06d}.jsonl", lambda r: r.update(advantage=r["advantage"] + 1)
@@ -183,22 +182,22 @@ def test_forgeries_are_caught_at_the_rate_that_is_said(copy):
         expected = chance_to_escape(len(names), 3, count)
         assert abs(missed / 2000 - expected) < 4 * (expected * (1 - expected) / 2000) ** 0.5
     differ_, words = verify_segments(copy, len(names), 1, 2, checked=lambda s, *_: ["x"] * (str(s) in forged))
-    assert (differ_, "7 of 10 segments as recorded" in words) == (3, True)
+    assert (differ_, "6 of 9 segments as recorded" in words) == (3, True)
     assert "would have missed" not in words
 
 
 def test_what_is_said_where_nothing_was_forged(finished):
     differ, words = verify_segments(finished, 5, 1, 1, checked=lambda *_: [])
     assert differ == 0
-    assert "5 of 10 segments as recorded, drawn from 10 by seed 1" in words
-    assert "had 20% of them (2) been forged, these 5 would have missed all of it in 22.2%" in words
+    assert "5 of 9 segments as recorded, drawn from 9 by seed 1" in words
+    assert "had 20% of them (2) been forged, these 5 would have missed all of it in 16.7%" in words
 
 
 # --- refusals
 
 
 def test_no_segments_too_many_and_kernels_that_do_not_repeat_are_refused(copy):
-    with pytest.raises(InputError, match="--segments 99: the run has 10 segments"):
+    with pytest.raises(InputError, match="--segments 99: the run has 9 segments"):
         verify_segments(copy, 99, 1, 1)
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["grpo"][-1]["device"] = "cuda:0"
