@@ -7,16 +7,19 @@ the records stay where they are, as JSON Lines. Left out: what the lines mean (t
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from fleming.files import parse_line
+from fleming.files import parse_line, read_jsonl
 from fleming.manifest import read_manifest
+from fleming.noise import shuffled
 from model.errors import InputError
 from model.files import write_atomic
 
@@ -164,6 +167,21 @@ class Index:
             raise InputError(
                 f"{where}: no record of {name} as docs/file-formats.md has it ({error!r})"
             ) from error
+
+    @cached_property
+    def sft_steps(self) -> dict[str, list[int]] | None:
+        """Trajectory -> the steps of the cold start that learned from it, by the seed; None: not recorded."""
+        starts, order = self.manifest.get("sft"), self.run_dir / "sft/learned.jsonl"
+        if not starts or not order.exists():
+            return None
+        ids = [record["id"] for _, record in read_jsonl(order)]
+        cfg = starts[-1]["config"]
+        per_step = cfg["sft"]["sequences_per_step"]
+        places = math.ceil(cfg["sft"]["epochs"] * len(ids) / per_step) * per_step
+        steps: dict[str, list[int]] = {}
+        for place in range(places):
+            steps.setdefault(shuffled(ids, place, cfg["seed"], "sft epoch"), []).append(place // per_step + 1)
+        return steps
 
     def places_of(self, key: str) -> list[Found]:
         """Return where something may be said of a key: of another in one of 10^13 cases, as its hash is short."""

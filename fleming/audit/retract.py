@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fleming.audit.index import Index, Record, edge_key
-from fleming.audit.trace import PLACES, learned
+from fleming.audit.trace import PLACES
 from fleming.files import read_jsonl, write_jsonl
 from fleming.graph.retracted import Retraction, read_retractions
 from model.errors import InputError
@@ -78,8 +78,7 @@ def dependants(index: Index, edges: list[tuple[str, str, str]]) -> dict[str, Any
         found["questions"].append(name)
         for _, trajectory in index.records(key, PLACES["trajectory"]):
             found["trajectories"].append(trajectory["id"])
-            steps = learned(index, trajectory).says["learned in steps"]
-            found["sft_steps"].update(steps if isinstance(steps, list) else ())
+            found["sft_steps"].update((index.sft_steps or {}).get(trajectory["id"], ()))
         for place in index.places_of(key):
             if place.file.startswith("grpo/rollouts/"):
                 found["rl_steps"].add(int(Path(place.file).stem.removeprefix("step_")))

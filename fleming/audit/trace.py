@@ -18,7 +18,6 @@ from typing import Any
 from fleming.audit.index import Index, Record, Triple, edge_key, edges_in
 from fleming.files import read_jsonl
 from fleming.manifest import current
-from fleming.noise import permutation
 from fleming.terminal import printable
 from model.errors import InputError
 
@@ -66,21 +65,26 @@ PLACES = {
 
 def edge(index: Index, triple: Triple) -> Node:
     """A fact of the graph: its sources above; the questions that name it below, with what came of them."""
-    key = edge_key(*triple)
-    found = index.records(key, PLACES["edge"])
-    questions = index.records(key, PLACES["question"])
-    if not found and not questions:
+    node = fact(index, triple)
+    questions = index.records(edge_key(*triple), PLACES["question"])
+    if not node.rests_on and not questions:
         raise InputError(
-            f"{index.run_dir}: no fact {' | '.join(triple)} in data/graph.jsonl; names are case-sensitive"
+            f"{index.run_dir}: no fact {' | '.join(triple)} in its graph; names are case-sensitive"
         )
-    node = Node(f"edge {' | '.join(triple)}", {} if found else {"absent": "the graph states no such fact"})
-    for _, record in found:
+    node.says["questions"] = dict(Counter(record.get("split") for _, record in questions))
+    node.led_to = [in_short(index, record) for _, record in questions[:MANY]]
+    return node
+
+
+def fact(index: Index, triple: Triple) -> Node:
+    """A fact and its sources."""
+    node = Node(f"edge {' | '.join(triple)}")
+    for _, record in index.records(edge_key(*triple), PLACES["edge"]):
         for relation, tail, negated, evidence in record["facts"]:
             if (relation, tail) == triple[1:]:
                 node.rests_on += [source(index, row, "denied by " * negated) for row in evidence]
-    splits = Counter(record.get("split") for _, record in questions)
-    node.says["questions"] = dict(splits)
-    node.led_to = [in_short(index, record) for _, record in questions[:MANY]]
+    if not node.rests_on:
+        node.says["absent"] = "the graph states no such fact"
     return node
 
 
@@ -129,10 +133,9 @@ def question(index: Index, name: str) -> Node:
 
     roles = roles_of(provenance)
     for triple in dict.fromkeys(edges_in(provenance)):
-        above = edge_in_short(index, triple)
-        node.rests_on += [
-            Node(f"{roles.get(triple, 'certificate')}: {above.title}", above.says, above.rests_on)
-        ]
+        above = fact(index, triple)
+        above.title = f"{roles.get(triple, 'certificate')}: {above.title}"
+        node.rests_on.append(above)
     node.led_to = [learned(index, r) for _, r in index.records(key, PLACES["trajectory"])]
     node.led_to += rollouts_of(index, key)
     for _, event in index.records(key, PLACES["mined"]):
@@ -152,12 +155,6 @@ def roles_of(provenance: Record) -> dict[Triple, str]:
         roles |= dict.fromkeys(edges_in(option.get("evidence")), f"rules out {said}")
         roles |= dict.fromkeys(edges_in(option.get("violates")), f"violated by {said}")
     return roles | dict.fromkeys(edges_in(provenance.get("path")), "path")
-
-
-def edge_in_short(index: Index, triple: Triple) -> Node:
-    """A fact and its sources."""
-    whole = edge(index, triple)
-    return Node(whole.title, {k: v for k, v in whole.says.items() if k == "absent"}, whole.rests_on)
 
 
 def rollouts_of(index: Index, key: str) -> list[Node]:
@@ -187,24 +184,12 @@ def learned(index: Index, record: Record) -> Node:
     """A trajectory, its teacher and checks, and the steps of the cold start that learned from it."""
     fields = "teacher", "gold_visible", "attempts", "refinements", "checks"
     node = Node(f"trajectory {record['id']}", {name: record.get(name) for name in fields})
-    starts, order = index.manifest.get("sft"), index.run_dir / "sft/learned.jsonl"
-    if not starts or not order.exists():
-        node.says["learned in steps"] = "not recorded" if starts else "no cold start has begun"
-        return node
-    ids = [line["id"] for _, line in read_jsonl(order)]
-    if record["id"] not in ids:
-        node.says["learned in steps"] = "none: held out, or longer than the model's context"
-        return node
-    cfg = starts[-1]["config"]
-    place, per_step = ids.index(record["id"]), cfg["sft"]["sequences_per_step"]
-    total = -(-cfg["sft"]["epochs"] * len(ids) // per_step)
-    steps = []
-    for epoch in range(int(-(-total * per_step // len(ids)))):
-        order_of_epoch = permutation(len(ids), cfg["seed"], f"sft epoch {epoch}")
-        at = epoch * len(ids) + int((order_of_epoch == place).argmax())
-        steps += [at // per_step + 1] * (at // per_step < total)
-    node.says["learned in steps"] = steps
-    node.led_to = [weights(index, "sft", steps[-1])] if steps else []
+    if index.sft_steps is None:
+        node.says["learned in steps"] = "not recorded"
+    else:
+        steps = index.sft_steps.get(record["id"])
+        node.says["learned in steps"] = steps or "none: held out, or longer than the model's context"
+        node.led_to = [weights(index, "sft", steps[-1])] if steps else []
     return node
 
 
@@ -267,10 +252,10 @@ def answer(index: Index, name: str, asked: str) -> Node:
         raise InputError(f"{index.run_dir}: eval/{name} has no answer to {asked!r}")
     node = Node(f"answer:{name}/{asked}", {"response": given[0].get("response")} | told(given[0]))
     above = question_above(index, asked)
-    for fact in above.rests_on:
-        triple = fact.title.partition("edge ")[2].split(" | ")
+    for named in above.rests_on:
+        triple = named.title.partition("edge ")[2].split(" | ")
         questions = index.records(edge_key(*triple), PLACES["question"])
-        fact.says["training questions that name it"] = sum(r.get("split") == "train" for _, r in questions)
+        named.says["training questions that name it"] = sum(r.get("split") == "train" for _, r in questions)
     node.rests_on = [above, model(index, name)]
     return node
 

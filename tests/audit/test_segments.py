@@ -5,6 +5,8 @@ Here a segment's script runs in this process, and to the run's end; the command 
 
 import itertools
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,8 +56,7 @@ def test_the_segments_lie_between_kept_checkpoints_and_an_honest_run_passes(fini
     assert [(s.first, s.last) for s in found if s.stage == "grpo"] == [
         (0, 2),
         (2, 4),
-        (4, 5),
-        (5, 6),
+        (4, 6),
         (6, 8),
         (8, 9),
     ]
@@ -74,7 +75,7 @@ def test_an_edited_weight_spoils_the_segments_on_both_sides_of_it(copy):
     name = next(name for name in tensors if name.startswith("model.") and tensors[name].ndim == 2)
     tensors[name][0, 0] = np.nextafter(tensors[name][0, 0], np.float32(9))  # one bit
     save_file(tensors, path, metadata=metadata_of(path))
-    assert differ(copy, "grpo, steps 6 to 6", "grpo, steps 7 to 8", "grpo, steps 3 to 4") == [
+    assert differ(copy, "grpo, steps 5 to 6", "grpo, steps 7 to 8", "grpo, steps 3 to 4") == [
         True,
         True,
         False,
@@ -94,7 +95,7 @@ def test_a_skipped_step_is_found(copy):
 
 
 def test_swapped_data_are_found(copy):
-    """Every training question gets another answer once the run is over."""
+    """Every training question gets another answer once the run is over, of which the reward knows."""
     path = copy / "data/rl.jsonl"
     records = read_records(path)
     for record in records:
@@ -128,23 +129,20 @@ def test_rewritten_rollouts_are_found_in_their_segment_alone(copy, change, in_wo
 
 def test_a_raised_figure_in_a_log_is_found(copy):
     lines = (copy / "grpo/metrics.jsonl").read_text().splitlines()
-    record = json.loads(lines[2])
-    loss = str(record["loss"])
-    other = f"{loss[:-1]}{(int(loss[-1]) + 1) % 10}"
-    lines[2] = lines[2].replace(f'"loss": {loss}', f'"loss": {other}')
+    raised = re.sub(r'("reward": \d+\.)(\d)', lambda found: f"{found[1]}{(int(found[2]) + 1) % 10}", lines[2])
+    assert raised != lines[2]
+    lines[2] = raised
     (copy / "grpo/metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
     assert differ(copy, "grpo, steps 3 to 4", "grpo, steps 1 to 2") == [True, False]
 
 
 def test_an_exported_model_that_is_not_its_checkpoint_is_found(copy):
-    for folder in ("sft/model", "grpo/stage1/model"):
-        path = copy / folder / "model.safetensors"
-        tensors = load_file(path)
-        name = next(iter(tensors))
-        tensors[name] = tensors[name] * np.float32(1.5)
-        save_file(tensors, path, metadata=metadata_of(path))
-    last = str([s for s in segments_of(copy) if s.stage == "sft"][-1])
-    assert differ(copy, last, "grpo, steps 5 to 6", "grpo, steps 7 to 8") == [True, True, False]
+    path = copy / "grpo/stage1/model/model.safetensors"
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    tensors[name] = tensors[name] * np.float32(1.5)
+    save_file(tensors, path, metadata=metadata_of(path))
+    assert differ(copy, "grpo, steps 5 to 6", "grpo, steps 7 to 8") == [True, False]
 
 
 def test_a_person_s_later_decisions_are_no_difference(copy):
@@ -189,7 +187,7 @@ def test_forgeries_are_caught_at_the_rate_that_is_said(copy):
 def test_what_is_said_where_nothing_was_forged(finished):
     differ, words = verify_segments(finished, 5, 1, 1, checked=lambda *_: [])
     assert differ == 0
-    assert "5 of 9 segments as recorded, drawn from 9 by seed 1" in words
+    assert "5 of 5 segments as recorded, drawn from 9 by seed 1" in words
     assert "had 20% of them (2) been forged, these 5 would have missed all of it in 16.7%" in words
 
 
@@ -212,7 +210,7 @@ def test_no_segments_too_many_and_kernels_that_do_not_repeat_are_refused(copy):
         segments_of(copy)
 
 
-def test_the_command_runs_segments_in_processes_of_their_own(finished):
+def test_the_command_runs_segments_in_processes_of_their_own(finished, own_reward):
     command = [
         sys.executable,
         "-m",
@@ -224,7 +222,8 @@ def test_the_command_runs_segments_in_processes_of_their_own(finished):
         "--seed",
         "5",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    environment = {**os.environ, "PYTHONPATH": str(own_reward)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert (done.returncode, "2 of 2 segments as recorded" in done.stdout) == (0, True), (
         done.stdout + done.stderr
     )
