@@ -105,11 +105,9 @@ def remembered(look_up: Callable[..., T]) -> Callable[..., T]:
     @functools.wraps(look_up)
     def remembering(graph: "KnowledgeGraph", *arguments: Any) -> T:
         key = (look_up, *arguments)
-        try:  # a key takes as long to hash as most look-ups take
-            return graph.memory[key]
-        except KeyError:
+        if (found := graph.memory.get(key, remembering)) is remembering:  # none yet; a key takes long to hash
             found = graph.memory[key] = look_up(graph, *arguments)
-            return found
+        return found
 
     return remembering
 
