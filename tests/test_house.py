@@ -35,6 +35,7 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
         "refine",
     },  # a label in doubt is voted and decided on as in refinement
     "evaluation": {"graph", "checks", "public", "training", "teachers"},  # a teacher judges rubrics
+    "toy": {"rl"},  # GRPO's own loss, without a model
 }
 EXCEPTIONS = {  # an arrow between two modules that no room has, and why
     ("fleming.sources.handwritten", "fleming.graph.knowledge_graph"): "a hand-written graph needs no joining",
