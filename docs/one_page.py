@@ -28,22 +28,22 @@ multiple sclerosis: diplopia, limb paresthesia, unsteady gait, dysarthria, dysph
     constipation; natalizumab.
 Wilson disease: tremor, dysarthria, dysphagia, unsteady gait, jaundice, absent menses, renal colic, hemolytic anemia,
     cirrhosis, thrombocytopenia; penicillamine.
-Fabry disease: limb paresthesia, heat intolerance, hearing loss, abdominal pain attacks, chronic diarrhea, growth
-    failure, albuminuria; agalsidase beta.
+Fabry disease: limb paresthesia, heat intolerance, hearing loss, abdominal pain attacks, chronic diarrhea,
+    growth failure, albuminuria; agalsidase beta.
 tyrosinemia type 1: jaundice, growth failure, abdominal pain attacks, cirrhosis, rickets; nitisinone.
 cystinosis: growth failure, polyuria, excessive thirst, dysphagia, rickets, hyponatremia, hyperglycemia; cysteamine.
-acute intermittent porphyria: abdominal pain attacks, constipation, seizures, proximal muscle weakness, limb
-    paresthesia, excessive sweating, tremor, hyponatremia; hemin.
+acute intermittent porphyria: abdominal pain attacks, constipation, seizures, proximal muscle weakness,
+    limb paresthesia, excessive sweating, tremor, hyponatremia; hemin.
 sickle cell disease: bone pain, abdominal pain attacks, jaundice, growth failure, polyuria, hemolytic anemia,
     albuminuria; hydroxyurea.
 Graves disease: tremor, heat intolerance, excessive sweating, diplopia, proximal muscle weakness, chronic diarrhea,
     absent menses, hypercalcemia; methimazole.
-Hashimoto thyroiditis: constipation, muscle cramps, proximal muscle weakness, limb paresthesia, growth failure, absent
-    menses, hyponatremia; levothyroxine.
+Hashimoto thyroiditis: constipation, muscle cramps, proximal muscle weakness, limb paresthesia, growth failure,
+    absent menses, hyponatremia; levothyroxine.
 acromegaly: excessive sweating, limb paresthesia, absent menses, proximal muscle weakness, hyperglycemia; octreotide.
 pheochromocytoma: excessive sweating, tremor, abdominal pain attacks, hyperglycemia, hypercalcemia; phenoxybenzamine.
-primary hyperparathyroidism: bone pain, renal colic, constipation, polyuria, excessive thirst, proximal muscle
-    weakness, hypercalcemia; cinacalcet.
+primary hyperparathyroidism: bone pain, renal colic, constipation, polyuria, excessive thirst,
+    proximal muscle weakness, hypercalcemia; cinacalcet.
 type 1 diabetes: polyuria, excessive thirst, limb paresthesia, hyperglycemia, albuminuria; insulin.
 """
 FINDINGS, DRUG = {}, {}
