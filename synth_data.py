@@ -24,7 +24,9 @@ from fleming.cold_start.outputs import (
     by_hops,
     counts_of_graph,
     counts_of_trajectories,
+    labels_checked,
     show_and_write,
+    sources_of,
     write_records,
 )
 from fleming.cold_start.rewriting import rewrite_stems
@@ -81,6 +83,7 @@ def main(argv: list[str]) -> None:
             set_aside.append({"code": code, "where": where, "detail": detail})
 
         joined = build_graph(synth, files, folder, skip, teacher)
+        sources = sources_of(joined.graph, parts)
 
         # 3. Rare roots first: a differential, the fewest clues that decide it, what is asked; some are held out.
         (parts["graph"], dev, test), not_posed, sampling = pose_questions(joined.graph, cfg, teacher)
@@ -128,9 +131,11 @@ def main(argv: list[str]) -> None:
             remove(folder / "review.jsonl")
         report = {
             **counts_of_graph(joined),
+            "sources": sources,
             "set_aside": dict(Counter(record["code"] for record in set_aside)),
             "sampling": sampling,
             "refinement": refine.report,
+            "labels": labels_checked(refine.report),
             "difficulty": grades,
             "parts": dict(Counter(part_of[question.id] for question in rl)),
             "splits": {"train": by_hops(rl), "dev": by_hops(dev), "test": by_hops(test)},
