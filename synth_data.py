@@ -23,10 +23,10 @@ import torch
 from fleming.cold_start.outputs import (
     by_hops,
     counts_of_graph,
+    counts_of_sources,
     counts_of_trajectories,
     labels_checked,
     show_and_write,
-    sources_of,
     write_records,
 )
 from fleming.cold_start.rewriting import rewrite_stems
@@ -83,7 +83,6 @@ def main(argv: list[str]) -> None:
             set_aside.append({"code": code, "where": where, "detail": detail})
 
         joined = build_graph(synth, files, folder, skip, teacher)
-        sources = sources_of(joined.graph, parts)
 
         # 3. Rare roots first: a differential, the fewest clues that decide it, what is asked; some are held out.
         (parts["graph"], dev, test), not_posed, sampling = pose_questions(joined.graph, cfg, teacher)
@@ -131,7 +130,7 @@ def main(argv: list[str]) -> None:
             remove(folder / "review.jsonl")
         report = {
             **counts_of_graph(joined),
-            "sources": sources,
+            **counts_of_sources(joined.graph, {name: parts[name] for name in synth.public}),
             "set_aside": dict(Counter(record["code"] for record in set_aside)),
             "sampling": sampling,
             "refinement": refine.report,

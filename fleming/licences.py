@@ -51,4 +51,4 @@ def commercial_use(sources: Iterable[Mapping[str, str]]) -> str:
         known += [source["source"]] if source["source"] not in known else []
     said = {"no": "forbidden by", "mixed": "parts may forbid it in", NOT_STATED: "not stated by"}
     found = [f"{words} {', '.join(names[answer])}" for answer, words in said.items() if answer in names]
-    return f"commercial use: {'; '.join(found) or 'no source forbids it'}"
+    return "; ".join(found) or "no source forbids it"

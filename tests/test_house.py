@@ -19,6 +19,7 @@ GROUND = {
     "licences", "noise", "prompt", "records", "settings", "terminal", "text", "typed",
 }  # fmt: skip
 ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the ground, which knows none
+    "audit": set(),
     "public": set(),
     "teachers": set(),
     "sources": {"teachers"},

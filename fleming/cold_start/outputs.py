@@ -53,9 +53,9 @@ def counts_of_graph(joined: Joined) -> dict[str, Any]:
     }
 
 
-def sources_of(graph: KnowledgeGraph, public: Mapping[str, Sequence[Question]]) -> list[dict[str, Any]]:
+def counts_of_sources(graph: KnowledgeGraph, public: Mapping[str, Sequence[Question]]) -> dict[str, Any]:
     """Return each source of the graph with how many facts its records state, and each public set with its questions
-    as they were read; each with its licence (licences.py).
+    as they were read, each with its licence; and in a line which of them forbid use for profit, or do not say.
 
     A part of `public` that is none of the known sets is named as the settings name it.
     """
@@ -66,10 +66,11 @@ def sources_of(graph: KnowledgeGraph, public: Mapping[str, Sequence[Question]]) 
     for part, questions in public.items():
         for name, count in Counter(question.source for question in questions).items():
             found["questions", part if name == "user" else name, "", ""] += count
-    return [
+    sources = [
         {"of": of, "source": source, "records": count, **asdict(licence_of(source, *said))}
         for (of, source, *said), count in found.items()
     ]
+    return {"sources": sources, "commercial_use": commercial_use(sources)}
 
 
 def labels_checked(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any] | str:
@@ -128,5 +129,5 @@ def show_and_write(report: dict[str, Any], path: Path) -> None:
         )
     even, drawn = sampling["rare_even"], sampling["rare_drawn"]
     print(f"rare share of roots: {even:.2f} drawn evenly, {drawn:.2f} rare-first")
-    print(f"{commercial_use(report['sources'])} ({path} has all licences)")
+    print(f"commercial use: {report['commercial_use']} ({path} has all licences)")
     write_json(path, report)

@@ -6,7 +6,7 @@ from support.places import ROOT
 from support.source_files import OBO, write
 
 from fleming.assets import ASSETS, load_table
-from fleming.cold_start.outputs import labels_checked, sources_of
+from fleming.cold_start.outputs import counts_of_sources, labels_checked
 from fleming.graph.build import build_graph
 from fleming.graph.graph_files import load_graph, save_graph
 from fleming.graph.knowledge_graph import KnowledgeGraph
@@ -84,12 +84,12 @@ def test_a_graph_carries_the_licences_of_its_sources_and_a_file_of_it_brings_the
     again = load_graph(tmp_path / "graph.jsonl")
     assert again.origins == graph.origins
 
-    listed = sources_of(again, {})
+    listed = counts_of_sources(again, {})["sources"]
     assert {row["source"]: row["records"] for row in listed if row["source"] != "Disease Ontology"} == {
         "SPOKE": 2,
         "mine": 2,
     }
-    assert commercial_use(listed) == "commercial use: forbidden by mine; parts may forbid it in SPOKE"
+    assert commercial_use(listed) == "forbidden by mine; parts may forbid it in SPOKE"
 
 
 def test_a_graph_of_an_earlier_version_is_read_and_its_licences_looked_up(tmp_path):
@@ -101,7 +101,7 @@ def test_a_graph_of_an_earlier_version_is_read_and_its_licences_looked_up(tmp_pa
     ]
     path = tmp_path / "graph.jsonl"
     path.write_text("\n".join(lines))
-    (row,) = sources_of(load_graph(path), {})
+    (row,) = counts_of_sources(load_graph(path), {})["sources"]
     assert (row["licence"], row["records"], row["commercial"]) == ("HPO licence", 1, NOT_STATED)
 
 
@@ -117,7 +117,7 @@ def test_only_a_file_that_says_so_has_the_demo_s_licence(tmp_path):
     assert {o.licence for o in import_yaml(demo).origins} == {"Apache-2.0"}
     other = tmp_path / "medical_graph.yaml"
     other.write_text(demo.read_text().replace("licence: Apache-2.0\n", "").replace("address: ", "# "))
-    (row,) = sources_of(import_yaml(other), {})
+    (row,) = counts_of_sources(import_yaml(other), {})["sources"]
     assert (row["source"], row["licence"], row["address"]) == ("medical_graph.yaml", NOT_STATED, "")
 
 
@@ -131,15 +131,16 @@ def test_public_sets_are_listed_with_their_questions_a_file_of_one_s_own_under_i
         "ward": [question("user")],
         "huatuogpt_o1": [question("user")],
     }
-    rows = {row["source"]: row for row in sources_of(KnowledgeGraph(), parts)}
+    found = counts_of_sources(KnowledgeGraph(), parts)
+    rows = {row["source"]: row for row in found["sources"]}
     assert {name: row["records"] for name, row in rows.items()} == {
         "medbullets": 3,
         "ward": 1,
         "huatuogpt_o1": 1,
     }
     assert rows["huatuogpt_o1"]["licence"] == "Apache-2.0"
-    assert commercial_use(rows.values()) == "commercial use: not stated by medbullets, ward"
-    assert commercial_use([]) == "commercial use: no source forbids it"
+    assert found["commercial_use"] == "not stated by medbullets, ward"
+    assert commercial_use([]) == "no source forbids it"
 
 
 STEPS = {
