@@ -8,9 +8,8 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from fleming.assets import load_table
 from fleming.audit import pack
-from fleming.audit.facts import Fact, facts_of, not_done, read_run
+from fleming.audit.facts import TEXTS, Fact, facts_of, not_done, read_run
 from fleming.audit.markdown import shown, table, text
 from fleming.html_page import fill
 from model.sums import write_hashed
@@ -30,9 +29,8 @@ def run(options: argparse.Namespace) -> int:
     facts = facts_of(read_run(folder))
     name = folder.resolve().name
     write_hashed(folder / "card.md", card(name, facts))
-    print(
-        f"{folder}/card.md: the run says {sum(bool(fact.rows) for fact in facts.values())} of {len(facts)} facts"
-    )
+    said = [fact for fact in facts.values() if fact.rows]
+    print(f"{folder}/card.md: the run says {len(said)} of {len(facts)} facts")
     if options.pack:
         print(*pack.write(folder, name, facts), sep="\n")
     return 0
@@ -40,11 +38,8 @@ def run(options: argparse.Namespace) -> int:
 
 def card(name: str, facts: Mapping[str, Fact]) -> str:
     """Return the page, a table for each fact; where the run says nothing, that."""
-    blocks = {
-        key: table(fact.rows) or f"*The run does not say: {fact.absent}.*" for key, fact in facts.items()
-    }
-    missing = "\n".join(f"- {shown(sentence)}" for sentence in not_done(facts))
-    page = load_table("card.yaml")["page"]
-    return fill(
-        page, name=shown(text(name)), not_done=missing or "Nothing that this card asks for.", **blocks
-    )
+    blocks = {"name": shown(text(name))}
+    blocks["not_done"] = "\n".join(f"- {shown(line)}" for line in not_done(facts)) or "Nothing of this page."
+    for key, fact in facts.items():
+        blocks[key] = table(fact.rows) or f"*The run does not say: {fact.absent}.*"
+    return fill(TEXTS["page"], **blocks)

@@ -157,13 +157,13 @@ ENTITY = {
     "ids": [],
     "lay": [],
 }
-DATA = {
-    "rl": [QUESTION],
-    "dev": [],
-    "questions": [QUESTION] * 2,
-    "cold_start": [TRAJECTORY],
-    "graph": [ORIGIN, ENTITY],
+FACTS = {
+    "kind": "facts",
+    "head": "gout",
+    "facts": [["has_symptom", "pain", False, [[0, 1, -1, 1.0, -1.0, ""]]]],
 }
+GRAPH = [ORIGIN, ENTITY, ENTITY | {"name": "pain", "type": "symptom"}, FACTS]
+DATA = {"rl": [QUESTION], "dev": [], "questions": [QUESTION] * 2, "cold_start": [TRAJECTORY], "graph": GRAPH}
 
 
 def made_run(folder: Path) -> Path:
