@@ -55,6 +55,10 @@ def chai_card(name: str, facts: Facts, folder: Path) -> str:
     words = {"name": text(name), "not_done": "; ".join(not_done(facts))}
 
     def add(parent: ElementTree.Element, tag: str, inside: Any) -> None:
+        if isinstance(inside, list):  # the element stands as often
+            for one in inside:
+                add(parent, tag, one)
+            return
         child = ElementTree.SubElement(parent, tag)
         if isinstance(inside, str):
             child.text = inside
@@ -67,11 +71,8 @@ def chai_card(name: str, facts: Facts, folder: Path) -> str:
             said = [f"{how}: {what}" if what else how for how, what in filled(inside, facts, folder)]
             child.text = "\n".join([fill(inside.get("text", ""), **words), *said]).strip()
         else:
-            for name, value in inside.items():
-                for one in (
-                    value if isinstance(value, list) else [value]
-                ):  # a list: the element may stand often
-                    add(child, name, one)
+            for element, content in inside.items():
+                add(child, element, content)
 
     root = ElementTree.Element("AppliedModelCard", xmlns=CHAI)
     for tag, inside in load_table("chai.yaml").items():
@@ -108,7 +109,10 @@ def croissant(data: Path, name: str, facts: Facts) -> Row:
 
 def _entity(kind: str, row: Row) -> Row:
     """Return a row of a fact as plain properties: no text in it is taken for an address or an identifier."""
-    return {"@type": f"prov:{kind}", **{f"prov:{text(key).replace(' ', '_')}": text(row[key]) for key in row}}
+    return {
+        "@type": f"prov:{kind}",
+        **{f"prov:{key.replace(' ', '_')}": text(value) for key, value in row.items()},
+    }
 
 
 def _record_set(file: str, columns: Mapping[str, str]) -> Row:
