@@ -16,10 +16,9 @@ from fleming.settings import Config
 SCRIPTS = ("synth_data", "train_sft", "train_grpo", "evaluate")
 GROUND = {
     "answer", "assets", "command_line", "config", "delimited", "files", "free_answer", "html_page", "http", "judge",
-    "licences", "noise", "prompt", "records", "settings", "terminal", "text", "typed",
+    "licences", "manifest", "noise", "prompt", "records", "settings", "terminal", "text", "typed",
 }  # fmt: skip
 ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the ground, which knows none
-    "audit": set(),
     "public": set(),
     "teachers": set(),
     "sources": {"teachers"},
@@ -36,6 +35,7 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
         "refine",
     },  # a label in doubt is voted and decided on as in refinement
     "evaluation": {"graph", "checks", "public", "training", "teachers"},  # a teacher judges rubrics
+    "audit": {"graph"},
 }
 EXCEPTIONS = {  # an arrow between two modules that no room has, and why
     ("fleming.sources.handwritten", "fleming.graph.knowledge_graph"): "a hand-written graph needs no joining",

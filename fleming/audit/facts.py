@@ -15,6 +15,7 @@ from fleming.assets import ASSETS, load_table
 from fleming.audit.markdown import text
 from fleming.files import read_json, read_jsonl
 from fleming.html_page import SHOWN, items, mapping
+from fleming.manifest import read_manifest
 from fleming.typed import convert
 from model.errors import InputError
 
@@ -39,9 +40,9 @@ def read_run(folder: Path) -> dict[str, Any]:
 
     InputError for a folder that is no run's, and naming the file for one that is damaged or no JSON object.
     """
-    manifest, where = _object(folder / "manifest.json"), str(folder / "manifest.json")
-    starts = {stage: convert(list[Row], manifest.get(stage, []), where, stage) for stage in STAGES}
-    last = {stage: found[-1] | {"starts": len(found)} for stage, found in starts.items() if found}
+    manifest = read_manifest(folder)
+    starts = {stage: manifest[stage] for stage in STAGES if manifest.get(stage)}
+    last = {stage: found[-1] | {"starts": len(found)} for stage, found in starts.items()}
     results = {path.parent.name: _object(path) for path in sorted(folder.glob("eval/*/results.json"))}
     if not (last or results):
         raise InputError(

@@ -98,7 +98,8 @@ def by_hops(questions: Sequence[Question]) -> dict[str, int]:
 
 
 def show_and_write(report: dict[str, Any], path: Path) -> None:
-    """Print what a reader wants to know first, and write the whole."""
+    """Print what a reader wants to know first, and write the whole; what checked the labels is told from its steps."""
+    report = {**report, "labels": labels_checked(report["refinement"])}
     print(
         f"{report['entities']:,} entities, {report['edges']:,} edges; questions by hops: {report['splits']}"
     )

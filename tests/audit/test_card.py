@@ -264,7 +264,7 @@ def test_a_folder_of_no_run_is_refused_and_left_alone(tmp_path):
         main(["card", str(tmp_path)])
     assert not list(tmp_path.iterdir())
     write_json(tmp_path / "manifest.json", {"sft": 5})
-    with pytest.raises(InputError, match=r"manifest\.json: sft"):
+    with pytest.raises(InputError, match=r"manifest\.json: .*sft"):
         main(["card", str(tmp_path)])
 
 
