@@ -15,7 +15,7 @@ from fleming.assets import ASSETS, load_table
 from fleming.audit.markdown import text
 from fleming.files import read_json, read_jsonl
 from fleming.html_page import SHOWN, items, mapping
-from fleming.manifest import read_manifest
+from fleming.manifest import current, read_manifest
 from fleming.typed import convert
 from model.errors import InputError
 
@@ -49,9 +49,10 @@ def read_run(folder: Path) -> dict[str, Any]:
             f"{folder}: no run's folder: expected manifest.json of a run, or eval/NAME/results.json"
         )
 
+    roots = [{"root": entry["root"]} for _, entry in current(manifest) if "root" in entry]
     logs = {stage: folder / stage / "metrics.jsonl" for stage in STAGES}
     return {
-        "manifest.json": {"stages": last, **_hashes(last, results)},
+        "manifest.json": {"stages": last, "root": roots[-1:], **_hashes(last, results)},
         "data/report.json": _object(folder / "data/report.json"),
         "data/decontamination.json": _object(folder / "data/decontamination.json"),
         "eval/NAME/results.json": {name: found.get("benchmarks") for name, found in results.items()},

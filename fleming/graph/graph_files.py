@@ -43,16 +43,7 @@ def save_graph(graph: KnowledgeGraph, path: str | os.PathLike) -> None:
 
 
 _FIELDS = {
-    "origin": {
-        "kind": str,
-        "number": int,
-        "source": str,
-        "file": str,
-        "version": str,
-        "extractor": str,
-        "licence": str,
-        "address": str,
-    },
+    "origin": {"kind": str, "number": int, **dict.fromkeys(Origin._fields, str)},
     "declared": {
         "kind": str,
         "source": str,

@@ -77,6 +77,7 @@ def test_a_finished_run_is_told_from_its_files(run):
         "chance": "0.2511",
     }
     assert all([name, value] in told for name, value in score.items())
+    assert ["9" * 64] in told
     for name in ("base", "sft", "stage1", "stage2", "graph", "rl", "test"):
         assert SHA[name] in page, name
     assert "Not medical advice" in page

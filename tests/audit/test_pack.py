@@ -81,6 +81,7 @@ def test_each_file_has_its_hash_beside_it(run):
 # --- Croissant
 
 
+@pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated")  # within mlcroissant
 def test_croissant_loads_without_an_error_and_its_records_can_be_read(run):
     croissant = pytest.importorskip("mlcroissant")
     loaded = croissant.Dataset(str(run / "pack/croissant.json"))
