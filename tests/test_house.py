@@ -16,7 +16,7 @@ from fleming.settings import Config
 SCRIPTS = ("synth_data", "train_sft", "train_grpo", "evaluate")
 GROUND = {
     "answer", "assets", "command_line", "config", "delimited", "files", "free_answer", "html_page", "http", "judge",
-    "manifest", "noise", "prompt", "records", "settings", "terminal", "text", "typed",
+    "licences", "manifest", "noise", "prompt", "records", "settings", "terminal", "text", "typed",
 }  # fmt: skip
 ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the ground, which knows none
     "public": set(),
