@@ -1,0 +1,146 @@
+"""The sampled answers of a run, a packed block a step: what the page unpacks when a step is opened.
+
+- beside the blocks stand the numbers by which all answers are filtered at once: reward, advantage, length, flags
+- a token's probability is kept to about a tenth of its logarithm; the exact numbers are in the run's own files
+- where a step takes more than its share of the page, whole groups are left out, evenly over the step, and counted
+
+Left out: prompts (the questions are there), and token ids: the response is cut at its tokens by their lengths.
+"""
+
+import base64
+import codecs
+import gzip
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from fleming.files import read_jsonl
+from fleming.report.reading import Reader
+from model.files import read_object
+
+BUDGET = 12_000_000  # bytes of all blocks as the page has them
+SURPRISE, MOST = 16, 78  # of a token's -log p: steps of its root, and the largest that is told apart
+RIGHT, WELL_FORMED, CUT, SILENT, TEACHES = 1, 2, 4, 8, 16
+COLUMNS = {"reward": "<f4", "advantage": "<f4", "tokens": "<u2", "flags": "<u1"}
+FOLDERS = ("sft/model", "base/model", "grpo/stage1/model", "grpo/stage2/model")
+
+
+@dataclass
+class Step:
+    """What the page has of one step."""
+
+    stage: int
+    groups: list[list[Any]]
+    """[number of the group, question id, answers] of each that is shown, in the order of the columns' rows."""
+    columns: dict[str, bytes]
+    block: str
+    all_groups: int
+    all_rollouts: int
+
+
+def vocabulary(reader: Reader, model: str = "") -> dict[int, bytes]:
+    """Return token id -> its bytes, from the first tokenizer there is; none where it is not byte-level."""
+    for folder in filter(None, [*FOLDERS, model]):
+        found = reader.once(f"{folder}/tokenizer.json", _token_bytes, {})
+        if found:
+            return found
+    return {}
+
+
+def _token_bytes(path: Path) -> dict[int, bytes]:
+    tokenizer = read_object(path)
+    if "ByteLevel" not in json.dumps(tokenizer["decoder"]):
+        return {}
+    # GPT-2's letters for bytes: the printable ones of Latin-1 stand for themselves, the others from U+0100 on.
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    letters = {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
+    found = {}
+    for text, number in tokenizer["model"]["vocab"].items():
+        if letters.keys() >= set(text):
+            found[number] = bytes(letters[letter] for letter in text)
+    return found | {token["id"]: token["content"].encode() for token in tokenizer["added_tokens"]}
+
+
+def read_step(path: Path, tokens: Mapping[int, bytes], share: int) -> Step:
+    """Return a step's file as the page has it, in at most `share` bytes of its block. Raises MISFITS for a flawed one."""
+    groups: dict[int, list[dict]] = {}
+    for _, record in read_jsonl(path):
+        groups.setdefault(record["group"], []).append(record)
+    whole = list(groups.values())
+    every, block = 1.0, _pack(whole, tokens)
+    chosen = whole
+    while len(block) > share and len(chosen) > 1:
+        every *= 1.05 * len(block) / share
+        chosen = [whole[int(i * every)] for i in range(max(1, int(len(whole) / every)))]
+        block = _pack(chosen, tokens)
+    first = whole[0][0]
+    rows = [_row(record) for group in chosen for record in group]
+    columns = zip(COLUMNS.items(), zip(*rows, strict=True), strict=True)
+    return Step(
+        stage=int(first["stage"]),
+        groups=[[group[0]["group"], str(group[0]["question_id"]), len(group)] for group in chosen],
+        columns={name: numpy.array(values).astype(kind).tobytes() for (name, kind), values in columns},
+        block=block,
+        all_groups=len(whole),
+        all_rollouts=sum(map(len, whole)),
+    )
+
+
+def _row(record: Mapping[str, Any]) -> tuple[float, float, int, int]:
+    reward, advantage = record["reward"], float(record["advantage"])
+    flags = RIGHT * (reward.get("correct", 0) > 0.5) | WELL_FORMED * (reward.get("format", 0) > 0.5)
+    flags |= CUT * (record["finish_reason"] == "length") | SILENT * (record["answer"] is None)
+    return (
+        float(reward["total"]),
+        advantage,
+        min(len(record["token_ids"]), 65535),
+        flags | TEACHES * (advantage != 0),
+    )
+
+
+def _pack(groups: Iterable[Sequence[dict]], tokens: Mapping[int, bytes]) -> str:
+    rows = [[_sample(record, tokens) for record in group] for group in groups]
+    packed = gzip.compress(json.dumps(rows, separators=(",", ":")).encode(), 6, mtime=0)
+    return base64.b64encode(packed).decode()
+
+
+def _sample(record: Mapping[str, Any], tokens: Mapping[int, bytes]) -> list[Any]:
+    """Return [sample, answer, response, lengths, surprises, reward parts, advantage, entropy, order, seed]."""
+    reward = {name: round(float(value), 4) for name, value in record["reward"].items()}
+    surprise = numpy.sqrt(numpy.maximum(0, -numpy.asarray(record["logprobs"], dtype=float)))
+    levels = numpy.minimum(numpy.rint(SURPRISE * surprise), MOST).astype(numpy.uint8) + ord("0")
+    lengths = "".join(chr(ord("0") + length) for length in _lengths(record, tokens))
+    told = [
+        record["sample"],
+        record["answer"],
+        record["response"],
+        lengths,
+        levels.tobytes().decode("ascii"),
+        reward,
+    ]
+    entropy = record.get("entropy")
+    per_token = None if entropy is None else round(entropy / max(1, len(record["token_ids"])), 4)
+    return [*told, round(float(record["advantage"]), 4), per_token, record.get("order"), record.get("seed")]
+
+
+def _lengths(record: Mapping[str, Any], tokens: Mapping[int, bytes]) -> list[int]:
+    """Return how many characters of the response each token writes; none where they do not add up to it."""
+    pieces = [tokens.get(token) for token in record["token_ids"]]
+    if None in pieces or len(pieces) != len(record["logprobs"]):
+        return []
+    text = record["response"]
+    if record["finish_reason"] != "length":  # the stop id writes nothing
+        pieces[-1:] = [b""]
+    if text.isascii():
+        lengths = list(map(len, pieces))
+        return lengths if b"".join(pieces) == text.encode() else []
+    decoder = codecs.getincrementaldecoder("utf-8")(
+        "replace"
+    )  # a character belongs to the token that ends it
+    shown = [decoder.decode(piece) for piece in pieces] + [decoder.decode(b"", final=True)]
+    return list(map(len, shown)) if "".join(shown) == text else []

@@ -1,0 +1,115 @@
+"""What evaluate.py has found of each stage: scores as stored, paired differences, and who answered which question.
+
+Left out: the formulas, which are the evaluation's own (evaluation/statistics.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from fleming.evaluation.statistics import holm, paired_difference, verdict
+from fleming.files import read_json, read_jsonl
+from fleming.html_page import mapping
+from fleming.report.reading import Reader
+from fleming.text import stem_key
+
+USUAL = ("base", "cold_start", "rl_stage1", "rl_stage2")  # in the order of the stages
+CASE = 160  # characters of a prompt: questions that begin alike are about one patient
+
+
+@dataclass
+class Given:
+    """A model's answers to a question, asked as published."""
+
+    gold: str
+    answer: str | None
+    """Of the first sample, as shown; None: an abstention."""
+    response: str
+    asked: str
+    """The prompt's last message."""
+    samples: int = 0
+    right: int = 0
+
+    @property
+    def score(self) -> float:
+        return self.right / self.samples
+
+    @property
+    def code(self) -> str:
+        """Return "1" for right (at least half of the samples), "-" for an abstention, "0" for another answer."""
+        return "1" if 2 * self.right >= self.samples else "-" if self.answer is None else "0"
+
+
+Answers = dict[tuple[str, str], dict[str, Given]]
+"""(benchmark, protocol) -> question id -> what was given."""
+
+
+def stages(reader: Reader, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return stage -> results.json without the lists of its data, in the order in which the run has them."""
+    usual = [*mapping(mapping(config.get("evaluate")).get("models")), *USUAL]
+    names = {path.parent.name for path in reader.root.glob("eval/*/results.json")}
+    order = sorted(names, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
+    return {name: reader.once(f"eval/{name}/results.json", _results, {}) for name in order}
+
+
+def _results(path: Path) -> dict[str, Any]:
+    results = read_json(path)
+    for by_protocol in results["benchmarks"].values():
+        for details in by_protocol.values():
+            details.pop("data", None)
+            details["accuracy"] = float(details["accuracy"])
+    return results
+
+
+def answers(reader: Reader, stage: str) -> Answers:
+    """Return a stage's answers to the questions that count."""
+    return reader.once(f"eval/{stage}/answers.jsonl", _answers, {})
+
+
+def _answers(path: Path) -> Answers:
+    found: Answers = {}
+    for _, record in read_jsonl(path):
+        if record["order"] or record.get("variant") or not record["counts"]:
+            continue
+        prompt = record.get("prompt")
+        asked = prompt[-1]["content"] if isinstance(prompt, list) else prompt
+        first = Given(str(record["gold"]), record["answer"], record["response"] or "", str(asked or ""))
+        questions = found.setdefault((record["benchmark"], record["protocol"]), {})
+        given = questions.setdefault(record["id"], first)
+        given.samples, given.right = given.samples + 1, given.right + bool(record["correct"])
+    return found
+
+
+def differences(
+    tables: Sequence[tuple[str, Answers]], pairs: Sequence[tuple[int, int]]
+) -> list[dict[str, Any]]:
+    """Return b minus a for each pair of tables, on their common questions with the same right answer.
+
+    All comparisons by one protocol are one family, as in evaluate.py, whose figures these are.
+    """
+    found = []
+    for a, b in pairs:
+        (name_a, first), (name_b, second) = tables[a], tables[b]
+        for key in first.keys() & second.keys():
+            x, y = first[key], second[key]
+            common = [id for id in x if id in y and x[id].gold == y[id].gold]
+            if common:
+                cases = [stem_key(x[id].asked[:CASE] or id) for id in common]
+                scores = [x[id].score for id in common], [y[id].score for id in common]
+                paired = paired_difference(*scores, clusters=cases)
+                said = verdict(paired.low, paired.high, paired.wins - paired.losses, paired.p_mcnemar)
+                more = {"benchmark": key[0], "protocol": key[1], "a": name_a, "b": name_b, "n": len(common)}
+                found.append({**more, **asdict(paired), "verdict": said})
+    for protocol in {row["protocol"] for row in found}:
+        family = [row for row in found if row["protocol"] == protocol]
+        for row, p in zip(family, holm([row["p_mcnemar"] for row in family]), strict=True):
+            row["holm"] = p
+    return sorted(found, key=lambda row: (row["benchmark"], row["protocol"]))
+
+
+def successive(names: Sequence[str]) -> list[tuple[int, int]]:
+    """Return which stages are compared: each with the one before, and of the usual four the last with the cold start."""
+    pairs = list(pairwise(range(len(names))))
+    return [*pairs, (1, 3)] if len(names) == 4 else pairs
