@@ -43,7 +43,10 @@ EXCEPTIONS = {  # an arrow between two modules that no room has, and why
     ("fleming.questions.cards", "fleming.refine.marks"): "its command reads the marks back",
     ("fleming.refine.marks", "fleming.evaluation.statistics"): "a share has one interval",
     ("fleming.rl.dev", "fleming.evaluation.statistics"): "an accuracy has one interval",
-    ("fleming.report.scores", "fleming.evaluation.statistics"): "a difference has one interval, and one verdict",
+    (
+        "fleming.report.scores",
+        "fleming.evaluation.statistics",
+    ): "a difference has one interval, and one verdict",
     ("fleming.cold_start.trajectories", "fleming.evaluation.at_k"): "pass@k has one definition",
 }
 PACKAGES = {"torch", "safetensors", "tokenizers", "numpy", "tqdm", "yaml"}

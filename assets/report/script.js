@@ -72,13 +72,25 @@ const ready = new Promise((resolve) => {
 
 // Questions: number -> what the page has of it at once, and what is unpacked.
 const Q = D.questions;
-const kindOf = (q) => Q.kinds[Q.kind[q]] ?? ["", "", 0];
-const kindName = (q) => kindOf(q)[0] || "without a kind";
+const kindName = (q) => Q.kinds[q] || "without a kind";
 const questionNumber = new Map(Q.ids.map((id, i) => [id, i]));
 const question = async (q) => {
   const block = await unpack(`q${Math.floor(q / Q.a_block)}`);
-  return object(list(block)[q % Q.a_block]);
+  const record = object(list(block)[q % Q.a_block]), provenance = object(record.provenance), certificate = object(provenance.certificate);
+  const edge = (e) => (Array.isArray(e) ? e : [object(e).head, object(e).relation, object(e).tail, object(e).place]);
+  const edges = (of) => list(of).map(edge).filter((e) => e.slice(0, 3).every((part) => typeof part === "string"));
+  const rivals = list(certificate.distractors).map(object).map((rival) => ({ ...rival, shares: edges(rival.shares), violates: edges(rival.violates) }));
+  return { ...record, text: record.question, options: object(record.options), given: object(record.given), proof: { ...provenance, path: edges(provenance.path), table: object(certificate.table), rivals } };
 };
+
+// Records of metrics as columns, nested names with dots; of a step that stands twice the later counts.
+const columnsOf = (records) => {
+  const flat = (record, prefix = "") => Object.entries(record).flatMap(([name, value]) => (isNumber(value) ? [[prefix + name, value]] : Object.entries(object(value)).length ? flat(value, `${prefix}${name}.`) : []));
+  const rows = new Map(list(records).map(object).filter((record) => isNumber(record.step)).map((record) => [record.step, new Map(flat(record))]));
+  const sorted = [...rows].sort((a, b) => a[0] - b[0]).map(([, row]) => row), names = new Set(sorted.flatMap((row) => [...row.keys()]));
+  return Object.fromEntries([...names].map((name) => [name, sorted.map((row) => row.get(name) ?? null)]));
+};
+for (const run of [D, D.other].filter(Boolean)) Object.assign(run, { sft: columnsOf(run.sft), grpo: columnsOf(run.grpo) });
 
 // Sampled answers: columns of numbers, in which each step has its groups and each group its rows.
 const R = (() => {
@@ -570,7 +582,7 @@ function mining() {
   });
   const shown = el("div", {});
   const listed = async (i, from, to) => {
-    const ids = list(rounds[i + 1].ids[`${from} ${to}`]).filter((id) => questionNumber.has(id));
+    const ids = list(rounds[i + 1][`${from} ${to}`]).filter((id) => questionNumber.has(id));
     const all = rounds[i + 1].moves[`${from} ${to}`] ?? 0;
     const rows = await Promise.all(ids.slice(0, 25).map(async (id) => {
       const q = questionNumber.get(id);
@@ -722,7 +734,7 @@ async function drawSamples(box) {
   if (chosen) chosen.parentElement.scrollLeft = chosen.offsetLeft - chosen.parentElement.offsetLeft - 40;
 }
 
-function sampleCard(g, [number, answer, response, lengths, levels, parts, advantage, entropy, order, seed], row, q) {
+function sampleCard(g, [number, answer, response, lengths, levels, parts, advantage, entropy, order], row, q) {
   const right = R.flags[row] & RIGHT, chosen = view.sample === number;
   const trace = traceOf(`rollout:${g.step}/${g.number}/${number}`);
   const shown = order ? object(q.options)[order[answer?.charCodeAt(0) - 65]] : object(q.options)[answer];
@@ -805,7 +817,7 @@ function pathFigure(q) {
     const rival = rivals[i];
     buttons.forEach((button, j) => button.setAttribute("aria-pressed", String(i === j)));
     refill(picture, pathPicture(proof, rival, q));
-    if (rival) refill(why, el("b", {}, "Why it is wrong: "), word("codes_of_grounds", rival.ground ?? "not said"), isNumber(rival.odds) ? ` The odds of the answer against it are ${short(rival.odds)} to 1.` : "");
+    if (rival) refill(why, el("b", {}, "Why it is wrong: "), word("grounds", rival.ground ?? "not said"), isNumber(rival.odds) ? ` The odds of the answer against it are ${short(rival.odds)} to 1.` : "");
   };
   show(0);
   return el("div", { class: "stack" }, el("h3", {}, "Its path in the graph"),
@@ -1028,7 +1040,7 @@ function provenance() {
   section("provenance", "Provenance", "What the run was made from and by, each file by its SHA-256. A report shows; the audit's verify command checks.",
     licences ? card(licences) : null, licences ? el("p") : null, stageRows ? card(stageRows) : el("p", { class: "soft" }, "No manifest: only evaluation has run here."), hashes.size ? el("p") : null,
     hashes.size ? card(el("details", {}, el("summary", {}, `SHA-256 of ${plural(hashes.size, "file")}`), table("", ["File", "SHA-256"], [...hashes].map(([name, sha]) => [name, el("code", { class: "text" }, sha)])))) : null,
-    el("p", { class: "soft small" }, `Written ${D.about.made} from ${plural(D.about.files.length, "file")} by python -m fleming.report ${D.about.run}. Not medical advice; nothing here has been evaluated for clinical use.`));
+    el("p", { class: "soft small" }, `Written ${D.about.made} from ${plural(D.files.length, "file")} by python -m fleming.report ${D.about.run}. Not medical advice; nothing here has been evaluated for clinical use.`));
 }
 
 // ---------------------------------------------------------------- the page

@@ -1,85 +1,70 @@
-"""What a run was made from and how it went, as columns and counts: metrics, mining, the graph, what was left out.
+"""What a run was made from, and how it went: metrics, mining, the graph, what was left out, its questions.
 
 Left out: evaluation (scores.py), and the sampled answers (rollouts.py).
 """
 
+import json
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fleming.config import flat
-from fleming.files import read_jsonl
+from fleming.files import parse_line, read_jsonl
 from fleming.html_page import items, mapping, say
 from fleming.report.reading import Reader
+from model.files import open_bytes
+from model.sums import check_file
 
-MOST_POINTS = 4_000  # of a curve; of a longer one several steps are one point
+POINTS = 2_000  # of a curve; of a longer one every so many steps are shown
 EXAMPLES = 3  # of what was left out for one reason
+WAYS = ("wrong right", "right wrong")  # that a question may go between two rounds
 LISTED = 100  # questions of a round that went one way
+LONGEST = 20_000  # characters of a text
+_ID = re.compile(rb'\{"id": ("(?:[^"\\]|\\.)*")')
 
 
-def columns(records: Sequence[Mapping[str, Any]], most: int = MOST_POINTS) -> dict[str, list[float | None]]:
-    """Return name -> value a step, of every number in the records; of many steps the means of equal runs of them."""
-    by_step = {record["step"]: flat(record) for record in records if isinstance(record.get("step"), int)}
-    rows = [row for _, row in sorted(by_step.items())]  # of a step that is there twice, the later
-    width = -(-len(rows) // most)
-    names = dict.fromkeys(name for row in rows for name in row)
-    found = {}
-    for name in names:
-        values = [row.get(name) for row in rows]
-        values = [v if isinstance(v, int | float) and not isinstance(v, bool) else None for v in values]
-        if any(v is not None for v in values):
-            found[name] = [_mean(values[i : i + width]) for i in range(0, len(values), width)]
-    return found
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return float(f"{sum(known) / len(known):.6g}") if known else None
+def thinned(records: Sequence[Any]) -> list[Any]:
+    """Return at most POINTS of the records, evenly, the last among them."""
+    every = -(-len(records) // POINTS) or 1
+    return list(records[::-1][::every][::-1])
 
 
 def mining(reader: Reader) -> dict[str, Any]:
-    """Return the curriculum's switch and, of each round of mining, how many questions went from what to what.
+    """Return the curriculum's other events, and for each round of mining how many questions went from what to what.
 
     A question that a round does not ask stays what it was.
     """
-    found: dict[str, Any] = {"events": [], "rounds": []}
+    events: list[dict[str, Any]] = []
+    buckets: dict[Any, dict[str, str]] = {}  # of each round
+    rounds: dict[Any, dict[str, Any]] = {}
+    for record in reader.log("grpo/curriculum.jsonl", _event):
+        match record:
+            case (number, question, bucket):
+                buckets.setdefault(number, {})[question] = bucket
+            case {"event": "round", "round": number}:
+                rounds[number] = {"step": record["step"], "asked": record["asked"]}
+            case {"step": step, "pass_rates": rates}:  # as earlier versions had it: a line a round
+                buckets[step] = {
+                    question: "wrong" if rate < 0.5 else "right" for question, rate in rates.items()
+                }
+                rounds[step] = {"step": step, "asked": len(rates)}
+            case _:
+                events.append({name: value for name, value in record.items() if name != "slopes"})
     now: dict[str, str] = {}
-    answers: dict[int, dict[str, str]] = {}
-    told: dict[int, dict[str, Any]] = {}
-    for event in reader.log("grpo/curriculum.jsonl", _event):
-        match event:
-            case ("answers", number, question, bucket):
-                answers.setdefault(number, {})[question] = bucket
-            case ("round", number, record):
-                told[number] = record
-            case ("old", step, buckets):
-                answers[step], told[step] = buckets, {"step": step, "asked": len(buckets)}
-            case dict():
-                found["events"].append(event)
-    for number, record in sorted(told.items()):
-        before, now = now, now | answers.get(number, {})
-        moved = {q: f"{before.get(q, 'new')} {bucket}" for q, bucket in now.items()}
-        ids = {
-            way: [q for q, m in moved.items() if m == way][:LISTED] for way in ("wrong right", "right wrong")
-        }
-        found["rounds"].append({**record, "moves": Counter(moved.values()), "ids": ids})
-    return found
+    for number, told in sorted(rounds.items()):
+        before, now = now, now | buckets.get(number, {})
+        moves = {question: f"{before.get(question, 'new')} {bucket}" for question, bucket in now.items()}
+        told["moves"] = Counter(moves.values())
+        for way in WAYS:
+            told[way] = [question for question, move in moves.items() if move == way][:LISTED]
+    return {"events": events, "rounds": [told for _, told in sorted(rounds.items())]}
 
 
 def _event(record: dict[str, Any]) -> Any:
-    """Return what is kept of a line of the ledger."""
-    match record.get("event"):
-        case "answers":
-            return "answers", record["round"], record["question"], record["bucket"]
-        case "round":
-            return "round", record["round"], {"step": record["step"], "asked": record["asked"]}
-        case "step":
-            return None
-        case None if "pass_rates" in record:  # as earlier versions had it: a line a round
-            rates = record["pass_rates"].items()
-            return "old", record["step"], {q: "wrong" if rate < 0.5 else "right" for q, rate in rates}
-    return {name: value for name, value in record.items() if name != "slopes"}
+    if record.get("event") == "answers":
+        return record["round"], record["question"], record["bucket"]
+    return None if record.get("event") == "step" else record
 
 
 def graph(path: Path) -> dict[str, Any]:
@@ -89,42 +74,58 @@ def graph(path: Path) -> dict[str, Any]:
     facts: Counter[tuple[str, str, str]] = Counter()
     origins = []
     for _, record in read_jsonl(path):
-        match record["kind"]:
-            case "origin":
-                origins.append(record)
-            case "entity":
-                types[record["name"]] = record["type"]
-                rare[record["type"]] += record.get("rare") is True
-            case "facts":
-                head = types.get(record["head"], "?")
-                facts.update((head, fact[0], types.get(fact[1], "?")) for fact in record["facts"])
-    counts = [[*ends, count] for ends, count in facts.most_common()]
-    return {"origins": origins, "types": Counter(types.values()), "rare": rare, "facts": counts}
+        if record["kind"] == "origin":
+            origins.append(record)
+        elif record["kind"] == "entity":
+            types[record["name"]] = record["type"]
+            rare[record["type"]] += record.get("rare") is True
+        elif record["kind"] == "facts":
+            head = types[record["head"]]
+            facts.update((head, relation, types[tail]) for relation, tail, *_ in record["facts"])
+    between = [[*ends, count] for ends, count in facts.most_common()]
+    return {"origins": origins, "types": Counter(types.values()), "rare": rare, "facts": between}
 
 
 def rejected(path: Path) -> list[list[Any]]:
-    """Return [step, code, how many, a few examples] of what was left out, the commonest first."""
-    counts: Counter[tuple[str, str]] = Counter()
-    examples: dict[tuple[str, str], list[str]] = {}
+    """Return [step, code, how many, examples] of what was left out, the commonest first."""
+    found: dict[tuple[str, str], list[Any]] = {}
     for _, record in read_jsonl(path):
-        step = record.get("step") or (
-            "draws" if "metapath" in record else "records" if "where" in record else ""
-        )
-        key = say(step), say(record["code"])
-        counts[key] += 1
-        if counts[key] <= EXAMPLES:
-            about = (
-                record.get("nodes") or mapping(record.get("question")).get("question") or record.get("where")
-            )
-            text = " – ".join(map(say, items(about))) or say(record.get("detail"))
-            examples.setdefault(key, []).append(text[:200])
-    return [[*key, count, examples[key]] for key, count in counts.most_common()]
+        step = record.get("step") or ("draws" if "metapath" in record else "records")
+        count = found.setdefault((say(step), say(record["code"])), [0, []])
+        count[0] += 1
+        if count[0] <= EXAMPLES:
+            asked = mapping(record.get("question")).get("question")
+            about = asked or record.get("nodes") or record.get("where") or record.get("detail")
+            count[1].append(" – ".join(map(say, items(about)))[:200])
+    return [[*key, *count] for key, count in sorted(found.items(), key=lambda item: -item[1][0])]
 
 
-def manifest(starts: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return stage -> its starts without their settings."""
-    left_out = ("config",)
-    return {
-        stage: [{k: v for k, v in mapping(start).items() if k not in left_out} for start in items(entries)]
-        for stage, entries in starts.items()
-    }
+def questions(path: Path, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return id -> question of a file, without its evidence; a line that begins with another id is not taken apart."""
+    return dict(_questions(path, ids))
+
+
+def _questions(path: Path, ids: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    check_file(path)
+    with open_bytes(path) as file:
+        for number, line in enumerate(file, 1):
+            begins = _ID.match(line)
+            if begins and json.loads(begins[1]) not in ids:
+                continue
+            record = parse_line(line, f"{path}:{number}")
+            if record.get("id") in ids:
+                yield record["id"], _lean(record)
+
+
+def _lean(value: Any) -> Any:
+    """Return the value without its evidence, but where the first piece of it stands."""
+    match value:
+        case dict():
+            first = mapping(next(iter(items(value.get("evidence"))), None))
+            place = {"place": f"{say(first['file'])}:{say(first.get('record'))}"} if "file" in first else {}
+            return {name: _lean(item) for name, item in value.items() if name != "evidence"} | place
+        case list():
+            return [_lean(item) for item in value[:LISTED]]
+        case str():
+            return value[:LONGEST]
+    return value

@@ -1,15 +1,12 @@
-"""What stands in a run's folder, read for people: no fault of a file stops the page, it becomes a note on it.
+"""A run's folder, read for people: no fault of a file stops the page, it becomes a note on it.
 
-- a file is read again only when it has changed, a log only where it has grown; one that was cut back or written
-  anew is read from its beginning
-- a record of another form than ours is a fault of its file too, and told
+- a file is read again only when it has changed, a log only where it has grown, or from its beginning where it was cut
+- a record of another form than ours is a fault of its file too
 
-Left out: what the files mean (scores.py, rollouts.py, data.py).
+Left out: what the files mean (data.py, rollouts.py, scores.py).
 """
 
-import datetime
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,20 +17,8 @@ from model.errors import InputError
 from model.files import MAX_BYTES, open_bytes
 
 T = TypeVar("T")
-# What reading a record of any other form than ours comes to; an InputError is a ValueError.
-MISFITS = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
-
-
-@dataclass
-class _Log:
-    """An append-only file, as far as it has been read."""
-
-    end: int = 0
-    tail: bytes = b""
-    """What stands before `end`: where it is something else, the file has been written anew."""
-    lines: int = 0
-    kept: list = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
+# What a record of another form than ours comes to where it is read; an InputError is a ValueError.
+MISFITS = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 class Reader:
@@ -42,14 +27,14 @@ class Reader:
     def __init__(self, root: Path):
         self.root = root
         self.stamps: dict[str, tuple] = {}
-        """File -> what its date and size were when it was read last."""
+        """File -> its date and size when it was last read."""
         self.faults: dict[str, str] = {}
         """File -> what is wrong with it."""
         self._kept: dict[str, Any] = {}
-        self._logs: dict[str, _Log] = {}
+        self._logs: dict[str, tuple[int, bytes, list]] = {}
 
     def once(self, name: str, make: Callable[[Path], T], absent: T) -> T:
-        """Return make(path) of a file of the run, again only where it has changed; `absent` where it cannot be had."""
+        """Return make(path) of a file of the run, made again only where it has changed; `absent` where it cannot be."""
         path = self.root / name
         try:
             stat = path.stat()
@@ -58,13 +43,12 @@ class Reader:
             return absent
         stamp = stat.st_mtime_ns, stat.st_size, stat.st_ino
         if self.stamps.get(name) != stamp:
-            self.stamps[name] = stamp
+            self.stamps[name], self._kept[name] = stamp, absent
             self.faults.pop(name, None)
-            self._kept[name] = absent
             try:
                 self._kept[name] = make(path)
             except MISFITS as error:
-                self.faults[name] = said(error)
+                self.faults[name] = describe(error)
         return self._kept[name]
 
     def json(self, name: str) -> dict[str, Any]:
@@ -72,33 +56,31 @@ class Reader:
         return self.once(name, lambda path: mapping(read_json(path)), {})
 
     def log(self, name: str, keep: Callable[[dict], Any] = lambda record: record) -> list[Any]:
-        """Return what `keep` makes of each record of a growing file; None is not kept."""
+        """Return what `keep` makes of each record of a growing file, but None."""
         self.once(name, partial(self._read_on, name, keep), None)
-        log = self._logs.get(name, _Log())
-        if log.broken:
-            more = f" (and {len(log.broken) - 1} lines more)" if len(log.broken) > 1 else ""
-            self.faults[name] = log.broken[0] + more
-        return log.kept
+        return self._logs.get(name, (0, b"", []))[2]
 
     def _read_on(self, name: str, keep: Callable[[dict], Any], path: Path) -> None:
-        log = self._logs.setdefault(name, _Log())
+        end, before, kept = self._logs.get(name, (0, b"", []))
+        broken = ""
         with open_bytes(path) as file:
-            file.seek(log.end - len(log.tail))
-            if file.read(len(log.tail)) != log.tail:
-                log = self._logs[name] = _Log()
+            file.seek(end - len(before))
+            if file.read(len(before)) != before:  # it was cut back, or written anew
                 file.seek(0)
+                end, before, kept = 0, b"", []
             for line in iter(partial(file.readline, MAX_BYTES), b""):
+                where = f"{path}: the record at byte {end}"
                 if not line.endswith(b"\n"):
-                    raise InputError(
-                        f"{path}: the last line is half written: the run writes it, or was killed"
-                    )
-                log.end, log.tail, log.lines = log.end + len(line), line[-64:], log.lines + 1
+                    broken = broken or f"{where} is half written: the run writes it now, or was killed"
+                    break
+                end, before = end + len(line), line[-64:]
                 try:
-                    kept = keep(parse_line(line, f"{path}:{log.lines}"))
+                    kept += [record for record in [keep(parse_line(line, where))] if record is not None]
                 except MISFITS as error:
-                    log.broken.append(said(error, f"{path}:{log.lines}"))
-                else:
-                    log.kept += [] if kept is None else [kept]
+                    broken = broken or describe(error, where)
+        self._logs[name] = end, before, kept
+        if broken:
+            raise InputError(broken)
 
     @property
     def holder(self) -> str:
@@ -110,14 +92,8 @@ class Reader:
         return ""
 
 
-def said(error: Exception, where: str = "") -> str:
-    """Return an InputError's message; of anything else, that the record has another form than this report knows."""
+def describe(error: Exception, where: str = "") -> str:
+    """Return an InputError's message; of any other, that this is not of our form."""
     if isinstance(error, InputError):
         return str(error)
-    place = f"{where}: " if where else ""
-    return f"{place}not of the form that this report knows ({type(error).__name__}: {str(error)[:200]})"
-
-
-def now() -> str:
-    """Return the time, with its zone."""
-    return datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    return f"{where} is not of the form that this report knows ({type(error).__name__}: {str(error)[:200]})".strip()

@@ -1,7 +1,7 @@
 """The sampled answers of a run, a packed block a step: what the page unpacks when a step is opened.
 
 - beside the blocks stand the numbers by which all answers are filtered at once: reward, advantage, length, flags
-- a token's probability is kept to about a tenth of its logarithm; the exact numbers are in the run's own files
+- a token's log-probability is kept to about a tenth; the exact numbers are in the run's own files
 - where a step takes more than its share of the page, whole groups are left out, evenly over the step, and counted
 
 Left out: prompts (the questions are there), and token ids: the response is cut at its tokens by their lengths.
@@ -11,7 +11,7 @@ import base64
 import codecs
 import gzip
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ from fleming.files import read_jsonl
 from fleming.report.reading import Reader
 from model.files import read_object
 
-BUDGET = 12_000_000  # bytes of all blocks as the page has them
-SURPRISE, MOST = 16, 78  # of a token's -log p: steps of its root, and the largest that is told apart
-RIGHT, WELL_FORMED, CUT, SILENT, TEACHES = 1, 2, 4, 8, 16
+BUDGET = 12_000_000  # bytes of all blocks, as the page has them
+SURPRISE, MOST = 16, 78  # steps of the root of a token's -log p, and how many are told apart
+RIGHT, WELL_FORMED, CUT, SILENT = 1, 2, 4, 8  # flags of an answer
 COLUMNS = {"reward": "<f4", "advantage": "<f4", "tokens": "<u2", "flags": "<u1"}
 FOLDERS = ("sft/model", "base/model", "grpo/stage1/model", "grpo/stage2/model")
 
@@ -42,13 +42,16 @@ class Step:
     all_rollouts: int
 
 
-def vocabulary(reader: Reader, model: str = "") -> dict[int, bytes]:
-    """Return token id -> its bytes, from the first tokenizer there is; none where it is not byte-level."""
-    for folder in filter(None, [*FOLDERS, model]):
-        found = reader.once(f"{folder}/tokenizer.json", _token_bytes, {})
-        if found:
-            return found
-    return {}
+def packed(value: Any) -> str:
+    """Return a JSON value as the page has it in a block."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode()
+
+
+def vocabulary(reader: Reader, model: str) -> dict[int, bytes]:
+    """Return token id -> its bytes, from the first byte-level tokenizer of the run's models; none without one."""
+    found = (reader.once(f"{folder}/tokenizer.json", _token_bytes, {}) for folder in (*FOLDERS, model or "."))
+    return next(filter(None, found), {})
 
 
 def _token_bytes(path: Path) -> dict[int, bytes]:
@@ -59,30 +62,26 @@ def _token_bytes(path: Path) -> dict[int, bytes]:
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in plain]
     letters = {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
-    found = {}
-    for text, number in tokenizer["model"]["vocab"].items():
-        if letters.keys() >= set(text):
-            found[number] = bytes(letters[letter] for letter in text)
+    vocabulary = tokenizer["model"]["vocab"].items()
+    found = {i: bytes(map(letters.get, text)) for text, i in vocabulary if letters.keys() >= set(text)}
     return found | {token["id"]: token["content"].encode() for token in tokenizer["added_tokens"]}
 
 
 def read_step(path: Path, tokens: Mapping[int, bytes], share: int) -> Step:
-    """Return a step's file as the page has it, in at most `share` bytes of its block. Raises MISFITS for a flawed one."""
+    """Return a step's file as the page has it, its block in `share` bytes where one group does not take more."""
     groups: dict[int, list[dict]] = {}
     for _, record in read_jsonl(path):
         groups.setdefault(record["group"], []).append(record)
-    whole = list(groups.values())
-    every, block = 1.0, _pack(whole, tokens)
-    chosen = whole
-    while len(block) > share and len(chosen) > 1:
-        every *= 1.05 * len(block) / share
+    whole, every = list(groups.values()), 1.0
+    chosen, block = whole, ""
+    while not block or (len(block) > share and len(chosen) > 1):
+        every *= max(1, 1.05 * len(block) / share)
         chosen = [whole[int(i * every)] for i in range(max(1, int(len(whole) / every)))]
-        block = _pack(chosen, tokens)
-    first = whole[0][0]
+        block = packed([[_sample(record, tokens) for record in group] for group in chosen])
     rows = [_row(record) for group in chosen for record in group]
     columns = zip(COLUMNS.items(), zip(*rows, strict=True), strict=True)
     return Step(
-        stage=int(first["stage"]),
+        stage=int(whole[0][0]["stage"]),
         groups=[[group[0]["group"], str(group[0]["question_id"]), len(group)] for group in chosen],
         columns={name: numpy.array(values).astype(kind).tobytes() for (name, kind), values in columns},
         block=block,
@@ -92,55 +91,41 @@ def read_step(path: Path, tokens: Mapping[int, bytes], share: int) -> Step:
 
 
 def _row(record: Mapping[str, Any]) -> tuple[float, float, int, int]:
-    reward, advantage = record["reward"], float(record["advantage"])
+    """Return the numbers of COLUMNS."""
+    reward = record["reward"]
     flags = RIGHT * (reward.get("correct", 0) > 0.5) | WELL_FORMED * (reward.get("format", 0) > 0.5)
     flags |= CUT * (record["finish_reason"] == "length") | SILENT * (record["answer"] is None)
-    return (
-        float(reward["total"]),
-        advantage,
-        min(len(record["token_ids"]), 65535),
-        flags | TEACHES * (advantage != 0),
-    )
-
-
-def _pack(groups: Iterable[Sequence[dict]], tokens: Mapping[int, bytes]) -> str:
-    rows = [[_sample(record, tokens) for record in group] for group in groups]
-    packed = gzip.compress(json.dumps(rows, separators=(",", ":")).encode(), 6, mtime=0)
-    return base64.b64encode(packed).decode()
+    return float(reward["total"]), float(record["advantage"]), min(len(record["token_ids"]), 65535), flags
 
 
 def _sample(record: Mapping[str, Any], tokens: Mapping[int, bytes]) -> list[Any]:
-    """Return [sample, answer, response, lengths, surprises, reward parts, advantage, entropy, order, seed]."""
-    reward = {name: round(float(value), 4) for name, value in record["reward"].items()}
+    """Return [sample, answer, response, lengths, surprises, reward, advantage, entropy a token, order]."""
     surprise = numpy.sqrt(numpy.maximum(0, -numpy.asarray(record["logprobs"], dtype=float)))
     levels = numpy.minimum(numpy.rint(SURPRISE * surprise), MOST).astype(numpy.uint8) + ord("0")
     lengths = "".join(chr(ord("0") + length) for length in _lengths(record, tokens))
-    told = [
+    entropy = record.get("entropy")  # an old record has none
+    return [
         record["sample"],
         record["answer"],
         record["response"],
         lengths,
         levels.tobytes().decode("ascii"),
-        reward,
+        {name: round(float(value), 4) for name, value in record["reward"].items()},
+        round(float(record["advantage"]), 4),
+        None if entropy is None else round(entropy / max(1, len(record["token_ids"])), 4),
+        record.get("order"),
     ]
-    entropy = record.get("entropy")
-    per_token = None if entropy is None else round(entropy / max(1, len(record["token_ids"])), 4)
-    return [*told, round(float(record["advantage"]), 4), per_token, record.get("order"), record.get("seed")]
 
 
-def _lengths(record: Mapping[str, Any], tokens: Mapping[int, bytes]) -> list[int]:
+def _lengths(record: Mapping[str, Any], tokens: Mapping[int, bytes]) -> Sequence[int]:
     """Return how many characters of the response each token writes; none where they do not add up to it."""
     pieces = [tokens.get(token) for token in record["token_ids"]]
     if None in pieces or len(pieces) != len(record["logprobs"]):
         return []
-    text = record["response"]
     if record["finish_reason"] != "length":  # the stop id writes nothing
         pieces[-1:] = [b""]
-    if text.isascii():
-        lengths = list(map(len, pieces))
-        return lengths if b"".join(pieces) == text.encode() else []
     decoder = codecs.getincrementaldecoder("utf-8")(
         "replace"
     )  # a character belongs to the token that ends it
-    shown = [decoder.decode(piece) for piece in pieces] + [decoder.decode(b"", final=True)]
-    return list(map(len, shown)) if "".join(shown) == text else []
+    shown = [decoder.decode(piece) for piece in pieces]
+    return list(map(len, shown)) if "".join(shown) == record["response"] else []

@@ -1,4 +1,4 @@
-"""What evaluate.py has found of each stage: scores as stored, paired differences, and who answered which question.
+"""What evaluate.py has found of each stage: scores as stored, paired differences, who answered which question.
 
 Left out: the formulas, which are the evaluation's own (evaluation/statistics.py).
 """
@@ -15,13 +15,13 @@ from fleming.html_page import mapping
 from fleming.report.reading import Reader
 from fleming.text import stem_key
 
-USUAL = ("base", "cold_start", "rl_stage1", "rl_stage2")  # in the order of the stages
+USUAL = ("base", "cold_start", "rl_stage1", "rl_stage2")
 CASE = 160  # characters of a prompt: questions that begin alike are about one patient
 
 
 @dataclass
 class Given:
-    """A model's answers to a question, asked as published."""
+    """A stage's answers to a question, asked as published."""
 
     gold: str
     answer: str | None
@@ -31,10 +31,6 @@ class Given:
     """The prompt's last message."""
     samples: int = 0
     right: int = 0
-
-    @property
-    def score(self) -> float:
-        return self.right / self.samples
 
     @property
     def code(self) -> str:
@@ -47,7 +43,7 @@ Answers = dict[tuple[str, str], dict[str, Given]]
 
 
 def stages(reader: Reader, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return stage -> results.json without the lists of its data, in the order in which the run has them."""
+    """Return stage -> results.json without what it says of the data, in the order in which the run has its stages."""
     usual = [*mapping(mapping(config.get("evaluate")).get("models")), *USUAL]
     names = {path.parent.name for path in reader.root.glob("eval/*/results.json")}
     order = sorted(names, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
@@ -59,7 +55,6 @@ def _results(path: Path) -> dict[str, Any]:
     for by_protocol in results["benchmarks"].values():
         for details in by_protocol.values():
             details.pop("data", None)
-            details["accuracy"] = float(details["accuracy"])
     return results
 
 
@@ -76,8 +71,9 @@ def _answers(path: Path) -> Answers:
         prompt = record.get("prompt")
         asked = prompt[-1]["content"] if isinstance(prompt, list) else prompt
         first = Given(str(record["gold"]), record["answer"], record["response"] or "", str(asked or ""))
-        questions = found.setdefault((record["benchmark"], record["protocol"]), {})
-        given = questions.setdefault(record["id"], first)
+        given = found.setdefault((record["benchmark"], record["protocol"]), {}).setdefault(
+            record["id"], first
+        )
         given.samples, given.right = given.samples + 1, given.right + bool(record["correct"])
     return found
 
@@ -90,26 +86,31 @@ def differences(
     All comparisons by one protocol are one family, as in evaluate.py, whose figures these are.
     """
     found = []
-    for a, b in pairs:
-        (name_a, first), (name_b, second) = tables[a], tables[b]
-        for key in first.keys() & second.keys():
-            x, y = first[key], second[key]
+    for (name_a, a), (name_b, b) in ((tables[i], tables[j]) for i, j in pairs):
+        for benchmark, protocol in sorted(a.keys() & b.keys()):
+            x, y = a[benchmark, protocol], b[benchmark, protocol]
             common = [id for id in x if id in y and x[id].gold == y[id].gold]
             if common:
                 cases = [stem_key(x[id].asked[:CASE] or id) for id in common]
-                scores = [x[id].score for id in common], [y[id].score for id in common]
-                paired = paired_difference(*scores, clusters=cases)
-                said = verdict(paired.low, paired.high, paired.wins - paired.losses, paired.p_mcnemar)
-                more = {"benchmark": key[0], "protocol": key[1], "a": name_a, "b": name_b, "n": len(common)}
-                found.append({**more, **asdict(paired), "verdict": said})
+                scores = ([given[id].right / given[id].samples for id in common] for given in (x, y))
+                d = paired_difference(*scores, clusters=cases)
+                said = verdict(d.low, d.high, d.wins - d.losses, d.p_mcnemar)
+                about = {
+                    "benchmark": benchmark,
+                    "protocol": protocol,
+                    "a": name_a,
+                    "b": name_b,
+                    "n": len(common),
+                }
+                found.append({**about, **asdict(d), "verdict": said})
     for protocol in {row["protocol"] for row in found}:
         family = [row for row in found if row["protocol"] == protocol]
         for row, p in zip(family, holm([row["p_mcnemar"] for row in family]), strict=True):
             row["holm"] = p
-    return sorted(found, key=lambda row: (row["benchmark"], row["protocol"]))
+    return found
 
 
 def successive(names: Sequence[str]) -> list[tuple[int, int]]:
-    """Return which stages are compared: each with the one before, and of the usual four the last with the cold start."""
+    """Return which stages are compared: each with the one before; of four, the last with the second too."""
     pairs = list(pairwise(range(len(names))))
     return [*pairs, (1, 3)] if len(names) == 4 else pairs
