@@ -134,7 +134,8 @@ const hashOf = (...parts) => `#${parts.map((part) => encodeURIComponent(part)).j
 const stepLink = (step) => hashOf("step", step);
 const groupLink = (g) => hashOf("group", g.step, g.number);
 const questionLink = (q) => hashOf("question", Q.ids[q]);
-const traceOf = (what) => `python -m fleming.audit trace ${D.about.run} ${what}`;
+const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`); // for a shell
+const traceOf = (what) => `python -m fleming.audit trace ${D.about.run} ${quoted(what)}`;
 
 const copyButton = (text, name) => el("button", { type: "button", class: "copy", title: text, onclick: async (event) => {
   const button = event.currentTarget;
@@ -784,12 +785,13 @@ async function openQuestion(id) {
     el("h3", {}, `What each stage answered (${asked})`),
     el("div", { class: "samples", tabindex: 0 }, Object.entries(object(stages)).map(([stage, [answer, response]]) => el("article", { class: `sample ${answer === q.answer ? "is-right" : ""}` },
       el("div", { class: "row" }, el("h4", {}, dotOf(stageColour(stage)), stageName(stage)), el("span", { class: `tag ${answer === q.answer ? "right" : "wrong"}` }, answer === q.answer ? "✓ right" : answer === null ? "✗ no answer" : "✗ wrong")),
-      el("div", { class: "said text" }, response), el("p", { class: "text" }, answer === null ? "No answer could be read." : `${answer}. ${object(q.options)[answer] ?? ""}`))))));
+      el("div", { class: "said text" }, response), el("p", { class: "text" }, answer === null ? "No answer could be read." : `${answer}. ${object(q.options)[answer] ?? ""}`),
+      el("div", { class: "row small" }, copyButton(traceOf(`answer:${stage}/${id}`), "Copy trace")))))));
   refill(dialog, 
     el("header", {}, el("div", {}, el("p", { class: "kicker text" }, id), el("h2", { id: "question-title" }, proof.kind || "Question")), el("button", { type: "button", autofocus: true, onclick: close }, "Close")),
     q.text === undefined ? el("p", { class: "soft" }, number === undefined ? "This question is not on this page." : "Its text is not on this page: the run's files do not have it, or there was no room.") : null,
     q.context ? el("p", { class: "text soft" }, q.context) : null, el("p", { class: "stem text" }, q.text ?? ""), optionList(q),
-    el("div", { class: "row" }, [proof.metapath, isNumber(proof.hops) ? plural(proof.hops, "hop") : null, q.difficulty, q.split, proof.rare === true ? "rare disease" : null].filter(Boolean).map((text) => el("span", { class: "tag" }, text)), copyButton(traceOf(`question:${id}`), "Copy trace command")),
+    el("div", { class: "row" }, [proof.metapath, isNumber(proof.hops) ? plural(proof.hops, "hop") : null, q.difficulty, q.split, proof.rare === true ? "rare disease" : null].filter(Boolean).map((text) => el("span", { class: "tag" }, text)), copyButton(traceOf(id), "Copy trace command")),
     pathFigure(q), likelihoods(q), ...given,
     trained.length ? el("p", {}, "Trained on in ", trained.slice(0, 20).flatMap((g, i) => [i ? ", " : "", el("a", { href: groupLink(g), onclick: close }, `step ${g.step} (${g.right}/${g.rows})`)]), ".") : null);
   if (!dialog.open) dialog.showModal();
@@ -1030,12 +1032,13 @@ function provenance() {
   const licences = table("Sources and their licences.", ["Source", "File", "Version", "Licence", "Address"], origins.map((o) => [o.source, o.file, o.version || "–",
     o.licence ? el("span", {}, o.licence, forbids(o.licence) ? el("span", { class: "tag wrong" }, "forbids commercial use") : null) : el("span", { class: "soft" }, "not recorded"),
     o.address ? el("span", { class: "text" }, o.address) : el("span", { class: "soft" }, "not recorded")]));
-  const scripts = { synth: "synth_data.py", sft: "train_sft.py", grpo: "train_grpo.py" };
+  const scripts = { synth: "synth_data.py", sft: "train_sft.py", grpo: "train_grpo.py", evaluate: "evaluate.py" };
   const starts = Object.entries(object(D.manifest)).flatMap(([stage, of]) => of.map((start) => ({ stage, ...start })));
   const stageRows = table("Every start of every stage (manifest.json).", ["Stage", "Started", "Commit", num("Seed"), "Device", "Versions", "Command"], starts.map((s) => [s.stage, s.started, el("code", {}, String(s.commit ?? "–").slice(0, 12)), s.seed,
     [s.device, s.processes > 1 ? `${s.processes} processes` : null, s.cpu_kernels].filter(Boolean).join(", "), Object.entries(object(s.versions)).map(([name, v]) => `${name} ${v}`).join(", "), el("code", {}, `python ${scripts[s.stage] ?? s.stage} --config ${D.about.run}/config.yaml`)]));
   const hashes = new Map();
   for (const s of starts) for (const [name, sha] of Object.entries({ ...object(s.outputs), ...Object.fromEntries(Object.entries(object(s.inputs)).map(([k, v]) => [`${s.stage} reads ${k}`, v])) })) hashes.set(name, sha);
+  for (const s of starts) if (s.root) hashes.set(`root over all that was written up to ${s.stage}`, s.root);
   for (const [stage, results] of Object.entries(D.stages)) for (const [name, sha] of Object.entries(object(results.sha256))) hashes.set(`eval/${stage} reads ${name}`, sha);
   section("provenance", "Provenance", "What the run was made from and by, each file by its SHA-256. A report shows; the audit's verify command checks.",
     licences ? card(licences) : null, licences ? el("p") : null, stageRows ? card(stageRows) : el("p", { class: "soft" }, "No manifest: only evaluation has run here."), hashes.size ? el("p") : null,

@@ -29,6 +29,7 @@ QUESTIONS = (
     "data/dev.jsonl",
     "data/test.jsonl",
 )  # the first has the others
+STAGES = ("evaluate", "synth", "sft", "grpo")  # the last that there is knows the settings
 A_BLOCK = 50  # questions
 BUDGET = 5_000_000  # bytes of the questions' blocks
 
@@ -158,7 +159,7 @@ class Report:
 
 def _config(starts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the last start of the last stage."""
-    entries = [start for stage in ("synth", "sft", "grpo") for start in items(starts.get(stage))]
+    entries = [start for stage in STAGES for start in items(starts.get(stage))]
     return mapping(mapping(entries[-1]).get("config")) if entries else {}
 
 
