@@ -297,12 +297,16 @@ const chart = (row, run, other, { open = null, stages = [], colour = "var(--ink)
   const nearest = (step) => known.reduce((best, p, i) => (Math.abs(p[0] - step) < Math.abs(known[best][0] - step) ? i : best), 0);
   const move = (step, visible = true) => (open ? cursors.forEach((c) => c(step, visible)) : show(nearest(step), visible));
   if (open) cursors.add((step, visible) => show(nearest(step), visible));
-  picture.addEventListener("pointermove", (event) => {
+  const follow = (event) => {
     const box = picture.getBoundingClientRect();
     move(first + ((event.clientX - box.left) * (width / box.width) - left) / (width - left - right) * (last - first));
-  });
+  };
+  picture.addEventListener("pointermove", follow);
   picture.addEventListener("pointerleave", () => move(known.at(-1)[0], false));
-  picture.addEventListener("click", () => open?.(known[at][0]));
+  picture.addEventListener("click", (event) => { // a finger comes without having moved
+    follow(event);
+    open?.(known[at][0]);
+  });
   picture.addEventListener("keydown", (event) => {
     const jump = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10 }[event.key];
     const target = event.key === "Home" ? 0 : event.key === "End" ? known.length - 1 : jump ? Math.min(known.length - 1, Math.max(0, at + jump)) : null;
@@ -1062,7 +1066,7 @@ function navigation() {
 }
 
 // Opens what the address names.
-async function route() {
+async function route(scroll = true) {
   let parts;
   try { parts = location.hash.slice(1).split("/").map(decodeURIComponent); } catch { return; }
   const [what, ...rest] = parts, dialog = byId("question");
@@ -1076,7 +1080,7 @@ async function route() {
   }
   await redrawAnswers({ step, group: what === "step" ? null : group, sample: what === "rollout" ? sample : null, shown: 0, ...(what === "step" ? { scope: "step" } : {}) });
   const target = what === "step" ? byId("answers") : byId("samples");
-  target.scrollIntoView({ block: "start" });
+  if (scroll) target.scrollIntoView({ block: "start" });
 }
 
 function theme() {
@@ -1092,8 +1096,8 @@ function theme() {
   addEventListener("afterprint", apply);
   apply();
 }
-const recall = (name) => { try { return sessionStorage.getItem(`fleming ${name}`); } catch { return null; } };
-const keep = (name, value) => { try { sessionStorage.setItem(`fleming ${name}`, value); } catch { /* a browser may keep nothing */ } };
+const recall = (name) => { try { return localStorage.getItem(`fleming ${name}`); } catch { return null; } };
+const keep = (name, value) => { try { localStorage.setItem(`fleming ${name}`, value); } catch { /* a browser may keep nothing */ } };
 
 // While the run goes on the page loads itself again, and stays where it was.
 function live() {
@@ -1105,7 +1109,7 @@ function live() {
   pause.addEventListener("click", () => { paused = !paused; pause.textContent = paused ? "Go on" : "Pause"; pause.setAttribute("aria-pressed", String(paused)); });
   setInterval(() => {
     if (paused || byId("question").open || ["SELECT", "INPUT"].includes(document.activeElement?.tagName)) return;
-    keep("place", String(scrollY));
+    history.replaceState({ place: scrollY }, ""); // outlives the loading
     location.reload();
   }, Math.max(1, watching) * 1000);
   state.textContent = `Live. ${state.textContent}`;
@@ -1127,6 +1131,7 @@ navigation();
 live();
 byId("question").addEventListener("close", () => { if (location.hash.startsWith("#question/")) history.replaceState(null, "", location.pathname + location.search); });
 addEventListener("hashchange", () => route());
-const place = D.about.watching ? Number(recall("place")) : 0;
-if (place) { history.scrollRestoration = "manual"; route().then(() => scrollTo({ top: place, behavior: "instant" })); } else route();
+const place = history.state?.place;
+if (place) history.scrollRestoration = "manual";
+route(!place).then(() => { if (place) scrollTo({ top: place, behavior: "instant" }); });
 document.documentElement.dataset.usable = performance.now().toFixed(0); // for whoever measures

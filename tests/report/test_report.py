@@ -198,7 +198,7 @@ def test_a_lone_surrogate_is_told_and_the_rest_is_shown(tmp_path):
     folder = write_run(tmp_path / "run")
     path = folder / "grpo/rollouts/step_000002.jsonl"
     sums_of(path).unlink()
-    path.write_text(path.read_text().replace("It is", "It \\ud800 is"))
+    path.write_text(path.read_text().replace("<think>", "<think>\\ud800"))
     page = page_of(folder)
     [(file, what)] = page.data["notes"]
     assert file == "grpo/rollouts/step_000002.jsonl"
@@ -315,7 +315,7 @@ def test_where_there_is_no_room_whole_groups_are_left_out_and_counted(tmp_path, 
     whole = Report(folder)
     whole.page()
     assert whole.said == "288 of 288 sampled answers"
-    share = 1_500
+    share = 1_200
     monkeypatch.setattr(rollouts, "BUDGET", 6 * share)
     page = page_of(folder)
     for step, _, shown, all_groups, all_rollouts in page.data["rollouts"]["steps"]:

@@ -65,7 +65,7 @@ def question(number: int, split: str, extra: str = "") -> Question:
 def rollout(rng: random.Random, step: int, stage: int, group: int, sample: int, extra: str = "") -> Rollout:
     """Return an answer that is right the more often the later the step."""
     answer = rng.choice(["B"] * (1 + step // 2) + ["A", "C", None])
-    response = f"<think>\nIt is {rng.randrange(10)}.{extra}\n</think>\n<answer>{answer or '?'}</answer>"
+    response = f"<think>{rng.randrange(10)}{extra}</think><answer>{answer or '?'}</answer>"
     ids = [*response.encode(), END]
     correct, form = float(answer == "B"), float(answer is not None)
     return Rollout(
