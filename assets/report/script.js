@@ -907,8 +907,14 @@ function pathPicture(proof, rival, q) {
       n.lines.map((line, i) => svg("text", { x: n.x + width / 2, y: n.y + 19 + 15 * i, "text-anchor": "middle", class: "label" }, line)),
       svg("title", {}, `${n.name}${role ? `: ${role}` : ""}`)));
   }
-  return picture;
+  return sized(picture, total);
 }
+
+// As wide as it is where there is room, and never so small that it cannot be read.
+const sized = (picture, width) => {
+  Object.assign(picture.style, { maxWidth: "100%", minWidth: `${0.75 * width}px`, width: `${width}px` });
+  return picture;
+};
 
 // How likely each clue is under each disease, where the question is about a patient.
 function likelihoods(q) {
@@ -978,24 +984,28 @@ function graph() {
   const tallest = Math.max(...columns.map((of) => of.length)) * down;
   const place = new Map(columns.flatMap((of, i) => of.map((type, j) => [type, { column: i, x: i * across + 4, y: (tallest - of.length * down) / 2 + j * down + 10 }])));
   const picture = svg("svg", { viewBox: `0 0 ${(columns.length - 1) * across + width + 30} ${tallest + 10}`, class: "path", role: "img", "aria-label": `Types of the graph: ${[...types].map(([type, n]) => `${type} ${n}`).join(", ")}` });
-  const most = Math.max(...facts.map(([, , , n]) => n)), lines = [], labels = [];
-  for (const [head, relation, tail, n] of facts.slice(0, 40)) {
-    const [a, b] = [place.get(head), place.get(tail)];
-    if (!a || !b) continue;
-    const forward = a.column < b.column, level = a.column === b.column;
-    const x1 = forward || level ? a.x + width : a.x, x2 = forward ? b.x : b.x + width;
-    const [y1, y2] = [a.y + height / 2 + (forward ? 0 : 9), b.y + height / 2 + (forward ? 0 : 9)];
-    const middle = level ? x1 + 60 : (x1 + x2) / 2;
-    const line = svg("path", { d: `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`, class: "edge" }, svg("title", {}, `${head} – ${relation} – ${tail}: ${count(n)}`));
-    Object.assign(line.style, { stroke: "var(--same)", strokeWidth: 1.2 + 6 * Math.sqrt(n / most) });
+  // One line for all relations that lead from a column into a later one; the others stand in a table.
+  const pairs = new Map(), others = [];
+  for (const fact of facts) {
+    const [head, relation, tail, n] = fact;
+    if (!(place.get(head)?.column < place.get(tail)?.column)) others.push(fact);
+    else pairs.set(`${head}\u0001${tail}`, [...(pairs.get(`${head}\u0001${tail}`) ?? []), { head, tail, said: `${relation.replaceAll("_", " ")} ${count(n)}`, n }]);
+  }
+  const sum = (of) => of.reduce((all, { n }) => all + n, 0), most = Math.max(...[...pairs.values()].map(sum), 1), lines = [], labels = [];
+  for (const of of pairs.values()) {
+    const { head, tail } = of[0], [a, b] = [place.get(head), place.get(tail)];
+    const x1 = a.x + width, x2 = b.x, y1 = a.y + height / 2, y2 = b.y + height / 2, middle = (x1 + x2) / 2;
+    const line = svg("path", { d: `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`, class: "edge" }, svg("title", {}, `${head} – ${tail}: ${of.map(({ said }) => said).join(", ")}`));
+    Object.assign(line.style, { stroke: "var(--same)", strokeWidth: 1.2 + 6 * Math.sqrt(sum(of) / most) });
     lines.push(line);
-    const taken = labels.filter(([to, side]) => to === tail && side === forward).length; // of several relations, above one another
-    labels.push([tail, forward, svg("text", { x: forward ? x2 - 10 : x2 + 10, y: y2 - 7 - 13 * taken + (forward ? 0 : 20), "text-anchor": forward ? "end" : "start", class: "relation" }, `${relation.replaceAll("_", " ")} ${count(n)}`)]);
+    const taken = labels.filter(([to]) => to === tail).length;
+    of.slice(0, 3 - taken).forEach(({ said }, i) => labels.push([tail, svg("text", { x: x2 - 10, y: y2 - 7 - 13 * (taken + i), "text-anchor": "end", class: "relation" }, said)]));
   }
   add(picture, lines, [...place].map(([type, at]) => svg("g", { class: "node visible" }, svg("rect", { x: at.x, y: at.y, width, height, rx: 7 }),
-    svg("text", { x: at.x + width / 2, y: at.y + 19, "text-anchor": "middle", class: "label" }, type.replaceAll("_", " ")), svg("text", { x: at.x + width / 2, y: at.y + 34, "text-anchor": "middle" }, count(types.get(type))))), labels.map(([, , text]) => text));
+    svg("text", { x: at.x + width / 2, y: at.y + 19, "text-anchor": "middle", class: "label" }, type.replaceAll("_", " ")), svg("text", { x: at.x + width / 2, y: at.y + 34, "text-anchor": "middle" }, count(types.get(type))))), labels.map(([, text]) => text));
   const rare = Object.entries(object(D.graph.rare)).filter(([, n]) => n).map(([type, n]) => `${count(n)} of the ${count(types.get(type))} of type ${type.replaceAll("_", " ")} are rare`).join("; ");
-  section("graph", "Graph", `The types of the knowledge graph with their entities, and how many facts lie between them. ${rare ? `${rare}.` : ""} A question's own path is drawn where it is opened.`, card(el("div", { class: "scroll" }, picture)));
+  section("graph", "Graph", `The types of the knowledge graph with their entities, and how many facts lie between them. ${rare ? `${rare}.` : ""} A question's own path is drawn where it is opened.`, card(el("div", { class: "scroll" }, sized(picture, 1.15 * ((columns.length - 1) * across + width + 30))),
+    table("Facts that lead back, or to the same type.", ["From", "Relation", "To", num("Facts")], others.slice(0, 20).map(([head, relation, tail, n]) => [head, relation, tail, count(n)].map((cell) => String(cell).replaceAll("_", " "))))));
 }
 
 function trust() {
