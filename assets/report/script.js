@@ -739,7 +739,7 @@ async function drawSamples(box) {
   if (chosen) chosen.parentElement.scrollLeft = chosen.offsetLeft - chosen.parentElement.offsetLeft - 40;
 }
 
-function sampleCard(g, [number, answer, response, lengths, levels, parts, advantage, entropy, order], row, q) {
+function sampleCard(g, [number, answer, response, lengths, levels, parts, entropy, order], row, q) {
   const right = R.flags[row] & RIGHT, chosen = view.sample === number;
   const trace = traceOf(`rollout:${g.step}/${g.number}/${number}`);
   const shown = order ? object(q.options)[order[answer?.charCodeAt(0) - 65]] : object(q.options)[answer];
@@ -749,7 +749,7 @@ function sampleCard(g, [number, answer, response, lengths, levels, parts, advant
     el("dl", { class: "parts" },
       el("dt", {}, "answer"), el("dd", { class: "text" }, answer === null ? "none could be read" : `${answer}${shown ? `. ${shown}` : ""}`),
       Object.entries(object(parts)).flatMap(([name, value]) => [el("dt", {}, name === "total" ? "reward" : name), el("dd", {}, short(value))]),
-      el("dt", {}, "advantage"), el("dd", {}, (advantage > 0 ? "+" : "") + short(advantage).replace("-", "−")),
+      el("dt", {}, "advantage"), el("dd", {}, (R.advantage[row] > 0 ? "+" : "") + short(R.advantage[row]).replace("-", "−")),
       el("dt", {}, "tokens"), el("dd", {}, `${count(R.tokens[row])}${R.flags[row] & CUT ? ", cut off" : ""}${isNumber(entropy) ? `, entropy ${short(entropy)}` : ""}`),
       order ? [el("dt", {}, "options"), el("dd", {}, `shown in the order ${order}`)] : null),
     el("div", { class: "row small" }, link(hashOf("rollout", g.step, g.number, number), "permalink"), copyButton(trace, "Copy trace")),

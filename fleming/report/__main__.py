@@ -9,6 +9,7 @@ written anew whenever something has changed, until no process holds the folder a
 """
 
 import argparse
+import contextlib
 import time
 from pathlib import Path
 
@@ -17,32 +18,37 @@ from fleming.report.page import Report
 from model.errors import InputError
 from model.sums import write_hashed
 
+WATCHED = ("*.json", "data/*.json*", "sft/*.jsonl", "grpo/*.jsonl", "grpo/rollouts/*", "eval/*/*")
 QUIET = 12  # looks without a change after which a watch ends: between two stages nobody holds the folder
 
 
-def write(report: Report, path: Path, watching: float = 0) -> str:
-    """Write the page; return what it is in a few words."""
-    pieces = report.page(watching)
+def write(report: Report, path: Path, pieces: list[bytes] | None = None) -> None:
+    """Write the page, or pieces of one; say what it holds."""
+    pieces = pieces or report.page()
     write_hashed(path, pieces)
-    return f"{report.said}, {sum(map(len, pieces)) / 1e6:.1f} MB"
+    print(f"report: {report.said}, {sum(map(len, pieces)) / 1e6:.1f} MB", flush=True)
+
+
+def stamps(run_dir: Path) -> dict[Path, tuple[int, int]]:
+    """Return file -> date and size of all that a page may be of."""
+    found = (path for pattern in WATCHED for path in run_dir.glob(pattern))
+    return {path: (stat.st_mtime_ns, stat.st_size) for path in found if (stat := path.stat())}
 
 
 def watch(report: Report, path: Path, seconds: float) -> None:
     """Write the page at every change, until the run is over; the last one does not load itself again."""
     seen, quiet = None, 0
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         while quiet < QUIET:
-            began = time.monotonic()
-            pieces = report.page(seconds)
-            if report.stamps != seen:
-                seen, quiet = report.stamps, 0
-                write_hashed(path, pieces)
-                print(f"{path}: {report.said}", flush=True)
+            began, there = time.monotonic(), stamps(path.parent)
+            if there != seen:
+                seen, quiet = there, 0
+                write(report, path, report.page(seconds))
             elif not report.reader.holder:
                 quiet += 1
-            time.sleep(max(seconds - (time.monotonic() - began), seconds / 5))
-    except KeyboardInterrupt:
-        pass
+            time.sleep(
+                max(seconds, 4 * (time.monotonic() - began))
+            )  # training has the better part of the machine
     write(report, path)
 
 
@@ -62,7 +68,7 @@ def main(argv: list[str]) -> None:
     if options.watch:
         watch(report, path, options.watch)
     else:
-        print(f"report: {write(report, path)}")
+        write(report, path)
     print(path)
 
 

@@ -6,7 +6,7 @@ Left out: evaluation (scores.py), and the sampled answers (rollouts.py).
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,13 @@ def thinned(records: Sequence[Any]) -> list[Any]:
     return list(records[::-1][::every][::-1])
 
 
+def _event(record: dict[str, Any]) -> Any:
+    """Return what is kept of a line of the ledger."""
+    if record.get("event") == "answers":
+        return record["round"], record["question"], record["bucket"]
+    return None if record.get("event") == "step" else {**record, "slopes": None}
+
+
 def mining(reader: Reader) -> dict[str, Any]:
     """Return the curriculum's other events, and for each round of mining how many questions went from what to what.
 
@@ -50,7 +57,7 @@ def mining(reader: Reader) -> dict[str, Any]:
                 }
                 rounds[step] = {"step": step, "asked": len(rates)}
             case _:
-                events.append({name: value for name, value in record.items() if name != "slopes"})
+                events.append(record)
     now: dict[str, str] = {}
     for number, told in sorted(rounds.items()):
         before, now = now, now | buckets.get(number, {})
@@ -59,12 +66,6 @@ def mining(reader: Reader) -> dict[str, Any]:
         for way in WAYS:
             told[way] = [question for question, move in moves.items() if move == way][:LISTED]
     return {"events": events, "rounds": [told for _, told in sorted(rounds.items())]}
-
-
-def _event(record: dict[str, Any]) -> Any:
-    if record.get("event") == "answers":
-        return record["round"], record["question"], record["bucket"]
-    return None if record.get("event") == "step" else record
 
 
 def graph(path: Path) -> dict[str, Any]:
@@ -102,19 +103,15 @@ def rejected(path: Path) -> list[list[Any]]:
 
 def questions(path: Path, ids: Collection[str]) -> dict[str, dict[str, Any]]:
     """Return id -> question of a file, without its evidence; a line that begins with another id is not taken apart."""
-    return dict(_questions(path, ids))
-
-
-def _questions(path: Path, ids: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     check_file(path)
+    found = {}
     with open_bytes(path) as file:
         for number, line in enumerate(file, 1):
             begins = _ID.match(line)
-            if begins and json.loads(begins[1]) not in ids:
-                continue
-            record = parse_line(line, f"{path}:{number}")
-            if record.get("id") in ids:
-                yield record["id"], _lean(record)
+            if begins is None or json.loads(begins[1]) in ids:
+                record = parse_line(line, f"{path}:{number}")
+                found |= {record["id"]: _lean(record)} if record["id"] in ids else {}
+    return found
 
 
 def _lean(value: Any) -> Any:

@@ -9,8 +9,9 @@ Left out: what stands in the run's files (the other modules of this room).
 import base64
 import datetime
 import json
+import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -23,12 +24,8 @@ from fleming.report.reading import Reader
 from model.errors import InputError
 
 PARTS = ("manifest.json", "config.yaml", "data", "sft", "grpo", "eval")
-QUESTIONS = (
-    "data/questions.jsonl",
-    "data/rl.jsonl",
-    "data/dev.jsonl",
-    "data/test.jsonl",
-)  # the first has the others
+# The first has the others' questions too.
+QUESTIONS = ("data/questions.jsonl", "data/rl.jsonl", "data/dev.jsonl", "data/test.jsonl")
 STAGES = ("evaluate", "synth", "sft", "grpo")  # the last that there is knows the settings
 A_BLOCK = 50  # questions
 BUDGET = 5_000_000  # bytes of the questions' blocks
@@ -46,11 +43,6 @@ class Report:
         self.said = ""
         self._questions: dict[str, dict[str, Any]] = {}  # an empty one was sought in vain
         self._packed: dict[int, str] = {}
-
-    @property
-    def stamps(self) -> list[tuple]:
-        """What changes whenever a file does that the page is of."""
-        return [*self.reader.stamps.items(), *(self.other.stamps.items() if self.other else [])]
 
     def page(self, watching: float = 0) -> list[bytes]:
         """Return the page in pieces. watching: seconds until it loads itself again, 0 for never."""
@@ -82,7 +74,7 @@ class Report:
             "rejected": reader.once("data/rejected.jsonl", data.rejected, []),
             "graph": reader.once("data/graph.jsonl", data.graph, {}),
             "manifest": {
-                stage: [mapping(s) | {"config": None} for s in items(of)] for stage, of in starts.items()
+                stage: [{**mapping(s), "config": None} for s in items(of)] for stage, of in starts.items()
             },
             "rollouts": _columns(steps, ids),
             "questions": {
@@ -95,10 +87,9 @@ class Report:
             "files": sorted(reader.stamps),
             "notes": sorted(reader.faults.items()),
         }
-        named = [(f"q{i}", block) for i, block in enumerate(blocks)]
-        return list(
-            _filled(everything, [*named, *((f"r{number}", step.block) for number, step in steps.items())])
-        )
+        packed = {f"q{i}": block for i, block in enumerate(blocks)}
+        packed |= {f"r{number}": step.block for number, step in steps.items()}
+        return list(_filled(everything, packed))
 
     def _steps(self, config: Mapping[str, Any]) -> dict[int, rollouts.Step]:
         """Return step -> its answers, in order."""
@@ -116,36 +107,32 @@ class Report:
 
     def _question_blocks(self, ids: list[str], given: Mapping[str, scores.Answers], own: str) -> list[str]:
         """Return the questions with what each stage answered, A_BLOCK a block, as far as there is room."""
-        for name in filter(None, [*QUESTIONS, own]):
+        for name in [*QUESTIONS, *([os.path.abspath(own)] if own else [])]:
             if missing := {id for id in ids if id not in self._questions}:
                 self.reader.stamps.pop(name, None)  # others are sought in it than before
                 self._questions |= self.reader.once(name, partial(data.questions, ids=missing), {})
         self._questions |= {id: {} for id in ids if id not in self._questions}
 
-        blocks, size = [], 0
+        blocks: dict[int, str] = {}
         for start in range(0, len(ids), A_BLOCK):
             rows = [self._question(id, given) for id in ids[start : start + A_BLOCK]]
             key = hash(repr(rows))
-            if key not in self._packed:
-                self._packed[key] = rollouts.packed(rows)
-            size += len(self._packed[key])
-            if size > BUDGET:
+            blocks[key] = self._packed.get(key) or rollouts.packed(rows)
+            if sum(map(len, blocks.values())) > BUDGET:
+                del blocks[key]
                 break
-            blocks.append(self._packed[key])
-        return blocks
+        self._packed = blocks
+        return list(blocks.values())
 
     def _question(self, id: str, given: Mapping[str, scores.Answers]) -> dict[str, Any]:
-        answers: dict[str, dict[str, Any]] = {}
-        known = {}
+        found: dict[str, Any] = {"given": {}}
         for stage, tables in given.items():
             for (benchmark, protocol), by_id in tables.items():
                 if g := by_id.get(id):
-                    answers.setdefault(f"{benchmark}/{protocol}", {})[stage] = [
-                        g.answer,
-                        g.response[: data.LONGEST],
-                    ]
-                    known = {"question": g.asked, "answer": g.gold}
-        return known | self._questions[id] | {"given": answers}
+                    found |= {"question": g.asked, "answer": g.gold}
+                    stages = found["given"].setdefault(f"{benchmark}/{protocol}", {})
+                    stages[stage] = [g.answer, g.response[: data.LONGEST]]
+        return found | self._questions[id]
 
     def _beside(self, given: Mapping[str, scores.Answers]) -> dict[str, Any]:
         """Return the other run's part, with paired differences where both answered the same questions."""
@@ -169,7 +156,7 @@ def _summary(reader: Reader, config: Mapping[str, Any]) -> dict[str, Any]:
     tables = [(stage, scores.answers(reader, stage)) for stage in stages]
     return {
         "stages": stages,
-        "differences": scores.differences(tables, scores.successive(list(stages))),
+        "differences": scores.successive(tables),
         "sft": data.thinned(reader.log("sft/metrics.jsonl")),
         "grpo": data.thinned(reader.log("grpo/metrics.jsonl")),
         "mining": data.mining(reader),
@@ -203,7 +190,7 @@ def _asked(given: Mapping[str, scores.Answers], ids: Mapping[str, int]) -> list[
     return found
 
 
-def _filled(everything: Mapping[str, Any], blocks: Iterable[tuple[str, str]]) -> Iterable[bytes]:
+def _filled(everything: Mapping[str, Any], blocks: Mapping[str, str]) -> Iterator[bytes]:
     texts = {
         Path(name).stem: (ASSETS / "report" / name).read_text("utf-8") for name in ("style.css", "script.js")
     }
@@ -213,6 +200,6 @@ def _filled(everything: Mapping[str, Any], blocks: Iterable[tuple[str, str]]) ->
     head, tail = template.split("{{blocks}}\n")
     title = escape(f"{everything['about']['name']}: report")
     yield fill(head, policy=policy(template), title=title, data=value).encode()
-    for name, block in blocks:
+    for name, block in blocks.items():
         yield f'<script type="text/plain" id="{name}">{block}</script>\n'.encode()
     yield tail.encode()

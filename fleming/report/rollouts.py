@@ -11,6 +11,7 @@ import base64
 import codecs
 import gzip
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,10 @@ def packed(value: Any) -> str:
 
 def vocabulary(reader: Reader, model: str) -> dict[int, bytes]:
     """Return token id -> its bytes, from the first byte-level tokenizer of the run's models; none without one."""
-    found = (reader.once(f"{folder}/tokenizer.json", _token_bytes, {}) for folder in (*FOLDERS, model or "."))
+    found = (
+        reader.once(f"{folder}/tokenizer.json", _token_bytes, {})
+        for folder in (*FOLDERS, os.path.abspath(model))
+    )
     return next(filter(None, found), {})
 
 
@@ -99,7 +103,7 @@ def _row(record: Mapping[str, Any]) -> tuple[float, float, int, int]:
 
 
 def _sample(record: Mapping[str, Any], tokens: Mapping[int, bytes]) -> list[Any]:
-    """Return [sample, answer, response, lengths, surprises, reward, advantage, entropy a token, order]."""
+    """Return [sample, answer, response, lengths, surprises, reward, entropy a token, order]."""
     surprise = numpy.sqrt(numpy.maximum(0, -numpy.asarray(record["logprobs"], dtype=float)))
     levels = numpy.minimum(numpy.rint(SURPRISE * surprise), MOST).astype(numpy.uint8) + ord("0")
     lengths = "".join(chr(ord("0") + length) for length in _lengths(record, tokens))
@@ -111,7 +115,6 @@ def _sample(record: Mapping[str, Any], tokens: Mapping[int, bytes]) -> list[Any]
         lengths,
         levels.tobytes().decode("ascii"),
         {name: round(float(value), 4) for name, value in record["reward"].items()},
-        round(float(record["advantage"]), 4),
         None if entropy is None else round(entropy / max(1, len(record["token_ids"])), 4),
         record.get("order"),
     ]

@@ -78,6 +78,12 @@ def _answers(path: Path) -> Answers:
     return found
 
 
+def successive(tables: Sequence[tuple[str, Answers]]) -> list[dict[str, Any]]:
+    """Return the differences of each stage to the one before; of four, of the last to the second too."""
+    pairs = list(pairwise(range(len(tables))))
+    return differences(tables, [*pairs, (1, 3)] if len(tables) == 4 else pairs)
+
+
 def differences(
     tables: Sequence[tuple[str, Answers]], pairs: Sequence[tuple[int, int]]
 ) -> list[dict[str, Any]]:
@@ -108,9 +114,3 @@ def differences(
         for row, p in zip(family, holm([row["p_mcnemar"] for row in family]), strict=True):
             row["holm"] = p
     return found
-
-
-def successive(names: Sequence[str]) -> list[tuple[int, int]]:
-    """Return which stages are compared: each with the one before; of four, the last with the second too."""
-    pairs = list(pairwise(range(len(names))))
-    return [*pairs, (1, 3)] if len(names) == 4 else pairs

@@ -286,7 +286,8 @@ def test_the_theme_is_the_systems_until_another_is_chosen(desk, page):
 
 def test_a_live_page_loads_itself_again_and_keeps_its_place(desk, tmp_path):
     folder = write_run(tmp_path / "run")
-    write(Report(folder), folder / "report.html", watching=2)
+    report = Report(folder)
+    write(report, folder / "report.html", report.page(watching=2))
     desk.open(folder / "report.html", "#group/6/1")
     desk.until_shown("Step 6, group 1", "#samples")
     desk.until(
