@@ -191,11 +191,12 @@ def _asked(given: Mapping[str, scores.Answers], ids: Mapping[str, int]) -> list[
 
 
 def _filled(everything: Mapping[str, Any], blocks: Mapping[str, str]) -> Iterator[bytes]:
+    folder = ASSETS / "report"
     texts = {
-        Path(name).stem: (ASSETS / "report" / name).read_text("utf-8") for name in ("style.css", "script.js")
+        path.stem: path.read_text("utf-8") for path in folder.iterdir() if path.suffix in (".js", ".css")
     }
     kept = {name: f"{{{{{name}}}}}" for name in ("policy", "title", "data", "blocks")}
-    template = fill((ASSETS / "report/page.html").read_text("utf-8"), **texts, **kept)
+    template = fill((folder / "page.html").read_text("utf-8"), **texts, **kept)
     value = json.dumps(everything, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     head, tail = template.split("{{blocks}}\n")
     title = escape(f"{everything['about']['name']}: report")
