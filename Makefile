@@ -14,12 +14,13 @@ PY = .venv/bin/python
 RUN = --config $(CONFIG) run_dir=$(RUN_DIR) $(SET)
 
 .PHONY: demo ablation test lint
-demo: .venv/installed ## everything, from an empty folder to the table of stages
+demo: .venv/installed ## everything, from an empty folder to the table of stages and the report
 	$(PY) synth_data.py $(RUN)
 	$(PY) train_sft.py $(RUN)
 	$(PY) train_grpo.py $(RUN)
 	$(PY) evaluate.py $(RUN)
 	$(PY) -m fleming.training.reproduced $(RUN_DIR)
+	$(PY) -m fleming.report $(RUN_DIR)
 
 ablation: .venv/installed ## docs/ablation.md: what each choice is worth; may be stopped, and goes on
 	$(PY) -m benchmarks.ablation --scale $(ABLATION) --arms "$(ABLATION_ARMS)" --seeds "$(ABLATION_SEEDS)"
