@@ -5,10 +5,9 @@ const niceTicks = (low, high, most = 4) => {
   const raw = (high - low) / most || 1,
     power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].map((n) => n * power).find((n) => n >= raw);
-  const ticks = [];
-  for (let t = Math.ceil(low / step - 1e-9) * step; t <= high + step * 1e-6; t += step)
-    ticks.push(Math.abs(t) < step * 1e-6 ? 0 : t);
-  return ticks;
+  const first = Math.ceil(low / step - 1e-9);
+  const ticks = Array.from({ length: 2 * most + 2 }, (_, i) => (first + i) * step);
+  return ticks.filter((tick) => tick <= high + step * 1e-6).map((tick) => (Math.abs(tick) < step * 1e-6 ? 0 : tick));
 };
 const tickLabel = (tick, as) =>
   as === "percent"

@@ -97,6 +97,7 @@ const select = (label, options, value, onchange) => {
 
 // A share with its interval on an axis from 0 to 1, and a mark for chance.
 const whisker = (low, value, high, colour, chance) => {
+  if (![low, value, high].every(isNumber)) return null;
   const x = (share) => 2 + 196 * Math.min(1, Math.max(0, share));
   return svg(
     "svg",

@@ -6,7 +6,7 @@ function data() {
   if (!Object.keys(report).length && !D.rejected.length) return;
   const rows = [];
   const kept = (name, n, of, codes) => {
-    if (isNumber(n)) rows.push({ name, n, of, codes: Object.entries(object(codes)) });
+    if (isNumber(n) && n >= 0) rows.push({ name, n, of, codes: Object.entries(object(codes)) });
   };
   kept("Questions wanted", sampling.wanted);
   const posed = Object.values(object(sampling.questions))

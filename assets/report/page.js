@@ -129,17 +129,15 @@ function live() {
 }
 
 theme();
-glance();
-stages();
-changesSection();
-training();
-answers();
-mining();
-data();
-graph();
-trust();
-costs();
-provenance();
+// A file of another form than this page knows costs its own section alone.
+for (const draw of [glance, stages, changesSection, training, answers, mining, data, graph, trust, costs, provenance]) {
+  try {
+    draw();
+  } catch (error) {
+    const what = `The part “${draw.name}” cannot be drawn: what it is of has another form than this page knows (${error}).`;
+    byId("main").append(el("p", { class: "note" }, what));
+  }
+}
 navigation();
 live();
 byId("question").addEventListener("close", () => {

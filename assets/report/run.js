@@ -104,8 +104,8 @@ for (const run of [D, D.other].filter(Boolean))
 const R = (() => {
   const column = (name, Kind) => new Kind(bytes(D.rollouts.columns[name] ?? "").buffer);
   const r = {
-    reward: column("reward", Float32Array),
-    advantage: column("advantage", Float32Array),
+    reward: column("reward", Float64Array),
+    advantage: column("advantage", Float64Array),
     tokens: column("tokens", Uint16Array),
     flags: column("flags", Uint8Array),
     steps: [],

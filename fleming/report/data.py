@@ -12,7 +12,6 @@ from typing import Any
 
 from fleming.files import parse_line, read_jsonl
 from fleming.html_page import items, mapping, say
-from fleming.report.reading import Reader
 from model.files import open_bytes
 from model.sums import check_file
 
@@ -30,22 +29,22 @@ def thinned(records: Sequence[Any]) -> list[Any]:
     return list(records[::-1][::every][::-1])
 
 
-def _event(record: dict[str, Any]) -> Any:
-    """Return what is kept of a line of the ledger."""
+def event(record: dict[str, Any]) -> Any:
+    """Return what `mining` needs of a line of the ledger."""
     if record.get("event") == "answers":
-        return record["round"], record["question"], record["bucket"]
+        return record["round"], str(record["question"]), record["bucket"]
     return None if record.get("event") == "step" else {**record, "slopes": None}
 
 
-def mining(reader: Reader) -> dict[str, Any]:
-    """Return the curriculum's other events, and for each round of mining how many questions went from what to what.
+def mining(ledger: Sequence[Any]) -> dict[str, Any]:
+    """Return a ledger's other events, and for each round of mining how many questions went from what to what.
 
     A question that a round does not ask stays what it was.
     """
     events: list[dict[str, Any]] = []
     buckets: dict[Any, dict[str, str]] = {}  # of each round
     rounds: dict[Any, dict[str, Any]] = {}
-    for record in reader.log("grpo/curriculum.jsonl", _event):
+    for record in ledger:
         match record:
             case (number, question, bucket):
                 buckets.setdefault(number, {})[question] = bucket

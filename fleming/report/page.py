@@ -131,7 +131,7 @@ class Report:
                 if g := by_id.get(id):
                     found |= {"question": g.asked, "answer": g.gold}
                     stages = found["given"].setdefault(f"{benchmark}/{protocol}", {})
-                    stages[stage] = [g.answer, g.response[: data.LONGEST]]
+                    stages[stage] = [g.answer, g.response]
         return found | self._questions[id]
 
     def _beside(self, given: Mapping[str, scores.Answers]) -> dict[str, Any]:
@@ -152,14 +152,14 @@ def _config(starts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _summary(reader: Reader, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what two runs are compared by."""
-    stages = scores.stages(reader, config)
+    stages, ledger = scores.stages(reader, config), reader.log("grpo/curriculum.jsonl", data.event)
     tables = [(stage, scores.answers(reader, stage)) for stage in stages]
     return {
         "stages": stages,
         "differences": scores.successive(tables),
         "sft": data.thinned(reader.log("sft/metrics.jsonl")),
         "grpo": data.thinned(reader.log("grpo/metrics.jsonl")),
-        "mining": data.mining(reader),
+        "mining": reader.guard("grpo/curriculum.jsonl", lambda: data.mining(ledger), data.mining([])),
     }
 
 
@@ -200,7 +200,7 @@ def _filled(everything: Mapping[str, Any], blocks: Mapping[str, str]) -> Iterato
     value = json.dumps(everything, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     head, tail = template.split("{{blocks}}\n")
     title = escape(f"{everything['about']['name']}: report")
-    yield fill(head, policy=policy(template), title=title, data=value).encode()
+    yield fill(head, policy=policy(template), title=title, data=value).encode("utf-8", "replace")
     for name, block in blocks.items():
         yield f'<script type="text/plain" id="{name}">{block}</script>\n'.encode()
     yield tail.encode()

@@ -43,13 +43,18 @@ class Reader:
             return absent
         stamp = stat.st_mtime_ns, stat.st_size, stat.st_ino
         if self.stamps.get(name) != stamp:
-            self.stamps[name], self._kept[name] = stamp, absent
+            self.stamps[name] = stamp
             self.faults.pop(name, None)
-            try:
-                self._kept[name] = make(path)
-            except MISFITS as error:
-                self.faults[name] = describe(error)
+            self._kept[name] = self.guard(name, lambda: make(path), absent)
         return self._kept[name]
+
+    def guard(self, name: str, make: Callable[[], T], absent: T) -> T:
+        """Return make(), or `absent` and note the fault of the file where what it holds is of another form."""
+        try:
+            return make()
+        except MISFITS as error:
+            self.faults[name] = describe(error)
+            return absent
 
     def json(self, name: str) -> dict[str, Any]:
         """Return the object of a JSON file; an empty one where there is none."""

@@ -26,7 +26,7 @@ from model.files import read_object
 BUDGET = 12_000_000  # bytes of all blocks, as the page has them
 SURPRISE, MOST = 16, 78  # steps of the root of a token's -log p, and how many are told apart
 RIGHT, WELL_FORMED, CUT, SILENT = 1, 2, 4, 8  # flags of an answer
-COLUMNS = {"reward": "<f4", "advantage": "<f4", "tokens": "<u2", "flags": "<u1"}
+COLUMNS = {"reward": "<f8", "advantage": "<f8", "tokens": "<u2", "flags": "<u1"}
 FOLDERS = ("sft/model", "base/model", "grpo/stage1/model", "grpo/stage2/model")
 
 
@@ -82,12 +82,11 @@ def read_step(path: Path, tokens: Mapping[int, bytes], share: int) -> Step:
         every *= max(1, 1.05 * len(block) / share)
         chosen = [whole[int(i * every)] for i in range(max(1, int(len(whole) / every)))]
         block = packed([[_sample(record, tokens) for record in group] for group in chosen])
-    rows = [_row(record) for group in chosen for record in group]
-    columns = zip(COLUMNS.items(), zip(*rows, strict=True), strict=True)
+    rows = numpy.array([_row(record) for group in chosen for record in group], list(COLUMNS.items()))
     return Step(
         stage=int(whole[0][0]["stage"]),
         groups=[[group[0]["group"], str(group[0]["question_id"]), len(group)] for group in chosen],
-        columns={name: numpy.array(values).astype(kind).tobytes() for (name, kind), values in columns},
+        columns={name: rows[name].tobytes() for name in COLUMNS},
         block=block,
         all_groups=len(whole),
         all_rollouts=sum(map(len, whole)),
@@ -104,7 +103,7 @@ def _row(record: Mapping[str, Any]) -> tuple[float, float, int, int]:
 
 def _sample(record: Mapping[str, Any], tokens: Mapping[int, bytes]) -> list[Any]:
     """Return [sample, answer, response, lengths, surprises, reward, entropy a token, order]."""
-    surprise = numpy.sqrt(numpy.maximum(0, -numpy.asarray(record["logprobs"], dtype=float)))
+    surprise = numpy.sqrt(numpy.maximum(0, -numpy.array(list(map(float, record["logprobs"])))))
     levels = numpy.minimum(numpy.rint(SURPRISE * surprise), MOST).astype(numpy.uint8) + ord("0")
     lengths = "".join(chr(ord("0") + length) for length in _lengths(record, tokens))
     entropy = record.get("entropy")  # an old record has none

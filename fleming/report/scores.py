@@ -16,6 +16,7 @@ from fleming.report.reading import Reader
 from fleming.text import stem_key
 
 USUAL = ("base", "cold_start", "rl_stage1", "rl_stage2")
+LONGEST = 20_000  # characters of a text that is shown
 CASE = 160  # characters of a prompt: questions that begin alike are about one patient
 
 
@@ -70,10 +71,10 @@ def _answers(path: Path) -> Answers:
             continue
         prompt = record.get("prompt")
         asked = prompt[-1]["content"] if isinstance(prompt, list) else prompt
-        first = Given(str(record["gold"]), record["answer"], record["response"] or "", str(asked or ""))
-        given = found.setdefault((record["benchmark"], record["protocol"]), {}).setdefault(
-            record["id"], first
-        )
+        response = str(record["response"] or "")[:LONGEST]
+        first = Given(str(record["gold"]), record["answer"], response, str(asked or "")[:LONGEST])
+        of = found.setdefault((str(record["benchmark"]), str(record["protocol"])), {})
+        given = of.setdefault(str(record["id"]), first)
         given.samples, given.right = given.samples + 1, given.right + bool(record["correct"])
     return found
 

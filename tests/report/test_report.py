@@ -5,6 +5,8 @@ import hashlib
 import itertools
 import json
 import math
+import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ import numpy
 import pytest
 from support.jsonl import read_records
 from support.places import ROOT
-from support.report_runs import HOSTILE, KINDS, Page, write_data, write_eval, write_grpo, write_run
+from support.report_runs import HOSTILE, KINDS, Page, spoil, write_data, write_eval, write_grpo, write_run
 
 from fleming.config import run_script
 from fleming.evaluation.comparison import compare_runs
@@ -277,6 +279,19 @@ def test_records_of_another_form_are_told(tmp_path):
     notes = dict(page_of(folder).data["notes"])
     assert notes.keys() == {*others, "eval/base/results.json"}
     assert all("not of the form" in what for what in notes.values())
+
+
+def test_whatever_a_file_holds_a_page_is_made(tmp_path):
+    whole, noted = write_run(tmp_path / "whole"), 0
+    for seed in range(60):
+        folder = tmp_path / str(seed)
+        shutil.copytree(whole, folder)
+        spoil(folder, random.Random(seed))
+        page = Report(folder)
+        html = b"".join(page.page()).decode()
+        assert html.endswith("</html>\n")
+        noted += bool(page.reader.faults)
+    assert noted > 10  # of the others what was changed is not read, or as good
 
 
 def test_a_killed_runs_half_line_is_told_and_the_lines_before_it_are_shown(tmp_path):

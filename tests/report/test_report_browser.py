@@ -7,7 +7,7 @@ import time
 from urllib.parse import quote
 
 import pytest
-from support.report_runs import HOSTILE, rollout, write_run
+from support.report_runs import HOSTILE, rollout, spoil, write_run
 
 from fleming.records import to_json
 from fleming.report.__main__ import write
@@ -189,6 +189,19 @@ def test_hostile_texts_stay_texts(browser, tmp_path_factory):
 
 
 # --- at a desk
+
+
+def test_a_page_is_drawn_whatever_a_file_holds(desk, tmp_path):
+    whole = write_run(tmp_path / "whole")
+    for seed in range(100, 110):
+        folder = tmp_path / str(seed)
+        shutil.copytree(whole, folder)
+        spoil(folder, random.Random(seed))
+        desk.open(made(folder), "#rollout/6/1/1")
+        desk.js("location.hash = '#question/graph%2Ftest2'")
+        desk.until("return document.querySelector('dialog').open")
+        assert desk.js("return document.querySelectorAll('main > p.note').length") == 0, seed
+        assert desk.complaints() == [], seed
 
 
 def test_filters_and_the_histograms_bars_choose_answers(desk, page):

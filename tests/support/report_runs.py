@@ -11,6 +11,7 @@ from typing import Any
 
 from fleming.files import write_json, write_jsonl
 from fleming.records import Question, Rollout, to_json
+from model.sums import sums_of
 
 HOSTILE = (
     "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'> <!-- {{title}} {{blocks}} "
@@ -194,6 +195,38 @@ def write_run(folder: Path, extra: str = "", **size: int) -> Path:
     }  # fmt: skip
     write_json(folder / "manifest.json", {"synth": [start], "sft": [start], "grpo": [start]})
     return folder
+
+
+ODD = (None, True, 0, -1, 1e300, -0.5, 10**30, "", "x", "__proto__", [], {}, [[]], {"a": 1}, [1, "x", None])
+
+
+def changed(value: Any, rng: random.Random) -> Any:
+    """Return a JSON value with something else somewhere inside, or without something."""
+    if isinstance(value, dict) and value and rng.random() < 0.85:
+        key = rng.choice(list(value))
+        rest = {k: v for k, v in value.items() if k != key}
+        return rest if rng.random() < 0.1 else {**value, key: changed(value[key], rng)}
+    if isinstance(value, list) and value and rng.random() < 0.85:
+        i = rng.randrange(len(value))
+        return [*value[:i], changed(value[i], rng), *value[i + 1 :]]
+    return rng.choice(ODD)
+
+
+def spoil(folder: Path, rng: random.Random) -> None:
+    """Change records of a few files of a run, which stay JSON; their hashes go."""
+    files = sorted(path for path in folder.rglob("*.json*") if path.suffix in (".json", ".jsonl"))
+    for path in rng.sample(files, rng.choice([1, 2, 4])):
+        records = (
+            [json.loads(line) for line in path.read_text().split("\n") if line]
+            if path.suffix == ".jsonl"
+            else []
+        )
+        for _ in range(3 if records else 0):
+            i = rng.randrange(len(records))
+            records[i] = changed(records[i], rng)
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        path.write_text(lines or json.dumps(changed(json.loads(path.read_text()), rng)))
+        sums_of(path).unlink(missing_ok=True)
 
 
 class Page(HTMLParser):
