@@ -40,10 +40,10 @@ from fleming.graph.graph_files import load_graph
 from fleming.judge import own_code
 from fleming.public.benchmarks import LoadedBenchmark, files_of
 from fleming.settings import Config
-from fleming.training.identity import versions
+from fleming.training.identity import note_outputs, versions, write_manifest
 from fleming.training.metrics import progress_bar
 from fleming.training.parallel import World, join_world, make_exact
-from fleming.training.run import StopRequest, lock_run
+from fleming.training.stopping import StopRequest, lock_run
 from model import InputError, load_model
 
 PROTOCOLS = {"cot": ChainOfThought, "loglikelihood": Loglikelihood}
@@ -110,6 +110,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                     for name in protocols
                 ]
             answers = Answers(folder, answer_settings(cfg, hashes, world.dtype), world)
+            world.on_main(write_manifest, "evaluate", cfg, hashes, world, {"name": model})
             ask_missing(plans, protocols, answers, model, world, stop)
             if options.reliability and "cot" in protocols:
                 with world.agree():  # what would it answer, had it reasoned less far, or wrongly?
@@ -138,6 +139,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                     "sha256": hashes,
                 }
                 write_results(folder, before, about, results[model], described)
+                note_outputs(cfg.run_dir, "evaluate", f"eval/{model}")
         if world.is_main:
             print(describe_results(results, described, cfg.seed))
             print(describe_slices(results))

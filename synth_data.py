@@ -12,6 +12,7 @@ from fleming.command_line import command_line, look_first
 if __name__ == "__main__":  # the imports below take seconds
     look_first("synth", __doc__)
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -64,6 +65,7 @@ def main(argv: list[str]) -> None:
     cfg, options = command_line("synth", __doc__, argv)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
+    began = time.perf_counter()
     synth, folder = cfg.synth, Path(cfg.run_dir, "data")
     files = graph_files(synth, REPOSITORY)
     with run_lock(cfg.run_dir, "synth_data.py"):
@@ -120,7 +122,9 @@ def main(argv: list[str]) -> None:
 
         # What the other stages begin with, and a report on every step.
         public = {f"synth.public.{name}": Path(path) for name, path in synth.public.items()}
-        write_manifest("synth", cfg, input_hashes({**public, **files, **files_of(benchmarks)}))
+        seconds = {"seconds": time.perf_counter() - began}
+        hashes = input_hashes({**public, **files, **files_of(benchmarks)})
+        write_manifest("synth", cfg, hashes, more=seconds)
         rejected = [*set_aside, *not_posed, *refine.rejected, *taught.rejected]
         write_records(folder, joined, {"rl": rl, "dev": dev, "test": test}, taught, rejected)
         write_gate_report(cfg, benchmarks)
@@ -140,7 +144,7 @@ def main(argv: list[str]) -> None:
         show_and_write(report, folder / "report.json")
         if cfg.base_model.make:
             make_base(cfg, taught.kept, joined.graph)
-        note_outputs(cfg.run_dir, "synth", "data", "base/model")
+        note_outputs(cfg.run_dir, "synth", "data", "base")
     if not rl:
         raise InputError(f"no training question is left; {folder}/report.json and rejected.jsonl say why")
     if teacher:

@@ -49,9 +49,9 @@ def train(cfg: Config, world: World) -> None:
         trajectories = read_trajectories(source, cfg, world.print)
         described, tokenizer = open_model(cfg.base_folder, cfg.chat_format, cfg.chat_template_kwargs)
         learned, held_out = hold_out(trajectories, sft.validation, cfg.seed)
-        examples = training_examples(learned, tokenizer, described.cfg, cfg, world.print)
+        ids, examples = training_examples(learned, tokenizer, described.cfg, cfg, world.print)
         if held_out:
-            held_out = training_examples(held_out, tokenizer, described.cfg, cfg, world.print)
+            _, held_out = training_examples(held_out, tokenizer, described.cfg, cfg, world.print)
         validation = Validation(held_out, tokenizer, cfg, world)
     total = math.ceil(sft.epochs * len(examples) / sft.sequences_per_step)
     warmup = math.ceil(sft.warmup_fraction * total)
@@ -63,6 +63,7 @@ def train(cfg: Config, world: World) -> None:
         exports = {total: ["model"]}
         best = "model" if held_out else None
         run.resume(policy, tokenizer, optimizer, lambda step: exports.get(step, ()), best=best)
+        run.write("learned.jsonl", ({"id": name} for name in ids))  # the order in which epochs number them
         take_step = GuardedStep(run.state)
         for step in run.steps(lambda: total, "cold start"):
             # The step's trajectories: the next ones of endless epochs, each in a fresh order.

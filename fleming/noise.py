@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from model.drawing import generator
+from model.noise import generator
 
 __all__ = ["generator", "permutation", "shuffled"]
 

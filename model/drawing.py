@@ -8,7 +8,6 @@
 Letters: n rows, V ids that exist in the tokenizer, C chunks of them.
 """
 
-import hashlib
 import math
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from model.errors import InputError
 from model.exact import pad_rows
+from model.noise import generator
 
 CHUNK = 512  # ids whose weights are first added up together
 
@@ -61,12 +61,6 @@ class SamplingParams:
         for name, ok in in_range.items():
             if not ok:
                 raise InputError(f"SamplingParams.{name} is {getattr(self, name)}, out of its range")
-
-
-def generator(*key: object) -> np.random.Generator:
-    """Return a Philox generator keyed by a hash of the parts of `key` (numbers, strings, tuples of them)."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest)))
 
 
 def sample_noise(seed: int, prompt_key: int | str, sample: int, count: int) -> np.ndarray:

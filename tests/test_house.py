@@ -16,7 +16,7 @@ from fleming.settings import Config
 SCRIPTS = ("synth_data", "train_sft", "train_grpo", "evaluate")
 GROUND = {
     "answer", "assets", "command_line", "config", "delimited", "files", "free_answer", "html_page", "http", "judge",
-    "noise", "prompt", "records", "settings", "terminal", "text", "typed",
+    "manifest", "noise", "prompt", "records", "settings", "terminal", "text", "typed",
 }  # fmt: skip
 ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the ground, which knows none
     "public": set(),
@@ -35,6 +35,7 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
         "refine",
     },  # a label in doubt is voted and decided on as in refinement
     "evaluation": {"graph", "checks", "public", "training", "teachers"},  # a teacher judges rubrics
+    "audit": {"graph"},
     "report": set(),  # reads what stands on disk, in no time
 }
 EXCEPTIONS = {  # an arrow between two modules that no room has, and why

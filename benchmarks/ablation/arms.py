@@ -6,6 +6,7 @@ Left out: carrying them out (runs.py), comparing them (compare.py).
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,13 @@ from model.errors import InputError
 ROOT = Path(__file__).resolve().parents[2]
 ARMS = Path(__file__).with_name("arms.yaml")
 ENDLESS = 1_000_000  # steps: the budget of tokens ends a stage
+KEPT_AND_SHOWN = {
+    "save_every",
+    "keep_last",
+    "keep_best",
+    "keep_every",
+    "show_every",
+}  # they move no bit of a result
 
 
 @dataclass(frozen=True)
@@ -129,13 +137,27 @@ def training_settings(plan: Plan, name: str, scale: str) -> list[str]:
     return settings + list(arm.settings)
 
 
+def deciding_config(plan: Plan) -> dict[str, Any]:
+    """Return the plan's config without what is only kept and shown."""
+    config = yaml.safe_load((ROOT / plan.config).read_text())
+    for section in config.values():
+        for name in KEPT_AND_SHOWN & set(section if isinstance(section, dict) else ()):
+            del section[name]
+    return config
+
+
+def deciding(settings: Iterable[str]) -> list[str]:
+    """Return those of key=value that move a bit of a result."""
+    return [setting for setting in settings if setting.partition("=")[0].split(".")[-1] not in KEPT_AND_SHOWN]
+
+
 def recipe(plan: Plan, name: str, scale: str) -> dict[str, Any]:
     """Return all that decides what the arm is, of the arms before it too; not the seed."""
     arm = plan.arms[name]
     return {
-        "config": yaml.safe_load((ROOT / plan.config).read_text()),
+        "config": deciding_config(plan),
         "trains": arm.trains,
-        "settings": training_settings(plan, name, scale),
+        "settings": deciding(training_settings(plan, name, scale)),
         "data": dataclasses.asdict(arm.data),
         "questions": plan.scales[scale].questions if arm.data.mined else 0,
         "sets": [*plan.sets],
@@ -168,7 +190,7 @@ class Place:
 def place_of(plan: Plan, runs: Path, name: str, seed: int, scale: str) -> Place:
     """Return the arm's place; cold starts are the same at every scale."""
     folder = runs.resolve() / f"seed_{seed}" / f"{name}_{recipe_hash(plan, name, scale)}"
-    start = {"config": yaml.safe_load((ROOT / plan.config).read_text()), "settings": plan.settings}
+    start = {"config": deciding_config(plan), "settings": deciding(plan.settings)}
     return Place(name, seed, folder, folder.with_name(f"start_{short_hash(start)}"))
 
 

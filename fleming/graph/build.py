@@ -10,6 +10,7 @@ from fleming.config import load_config
 from fleming.graph.completeness import Declarations, declare, published_sources
 from fleming.graph.graph_files import load_graph
 from fleming.graph.joining import Joined, join_sources
+from fleming.graph.retracted import without
 from fleming.settings.synth import SynthConfig, WikipediaConfig
 from fleming.sources.commonness import common_diseases, is_common
 from fleming.sources.facts import Fact, Node, Skip
@@ -31,11 +32,10 @@ def graph_files(synth: SynthConfig, repository: Path) -> dict[str, Path]:
     InputError for one that is missing, and for a source of another kind or with other files than there are.
     """
     pages = synth.wikipedia.pages
+    files = {"synth.retracted": Path(synth.retracted)} if synth.retracted else {}
     if not synth.sources and not pages:
         graph = Path(synth.graph)
-        return {"synth.graph": graph if graph.exists() else repository / graph}
-
-    files = {}
+        files["synth.graph"] = graph if graph.exists() else repository / graph
     for name, source in synth.sources.items():
         if source.kind not in SOURCES:
             kinds = ", ".join(SOURCES)
@@ -60,6 +60,15 @@ def build_graph(
 
     teacher: who is asked where synth.wikipedia.ask_teacher says so.
     """
+    joined = _joined(synth, files, folder, skip, teacher)
+    if retracted := files.get("synth.retracted"):
+        joined.graph = without(joined.graph, retracted, skip)
+    return joined
+
+
+def _joined(
+    synth: SynthConfig, files: dict[str, Path], folder: Path, skip: Skip, teacher: Completer | None
+) -> Joined:
     graph = files.get("synth.graph")
     if graph:
         read = load_graph if graph.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.xz")) else import_yaml

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from fleming.config import run_script
 from fleming.files import read_jsonl
+from fleming.manifest import read_manifest
 from fleming.noise import generator
 from fleming.prompt import response_text
 from fleming.public.readers import read_questions
@@ -36,7 +37,6 @@ from fleming.rl.reward import load_reward, reward_parts, with_overlong
 from fleming.rl.rollout import call_of_step, noise_key, pack_rollouts
 from fleming.settings import Config
 from fleming.training.checkpoint import checkpoints, load_tensors, step_of, whole_state
-from fleming.training.identity import read_manifest
 from fleming.training.logprobs import token_logprobs
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant
 from fleming.training.parallel import World, join_world, load_sharded, make_exact

@@ -130,6 +130,8 @@ class SynthConfig:
     graph: str = "assets/medical_graph.yaml"
     """A hand-written graph, or a graph.jsonl of an earlier run; a relative path is looked up from the working folder,
     then here. Not read where there are sources."""
+    retracted: str = ""
+    """A list of `python -m fleming.audit retract`: sources and facts that are withdrawn (docs/audit.md)."""
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     """name -> public graph to import. An entity keeps the name of the first source that has it."""
     wikipedia: WikipediaConfig = field(default_factory=WikipediaConfig)

@@ -33,6 +33,9 @@ class SFTConfig:
     """Newest checkpoints kept."""
     keep_best: NonNegative[int] = 0
     """Besides them, so many with the best (lowest) loss since the checkpoint before."""
+    keep_every: NonNegative[int] = 0
+    """And those of a step that is a multiple of it: a stranger can run again what lies between two (docs/audit.md).
+    0: none."""
     validation: NonNegative[int] = 0
     """Trajectories that are not learned from but measured: the best checkpoint by their loss is exported. 0: none, and
     the last one is."""
@@ -257,6 +260,9 @@ class GRPOConfig(LossConfig):
     """Newest checkpoints kept."""
     keep_best: NonNegative[int] = 0
     """Besides them, so many with the best accuracy on dev; without dev_every, reward since the checkpoint before."""
+    keep_every: NonNegative[int] = 0
+    """And those of a step that is a multiple of it: a stranger can run again what lies between two (docs/audit.md).
+    0: none."""
     dev_every: NonNegative[int] = 0
     """Steps between two measurements on data.dev, each with a checkpoint; the last step is always measured, and the
     best step's model is exported as grpo/best/model. 0: none."""

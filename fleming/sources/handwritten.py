@@ -1,12 +1,14 @@
 """Importers: a source of facts in, a KnowledgeGraph out. Here the one for a YAML file of diseases and drugs.
 
-Every edge carries as evidence the file and the entry that states it. Left out: public graphs and text sources.
+Every edge carries as evidence the file and the line that states it. Left out: public graphs and text sources.
 """
 
 import itertools
 import os
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
+
+import yaml
 
 from fleming.config import load_config
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
@@ -92,15 +94,17 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
                     f"{path}: {entity_type} {number}: an entry named {entry.name!r} stands before it"
                 )
             add(entry.name, entity_type, f"{path}: {entity_type} {number}")
+    lines = _lines(path)
     for entity_type, entries in sections.items():
         for (number, entry), (key, relation) in itertools.product(
-            enumerate(entries, 1), HANDWRITTEN[entity_type].items()
+            enumerate(entries), HANDWRITTEN[entity_type].items()
         ):
             where = f"{path}: {entry.name}: {key}"
-            evidence = (Evidence(origin, number, note=entry.name),)
             if getattr(entry, key) == () and key != "contraindicated_in":  # a label may name none
                 raise InputError(f"{where}: the list is empty; leave the key out where nothing is known")
-            for tail in getattr(entry, key) or ():
+            for place, tail in enumerate(getattr(entry, key) or ()):
+                line = lines[f"{entity_type}s", number, key, place]
+                evidence = (Evidence(origin, line, note=entry.name),)
                 tail_type = RELATIONS[relation][1]
                 add(tail, "disease" if tail_type == "condition" and tail in diseases else tail_type, where)
                 graph.add_edge(Edge(entry.name, relation, tail, evidence), where)
@@ -109,3 +113,16 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
             whole = relation not in MAY_BE_UNSAID
             graph.declared[origin.source, relation] = Declared("closed", whole=whole)
     return graph
+
+
+def _lines(path: str | os.PathLike) -> dict[tuple[str, int, str, int], int]:
+    """Return (section, place of the entry, key, place of the name) -> the line, from 1, on which that name stands."""
+    found = {}
+    loader = yaml.SafeLoader(Path(path).read_bytes())
+    for section, entries in loader.get_single_node().value:
+        for number, entry in enumerate(entries.value if section.value in ("diseases", "drugs") else ()):
+            loader.flatten_mapping(entry)  # what << brings
+            for key, names in entry.value:
+                for place, name in enumerate(names.value if isinstance(names, yaml.SequenceNode) else ()):
+                    found[section.value, number, key.value, place] = name.start_mark.line + 1
+    return found

@@ -18,7 +18,7 @@ from collections import ChainMap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -38,6 +38,17 @@ from model.transformer import Transformer
 # Of a file of one rank, unless a single tensor is larger: torch makes each file in memory before it writes it.
 FILE_BYTES = 128 << 20
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is meant
+
+
+class Keep(NamedTuple):
+    """Which checkpoints stay when a new one is there."""
+
+    last: int
+    """The newest."""
+    best: int = 0
+    """Those with the highest state["score"]."""
+    every: int = 0
+    """Those of a step that is a multiple; 0: none."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +94,11 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     world: World,
-    keep_last: int,
-    keep_best: int = 0,
+    keep: Keep,
 ) -> None:
     """Write the checkpoint of state["step"], folder/step_000123, whole or not at all, then delete old ones.
 
-    Kept are the newest `keep_last`, and the `keep_best` with the highest state["score"]. All ranks call this. Raises
-    InputError where the disk refuses; the older checkpoints are then as they were.
+    All ranks call this. Raises InputError where the disk refuses; the older checkpoints are then as they were.
     """
     final = folder / f"step_{state['step']:06d}"
     with contextlib.ExitStack() as writing:
@@ -106,7 +115,7 @@ def save_checkpoint(
                 parts.append({"state.json": hashlib.sha256(text).hexdigest()})
                 write_sums(being_written(final), dict(ChainMap(*parts)))
                 writing.close()
-                delete_old(folder, keep_last, keep_best)
+                delete_old(folder, keep)
 
 
 def _save_tensors(
@@ -136,12 +145,14 @@ def _save_tensors(
     return hashes
 
 
-def delete_old(folder: Path, keep_last: int, keep_best: int) -> None:
+def delete_old(folder: Path, keep: Keep) -> None:
     """Delete all checkpoints but those to keep, and what a killed run has left half-written or half-deleted."""
-    older = checkpoints(folder)[:-keep_last]
-    if keep_best:
-        best = best_first(folder)[:keep_best]
+    older = checkpoints(folder)[: -keep.last]
+    if keep.best:
+        best = best_first(folder)[: keep.best]
         older = [path for path in older if path not in best]
+    if keep.every:
+        older = [path for path in older if step_of(path) % keep.every]
     for left in folder.glob(".step_*"):  # by a killed run
         shutil.rmtree(left)
     for old in older:

@@ -37,21 +37,22 @@ def training_examples(
     model: ModelConfig,
     cfg: Config,
     say: Callable[[str], None],
-) -> list[Example]:
-    """Return those of cfg's trajectories that fit the model's context; what is left out is said.
+) -> tuple[list[str], list[Example]]:
+    """Return ids and examples of those of cfg's trajectories that fit the model's context; what is left out is said.
 
     Raises InputError with its line for one that cannot be taught, and where none is left.
     """
-    examples, ends, context = [], 0, model.max_position_embeddings
+    ids, examples, ends, context = [], [], 0, model.max_position_embeddings
     for trajectory in trajectories:
         (prompt, response), written = encode_trajectory(trajectory, tokenizer, cfg)
         ends += written
         if len(prompt) + len(response) <= context:
             examples.append((prompt, response))
+            ids.append(trajectory.id)
     if ends:
         say(f"{ends} responses end in the token that ends a turn, which is taught once and not twice")
     if len(examples) < len(trajectories):
         say(f"{len(trajectories) - len(examples)} trajectories exceed the model's context and are left out")
     if not examples:
         raise InputError(f"{cfg.trajectory_file}: no trajectory fits the model's context of {context}")
-    return examples
+    return ids, examples

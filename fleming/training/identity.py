@@ -20,12 +20,11 @@ import tokenizers
 import torch
 
 from fleming.config import dump_yaml, flat, to_dict
-from fleming.files import read_json, write_atomic, write_json
+from fleming.files import write_atomic, write_json
+from fleming.manifest import CONFIG, current_outputs, merkle_root, read_manifest, written_in
 from fleming.settings import Config
 from fleming.training.parallel import World
-from fleming.typed import convert
 from model.errors import InputError
-from model.sums import sums_in
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -45,9 +44,13 @@ def write_manifest(
 ) -> None:
     """Write RUN_DIR/config.yaml, and an entry for this start of the stage in RUN_DIR/manifest.json, `more` in it.
 
-    hashes: of what the stage reads.
+    hashes: of what the stage reads. An evaluation may ask with other settings than the run's, which stay those of
+    config.yaml.
     """
-    manifest = read_manifest(cfg.run_dir)
+    manifest, text, outputs = read_manifest(cfg.run_dir), dump_yaml(cfg), {}
+    if stage != "evaluate":
+        write_atomic(Path(cfg.run_dir, CONFIG), text)
+        outputs[CONFIG] = hashlib.sha256(text.encode()).hexdigest()
     entry = {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
@@ -61,26 +64,20 @@ def write_manifest(
         "inputs": dict(hashes),
         **(more or {}),
         "config": to_dict(cfg),
+        "outputs": outputs,
     }
     manifest.setdefault(stage, []).append(entry)
-    write_atomic(Path(cfg.run_dir, "config.yaml"), dump_yaml(cfg))
     write_json(Path(cfg.run_dir, "manifest.json"), manifest)
 
 
-def read_manifest(run_dir: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """Return stage -> its starts, none where there is no manifest yet. Raises InputError for a file that is none."""
-    path = Path(run_dir, "manifest.json")
-    if not path.exists():
-        return {}
-    return convert(dict[str, list[dict[str, Any]]], read_json(path), str(path), "manifest")
-
-
 def note_outputs(run_dir: str | Path, stage: str, *folders: str) -> None:
-    """Add the hashes of what stands in these folders of the run's to the manifest's entry of this start."""
+    """Add the hashes of what stands in these folders of the run's to the manifest's entry of this start, and the root
+    over all that stages have written here (fleming/manifest.py)."""
     manifest = read_manifest(run_dir)
-    outputs = manifest[stage][-1].setdefault("outputs", {})
+    entry = manifest[stage][-1]
     for folder in folders:
-        outputs |= {f"{folder}/{name}": sha256 for name, sha256 in sums_in(Path(run_dir, folder)).items()}
+        entry["outputs"] |= written_in(Path(run_dir), folder)
+    entry["root"] = merkle_root(current_outputs(manifest))
     write_json(Path(run_dir, "manifest.json"), manifest)
 
 
@@ -108,6 +105,7 @@ NOT_IDENTITY = (
     "save_every",
     "keep_last",
     "keep_best",
+    "keep_every",
     "show_every",
     "micro_batch_tokens",
     "max_num_seqs",

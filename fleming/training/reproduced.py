@@ -15,8 +15,8 @@ from typing import Any
 from fleming.assets import load_table
 from fleming.command_line import run_settings
 from fleming.config import flat, load_config, run_script, to_dict
+from fleming.manifest import read_manifest
 from fleming.settings import Config
-from fleming.training.identity import read_manifest
 from model.errors import InputError
 from model.sums import sums_in
 
@@ -35,7 +35,7 @@ def reasons(run_dir: Path, made_with: Mapping[str, str]) -> list[str]:
     ]
     found = [f"other settings: {', '.join(others)}"] if others else []
     starts: list[Mapping[str, Any]] = [
-        entry for entries in read_manifest(run_dir).values() for entry in entries
+        entry for stage, entries in read_manifest(run_dir).items() for entry in entries if stage != "evaluate"
     ]
     for name, of_entry in {
         "cpu_kernels": lambda entry: entry.get("cpu_kernels", "not recorded"),

@@ -9,11 +9,9 @@
 
 import contextlib
 import math
-import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
@@ -23,14 +21,14 @@ from fleming.files import (
     hash_of_log,
     input_hashes,
     parse_line,
-    run_lock,
     write_jsonl,
 )
 from fleming.judge import own_code
+from fleming.manifest import read_manifest
 from fleming.refine.gate import gate
 from fleming.settings import Config
-from fleming.terminal import tell
 from fleming.training.checkpoint import (
+    Keep,
     best_first,
     checkpoints,
     delete_old,
@@ -46,12 +44,12 @@ from fleming.training.identity import (
     commit,
     fingerprint,
     note_outputs,
-    read_manifest,
     write_manifest,
 )
 from fleming.training.loggers import log_to, own_logger, tensorboard
 from fleming.training.metrics import DeviceSpeed, Timer, describe_step, finite, progress_bar, rates
 from fleming.training.parallel import World, choose_cache
+from fleming.training.stopping import lock_run
 from model.errors import InputError
 from model.files import os_errors
 from model.huggingface.tokenizer import Tokenizer
@@ -135,7 +133,8 @@ class Run:
         """
         self.model, self.tokenizer, self.optimizer, self.exports = model, tokenizer, optimizer, exports
         self.best = best
-        self.keep = self.settings.keep_last, max(self.settings.keep_best, bool(best))
+        settings = self.settings
+        self.keep = Keep(settings.keep_last, max(settings.keep_best, bool(best)), settings.keep_every)
         step, world = self.state["step"], self.world
         kept = {name: self._kept_bytes(name) for name in logs}
         world.on_main(self._check_logs, kept)  # all that is there, before anything of it is cut or deleted
@@ -149,7 +148,7 @@ class Run:
         if world.is_main:
             self.loggers += tensorboard(self.stage, self.cfg, step)
         world.on_main(self._forget_rollouts_after, step)
-        world.on_main(delete_old, self.folder / "checkpoints", *self.keep)
+        world.on_main(delete_old, self.folder / "checkpoints", self.keep)
         if step:
             self._export(step)  # the run may have been killed between checkpoint and export
 
@@ -195,6 +194,7 @@ class Run:
         step = self.state["step"]
         if step >= total():
             self.world.print(f"{name}: already finished, all {step} steps: nothing to do; see {self.folder}")
+            self._note_all()
             return
         self.speed = DeviceSpeed.measure(self.world.device, self.world.dtype)
         self.bar = self.stack.enter_context(progress_bar(total(), step, name, self.world))
@@ -204,6 +204,10 @@ class Run:
             yield step
             self.bar.total = total()  # which the step may have found out
         self.bar.close()
+        self._note_all()
+
+    def _note_all(self) -> None:
+        self.world.on_main(note_outputs, self.cfg.run_dir, self.stage, self.stage)
 
     def append(self, log: str, *records: dict[str, Any]) -> None:
         """Append records to one of the logs."""
@@ -254,7 +258,7 @@ class Run:
         self.state |= {"step": step, **sizes, **hashes}
         score = {"score": sum(self.scores) / len(self.scores)} if self.scores else {}
         folder = self.folder / "checkpoints"
-        save_checkpoint(folder, self.model, self.optimizer, self.state | score, self.world, *self.keep)
+        save_checkpoint(folder, self.model, self.optimizer, self.state | score, self.world, self.keep)
         self.scores = []
         self._export(step)
         timer.lap("checkpoint")
@@ -285,14 +289,17 @@ class Run:
                 remove(path)
 
 
-WRITTEN = "checkpoints rollouts metrics.jsonl curriculum.jsonl review.jsonl ../manifest.json ../config.yaml"
+WRITTEN = (
+    *("checkpoints", "rollouts", "metrics.jsonl", "learned.jsonl", "curriculum.jsonl", "review.jsonl"),
+    *("../manifest.json", "../config.yaml"),
+)
 
 
 def check_ready(stage: str, cfg: Config) -> str:
     """Return where the stage would begin; raise InputError for other settings than it began with, and for a folder or
     file that cannot be written. Writes nothing."""
     folder = Path(cfg.run_dir, stage)
-    check_writable([folder / name for name in WRITTEN.split()])
+    check_writable([folder / name for name in WRITTEN])
     read_manifest(cfg.run_dir)
     state = newest_checkpoint(folder / "checkpoints", cfg.skip_damaged)
     if not state:
@@ -300,49 +307,3 @@ def check_ready(stage: str, cfg: Config) -> str:
     saved = {key: value for key, value in state["identity"].items() if not key.startswith("sha256 of ")}
     check_same_run(saved, fingerprint(cfg, stage, {}), cfg.run_dir)
     return f"{cfg.run_dir}: goes on after step {state['step']}; the settings agree, files are compared at the start"
-
-
-class StopRequest:
-    """Set by SIGTERM, SIGINT or SIGHUP: the loop finishes its step, saves and leaves. A second signal ends at once."""
-
-    def __init__(self, world: World):
-        self.signal: int | None = None
-        self.world = world
-
-    def __bool__(self) -> bool:
-        return self.signal is not None
-
-    def exit(self) -> NoReturn:
-        """Leave with the shell's status for the signal (143, 130 or 129), so that a Makefile stops too."""
-        if self.world.is_main:
-            print("\nstopped as asked, saved; the same command goes on from here", file=sys.stderr)
-        sys.exit(128 + (self.signal or signal.SIGTERM))  # or only another rank was asked
-
-
-@contextlib.contextmanager
-def lock_run(cfg: Config, world: World, script: str) -> Iterator[StopRequest]:
-    """Lock the run's folder on every rank, and turn signals into a StopRequest, while a loop runs.
-
-    SIGHUP, of a terminal that was closed, may come twice, and stays ignored where it was: by nohup.
-    """
-    request = StopRequest(world)
-
-    def handle(number: int, _frame: Any) -> None:
-        if request and number != signal.SIGHUP:
-            raise KeyboardInterrupt
-        request.signal = number
-        if world.size == 1:  # torchrun says it itself, and sends this also when another process has died
-            tell("\nstopping after this step (again to stop at once)\n")
-
-    def give_back(number: int, before: Any) -> None:
-        # The second of a closed terminal may come while the process is leaving.
-        hung_up = number == request.signal == signal.SIGHUP
-        signal.signal(number, signal.SIG_IGN if hung_up else before)
-
-    with contextlib.ExitStack() as stack:
-        with world.agree():
-            stack.enter_context(run_lock(cfg.run_dir, script, world.rank))
-        nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-        for number in (signal.SIGTERM, signal.SIGINT, *[signal.SIGHUP] * (not nohup)):
-            stack.callback(give_back, number, signal.signal(number, handle))
-        yield request

@@ -4,8 +4,10 @@ import dataclasses
 import doctest
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from support.places import ROOT
 
 from fleming.graph import columns, knowledge_graph, naming, open_world
 from fleming.graph.graph_files import load_graph, save_graph
@@ -73,12 +75,25 @@ def test_import_gives_each_fact_a_type_and_evidence(graph, path):
     assert graph.entities["Wilson disease"] == Entity("Wilson disease", "disease", rare=True)
     (evidence,) = graph.edge("Wilson disease", "treated_by", "trientine").evidence
     assert evidence.origin.file == path.rpartition("/")[2]
-    assert (evidence.record, evidence.note) == (1, "Wilson disease")
+    assert evidence.note == "Wilson disease"
     assert heads(graph, "has_symptom", "tremor") == ["Wilson disease", "Parkinson disease", "gout"]
     assert graph.follow("penicillamine", "contraindicated_in") == ["pregnancy", "myasthenia gravis"]
     assert graph.entities["myasthenia gravis"].type == "disease"
     assert graph.degree("tremor") == 3
     assert not has(graph, "gout", "treated_by", "levodopa")
+
+
+def test_evidence_names_the_line_on_which_a_name_stands(path, tmp_path):
+    merged = tmp_path / "merged.yaml"
+    flu = "  - &flu {name: flu,\n     symptoms: [fatigue,\n       fever]}\n  - {<<: *flu, name: cold}\n"
+    merged.write_text(SAMPLE.replace("diseases:\n", f"diseases:\n{flu}", 1))
+    for file in (path, merged, ROOT / "assets/medical_graph.yaml"):
+        lines = Path(file).read_text().splitlines()
+        edges = list(import_yaml(file).edges())
+        assert len(edges) > 10
+        for edge in edges:
+            line = edge.evidence[0].record - 1
+            assert edge.tail in " ".join(" ".join(lines[line : line + 2]).split()), edge  # it may be folded
 
 
 @pytest.mark.parametrize("module", [columns, knowledge_graph, naming, open_world, query])

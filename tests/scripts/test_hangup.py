@@ -16,7 +16,7 @@ from support.runs import arguments, checkpoints, differences, result_of, run_her
 import train_sft
 from fleming.settings import Config, ParallelConfig
 from fleming.training.parallel import join_world
-from fleming.training.run import lock_run
+from fleming.training.stopping import lock_run
 
 
 def started(inputs, run_dir, **kwargs) -> subprocess.Popen:

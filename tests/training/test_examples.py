@@ -37,7 +37,7 @@ def taught(tmp_path, responses, template=None, prompt=None, extra=()):
     tokenizer = Tokenizer.from_folder(write_tokenizer(tmp_path / "m", extra=extra, **settings))
     said, model = [], ModelConfig.from_hf(SHAPE, "config.json")
     trajectories = read_trajectories(tmp_path / "t.jsonl")
-    return training_examples(trajectories, tokenizer, model, cfg, said.append), said, tokenizer, cfg
+    return training_examples(trajectories, tokenizer, model, cfg, said.append)[1], said, tokenizer, cfg
 
 
 def test_a_written_end_of_turn_is_dropped_and_counted(tmp_path):

@@ -16,7 +16,7 @@ from support.runs import ALONE, SMALL, records, torchrun
 from support.workers import sharded
 
 from fleming.settings import Config, ParallelConfig
-from fleming.training.checkpoint import checkpoints, load_tensors, save_checkpoint
+from fleming.training.checkpoint import Keep, checkpoints, load_tensors, save_checkpoint
 from fleming.training.logprobs import token_logprobs
 from fleming.training.optimizer import make_adamw
 from fleming.training.packing import pack
@@ -36,7 +36,7 @@ def two(tmp_path_factory):
         model, _ = load_sharded(folder / name, Config(), ALONE)
         _, optimizer = sharded.train(model, ALONE, steps=3)
         state = {"step": 3, "metrics_bytes": 0}
-        save_checkpoint(folder / name / "from one", model, optimizer, state, ALONE, 1)
+        save_checkpoint(folder / name / "from one", model, optimizer, state, ALONE, Keep(1))
     (folder / "big").mkdir()
     big = {"hidden_size": 512, "intermediate_size": 4096, "num_hidden_layers": 6, "num_attention_heads": 8}
     hf_folder(folder / "big", "qwen2-tied", torch.bfloat16, **big)

@@ -14,7 +14,14 @@ from fleming.files import write_jsonl
 from fleming.rl.grpo import grpo_loss, loss_denominator
 from fleming.settings import Config
 from fleming.settings.training import preset
-from fleming.training.checkpoint import checkpoints, load_tensors, newest_checkpoint, save_checkpoint
+from fleming.training.checkpoint import (
+    Keep,
+    checkpoints,
+    load_tensors,
+    newest_checkpoint,
+    save_checkpoint,
+    step_of,
+)
 from fleming.training.logprobs import chunked_logprobs, token_logprobs
 from fleming.training.optimizer import (
     GuardedStep,
@@ -248,15 +255,15 @@ def test_a_gradient_that_is_not_finite_is_left_out_and_the_third_in_a_row_stops(
         take(float("nan"))
 
 
-def test_kept_are_the_newest_checkpoints_and_the_best(tmp_path):
+def test_kept_are_the_newest_checkpoints_the_best_and_every_third(tmp_path):
     alone = World(0, 1, torch.device("cpu"), None)
     transformer = ours(hf_model("qwen3"))
     optimizer = make_adamw(transformer, 0.1)
-    for step, score in enumerate([0.1, 0.9, 0.3, 0.5, 0.2, 0.4], start=1):
+    for step, score in enumerate([0.1, 0.9, 0.3, 0.5, 0.2, 0.4, 0.1], start=1):
         state = {"step": step, "identity": {}, "metrics_bytes": 0, "metrics_sha256": "", "score": score}
-        save_checkpoint(tmp_path, transformer, optimizer, state, alone, keep_last=2, keep_best=1)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step_000002", "step_000005", "step_000006"]
-    assert newest_checkpoint(tmp_path)["step"] == 6
+        save_checkpoint(tmp_path, transformer, optimizer, state, alone, Keep(last=1, best=1, every=3))
+    assert [step_of(path) for path in checkpoints(tmp_path)] == [2, 3, 6, 7]
+    assert newest_checkpoint(tmp_path)["step"] == 7
 
 
 def test_a_large_checkpoint_is_split_into_files_and_loads_as_before(tmp_path, monkeypatch):
@@ -264,7 +271,7 @@ def test_a_large_checkpoint_is_split_into_files_and_loads_as_before(tmp_path, mo
     alone = World(0, 1, torch.device("cpu"), None)
     transformer = ours(hf_model("qwen3"))
     optimizer = make_adamw(transformer, 0.1)
-    save_checkpoint(tmp_path, transformer, optimizer, {"step": 1}, alone, keep_last=1)
+    save_checkpoint(tmp_path, transformer, optimizer, {"step": 1}, alone, Keep(1))
     files = list(tmp_path.glob("step_000001/*.safetensors"))
     assert len(files) > 5
     assert max(f.stat().st_size for f in files) < 2 << 16

@@ -63,7 +63,7 @@ def held_out_of(inputs):
     cfg = load_config(Config, None, arguments(inputs, inputs, *VALIDATED)[2:])
     described, tokenizer = open_model(inputs / "base/model")
     _, held_out = hold_out(read_trajectories(cfg.trajectory_file, cfg), 12, cfg.seed)
-    return training_examples(held_out, tokenizer, described.cfg, cfg, print), tokenizer
+    return training_examples(held_out, tokenizer, described.cfg, cfg, print)[1], tokenizer
 
 
 def test_every_so_many_steps_and_the_last_are_measured_and_the_best_is_kept_and_exported(trained):

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from fleming.settings import Config, ParallelConfig
 from fleming.training import parallel
-from fleming.training.checkpoint import checkpoints, load_tensors, save_checkpoint
+from fleming.training.checkpoint import Keep, checkpoints, load_tensors, save_checkpoint
 from fleming.training.logprobs import token_logprobs
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate
 from fleming.training.packing import micro_batches, pack
@@ -121,7 +121,7 @@ def main(folder, out):
 
             # Out: a checkpoint of two ranks, and an export.
             state = {"step": 10, "metrics_bytes": 0}
-            save_checkpoint(out / name / "from two", model, optimizer, state, world, 1)
+            save_checkpoint(out / name / "from two", model, optimizer, state, world, Keep(1))
             save_model(model, tokenizer, out / name / "model", writes=world.is_main)
             for p_name, p in model.named_parameters():
                 tensors[f"{name}/trained/{p_name}"] = whole(p.detach())

@@ -1,0 +1,225 @@
+"""One index over a run's records: which lines speak of what, so that a trace reads lines and not files.
+
+It is three arrays in RUN/.audit_index.npz, made at the first question and brought up to date where a file has changed;
+the records stay where they are, as JSON Lines. Left out: what the lines mean (trace.py).
+"""
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from fleming.files import parse_line, read_jsonl
+from fleming.manifest import read_manifest
+from fleming.noise import shuffled
+from model.errors import InputError
+from model.files import write_atomic
+
+Record = dict[str, Any]
+Triple = tuple[str, str, str]
+"""Head, relation, tail."""
+OFFSET_BITS = 40
+"""Of a place: the byte at which its line begins; above them the number of its file."""
+
+
+def edge_key(head: str, relation: str, tail: str) -> str:
+    return f"edge {head}|{relation}|{tail}"
+
+
+def edges_in(value: Any) -> Iterator[Triple]:
+    """Yield each edge that a question's provenance names, wherever in it: {head, relation, tail} or three texts."""
+    if isinstance(value, dict):
+        if {"head", "relation", "tail"} <= value.keys():
+            yield str(value["head"]), str(value["relation"]), str(value["tail"])
+        for inner in value.values():
+            yield from edges_in(inner)
+    elif isinstance(value, list):
+        if len(value) == 3 and all(isinstance(part, str) for part in value):
+            yield value[0], value[1], value[2]
+        for inner in value:
+            yield from edges_in(inner)
+
+
+def keys_of_fact(record: Record) -> Iterable[str]:
+    if record.get("kind") == "origin":
+        return [f"origin {record.get('number')}"]
+    return dict.fromkeys(edge_key(record["head"], fact[0], fact[1]) for fact in record.get("facts", ()))
+
+
+def keys_of_question(record: Record) -> Iterable[str]:
+    edges = {edge_key(*triple) for triple in edges_in(record.get("provenance"))}
+    return [f"question {record.get('id')}", *sorted(edges)]
+
+
+def keys_of_trajectory(record: Record) -> Iterable[str]:
+    return f"trajectory {record.get('id')}", f"question {record.get('question_id')}"
+
+
+def about_question(name: str):
+    """Return what gives the key of the question that a record's field names."""
+    return lambda record: [f"question {record[name]}"] if name in record else []
+
+
+FILES = {
+    "data/graph.jsonl": keys_of_fact,
+    "data/questions.jsonl": keys_of_question,
+    "data/cold_start.jsonl": keys_of_trajectory,
+    "data/label_votes.jsonl": about_question("id"),
+    "data/review.jsonl": about_question("id"),
+    "grpo/curriculum.jsonl": about_question("question"),
+    "grpo/rollouts/step_*.jsonl": about_question("question_id"),
+    "eval/*/answers.jsonl": about_question("id"),
+}
+"""Pattern below the run's folder -> the keys of a record of such a file."""
+OWN = {"grpo": ("data.questions", keys_of_question), "sft": ("data.trajectories", keys_of_trajectory)}
+"""Stage -> the setting that may name a file of the user's in place of the run's."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A line that speaks of what was asked for."""
+
+    file: str
+    """Below the run's folder, or a path of the user's."""
+    offset: int
+    """Of its first byte."""
+
+
+class Index:
+    """The lines of a run by what they speak of."""
+
+    def __init__(self, run_dir: Path):
+        self.run_dir = run_dir
+        self.manifest = read_manifest(run_dir)
+        self.keys_in = {
+            path.relative_to(run_dir).as_posix(): keys
+            for pattern, keys in FILES.items()
+            for path in sorted(run_dir.glob(pattern))
+        }
+        for stage, (setting, keys) in OWN.items():
+            section, key = setting.split(".")
+            entries = self.manifest.get(stage, [{}])
+            if own := entries[-1].get("config", {}).get(section, {}).get(key):
+                self.keys_in[own] = keys
+        if not self.keys_in:
+            raise InputError(f"{run_dir}: nothing to trace here; expected the folder of a run (run_dir)")
+        self.names = list(self.keys_in)
+        self.hashes, self.places = self._load()
+
+    def _load(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the hashes of keys, in order, and beside each the place of a line; kept for the next time."""
+        cache = self.run_dir / ".audit_index.npz"
+        stamps = {name: self._stamp(name) for name in self.names}
+        known, hashes, places = read_cache(cache)
+        if known == stamps:
+            return hashes, places
+        numbers = {name: number for number, name in enumerate(known)}
+        parts = []
+        for number, name in enumerate(tqdm(self.names, "index", unit="file", leave=False, delay=1)):
+            if name in known and known[name] == stamps[name]:
+                mine = places >> OFFSET_BITS == numbers[name]
+                parts.append((hashes[mine], places[mine] & ((1 << OFFSET_BITS) - 1) | number << OFFSET_BITS))
+            else:
+                parts.append(self._read(name, number))
+        hashes, places = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+        order = np.lexsort((places, hashes))
+        hashes, places = hashes[order], places[order]
+        listed = np.frombuffer(json.dumps(stamps).encode(), np.uint8)
+        try:
+            arrays = io.BytesIO()
+            np.savez(arrays, files=listed, hashes=hashes, places=places)
+            write_atomic(cache, arrays.getvalue())
+        except InputError as error:
+            print(f"the index is not kept: {error}")
+        return hashes, places
+
+    def path(self, name: str) -> Path:
+        return self.run_dir / name  # an absolute path stays what it is
+
+    def _stamp(self, name: str) -> list[int]:
+        stat = self.path(name).stat()
+        return [stat.st_size, stat.st_mtime_ns]
+
+    def _read(self, name: str, number: int) -> tuple[np.ndarray, np.ndarray]:
+        hashes, places, offset = [], [], 0
+        with open(self.path(name), "rb") as file:
+            for i, line in enumerate(file, start=1):
+                if line.strip():
+                    found = [hash_of(key) for key in self._keys(name, line, f"{name}:{i}")]
+                    hashes += found
+                    places += [number << OFFSET_BITS | offset] * len(found)
+                offset += len(line)
+        return np.array(hashes, np.uint64), np.array(places, np.int64)
+
+    def _keys(self, name: str, line: bytes, where: str) -> list[str]:
+        record = parse_line(line, where)
+        try:
+            return list(self.keys_in[name](record))
+        except (KeyError, TypeError, IndexError) as error:
+            raise InputError(
+                f"{where}: no record of {name} as docs/file-formats.md has it ({error!r})"
+            ) from error
+
+    @cached_property
+    def sft_steps(self) -> dict[str, list[int]] | None:
+        """Trajectory -> the steps of the cold start that learned from it, by the seed; None: not recorded."""
+        starts, order = self.manifest.get("sft"), self.run_dir / "sft/learned.jsonl"
+        if not starts or not order.exists():
+            return None
+        ids = [record["id"] for _, record in read_jsonl(order)]
+        cfg = starts[-1]["config"]
+        per_step = cfg["sft"]["sequences_per_step"]
+        places = math.ceil(cfg["sft"]["epochs"] * len(ids) / per_step) * per_step
+        steps: dict[str, list[int]] = {}
+        for place in range(places):
+            steps.setdefault(shuffled(ids, place, cfg["seed"], "sft epoch"), []).append(place // per_step + 1)
+        return steps
+
+    def places_of(self, key: str) -> list[Found]:
+        """Return where something may be said of a key: of another in one of 10^13 cases, as its hash is short."""
+        wanted = np.uint64(hash_of(key))
+        low, high = np.searchsorted(self.hashes, wanted), np.searchsorted(self.hashes, wanted, "right")
+        return [
+            Found(self.names[place >> OFFSET_BITS], place & ((1 << OFFSET_BITS) - 1))
+            for place in np.unique(self.places[low:high]).tolist()
+        ]
+
+    def records(self, key: str, pattern: str) -> list[tuple[str, Record]]:
+        """Return (file, record) of the lines that speak of a key, in the files of a pattern of FILES, or of the user's
+        own in its place."""
+        keys_of = FILES[pattern]
+        found = []
+        for place in self.places_of(key):
+            if self.keys_in[place.file] is keys_of:
+                with open(self.path(place.file), "rb") as file:
+                    file.seek(place.offset)
+                    record = parse_line(file.readline(), f"{place.file}, byte {place.offset}")
+                if key in keys_of(record):
+                    found.append((place.file, record))
+        return found
+
+
+def hash_of(key: str) -> int:
+    """Return 64 bits of a key."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())
+
+
+def read_cache(path: Path) -> tuple[Mapping[str, list[int]], np.ndarray, np.ndarray]:
+    """Return file -> its size and time, and the arrays; nothing where there is no index, or what is no index."""
+    nothing: tuple[dict, np.ndarray, np.ndarray] = {}, np.array([], np.uint64), np.array([], np.int64)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            files = json.loads(arrays["files"].tobytes())
+            hashes, places = arrays["hashes"], arrays["places"]
+    except (OSError, ValueError, KeyError, EOFError):
+        return nothing
+    fits = hashes.dtype == np.uint64 and places.dtype == np.int64 and hashes.shape == places.shape
+    return (files, hashes, places) if fits and isinstance(files, dict) else nothing

@@ -1,0 +1,155 @@
+"""What depends on a source that is withdrawn, the list that keeps it out of the next data, and what must be run again.
+
+    python -m fleming.audit retract RUN --source rare.csv:812
+    python -m fleming.audit retract RUN --source "Wilson disease"                        a page
+    python -m fleming.audit retract RUN --source "Wilson disease | has_finding | tremor"
+
+A question depends on an edge that its provenance names, whether as a step, a clue or the ground of a wrong option. Left
+out: that other questions may be posed on a graph with fewer facts; the rebuilt data settle that, since every
+certificate is made anew.
+"""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fleming.audit.index import Index, Record, edge_key
+from fleming.audit.trace import PLACES
+from fleming.files import read_jsonl, write_jsonl
+from fleming.graph.retracted import Retraction, read_retractions
+from model.errors import InputError
+
+
+def retraction_of(source: str, reason: str, files: set[str]) -> Retraction:
+    """Return what --source means, among the files and pages of a graph. Raises InputError for none of them."""
+    if source.count("|") == 2:
+        return Retraction("", None, *(part.strip() for part in source.split("|")), reason=reason)
+    if source in files:
+        return Retraction(source, reason=reason)
+    file, _, record = source.rpartition(":")
+    if file in files and record.isdigit():
+        return Retraction(file, int(record), reason=reason)
+    some = ", ".join(sorted(files)[:8])
+    raise InputError(
+        f"--source {source!r}: no file or page of this graph; expected FILE, FILE:LINE, PAGE or "
+        f"'HEAD | RELATION | TAIL', the file or page one of {some}{' ...' * (len(files) > 8)}"
+    )
+
+
+def lost_edges(index: Index, retraction: Retraction) -> tuple[list[tuple[str, str, str]], int]:
+    """Return the facts that have no other evidence, and how many keep some."""
+    origins: dict[int, str] = {}
+    lost, weakened = [], 0
+    for _, record in read_jsonl(index.run_dir / PLACES["edge"]):
+        if record["kind"] == "origin":
+            origins[record["number"]] = record["file"]
+        for relation, tail, _, evidence in record.get("facts", ()):
+            triple = record["head"], relation, tail
+            gone = [withdraws(retraction, triple, origins[row[0]], row[1]) for row in evidence]
+            if gone and all(gone):
+                lost.append(triple)
+            weakened += any(gone) and not all(gone)
+    return lost, weakened
+
+
+def withdraws(retraction: Retraction, triple: tuple[str, str, str], file: str, record: int) -> bool:
+    if not retraction.file:
+        return triple == (retraction.head, retraction.relation, retraction.tail)
+    return retraction.file == file and retraction.record in (None, record)
+
+
+def dependants(index: Index, edges: list[tuple[str, str, str]]) -> dict[str, Any]:
+    """Return the ids of what depends on these edges, by kind, and the steps of training that it entered."""
+    questions: dict[str, Record] = {}
+    for triple in edges:
+        questions |= {r["id"]: r for _, r in index.records(edge_key(*triple), PLACES["question"])}
+    found: dict[str, Any] = {
+        "questions": [],
+        "trajectories": [],
+        "sft_steps": set(),
+        "rl_steps": set(),
+        "answers": [],
+    }
+    for name in questions:
+        key = f"question {name}"
+        found["questions"].append(name)
+        for _, trajectory in index.records(key, PLACES["trajectory"]):
+            found["trajectories"].append(trajectory["id"])
+            found["sft_steps"].update((index.sft_steps or {}).get(trajectory["id"], ()))
+        for place in index.places_of(key):
+            if place.file.startswith("grpo/rollouts/"):
+                found["rl_steps"].add(int(Path(place.file).stem.removeprefix("step_")))
+        for file, answer in index.records(key, PLACES["answer"]):
+            found["answers"].append(f"{Path(file).parts[1]}/{answer['id']}")
+    return {name: sorted(ids) for name, ids in found.items()}
+
+
+def to_run_again(index: Index, found: dict[str, Any], retracted: Path) -> Iterator[str]:
+    """Yield the commands that make the run anew without what was withdrawn, each with what it took the last time."""
+    run_dir = index.run_dir
+    took = {stage: seconds_of(index, stage) for stage in ("synth", "sft", "grpo", "evaluate")}
+    scripts = {
+        "synth": "synth_data.py",
+        "sft": "train_sft.py",
+        "grpo": "train_grpo.py",
+        "evaluate": "evaluate.py",
+    }
+    needed = {
+        "synth": True,
+        "sft": bool(found["trajectories"]),
+        "grpo": bool(found["trajectories"] or found["rl_steps"]),
+        "evaluate": bool(found["questions"]),
+    }
+    settings = [f"run_dir={run_dir}_again", f"synth.retracted={retracted}"]
+    for stage, script in scripts.items():
+        if needed[stage] and stage in index.manifest:
+            command = shlex.join(["python", script, "--config", str(run_dir / "config.yaml"), *settings])
+            time = f"{took[stage] / 60:.1f} min the last time" if took[stage] else "time not recorded"
+            yield f"{command}    # {time}"
+
+
+def seconds_of(index: Index, stage: str) -> float:
+    """Return what the stage took: its steps, or what its entry or its results say; 0 where nothing does."""
+    if stage == "evaluate":
+        results = [json.loads(path.read_bytes()) for path in index.run_dir.glob("eval/*/results.json")]
+        return sum(result.get("last_command", {}).get("seconds", 0.0) for result in results)
+    log = index.run_dir / stage / "metrics.jsonl"
+    if log.exists():
+        return sum(record.get("time", {}).get("step", 0.0) for _, record in read_jsonl(log))
+    return index.manifest[stage][-1].get("seconds", 0.0) if stage in index.manifest else 0.0
+
+
+def retract(index: Index, source: str, reason: str) -> tuple[dict[str, Any], Path]:
+    """Return what depends on the source, and the list to which it was added. Raises InputError for no such source."""
+    graph = index.run_dir / PLACES["edge"]
+    if not graph.exists():
+        raise InputError(
+            f"{index.run_dir}: no {PLACES['edge']}: this run has no graph whose sources could be withdrawn"
+        )
+    files = {record["file"] for _, record in read_jsonl(graph) if record.get("kind") == "origin"}
+    retraction = retraction_of(source, reason, files)
+    lost, weakened = lost_edges(index, retraction)
+    if not lost and not weakened:
+        raise InputError(f"--source {source!r}: no fact of {graph} rests on it")
+    path = index.run_dir / "retracted.jsonl"
+    known = read_retractions(path) if path.exists() else []
+    if retraction not in known:
+        write_jsonl(path, map(dataclasses.asdict, [*known, retraction]), hashed=True)
+    return {
+        "edges": [" | ".join(triple) for triple in lost],
+        "weakened": weakened,
+        **dependants(index, lost),
+    }, path
+
+
+def as_text(found: dict[str, Any], path: Path, commands: Iterator[str]) -> str:
+    """Return what depends on the source in words, at most twenty ids of a kind."""
+    lines = [f"{found['weakened']} facts keep other evidence"]
+    for name, ids in found.items():
+        if isinstance(ids, list):
+            some = ", ".join(map(str, ids[:20])) + " ..." * (len(ids) > 20)
+            lines.append(f"{name.replace('_', ' ')}: {len(ids):,}{': ' * bool(ids)}{some}")
+    return "\n".join([*lines, f"withdrawn in {path}; to be run again:", *commands])

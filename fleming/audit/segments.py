@@ -1,0 +1,255 @@
+"""A stranger's check of a finished run without repeating it: parts of the training drawn at random, run again.
+
+A segment is what lies between two kept checkpoints. It is run by the very scripts from the first of them, in a folder
+of its own, and must give the second, to the last bit of weights and moments, and every rollout, ledger line and metric
+between, but for what a clock measured. Left out: how the data were made and what was evaluated, which their own
+commands repeat; kernels of CUDA, which do not repeat their bits.
+"""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from tqdm import tqdm
+
+from fleming.audit.verify import LOGS
+from fleming.files import hash_of_log, read_json, read_jsonl, write_jsonl
+from fleming.manifest import read_manifest, written_in
+from fleming.noise import permutation
+from model.errors import InputError
+from model.sums import SUMS, digest
+
+SCRIPTS = {"sft": "train_sft.py", "grpo": "train_grpo.py"}
+REPOSITORY = Path(__file__).resolve().parents[2]
+CLOCKED = {"metrics_bytes", "metrics_sha256", "code"}
+"""Of state.json: what a clock or another version of the code changes."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Steps first + 1 to last of a stage, between two kept checkpoints; from 0 it begins with the stage's model."""
+
+    stage: str
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.stage}, steps {self.first + 1} to {self.last}"
+
+
+def segments_of(run_dir: Path) -> list[Segment]:
+    """Return all segments of a run. Raises InputError where there is none, and for a device that repeats no bits."""
+    found = []
+    manifest = read_manifest(run_dir)
+    for stage in SCRIPTS:
+        if devices := {str(e.get("device")) for e in manifest.get(stage, ())} - {"cpu"}:
+            raise InputError(
+                f"{run_dir}: {stage} ran on {min(devices)}, whose kernels do not repeat their bits; verify it without "
+                "--segments"
+            )
+        folders = (run_dir / stage / "checkpoints").glob("step_*")
+        steps = sorted(int(path.name.removeprefix("step_")) for path in folders)
+        found += [Segment(stage, *ends) for ends in zip([0, *steps], steps, strict=False)]
+    if not found:
+        raise InputError(
+            f"{run_dir}: no checkpoints are kept here; set sft.keep_every and grpo.keep_every for a run"
+        )
+    return found
+
+
+def drawn(segments: Sequence[Segment], count: int, seed: int) -> list[Segment]:
+    """Return `count` of the segments, each set of so many as likely as any other."""
+    return [segments[i] for i in permutation(len(segments), seed, "segments")[:count]]
+
+
+def chance_to_escape(total: int, forged: int, count: int) -> float:
+    """Return the chance that `count` segments drawn of `total` have none of `forged`: the hypergeometric's at 0."""
+    return math.comb(total - forged, count) / math.comb(total, count)
+
+
+def check(segment: Segment, run_dir: Path, threads: int) -> list[str]:
+    """Run the segment again in a folder that is deleted afterwards; return what is not as recorded."""
+    with tempfile.TemporaryDirectory(prefix="segment_") as scratch:
+        again = Path(scratch, "run")
+        prepare(segment, run_dir, again)
+        if failed := run_again(segment, run_dir, again, threads):
+            return [failed]
+        return list(differences(segment, run_dir, again))
+
+
+def prepare(segment: Segment, run_dir: Path, again: Path) -> None:
+    """Lay out the run as it stood at the segment's first step."""
+    theirs, ours = run_dir.resolve() / segment.stage, again / segment.stage
+    (ours / "checkpoints").mkdir(parents=True)
+    for other in run_dir.resolve().iterdir():
+        if other.is_dir() and other.name not in (segment.stage, "eval"):
+            (again / other.name).symlink_to(other)
+    before = [s for s in segments_of(run_dir) if s.stage == segment.stage and s.last <= segment.first]
+    for name in (f"step_{s.last:06d}" for s in before):
+        (ours / "checkpoints" / name).symlink_to(theirs / "checkpoints" / name)
+    for log in LOGS[segment.stage] if segment.first else ():
+        size = state_of(theirs, segment.first)[f"{log}_bytes"]
+        (ours / f"{log}.jsonl").write_bytes((theirs / f"{log}.jsonl").read_bytes()[:size])
+    if (theirs / "decisions.jsonl").exists():  # of people: those that it had found by then
+        events = [event for _, event in read_jsonl(theirs / "curriculum.jsonl")]
+        known = {e["question"] for e in events if e["event"] == "decision" and e["step"] <= segment.last}
+        kept = [record for _, record in read_jsonl(theirs / "decisions.jsonl") if record.get("id") in known]
+        write_jsonl(ours / "decisions.jsonl", kept)
+
+
+def state_of(folder: Path, step: int) -> dict[str, Any]:
+    return read_json(folder / f"checkpoints/step_{step:06d}/state.json")
+
+
+def run_again(segment: Segment, run_dir: Path, again: Path, threads: int) -> str:
+    """Run the stage's script until the segment's last checkpoint is there, and what is exported with it; return why
+    that failed, or ""."""
+    stage = segment.stage
+    processes = read_manifest(run_dir)[stage][-1].get("processes", 1)
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
+    command = [
+        sys.executable,
+        *launcher,
+        str(REPOSITORY / SCRIPTS[stage]),
+        "--config",
+        str(run_dir / "config.yaml"),
+    ]
+    command += [f"run_dir={again}", f"{stage}.keep_last={10**9}", f"threads={threads}", "logger=''"]
+    awaited = [again / stage / f"checkpoints/step_{segment.last:06d}"]
+    awaited += [again / folder / SUMS for folder in exported_at(segment, run_dir)]
+    output = again.with_name("output")
+    with open(output, "wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+        try:
+            while process.poll() is None and not all(path.exists() for path in awaited):
+                time.sleep(0.05)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if all(path.exists() for path in awaited):
+        return ""
+    words = output.read_text(errors="replace").strip().splitlines() or ["nothing"]
+    return f"{SCRIPTS[stage]} ended before it: {words[-1][:300]}"
+
+
+def exported_at(segment: Segment, run_dir: Path) -> list[str]:
+    """Return the model folders that the stage has written within the segment."""
+    stage = segment.stage
+    end = max(s.last for s in segments_of(run_dir) if s.stage == stage)
+    written_at = {
+        "sft/model": end,
+        "grpo/stage1/model": switched_at(run_dir) or end,
+        "grpo/stage2/model": end,
+        "grpo/best/model": end,
+    }
+    outputs = read_manifest(run_dir)[stage][-1]["outputs"]  # where a run goes on, not those of its first end
+    return [
+        folder
+        for folder, step in written_at.items()
+        if segment.first < step <= segment.last and any(name.startswith(f"{folder}/") for name in outputs)
+    ]
+
+
+def switched_at(run_dir: Path) -> int:
+    """Return the step after which stage 1 was over, 0 where the ledger has none."""
+    ledger = run_dir / "grpo/curriculum.jsonl"
+    events = (event for _, event in read_jsonl(ledger)) if ledger.exists() else ()
+    return next((event["after"] for event in events if event.get("event") == "switch"), 0)
+
+
+def differences(segment: Segment, run_dir: Path, again: Path) -> Iterator[str]:
+    """Yield what the segment did not give as it is recorded."""
+    theirs, ours = run_dir / segment.stage, again / segment.stage
+    for folder in [f"{segment.stage}/checkpoints/step_{segment.last:06d}", *exported_at(segment, run_dir)]:
+        recorded, made = (written_in(root, folder) for root in (run_dir, again))
+        for name in sorted(recorded.keys() | made.keys()):
+            if Path(name).name == "state.json" or recorded.get(name) == made.get(name):
+                continue
+            if name.endswith(".safetensors") and recorded.keys() == made.keys():
+                yield from (f"{name}: {tensor}" for tensor in other_tensors(run_dir / name, again / name))
+            else:
+                yield name
+    recorded, made = (state_of(folder, segment.last) for folder in (theirs, ours))
+    for key in sorted((recorded.keys() | made.keys()) - CLOCKED):
+        if recorded.get(key) != made.get(key):
+            yield f"state.json: {key}"
+    if metrics_of(theirs, segment) != metrics_of(ours, segment):
+        yield f"{segment.stage}/metrics.jsonl"
+    if segment.stage == "grpo":
+        size = made["curriculum_bytes"]
+        if (
+            hash_of_log(theirs / "curriculum.jsonl", size).digest()
+            != hash_of_log(ours / "curriculum.jsonl", size).digest()
+        ):
+            yield "grpo/curriculum.jsonl"
+        for step in range(segment.first + 1, segment.last + 1):
+            name = f"rollouts/step_{step:06d}.jsonl"
+            if not (theirs / name).exists() or digest(theirs / name) != digest(ours / name):
+                yield f"grpo/{name}"
+
+
+def other_tensors(recorded: Path, made: Path) -> list[str]:
+    """Return the tensors that differ in a bit; in which order a file has them is chance (torch writes by threads)."""
+    try:
+        one, other = load_file(recorded), load_file(made)
+    except (SafetensorError, OSError) as error:
+        return [f"cannot be read: {error}"]
+
+    def same(name: str) -> bool:
+        a, b = one.get(name), other.get(name)
+        return a is not None and b is not None and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+    return [name for name in sorted(one.keys() | other.keys()) if not same(name)]
+
+
+def metrics_of(folder: Path, segment: Segment) -> list[dict[str, Any]]:
+    """Return the records of the segment's steps, without what a clock measured."""
+    records = (record for _, record in read_jsonl(folder / "metrics.jsonl"))
+    within = (record for record in records if segment.first < record["step"] <= segment.last)
+    return [{key: value for key, value in record.items() if key != "time"} for record in within]
+
+
+def verify_segments(
+    run_dir: Path,
+    count: int,
+    seed: int,
+    jobs: int,
+    checked: Callable[[Segment, Path, int], list[str]] = check,
+) -> tuple[int, str]:
+    """Run `count` random segments again, `jobs` side by side; return how many differ, and what it shows in words."""
+    segments = segments_of(run_dir)
+    if not 1 <= count <= len(segments):
+        raise InputError(f"--segments {count}: the run has {len(segments)} segments between kept checkpoints")
+    chosen = drawn(segments, count, seed)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    bar = tqdm(total=count, desc="segments", unit="segment", smoothing=0)
+    forged = 0
+    with bar, ThreadPoolExecutor(jobs) as pool:
+        for segment, differ in zip(
+            chosen, pool.map(lambda s: checked(s, run_dir, threads), chosen), strict=True
+        ):
+            bar.update()
+            forged += bool(differ)
+            bar.write(f"{segment}: {'other ' + ', '.join(differ) if differ else 'as recorded'}")
+    lines = [f"{count - forged} of {count} segments as recorded, drawn from {len(segments)} by seed {seed}"]
+    if not forged:
+        lines += [escape(len(segments), share, count) for share in (0.05, 0.1, 0.2, 0.5)]
+    return forged, "\n".join(lines)
+
+
+def escape(total: int, share: float, count: int) -> str:
+    forged = math.ceil(share * total)
+    chance = chance_to_escape(total, forged, count)
+    return f"had {share:.0%} of them ({forged}) been forged, these {count} would have missed all of it in {chance:.1%}"

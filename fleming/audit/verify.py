@@ -1,0 +1,179 @@
+"""Whether a run's folder still holds what its stages wrote, and whether they began with what the stages before wrote.
+
+Every file is read once, and compared with the manifest, with the hash beside it and with its folder's SHA256SUMS; what
+the newest root says of all together is counted again. Whoever forges all of these forges this too: running parts of
+the run again (segments.py) is what finds that. Left out: an evaluation's scores, which follow from its answers.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from fleming.files import LINE_HASH, check_unlocked, hash_of_log, read_json, read_jsonl
+from fleming.manifest import Entry, current, current_outputs, is_kept, merkle_root, read_manifest
+from model.errors import InputError
+from model.sums import SUMS, digest, read_sums
+
+MANIFEST = "manifest.json"
+LOGS = {"sft": ("metrics",), "grpo": ("metrics", "curriculum")}
+
+
+@dataclass
+class Verdict:
+    """What was found."""
+
+    faults: list[str] = field(default_factory=list)
+    """A line each, which begins with the file."""
+    uncovered: list[str] = field(default_factory=list)
+    """Files of which no hash is kept."""
+    files: int = 0
+    bytes: int = 0
+    root: str = ""
+    """The newest root that the manifest states; "" where no stage has ended."""
+
+
+def verify(run_dir: Path) -> Verdict:
+    """Compare all files of a run's folder with what is known of them. Raises InputError for what is no run's folder."""
+    manifest = manifest_of(run_dir)
+    there = {
+        path.relative_to(run_dir).as_posix(): path for path in sorted(run_dir.rglob("*")) if path.is_file()
+    }
+    kept = {name: path for name, path in there.items() if is_kept(Path(name))}
+    sizes = {name: path.stat().st_size for name, path in kept.items()}
+    found = digests(kept, sizes)
+    verdict = Verdict(files=len(kept), bytes=sum(sizes.values()))
+    written = current_outputs(manifest)
+
+    # Whoever says something of a file: the manifest, and the lists of hashes.
+    says: dict[str, dict[str, set[str]]] = {name: {MANIFEST: {sha256}} for name, sha256 in written.items()}
+    for by, path in there.items():
+        if path.name != SUMS and path.suffix != ".sha256":
+            continue
+        try:
+            lines = read_sums(path)
+        except InputError as error:
+            verdict.faults.append(f"{by}: {str(error).removeprefix(f'{path}: ')}")
+            continue
+        for sha256, file in lines:
+            if path.name != SUMS and file not in ("", path.stem):
+                verdict.faults.append(f"{by}: names {file}, and stands beside {path.stem}")
+            of = Path(by).with_name(file if path.name == SUMS else path.stem).as_posix()
+            says.setdefault(of, {}).setdefault(by, set()).add(sha256)
+    for name, claims in sorted(says.items()):
+        verdict.faults += compare(name, found.get(name), claims)
+
+    for name in kept.keys() - says.keys():
+        verdict.faults += faults_of_lines(run_dir, name, verdict.uncovered)
+    verdict.faults += faults_of_logs(run_dir)
+    verdict.faults += faults_of_inputs(manifest, set(written.values()))
+    roots = [entry["root"] for _, entry in current(manifest) if "root" in entry]
+    if roots:
+        verdict.root = str(roots[-1])
+        if merkle_root(written) != verdict.root:
+            verdict.faults.append(f"{MANIFEST}: its root is not that of the outputs that it names")
+    verdict.uncovered.sort()
+    return verdict
+
+
+def manifest_of(run_dir: Path) -> dict[str, list[Entry]]:
+    """Return the manifest. Raises InputError where there is none, or a run is still under way."""
+    if not (run_dir / MANIFEST).is_file():
+        raise InputError(f"{run_dir}: no {MANIFEST} here; expected the folder of a run (run_dir)")
+    check_unlocked(run_dir)
+    return read_manifest(run_dir)
+
+
+def digests(kept: Mapping[str, Path], sizes: Mapping[str, int]) -> dict[str, str]:
+    """Return name -> sha256 of each file's bytes."""
+    bar = tqdm(total=sum(sizes.values()), desc="reading", unit="B", unit_scale=True, leave=False, delay=1)
+    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter
+
+        def of(name: str) -> tuple[str, str]:
+            found = name, digest(kept[name])
+            bar.update(sizes[name])
+            return found
+
+        return dict(pool.map(of, kept))
+
+
+def compare(name: str, found: str | None, claims: Mapping[str, set[str]]) -> Iterator[str]:
+    """Yield what differs: the file, where nobody says what it is; else the one who says otherwise."""
+    if found is None:
+        yield f"{name}: is missing; {' and '.join(claims)} {'have' if len(claims) > 1 else 'has'} it"
+    elif not any(found in said for said in claims.values()):
+        said = min(next(iter(claims.values())))
+        yield f"{name}: changed: its sha256 is {found[:16]}..., {next(iter(claims))} has {said[:16]}..."
+    else:
+        for by, said in claims.items():
+            if found in said:
+                continue
+            if by == MANIFEST:
+                yield f"{name}: written again since its stage ended: another sha256 than the manifest's"
+            else:
+                yield f"{by}: another sha256 of {Path(name).name} than the file and {MANIFEST} have"
+
+
+def faults_of_lines(run_dir: Path, name: str, uncovered: list[str]) -> list[str]:
+    """Return the damaged lines of a log whose lines have hashes; note a file without any."""
+    faults: list[str] = []
+    path = run_dir / name
+    if path.suffix != ".jsonl" or f'"{LINE_HASH}"'.encode() not in path.open("rb").readline(1 << 20):
+        if name != MANIFEST:
+            uncovered.append(name)
+        return faults
+
+    def fault(where: str, _code: str, detail: str) -> None:
+        faults.append(f"{where.removeprefix(f'{run_dir}/')}: {detail}")
+
+    for _ in read_jsonl(path, fault=fault):
+        pass
+    return faults
+
+
+def faults_of_logs(run_dir: Path) -> Iterator[str]:
+    """Yield the logs that are not what the newest checkpoint of their stage says of them."""
+    for stage, logs in LOGS.items():
+        states = sorted((run_dir / stage / "checkpoints").glob("step_*/state.json"))
+        state = read_json(states[-1]) if states else {}
+        for log in logs:
+            path, size = run_dir / stage / f"{log}.jsonl", state.get(f"{log}_bytes")
+            if isinstance(size, int) and (
+                not path.is_file()
+                or path.stat().st_size < size
+                or hash_of_log(path, size).hexdigest() != state.get(f"{log}_sha256")
+            ):
+                yield f"{stage}/{log}.jsonl: not what it was at {states[-1].parent.name}"
+
+
+def faults_of_inputs(manifest: Mapping[str, list[Entry]], written: set[str]) -> Iterator[str]:
+    """Yield what a stage has read of this run that is not what stands here now: a stage before it was run again."""
+    for stage, entry in current(manifest):
+        for name, sha256 in entry.get("inputs", {}).items():
+            if sha256 not in written and is_own(name, stage, entry.get("config", {})):
+                yield f"{MANIFEST}: {stage} read {name} {sha256[:16]}..., which no stage here has written"
+
+
+def is_own(name: str, stage: str, config: Mapping[str, Any]) -> bool:
+    """Whether an input is the run's own by its settings, and not a file or model that they name."""
+    section, _, key = name.partition(".")
+    if section == "data":
+        return not config.get("data", {}).get(key)
+    return name.startswith("model/") and stage in ("sft", "grpo") and not config.get("model")
+
+
+def said(verdict: Verdict, run_dir: Path) -> str:
+    """Return the verdict in words."""
+    lines = list(verdict.faults)
+    if verdict.uncovered:
+        lines.append(
+            f"no hash is kept of: {', '.join(verdict.uncovered[:8])}{' ...' * (len(verdict.uncovered) > 8)}"
+        )
+    state = f"{len(verdict.faults)} faults" if verdict.faults else "all as written"
+    lines.append(f"{run_dir}: {verdict.files:,} files, {verdict.bytes / 1e9:.2f} GB: {state}")
+    lines.append(f"root {verdict.root}" if verdict.root else "no root: no stage has ended here")
+    return "\n".join(lines)

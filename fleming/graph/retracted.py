@@ -1,0 +1,90 @@
+"""What is withdrawn from the graph: a file or page, a record of one, or a fact, as `fleming.audit retract` lists it.
+
+A file that is withdrawn is as though it had never been read. A fact that is withdrawn is not thereby false: where a
+relation is complete its absence would say so, hence it stands as disputed, which no question uses either way. Left out:
+what was made of it in a run (audit/retract.py).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleming.files import read_jsonl
+from fleming.graph.knowledge_graph import Edge, Evidence, KnowledgeGraph
+from fleming.sources.facts import Origin, Skip
+from fleming.typed import from_json
+from model.errors import InputError
+
+
+@dataclass(frozen=True)
+class Retraction:
+    """A line of the list: a file (or page) with or without a record, or a fact."""
+
+    file: str = ""
+    """As an origin has it: the file's name or the page's title."""
+    record: int | None = None
+    """Its line, or in a page the first character of the span; null: all of it."""
+    head: str = ""
+    relation: str = ""
+    tail: str = ""
+    reason: str = ""
+    """In anyone's words."""
+
+    def withdraws(self, edge: Edge, evidence: Evidence) -> bool:
+        """Whether this piece of evidence counts no more."""
+        if not self.file:
+            return edge.triple == (self.head, self.relation, self.tail)
+        return evidence.origin.file == self.file and self.record in (None, evidence.record)
+
+
+def read_retractions(path: Path) -> list[Retraction]:
+    """Return the lines of a list. Raises InputError for one that names neither a file nor a whole fact."""
+    found = []
+    for where, record in read_jsonl(path):
+        retraction = from_json(Retraction, record, where)
+        if not (retraction.file or (retraction.head and retraction.relation and retraction.tail)):
+            raise InputError(f"{where}: expected file, and record or not, or head, relation and tail")
+        found.append(retraction)
+    return found
+
+
+def without(graph: KnowledgeGraph, path: Path, skip: Skip) -> KnowledgeGraph:
+    """Return the graph without what the list at `path` withdraws; `skip` is told of every fact that lost something.
+
+    Raises InputError for a bad list, and for a line of it that withdraws nothing: it is misspelled.
+    """
+    retractions = read_retractions(path)
+    used = [False] * len(retractions)
+    rest, doubted = KnowledgeGraph(), Origin("retracted", path.name, extractor="retraction")
+    for entity in graph.entities.values():
+        rest.add_entity(entity, str(path))
+
+    def kept(edge: Edge) -> Iterator[Evidence]:
+        for evidence in edge.evidence:
+            by = [i for i, retraction in enumerate(retractions) if retraction.withdraws(edge, evidence)]
+            for i in by:
+                used[i] = True
+            if not by:
+                yield evidence
+            elif any(retractions[i].record is not None or not retractions[i].file for i in by):
+                lines.append(by[0] + 1)
+
+    for edge in graph.edges():
+        lines: list[int] = []  # of the list, that withdraw a record or the fact itself
+        left = tuple(kept(edge))
+        if len(left) < len(edge.evidence):
+            lost = f"{len(edge.evidence) - len(left)} of {len(edge.evidence)} pieces of evidence"
+            skip(str(path), "retracted", f"{' | '.join(edge.triple)}: {lost}")
+        if left:
+            rest.support(Edge(*edge.triple, left, edge.negated))
+        elif lines:
+            evidence = (Evidence(doubted, lines[0]),)
+            for negated in (False, True):
+                rest.support(Edge(*edge.triple, evidence, negated))
+    if not all(used):
+        raise InputError(
+            f"{path}:{used.index(False) + 1}: withdraws nothing of this graph; is it misspelled?"
+        )
+    still = {origin.source for origin in rest.origins}
+    rest.declared = {key: value for key, value in graph.declared.items() if key[0] in still}
+    return rest

@@ -1,0 +1,84 @@
+"""A run's manifest as it is read: its starts, what each has written, and one root over all of that.
+
+Light: auditors read it without loading torch. Left out: writing it (training/identity.py), and comparing files with it
+(audit/verify.py).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fleming.files import read_json
+from fleming.typed import convert
+from model.sums import SUMS, digest, read_sums, sums_of
+
+CONFIG = "config.yaml"
+EDITED = ("decisions.jsonl", "cards.html")
+"""What people are meant to edit: no hash is kept of it."""
+
+Entry = dict[str, Any]
+"""One start of a stage."""
+
+
+def read_manifest(run_dir: str | Path) -> dict[str, list[Entry]]:
+    """Return stage -> its starts, none where there is no manifest yet. Raises InputError for a file that is none."""
+    path = Path(run_dir, "manifest.json")
+    if not path.exists():
+        return {}
+    manifest = convert(dict[str, list[Entry]], read_json(path), str(path), "manifest")
+    for stage, entries in manifest.items():
+        for entry in entries:
+            outputs = entry.setdefault("outputs", {})  # which earlier versions left out where there were none
+            convert(dict[str, str], outputs, str(path), f"{stage}.outputs")
+    return manifest
+
+
+def current(manifest: Mapping[str, list[Entry]]) -> list[tuple[str, Entry]]:
+    """Return (stage, its last start), of evaluations the last of each name, in the order in which they began."""
+    last = {(stage, e.get("name")): (stage, e) for stage, entries in manifest.items() for e in entries}
+    return sorted(last.values(), key=lambda pair: str(pair[1].get("started")))
+
+
+def current_outputs(manifest: Mapping[str, list[Entry]]) -> dict[str, str]:
+    """Return path below the run's folder -> sha256 of all that its stages have written, the last to write it counts."""
+    return {path: sha256 for _, entry in current(manifest) for path, sha256 in entry["outputs"].items()}
+
+
+def is_kept(path: Path) -> bool:
+    """Whether a hash of the file is kept: it is no list of hashes itself, no lock, nothing half-written."""
+    listed = path.name != SUMS and path.suffix != ".sha256"
+    return listed and path.name not in EDITED and not any(part.startswith(".") for part in path.parts)
+
+
+def written_in(run_dir: Path, folder: str) -> dict[str, str]:
+    """Return path below `run_dir` -> sha256 of the files in a folder of it, as it stands beside each, else counted.
+
+    Raises InputError for a file that cannot be read.
+    """
+    found = {}
+    for path in sorted((run_dir / folder).rglob("*")):
+        name = path.relative_to(run_dir)
+        if not path.is_file() or not is_kept(name):
+            continue
+        said = [sha256 for sha256, _ in read_sums(sums_of(path))]  # the newest comes first
+        said += [sha256 for sha256, file in read_sums(path.with_name(SUMS)) if file == path.name]
+        found[name.as_posix()] = said[0] if said else digest(path)
+    return found
+
+
+def merkle_root(hashes: Mapping[str, str]) -> str:
+    """Return the root of the Merkle tree (RFC 6962, 2.1) whose leaves are the lines "SHA256  PATH" in order of paths.
+
+    Who has published it can change no file, add none and leave none away without another root; and that one file
+    belongs to it is shown with as many hashes as the tree is deep.
+    """
+
+    def tree(leaves: list[bytes]) -> bytes:
+        if len(leaves) < 2:
+            return leaves[0] if leaves else hashlib.sha256().digest()
+        left = 1 << (len(leaves) - 1).bit_length() - 1  # the largest power of two below
+        return hashlib.sha256(b"\x01" + tree(leaves[:left]) + tree(leaves[left:])).digest()
+
+    lines = (f"{sha256}  {path}\n".encode() for path, sha256 in sorted(hashes.items()))
+    return tree([hashlib.sha256(b"\x00" + line).digest() for line in lines]).hex()

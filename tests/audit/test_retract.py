@@ -1,0 +1,156 @@
+"""A source withdrawn: what depended on it is listed, and the data made anew are without it, and do not deny it."""
+
+import json
+
+import pytest
+from support import runs
+from support.jsonl import read_records
+
+import synth_data
+from fleming.audit.index import Index, edges_in
+from fleming.audit.retract import retract, seconds_of, to_run_again
+from fleming.files import write_jsonl
+from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
+from fleming.graph.open_world import disputed, is_sure
+from fleming.graph.retracted import without
+from fleming.sources.facts import Declared, Origin
+from model.errors import InputError
+
+A, B = Origin("A", "a.csv"), Origin("B", "b.csv")
+TREMOR, RASH = ("gout", "has_finding", "tremor"), ("gout", "has_finding", "rash")
+
+
+def small_graph() -> KnowledgeGraph:
+    graph = KnowledgeGraph()
+    for name, kind in (("gout", "disease"), ("tremor", "finding"), ("rash", "finding"), ("fever", "finding")):
+        graph.add_entity(Entity(name, kind), "test")
+    graph.add_edge(Edge(*TREMOR, (Evidence(A, 1), Evidence(B, 7))), "test")
+    graph.add_edge(Edge(*RASH, (Evidence(A, 2),)), "test")
+    graph.add_edge(Edge("gout", "has_finding", "fever", (Evidence(B, 8),), negated=True), "test")
+    graph.declared = {("A", "has_finding"): Declared("closed", whole=True), ("B", "has_finding"): Declared()}
+    return graph
+
+
+def after(tmp_path, *retractions: dict) -> tuple[KnowledgeGraph, list[str]]:
+    skipped: list[str] = []
+    write_jsonl(tmp_path / "list.jsonl", retractions)
+    graph = without(
+        small_graph(), tmp_path / "list.jsonl", lambda _, code, detail: skipped.append(f"{code}: {detail}")
+    )
+    return graph, skipped
+
+
+def test_a_whole_file_is_as_though_it_had_never_been_read(tmp_path):
+    graph, skipped = after(tmp_path, {"file": "a.csv"})
+    assert [edge.triple for edge in graph.edges()] == [TREMOR, ("gout", "has_finding", "fever")]
+    assert [e.origin for e in graph.edge(*TREMOR).evidence] == [B]
+    assert set(graph.declared) == {("B", "has_finding")}  # A is silent now, and its silence says nothing
+    assert skipped == [
+        "retracted: gout | has_finding | tremor: 1 of 2 pieces of evidence",
+        "retracted: gout | has_finding | rash: 1 of 1 pieces of evidence",
+    ]
+
+
+def test_a_fact_or_record_that_is_withdrawn_is_neither_true_nor_false(tmp_path):
+    for retraction in (
+        dict(zip(("head", "relation", "tail"), RASH, strict=True)),
+        {"file": "a.csv", "record": 2},
+    ):
+        graph, _ = after(tmp_path, retraction)
+        assert disputed(graph, *RASH)
+        assert not is_sure(graph, *RASH)
+        assert [e.origin.source for e in graph.edge(*RASH).evidence] == ["retracted"]
+        assert is_sure(graph, *TREMOR)
+        assert graph.edge(*TREMOR).sources == 2
+
+
+def test_a_fact_with_other_evidence_stands_by_that(tmp_path):
+    graph, _ = after(tmp_path, {"file": "b.csv", "record": 7})
+    assert is_sure(graph, *TREMOR)
+    assert [e.record for e in graph.edge(*TREMOR).evidence] == [1]
+
+
+@pytest.mark.parametrize(
+    ("retraction", "said"),
+    [
+        ({"file": "c.csv"}, "list.jsonl:1: withdraws nothing"),
+        (
+            {"head": "gout", "relation": "has_finding"},
+            "expected file, and record or not, or head, relation and tail",
+        ),
+        ({"file": 7}, "list.jsonl:1"),
+        ({"files": "a.csv"}, "list.jsonl:1"),
+    ],
+)
+def test_a_bad_list_is_refused_with_its_line(tmp_path, retraction, said):
+    with pytest.raises(InputError, match=said):
+        after(tmp_path, retraction)
+
+
+def facts_of_first_question(run_dir) -> list[str]:
+    path = read_records(run_dir / "data/rl.jsonl")[0]["provenance"]["path"][0]
+    return [path["head"], path["relation"], path["tail"]]
+
+
+def test_all_that_depends_on_an_edge_is_listed(copy):
+    triple = facts_of_first_question(copy)
+    found, path = retract(Index(copy), " | ".join(triple), "read wrongly")
+    questions = {
+        q["id"]
+        for q in read_records(copy / "data/questions.jsonl")
+        if tuple(triple) in set(edges_in(q["provenance"]))
+    }
+    assert found["edges"] == [" | ".join(triple)]
+    assert found["questions"] == sorted(questions)
+    learned = read_records(copy / "data/cold_start.jsonl")
+    assert found["trajectories"] == sorted(t["id"] for t in learned if t["question_id"] in questions)
+    sampled = [r for p in (copy / "grpo/rollouts").glob("*.jsonl") for r in read_records(p)]
+    assert found["rl_steps"] == sorted({r["step"] for r in sampled if r["question_id"] in questions})
+    assert found["sft_steps"]
+    assert read_records(path)[0]["reason"] == "read wrongly"
+    commands = list(to_run_again(Index(copy), found, path))
+    assert [command.split()[1] for command in commands] == [
+        "synth_data.py",
+        "train_sft.py",
+        "train_grpo.py",
+        "evaluate.py",
+    ]
+    assert all(seconds_of(Index(copy), stage) > 0 for stage in ("synth", "sft", "grpo", "evaluate"))
+
+
+def test_a_line_a_file_and_what_is_neither(copy):
+    graph = read_records(copy / "data/graph.jsonl")
+    at_line = [(r["head"], f[0], f[1]) for r in graph for f in r.get("facts", ()) if f[3][0][1] == 60]
+    found, _ = retract(Index(copy), "medical_graph.yaml:60", "")
+    assert found["edges"] == [" | ".join(triple) for triple in at_line]
+    whole, path = retract(Index(copy), "medical_graph.yaml", "")
+    assert len(whole["edges"]) == sum(len(r.get("facts", ())) for r in graph)
+    assert len(read_records(path)) == 2
+    retract(Index(copy), "medical_graph.yaml", "")
+    assert len(read_records(path)) == 2  # once
+    for source in ("other.yaml", "medical_graph.yaml:x", "gout | has_finding | nothing"):
+        with pytest.raises(InputError, match="--source"):
+            retract(Index(copy), source, "")
+
+
+def test_the_data_made_anew_are_without_it(copy, tmp_path):
+    triple = facts_of_first_question(copy)
+    found, path = retract(Index(copy), " | ".join(triple), "")
+    assert found["questions"]
+    command = [
+        "--config",
+        str(copy / "config.yaml"),
+        f"run_dir={tmp_path / 'again'}",
+        f"synth.retracted={path}",
+    ]
+    assert runs.run_here(synth_data, command) == (0, [])
+    named = [
+        e for q in read_records(tmp_path / "again/data/questions.jsonl") for e in edges_in(q["provenance"])
+    ]
+    assert named
+    assert tuple(triple) not in named
+    assert " ".join(triple) not in (tmp_path / "again/data/cold_start.jsonl").read_text()
+    codes = [r for r in read_records(tmp_path / "again/data/rejected.jsonl") if r["code"] == "retracted"]
+    assert [r["detail"] for r in codes] == [f"{' | '.join(triple)}: 1 of 1 pieces of evidence"]
+    manifest = json.loads((tmp_path / "again/manifest.json").read_text())
+    assert "synth.retracted" in manifest["synth"][-1]["inputs"]

@@ -1,0 +1,229 @@
+"""verify --segments: an honest run passes; what was forged is found where it was forged, as often as is said.
+
+Here a segment's script runs in this process, and to the run's end; the command itself is tried once.
+"""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from support import runs
+from support.forger import make_all_hashes_fit
+from support.jsonl import read_records
+from support.places import ROOT
+
+import train_grpo
+import train_sft
+from fleming.audit import segments
+from fleming.audit.segments import Segment, chance_to_escape, check, drawn, segments_of, verify_segments
+from fleming.audit.verify import verify
+from fleming.files import write_json
+from model.errors import InputError
+
+SCRIPTS = {"sft": train_sft, "grpo": train_grpo}
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """Run a segment's script in this process."""
+
+    def run_again(segment, run_dir, again, threads):
+        own = [f"run_dir={again}", f"{segment.stage}.keep_last={10**9}", f"threads={threads}", "logger=''"]
+        command = ["--config", str(run_dir / "config.yaml"), *own]
+        status, said = runs.run_here(SCRIPTS[segment.stage], command)
+        return "" if status == 0 else f"ended before it: {said[-1]}"
+
+    monkeypatch.setattr(segments, "run_again", run_again)
+
+
+def differ(run_dir, *names: str) -> list[bool]:
+    """Return whether each of these segments differs, once every hash fits again."""
+    make_all_hashes_fit(run_dir)
+    assert verify(run_dir).faults == []  # hashes alone show nothing
+    named = {str(segment): segment for segment in segments_of(run_dir)}
+    return [bool(check(named[name], run_dir, 1)) for name in names]
+
+
+def test_the_segments_lie_between_kept_checkpoints_and_an_honest_run_passes(finished):
+    found = segments_of(finished)
+    assert [(s.first, s.last) for s in found if s.stage == "grpo"] == [
+        (0, 2),
+        (2, 4),
+        (4, 6),
+        (6, 8),
+        (8, 9),
+    ]
+    assert all(a.last == b.first for a, b in itertools.pairwise(found) if a.stage == b.stage)
+    assert {str(segment): check(segment, finished, 1) for segment in found} == {str(s): [] for s in found}
+
+
+def weights(run_dir, stage: str, step: int):
+    [path] = (run_dir / stage / f"checkpoints/step_{step:06d}").glob("*.safetensors")
+    return path
+
+
+def test_an_edited_weight_spoils_the_segments_on_both_sides_of_it(copy):
+    path = weights(copy, "grpo", 6)
+    tensors = load_file(path)
+    name = next(name for name in tensors if name.startswith("model.") and tensors[name].ndim == 2)
+    tensors[name][0, 0] = np.nextafter(tensors[name][0, 0], np.float32(9))  # one bit
+    save_file(tensors, path, metadata=metadata_of(path))
+    assert differ(copy, "grpo, steps 5 to 6", "grpo, steps 7 to 8", "grpo, steps 3 to 4") == [
+        True,
+        True,
+        False,
+    ]
+
+
+def metadata_of(path) -> dict[str, str] | None:
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return header.get("__metadata__")
+
+
+def test_a_skipped_step_is_found(copy):
+    """The weights of the checkpoint before, under the number of the next."""
+    shutil.copy(weights(copy, "grpo", 2), weights(copy, "grpo", 4))
+    assert differ(copy, "grpo, steps 3 to 4") == [True]
+
+
+def test_swapped_data_are_found(copy):
+    """Every training question gets another answer once the run is over, of which the reward knows."""
+    path = copy / "data/rl.jsonl"
+    records = read_records(path)
+    for record in records:
+        record["answer"] = "B" if record["answer"] == "A" else "A"
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    assert differ(copy, "grpo, steps 1 to 2", "grpo, steps 7 to 8", "sft, steps 6 to 10") == [
+        True,
+        True,
+        False,
+    ]
+
+
+def rewrite(path, change) -> None:
+    records = read_records(path)
+    for record in records:
+        change(record)
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+
+
+@pytest.mark.parametrize(
+    ("change", "in_words"),
+    [
+        (lambda r: r.update(response="<think>\nSo.\n</think>\n<answer>A</answer>"), "rollouts rewritten"),
+        (lambda r: r["reward"].update(correct=1.0, total=r["reward"]["total"] + 1), "rewards raised"),
+    ],
+)
+def test_rewritten_rollouts_are_found_in_their_segment_alone(copy, change, in_words):
+    rewrite(copy / "grpo/rollouts/step_000007.jsonl", change)
+    assert differ(copy, "grpo, steps 7 to 8", "grpo, steps 9 to 9") == [True, False], in_words
+
+
+def test_a_raised_figure_in_a_log_is_found(copy):
+    lines = (copy / "grpo/metrics.jsonl").read_text().splitlines()
+    raised = re.sub(r'("reward": \d+\.)(\d)', lambda found: f"{found[1]}{(int(found[2]) + 1) % 10}", lines[2])
+    assert raised != lines[2]
+    lines[2] = raised
+    (copy / "grpo/metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    assert differ(copy, "grpo, steps 3 to 4", "grpo, steps 1 to 2") == [True, False]
+
+
+def test_an_exported_model_that_is_not_its_checkpoint_is_found(copy):
+    path = copy / "grpo/stage1/model/model.safetensors"
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    tensors[name] = tensors[name] * np.float32(1.5)
+    save_file(tensors, path, metadata=metadata_of(path))
+    assert differ(copy, "grpo, steps 5 to 6", "grpo, steps 7 to 8") == [True, False]
+
+
+def test_a_person_s_later_decisions_are_no_difference(copy):
+    (copy / "grpo/decisions.jsonl").write_text('{"id": "graph/0", "verdict": "drop"}\n')
+    assert check(Segment("grpo", 6, 8), copy, 1) == []
+
+
+# --- how often
+
+
+def test_the_chance_to_escape_is_that_of_all_ways_to_draw():
+    for total, count in ((6, 2), (7, 3), (8, 8)):
+        for bad in range(total + 1):
+            ways = list(itertools.combinations(range(total), count))
+            missed = sum(min(way, default=bad) >= bad for way in ways)
+            assert chance_to_escape(total, bad, count) == pytest.approx(missed / len(ways)), (
+                total,
+                bad,
+                count,
+            )
+
+
+def test_forgeries_are_caught_at_the_rate_that_is_said(copy):
+    """Three of nine segments forged: of 2,000 seeds as many miss them all as the formula says."""
+    forged = {"grpo, steps 3 to 4", "grpo, steps 5 to 6", "grpo, steps 7 to 8"}
+    for step in (3, 5, 7):
+        rewrite(
+            copy / f"grpo/rollouts/step_{step:06d}.jsonl", lambda r: r.update(advantage=r["advantage"] + 1)
+        )
+    found = dict(zip(forged, differ(copy, *forged), strict=True))
+    assert all(found.values())
+    names = [str(segment) for segment in segments_of(copy)]  # the others pass: the test of an honest run
+    for count in (1, 3, 5):
+        missed = sum(not forged & set(drawn(names, count, seed)) for seed in range(2000))
+        expected = chance_to_escape(len(names), 3, count)
+        assert abs(missed / 2000 - expected) < 4 * (expected * (1 - expected) / 2000) ** 0.5
+    differ_, words = verify_segments(copy, len(names), 1, 2, checked=lambda s, *_: ["x"] * (str(s) in forged))
+    assert (differ_, "6 of 9 segments as recorded" in words) == (3, True)
+    assert "would have missed" not in words
+
+
+def test_what_is_said_where_nothing_was_forged(finished):
+    differ, words = verify_segments(finished, 5, 1, 1, checked=lambda *_: [])
+    assert differ == 0
+    assert "5 of 5 segments as recorded, drawn from 9 by seed 1" in words
+    assert "had 20% of them (2) been forged, these 5 would have missed all of it in 16.7%" in words
+
+
+# --- refusals
+
+
+def test_no_segments_too_many_and_kernels_that_do_not_repeat_are_refused(copy):
+    with pytest.raises(InputError, match="--segments 99: the run has 9 segments"):
+        verify_segments(copy, 99, 1, 1)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["grpo"][-1]["device"] = "cuda:0"
+    write_json(copy / "manifest.json", manifest)
+    with pytest.raises(InputError, match="grpo ran on cuda:0, whose kernels do not repeat their bits"):
+        segments_of(copy)
+    for stage in ("sft", "grpo"):
+        shutil.rmtree(copy / stage / "checkpoints")
+    manifest["grpo"][-1]["device"] = "cpu"
+    write_json(copy / "manifest.json", manifest)
+    with pytest.raises(InputError, match=r"no checkpoints are kept here; set sft\.keep_every"):
+        segments_of(copy)
+
+
+def test_the_command_runs_segments_in_processes_of_their_own(finished, own_reward):
+    command = [
+        sys.executable,
+        "-m",
+        "fleming.audit",
+        "verify",
+        str(finished),
+        "--segments",
+        "2",
+        "--seed",
+        "5",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(own_reward)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert (done.returncode, "2 of 2 segments as recorded" in done.stdout) == (0, True), (
+        done.stdout + done.stderr
+    )

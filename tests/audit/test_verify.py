@@ -1,0 +1,142 @@
+"""python -m fleming.audit verify: a folder as it was written passes; a changed byte is found in any file, by name."""
+
+import hashlib
+import json
+import random
+
+import pytest
+
+from fleming.audit.verify import said, verify
+from fleming.files import AppendLog, run_lock
+from fleming.manifest import current_outputs, merkle_root, read_manifest
+from model.errors import InputError
+
+
+def test_a_run_as_it_was_written_has_no_fault_and_all_of_it_is_covered(finished):
+    verdict = verify(finished)
+    assert (verdict.faults, verdict.uncovered) == ([], [])
+    assert verdict.files > 70
+    assert verdict.root == read_manifest(finished)["evaluate"][-1]["root"]
+    assert "all as written" in said(verdict, finished)
+
+
+def test_every_stage_names_all_that_it_wrote(finished):
+    written = current_outputs(read_manifest(finished))
+    ours = (
+        "checkpoints/",
+        "rollouts/",
+        "metrics.jsonl",
+        "curriculum.jsonl",
+        "learned.jsonl",
+        "answers.jsonl",
+    )
+    for part in (*ours, "config.yaml", "data/graph.jsonl", "grpo/best/model/config.json", "results.json"):
+        assert any(part in name for name in written), part
+
+
+def test_a_changed_byte_is_found_in_every_file_and_named(copy):
+    rng = random.Random(0)
+    files = sorted(p for p in copy.rglob("*") if p.is_file() and p.name != ".lock")
+    assert len(files) > 120
+    for path in files:
+        data = path.read_bytes()
+        if not data:
+            continue
+        at = rng.randrange(len(data))
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :])
+        name = path.relative_to(copy).as_posix()
+        try:
+            faults = verify(copy).faults
+        except InputError as error:  # of the manifest itself, which nothing can be read without
+            assert name in ("manifest.json", "manifest.json.sha256"), name
+            faults = [str(error).replace(f"{copy}/", "")]
+        assert any(name in fault for fault in faults), (name, at, faults)
+        path.write_bytes(data)
+    assert verify(copy).faults == []
+
+
+def test_what_is_missing_or_was_written_again_is_named(copy):
+    (copy / "data/dev.jsonl").unlink()
+    questions = copy / "data/rl.jsonl"
+    questions.write_bytes(questions.read_bytes() + b"\n")
+    digest = hashlib.sha256(questions.read_bytes()).hexdigest()
+    (copy / "data/rl.jsonl.sha256").write_text(f"{digest}  rl.jsonl\n")
+    (copy / "notes.txt").write_text("mine")
+    verdict = verify(copy)
+    assert [fault.split(":")[0] for fault in verdict.faults] == ["data/dev.jsonl", "data/rl.jsonl"]
+    assert "is missing" in verdict.faults[0]
+    assert "written again since its stage ended" in verdict.faults[1]
+    assert verdict.uncovered == ["notes.txt"]
+
+
+def test_a_manifest_that_was_changed_with_its_hash_no_longer_has_its_root(copy):
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["grpo"][-1]["outputs"]["grpo/rollouts/step_000003.jsonl"]
+    path.write_text(json.dumps(manifest))
+    (copy / "manifest.json.sha256").write_text(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  manifest.json\n"
+    )
+    assert verify(copy).faults == ["manifest.json: its root is not that of the outputs that it names"]
+
+
+def test_a_stage_that_began_with_other_data_than_stand_here_is_named(copy):
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["grpo"][-1]["inputs"]["data.questions"] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    (copy / "manifest.json.sha256").write_text(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  manifest.json\n"
+    )
+    [fault] = verify(copy).faults
+    assert "grpo read data.questions 0000000000000000..., which no stage here has written" in fault
+
+
+def test_of_a_stage_that_has_not_ended_the_logs_are_what_the_checkpoint_says(copy):
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    entry = manifest["grpo"][-1]
+    entry["outputs"] = {"config.yaml": entry["outputs"]["config.yaml"]}
+    del entry["root"], manifest["evaluate"]
+    path.write_text(json.dumps(manifest))
+    (copy / "manifest.json.sha256").unlink()
+    with open(copy / "grpo/metrics.jsonl", "ab") as log:
+        log.write(b"{}\n")  # of a step after the checkpoint
+    assert [f for f in verify(copy).faults if "metrics" in f] == []
+    data = (copy / "grpo/metrics.jsonl").read_bytes()
+    (copy / "grpo/metrics.jsonl").write_bytes(data.replace(b'"loss": ', b'"loss":  ', 1)[: len(data)])
+    [fault] = [f for f in verify(copy).faults if "metrics" in f]
+    assert fault.startswith("grpo/metrics.jsonl: not what it was at step_")
+
+
+def test_a_damaged_line_of_a_log_whose_lines_have_hashes_is_named(copy):
+    log = AppendLog(copy / "data/label_votes.jsonl", hash_lines=True)
+    for number in range(3):
+        log.append({"id": f"q{number}"})
+    log.close()
+    assert verify(copy).faults == []
+    path = copy / "data/label_votes.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"q1"', b'"q7"'))
+    [fault] = verify(copy).faults
+    assert fault.startswith("data/label_votes.jsonl:2: damaged")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 7, 8, 9, 31])
+def test_the_root_is_that_of_rfc_6962(count):
+    """By an oracle of another shape: pairs are joined level by level, an odd one goes up as it is."""
+    hashes = {f"file {i:02}": f"{i:064x}" for i in range(count)}
+    leaves = [hashlib.sha256(b"\x00" + f"{sha}  {name}\n".encode()).digest() for name, sha in hashes.items()]
+    while len(leaves) > 1:
+        pairs = [leaves[i : i + 2] for i in range(0, len(leaves), 2)]
+        leaves = [
+            hashlib.sha256(b"\x01" + b"".join(pair)).digest() if len(pair) == 2 else pair[0] for pair in pairs
+        ]
+    expected = leaves[0].hex() if leaves else hashlib.sha256(b"").hexdigest()
+    assert merkle_root(dict(reversed(hashes.items()))) == expected
+
+
+def test_what_is_no_run_or_is_under_way_is_one_line(tmp_path, copy):
+    with pytest.raises(InputError, match=r"no manifest\.json here"):
+        verify(tmp_path)
+    with run_lock(copy, "train_grpo.py"), pytest.raises(InputError, match="in use by process"):
+        verify(copy)
