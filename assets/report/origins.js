@@ -6,7 +6,8 @@ function data() {
   if (!Object.keys(report).length && !D.rejected.length) return;
   const rows = [];
   const kept = (name, n, of, codes) => {
-    if (isNumber(n) && n >= 0) rows.push({ name, n, of, codes: Object.entries(object(codes)) });
+    if (isNumber(n) && n >= 0)
+      rows.push({ name, n, of, codes: Object.entries(object(codes)).sort((a, b) => b[1] - a[1]) });
   };
   kept("Questions wanted", sampling.wanted);
   const posed = Object.values(object(sampling.questions))
@@ -238,86 +239,68 @@ function graph() {
   );
 }
 
+// Confidence across, share right upwards: on the dotted line a model knows what it knows.
+function calibrationPicture({ stage, benchmark, protocol, score }) {
+  const found = score.calibration,
+    size = 240,
+    at = (share) => 34 + (size - 60) * share;
+  const most = Math.max(...found.bins.map(([n]) => n));
+  const picture = svg(
+    "svg",
+    { viewBox: `0 0 ${size} ${size}`, role: "img", "aria-label": `Calibration, ECE ${short(found.ece)}` },
+    svg("line", { x1: at(0), y1: size - at(0), x2: at(1), y2: size - at(1), class: "switch" }),
+    [0, 0.5, 1].map((tick) => [
+      svg("text", { x: at(tick), y: size - 12, "text-anchor": "middle" }, percent(tick, 0)),
+      svg("text", { x: 24, y: size - at(tick) + 4, "text-anchor": "end" }, 100 * tick),
+    ]),
+    found.bins.map(([n, confidence, accuracy]) => {
+      const said = `${plural(n, "question")}: confidence ${percent(confidence)}, right ${percent(accuracy)}`;
+      const place = { cx: at(confidence), cy: size - at(accuracy), r: 3 + 7 * Math.sqrt(n / most) };
+      return svg("circle", { ...place, fill: stageColour(stage), "fill-opacity": 0.7 }, svg("title", {}, said));
+    }),
+  );
+  picture.style.maxWidth = "17rem";
+  return card(
+    el("h3", {}, `${stageName(stage)} on ${benchmark}${protocol === "cot" ? "" : `, ${protocol}`}`),
+    picture,
+    el("p", { class: "soft small" }, `By ${found.of}: ECE ${short(found.ece)}, Brier score ${short(found.brier)}.`),
+  );
+}
+
 function trust() {
-  const parts = [];
-  for (const { stage, benchmark, protocol, score } of SCORES) {
-    const c = object(score.calibration),
-      o = object(score.option_order);
-    if (list(c.bins).length) {
-      const size = 220,
-        at = (share) => 26 + (size - 36) * share;
-      const most = Math.max(...c.bins.map((b) => b[0]));
-      parts.push(
-        card(
-          el("h3", {}, `Calibration: ${stageName(stage)}, ${benchmark}, ${protocol}`),
-          svg(
-            "svg",
-            {
-              viewBox: `0 0 ${size} ${size}`,
-              role: "img",
-              "aria-label": `Confidence and accuracy, expected calibration error ${short(c.ece)}`,
-            },
-            svg("line", { x1: at(0), y1: size - at(0), x2: at(1), y2: size - at(1), class: "switch" }),
-            [0, 0.5, 1].map((t) => [
-              svg("text", { x: at(t), y: size - 6, "text-anchor": "middle" }, percent(t, 0)),
-              svg("text", { x: 20, y: size - at(t) + 4, "text-anchor": "end" }, 100 * t),
-            ]),
-            c.bins.map(([n, confidence, accuracy]) =>
-              svg(
-                "circle",
-                {
-                  cx: at(confidence),
-                  cy: size - at(accuracy),
-                  r: 3 + 7 * Math.sqrt(n / most),
-                  fill: stageColour(stage),
-                  "fill-opacity": 0.7,
-                },
-                svg(
-                  "title",
-                  {},
-                  `${count(n)} questions: confidence ${percent(confidence)}, right ${percent(accuracy)}`,
-                ),
-              ),
-            ),
-          ),
-          el(
-            "p",
-            { class: "soft small" },
-            `Confidence across, share right upwards, by ${c.of}. ECE ${short(c.ece)}, Brier score ${short(c.brier)}.`,
-          ),
-        ),
-      );
-    }
-    if (list(o.accuracies).length)
-      parts.push(
-        card(
-          el("h3", {}, `Option order: ${stageName(stage)}, ${benchmark}, ${protocol}`),
-          table(
-            "",
-            ["Order", num("Right")],
-            o.accuracies.map((share, i) => [i ? `reshuffled ${i}` : "as published", percent(share)]),
-          ),
-          el(
-            "p",
-            { class: "soft small" },
-            `On ${count(o.questions)} questions; spread ${percent(o.spread)}; the same option in all orders: ${percent(o.consistency)}.`,
-          ),
-        ),
-      );
-  }
-  if (SCORES.length)
-    section(
-      "trust",
-      "Calibration and order",
-      parts.length ? "Does the model know what it knows, and does the order of the options matter?" : "",
-      parts.length
-        ? el("div", { class: "grid" }, parts)
-        : el(
-            "p",
-            { class: "soft" },
-            "Not measured in this run: confidence needs several samples (evaluate.samples) or log-likelihoods, order needs evaluate.reshuffles.",
-          ),
-    );
+  if (!SCORES.length) return;
+  const calibrated = SCORES.filter(({ score }) => list(object(score.calibration).bins).length);
+  const asked = SCORES.filter(({ score }) => list(object(score.option_order).accuracies).length);
+  const order = table(
+    "Option order: the same questions with their options in other orders.",
+    ["Stage", "Benchmark", num("Questions"), num("Right, by order"), num("Spread"), num("Same option in all")],
+    asked.map(({ stage, benchmark, score: { option_order: o } }) => [
+      el("span", {}, dotOf(stageColour(stage)), stageName(stage)),
+      benchmark,
+      count(o.questions),
+      o.accuracies.map((share) => percent(share)).join(", "),
+      percent(o.spread),
+      percent(o.consistency),
+    ]),
+  );
+  const says = calibrated.length
+    ? "Does a model know what it knows? Confidence across, share right upwards; on the dotted line the two agree."
+    : "";
+  const absent = [
+    calibrated.length
+      ? ""
+      : "Confidence was not measured: it needs several samples (evaluate.samples) or log-likelihoods.",
+    asked.length ? "" : "The order of the options was not tried: that is evaluate.reshuffles.",
+  ];
+  section(
+    "trust",
+    "Calibration and order",
+    says,
+    calibrated.length ? el("div", { class: "grid" }, calibrated.map(calibrationPicture)) : null,
+    el("p"),
+    order ? card(order) : null,
+    absent.some(Boolean) ? el("p", { class: "soft" }, absent.filter(Boolean).join(" ")) : null,
+  );
 }
 
 function costs() {
@@ -419,7 +402,7 @@ function provenance() {
     "Every start of every stage (manifest.json).",
     ["Stage", "Started", "Commit", num("Seed"), "Device", "Versions", "Command"],
     starts.map((s) => [
-      s.stage,
+      [s.stage, s.name].filter(Boolean).join(" "),
       s.started,
       el("code", {}, String(s.commit ?? "–").slice(0, 12)),
       s.seed,
