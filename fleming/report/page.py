@@ -13,7 +13,7 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,10 @@ class Report:
     def __init__(self, root: Path, other: Path | None = None):
         for folder in filter(None, [root, other]):
             if not any((folder / part).exists() for part in PARTS):
-                names = ", ".join(PARTS)
-                raise InputError(f"{folder}: no run: it has none of {names}; name the run_dir of a run")
+                raise InputError(f"{folder}: no run: it has none of {', '.join(PARTS)}; name a run's run_dir")
         self.reader, self.other = Reader(root), other and Reader(other)
         self.said = ""
         self._questions: dict[str, dict[str, Any]] = {}  # an empty one was sought in vain
-        self._packed: dict[int, str] = {}
 
     def page(self, watching: float = 0) -> list[bytes]:
         """Return the page in pieces. watching: seconds until it loads itself again, 0 for never."""
@@ -113,16 +111,11 @@ class Report:
                 self._questions |= self.reader.once(name, partial(data.questions, ids=missing), {})
         self._questions |= {id: {} for id in ids if id not in self._questions}
 
-        blocks: dict[int, str] = {}
-        for start in range(0, len(ids), A_BLOCK):
-            rows = [self._question(id, given) for id in ids[start : start + A_BLOCK]]
-            key = hash(repr(rows))
-            blocks[key] = self._packed.get(key) or rollouts.packed(rows)
-            if sum(map(len, blocks.values())) > BUDGET:
-                del blocks[key]
-                break
-        self._packed = blocks
-        return list(blocks.values())
+        parts = [ids[start : start + A_BLOCK] for start in range(0, len(ids), A_BLOCK)]
+        blocks = [rollouts.packed(json.dumps([self._question(id, given) for id in part])) for part in parts]
+        return [
+            block for block, size in zip(blocks, accumulate(map(len, blocks)), strict=True) if size <= BUDGET
+        ]
 
     def _question(self, id: str, given: Mapping[str, scores.Answers]) -> dict[str, Any]:
         found: dict[str, Any] = {"given": {}}

@@ -9,6 +9,7 @@ Left out: prompts (the questions are there), and token ids: the response is cut 
 
 import base64
 import codecs
+import functools
 import gzip
 import json
 import os
@@ -43,10 +44,10 @@ class Step:
     all_rollouts: int
 
 
-def packed(value: Any) -> str:
-    """Return a JSON value as the page has it in a block."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-    return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode()
+@functools.lru_cache(4096)
+def packed(text: str) -> str:
+    """Return JSON as a block of the page has it; what is asked for again is not packed again."""
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
 def vocabulary(reader: Reader, model: str) -> dict[int, bytes]:
@@ -81,7 +82,7 @@ def read_step(path: Path, tokens: Mapping[int, bytes], share: int) -> Step:
     while not block or (len(block) > share and len(chosen) > 1):
         every *= max(1, 1.05 * len(block) / share)
         chosen = [whole[int(i * every)] for i in range(max(1, int(len(whole) / every)))]
-        block = packed([[_sample(record, tokens) for record in group] for group in chosen])
+        block = packed(json.dumps([[_sample(record, tokens) for record in group] for group in chosen]))
     rows = numpy.array([_row(record) for group in chosen for record in group], list(COLUMNS.items()))
     return Step(
         stage=int(whole[0][0]["stage"]),
@@ -106,17 +107,11 @@ def _sample(record: Mapping[str, Any], tokens: Mapping[int, bytes]) -> list[Any]
     surprise = numpy.sqrt(numpy.maximum(0, -numpy.array(list(map(float, record["logprobs"])))))
     levels = numpy.minimum(numpy.rint(SURPRISE * surprise), MOST).astype(numpy.uint8) + ord("0")
     lengths = "".join(chr(ord("0") + length) for length in _lengths(record, tokens))
+    reward = {name: round(float(value), 4) for name, value in record["reward"].items()}
     entropy = record.get("entropy")  # an old record has none
-    return [
-        record["sample"],
-        record["answer"],
-        record["response"],
-        lengths,
-        levels.tobytes().decode("ascii"),
-        {name: round(float(value), 4) for name, value in record["reward"].items()},
-        None if entropy is None else round(entropy / max(1, len(record["token_ids"])), 4),
-        record.get("order"),
-    ]
+    per_token = None if entropy is None else round(entropy / max(1, len(record["token_ids"])), 4)
+    said = [record["sample"], record["answer"], record["response"]]
+    return [*said, lengths, levels.tobytes().decode("ascii"), reward, per_token, record.get("order")]
 
 
 def _lengths(record: Mapping[str, Any], tokens: Mapping[int, bytes]) -> Sequence[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fleming.evaluation.statistics import holm, paired_difference, verdict
-from fleming.files import read_json, read_jsonl
+from fleming.files import read_jsonl
 from fleming.html_page import mapping
 from fleming.report.reading import Reader
 from fleming.text import stem_key
@@ -44,19 +44,11 @@ Answers = dict[tuple[str, str], dict[str, Given]]
 
 
 def stages(reader: Reader, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return stage -> results.json without what it says of the data, in the order in which the run has its stages."""
+    """Return stage -> results.json, in the order in which the run has its stages."""
     usual = [*mapping(mapping(config.get("evaluate")).get("models")), *USUAL]
     names = {path.parent.name for path in reader.root.glob("eval/*/results.json")}
     order = sorted(names, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
-    return {name: reader.once(f"eval/{name}/results.json", _results, {}) for name in order}
-
-
-def _results(path: Path) -> dict[str, Any]:
-    results = read_json(path)
-    for by_protocol in results["benchmarks"].values():
-        for details in by_protocol.values():
-            details.pop("data", None)
-    return results
+    return {name: reader.json(f"eval/{name}/results.json") for name in order}
 
 
 def answers(reader: Reader, stage: str) -> Answers:
