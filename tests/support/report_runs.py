@@ -98,7 +98,10 @@ def metric(step: int, stage: int) -> dict[str, Any]:
 
 
 def given(number: int, choice: str | None, extra: str = "") -> dict[str, Any]:
-    asked = f"Which drug helps patient {number}?{extra}"
+    story = (
+        f"Case {number // 4}: " + "a long story " * 14
+    )  # of four questions each: they stand and fall together
+    asked = f"{story}Which drug helps patient {number}?{extra}"
     return {
         "benchmark": "test", "protocol": "cot", "id": f"graph/test{number}", "order": 0, "sample": 0, "counts": True,
         "options": 4, "answer": choice, "gold": "B", "correct": choice == "B", "choice": choice,
