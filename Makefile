@@ -6,6 +6,8 @@ CONFIG ?= configs/demo.yaml
 RUN_DIR ?= runs/demo
 SET ?= # further settings, key.path=value ...
 
+RL_RUN ?= $(RUN_DIR)_rl# where make demo-rl writes
+
 ABLATION ?= full # or small
 ABLATION_ARMS ?= # names with commas, and
 ABLATION_SEEDS ?= # numbers; default: all that are planned
@@ -13,7 +15,7 @@ ABLATION_SEEDS ?= # numbers; default: all that are planned
 PY = .venv/bin/python
 RUN = --config $(CONFIG) run_dir=$(RUN_DIR) $(SET)
 
-.PHONY: demo ablation test lint
+.PHONY: demo demo-rl ablation test lint
 demo: .venv/installed ## everything, from an empty folder to the table of stages and the report
 	$(PY) synth_data.py $(RUN)
 	$(PY) train_sft.py $(RUN)
@@ -21,6 +23,13 @@ demo: .venv/installed ## everything, from an empty folder to the table of stages
 	$(PY) evaluate.py $(RUN)
 	$(PY) -m fleming.training.reproduced $(RUN_DIR)
 	$(PY) -m fleming.report $(RUN_DIR)
+
+demo-rl: .venv/installed ## RL alone, from RUN_DIR's finished cold start, SET changed, into RL_RUN; both runs' rewards
+	@test -f $(RUN_DIR)/sft/model/config.json -a -f $(RUN_DIR)/grpo/metrics.jsonl || { \
+	echo "$(RUN_DIR): no cold start with a run of RL to compare with: make demo first, or name its folder, RUN_DIR=..."; exit 2; }
+	$(PY) train_grpo.py --config $(RUN_DIR)/config.yaml run_dir=$(RL_RUN) grpo.start_from=base \
+		model=$(RUN_DIR)/sft/model data.questions=$(RUN_DIR)/data/rl.jsonl data.dev=$(RUN_DIR)/data/dev.jsonl $(SET)
+	$(PY) -m fleming.toy --runs $(RUN_DIR) $(RL_RUN)
 
 ablation: .venv/installed ## docs/ablation.md: what each choice is worth; may be stopped, and goes on
 	$(PY) -m benchmarks.ablation --scale $(ABLATION) --arms "$(ABLATION_ARMS)" --seeds "$(ABLATION_SEEDS)"

@@ -24,6 +24,7 @@ import torch
 from fleming.cold_start.outputs import (
     by_hops,
     counts_of_graph,
+    counts_of_sources,
     counts_of_trajectories,
     show_and_write,
     write_records,
@@ -132,6 +133,7 @@ def main(argv: list[str]) -> None:
             remove(folder / "review.jsonl")
         report = {
             **counts_of_graph(joined),
+            **counts_of_sources(joined.graph, {name: parts[name] for name in synth.public}),
             "set_aside": dict(Counter(record["code"] for record in set_aside)),
             "sampling": sampling,
             "refinement": refine.report,

@@ -50,7 +50,8 @@ def question(number: int) -> dict:
 def rollout(number: int) -> dict:
     step, place = divmod(number, STEP)
     return {"step": step + 1, "stage": 1, "question_id": f"graph/{number * 31 % QUESTIONS}", "group": place // 8,
-            "sample": place % 8, "seed": 0, "token_ids": list(range(60)), "logprobs": [-0.123456789] * 60,
+            "sample": place % 8, "seed": 0, "finish_reason": "stop",
+            "token_ids": list(range(60)), "logprobs": [-0.123456789] * 60,
             "response": "<think>\nmade up\n</think>\n<answer>A</answer>", "answer": "A",
             "reward": {"correct": 1.0, "format": 1.0, "total": 1.1}, "advantage": 0.0}  # fmt: skip
 

@@ -16,7 +16,7 @@ from fleming.settings import Config
 SCRIPTS = ("synth_data", "train_sft", "train_grpo", "evaluate")
 GROUND = {
     "answer", "assets", "command_line", "config", "delimited", "files", "free_answer", "html_page", "http", "judge",
-    "manifest", "noise", "prompt", "records", "settings", "terminal", "text", "typed",
+    "licences", "manifest", "noise", "prompt", "records", "settings", "terminal", "text", "typed",
 }  # fmt: skip
 ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the ground, which knows none
     "public": set(),
@@ -35,6 +35,7 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
         "refine",
     },  # a label in doubt is voted and decided on as in refinement
     "evaluation": {"graph", "checks", "public", "training", "teachers"},  # a teacher judges rubrics
+    "toy": {"rl"},  # GRPO's own loss, without a model
     "audit": {"graph"},
     "report": set(),  # reads what stands on disk, in no time
 }
@@ -199,7 +200,7 @@ def test_no_file_has_more_than_350_lines():
 # --- what documents name
 
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 

@@ -73,12 +73,10 @@ function data() {
         el("span", { class: "text small soft" }, list(examples)[0] ?? ""),
       ]),
   );
-  const labels =
-    D.about.voter === ""
-      ? "Labels: not checked (no voter was set)."
-      : D.about.voter
-        ? `Labels were checked by the votes of ${D.about.voter}.`
-        : "";
+  const checked = Object.entries(object(report.labels))
+    .map(([by, n]) => `${by} ${count(n)}`)
+    .join(", ");
+  const labels = UNCHECKED ? "Labels: not checked." : checked ? `Labels were looked at: ${checked}.` : "";
   section(
     "data",
     "Data",
@@ -376,24 +374,23 @@ function costs() {
 }
 
 function provenance() {
-  const origins = list(D.graph.origins);
-  const forbids = (licence) => /non-?commercial|\bNC\b|research (use|only)|no commercial/i.test(String(licence ?? ""));
+  // A report of the data has each source once, with its terms; of an older run the graph's own origins are told.
+  const told = list(object(D.report).sources).map(object);
+  const origins = new Map(list(D.graph.origins).map((o) => [`${o.source} ${o.licence}`, o]));
+  const known = (value) =>
+    value ? el("span", { class: "text" }, value) : el("span", { class: "soft" }, "not recorded");
+  const forbids = (o) =>
+    o.commercial === "no" || (!o.commercial && /non-?commercial|\bNC\b|research (use|only)/i.test(String(o.licence)));
   const licences = table(
-    "Sources and their licences.",
-    ["Source", "File", "Version", "Licence", "Address"],
-    origins.map((o) => [
+    `Sources and their licences. ${D.report.commercial_use ? `Use for profit: ${D.report.commercial_use}.` : ""}`,
+    ["Source", num("Records"), "Licence", "Use for profit", "Asks for", "Address"],
+    (told.length ? told : [...origins.values()]).map((o) => [
       o.source,
-      o.file,
-      o.version || "–",
-      o.licence
-        ? el(
-            "span",
-            {},
-            o.licence,
-            forbids(o.licence) ? el("span", { class: "tag wrong" }, "forbids commercial use") : null,
-          )
-        : el("span", { class: "soft" }, "not recorded"),
-      o.address ? el("span", { class: "text" }, o.address) : el("span", { class: "soft" }, "not recorded"),
+      count(o.records),
+      known(o.licence),
+      forbids(o) ? el("span", { class: "tag wrong" }, "forbids commercial use") : known(o.commercial),
+      known(o.condition),
+      known(o.address),
     ]),
   );
   const scripts = { synth: "synth_data.py", sft: "train_sft.py", grpo: "train_grpo.py", evaluate: "evaluate.py" };

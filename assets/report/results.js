@@ -9,6 +9,9 @@ const scoresOf = (stages) =>
   );
 const SCORES = scoresOf(D.stages);
 
+// Whether nobody looked at the labels; an older run says no more than that it had no voter.
+const UNCHECKED = D.report.labels === undefined ? D.about.voter === "" : D.report.labels === "not checked";
+
 function glance() {
   byId("name").textContent = plain(D.about.name);
   const gaps = [];
@@ -21,9 +24,9 @@ function glance() {
   else if (!D.rollouts.steps.length) gaps.push("No sampled answers: grpo/rollouts holds none that can be read.");
   else if (!list(GRPO.stage).includes(2)) gaps.push("RL has not come to stage 2.");
   if (!SCORES.length) gaps.push(`No evaluation: python evaluate.py --config ${run}/config.yaml`);
-  if (D.about.voter === "")
+  if (UNCHECKED)
     gaps.push(
-      "Labels: not checked. No voter was set (synth.voter), so nobody but the graph says that the answers are right.",
+      "Labels: not checked. There was no voter, critic or reader, so nobody but the graph says that the answers are right.",
     );
   const faults = [...D.notes, ...list(D.other?.notes).map(([file, what]) => [`${D.other.name}: ${file}`, what])];
 

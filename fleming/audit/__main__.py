@@ -3,6 +3,7 @@
     python -m fleming.audit trace RUN ID [--json]          what does it rest on, and what did it lead to?
     python -m fleming.audit retract RUN --source SOURCE    what depends on it, and what must be run again?
     python -m fleming.audit verify RUN [--segments N]      is everything as it was written? was it run as it says?
+    python -m fleming.audit card RUN [--pack]              what does it say of its data, training and scores?
 
 A fault gives the status 1, a mistake in the command 2. Left out: what each does (its own file).
 """
@@ -15,6 +16,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from fleming.audit import card
 from fleming.audit.index import Index
 from fleming.audit.retract import as_text as told
 from fleming.audit.retract import retract, to_run_again
@@ -53,6 +55,10 @@ def main(argv: list[str]) -> int:
         "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="segments side by side"
     )
     command.set_defaults(run=run_verify)
+
+    command = commands.add_parser("card", help="write a model card, and a pack of other forms")
+    card.add_arguments(command)
+    command.set_defaults(run=card.run)
 
     options = parser.parse_args(argv)
     return options.run(options)

@@ -5,6 +5,7 @@ Left out: what other rooms write as they go (pages of Wikipedia, votes, what wai
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from fleming.files import write_json, write_jsonl
 from fleming.graph.completeness import completeness, shortfalls
 from fleming.graph.graph_files import save_graph
 from fleming.graph.joining import Joined
+from fleming.graph.knowledge_graph import KnowledgeGraph
+from fleming.licences import commercial_use, licence_of
 from fleming.records import Question, to_json
 from model.sums import remove
 
@@ -50,6 +53,37 @@ def counts_of_graph(joined: Joined) -> dict[str, Any]:
     }
 
 
+def counts_of_sources(graph: KnowledgeGraph, public: Mapping[str, Sequence[Question]]) -> dict[str, Any]:
+    """Return each source of the graph with how many facts its records state, and each public set with its questions
+    as they were read, each with its licence; and in a line which of them forbid use for profit, or do not say.
+
+    A part of `public` that is none of the known sets is named as the settings name it.
+    """
+    found: Counter[tuple[str, ...]] = Counter()
+    facts = Counter(graph.columns[1]["origin"].tolist())
+    for number, origin in enumerate(graph.origins):
+        found["graph", origin.source, origin.licence, origin.address] += facts[number]
+    for part, questions in public.items():
+        for name, count in Counter(question.source for question in questions).items():
+            found["questions", part if name == "user" else name, "", ""] += count
+    sources = [
+        {"of": of, "source": source, "records": count, **asdict(licence_of(source, *said))}
+        for (of, source, *said), count in found.items()
+    ]
+    return {"sources": sources, "commercial_use": commercial_use(sources)}
+
+
+def labels_checked(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any] | str:
+    """Return how many questions a voter, a critic and people looked at, by what refinement says; or "not checked"."""
+    checked: Counter[str] = Counter()
+    for step in steps:
+        checked["voter"] += step["questions"] if "votes" in step else 0
+        checked["critic"] += step["questions"] if "arguments" in step else 0
+        said = step.get("decisions", {}) | {"dropped": step.get("votes", {}).get("drop", 0)}
+        checked["people"] += sum(said.get(verdict, 0) for verdict in ("accept", "relabel", "drop", "dropped"))
+    return dict(+checked) or "not checked"
+
+
 def counts_of_trajectories(taught: Taught) -> dict[str, Any]:
     refined = sum(bool(trajectory.refinements) for trajectory in taught.kept)
     counts = {"kept": len(taught.kept), "rejected": len(taught.rejected), "with_refinement": refined}
@@ -64,7 +98,8 @@ def by_hops(questions: Sequence[Question]) -> dict[str, int]:
 
 
 def show_and_write(report: dict[str, Any], path: Path) -> None:
-    """Print what a reader wants to know first, and write the whole."""
+    """Print what a reader wants to know first, and write the whole; what checked the labels is told from its steps."""
+    report = {**report, "labels": labels_checked(report["refinement"])}
     print(
         f"{report['entities']:,} entities, {report['edges']:,} edges; questions by hops: {report['splits']}"
     )
@@ -95,4 +130,5 @@ def show_and_write(report: dict[str, Any], path: Path) -> None:
         )
     even, drawn = sampling["rare_even"], sampling["rare_drawn"]
     print(f"rare share of roots: {even:.2f} drawn evenly, {drawn:.2f} rare-first")
+    print(f"commercial use: {report['commercial_use']} ({path} has all licences)")
     write_json(path, report)

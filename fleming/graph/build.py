@@ -3,6 +3,7 @@
 Left out: reading each source (sources/, wikipedia/) and what joins them (joining.py).
 """
 
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from fleming.graph.completeness import Declarations, declare, published_sources
 from fleming.graph.graph_files import load_graph
 from fleming.graph.joining import Joined, join_sources
 from fleming.graph.retracted import without
-from fleming.settings.synth import SynthConfig, WikipediaConfig
+from fleming.licences import licence_of
+from fleming.settings.synth import SourceConfig, SynthConfig, WikipediaConfig
 from fleming.sources.commonness import common_diseases, is_common
-from fleming.sources.facts import Fact, Node, Skip
+from fleming.sources.facts import Fact, Node, Origin, Skip
 from fleming.sources.handwritten import import_yaml
 from fleming.sources.mapping import Mapping
 from fleming.sources.registry import SOURCES
@@ -77,10 +79,12 @@ def _joined(
 
     def sources() -> Iterator[Iterable[Node | Fact]]:
         for source in synth.sources.values():
-            yield known.note(_clean(SOURCES[source.kind](dict(source.files), skip), skip))
+            said = SOURCES[source.kind](dict(source.files), skip)
+            yield known.note(_licensed(_clean(said, skip), source))
         if synth.wikipedia.pages:
             asked = teacher if synth.wikipedia.ask_teacher else None
-            yield _clean(_from_wikipedia(synth.wikipedia, folder, known.find, skip, asked), skip)
+            said = _from_wikipedia(synth.wikipedia, folder, known.find, skip, asked)
+            yield _licensed(_clean(said, skip), SourceConfig())
         common = common_diseases().items()
         yield (Node(key, name, "disease", rare=False) for key, name in common if key in known.keys)
 
@@ -98,6 +102,18 @@ def _clean(source: Iterable[Node | Fact], skip: Skip) -> Iterator[Node | Fact]:
                 continue
             item = item._replace(synonyms=tuple(name for name in item.synonyms if not reserved(name)))
         yield item
+
+
+def _licensed(source: Iterable[Node | Fact], said: SourceConfig) -> Iterator[Node | Fact]:
+    """Yield what the source says, each fact's origin with the licence that is said of it, else with the known one."""
+
+    @functools.cache
+    def of(origin: Origin) -> Origin:
+        known = licence_of(origin.source, said.licence, said.address)
+        return origin._replace(licence=known.licence, address=known.address)
+
+    for item in source:
+        yield item._replace(origin=of(item.origin)) if isinstance(item, Fact) else item
 
 
 def _declared(synth: SynthConfig) -> Declarations:

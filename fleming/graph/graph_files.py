@@ -43,7 +43,7 @@ def save_graph(graph: KnowledgeGraph, path: str | os.PathLike) -> None:
 
 
 _FIELDS = {
-    "origin": {"kind": str, "number": int, "source": str, "file": str, "version": str, "extractor": str},
+    "origin": {"kind": str, "number": int, **dict.fromkeys(Origin._fields, str)},
     "declared": {
         "kind": str,
         "source": str,
@@ -65,6 +65,7 @@ _FIELDS = {
 }
 _SHAPES = {kind: [list(fields.items())] for kind, fields in _FIELDS.items()}
 _SHAPES["entity"].append(_SHAPES["entity"][0][:-1])  # earlier files do not know lay names
+_SHAPES["origin"].append(_SHAPES["origin"][0][:-2])  # nor licences
 _SHAPES["declared"].append(list({**_FIELDS["declared"], "published": type(None)}.items()))
 _FACT = [str, str, bool, list]
 _EVIDENCE = [int, int, int, float, float, str]

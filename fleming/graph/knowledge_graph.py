@@ -55,7 +55,7 @@ class Evidence(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         fields = self._asdict()
         origin = fields.pop("origin")
-        return {**origin._asdict(), **fields}
+        return {**origin.place(), **fields}
 
 
 @dataclass(frozen=True)

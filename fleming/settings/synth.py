@@ -16,6 +16,10 @@ class SourceConfig:
     """hetionet, primekg, pharmacotherapydb, disease_symptom, hpo, obo, or table with a mapping of one's own."""
     files: dict[str, str] = field(default_factory=dict)
     """Its files by name; see fleming/sources/registry.py."""
+    licence: str = ""
+    """Under which this copy stands, an SPDX id where it has one. Empty: as assets/licences.yaml has it."""
+    address: str = ""
+    """Where it was found. Empty: as assets/licences.yaml has it."""
 
 
 @dataclass(frozen=True)

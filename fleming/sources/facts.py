@@ -24,6 +24,14 @@ class Origin(NamedTuple):
     """The release that the file states, or the page's revision."""
     extractor: str = ""
     """What read it: "hpoa", "infobox", "lead sentence"."""
+    licence: str = ""
+    """Under which licence the source stands; "" in files of earlier versions."""
+    address: str = ""
+    """Where the source is found."""
+
+    def place(self) -> dict[str, str]:
+        """Return where a fact is to be looked up: all but what is the same for the whole source."""
+        return {name: text for name, text in self._asdict().items() if name not in ("licence", "address")}
 
 
 class Node(NamedTuple):

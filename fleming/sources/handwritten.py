@@ -43,6 +43,10 @@ class DrugEntry:
 class GraphFile:
     complete: bool = False
     """The file states all that is true of the names in it: where it has no edge, there is none."""
+    licence: str = ""
+    """Its licence, an SPDX id where it has one."""
+    address: str = ""
+    """Where it is found."""
     diseases: tuple[DiseaseEntry, ...] = ()
     drugs: tuple[DrugEntry, ...] = ()
 
@@ -72,7 +76,8 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
     rare |= {drug for drug, of_rare in uses.items() if of_rare and all(of_rare)}
 
     graph = KnowledgeGraph()
-    origin = Origin(PurePath(path).name, PurePath(path).name, extractor="hand-written")
+    name = PurePath(path).name
+    origin = Origin(name, name, "", "hand-written", file.licence, file.address)
     spelling: dict[str, str] = {}
 
     def add(name: str, entity_type: str, where: str) -> None:

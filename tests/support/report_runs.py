@@ -162,7 +162,7 @@ def write_grpo(folder: Path, steps: int = 6, groups: int = 4, samples: int = 4, 
         {"event": "switch", "after": steps // 2, "because": "max_steps", "slopes": [0.1], "flat": 0.2}
     )
     for number, wrong in ((1, {0, 1, 2}), (2, {2, 3})):
-        for n in range(12):
+        for n in range(12 if number == 1 else 11):  # the last one rests
             bucket = "wrong" if n in wrong else "right"
             events.append(
                 {"event": "answers", "question": f"graph/train{n}", "round": number, "bucket": bucket}
