@@ -447,7 +447,7 @@ function sampleCard(g, [number, answer, response, lengths, levels, parts, entrop
       link(hashOf("rollout", g.step, g.number, number), "permalink"),
       copyButton(trace, "Copy trace"),
     ),
-    chosen ? el("p", { class: "small" }, el("code", {}, trace)) : null,
+    el("code", { class: "trace" }, trace),
   );
 }
 

@@ -79,6 +79,7 @@ async function openQuestion(id) {
         .filter(Boolean)
         .map((text) => el("span", { class: "tag" }, text)),
       copyButton(traceOf(id), "Copy trace command"),
+      el("code", { class: "trace" }, traceOf(id)),
     ),
     pathFigure(q),
     likelihoods(q),
