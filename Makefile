@@ -16,12 +16,13 @@ PY = .venv/bin/python
 RUN = --config $(CONFIG) run_dir=$(RUN_DIR) $(SET)
 
 .PHONY: demo demo-rl ablation test lint
-demo: .venv/installed ## everything, from an empty folder to the table of stages
+demo: .venv/installed ## everything, from an empty folder to the table of stages and the report
 	$(PY) synth_data.py $(RUN)
 	$(PY) train_sft.py $(RUN)
 	$(PY) train_grpo.py $(RUN)
 	$(PY) evaluate.py $(RUN)
 	$(PY) -m fleming.training.reproduced $(RUN_DIR)
+	$(PY) -m fleming.report $(RUN_DIR)
 
 demo-rl: .venv/installed ## RL alone, from RUN_DIR's finished cold start, SET changed, into RL_RUN; both runs' rewards
 	@test -f $(RUN_DIR)/sft/model/config.json -a -f $(RUN_DIR)/grpo/metrics.jsonl || { \

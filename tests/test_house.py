@@ -37,6 +37,7 @@ ROOMS = {  # room of fleming/ -> the rooms that it may know; all may know the gr
     "evaluation": {"graph", "checks", "public", "training", "teachers"},  # a teacher judges rubrics
     "toy": {"rl"},  # GRPO's own loss, without a model
     "audit": {"graph"},
+    "report": set(),  # reads what stands on disk, in no time
 }
 EXCEPTIONS = {  # an arrow between two modules that no room has, and why
     ("fleming.sources.handwritten", "fleming.graph.knowledge_graph"): "a hand-written graph needs no joining",
@@ -44,6 +45,10 @@ EXCEPTIONS = {  # an arrow between two modules that no room has, and why
     ("fleming.questions.cards", "fleming.refine.marks"): "its command reads the marks back",
     ("fleming.refine.marks", "fleming.evaluation.statistics"): "a share has one interval",
     ("fleming.rl.dev", "fleming.evaluation.statistics"): "an accuracy has one interval",
+    (
+        "fleming.report.scores",
+        "fleming.evaluation.statistics",
+    ): "a difference has one interval, and one verdict",
     ("fleming.cold_start.trajectories", "fleming.evaluation.at_k"): "pass@k has one definition",
 }
 PACKAGES = {"torch", "safetensors", "tokenizers", "numpy", "tqdm", "yaml"}

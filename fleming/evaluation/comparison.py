@@ -13,7 +13,14 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 
 from fleming.evaluation.answers import read_answers, read_settings
-from fleming.evaluation.statistics import Interval, PairedResult, holm, macro_difference, paired_difference
+from fleming.evaluation.statistics import (
+    Interval,
+    PairedResult,
+    holm,
+    macro_difference,
+    paired_difference,
+    verdict,
+)
 from fleming.evaluation.votes import Questions, Score, add_vote, score_of
 from model.errors import InputError
 
@@ -128,15 +135,6 @@ def _mean(protocol: str, pairs: Sequence[Pair]) -> MeanDifference:
     pooled = paired_difference(all_a, all_b)
     said = verdict(mean.low, mean.high, pooled.wins - pooled.losses, pooled.p_mcnemar)
     return MeanDifference(protocol, len(pairs), mean, said)
-
-
-def verdict(low: float, high: float, balance: int, p: float) -> str:
-    """Return which run is better, where interval and exact test (wins less losses, p) both say so."""
-    if p < 0.05 and low > 0 and balance > 0:
-        return "b is better"
-    if p < 0.05 and high < 0 and balance < 0:
-        return "a is better"
-    return "no difference shown"
 
 
 def _load(path: Path) -> dict[tuple[str, str], Questions]:

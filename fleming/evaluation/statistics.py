@@ -176,6 +176,15 @@ def paired_difference(
     )
 
 
+def verdict(low: float, high: float, balance: int, p: float) -> str:
+    """Return which run is better, where interval and exact test (wins less losses, p) both say so."""
+    if p < 0.05 and low > 0 and balance > 0:
+        return "b is better"
+    if p < 0.05 and high < 0 and balance < 0:
+        return "a is better"
+    return "no difference shown"
+
+
 def detectable_difference(gains: ArrayLike, power: float = 0.8) -> float:
     """Return the true difference of which a comparison of n questions shows p < 0.05 with this chance.
 
