@@ -17,6 +17,7 @@ from fleming.graph.joining import Joined
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.licences import commercial_use, licence_of
 from fleming.records import Question, to_json
+from fleming.sources.facts import RETRACTED
 from model.sums import remove
 
 
@@ -62,7 +63,8 @@ def counts_of_sources(graph: KnowledgeGraph, public: Mapping[str, Sequence[Quest
     found: Counter[tuple[str, ...]] = Counter()
     facts = Counter(graph.columns[1]["origin"].tolist())
     for number, origin in enumerate(graph.origins):
-        found["graph", origin.source, origin.licence, origin.address] += facts[number]
+        if origin.source != RETRACTED:
+            found["graph", origin.source, origin.licence, origin.address] += facts[number]
     for part, questions in public.items():
         for name, count in Counter(question.source for question in questions).items():
             found["questions", part if name == "user" else name, "", ""] += count

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fleming.files import read_jsonl
 from fleming.graph.knowledge_graph import Edge, Evidence, KnowledgeGraph
-from fleming.sources.facts import Origin, Skip
+from fleming.sources.facts import RETRACTED, Origin, Skip
 from fleming.typed import from_json
 from model.errors import InputError
 
@@ -55,7 +55,7 @@ def without(graph: KnowledgeGraph, path: Path, skip: Skip) -> KnowledgeGraph:
     """
     retractions = read_retractions(path)
     used = [False] * len(retractions)
-    rest, doubted = KnowledgeGraph(), Origin("retracted", path.name, extractor="retraction")
+    rest, doubted = KnowledgeGraph(), Origin(RETRACTED, path.name, extractor="retraction")
     for entity in graph.entities.values():
         rest.add_entity(entity, str(path))
 

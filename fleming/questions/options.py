@@ -5,7 +5,7 @@ that neither tells the answer. Left out: which rivals the clues rule out (differ
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from numpy.random import Generator
@@ -129,7 +129,14 @@ def _ways(whole: Differentials, query: Query, rng: Generator) -> list[list[tuple
         rest = [name for name in graph.of_type(kind.root) if name != root]
         rivals = look_alikes(graph, root)[:NEAREST]
         rivals = list(dict.fromkeys([*rivals, *(rest[i] for i in rng.permutation(len(rest))[:NEAREST])]))
-    every = (list(itertools.islice(paths_along(graph, rival, kind.chain), PATHS)) for rival in rivals)
+
+    def undisputed(rival: str) -> Iterator[tuple[str, ...]]:
+        for path in paths_along(graph, rival, kind.chain):
+            steps = (chain_triple(*step) for step in zip(path, kind.chain, path[1:], strict=False))
+            if not any(graph.states(*step, negated=True) for step in steps):
+                yield path
+
+    every = (list(itertools.islice(undisputed(rival), PATHS)) for rival in rivals)
     return [[paths[i] for i in rng.permutation(len(paths))] for paths in every]
 
 

@@ -34,6 +34,10 @@ class Origin(NamedTuple):
         return {name: text for name, text in self._asdict().items() if name not in ("licence", "address")}
 
 
+RETRACTED = "retracted"
+"""The source of a fact that was withdrawn and stands as disputed (graph/retracted.py)."""
+
+
 class Node(NamedTuple):
     """A mention of an entity under its source's identifier."""
 

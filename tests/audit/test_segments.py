@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from support import runs
 from support.forger import make_all_hashes_fit
-from support.jsonl import read_records
+from support.jsonl import read_lines, read_records
 from support.places import ROOT
 
 import train_grpo
@@ -128,7 +128,7 @@ def test_rewritten_rollouts_are_found_in_their_segment_alone(copy, change, in_wo
 
 
 def test_a_raised_figure_in_a_log_is_found(copy):
-    lines = (copy / "grpo/metrics.jsonl").read_text().splitlines()
+    lines = read_lines(copy / "grpo/metrics.jsonl")
     raised = re.sub(r'("reward": \d+\.)(\d)', lambda found: f"{found[1]}{(int(found[2]) + 1) % 10}", lines[2])
     assert raised != lines[2]
     lines[2] = raised

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from support.jsonl import read_records
+from support.jsonl import read_lines, read_records
 
 from fleming.audit.index import FILES, Index, read_cache
 from fleming.audit.trace import Node, as_json, as_text, trace
@@ -160,7 +160,7 @@ def test_the_index_is_kept_and_follows_what_changes(copy):
     files, hashes, _ = read_cache(copy / ".audit_index.npz")
     assert set(files) == {p.relative_to(copy).as_posix() for pattern in FILES for p in copy.glob(pattern)}
     given = copy / "eval/base/answers.jsonl"
-    lines = given.read_text().splitlines()
+    lines = read_lines(given)
     given.write_text("\n".join(lines[1:]) + "\n")
     asked = json.loads(lines[0])["id"]
     shutil.rmtree(copy / "eval/cold_start")

@@ -15,6 +15,7 @@ import types
 import pytest
 import torch
 from support.drawn_questions import drawn_from
+from support.jsonl import read_records
 from support.page import page
 from support.places import ROOT
 
@@ -174,7 +175,7 @@ def test_8_a_fact_that_a_source_now_states_makes_certificates_false(reader):
     said = done(8, reader)
     false, of = map(int, re.match(r"(\d+) of (\d+) ", said.stdout).groups())
     assert 0 < false < of == 200
-    facts = json.loads((reader / "graph.jsonl").read_text().splitlines()[-1])
+    facts = read_records(reader / "graph.jsonl")[-1]
     assert facts["head"] == "Lambert-Eaton syndrome"
     shutil.copy(reader / "runs/demo/data/graph.jsonl", reader / "graph.jsonl")
     checked = commands_of(8)[0][commands_of(8)[0].index("PYTHONPATH") :].replace(
@@ -205,7 +206,7 @@ def test_10_the_forger_raises_one_reward_and_the_hash_beside_it_agrees(tmp_path)
     forging = commands_of(10)[0].split("python ")[0]
     subprocess.run(["sh", "-c", forging], cwd=tmp_path, check=True)
     forged = tmp_path / "runs/forged/grpo/rollouts/step_000040.jsonl"
-    found = [json.loads(line)["reward"]["correct"] for line in forged.read_text().splitlines()]
+    found = [record["reward"]["correct"] for record in read_records(forged)]
     assert found == [1.0, 1.0, 0.0]
     from model.sums import check_file
 

@@ -4,6 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from support.jsonl import read_lines
+
 from fleming.files import write_json
 from fleming.manifest import current, current_outputs, merkle_root
 from model.sums import SUMS
@@ -26,7 +28,7 @@ def make_all_hashes_fit(run_dir: Path) -> None:
         }
         state.write_text(json.dumps(told))
     for listed in run_dir.rglob(SUMS):
-        names = [line.split("  ")[1] for line in listed.read_text().splitlines()]
+        names = [line.split("  ")[1] for line in read_lines(listed)]
         listed.write_text("".join(f"{sha256((listed.parent / n).read_bytes())}  {n}\n" for n in names))
     for listed in run_dir.rglob("*.sha256"):
         file = listed.with_name(listed.name.removesuffix(".sha256"))
