@@ -19,6 +19,10 @@ MINI = "tests/rl/test_mini_batches.py"
 TRL = "tests/rl/test_grpo_against_trl.py"
 RELATIONS = "tests/sources/test_relations.py"
 ABLATION = "tests/ablation -k 'not accept'"
+VERIFY = "tests/audit/test_verify.py"
+SEGMENTS = "tests/audit/test_segments.py -k 'not processes'"
+TRACE = "tests/audit/test_trace.py"
+RETRACT = "tests/audit/test_retract.py"
 
 MUTANTS = {
     "train_grpo.py": [
@@ -227,5 +231,32 @@ MUTANTS = {
         ('"caught": len(left & wrong)', '"caught": len(left)', ABLATION),
         ("<= arm.data.longest]", "< arm.data.longest]", ABLATION),
         ('set(question["options"]) - {question["answer"]}', 'set(question["options"])', ABLATION),
+    ],
+    "fleming/manifest.py": [
+        ('b"\\x01" + tree', 'b"" + tree', VERIFY),
+        ("(len(leaves) - 1).bit_length() - 1", "(len(leaves) - 1).bit_length() - 2", VERIFY),
+    ],
+    "fleming/audit/verify.py": [
+        ("elif not any(found in said", "elif not all(found in said", VERIFY),
+        ('file not in ("", path.stem)', "False", VERIFY),
+        ("if sha256 not in written and is_own", "if is_own", VERIFY),
+        ("merkle_root(written) != verdict.root", "False", VERIFY),
+    ],
+    "fleming/audit/segments.py": [
+        ("math.comb(total - forged, count)", "math.comb(total - forged, count - 1)", SEGMENTS),
+        ("a.tobytes() == b.tobytes()", "abs(a - b).max() < 1e-3", SEGMENTS),
+        ("segment.first < step <= segment.last and any", "step == segment.last and any", SEGMENTS),
+        ("metrics_of(theirs, segment) != metrics_of(ours, segment)", "False", SEGMENTS),
+        ("digest(theirs / name) != digest(ours / name)", "False", SEGMENTS),
+    ],
+    "fleming/audit/index.py": [
+        ("place // per_step + 1", "place // per_step", TRACE),
+        ("if known == stamps:", "if known:", TRACE),
+        ("| number << OFFSET_BITS", "| 0", TRACE),
+    ],
+    "fleming/graph/retracted.py": [
+        ("for negated in (False, True):", "for negated in (False,):", RETRACT),
+        (" if key[0] in still", "", RETRACT),
+        ("self.record in (None, evidence.record)", "True", RETRACT),
     ],
 }  # fmt: skip
