@@ -232,6 +232,8 @@ def verify_segments(
     segments = segments_of(run_dir)
     if not 1 <= count <= len(segments):
         raise InputError(f"--segments {count}: the run has {len(segments)} segments between kept checkpoints")
+    if jobs < 1:
+        raise InputError(f"--jobs {jobs}: expected at least 1")
     chosen = drawn(segments, count, seed)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     bar = tqdm(total=count, desc="segments", unit="segment", smoothing=0)

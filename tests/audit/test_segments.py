@@ -197,6 +197,8 @@ def test_what_is_said_where_nothing_was_forged(finished):
 def test_no_segments_too_many_and_kernels_that_do_not_repeat_are_refused(copy):
     with pytest.raises(InputError, match="--segments 99: the run has 9 segments"):
         verify_segments(copy, 99, 1, 1)
+    with pytest.raises(InputError, match="--jobs 0: expected at least 1"):
+        verify_segments(copy, 1, 1, 0)
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["grpo"][-1]["device"] = "cuda:0"
     write_json(copy / "manifest.json", manifest)
