@@ -234,7 +234,7 @@ def grpo_loss(logp: Tensor, old: Tensor, advantages: Tensor, mask: Tensor) -> Te
     advantages = advantages.to(logp.dtype)[:, None]
     ratio = (logp - old).exp()
     surrogate = torch.minimum(ratio * advantages, ratio.clamp(0.8, 1.28) * advantages)
-    weights = mask / mask.sum(1, keepdim=True).double() / len(mask)
+    weights = mask / mask.sum(1, keepdim=True).clamp(min=1).double() / len(mask)
     return -(surrogate * weights.to(logp.dtype))[mask].sum()
 
 

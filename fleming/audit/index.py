@@ -26,6 +26,10 @@ from model.files import write_atomic
 Record = dict[str, Any]
 Triple = tuple[str, str, str]
 """Head, relation, tail."""
+TRIPLES = {"violates", "shares", "proof"}
+"""Under these names of a provenance stand edges as [head, relation, tail]."""
+FORM = 2
+"""Of the index; another version's is made anew."""
 OFFSET_BITS = 40
 """Of a place: the byte at which its line begins; above them the number of its file."""
 
@@ -34,18 +38,21 @@ def edge_key(head: str, relation: str, tail: str) -> str:
     return f"edge {head}|{relation}|{tail}"
 
 
-def edges_in(value: Any) -> Iterator[Triple]:
-    """Yield each edge that a question's provenance names, wherever in it: {head, relation, tail} or three texts."""
+def edges_in(value: Any, listed: bool = False) -> Iterator[Triple]:
+    """Yield each edge that a question's provenance names, wherever in it: {head, relation, tail}, or three texts.
+
+    listed: the value stands under a name of TRIPLES; three texts elsewhere are three names of something.
+    """
     if isinstance(value, dict):
         if {"head", "relation", "tail"} <= value.keys():
             yield str(value["head"]), str(value["relation"]), str(value["tail"])
-        for inner in value.values():
-            yield from edges_in(inner)
+        for name, inner in value.items():
+            yield from edges_in(inner, name in TRIPLES)
     elif isinstance(value, list):
-        if len(value) == 3 and all(isinstance(part, str) for part in value):
+        if listed and len(value) == 3 and all(isinstance(part, str) for part in value):
             yield value[0], value[1], value[2]
         for inner in value:
-            yield from edges_in(inner)
+            yield from edges_in(inner, listed)
 
 
 def keys_of_fact(record: Record) -> Iterable[str]:
@@ -117,11 +124,12 @@ class Index:
     def _load(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the hashes of keys, in order, and beside each the place of a line; kept for the next time."""
         cache = self.run_dir / ".audit_index.npz"
-        stamps = {name: self._stamp(name) for name in self.names}
+        stamps = {"": [FORM], **{name: self._stamp(name) for name in self.names}}
         known, hashes, places = read_cache(cache)
         if known == stamps:
             return hashes, places
-        numbers = {name: number for number, name in enumerate(known)}
+        known = known if known.get("") == [FORM] else {}
+        numbers = {name: number for number, name in enumerate(name for name in known if name)}
         parts = []
         for number, name in enumerate(tqdm(self.names, "index", unit="file", leave=False, delay=1)):
             if name in known and known[name] == stamps[name]:

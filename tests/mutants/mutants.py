@@ -252,6 +252,7 @@ MUTANTS = {
     "fleming/audit/index.py": [
         ("place // per_step + 1", "place // per_step", TRACE),
         ("if known == stamps:", "if known:", TRACE),
+        ("if listed and len(value) == 3", "if len(value) == 3", TRACE),
         ("| number << OFFSET_BITS", "| 0", TRACE),
     ],
     "fleming/graph/retracted.py": [
