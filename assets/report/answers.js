@@ -13,7 +13,7 @@ const view = {
   kind: "",
   shown: 0,
 };
-const OUTCOMES = { all: "any answer", right: "right", wrong: "wrong", silent: "no readable answer" };
+const OUTCOMES = { all: "any answer", right: "right", wrong: "wrong", silent: "no option named" };
 const FORMS = { all: "any form", well: "well-formed", ill: "ill-formed", cut: "cut off" };
 const CHANGES = {
   all: "any",
@@ -173,6 +173,10 @@ function drawHistogram(box) {
   for (const i of rows) {
     low = Math.min(low, values[i]);
     high = Math.max(high, values[i]);
+  }
+  if (rows.length && high - low < 1e-9) {
+    const around = Math.max(0.1, Math.abs(low) / 10); // all alike: one bar in the middle
+    [low, high] = [low - around, high + around];
   }
   const focused = box.contains(document.activeElement) ? document.activeElement.dataset.bin : null;
   const width = 460,
@@ -418,7 +422,7 @@ function sampleCard(g, [number, answer, response, lengths, levels, parts, entrop
       el(
         "span",
         { class: `tag ${right ? "right" : "wrong"}` },
-        right ? "✓ right" : R.flags[row] & SILENT ? "✗ no answer" : "✗ wrong",
+        right ? "✓ right" : R.flags[row] & SILENT ? "✗ no option named" : "✗ wrong",
       ),
     ),
     el("div", { class: "said text", tabindex: 0 }, tokens(response, lengths, levels)),

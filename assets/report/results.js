@@ -28,6 +28,10 @@ function glance() {
     gaps.push(
       "Labels: not checked. There was no voter, critic or reader, so nobody but the graph says that the answers are right.",
     );
+  if (list(GRPO.step).length)
+    gaps.push(
+      "A reward is for what its parts name, beside each answer. Where none of them is about the path, a right answer may stand behind a wrong thought.",
+    );
   const faults = [...D.notes, ...list(D.other?.notes).map(([file, what]) => [`${D.other.name}: ${file}`, what])];
 
   const main = byId("main");
@@ -110,7 +114,7 @@ function stages() {
         "",
         num("95 % interval"),
         num("Well-formed"),
-        num("No answer"),
+        num("No option named"),
         num("Tokens"),
       ],
       rows,
@@ -215,7 +219,7 @@ const dotOf = (colour) => {
 const STATES = {
   1: ["right", "var(--right)"],
   0: ["wrong", "var(--wrong)"],
-  "-": ["no answer", "var(--faint)"],
+  "-": ["no option named", "var(--faint)"],
   right: ["right", "var(--right)"],
   wrong: ["wrong", "var(--wrong)"],
 };
@@ -454,9 +458,9 @@ function drawChanges(usable, body) {
     el("b", { class: "wrong" }, count(hurt.length)),
     ". ",
     helped.length
-      ? `Of those won, ${count(silent.length)} had no readable answer before (their form was mended) and ${count(helped.length - silent.length)} chose another option (what was said changed). `
+      ? `Of those won, ${count(silent.length)} had named none of the options before and ${count(helped.length - silent.length)} had chosen another one. `
       : "",
-    hurt.length ? `Of those lost, ${count(lost.length)} have no readable answer now.` : "",
+    hurt.length ? `Of those lost, ${count(lost.length)} name none of the options now.` : "",
   );
   const option = (names) => names.map((name) => [name, stageName(name)]);
   const redraw = (key) => (value) => {
@@ -495,7 +499,7 @@ function drawChanges(usable, body) {
           "lost | won",
           num("won"),
           num("lost"),
-          num("won, silent before"),
+          num("won, none named before"),
           ...(own.length ? [num("groups trained on"), num("right there, early → late")] : []),
         ],
         rows,
@@ -546,7 +550,7 @@ function changedList(asked, pairs, from = changes.from, to = changes.to) {
               "span",
               { class: "text" },
               answer === null || answer === undefined
-                ? "no readable answer"
+                ? "no option named"
                 : `${answer}. ${object(q.options)[answer] ?? ""}`,
             ),
           );
