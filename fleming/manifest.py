@@ -14,6 +14,7 @@ from fleming.typed import convert
 from model.sums import SUMS, digest, read_sums, sums_of
 
 CONFIG = "config.yaml"
+REPOSITORY = Path(__file__).resolve().parents[1]
 EDITED = ("decisions.jsonl", "cards.html")
 """What people are meant to edit: no hash is kept of it."""
 
@@ -82,3 +83,12 @@ def merkle_root(hashes: Mapping[str, str]) -> str:
 
     lines = (f"{sha256}  {path}\n".encode() for path, sha256 in sorted(hashes.items()))
     return tree([hashlib.sha256(b"\x00" + line).digest() for line in lines]).hex()
+
+
+def code_sha256() -> str:
+    """Return one hash of all code that training may run: also where there is no git, or the tree is dirty."""
+    known = hashlib.sha256()
+    patterns = "train_*.py", "fleming/**/*.py", "model/**/*.py"
+    for path in sorted(path for pattern in patterns for path in REPOSITORY.glob(pattern)):
+        known.update(f"{path.relative_to(REPOSITORY)}\n".encode() + path.read_bytes())
+    return known.hexdigest()

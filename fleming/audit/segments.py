@@ -25,13 +25,12 @@ from tqdm import tqdm
 
 from fleming.audit.verify import LOGS
 from fleming.files import hash_of_log, read_json, read_jsonl, write_jsonl
-from fleming.manifest import read_manifest, written_in
+from fleming.manifest import REPOSITORY, code_sha256, read_manifest, written_in
 from fleming.noise import permutation
 from model.errors import InputError
 from model.sums import SUMS, digest
 
 SCRIPTS = {"sft": "train_sft.py", "grpo": "train_grpo.py"}
-REPOSITORY = Path(__file__).resolve().parents[2]
 CLOCKED = {"metrics_bytes", "metrics_sha256", "code"}
 """Of state.json: what a clock or another version of the code changes."""
 
@@ -237,6 +236,8 @@ def verify_segments(
     chosen = drawn(segments, count, seed)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     bar = tqdm(total=count, desc="segments", unit="segment", smoothing=0)
+    if other := other_code(run_dir):
+        bar.write(f"the code here is not the run's ({other}): what differs may differ for that")
     forged = 0
     with bar, ThreadPoolExecutor(jobs) as pool:
         for segment, differ in zip(
@@ -249,6 +250,13 @@ def verify_segments(
     if not forged:
         lines += [escape(len(segments), share, count) for share in (0.05, 0.1, 0.2, 0.5)]
     return forged, "\n".join(lines)
+
+
+def other_code(run_dir: Path) -> str:
+    """Return the commits with whose code the run was trained, where that is not the code here; else ""."""
+    starts = [start for stage in SCRIPTS for start in read_manifest(run_dir).get(stage, ())]
+    others = [start for start in starts if start.get("code") != code_sha256()]
+    return ", ".join(sorted({f"commit {start.get('commit') or 'unknown'}" for start in others}))
 
 
 def escape(total: int, share: float, count: int) -> str:

@@ -21,12 +21,18 @@ import torch
 
 from fleming.config import dump_yaml, flat, to_dict
 from fleming.files import write_atomic, write_json
-from fleming.manifest import CONFIG, current_outputs, merkle_root, read_manifest, written_in
+from fleming.manifest import (
+    CONFIG,
+    REPOSITORY,
+    code_sha256,
+    current_outputs,
+    merkle_root,
+    read_manifest,
+    written_in,
+)
 from fleming.settings import Config
 from fleming.training.parallel import World
 from model.errors import InputError
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def versions() -> dict[str, str]:
@@ -79,15 +85,6 @@ def note_outputs(run_dir: str | Path, stage: str, *folders: str) -> None:
         entry["outputs"] |= written_in(Path(run_dir), folder)
     entry["root"] = merkle_root(current_outputs(manifest))
     write_json(Path(run_dir, "manifest.json"), manifest)
-
-
-def code_sha256() -> str:
-    """Return one hash of all code that training may run: also where there is no git, or the tree is dirty."""
-    known = hashlib.sha256()
-    patterns = "train_*.py", "fleming/**/*.py", "model/**/*.py"
-    for path in sorted(path for pattern in patterns for path in REPOSITORY.glob(pattern)):
-        known.update(f"{path.relative_to(REPOSITORY)}\n".encode() + path.read_bytes())
-    return known.hexdigest()
 
 
 def commit() -> str | None:

@@ -191,6 +191,14 @@ def test_what_is_said_where_nothing_was_forged(finished):
     assert "had 20% of them (2) been forged, these 5 would have missed all of it in 16.7%" in words
 
 
+def test_other_code_than_the_run_s_is_said(copy):
+    assert segments.other_code(copy) == ""
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["grpo"][-1] |= {"code": "0" * 64, "commit": "abc"}
+    write_json(copy / "manifest.json", manifest)
+    assert segments.other_code(copy) == "commit abc"
+
+
 # --- refusals
 
 

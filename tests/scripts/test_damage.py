@@ -102,6 +102,7 @@ READ_BY = {
 }
 FOR_PEOPLE = [
     "config.yaml",
+    "sft/learned.jsonl",
     "grpo/rollouts/*",
     "grpo/review.jsonl",
     "grpo/stage*/model/*",

@@ -58,7 +58,10 @@ def kind_of(message: str) -> str:
 @pytest.mark.parametrize(
     ("module", "kinds"),
     [
-        (train_sft, [".lock", "config.yaml", "manifest.json", "metrics.jsonl", "checkpoints"]),
+        (
+            train_sft,
+            [".lock", "config.yaml", "manifest.json", "learned.jsonl", "metrics.jsonl", "checkpoints"],
+        ),
         (
             train_grpo,
             [

@@ -54,7 +54,13 @@ def test_every_stage_writes_what_the_next_one_and_the_reader_need(finished):
     assert all(s["n"] == 15 and s["chance"] == 0.25 for s in scored)
     assert len(read_lines(finished / "grpo/metrics.jsonl")) == 9
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert set(manifest) == {"synth", "sft", "grpo"}
+    assert set(manifest) == {"synth", "sft", "grpo", "evaluate"}
+    assert [entry["name"] for entry in manifest["evaluate"]] == [
+        "base",
+        "cold_start",
+        "rl_stage1",
+        "rl_stage2",
+    ]
     assert load_config(Config, str(finished / "config.yaml"), []).run_dir == str(finished)
     stages = read_records(finished / "grpo/metrics.jsonl")
     assert [r["stage"] for r in stages] == [1] * 5 + [2] * 4
