@@ -41,9 +41,12 @@ const section = (id, title, says, ...children) => {
   return node;
 };
 const card = (...children) => el("div", { class: "card stack" }, ...children);
+/** A column that a phone leaves out. */
+const wide = (head) => ({ ...(head.name === undefined ? { name: head } : head), wide: true });
 const table = (caption, heads, rows) => {
   if (!rows.length) return null;
-  const cell = (tag, value, i, more = {}) => el(tag, { class: heads[i]?.num ? "num" : null, ...more }, value);
+  const kind = (head) => [head?.num && "num", head?.wide && "wide"].filter(Boolean).join(" ") || null;
+  const cell = (tag, value, i, more = {}) => el(tag, { class: kind(heads[i]), ...more }, value);
   return el(
     "div",
     { class: "scroll" },
