@@ -219,7 +219,7 @@ const dotOf = (colour) => {
 const STATES = {
   1: ["right", "var(--right)"],
   0: ["wrong", "var(--wrong)"],
-  "-": ["no option named", "var(--faint)"],
+  "-": ["none named", "var(--faint)"],
   right: ["right", "var(--right)"],
   wrong: ["wrong", "var(--wrong)"],
 };
