@@ -48,17 +48,11 @@ def lost_edges(index: Index, retraction: Retraction) -> tuple[list[tuple[str, st
             origins[record["number"]] = record["file"]
         for relation, tail, _, evidence in record.get("facts", ()):
             triple = record["head"], relation, tail
-            gone = [withdraws(retraction, triple, origins[row[0]], row[1]) for row in evidence]
+            gone = [retraction.withdraws(triple, origins[row[0]], row[1]) for row in evidence]
             if gone and all(gone):
                 lost.append(triple)
             weakened += any(gone) and not all(gone)
     return lost, weakened
-
-
-def withdraws(retraction: Retraction, triple: tuple[str, str, str], file: str, record: int) -> bool:
-    if not retraction.file:
-        return triple == (retraction.head, retraction.relation, retraction.tail)
-    return retraction.file == file and retraction.record in (None, record)
 
 
 def dependants(index: Index, edges: list[tuple[str, str, str]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleming.files import read_jsonl
-from fleming.graph.knowledge_graph import Edge, Evidence, KnowledgeGraph
+from fleming.graph.knowledge_graph import Edge, Evidence, KnowledgeGraph, Triple
 from fleming.sources.facts import RETRACTED, Origin, Skip
 from fleming.typed import from_json
 from model.errors import InputError
@@ -30,11 +30,11 @@ class Retraction:
     reason: str = ""
     """In anyone's words."""
 
-    def withdraws(self, edge: Edge, evidence: Evidence) -> bool:
-        """Whether this piece of evidence counts no more."""
+    def withdraws(self, triple: Triple, file: str, record: int) -> bool:
+        """Whether the evidence for the fact that a record of a file gives counts no more."""
         if not self.file:
-            return edge.triple == (self.head, self.relation, self.tail)
-        return evidence.origin.file == self.file and self.record in (None, evidence.record)
+            return triple == (self.head, self.relation, self.tail)
+        return file == self.file and self.record in (None, record)
 
 
 def read_retractions(path: Path) -> list[Retraction]:
@@ -61,7 +61,8 @@ def without(graph: KnowledgeGraph, path: Path, skip: Skip) -> KnowledgeGraph:
 
     def kept(edge: Edge) -> Iterator[Evidence]:
         for evidence in edge.evidence:
-            by = [i for i, retraction in enumerate(retractions) if retraction.withdraws(edge, evidence)]
+            given = edge.triple, evidence.origin.file, evidence.record
+            by = [i for i, retraction in enumerate(retractions) if retraction.withdraws(*given)]
             for i in by:
                 used[i] = True
             if not by:

@@ -258,6 +258,6 @@ MUTANTS = {
     "fleming/graph/retracted.py": [
         ("for negated in (False, True):", "for negated in (False,):", RETRACT),
         (" if key[0] in still", "", RETRACT),
-        ("self.record in (None, evidence.record)", "True", RETRACT),
+        ("self.record in (None, record)", "True", RETRACT),
     ],
 }  # fmt: skip
