@@ -26,7 +26,7 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import yaml
 
-from fleming.terminal import Console
+from fleming.terminal import Console, complain
 from fleming.typed import convert, field_types, type_name
 from model.errors import InputError
 
@@ -274,7 +274,7 @@ def run_script(main: Callable[[list[str]], int | None], leave: bool = True) -> N
         message, status = f"error: out of memory: {str(error)[:200] or 'Python'}; {LESS_MEMORY}", 2
     speaks = os.environ.get("LOCAL_RANK", "0") == "0"  # of several processes one: training/parallel.py
     if message and speaks:
-        err.write(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}\n")
+        complain(message, err)
     if not (leave or status):
         return
     if "LOCAL_RANK" in os.environ:

@@ -12,8 +12,10 @@ import errno
 import os
 import re
 import select
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 SECONDS = 30.0  # between two lines of a bar
@@ -31,6 +33,11 @@ def tell(text: str) -> None:
     with contextlib.suppress(OSError):
         if select.select([], [2], [], 0)[1]:
             os.write(2, text.encode())
+
+
+def complain(message: str, stream: TextIO | None = None) -> None:
+    """Write "SCRIPT: message" to the stream, or standard error, as one line: why the script ends."""
+    print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=stream or sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from fleming.settings import Config, ParallelConfig
+from fleming.terminal import complain
 from model.errors import InputError
 from model.exact import keys_read
 from model.exact_check import key_tile_that_holds
@@ -139,8 +140,14 @@ def join_world(settings: ParallelConfig) -> Iterator[World]:
         size = dist.get_world_size()
         yield World(dist.get_rank(), size, device, _mesh(device.type, size, settings.shard))
         dist.barrier()
+    except AgreedError as error:
+        if rank == "0":
+            complain(f"error: {error}")
+        with contextlib.suppress(RuntimeError):
+            dist.barrier()  # the launcher ends all others as one leaves, and so would the one that speaks
+        raise SystemExit(2) from error
     except InputError as error:
-        if not (rank == "0" or isinstance(error, AgreedError)):
+        if rank != "0":
             print(f"rank {rank}: {error}", file=sys.stderr)  # rank 0's are printed by run_script
         raise
     except RuntimeError as error:

@@ -290,3 +290,30 @@ def test_a_step_that_is_not_finite_is_skipped_and_recorded_and_three_in_a_row_st
     steps = records(tmp_path / "run/grpo/metrics.jsonl")
     assert [r["skipped_updates"] for r in steps] == [0, 1, 0, 1, 1]
     assert [r["grad_norm"] is None for r in steps] == [False, True, False, True, True]
+
+
+SLOW_TO_SPEAK = """
+import contextlib, time
+from fleming.config import run_script
+from fleming.settings import ParallelConfig
+from fleming.training.parallel import join_world
+from model.errors import InputError
+
+def main(argv):
+    with join_world(ParallelConfig(device="cpu")) as world, contextlib.ExitStack() as stack:
+        stack.callback(time.sleep, 2.0 * world.is_main)
+        with world.agree():
+            if not world.is_main:
+                raise InputError("a page is missing")
+
+run_script(main)
+"""
+
+
+def test_what_stops_all_is_said_however_slow_the_rank_that_speaks(tmp_path):
+    """The launcher ends every process a moment after the first has left."""
+    (tmp_path / "slow.py").write_text(SLOW_TO_SPEAK)
+    result = torchrun(tmp_path / "slow.py")
+    assert result.returncode != 0
+    assert result.stderr.count("slow.py: error: a page is missing") == 1
+    assert result.stderr.count("a page is missing") == 1
