@@ -66,10 +66,14 @@ def command_line(stage: str, description: str, argv: list[str]) -> tuple[Config,
 
 # Read when torch and MKL are loaded. MKL's documented mode of equal bits, and PyTorch's own kernels of that kind.
 SAME_KERNELS = {"MKL_CBWR": "AVX2,STRICT", "ATEN_CPU_CAPABILITY": "avx2"}
+# How often a thread of libgomp looks whether the others are done before it sleeps. By its own default, 300,000, it
+# keeps the processor from the very thread that it waits for where another program runs too (docs/benchmarks.md).
+SPIN = "GOMP_SPINCOUNT", "1000"
 
 
 def choose_kernels(cfg: Config) -> None:
-    """Have torch, where it is loaded after this, use the kernels that the settings ask for."""
+    """Have torch, where it is loaded after this, use the kernels that the settings ask for, and spin briefly."""
+    os.environ.setdefault(*SPIN)
     if cfg.reproducible:
         os.environ |= SAME_KERNELS
 

@@ -9,10 +9,11 @@ import signal
 import tempfile
 from pathlib import Path
 
-from fleming.command_line import SAME_KERNELS
+from fleming.command_line import SAME_KERNELS, SPIN
 
 # Before torch is loaded, here and in what is started here: two processes of tests with two threads each would spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault(*SPIN)
 os.environ |= SAME_KERNELS  # as the demo: its figures and hashes are the same on any machine
 # What the compiler has kept of other kernels gives numbers that are none.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/fleming_compiled_avx2")

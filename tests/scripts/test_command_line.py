@@ -1,5 +1,6 @@
 """Help, mistakes and first words come before torch is loaded, and say what to do."""
 
+import os
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from support import warm
 from support.places import ROOT
 
+from fleming.command_line import SPIN
 from fleming.settings import Config
 from fleming.training.loggers import log_to, numbers_in, own_logger
 from model.errors import InputError
@@ -111,3 +113,18 @@ def test_a_nested_record_is_flat_numbers():
         "step": 1.0,
         "time/mfu": 0.5,
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libgomp is Linux's")
+@pytest.mark.parametrize(("own", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "77"}, "77")])
+def test_threads_spin_briefly_unless_the_user_says_how_long(tmp_path, own, spins):
+    script = [sys.executable, str(ROOT / "train_sft.py"), f"data.trajectories={tmp_path / 'none.jsonl'}"]
+    clean = {name: value for name, value in os.environ.items() if name != SPIN[0]}
+    done = subprocess.run(
+        [*script, f"model={tmp_path}", f"run_dir={tmp_path / 'run'}"],
+        capture_output=True,
+        text=True,
+        env={**clean, **own, "OMP_DISPLAY_ENV": "verbose"},
+    )
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
+    assert "none.jsonl" in done.stderr  # torch was loaded on the way to this
