@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from fleming.config import run_script
+from fleming.files import step_name
 from fleming.records import to_json
 from fleming.rl.curriculum import Curriculum
 from fleming.rl.dev import measure
@@ -93,7 +94,7 @@ def train(cfg: Config, world: World) -> None:
 
             # k answers to each, rewarded, and compared within their group (Eq. 2-3).
             sampled = make_rollouts(actor, curriculum, step)
-            run.write(f"rollouts/step_{step:06d}.jsonl", map(to_json, sampled.rollouts))
+            run.write(f"rollouts/{step_name(step)}.jsonl", map(to_json, sampled.rollouts))
             run.append("curriculum", *curriculum.stepped(step, sampled))
             run.timer.lap("rollout")
 

@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -190,6 +191,22 @@ def hash_of_log(path: Path, size: int) -> "hashlib._Hash":
     if len(data) < size:
         raise InputError(f"{path}: {size - len(data)} bytes are missing; restore it, or take another run_dir")
     return hashlib.sha256(data)
+
+
+def step_name(step: int) -> str:
+    """Return what a step's checkpoint is called, and, with .jsonl behind it, the file of its rollouts."""
+    return f"step_{step:06d}"
+
+
+def step_of(path: Path) -> int:
+    """Return the step of a checkpoint or of a file of rollouts, 0 for what has another name."""
+    match = re.fullmatch(r"step_([0-9]+)(\.jsonl)?", path.name)
+    return int(match[1]) if match else 0
+
+
+def by_step(folder: Path) -> dict[int, Path]:
+    """Return step -> what a folder of checkpoints or rollouts has of it, oldest first."""
+    return {step_of(path): path for path in sorted(folder.glob("step_*"), key=step_of) if step_of(path)}
 
 
 def check_writable(paths: Iterable[Path]) -> None:

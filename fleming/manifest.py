@@ -15,6 +15,13 @@ from model.sums import SUMS, digest, read_sums, sums_of
 
 CONFIG = "config.yaml"
 REPOSITORY = Path(__file__).resolve().parents[1]
+SCRIPTS = {
+    "synth": "synth_data.py",
+    "sft": "train_sft.py",
+    "grpo": "train_grpo.py",
+    "evaluate": "evaluate.py",
+}
+"""The stages, in their order, and what runs each."""
 EDITED = ("decisions.jsonl", "cards.html")
 """What people are meant to edit: no hash is kept of it."""
 

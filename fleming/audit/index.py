@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fleming.files import parse_line, read_jsonl
+from fleming.files import parse_line, read_jsonl, step_of
 from fleming.manifest import read_manifest
 from fleming.noise import shuffled
 from model.errors import InputError
@@ -110,6 +110,7 @@ class Index:
             path.relative_to(run_dir).as_posix(): keys
             for pattern, keys in FILES.items()
             for path in sorted(run_dir.glob(pattern))
+            if step_of(path) or not path.match("rollouts/*")  # a copy that somebody made has another name
         }
         for stage, (setting, keys) in OWN.items():
             section, key = setting.split(".")

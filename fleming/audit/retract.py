@@ -18,8 +18,9 @@ from typing import Any
 
 from fleming.audit.index import Index, Record, edge_key
 from fleming.audit.trace import PLACES
-from fleming.files import read_jsonl, write_jsonl
+from fleming.files import read_jsonl, step_of, write_jsonl
 from fleming.graph.retracted import Retraction, read_retractions
+from fleming.manifest import SCRIPTS
 from model.errors import InputError
 
 
@@ -75,7 +76,7 @@ def dependants(index: Index, edges: list[tuple[str, str, str]]) -> dict[str, Any
             found["sft_steps"].update((index.sft_steps or {}).get(trajectory["id"], ()))
         for place in index.places_of(key):
             if place.file.startswith("grpo/rollouts/"):
-                found["rl_steps"].add(int(Path(place.file).stem.removeprefix("step_")))
+                found["rl_steps"].add(step_of(Path(place.file)))
         for file, answer in index.records(key, PLACES["answer"]):
             found["answers"].append(f"{Path(file).parts[1]}/{answer['id']}")
     return {name: sorted(ids) for name, ids in found.items()}
@@ -84,13 +85,6 @@ def dependants(index: Index, edges: list[tuple[str, str, str]]) -> dict[str, Any
 def to_run_again(index: Index, found: dict[str, Any], retracted: Path) -> Iterator[str]:
     """Yield the commands that make the run anew without what was withdrawn, each with what it took the last time."""
     run_dir = index.run_dir
-    took = {stage: seconds_of(index, stage) for stage in ("synth", "sft", "grpo", "evaluate")}
-    scripts = {
-        "synth": "synth_data.py",
-        "sft": "train_sft.py",
-        "grpo": "train_grpo.py",
-        "evaluate": "evaluate.py",
-    }
     needed = {
         "synth": True,
         "sft": bool(found["trajectories"]),
@@ -98,10 +92,11 @@ def to_run_again(index: Index, found: dict[str, Any], retracted: Path) -> Iterat
         "evaluate": bool(found["questions"]),
     }
     settings = [f"run_dir={run_dir}_again", f"synth.retracted={retracted}"]
-    for stage, script in scripts.items():
+    for stage, script in SCRIPTS.items():
         if needed[stage] and stage in index.manifest:
             command = shlex.join(["python", script, "--config", str(run_dir / "config.yaml"), *settings])
-            time = f"{took[stage] / 60:.1f} min the last time" if took[stage] else "time not recorded"
+            took = seconds_of(index, stage)
+            time = f"{took / 60:.1f} min the last time" if took else "time not recorded"
             yield f"{command}    # {time}"
 
 

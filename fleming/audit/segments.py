@@ -24,13 +24,13 @@ from safetensors.numpy import load_file
 from tqdm import tqdm
 
 from fleming.audit.verify import LOGS
-from fleming.files import hash_of_log, read_json, read_jsonl, write_jsonl
-from fleming.manifest import REPOSITORY, code_sha256, read_manifest, written_in
+from fleming.files import by_step, hash_of_log, read_json, read_jsonl, step_name, write_jsonl
+from fleming.manifest import REPOSITORY, SCRIPTS, code_sha256, read_manifest, written_in
 from fleming.noise import permutation
 from model.errors import InputError
 from model.sums import SUMS, digest
 
-SCRIPTS = {"sft": "train_sft.py", "grpo": "train_grpo.py"}
+TRAINED = "sft", "grpo"
 CLOCKED = {"metrics_bytes", "metrics_sha256", "code"}
 """Of state.json: what a clock or another version of the code changes."""
 
@@ -51,14 +51,13 @@ def segments_of(run_dir: Path) -> list[Segment]:
     """Return all segments of a run. Raises InputError where there is none, and for a device that repeats no bits."""
     found = []
     manifest = read_manifest(run_dir)
-    for stage in SCRIPTS:
+    for stage in TRAINED:
         if devices := {str(e.get("device")) for e in manifest.get(stage, ())} - {"cpu"}:
             raise InputError(
                 f"{run_dir}: {stage} ran on {min(devices)}, whose kernels do not repeat their bits; verify it without "
                 "--segments"
             )
-        folders = (run_dir / stage / "checkpoints").glob("step_*")
-        steps = sorted(int(path.name.removeprefix("step_")) for path in folders)
+        steps = list(by_step(run_dir / stage / "checkpoints"))
         found += [Segment(stage, *ends) for ends in zip([0, *steps], steps, strict=False)]
     if not found:
         raise InputError(
@@ -95,7 +94,7 @@ def prepare(segment: Segment, run_dir: Path, again: Path) -> None:
         if other.is_dir() and other.name not in (segment.stage, "eval"):
             (again / other.name).symlink_to(other)
     before = [s for s in segments_of(run_dir) if s.stage == segment.stage and s.last <= segment.first]
-    for name in (f"step_{s.last:06d}" for s in before):
+    for name in (step_name(s.last) for s in before):
         (ours / "checkpoints" / name).symlink_to(theirs / "checkpoints" / name)
     for log in LOGS[segment.stage] if segment.first else ():
         size = state_of(theirs, segment.first)[f"{log}_bytes"]
@@ -108,7 +107,7 @@ def prepare(segment: Segment, run_dir: Path, again: Path) -> None:
 
 
 def state_of(folder: Path, step: int) -> dict[str, Any]:
-    return read_json(folder / f"checkpoints/step_{step:06d}/state.json")
+    return read_json(folder / f"checkpoints/{step_name(step)}/state.json")
 
 
 def run_again(segment: Segment, run_dir: Path, again: Path, threads: int) -> str:
@@ -125,7 +124,7 @@ def run_again(segment: Segment, run_dir: Path, again: Path, threads: int) -> str
         str(run_dir / "config.yaml"),
     ]
     command += [f"run_dir={again}", f"{stage}.keep_last={10**9}", f"threads={threads}", "logger=''"]
-    awaited = [again / stage / f"checkpoints/step_{segment.last:06d}"]
+    awaited = [again / stage / "checkpoints" / step_name(segment.last)]
     awaited += [again / folder / SUMS for folder in exported_at(segment, run_dir)]
     output = again.with_name("output")
     with open(output, "wb") as file:
@@ -171,7 +170,7 @@ def switched_at(run_dir: Path) -> int:
 def differences(segment: Segment, run_dir: Path, again: Path) -> Iterator[str]:
     """Yield what the segment did not give as it is recorded."""
     theirs, ours = run_dir / segment.stage, again / segment.stage
-    for folder in [f"{segment.stage}/checkpoints/step_{segment.last:06d}", *exported_at(segment, run_dir)]:
+    for folder in [f"{segment.stage}/checkpoints/{step_name(segment.last)}", *exported_at(segment, run_dir)]:
         recorded, made = (written_in(root, folder) for root in (run_dir, again))
         for name in sorted(recorded.keys() | made.keys()):
             if Path(name).name == "state.json" or recorded.get(name) == made.get(name):
@@ -194,7 +193,7 @@ def differences(segment: Segment, run_dir: Path, again: Path) -> Iterator[str]:
         ):
             yield "grpo/curriculum.jsonl"
         for step in range(segment.first + 1, segment.last + 1):
-            name = f"rollouts/step_{step:06d}.jsonl"
+            name = f"rollouts/{step_name(step)}.jsonl"
             if not (theirs / name).exists() or digest(theirs / name) != digest(ours / name):
                 yield f"grpo/{name}"
 
@@ -254,7 +253,7 @@ def verify_segments(
 
 def other_code(run_dir: Path) -> str:
     """Return the commits with whose code the run was trained, where that is not the code here; else ""."""
-    starts = [start for stage in SCRIPTS for start in read_manifest(run_dir).get(stage, ())]
+    starts = [start for stage in TRAINED for start in read_manifest(run_dir).get(stage, ())]
     others = [start for start in starts if start.get("code") != code_sha256()]
     return ", ".join(sorted({f"commit {start.get('commit') or 'unknown'}" for start in others}))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fleming.audit.index import Index, Record, Triple, edge_key, edges_in
-from fleming.files import read_jsonl
+from fleming.files import by_step, read_jsonl, step_name
 from fleming.manifest import current
 from fleming.terminal import printable
 from model.errors import InputError
@@ -207,7 +207,7 @@ def rollout(index: Index, name: str) -> Node:
         step, group, sample = map(int, name.split("/"))
     except ValueError as error:
         raise InputError(f"rollout:{name}: expected three numbers, rollout:STEP/GROUP/SAMPLE") from error
-    file = f"grpo/rollouts/step_{step:06d}.jsonl"
+    file = f"grpo/rollouts/{step_name(step)}.jsonl"
     if not (index.run_dir / file).exists():
         raise InputError(f"{index.run_dir}: no {file}: no such step of RL")
     records = [record for _, record in read_jsonl(index.run_dir / file)]
@@ -231,9 +231,9 @@ def weights(index: Index, stage: str, step: int) -> Node:
         return Node(
             f"{stage} began with this model", {k: v for k, v in inputs.items() if k.startswith("model/")}
         )
-    folders = sorted((index.run_dir / stage / "checkpoints").glob("step_*"))
-    behind = [folder for folder in folders if int(folder.name.removeprefix("step_")) >= step]
-    says = {"next kept checkpoint": behind[0].name if behind else "none was kept"}
+    kept = by_step(index.run_dir / stage / "checkpoints")
+    behind = next((folder.name for at, folder in kept.items() if at >= step), "none was kept")
+    says = {"next kept checkpoint": behind}
     outputs = dict(current(index.manifest)).get(stage, {}).get("outputs", {})
     says["exported"] = {
         name: sha256 for name, sha256 in outputs.items() if name.endswith("model.safetensors")

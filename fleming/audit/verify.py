@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fleming.files import LINE_HASH, check_unlocked, hash_of_log, read_json, read_jsonl
+from fleming.files import LINE_HASH, by_step, check_unlocked, hash_of_log, read_json, read_jsonl
 from fleming.manifest import Entry, current, current_outputs, is_kept, merkle_root, read_manifest
 from model.errors import InputError
 from model.sums import SUMS, digest, read_sums
@@ -138,7 +138,8 @@ def faults_of_lines(run_dir: Path, name: str, uncovered: list[str]) -> list[str]
 def faults_of_logs(run_dir: Path) -> Iterator[str]:
     """Yield the logs that are not what the newest checkpoint of their stage says of them."""
     for stage, logs in LOGS.items():
-        states = sorted((run_dir / stage / "checkpoints").glob("step_*/state.json"))
+        kept = by_step(run_dir / stage / "checkpoints").values()
+        states = [path / "state.json" for path in kept if (path / "state.json").exists()]
         state = read_json(states[-1]) if states else {}
         for log in logs:
             path, size = run_dir / stage / f"{log}.jsonl", state.get(f"{log}_bytes")

@@ -14,7 +14,7 @@
 | all_or_none_of_the_above | an option speaks of other options or their letters: it is wrong once they are reshuffled |
 | missing_figure | the stem speaks of a figure or a table that is not there |
 | answer_leaked | the right option stands in the stem, and none of the others does |
-| same_stem_other_gold | of a whole set: what is right for one question is wrong for another with the same stem |
+| same_stem_other_gold | of a set: right for one, wrong for another of the same stem; or another number is right |
 
 It goes by wording and knows no medicine: a wrong label is label check's business. Left out: repair.
 """
@@ -26,7 +26,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from fleming.assets import expressions
+from fleming.free_answer import Number, read_number, same_number
 from fleming.records import Question
+from fleming.settings import FreeConfig
 from fleming.text import (
     fold,
     marks,
@@ -40,6 +42,7 @@ from fleming.text import (
 
 LONGEST_TEXT, LONGEST_OPTION = 20_000, 2_000  # characters of stem and context, of an option
 _SAYS = expressions("faults.yaml")
+_FREE = FreeConfig()
 
 
 def _speaks_of_options(option: str, stem: str) -> bool:
@@ -120,7 +123,8 @@ def conflicting_stems(questions: Sequence[Question]) -> dict[str, str]:
     """Return id -> same_stem_other_gold for each question whose gold is a wrong option of another, or the reverse.
 
     Both have the same stem and context (text.stem_key and text.marks). Other options under the same stem are another
-    question, and no conflict.
+    question, and no conflict. Of free answers two numbers in one unit conflict where neither is right for the other;
+    two texts may mean the same.
     """
     same_stem: dict[tuple, list[Question]] = defaultdict(list)
     for q in questions:
@@ -138,4 +142,28 @@ def conflicting_stems(questions: Sequence[Question]) -> dict[str, str]:
                 ids[option_key(option)].add(q.id)
         for option in right.keys() & wrong.keys():
             found |= right[option] | wrong[option]
+        found |= _other_numbers(group)
     return {q.id: "same_stem_other_gold" for q in questions if q.id in found}
+
+
+def _other_numbers(group: Sequence[Question]) -> set[str]:
+    """Return the ids of those whose answer is a number that is too far from another one's."""
+    by_unit: dict[str, list[tuple[Number, Question]]] = defaultdict(list)
+    for q in group:
+        number = read_number(q.right_text) if q.answer_kind == "number" else None
+        if number:
+            by_unit[number.unit].append((number, q))
+
+    def apart(one: tuple[Number, Question], other: tuple[Number, Question]) -> bool:
+        return not any(
+            same_number(a, b, _FREE, q.tolerance) for (a, _), (b, q) in ((one, other), (other, one))
+        )
+
+    found: set[str] = set()
+    for answers in by_unit.values():
+        ends = (
+            pick(answers, key=lambda answer: answer[0].value) for pick in (min, max)
+        )  # no other is farther
+        for end in ends:
+            found |= {q.id for answer in answers if apart(answer, end) for _, q in (answer, end)}
+    return found

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fleming.assets import ASSETS, load_table
+from fleming.files import by_step
 from fleming.html_page import escape, fill, items, mapping, policy, say
 from fleming.report import data, rollouts, scores
 from fleming.report.reading import Reader
@@ -91,16 +92,16 @@ class Report:
 
     def _steps(self, config: Mapping[str, Any]) -> dict[int, rollouts.Step]:
         """Return step -> its answers, in order."""
-        numbers = [path.stem[5:] for path in self.reader.root.glob("grpo/rollouts/step_*.jsonl")]
+        files = by_step(self.reader.root / "grpo/rollouts")
         rl = mapping(config.get("grpo"))
         planned = [mapping(rl.get(stage)).get("max_steps") for stage in ("stage1", "stage2")]
         planned = sum(n for n in planned if isinstance(n, int) and 0 < n < 100_000)
-        share = rollouts.BUDGET // max(len(numbers), planned, 1)
-        tokens = rollouts.vocabulary(self.reader, say(config.get("model"))) if numbers else {}
+        share = rollouts.BUDGET // max(len(files), planned, 1)
+        tokens = rollouts.vocabulary(self.reader, say(config.get("model"))) if files else {}
         make, found = partial(rollouts.read_step, tokens=tokens, share=share), {}
-        for number in sorted(filter(str.isdigit, numbers), key=int):
-            step = self.reader.once(f"grpo/rollouts/step_{number}.jsonl", make, None)
-            found |= {int(number): step} if step else {}
+        for number, path in files.items():
+            step = self.reader.once(f"grpo/rollouts/{path.name}", make, None)
+            found |= {number: step} if step else {}
         return found
 
     def _question_blocks(self, ids: list[str], given: Mapping[str, scores.Answers], own: str) -> list[str]:

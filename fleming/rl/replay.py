@@ -25,7 +25,7 @@ import torch
 from tqdm import tqdm
 
 from fleming.config import run_script
-from fleming.files import read_jsonl
+from fleming.files import by_step, read_jsonl, step_name
 from fleming.manifest import read_manifest
 from fleming.noise import generator
 from fleming.prompt import response_text
@@ -36,7 +36,7 @@ from fleming.rl.grpo import group_advantages, grpo_loss, loss_denominator
 from fleming.rl.reward import load_reward, reward_parts, with_overlong
 from fleming.rl.rollout import call_of_step, noise_key, pack_rollouts
 from fleming.settings import Config
-from fleming.training.checkpoint import checkpoints, load_tensors, step_of, whole_state
+from fleming.training.checkpoint import load_tensors, whole_state
 from fleming.training.logprobs import token_logprobs
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant
 from fleming.training.parallel import World, join_world, load_sharded, make_exact
@@ -71,9 +71,7 @@ class Replay:
         make_exact(self.policy, [self.policy, self.reference], cfg, world)
         self.optimizer = make_adamw(self.policy, weight_decay=0.0)
         self.take_step = GuardedStep()
-        self.kept = {0: cfg.rl_start} | {
-            step_of(path): path for path in checkpoints(self.folder / "checkpoints")
-        }
+        self.kept = {0: cfg.rl_start} | by_step(self.folder / "checkpoints")
         self.step = 0
         """After which the weights are."""
 
@@ -98,7 +96,7 @@ class Replay:
 
     def rollouts(self, step: int) -> list[Rollout]:
         """Return a step's rollouts. Raises InputError where there are none."""
-        path = self.folder / f"rollouts/step_{step:06d}.jsonl"
+        path = self.folder / f"rollouts/{step_name(step)}.jsonl"
         if step not in self.recorded or not path.exists():
             raise InputError(f"{path}: no such step; the run has {len(self.recorded)} of them")
         found = [from_json(Rollout, record, where) for where, record in read_jsonl(path)]

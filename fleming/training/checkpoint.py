@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import math
-import re
 import shutil
 import sys
 import warnings
@@ -26,7 +25,7 @@ from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
 
-from fleming.files import read_json, write_atomic
+from fleming.files import by_step, read_json, step_name, step_of, write_atomic
 from fleming.training.parallel import World
 from fleming.typed import NonNegative, Positive, Range, from_json
 from model.errors import InputError
@@ -100,7 +99,7 @@ def save_checkpoint(
 
     All ranks call this. Raises InputError where the disk refuses; the older checkpoints are then as they were.
     """
-    final = folder / f"step_{state['step']:06d}"
+    final = folder / step_name(state["step"])
     with contextlib.ExitStack() as writing:
         with world.agree():
             if world.is_main:
@@ -251,12 +250,6 @@ def _reason(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
-def step_of(path: Path) -> int:
-    """Return the step in the name of a checkpoint or of a file of rollouts, 0 for another name."""
-    match = re.fullmatch(r"step_(\d+)(\.jsonl)?", path.name)
-    return int(match[1]) if match else 0
-
-
 def checkpoints(folder: Path) -> list[Path]:
     """Return all complete checkpoints, oldest first; what a killed save or clean-up left behind has another name."""
-    return sorted(filter(step_of, folder.glob("step_*")), key=step_of)
+    return list(by_step(folder).values())

@@ -21,6 +21,7 @@ from fleming.files import (
     hash_of_log,
     input_hashes,
     parse_line,
+    step_of,
     write_jsonl,
 )
 from fleming.judge import own_code
@@ -35,7 +36,6 @@ from fleming.training.checkpoint import (
     load_tensors,
     newest_checkpoint,
     save_checkpoint,
-    step_of,
     whole_state,
 )
 from fleming.training.identity import (

@@ -9,7 +9,9 @@ import pytest
 from support.jsonl import read_lines, read_records
 
 from fleming.audit.index import FILES, Index, edges_in, read_cache
-from fleming.audit.trace import Node, as_json, as_text, trace
+from fleming.audit.segments import segments_of
+from fleming.audit.trace import PLACES, Node, as_json, as_text, trace
+from fleming.audit.verify import verify
 from fleming.noise import shuffled
 from model.errors import InputError
 
@@ -211,3 +213,20 @@ def test_a_run_on_a_user_s_own_questions_is_traced_too(finished, tmp_path):
     node = trace(Index(run), name)
     assert node.says["file"] == str(own)
     assert any(title.startswith("rollout:1/") for title in titles(node.led_to))
+
+
+def test_copies_that_somebody_made_are_no_steps_and_no_error(copy):
+    """A backup of a checkpoint or of a step's answers lies beside the original, as file managers call it."""
+    [rollout, *_] = sorted((copy / "grpo/rollouts").iterdir())
+    checkpoints = sorted((copy / "grpo/checkpoints").iterdir())
+    asked = f"question {rollouts(copy)[0]['question_id']}"
+    before, segments = Index(copy).records(asked, PLACES["rollout"]), segments_of(copy)
+    assert before
+    shutil.copy(rollout, rollout.with_name(f"{rollout.stem} (copy).jsonl"))
+    for name in (f"{checkpoints[0].name} (copy)", "step_best"):
+        shutil.copytree(checkpoints[0], checkpoints[0].with_name(name))
+    assert Index(copy).records(asked, PLACES["rollout"]) == before
+    assert segments_of(copy) == segments
+    [weights] = trace(Index(copy), "rollout:1/0/0").led_to
+    assert weights.says["next kept checkpoint"] == checkpoints[0].name
+    verify(copy)

@@ -16,7 +16,7 @@ from fleming.settings import Config
 pytestmark = pytest.mark.slow
 # Of the usual kinds those of which these graphs give any, and of findings no more than they give with ease: that there
 # are no others takes the generator most of its time to find out.
-KINDS = "synth.kinds={differential: 36, gene: 18, finding: 6}"
+KINDS = "synth.kinds={differential: 24, gene: 12, finding: 4}"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def drawn(tmp_path_factory):
     synth = load_config(Config, ROOT / "configs/fleming_r1_7b.yaml", settings).synth
     place = tmp_path_factory.mktemp("real")
     graph = build_graph(synth, graph_files(synth, ROOT), place, lambda *_: None).graph
-    return drawn_from(graph, place, synth, 60, 0)
+    return drawn_from(graph, place, synth, 40, 0)
 
 
 def test_the_independent_checker_finds_no_fault_in_questions_of_the_real_graphs(drawn):

@@ -216,6 +216,38 @@ def test_another_number_comparator_or_context_is_another_stem():
     )
 
 
+@pytest.mark.parametrize(
+    ("answers", "rejected"),
+    [
+        (["5 mg", "5.0 mg"], ""),
+        (["5 mg", "7 mg"], "ab"),
+        (["5 mg", "7 mg", "5 mg"], "abc"),
+        (["500 mg", "0.5 g"], ""),  # nothing is converted
+        (["25 %", "25%", "30 %"], "abc"),
+        (["-4", "4"], "ab"),
+        (["heart attack", "myocardial infarction"], ""),
+        (["1,200", "1200", "unknown"], ""),
+    ],
+)
+def test_two_numbers_are_not_both_the_answer_to_one_stem(answers, rejected):
+    kinds = ["text" if answer[0].isalpha() else "number" for answer in answers]
+    asked = [
+        Question(name, "How much a day?", {}, answer, answer_kind=kind)
+        for name, answer, kind in zip("abc", answers, kinds, strict=False)
+    ]
+    assert "".join(conflicting_stems(asked)) == rejected
+    elsewhere = [Question(q.id, f"{q.id}?", {}, q.answer, answer_kind=q.answer_kind) for q in asked]
+    assert conflicting_stems(elsewhere) == {}
+
+
+def test_a_question_s_own_tolerance_says_which_numbers_are_one():
+    def asked(name, answer, tolerance=None):
+        return Question(name, "How long?", {}, answer, answer_kind="number", tolerance=tolerance)
+
+    assert conflicting_stems([asked("a", "5"), asked("b", "6", 1.0)]) == {}
+    assert set(conflicting_stems([asked("a", "5"), asked("b", "6.5", 1.0)])) == {"a", "b"}
+
+
 def test_what_is_rejected_of_the_real_files(shared):
     def faults(questions):
         return Counter(filter(None, map(format_fault, questions)))

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import train_sft
 from fleming.config import load_config
-from fleming.files import write_jsonl
+from fleming.files import step_of, write_jsonl
 from fleming.rl.grpo import grpo_loss, loss_denominator
 from fleming.settings import Config
 from fleming.settings.training import preset
@@ -20,7 +20,6 @@ from fleming.training.checkpoint import (
     load_tensors,
     newest_checkpoint,
     save_checkpoint,
-    step_of,
 )
 from fleming.training.logprobs import chunked_logprobs, token_logprobs
 from fleming.training.optimizer import (
