@@ -75,6 +75,14 @@ def test_a_sample_is_the_same_in_any_batch_and_scores_what_it_was_drawn_with(hf,
     assert torch.equal(torch.cat(halves).sort().values, drawn.sort().values)
 
 
+def test_hundreds_of_rows_at_once_give_what_a_few_do():
+    transformer, params = exact(hf_model("qwen2-tied")), SamplingParams(max_new_tokens=12, seed=1)
+    prompts = prompts_of(*random.Random(2).choices([1, 5, 17, 33], k=300))
+    few = Sampler(transformer, TOKENIZER, 7).generate(prompts, params)
+    for rows in (64, 256, 300):
+        assert told(Sampler(transformer, TOKENIZER, rows).generate(prompts, params)) == told(few)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_score_tokens_are_the_numbers_of_sampler_and_scorer(hf, temperature):
     transformer = exact(hf)
