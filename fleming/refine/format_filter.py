@@ -155,15 +155,12 @@ def _other_numbers(group: Sequence[Question]) -> set[str]:
             by_unit[number.unit].append((number, q))
 
     def apart(one: tuple[Number, Question], other: tuple[Number, Question]) -> bool:
-        return not any(
-            same_number(a, b, _FREE, q.tolerance) for (a, _), (b, q) in ((one, other), (other, one))
-        )
+        pairs = (one, other), (other, one)
+        return not any(same_number(a, b, _FREE, q.tolerance) for (a, _), (b, q) in pairs)
 
     found: set[str] = set()
     for answers in by_unit.values():
-        ends = (
-            pick(answers, key=lambda answer: answer[0].value) for pick in (min, max)
-        )  # no other is farther
-        for end in ends:
+        for pick in (min, max):  # no other is farther
+            end = pick(answers, key=lambda answer: answer[0].value)
             found |= {q.id for answer in answers if apart(answer, end) for _, q in (answer, end)}
     return found

@@ -17,6 +17,8 @@ REWARD = "tests/rl/test_reward.py -k 'not rank'"
 WATCH = "tests/rl/test_watch.py"
 MINI = "tests/rl/test_mini_batches.py"
 TRL = "tests/rl/test_grpo_against_trl.py"
+PARALLEL = "tests/training/test_parallel.py -k slow_the"
+FORMAT = "tests/refine/test_format_filter.py -k 'numbers or tolerance'"
 RELATIONS = "tests/sources/test_relations.py"
 ABLATION = "tests/ablation -k 'not accept'"
 VERIFY = "tests/audit/test_verify.py"
@@ -236,6 +238,18 @@ MUTANTS = {
         ('b"\\x01" + tree', 'b"" + tree', VERIFY),
         ("(len(leaves) - 1).bit_length() - 1", "(len(leaves) - 1).bit_length() - 2", VERIFY),
     ],
+    "fleming/training/parallel.py": [
+        ("            dist.barrier()  # the launcher", "            pass  # the launcher", PARALLEL),
+        ('        if rank == "0":\n            complain', "        if True:\n            complain", PARALLEL),
+    ],
+    "fleming/files.py": [
+        ("if step_of(path)}", "}", TRACE),
+    ],
+    "fleming/refine/format_filter.py": [
+        ("for pick in (min, max)", "for pick in (min,)", FORMAT),
+        ("pairs = (one, other), (other, one)", "pairs = ((one, other),)", FORMAT),
+        ("by_unit[number.unit]", "by_unit[0]", FORMAT),
+    ],
     "fleming/audit/verify.py": [
         ("elif not any(found in said", "elif not all(found in said", VERIFY),
         ('file not in ("", path.stem)', "False", VERIFY),
@@ -254,6 +268,7 @@ MUTANTS = {
         ("if known == stamps:", "if known:", TRACE),
         ("if listed and len(value) == 3", "if len(value) == 3", TRACE),
         ("| number << OFFSET_BITS", "| 0", TRACE),
+        ("if step_of(path) or not path", "if path or not path", TRACE),
     ],
     "fleming/graph/retracted.py": [
         ("for negated in (False, True):", "for negated in (False,):", RETRACT),
