@@ -47,7 +47,8 @@ def hold_out(
 
 
 class Validation:
-    """Measures a policy on held-out examples. An answer may be as long as the longest response among them."""
+    """Measures a policy on held-out examples. An answer may be twice as long as the longest response among them, as far
+    as the context reaches: at that length itself good ones would be cut (docs/cold-start.md)."""
 
     def __init__(self, examples: Sequence[Example], tokenizer: Tokenizer, cfg: Config, world: World):
         self.examples, self.tokenizer, self.cfg, self.world = examples, tokenizer, cfg, world
@@ -72,7 +73,9 @@ class Validation:
             return found
 
         right = formed = 0
-        samples = self._sample(policy, [prompt for prompt, _ in asked], step)
+        prompts = [prompt for prompt, _ in asked]
+        room = min(2 * self.longest, context - max(map(len, prompts)))
+        samples = self._sample(policy, prompts, room, step)
         for (_, answer), sample in zip(asked, samples, strict=True):
             text = response_text(sample, self.tokenizer)
             right += _answer(text) == answer
@@ -95,12 +98,12 @@ class Validation:
         tokens = sum(len(response) for _, response in self.examples)
         return self.world.sum({"loss": total})["loss"] / tokens
 
-    def _sample(self, policy: Transformer, prompts: list[list[int]], step: int) -> list[Sample]:
-        """Return a greedy answer to each. Where the model is sharded its copy lives no longer than this."""
+    def _sample(self, policy: Transformer, prompts: list[list[int]], room: int, step: int) -> list[Sample]:
+        """Return a greedy answer to each, of at most `room` tokens. A sharded model's copy lives no longer than this."""
         copy = sampling_copy(policy, self.world)
         gather_weights(policy, copy)
         sampler = Sampler(copy, self.tokenizer)
-        params = SamplingParams(max_new_tokens=self.longest, temperature=0.0, seed=self.cfg.seed)
+        params = SamplingParams(max_new_tokens=room, temperature=0.0, seed=self.cfg.seed)
 
         def answers(part: list[list[int]]) -> list[Sample]:
             name = f"validation, step {step}"

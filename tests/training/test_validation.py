@@ -97,10 +97,9 @@ def test_loss_and_answers_are_those_that_transformers_gives(inputs, trained):
     cfg = load_config(Config, None, arguments(inputs, inputs, *VALIDATED)[2:])
     validation = Validation(examples, tokenizer, cfg, ALONE)
     assert validation.longest == max(len(response) for _, response in examples)
-    validation.longest = 24
     prompts = [prompt for prompt, _ in examples][:5]
     policy, _ = load_model(trained / "sft/model")
-    for prompt, sample in zip(prompts, validation._sample(policy, prompts, 1), strict=True):
+    for prompt, sample in zip(prompts, validation._sample(policy, prompts, 24, 1), strict=True):
         ids = torch.tensor([prompt])
         how = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": sorted(tokenizer.stop_ids)}
         greedy = hf.generate(ids, attention_mask=torch.ones_like(ids), **how)[0, len(prompt) :]
@@ -120,11 +119,14 @@ def test_an_answer_counts_by_what_its_block_says_and_its_form_apart(inputs, monk
         (tokenizer.encode_chat([{"role": "user", "content": text}]), tokenizer.encode_response(text)[0])
         for text in asked
     ]
+    responses = [response for _, response in examples]
     cfg = load_config(Config, None, arguments(inputs, inputs, *VALIDATED)[2:])
     validation = Validation(examples, tokenizer, cfg, ALONE)
 
-    def samples(self, policy, prompts, step):
+    def samples(self, policy, prompts, room, step):
         assert prompts == [prompt for prompt, _ in examples[:4]]
+        longest, context = (max(map(len, part)) for part in (responses, prompts))
+        assert room == min(2 * longest, policy.cfg.max_position_embeddings - context)
         ids = [tokenizer.encode_response(said)[0] for said in list(asked.values())[:4]]
         return [Sample(i, [0.0] * len(i), "stop", 0.0) for i in ids]
 
