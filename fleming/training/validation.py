@@ -99,7 +99,7 @@ class Validation:
         return self.world.sum({"loss": total})["loss"] / tokens
 
     def _sample(self, policy: Transformer, prompts: list[list[int]], room: int, step: int) -> list[Sample]:
-        """Return a greedy answer to each, of at most `room` tokens. A sharded model's copy lives no longer than this."""
+        """Return a greedy answer of at most `room` tokens to each. A sharded model's copy lives no longer than this."""
         copy = sampling_copy(policy, self.world)
         gather_weights(policy, copy)
         sampler = Sampler(copy, self.tokenizer)
