@@ -253,8 +253,8 @@ def verify_segments(
 
 def other_code(run_dir: Path) -> str:
     """Return the commits with whose code the run was trained, where that is not the code here; else ""."""
-    starts = [start for stage in TRAINED for start in read_manifest(run_dir).get(stage, ())]
-    others = [start for start in starts if start.get("code") != code_sha256()]
+    manifest, here = read_manifest(run_dir), code_sha256()
+    others = [start for stage in TRAINED for start in manifest.get(stage, ()) if start.get("code") != here]
     return ", ".join(sorted({f"commit {start.get('commit') or 'unknown'}" for start in others}))
 
 

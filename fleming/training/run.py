@@ -17,6 +17,7 @@ import torch
 
 from fleming.files import (
     AppendLog,
+    by_step,
     check_writable,
     hash_of_log,
     input_hashes,
@@ -25,7 +26,7 @@ from fleming.files import (
     write_jsonl,
 )
 from fleming.judge import own_code
-from fleming.manifest import read_manifest
+from fleming.manifest import SCRIPTS, read_manifest
 from fleming.refine.gate import gate
 from fleming.settings import Config
 from fleming.training.checkpoint import (
@@ -96,7 +97,7 @@ class Run:
     def __enter__(self) -> "Run":
         """Lock the folder, and read where the run stands. Raises InputError where it began with other settings."""
         with contextlib.ExitStack() as stack:
-            self.stop = stack.enter_context(lock_run(self.cfg, self.world, f"train_{self.stage}.py"))
+            self.stop = stack.enter_context(lock_run(self.cfg, self.world, SCRIPTS[self.stage]))
             # First what costs nothing, then the hours' worth of bytes: the model's weights, the checkpoint's.
             self.world.on_main(check_ready, self.stage, self.cfg)
             self.hashes = self.world.on_main(input_hashes, self.inputs)
@@ -284,8 +285,8 @@ class Run:
         self.world.print(f"the best checkpoint is that of step {step_of(best)}: {self.best} has it")
 
     def _forget_rollouts_after(self, step: int) -> None:
-        for path in self.folder.glob("rollouts/step_*.jsonl"):
-            if step_of(path) > step:
+        for written, path in by_step(self.folder / "rollouts").items():
+            if written > step:
                 remove(path)
 
 
