@@ -31,6 +31,7 @@ from fleming.typed import convert, field_types, type_name
 from model.errors import InputError
 
 C = TypeVar("C")  # a settings dataclass
+MOST_ALIASES = 30  # of a settings file: in ten levels of three they stand for 59,000 values
 _NO_MEMORY = re.compile("out of memory|(?:can't|cannot) allocate memory|not enough memory", re.IGNORECASE)
 LESS_MEMORY = (
     "lower *.micro_batch_tokens or *.max_num_seqs, or set parallel.activation_checkpointing or parallel.offload; "
@@ -39,7 +40,24 @@ LESS_MEMORY = (
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, but a key that stands twice in one mapping is an error, not a silent last one."""
+    """PyYAML's safe loader, but a key that stands twice in one mapping is an error, not a silent last one.
+
+    Nor may an alias stand within itself, or many in one file: each may stand for all that those before it do.
+    """
+
+    aliases = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            anchored = self.anchors.get(event.anchor)
+            self.aliases += 1
+            if self.aliases > MOST_ALIASES or (anchored and anchored.end_mark is None):
+                problem = (
+                    f"*{event.anchor} stands within itself, or behind {MOST_ALIASES} others: write it out"
+                )
+                raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]

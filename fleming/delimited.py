@@ -37,17 +37,21 @@ def text_encoding(path: Path) -> str:
             pass
         return "utf-8-sig"
 
-    # Windows-1252 and torn UTF-8 may be read as GB 18030 too, but then as rare characters.
-    common = rare = 0
+    # Windows-1252 and torn UTF-8 may be read as GB 18030 too, but then as rare characters, or as UTF-8 as well.
+    wide = common = torn = 0
     with contextlib.suppress(UnicodeDecodeError):
         for text in _blocks(path, "gb18030"):
-            ascii_count = len(text.encode("ascii", "ignore"))
-            common_here = (len(text.encode("gb2312", "ignore")) - ascii_count) // 2
-            common += common_here
-            rare += len(text) - ascii_count - common_here
-        if 2 * rare <= common:
+            wide += _beyond_ascii(text)
+            firsts = text.encode("gb2312", "ignore").translate(None, bytes(range(0x80)))[::2]
+            common += len(firsts.translate(None, bytes(range(0xD8, 0x100))))  # up there are the rarer half
+            torn += _beyond_ascii(text.encode("gb18030").decode("utf-8", "ignore"))
+        if 3 * common >= 2 * wide and 2 * torn <= common:
             return "gb18030"
     raise InputError(f"{path}: neither UTF-8 nor Chinese text in GB 18030: save it as UTF-8")
+
+
+def _beyond_ascii(text: str) -> int:
+    return len(text) - len(text.encode("ascii", "ignore"))
 
 
 def _blocks(path: Path, encoding: str) -> Iterator[str]:

@@ -39,7 +39,7 @@ def with_options(text: str) -> Question | None:
     """Return the question that a text is whose last lines are options, "A. ...", "B. ..." and so on, else None."""
     lines = text.strip().splitlines()
     options: dict[str, str] = {}
-    while lines and (found := re.fullmatch(r"\s*([A-Z])[.):、．]\s*(\S.*)", lines[-1])):
+    while lines and (found := re.fullmatch(r"\s*\(?([A-Z])[.):、．]\s*(\S.*)", lines[-1])):
         options = {found[1]: found[2], **options}
         lines.pop()
     if len(options) < 2 or list(options) != list(LETTERS[: len(options)]) or not "".join(lines).strip():

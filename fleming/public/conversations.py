@@ -12,7 +12,7 @@ from typing import Any
 
 from fleming.public.own import FORMS_KNOWN, listed, told_of
 from fleming.public.tables import Row, number_in, stem_of
-from fleming.public.values import FORMS, SetAsideError, messages_of, plain_text, thought, value_of
+from fleming.public.values import FORMS, SetAsideError, literal_of, messages_of, plain_text, thought, value_of
 from fleming.records import Message, Trajectory
 from fleming.settings import Config
 from fleming.typed import from_json
@@ -62,7 +62,7 @@ def _conversation(parts: dict[str, Any]) -> list[Message]:
     """Return all messages of a row, given field -> what its form's column holds."""
     said = [{"role": "system", "content": parts["system"]}] if parts["system"] else []
     if "messages" in parts:
-        messages = messages_of(parts["messages"])
+        messages = messages_of(literal_of(parts["messages"]))  # in a table's cell they are JSON
         return messages if messages[0]["role"] == "system" else said + messages
     history = parts["history"] or []
     if not isinstance(history, list) or any(not isinstance(pair, list) or len(pair) != 2 for pair in history):

@@ -113,6 +113,8 @@ class Form:
         if self.base is not None and (number := number_of(answer)) is not None:
             place = number - self.base
             return options[place][0] if 0 <= place < len(options) else None
+        if len(self.options) > 1 and answer in self.options and not letters_named(answer, options):
+            return LETTERS[self.options.index(answer)]  # by the name of its column: "option_b"
         own = {letter for letter, _ in options}
         letters = re.sub(r"[\s,，、;；]", "", answer if isinstance(answer, str) else "").upper()
         if self.published and letters in own:

@@ -7,7 +7,6 @@
 Left out: what the right option is (forms.py), the public sets (sets.py), worked answers (conversations.py).
 """
 
-import contextlib
 import functools
 import itertools
 import re
@@ -184,14 +183,17 @@ READ = {"id": plain_text, "split": _split, "aliases": _aliases, "tolerance": _to
 
 
 def _beside(row: Row, columns: dict[str, str]) -> dict[str, Any]:
-    """Return the other fields that the row has; a value of another type is for `extra` alone."""
+    """Return the other fields that the row has; of another type only for `extra`, but a free answer's."""
     fields = {}
     for field in columns.keys() & BESIDE:
         value = value_of(row, columns[field])
         value = READ[field](value) if field in READ else value
-        with contextlib.suppress(InputError):
+        try:
             if value not in (None, ""):
                 fields[field] = convert(KINDS[field], value, "", field)
+        except InputError as error:
+            if field in ("answer_kind", "tolerance"):  # by which the answer would be judged
+                raise SetAsideError(f"bad_{field}", str(error).removeprefix(": ")) from error
     return fields
 
 
@@ -225,9 +227,12 @@ def _answered(row: Row, question: str, form: Form, fields: dict[str, Any], cfg: 
 
 def _free(answer: Any, fields: dict[str, Any], cfg: Config) -> dict[str, Any]:
     """Return the free answer, its kind and its aliases; of several answers the first is the right one's name."""
-    answers = [as_text(text) for text in (answer if isinstance(answer, list) else [answer])]
+    answers = answer if isinstance(answer, list) else [answer]
     if not answers or answers[0] in NO_LABEL:
         raise SetAsideError("no_label")
+    if as_text(answers[0]) is None:
+        raise SetAsideError("answer_no_text", f"the answer is {str(answers[0])[:80]}, no text and no number")
+    answers = [as_text(text) for text in answers]
     right, *aliases = [(text or "").rpartition("####")[2].strip() for text in answers]  # as GSM8K's end
     kind = fields.get("answer_kind") or (cfg.answer_style if cfg.answer_style in ("number", "free") else None)
     if kind is None and re.fullmatch(r"\(?[A-Za-z]\)?\.?", right):

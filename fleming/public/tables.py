@@ -129,7 +129,7 @@ def _csv_rows(path: Path, delimiter: str, header: Sequence[str], fault: Fault) -
     records = cells_of(lines, path, torn, delimiter, quote='"', max_lines=most)
     _, names = (0, list(header)) if header else next(records, (0, []))
     if len(set(names)) < len(names) or len(names) < 2:
-        found = f"expected two or more different column names, found {str(names)[:200]}"
+        found = f"expected two or more different column names between {delimiter!r}, found {str(names)[:200]}"
         raise InputError(f"{path}: {found}; a table without a line of names needs data.header")
     number = 1
     for _, cells in records:

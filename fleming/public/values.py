@@ -174,8 +174,10 @@ def letters_named(answer: Any, options: Options) -> set[str]:
 
 
 def thought(reasoning: Any, response: str) -> str:
-    """Return a response with its reasoning before it, in our tags, where that stands in a place of its own."""
-    told = isinstance(reasoning, str) and reasoning.strip()
+    """Return a response with its reasoning before it, in our tags, where it has none, and that stands apart."""
+    if reasoning is not None and not isinstance(reasoning, str):
+        raise SetAsideError("no_text", f"the reasoning must be a text, found {str(reasoning)[:80]!r}")
+    told = "" if "</think>" in response else (reasoning or "").strip()
     return f"<think>\n{told}\n</think>\n\n{response}" if told else response
 
 

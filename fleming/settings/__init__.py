@@ -33,6 +33,14 @@ class DataConfig:
     decontamination: Literal["require", "warn", "off"] = "warn"
     """require: train only on files that a report has cleared of the benchmarks' questions; see docs/data.md."""
 
+    def check(self, where: str) -> None:
+        """Raise InputError where a field's column is no name."""
+        for name, column in self.columns.items():
+            several = name == "options" and isinstance(column, list)
+            if not column or not all(isinstance(one, str) for one in (column if several else [column])):
+                said = "expected the name of a column, of options perhaps a list of names"
+                raise InputError(f"{where}columns.{name}: {said}")
+
 
 @dataclass(frozen=True)
 class ParallelConfig:

@@ -5,12 +5,13 @@
 - what else is brought is named, with what to do: an id of the hub, an adapter, GGUF, pickled weights
 """
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from model.errors import InputError
-from model.files import read_bytes
+from model.files import os_errors, read_bytes
 
 FOREIGN = {  # files that say what a folder is instead
     "adapter_*": "an adapter (LoRA): merge it into its base model (merge_and_unload, save_pretrained), and give that",
@@ -22,12 +23,15 @@ FOREIGN = {  # files that say what a folder is instead
 def check_folder(folder: str | Path) -> None:
     """Raise InputError where this is no model folder, saying what it is and what to do."""
     folder = Path(folder)
-    if not folder.is_dir():
-        what = "is a file; expected a model folder" if folder.exists() else "no such model folder"
+    with os_errors(folder, "read"):
+        is_folder, exists = folder.is_dir(), folder.exists()
+    if not is_folder:
+        what = "is a file; expected a model folder" if exists else "no such model folder"
+        hub = re.fullmatch(r"(?:https?:/[\w.-]+/)?([\w-][\w.-]*/[\w.-]+)", str(folder))
         if folder.suffix == ".gguf":
             what = FOREIGN["*.gguf"]
-        elif not folder.exists() and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(folder)):
-            what += f"; if this is an id of the hub: hf download {folder} --local-dir {folder.name}, then give that"
+        elif hub and not exists:
+            what += f"; if this is an id of the hub: hf download {hub[1]} --local-dir {folder.name}, then give that"
         raise InputError(f"{folder}: {what}")
     whole = any(folder.glob("*.safetensors"))
     for pattern, what in FOREIGN.items():
@@ -40,7 +44,7 @@ def file_of(folder: str | Path, name: str) -> Path:
     """Return the path of a folder's file. Raises InputError for a link that leads out of the folder."""
     path, home = Path(folder, name), Path(folder).resolve()
     if path.is_symlink():
-        target = path.resolve()
+        target = Path(os.path.realpath(path))  # of a circle of links, one of them
         blobs = home.parents[1] / "blobs" if home.parent.name == "snapshots" else home
         if target.parent not in (home, blobs):
             raise InputError(f"{path}: leads out of the model folder, to {target}; put the file itself there")
@@ -48,6 +52,9 @@ def file_of(folder: str | Path, name: str) -> Path:
 
 
 def read_files(folder: str | Path, names: Iterable[str]) -> dict[str, bytes]:
-    """Return name -> bytes of those of the files that are there, all of them small. Raises as `read_bytes`."""
+    """Return name -> bytes of those of the files that are there, all of them small. Raises as `read_bytes`.
+
+    A link to nothing is there: the folder was to have this file.
+    """
     paths = {name: file_of(folder, name) for name in names}
-    return {name: read_bytes(path) for name, path in paths.items() if path.exists()}
+    return {name: read_bytes(path) for name, path in paths.items() if os.path.lexists(path)}

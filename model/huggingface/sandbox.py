@@ -55,14 +55,16 @@ def compile_template(source: str):
 
 
 def render(template, variables: dict, most: int) -> str:
-    """Return the text. Raises ValueError where it has more than `most` characters."""
+    """Return the text. Raises ValueError where it has more than `most` characters, or half a surrogate pair."""
     parts, length = [], 0
     for part in template.generate(variables):
         length += len(part)
         if length > most:
             raise ValueError(f"it renders more than {most} characters")
         parts.append(part)
-    return "".join(parts)
+    text = "".join(parts)
+    text.encode()
+    return text
 
 
 def main() -> None:

@@ -11,6 +11,8 @@
 import codecs
 import contextlib
 import json
+import keyword
+import math
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -208,7 +210,12 @@ class Tokenizer:
         """Return the format asked for by name, or else the folder's; `files` get the template that this is."""
         if asked is not None and asked not in FORMATS:
             raise InputError(f"chat_format {asked!r} is unknown; expected one of {', '.join(FORMATS)}")
-        where, template = self._template()
+        try:
+            where, template = self._template()
+        except InputError:
+            if asked is None:
+                raise
+            where, template = self._folder, None  # it is replaced by what is asked for
         known = known_format(template) if template is not None else FORMATS["chatml"]
         chosen = FORMATS[asked] if asked else known
         own = template is None or (asked is not None and chosen is not known)
@@ -227,13 +234,23 @@ class Tokenizer:
         """Return the chat template and the file it stands in, looked for in the order of transformers."""
         name = "chat_template.jinja"
         if name in self.files:
-            return self._folder / name, self.files[name].decode(errors="replace")
+            try:
+                return self._folder / name, self.files[name].decode()
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{self._folder / name}: not UTF-8 text ({error}): save it as UTF-8"
+                ) from error
         for name in ("tokenizer_config.json", "chat_template.json"):
             found = self._json(name).get("chat_template")
             if isinstance(found, list):  # several templates: [{"name": ..., "template": ...}]
                 entries = (e for e in found if isinstance(e, dict) and e.get("name") == "default")
-                found = next(entries, {}).get("template")
-            if isinstance(found, str):
+                found = next(entries, {}).get("template", found)
+            if found is not None and not isinstance(found, str):
+                wanted = "a text, or a list with a text named default"
+                raise InputError(
+                    f"{self._folder / name}: chat_template is {str(found)[:80]}; expected {wanted}"
+                )
+            if found is not None:
                 return self._folder / name, found
         return self._folder / "tokenizer_config.json", None
 
@@ -265,7 +282,16 @@ def _with_defaults(template: str, variables: Mapping[str, Any]) -> str:
     """Return the template with these variables' values where none are given. Raises InputError for odd ones."""
     lines = []
     for name, value in variables.items():
-        if not name.isidentifier() or name in GIVEN or not isinstance(value, str | bool | int | float):
+        usable = (
+            name.isidentifier() and not keyword.iskeyword(name.capitalize()) and not keyword.iskeyword(name)
+        )
+        if not usable or name in GIVEN:
+            raise InputError(f"chat_template_kwargs: {name!r} is no name that a template may ask for")
+        if (
+            not isinstance(value, str | bool | int | float)
+            or value in (math.inf, -math.inf)
+            or value != value
+        ):
             raise InputError(f"chat_template_kwargs: {name}={value!r}: expected a text, number or flag")
         literal = json.dumps(value, ensure_ascii=False)
         lines.append(f"{{%- if {name} is not defined %}}{{%- set {name} = {literal} %}}{{%- endif %}}\n")

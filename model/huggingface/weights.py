@@ -164,7 +164,7 @@ def _read_headers(folder: Path) -> tuple[Path, dict[str, StoredTensor]]:
         raise InputError(f"{index}: weight_map must be an object, tensor name -> file name")
     headers = {}
     for file in sorted(set(placed.values())):
-        if Path(file).name != file or "\\" in file or not file.endswith(".safetensors"):
+        if not re.fullmatch(r"[\w .-]{1,200}\.safetensors", file, re.ASCII):
             raise InputError(f"{index}: {file!r} is not the name of a safetensors file in the same folder")
         headers[file] = read_header(file_of(folder, file))
 

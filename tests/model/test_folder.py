@@ -113,6 +113,21 @@ def test_a_link_that_leads_out_is_refused_and_one_that_stays_is_not(name, folder
     load_model(folder)
 
 
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"]
+)
+def test_a_link_to_nothing_or_to_itself_is_no_absent_file(name, folder):
+    for target in ("nothing", name):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target)
+        refusal(folder, folder)
+
+
+def test_a_name_that_no_file_system_has_is_refused(folder):
+    refusal("m" * 300, "cannot read", "m" * 300)
+    refusal("https://huggingface.co/Qwen/Qwen2.5-7B", "hf download Qwen/Qwen2.5-7B")
+
+
 def test_the_cache_of_the_hub_is_read_though_its_files_are_links(folder, tmp_path):
     snapshot, blobs = tmp_path / "models--a--b/snapshots/0123", tmp_path / "models--a--b/blobs"
     snapshot.mkdir(parents=True)

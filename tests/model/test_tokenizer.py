@@ -85,6 +85,21 @@ def test_the_template_is_found_wherever_transformers_writes_it(tmp_path):
     assert Tokenizer.from_folder(folder, chat_format="qwen3").chat_format is FORMATS["qwen3"]
 
 
+@pytest.mark.parametrize("found", [{"default": CHATML}, [{"name": "tools", "template": CHATML}], [], 7, [7]])
+def test_a_template_of_another_form_is_no_absent_one(found, tmp_path):
+    folder = write_tokenizer(tmp_path, found)
+    refusal(folder, folder / "tokenizer_config.json", "chat_template is", "default")
+    assert Tokenizer.from_folder(folder, "qwen3").chat_format is FORMATS["qwen3"]
+
+
+def test_a_template_that_is_no_text_is_refused(tmp_path):
+    folder = write_tokenizer(tmp_path, None)
+    (folder / "chat_template.jinja").write_bytes(CHATML.encode() + "é".encode("latin-1"))
+    refusal(folder, folder / "chat_template.jinja", "not UTF-8")
+    (folder / "chat_template.jinja").write_text("{{ '\\ud800' }}" + CHATML)
+    refusal(folder, folder / "chat_template.jinja", "cannot be rendered", "surrogates")
+
+
 def test_a_folder_without_a_template_has_chatml_and_gets_its_template(tmp_path):
     folder = write_tokenizer(tmp_path, None)
     ours = Tokenizer.from_folder(folder)
@@ -137,7 +152,10 @@ def test_settings_of_the_template_are_its_defaults_in_the_export(tmp_path):
     assert loud.render(messages).endswith('assistant\nsay "no"\n')
     refusal(folder, "chat_template_kwargs", "a b", chat_template_kwargs={"a b": 1})
     refusal(folder, "chat_template_kwargs", "tools", chat_template_kwargs={"tools": "x"})
-    refusal(folder, "chat_template_kwargs", "hint", chat_template_kwargs={"hint": [1]})
+    for odd in ([1], float("nan"), float("inf")):
+        refusal(folder, "chat_template_kwargs", "hint", chat_template_kwargs={"hint": odd})
+    for reserved in ("if", "true", "None"):  # the export's template could not set it
+        refusal(folder, "chat_template_kwargs", reserved, chat_template_kwargs={reserved: 1})
     for name in ("thinking", "variables", "self"):  # a template may ask by any name
         assert Tokenizer.from_folder(folder, None, {name: True}).render(messages)
         assert Tokenizer.from_folder(folder, "qwen3", {name: True}).render(messages)

@@ -352,7 +352,14 @@ def test_the_index_and_the_shards_must_agree_both_ways(sharded):
     refusal(sharded, sharded / other, name)
     write(**{name: None})
     refusal(sharded, sharded / home, name, INDEX)
-    for escape in ("../model.safetensors", "/etc/passwd", "a\\b.safetensors", "pickle.bin", ".."):
+    for escape in (
+        "../model.safetensors",
+        "/etc/passwd",
+        "a\\b.safetensors",
+        "pickle.bin",
+        "..",
+        "\0.safetensors",
+    ):
         write(**{name: escape})
         refusal(sharded, sharded / INDEX, repr(escape))
     write(**{name: "model-00099.safetensors"})

@@ -73,6 +73,16 @@ def test_reasoning_that_stands_by_itself_is_thought_first(tmp_path):
     ):
         (one,) = read(lines(tmp_path / "a.jsonl", [row]))
         assert one.response == thought
+    row = {"prompt": "Q?", "response": thought, "reasoning": "Why."}  # it is there already
+    assert read(lines(tmp_path / "a.jsonl", [row]))[0].response == thought
+
+
+def test_a_tables_cell_may_hold_a_conversation_as_json(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        f"id,messages\n7,{json.dumps(json.dumps([USER, BOT]))}\n".replace('\\"', '""')
+    )
+    (one,) = read(tmp_path / "a.csv")
+    assert (one.id, one.prompt, one.response) == ("7", [USER], BOT["content"])
 
 
 def test_told_columns_and_arrays(tmp_path):
@@ -95,6 +105,7 @@ FLAWS = [
     ({"messages": [USER, {**BOT, "content": [{"type": "image"}]}]}, "no_text"),
     ({"messages": "text"}, "no_answer"),
     ({"messages": 7}, "no_messages"),
+    ({"messages": [USER, {**BOT, "reasoning_content": ["Why."]}]}, "no_text"),
     ({"instruction": "Q?", "output": "A.", "history": "Q1"}, "no_messages"),
     ({"instruction": "Q?", "output": "A.", "history": [["Q1"]]}, "no_messages"),
 ]

@@ -57,6 +57,8 @@ MCQ = {  # a record of each form; "two" is right
     "columns A to D": {"question_text": "Which?", **ABCD, "correct_option": "B"},
     "columns op": {"question": "Which?", **lettered("op", "abcd"), "answer": "b"},
     "columns option_1": {"question": "Which?", **lettered("option_", "1234"), "answer": "two"},
+    "a column's name": {"question": "Which?", **lettered("Option ", "ABCD"), "Correct Answer": "Option B"},
+    "in the prompt, bracketed": {"prompt": "Which?\n(A) one\n(B) two\n(C) three\n(D) four", "answer": "two"},
     "in the prompt": {"prompt": "Which?\nA. one\nB. two\nC. three\nD. four", "ground_truth": "B"},
     "verl": {
         "data_source": "mine",
@@ -159,7 +161,7 @@ def test_a_table_without_header_says_so_and_can_be_given_one(tmp_path):
         ("Who?", "D", "test"),
     ]
     path.write_text("Which?,one,one,two,three,B\n")
-    with pytest.raises(InputError, match=r"different column names, .* needs data\.header"):
+    with pytest.raises(InputError, match=r"different column names between ',', .* needs data\.header"):
         read(path)
 
 
@@ -198,6 +200,14 @@ def test_options_that_are_numbers_are_named_by_their_text(tmp_path):
     assert [q.answer for q in read(lines(tmp_path / "a.jsonl", rows)).questions] == ["B", "D", "A"]
 
 
+@pytest.mark.parametrize(
+    "told", ["question: 5", "answer: null", "options: {a: b}", "options: [a, [b]]", "id: [a]"]
+)
+def test_a_told_column_that_is_no_name_is_refused(told):
+    with pytest.raises(InputError, match=rf"data\.columns\.{told.partition(':')[0]}: expected the name"):
+        settings(f"data.columns={{{told}}}")
+
+
 FLAWS = [
     ({"options": ABCD, "answer": "E"}, "answer_no_option"),
     ({"options": {"A": "B", "B": "C"}, "answer": "B"}, "answer_ambiguous"),
@@ -218,6 +228,11 @@ FLAWS = [
     ({"answer": "word " * 60}, "answer_no_text"),
     ({"answer": "five", "answer_kind": "number"}, "answer_no_number"),
     ({"answer": "5", "split": "held out"}, "unknown_split"),
+    ({"answer": True}, "answer_no_text"),
+    ({"answer": {"value": "iron"}}, "answer_no_text"),
+    ({"answer": "5", "tolerance": "5 %"}, "bad_tolerance"),
+    ({"answer": "5", "tolerance": -1}, "bad_tolerance"),
+    ({"answer": "5", "answer_kind": "letter"}, "bad_answer_kind"),
 ]
 
 
