@@ -196,7 +196,11 @@ def _fault(report_path: Path, data: Mapping[str, str], benchmarks: Mapping[str, 
     if report.rules != RULES:
         return f"{report_path} was made by other rules:"
 
-    leaks = {file.sha256: file.leaks for file in report.data.values()}
+    # A report that contradicts itself, or has a file twice, clears it nowhere.
+    leaks: Counter[str] = Counter()
+    matched = Counter(match.get("file") for match in report.matches)
+    for name, file in report.data.items():
+        leaks[file.sha256] += max(file.leaks, matched[name])
     for name, sha in data.items():
         if sha not in leaks:
             return f"{report_path} does not cover {name} as it is now:"

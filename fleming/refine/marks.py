@@ -88,10 +88,13 @@ class MarkFile:
                     f"{where}: marks[{place}]: {mark.id!r} is marked in marks[{seen[mark.id]}] too"
                 )
             seen[mark.id] = place
-            if mark.sound and not mark.is_sound:
-                raise InputError(
-                    f"{where}: marks[{place}]: {mark.id!r} is sound, but its key is not the one answer"
+            if (mark.sound and not mark.is_sound) or (mark.right is not None and not mark.wrong_key):
+                said = (
+                    "is sound, but its key is not the one answer"
+                    if mark.sound
+                    else "has a right option beside its key"
                 )
+                raise InputError(f"{where}: marks[{place}]: {mark.id!r} {said}")
 
 
 def read_marks(path: str | Path) -> MarkFile:

@@ -52,12 +52,13 @@ SINGLE_LEARNED = ("prior", "nearest_stem", "clue_votes")  # of LEARNED
 def shortcuts(
     questions: Sequence[Question], graph: Graph | None = None, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Return probe -> {"accuracy", "low", "high", "chance", "n"}, JSON-ready; {} for no questions.
+    """Return probe -> {"accuracy", "low", "high", "chance", "n"}, JSON-ready; {} where no question has options.
 
     low, high: the 95 % Wilson interval. chance: the mean of 1 / options. n: the questions that it could be asked of
     (popularity in the graph: those whose options it all has). Of more than MOST questions, MOST are drawn by counted
     noise, and "of" says how many there are. Names that end in _by_root are of folds by root, see above.
     """
+    questions = [question for question in questions if question.options]
     if not questions:
         return {}
     drawn = generator(seed, "shortcuts").permutation(len(questions))[:MOST]

@@ -434,6 +434,10 @@ def test_marks_that_do_not_hold_have_a_line_each_and_the_others_are_taken(tmp_pa
             {"marks": [{"id": "q", "text": "", "sound": True, "two_right": True}]},
             "m.json: marks[0]: 'q' is sound, but",
         ),
+        (
+            {"marks": [{"id": "q", "text": "", "right": "A"}]},
+            "m.json: marks[0]: 'q' has a right option beside",
+        ),
         (None, "m.json: cannot read"),
     ],
     ids=lambda value: str(value)[:20],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.leaks import find_leak
 
-from fleming.files import write_jsonl
+from fleming.files import write_json, write_jsonl
 from fleming.public.benchmarks import files_of
 from fleming.records import LETTERS, Question, Trajectory, to_json
 from fleming.refine import decontamination
@@ -394,6 +394,18 @@ def test_leaks_that_are_still_there_are_refused(files, capsys):
     ]
     closed(files, "trajectories has 1 records that leak", capsys)
     closed(files, r"lists them\): take them out, then run", capsys)
+
+
+def test_a_report_that_contradicts_itself_does_not_open_the_gate(files, capsys):
+    write_jsonl(files[1]["trajectories"], [to_json(trajectory(VIGNETTE))])
+    report = report_of(files)
+    found = report["data"]["trajectories"]
+    for data in (
+        {"trajectories": {**found, "leaks": 0}},
+        {"trajectories": found, "x": {**found, "leaks": 0}},
+    ):
+        write_json(files[0], {**report, "data": {**report["data"], **data}})
+        closed(files, "trajectories has 1 records that leak", capsys)
 
 
 @pytest.mark.parametrize(

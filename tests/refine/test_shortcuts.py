@@ -448,6 +448,8 @@ def test_chinese_questions():
 def test_few_questions(count):
     found = shortcuts(unique_texts(count, 16))
     assert (found == {}) == (count == 0)
+    free = Question(id="free", question="How many?", options={}, answer="7", answer_kind="number")
+    assert shortcuts([*unique_texts(count, 16), free]) == found  # it has no option to choose
     assert all(0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1 for row in found.values())
 
 
