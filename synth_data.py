@@ -43,9 +43,9 @@ from fleming.records import Question, Trajectory
 from fleming.refine.critic import criticise
 from fleming.refine.decisions import Decision, apply_decisions, read_decisions
 from fleming.refine.decontamination import RULES, Index, decontaminate
+from fleming.refine.difficulty import grade
 from fleming.refine.duplicates import drop_duplicates
 from fleming.refine.gate import measured_on, report_path, write_report
-from fleming.refine.grading import grade
 from fleming.refine.label_check import Poll, check_labels
 from fleming.refine.mixing import mix
 from fleming.refine.shortcuts import shortcuts

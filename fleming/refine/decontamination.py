@@ -238,10 +238,8 @@ class Index:
 
 def decontaminate(questions: Sequence[Question], index: Index) -> tuple[list[Question], list[dict[str, Any]]]:
     """Return the questions that leak nothing, and a record of each other one: code, match, and the question."""
-    kept, leaked = [], []
-    for question, match in zip(questions, index.leaks(questions), strict=True):
-        if match is None:
-            kept.append(question)
-        else:
-            leaked.append({"code": "contaminated", **asdict(match), "question": to_json(question)})
-    return kept, leaked
+    found = list(zip(questions, index.leaks(questions), strict=True))
+    leaked = [
+        {"code": "contaminated", **asdict(match), "question": to_json(q)} for q, match in found if match
+    ]
+    return [q for q, match in found if match is None], leaked

@@ -4,12 +4,14 @@
 - a model's pass rate: the share of right answers in n samples (label_check.py asks for them)
 - a teacher that is given the paper's three definitions and votes k times
 
-A grader gives None where it cannot tell. Left out: choosing between graders.
+A grader gives None where it cannot tell; then a question has the default of its part.
 """
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,38 @@ import numpy as np
 from fleming.free_answer import RULES
 from fleming.prompt import question_messages
 from fleming.records import DIFFICULTIES, Question
-from fleming.teachers.remembered import Completer, complete_all
+from fleming.refine.label_check import Poll, pass_rates
+from fleming.settings.synth import SynthConfig
+from fleming.teachers.remembered import Completer, Remembered, complete_all
 
 Graded = dict[str, str | None]
 """Question id -> easy, moderate, difficult, or None."""
+
+
+def grade(
+    questions: Sequence[Question], part_of: Mapping[str, str], poll: Poll | None, synth: SynthConfig
+) -> tuple[list[Question], dict[str, Any]]:
+    """Return the questions, graded as the settings choose, else by their part's default, and a report of the grades.
+
+    The report says how many questions have each, and how far this way of grading agrees with the graph's.
+    """
+    by_graph = grade_by_graph(questions)
+    chosen: Graded = by_graph
+    if synth.grade_by == "pass_rate":
+        chosen = grade_by_pass_rate(pass_rates(questions, poll))
+    elif synth.grade_by == "rubric":
+        grader = poll.voter  # a teacher remembers by itself
+        if not isinstance(grader, Remembered):
+            grader = Remembered(grader, Path(poll.folder, "grading_answers.jsonl"), "grading")
+        chosen = grade_by_rubric(questions, grader)
+
+    default = synth.default_grade
+    graded = [replace(q, difficulty=chosen.get(q.id) or default.get(part_of[q.id])) for q in questions]
+    grades = dict(Counter(str(q.difficulty) for q in graded))
+    report = {"graded_by": synth.grade_by, "grades": grades}
+    if chosen is not by_graph:
+        report["agreement with graph"] = agreement(chosen, by_graph)
+    return graded, report
 
 
 def graph_score(question: Question) -> float | None:
@@ -64,12 +94,9 @@ def _grade(score: float | None, moderate: float, difficult: float) -> str | None
     return DIFFICULTIES[int(score >= moderate) + int(score >= difficult)]
 
 
-RUBRIC: str = RULES["rubric"]
-
-
 def grade_by_rubric(questions: Sequence[Question], teacher: Completer, k: int = 3) -> Graded:
     """Return id -> the grade that more than half of k votes of the teacher give, else None."""
-    groups = complete_all(teacher, [question_messages(q, "letter", RUBRIC) for q in questions], k)
+    groups = complete_all(teacher, [question_messages(q, "letter", RULES["rubric"]) for q in questions], k)
     grades: Graded = {}
     for question, group in zip(questions, groups, strict=True):
         grade, votes = Counter(map(parse_grade, group)).most_common(1)[0]

@@ -12,7 +12,7 @@ no shingles; one question in two languages.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from functools import lru_cache
 from typing import Any
 
@@ -40,7 +40,7 @@ def shingles(text: str) -> set[tuple[str, ...]]:
     return {tuple(found[i : i + SHINGLE]) for i in range(max(1, len(found) - SHINGLE + 1))}
 
 
-def jaccard(a: set, b: set) -> float:
+def jaccard(a: Set, b: Set) -> float:
     """Return the size of the intersection over that of the union."""
     return len(a & b) / max(1, len(a | b))
 

@@ -18,7 +18,7 @@ from fleming.config import parse_command_line, run_script
 from fleming.files import read_json, sha256_file, write_json
 from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, files_of, load_benchmark, named_benchmarks
 from fleming.public.readers import DEFAULT, read_questions, read_trajectories
-from fleming.records import Question, Trajectory
+from fleming.records import Question
 from fleming.refine.decontamination import RULES, Index
 from fleming.settings import Config
 from fleming.typed import from_json
@@ -105,11 +105,6 @@ class Report:
     """{"file", "id"} of each record that leaks, and its decontamination.Match."""
 
 
-def read_records(name: str, path: Path, cfg: Config) -> list[Question] | list[Trajectory]:
-    """Return the records of a file, "trajectories" or questions. Raises InputError as their readers do."""
-    return (read_trajectories if name == "trajectories" else read_questions)(path, cfg)
-
-
 def write_report(
     path: Path,
     data_files: Mapping[str, Path],
@@ -124,7 +119,8 @@ def write_report(
     sha256 than the report says. Raises InputError for a file that cannot be read.
     """
     hashes = {file: sha256_file(file) for file in (*data_files.values(), *benchmark_files.values())}
-    records = {name: read_records(name, file, cfg) for name, file in data_files.items()}
+    readers = {"trajectories": read_trajectories}
+    records = {name: readers.get(name, read_questions)(file, cfg) for name, file in data_files.items()}
     index = Index(benchmarks, (record for part in records.values() for record in part))
 
     data, matches = {}, []

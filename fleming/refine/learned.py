@@ -15,7 +15,8 @@ import numpy as np
 
 from fleming.noise import generator
 from fleming.records import Question
-from fleming.refine.shallow import Columns, jaccard, kind_of, names_in, numbered, trigrams
+from fleming.refine.duplicates import jaccard
+from fleming.refine.shallow import Columns, kind_of, names_in, numbered, trigrams
 from fleming.text import words
 
 FOLDS = 5

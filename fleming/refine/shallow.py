@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fleming.records import Question
+from fleming.refine.duplicates import jaccard
 from fleming.text import fold, option_key, words
 
 
@@ -109,10 +110,6 @@ def trigrams(text: str) -> frozenset[str]:
 def share(part: Collection, whole: Collection) -> float:
     """Return how much of `part` is in `whole`."""
     return len(part & whole) / max(1, len(part))
-
-
-def jaccard(a: Collection, b: Collection) -> float:
-    return len(a & b) / max(1, len(a | b))
 
 
 def likeness(sets: Sequence[frozenset]) -> list[float]:

@@ -28,6 +28,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fleming.evaluation.statistics import wilson_interval
 from fleming.noise import generator
 from fleming.records import Question
 from fleming.refine.learned import FOLDS, LEARNED, Learned, cross_fitted, nearest, tokens_of
@@ -35,7 +36,6 @@ from fleming.refine.shallow import SURFACE, Columns, Graph, commonness, populari
 
 MOST = 8000  # questions that are looked at; of more, as many drawn
 RIDGE = 1.0  # of the logit: the precision of its weights, features scaled to one
-Z = 1.959964  # 95 %
 SINGLE = {  # probe -> (feature, whether its largest or smallest is chosen)
     "longest_option": ("length", 1),
     "shortest_option": ("length", -1),
@@ -105,12 +105,10 @@ def shortcuts(
 
 
 def share_right(hits: np.ndarray, chance: np.ndarray) -> dict[str, float]:
-    """Return accuracy, interval and chance of the questions' hits and chances, each [n]. Wilson, JASA 22 (1927) 209."""
-    n = len(hits)
-    p = float(hits.mean())
-    centre, half = p + Z * Z / (2 * n), Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-    low, high = ((centre + side * half) / (1 + Z * Z / n) for side in (-1, 1))
-    rounded = {"accuracy": p, "low": max(0.0, low), "high": min(1.0, high), "chance": float(chance.mean())}
+    """Return accuracy, interval and chance of the questions' hits and chances, each [n]."""
+    n, right = len(hits), float(hits.sum())
+    low, high = wilson_interval(right, n)
+    rounded = {"accuracy": right / n, "low": low, "high": high, "chance": float(chance.mean())}
     return {**{name: round(value, 4) for name, value in rounded.items()}, "n": n}
 
 

@@ -37,14 +37,8 @@ def drop_faults(questions: Sequence[Question]) -> tuple[Kept, Rejected]:
     """(a) Leave out what is malformed, and every question whose stem stands with another right option elsewhere."""
     faults = {q.id: format_fault(q) for q in questions}
     faults |= conflicting_stems([q for q in questions if faults[q.id] is None])
-    kept, rejected = [], []
-    for question in questions:
-        code = faults[question.id]
-        if code is None:
-            kept.append(question)
-        else:
-            rejected.append({"code": code, "question": to_json(question)})
-    return kept, rejected
+    kept = [q for q in questions if faults[q.id] is None]
+    return kept, [{"code": faults[q.id], "question": to_json(q)} for q in questions if faults[q.id]]
 
 
 def anonymised(questions: Sequence[Question], counts: Counter[str]) -> tuple[Kept, Rejected]:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from support.forms import lines, parquet
 
-from fleming.public.pubmedqa_folds import FOLDS, pubmedqa_fold
+from fleming.public.curation import FOLDS, pubmedqa_fold
 from fleming.public.readers import read_set
 from fleming.public.tables import read_rows
 from model.errors import InputError
