@@ -189,17 +189,10 @@ def find_file(name: str, folder: Path) -> Path:
     known = BENCHMARKS.get(name)
     if known is None:
         raise InputError(f"{folder}: a folder; {name!r} is none of the benchmarks {', '.join(BENCHMARKS)}")
-    entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    folders = [path for path in entries if path.is_dir()]
-    for own_name in (name, known.set, None):
-        files = entries
-        if own_name:
-            files = [
-                file
-                for place in folders
-                if _plain_name(place) == own_name
-                for file in sorted(place.iterdir())
-            ]
+    inside = [path for path in sorted(folder.glob("*")) if path.is_dir()]
+    of_names = [[path for path in inside if _plain_name(path) == own] for own in (name, known.set)]
+    for places in (*of_names, [folder]):
+        files = [file for place in places for file in sorted(place.glob("*"))]
         tables = [file for file in files if file.is_file() and table_suffix(file)]
         tables = [file for file in tables if not _matches(file, known.never)]
         for pattern in known.files:

@@ -61,9 +61,8 @@ def criticise(
             supported.setdefault(question.id, []).append(found)
 
     review = Path(cfg.run_dir, "data/review.jsonl")
-    waiting = (
-        [record for _, record in read_jsonl(review)] if cfg.synth.voter else []
-    )  # of this run's label check
+    # What this run's label check has put there stays.
+    waiting = [record for _, record in read_jsonl(review)] if cfg.synth.voter else []
     for question in (q for q in questions if q.id in supported):
         record = {"id": question.id, "text": text_hash(question), "critic": critic.name}
         waiting.append({**record, "supported": supported[question.id], "question": to_json(question)})
@@ -75,14 +74,11 @@ def criticise(
 def read_verdict(reply: str, question: Question) -> Verdict | None:
     """Return what the judge says; None for another form, and for support by words that are not the question's."""
     verdict = read_reply(reply, Verdict)
+    if verdict is None or not verdict.supported:
+        return verdict
     text = fold(f"{question.context or ''} {question.question}")
-    if (
-        verdict
-        and verdict.supported
-        and (len(words(verdict.quote)) < QUOTED or fold(verdict.quote) not in text)
-    ):
-        return None
-    return verdict
+    is_quoted = len(words(verdict.quote)) >= QUOTED and fold(verdict.quote) in text
+    return verdict if is_quoted else None
 
 
 def _wrong_options(question: Question, cfg: Config) -> list[str]:

@@ -73,14 +73,6 @@ def measured_on(cfg: Config, chosen: str = "") -> list[LoadedBenchmark]:
 
 
 @dataclass(frozen=True)
-class BenchmarkFile:
-    """What a benchmark was read from."""
-
-    file: str
-    sha256: str
-
-
-@dataclass(frozen=True)
 class DataFile:
     """A file that a run learns from."""
 
@@ -98,7 +90,8 @@ class Report:
     rules: dict[str, Any]
     """decontamination.RULES at the time."""
     data: dict[str, DataFile]
-    benchmark_files: dict[str, BenchmarkFile]
+    benchmark_files: dict[str, dict[str, str]]
+    """Name -> {"file", "sha256"} of what a benchmark was read from."""
     benchmarks: dict[str, dict[str, int]]
     """Name -> {"questions", "leaks"}."""
     matches: list[dict[str, Any]]
@@ -134,7 +127,7 @@ def write_report(
         data[name] = DataFile(str(file), hashes[file], len(part), len(matches) - before)
 
     counts = Counter(match["benchmark"] for match in matches)
-    read = {name: BenchmarkFile(str(file), hashes[file]) for name, file in benchmark_files.items()}
+    read = {name: {"file": str(file), "sha256": hashes[file]} for name, file in benchmark_files.items()}
     leaked = {name: {"questions": len(part), "leaks": counts[name]} for name, part in benchmarks.items()}
     report = asdict(Report(RULES, data, read, leaked, matches))
     write_json(path, report)
@@ -204,7 +197,7 @@ def _fault(report_path: Path, data: Mapping[str, str], benchmarks: Mapping[str, 
             many = f"{leaks[sha]:,} records that leak a benchmark question"
             return f"{name} has {many} ({report_path} lists them): take them out, then"
 
-    covered = {file.sha256 for file in report.benchmark_files.values()}
+    covered = {file.get("sha256") for file in report.benchmark_files.values()}
     for name, sha in benchmarks.items():
         if sha not in covered:
             return f"{report_path} does not cover the benchmark {name} as it is now:"

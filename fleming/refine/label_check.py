@@ -83,9 +83,7 @@ class Poll:
         keys = [ballot.key for ballot in unanswered]
         chunk = CHUNK if hasattr(self.voter, "complete_all") else 1
         if isinstance(self.voter, Remembered):
-            chunk = max(
-                1, len(questions)
-            )  # it keeps what comes; all at once, nobody waits for the last of a few
+            chunk = max(1, len(questions))  # it keeps what comes; nobody waits for the last of a few
         log = AnswerLog(Path(self.folder, "label_votes.jsonl"), Votes, "label check")
         return log.complete(keys, lambda part: self._ask(questions[part], unanswered[part]), chunk)
 
