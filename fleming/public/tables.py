@@ -2,13 +2,14 @@ r"""Rows of a table file, whatever its form: JSON Lines, JSON, CSV, TSV or parqu
 
 - the form is decided by what stands in the file: an array in a .jsonl and lines in a .json are both common
 - JSON documents may be a list of rows, rows by id, columns ({column: {"0": ...}} or {column: [...]}), or one row
-- a bare NaN and an empty CSV cell are None, as is an absent one
+- a bare NaN and an empty CSV cell are None, as is an absent one; what JSON has not is text
 - CSV is UTF-8, or GB 18030 where it is not UTF-8 and reads as Chinese; nothing else is guessed
 - a record that cannot be read goes to `fault(where, code, detail)`, and the next one is read; else it is an error
 - left out: what the columns mean (sets.py)
 """
 
 import codecs
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -152,7 +153,25 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
             for batch in parquet.ParquetFile(file).iter_batches(PARQUET_BATCH):
                 for row in batch.to_pylist():
                     number += 1
-                    yield f"{path}: record {number}", {k: None if v != v else v for k, v in row.items()}
+                    yield f"{path}: record {number}", _as_json(row)
         except Exception as error:  # a damaged file makes pyarrow raise nearly any
             what = " ".join(str(error).split())[:200]
             raise InputError(f"{path}: record {number + 1}: not parquet, or damaged: {what}") from error
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value of parquet as JSON has it: a map is an object, a date or a decimal its text, bytes their size."""
+    match value:
+        case dict():
+            return {str(key): _as_json(inside) for key, inside in value.items()}
+        case [tuple(), *_]:
+            return _as_json(dict(value))
+        case list():
+            return [_as_json(inside) for inside in value]
+        case float():
+            return value if math.isfinite(value) else None
+        case bytes():
+            return f"{len(value)} bytes"
+        case None | bool() | int() | str():
+            return value
+    return str(value)

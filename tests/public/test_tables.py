@@ -1,10 +1,13 @@
 """fleming/public/tables.py: the same rows from every form of table, and one clear line for all that is none."""
 
 import csv
+import datetime
+import decimal
 import gzip
 import io
 import json
 import lzma
+import math
 import random
 import sys
 import time
@@ -101,6 +104,25 @@ def test_parquet_gives_the_same_rows(tmp_path, name):
         for i, row in enumerate(ROWS)
     ]
     assert rows_of(write(tmp_path / name, pack(parquet(nested * 300)))) == nested * 300
+
+
+def test_what_json_has_not_is_none_or_text_in_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    day, pair = datetime.date(2020, 1, 2), pyarrow.map_(pyarrow.string(), pyarrow.float64())
+    columns = {
+        "day": [day],
+        "price": [decimal.Decimal("1.50")],
+        "image": [b"\0\xff"],
+        "far": [[math.inf, 1.0]],
+    }
+    columns["map"] = pyarrow.array([[("A", 1.0), ("B", math.nan)]], pair)
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    (row,) = rows_of(tmp_path / "a.parquet")
+    assert row == {
+        "day": "2020-01-02", "price": "1.50", "image": "2 bytes", "far": [None, 1.0], "map": {"A": 1.0, "B": None},
+    }  # fmt: skip
 
 
 def test_each_row_says_where_it_stands(tmp_path):
