@@ -117,24 +117,8 @@ def likeness(sets: Sequence[frozenset]) -> list[float]:
     return [sum(jaccard(a, b) for b in sets) - jaccard(a, a) for a in sets]
 
 
-SURFACE = (
-    "length",
-    "longest",
-    "shortest",
-    "word_overlap",
-    "trigram_overlap",
-    "word_likeness",
-    "trigram_likeness",
-    "words",
-    "digits",
-    "capitals",
-    "marks",
-    "beyond_ascii",
-)
-
-
-def surface(columns: Columns) -> np.ndarray:
-    """Return the features of SURFACE: [R, F]."""
+def surface(columns: Columns) -> dict[str, np.ndarray]:
+    """Return name -> feature of each option: [R]. Of characters, shares: digits, capitals, marks and non-ASCII."""
     rows = []
     word_set = functools.cache(lambda text: frozenset(words(text)))
     trigram_set = functools.cache(trigrams)
@@ -146,30 +130,23 @@ def surface(columns: Columns) -> np.ndarray:
         lengths = [len(text.strip()) for text in options]
         like = zip(likeness(of_words), likeness(of_trigrams), strict=True)
         for i, (word_likeness, trigram_likeness) in enumerate(like):
-            rows.append((
-                np.log(lengths[i]),
-                lengths[i] == max(lengths),
-                lengths[i] == min(lengths),
-                share(of_words[i], stem_words),
-                share(of_trigrams[i], stem_trigrams),
-                word_likeness / (len(options) - 1),
-                trigram_likeness / (len(options) - 1),
-                np.log1p(len(of_words[i])),
-                *_characters(options[i]),
-            ))  # fmt: skip
-    return np.array(rows, np.float64)
-
-
-def _characters(text: str) -> tuple[float, float, float, float]:
-    """Return the shares of digits, capitals, marks, and of what is beyond ASCII."""
-    size = len(text)
-    marks = sum(not (char.isalnum() or char.isspace()) for char in text)
-    return (
-        sum(map(str.isdigit, text)) / size,
-        sum(map(str.isupper, text)) / size,
-        marks / size,
-        sum(char > "\x7f" for char in text) / size,
-    )
+            text, size = options[i], len(options[i])
+            marks = sum(not (char.isalnum() or char.isspace()) for char in text)
+            rows.append({
+                "length": np.log(lengths[i]),
+                "longest": lengths[i] == max(lengths),
+                "shortest": lengths[i] == min(lengths),
+                "word_overlap": share(of_words[i], stem_words),
+                "trigram_overlap": share(of_trigrams[i], stem_trigrams),
+                "word_likeness": word_likeness / (len(options) - 1),
+                "trigram_likeness": trigram_likeness / (len(options) - 1),
+                "words": np.log1p(len(of_words[i])),
+                "digits": sum(map(str.isdigit, text)) / size,
+                "capitals": sum(map(str.isupper, text)) / size,
+                "marks": marks / size,
+                "beyond_ascii": sum(char > "\x7f" for char in text) / size,
+            })  # fmt: skip
+    return {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
 
 
 def commonness(columns: Columns) -> np.ndarray:

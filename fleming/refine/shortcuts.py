@@ -28,13 +28,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fleming.evaluation.statistics import wilson_interval
 from fleming.noise import generator
 from fleming.records import Question
 from fleming.refine.learned import FOLDS, LEARNED, Learned, cross_fitted, nearest, tokens_of
-from fleming.refine.shallow import SURFACE, Columns, Graph, commonness, popularity, root_of, surface
+from fleming.refine.shallow import Columns, Graph, commonness, popularity, root_of, surface
 
 MOST = 8000  # questions that are looked at; of more, as many drawn
+Z = 1.959964  # 95 %
 RIDGE = 1.0  # of the logit: the precision of its weights, features scaled to one
 SINGLE = {  # probe -> (feature, whether its largest or smallest is chosen)
     "longest_option": ("length", 1),
@@ -66,9 +66,10 @@ def shortcuts(
     everyone = np.ones(len(drawn), bool)
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # hits [N], whose [N]
 
-    static = surface(columns)
+    features = surface(columns)
     for name, (feature, sign) in SINGLE.items():
-        found[name] = columns.hits(sign * static[:, SURFACE.index(feature)]), everyone
+        found[name] = columns.hits(sign * features[feature]), everyone
+    static = np.stack(list(features.values()), 1)
     common = commonness(columns)
     found["most_common_option"] = columns.hits(common[:, 0]), everyone
     speaks_for = [common, *(columns.extremes(count)[:, :1] for count in common.T)]
@@ -105,10 +106,12 @@ def shortcuts(
 
 
 def share_right(hits: np.ndarray, chance: np.ndarray) -> dict[str, float]:
-    """Return accuracy, interval and chance of the questions' hits and chances, each [n]."""
-    n, right = len(hits), float(hits.sum())
-    low, high = wilson_interval(right, n)
-    rounded = {"accuracy": right / n, "low": low, "high": high, "chance": float(chance.mean())}
+    """Return accuracy, interval and chance of the questions' hits and chances, each [n]. Wilson, JASA 22 (1927) 209."""
+    n = len(hits)
+    p = float(hits.mean())
+    centre, half = p + Z * Z / (2 * n), Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
+    low, high = ((centre + side * half) / (1 + Z * Z / n) for side in (-1, 1))
+    rounded = {"accuracy": p, "low": max(0.0, low), "high": min(1.0, high), "chance": float(chance.mean())}
     return {**{name: round(value, 4) for name, value in rounded.items()}, "n": n}
 
 
