@@ -62,9 +62,7 @@ def render(template, variables: dict, most: int) -> str:
         if length > most:
             raise ValueError(f"it renders more than {most} characters")
         parts.append(part)
-    text = "".join(parts)
-    text.encode()
-    return text
+    return "".join(parts).encode().decode()
 
 
 def main() -> None:

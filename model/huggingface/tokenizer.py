@@ -186,8 +186,7 @@ class Tokenizer:
         """Return the special tokens that have a name, name -> text; each stands there as a string or an object."""
         found = self._json("special_tokens_map.json") | self._config
         texts = {name: v.get("content") if isinstance(v, dict) else v for name, v in found.items()}
-        texts = {name: text for name, text in texts.items() if isinstance(text, str)}
-        return {name: text for name, text in texts.items() if name.endswith("_token")}
+        return {name: v for name, v in texts.items() if isinstance(v, str) and name.endswith("_token")}
 
     def _find_stop_ids(self, eos_token: str | None) -> frozenset[int]:
         stop_ids = {self.end_of_turn}
@@ -232,27 +231,19 @@ class Tokenizer:
 
     def _template(self) -> tuple[Path, str | None]:
         """Return the chat template and the file it stands in, looked for in the order of transformers."""
-        name = "chat_template.jinja"
-        if name in self.files:
-            try:
-                return self._folder / name, self.files[name].decode()
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{self._folder / name}: not UTF-8 text ({error}): save it as UTF-8"
-                ) from error
-        for name in ("tokenizer_config.json", "chat_template.json"):
-            found = self._json(name).get("chat_template")
-            if isinstance(found, list):  # several templates: [{"name": ..., "template": ...}]
-                entries = (e for e in found if isinstance(e, dict) and e.get("name") == "default")
-                found = next(entries, {}).get("template", found)
-            if found is not None and not isinstance(found, str):
-                wanted = "a text, or a list with a text named default"
-                raise InputError(
-                    f"{self._folder / name}: chat_template is {str(found)[:80]}; expected {wanted}"
-                )
-            if found is not None:
-                return self._folder / name, found
-        return self._folder / "tokenizer_config.json", None
+        name, found = "chat_template.jinja", self.files.get("chat_template.jinja")
+        for other in ("tokenizer_config.json", "chat_template.json"):
+            if found is None:
+                name, found = other, self._json(other).get("chat_template")
+        if isinstance(found, list):  # several templates: [{"name": ..., "template": ...}]
+            entries = (e for e in found if isinstance(e, dict) and e.get("name") == "default")
+            found = next(entries, {}).get("template", found)
+        with contextlib.suppress(UnicodeDecodeError):
+            found = found.decode() if isinstance(found, bytes) else found
+        if not isinstance(found, str | None):
+            wanted = "UTF-8 text, or a list with a text named default"
+            raise InputError(f"{self._folder / name}: chat_template is {str(found)[:80]}; expected {wanted}")
+        return self._folder / name, found
 
     def _find_turns(self, eos_token: str | None) -> None:
         """See what this format writes around an answer. Raises InputError where that cannot be told."""
@@ -282,16 +273,11 @@ def _with_defaults(template: str, variables: Mapping[str, Any]) -> str:
     """Return the template with these variables' values where none are given. Raises InputError for odd ones."""
     lines = []
     for name, value in variables.items():
-        usable = (
-            name.isidentifier() and not keyword.iskeyword(name.capitalize()) and not keyword.iskeyword(name)
-        )
-        if not usable or name in GIVEN:
+        reserved = {name, name.capitalize()} & {*keyword.kwlist, *GIVEN}
+        if reserved or not name.isidentifier():
             raise InputError(f"chat_template_kwargs: {name!r} is no name that a template may ask for")
-        if (
-            not isinstance(value, str | bool | int | float)
-            or value in (math.inf, -math.inf)
-            or value != value
-        ):
+        plain = isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+        if not plain:
             raise InputError(f"chat_template_kwargs: {name}={value!r}: expected a text, number or flag")
         literal = json.dumps(value, ensure_ascii=False)
         lines.append(f"{{%- if {name} is not defined %}}{{%- set {name} = {literal} %}}{{%- endif %}}\n")

@@ -95,7 +95,7 @@ def test_a_template_of_another_form_is_no_absent_one(found, tmp_path):
 def test_a_template_that_is_no_text_is_refused(tmp_path):
     folder = write_tokenizer(tmp_path, None)
     (folder / "chat_template.jinja").write_bytes(CHATML.encode() + "é".encode("latin-1"))
-    refusal(folder, folder / "chat_template.jinja", "not UTF-8")
+    refusal(folder, folder / "chat_template.jinja", "expected UTF-8 text")
     (folder / "chat_template.jinja").write_text("{{ '\\ud800' }}" + CHATML)
     refusal(folder, folder / "chat_template.jinja", "cannot be rendered", "surrogates")
 
