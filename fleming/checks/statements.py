@@ -276,7 +276,9 @@ def _read(reading: Reading, grammar: _Grammar, sentence: list[str | Mention], en
     if denies or (any(mentions) and (doubts or grammar.has(line, "no"))):
         points = grammar.has(line, "pointer")
         reading.denials[reading.sentences] = Denial(frozenset(itertools.chain(*mentions)), points)
-    for number, forms in grammar.clauses(key) if not (doubts or asks) else ():
+    opening = line[: line.index(None)] if mentions else []  # "there is no evidence that ..."
+    unsure = doubts or asks or grammar.has(opening, "no", "uncertain")
+    for number, forms in grammar.clauses(key) if not unsure else ():
         _state(reading, forms, mentions[number:], plain=False)
 
 
