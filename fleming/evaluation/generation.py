@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from fleming.evaluation.answers import Answer, answer_of
 from fleming.evaluation.items import Asked, Item, Key, all_asked
 from fleming.evaluation.variants import END_OF_THINKING, ORDERS, VARIANTS, asked_as, cuts_of
-from fleming.judge import judge, style_of
+from fleming.judge import judge
 from fleming.prompt import asked_messages, prompt_ids, response_text
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.settings import FOR_AN_ANSWER, Config
@@ -61,9 +61,13 @@ class ChainOfThought:
     def plan(self, benchmark: LoadedBenchmark, reliability: bool = False) -> list[Asked]:
         """Return the answers that are wanted. Raises InputError where the context leaves no room for one."""
         ev = self.cfg.evaluate
-        orders, variants = ev.reshuffles, ()
-        if reliability and not any(style_of(q, self.cfg) == "free" for q in benchmark.questions):
-            orders, variants = max(ORDERS, orders), VARIANTS
+        orders, variants = (max(ORDERS, ev.reshuffles), VARIANTS) if reliability else (ev.reshuffles, ())
+        if reliability and (
+            self.cfg.answer_style == "free" or not any(q.options for q in benchmark.questions)
+        ):
+            raise InputError(
+                f"{benchmark.name}: no question is answered by an option: leave out --reliability"
+            )
         return all_asked(benchmark, "cot", ev.samples, orders, self.cfg.seed, self._prompt_tokens, variants)
 
     def plan_cuts(self, plan: Sequence[Asked], answers: Iterable[Answer]) -> list[Asked]:
