@@ -57,6 +57,9 @@ def main(argv: list[str]) -> None:
     chosen = {f"--{name}": getattr(options, name) for name in ("question", "compare", "rubrics", "export")}
     if len(given := [name for name, value in chosen.items() if value not in (None, "")]) > 1:
         raise InputError(f"{' and '.join(given)}: one at a time")
+    beside = {"--benchmarks": options.benchmarks, "--reliability": options.reliability}
+    if given and (idle := [name for name, value in beside.items() if value]):
+        raise InputError(f"{idle[0]} says nothing to {given[0]}: leave it out")
     if options.of and not options.export:
         raise InputError("--of names what --export exports: say inspect, lm-eval or table")
     if cfg.threads:
