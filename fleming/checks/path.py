@@ -50,6 +50,8 @@ class Path:
     answers; loop: it turns in a circle."""
     unsure: bool
     """Whether it says that something is not known, or the question lacks nothing."""
+    reasons: bool
+    """Whether it says anything but what it concludes."""
 
 
 def read_certificate(question: Question) -> Certificate | None:
@@ -93,6 +95,7 @@ def follow_path(thought: str, question: Question, answer: str | None) -> Path:
         stated=len(_stated(certificate, reading)) if certificate else 0,
         fault=fault,
         unsure=reading.uncertain or not (certificate and certificate.open),
+        reasons=reading.sentences > reading.concluding,
     )
 
 

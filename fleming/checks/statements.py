@@ -74,6 +74,8 @@ class Reading:
     sentences: int = 0
     read: int = 0
     """Sentences of which all was read."""
+    concluding: int = 0
+    """Sentences that only name an answer."""
     uncertain: bool = False
     """Whether it says that something is not known."""
     doubted: bool = False
@@ -263,6 +265,7 @@ def _read(reading: Reading, grammar: _Grammar, sentence: list[str | Mention], en
     asks = end == "?" or line[0] in grammar.sets["asking"]
     forms, concluded = [] if asks else grammar.match(key), grammar.concluded(sentence)
     reading.conclusions += concluded
+    reading.concluding += bool(concluded) or (len(mentions) == 1 and len(line) == 1)
     if forms and forms[0].relations:
         _state(reading, forms, mentions, plain=True)
     elif forms and forms[0].remark in (*AGAINST, *TAKING_BACK):
