@@ -39,11 +39,11 @@ def reliability_table(rows: Sequence[tuple[str, Result]]) -> str:
     for model, result in rows:
         if found := result.details.get("reliability"):
             key = {"benchmark": result.benchmark, "model": model, "questions": f"{found['questions']:,}"}
-            cells = {head: _share(share) for head, share in row_of(found).items() if share}
             for head, share in row_of(found).items():
-                if share and share["n"] < found["questions"]:
-                    cells[head] += f" of {share['n']:,}"
-            lines.append(key | cells)
+                if share:
+                    of_fewer = f" of {share['n']:,}" if share["n"] < found["questions"] else ""
+                    key[head] = _share(share) + of_fewer
+            lines.append(key)
     heads = [head for line in lines for head in line]
     return in_parts(lines, list(dict.fromkeys(heads))) if lines else ""
 
