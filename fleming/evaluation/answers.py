@@ -121,9 +121,8 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
     """Return the answer as its line has it, without the fields of the other protocol."""
     own = FIELDS_OF[answer.protocol]
     others = {name for names in FIELDS_OF.values() for name in names if name not in own}
-    others |= {
-        name for name, usual in {"forced": None, "variant": ""}.items() if getattr(answer, name) == usual
-    }
+    unsaid = {"forced": None, "variant": ""}
+    others |= {name for name, usual in unsaid.items() if getattr(answer, name) == usual}
     return {name: value for name, value in vars(answer).items() if name not in others}
 
 

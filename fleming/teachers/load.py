@@ -23,14 +23,8 @@ def load_teacher(cfg: Config, device: str | torch.device = "cpu", offline: bool 
     if teacher.kind == "openai":
         completer = ServerTeacher(ChatServer(teacher, cfg.seed, offline))
     else:
-        completer = LocalModel(
-            teacher.model,
-            teacher.chat_template_kwargs,
-            teacher.max_new_tokens,
-            teacher.temperature,
-            cfg.seed,
-            device=device,
-        )
+        how = teacher.chat_template_kwargs, teacher.max_new_tokens, teacher.temperature, cfg.seed
+        completer = LocalModel(teacher.model, *how, device=device)
     data = Path(cfg.run_dir, "data")
     return Remembered(
         completer, data / "teacher_answers.jsonl", "teacher", data / "quarantine.jsonl", offline
