@@ -107,11 +107,8 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                 loaded = load_model(model_folder, *how, check_hashes=False)  # `hashes` has just been
                 make_exact(loaded[0], [], cfg, world)
                 protocols = {name: PROTOCOLS[name](*loaded, cfg) for name in described}
-                plans = [
-                    (b, name, protocols[name].plan(b, options.reliability))
-                    for b in benchmarks
-                    for name in protocols
-                ]
+                asked = [(b, name) for b in benchmarks for name in protocols]
+                plans = [(b, name, protocols[name].plan(b, options.reliability)) for b, name in asked]
             answers = Answers(folder, answer_settings(cfg, hashes, world.dtype), world)
             world.on_main(write_manifest, "evaluate", cfg, hashes, world, {"name": model})
             ask_missing(plans, protocols, answers, model, world, stop)
@@ -127,7 +124,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
             given = answers.collect(wanted, protocols["cot"].read_again if "cot" in protocols else None)
             if world.is_main:
                 results[model] = summarise_all(benchmarks, given, annotations, graph)
-                command = {
+                ran = {
                     "device": str(world.device),
                     "processes": world.size,
                     "exact": loaded[0].key_tile > 0,
@@ -135,12 +132,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                     "limit": cfg.evaluate.limit,
                     "seconds": time.perf_counter() - began,
                 }
-                about = {
-                    "model": str(model_folder),
-                    "seed": cfg.seed,
-                    "last_command": command,
-                    "sha256": hashes,
-                }
+                about = {"model": str(model_folder), "seed": cfg.seed, "last_command": ran, "sha256": hashes}
                 write_results(folder, before, about, results[model], described)
                 note_outputs(cfg.run_dir, "evaluate", f"eval/{model}")
         if world.is_main:

@@ -225,9 +225,8 @@ class _Reader:
                 break
             rest = replace(_number(self.take("number")), unit=smaller)
             self.at += 1
-            value = replace(
-                plus(value, rest), printed=True, slack=rest.slack * smaller.size / value.unit.size
-            )
+            slack = rest.slack * smaller.size / unit.size
+            value = replace(plus(value, rest), printed=True, slack=slack)
         return value
 
 

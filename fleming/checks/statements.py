@@ -212,9 +212,8 @@ class _Grammar:
         """Return what the words say; nothing where they are none of the phrases, or deny twice."""
         if key in self.forms:
             return self.forms[key]
-        spans = [
-            (at, at + n) for at in range(len(key)) for n in (1, 2) if key[at : at + n] in self.lists["not"]
-        ]
+        nots = self.lists["not"]
+        spans = [(at, at + n) for at in range(len(key)) for n in (1, 2) if key[at : at + n] in nots]
         if len(spans) != 1:
             return []
         said = self.forms.get(key[: spans[0][0]] + key[spans[0][1] :], ())

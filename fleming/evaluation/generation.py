@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from fleming.evaluation.answers import Answer, answer_of
+from fleming.evaluation.answers import Answer, Keep, answer_of
 from fleming.evaluation.items import Asked, Item, Key, all_asked
 from fleming.evaluation.variants import END_OF_THINKING, ORDERS, VARIANTS, asked_as, cuts_of
 from fleming.judge import judge
@@ -115,9 +115,7 @@ class ChainOfThought:
         ids, _ = self.tokenizer.encode_response(text)
         return ids[:-1]  # without the end of the turn
 
-    def answer(
-        self, benchmark: LoadedBenchmark, asked: Sequence[Asked], keep: Callable[[Answer], object]
-    ) -> None:
+    def answer(self, benchmark: LoadedBenchmark, asked: Sequence[Asked], keep: Keep) -> None:
         """Let the model answer; keep(answer) gets each as it ends, in any order.
 
         Its noise is fixed by the seed, the item and the sample index, whatever is sampled beside it.
@@ -144,7 +142,7 @@ class ChainOfThought:
         self,
         halves: Sequence[Half],
         tokens: int,
-        keep: Callable[[Answer], object],
+        keep: Keep,
         cut: Callable[[Half], object] | None = None,
     ) -> None:
         """Let responses go on for so many tokens; `cut` gets those that have not ended then, else `keep` does."""

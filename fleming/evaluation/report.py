@@ -220,9 +220,8 @@ def describe_difference(found: Difference) -> str:
     p_value = f"{found.test} p = {found.p_mcnemar:.2g}"
     if found.p_holm is not None:
         p_value += f" (Holm {found.p_holm:.2g})"
-    return (
-        f"{points}, {found.wins} won, {found.losses} lost, {p_value}, detectable {percent(found.detectable)}"
-    )
+    counts = f"{found.wins} won, {found.losses} lost"
+    return f"{points}, {counts}, {p_value}, detectable {percent(found.detectable)}"
 
 
 def describe_comparison(comparison: Comparison) -> str:
@@ -266,11 +265,8 @@ def describe_results(results: Mapping[str, Sequence[Result]], protocols: Mapping
         rows = [row for row in side_by_side if row[0].protocol == protocol]
         named = [pair for row in rows for pair in zip(models, row, strict=True)]
         lines += [f"\n{protocol}: {described}; seed {seed}\n", results_table(named) + "\n"]
-        if asked_otherwise := reliability_table(named):
-            lines += [
-                "asked otherwise (docs/evaluation.md says what each column is):\n",
-                asked_otherwise + "\n",
-            ]
+        if otherwise := reliability_table(named):
+            lines += ["asked otherwise (docs/evaluation.md says what each column is):\n", f"{otherwise}\n"]
 
         for model, result in named:
             about = about_model if result.questions else about_mean

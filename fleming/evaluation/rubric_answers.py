@@ -76,9 +76,8 @@ def _settings(model_folder: Path, cfg: Config) -> dict[str, Any]:
     ev = cfg.evaluate
     settings = {"sha256 of model": _sha256(sorted(input_hashes({"model": model_folder}).items()))}
     settings["dtype"] = str(compute_dtype(pick_device(cfg.parallel)))
-    settings |= {
-        name: getattr(cfg, name) for name in ("seed", "chat_format", "system", "chat_template_kwargs")
-    }
+    own = "seed", "chat_format", "system", "chat_template_kwargs"
+    settings |= {name: getattr(cfg, name) for name in own}
     settings |= {f"evaluate.{name}": getattr(ev, name) for name in ("temperature", "max_new_tokens")}
     settings |= {f"evaluate.{name}": value for name, value in ev.filters.items()}
     return json.loads(json.dumps(settings))

@@ -21,11 +21,9 @@ def load_teacher(cfg: Config, device: str | torch.device = "cpu", offline: bool 
     if teacher.kind == "template":
         return None
     if teacher.kind == "openai":
-        completer = ServerTeacher(ChatServer(teacher, cfg.seed, offline))
+        asked = ServerTeacher(ChatServer(teacher, cfg.seed, offline))
     else:
         how = teacher.chat_template_kwargs, teacher.max_new_tokens, teacher.temperature, cfg.seed
-        completer = LocalModel(teacher.model, *how, device=device)
+        asked = LocalModel(teacher.model, *how, device=device)
     data = Path(cfg.run_dir, "data")
-    return Remembered(
-        completer, data / "teacher_answers.jsonl", "teacher", data / "quarantine.jsonl", offline
-    )
+    return Remembered(asked, data / "teacher_answers.jsonl", "teacher", data / "quarantine.jsonl", offline)
