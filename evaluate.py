@@ -57,9 +57,9 @@ def main(argv: list[str]) -> None:
     chosen = {f"--{name}": getattr(options, name) for name in ("question", "compare", "rubrics", "export")}
     if len(given := [name for name, value in chosen.items() if value not in (None, "")]) > 1:
         raise InputError(f"{' and '.join(given)}: one at a time")
-    beside = {"--benchmarks": options.benchmarks, "--reliability": options.reliability}
-    if given and (idle := [name for name, value in beside.items() if value]):
-        raise InputError(f"{idle[0]} says nothing to {given[0]}: leave it out")
+    for name in ("benchmarks", "reliability"):
+        if given and getattr(options, name):
+            raise InputError(f"--{name} says nothing to {given[0]}: leave it out")
     if options.of and not options.export:
         raise InputError("--of names what --export exports: say inspect, lm-eval or table")
     if cfg.threads:
@@ -107,8 +107,11 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                 loaded = load_model(model_folder, *how, check_hashes=False)  # `hashes` has just been
                 make_exact(loaded[0], [], cfg, world)
                 protocols = {name: PROTOCOLS[name](*loaded, cfg) for name in described}
-                asked = [(b, name) for b in benchmarks for name in protocols]
-                plans = [(b, name, protocols[name].plan(b, options.reliability)) for b, name in asked]
+                plans = [
+                    (b, name, protocols[name].plan(b, options.reliability))
+                    for b in benchmarks
+                    for name in protocols
+                ]
             answers = Answers(folder, answer_settings(cfg, hashes, world.dtype), world)
             world.on_main(write_manifest, "evaluate", cfg, hashes, world, {"name": model})
             ask_missing(plans, protocols, answers, model, world, stop)
@@ -124,7 +127,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
             given = answers.collect(wanted, protocols["cot"].read_again if "cot" in protocols else None)
             if world.is_main:
                 results[model] = summarise_all(benchmarks, given, annotations, graph)
-                ran = {
+                command = {
                     "device": str(world.device),
                     "processes": world.size,
                     "exact": loaded[0].key_tile > 0,
@@ -132,7 +135,12 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                     "limit": cfg.evaluate.limit,
                     "seconds": time.perf_counter() - began,
                 }
-                about = {"model": str(model_folder), "seed": cfg.seed, "last_command": ran, "sha256": hashes}
+                about = {
+                    "model": str(model_folder),
+                    "seed": cfg.seed,
+                    "last_command": command,
+                    "sha256": hashes,
+                }
                 write_results(folder, before, about, results[model], described)
                 note_outputs(cfg.run_dir, "evaluate", f"eval/{model}")
         if world.is_main:

@@ -112,9 +112,14 @@ class RealTeacher:
             codes = Counter()
             for (work, order), text in zip(asked, answer_each(self.completer, talks), strict=True):
                 codes[self._note(work, step, order, text)] += 1
-            row = {"step": step, "questions": len(unsolved), "answers": len(asked)}
-            row |= {"accepted": codes.pop(None, 0), "rejected": dict(sorted(codes.items()))}
-            funnel.append({**row, "solved": sum(work.best is not None for work in unsolved)})
+            row = {
+                "step": step,
+                "questions": len(unsolved),
+                "answers": len(asked),
+                "accepted": codes.pop(None, 0),
+            }
+            solved = sum(work.best is not None for work in unsolved)
+            funnel.append({**row, "rejected": dict(sorted(codes.items())), "solved": solved})
             unsolved = [work for work in unsolved if not work.best and work.last]  # silence cannot be refined
 
         rates = {work.question.id: {**work.pass_at_k(), "gold_visible": rules.gold_visible} for work in works}

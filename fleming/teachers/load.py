@@ -23,7 +23,13 @@ def load_teacher(cfg: Config, device: str | torch.device = "cpu", offline: bool 
     if teacher.kind == "openai":
         asked = ServerTeacher(ChatServer(teacher, cfg.seed, offline))
     else:
-        how = teacher.chat_template_kwargs, teacher.max_new_tokens, teacher.temperature, cfg.seed
-        asked = LocalModel(teacher.model, *how, device=device)
+        asked = LocalModel(
+            teacher.model,
+            teacher.chat_template_kwargs,
+            teacher.max_new_tokens,
+            teacher.temperature,
+            cfg.seed,
+            device=device,
+        )
     data = Path(cfg.run_dir, "data")
     return Remembered(asked, data / "teacher_answers.jsonl", "teacher", data / "quarantine.jsonl", offline)
