@@ -43,8 +43,6 @@ _POWERS = {
     "million": 10**6,
     "billion": 10**9,
 }
-
-
 _RATE = UNITS["daily"].dims
 
 
@@ -145,8 +143,8 @@ def _parts(run: list[Token]) -> Iterator[list[Token]]:
 class _Reader:
     """Reads one side of an equation, from left to right."""
 
-    def __init__(self, tokens: list[Token], sums_first: bool, bare: bool) -> None:
-        self.tokens, self.bare, self.at, self.depth = tokens, bare, 0, 0
+    def __init__(self, tokens: list[Token], sums_first: bool, bare: bool, first: bool) -> None:
+        self.tokens, self.bare, self.first, self.at, self.depth = tokens, bare, first, 0, 0
         self.levels = (_PRODUCTS, _SUMS) if sums_first else (_SUMS, _PRODUCTS)
         """The signs that bind loosest, then those that bind closer."""
 
@@ -216,6 +214,8 @@ class _Reader:
         unit, power = None, 1
         while self.kind() == "unit" or (self.kind() in ("dot", "over") and self.kind(1) == "unit"):
             if self.kind() == "unit" and unit:  # "500 mg q8h" is worked out: 1500 mg a day
+                if self.first:
+                    break
                 value = replace(value, printed=value.printed and self.kind(1) == "exponent")
             elif self.kind() != "unit":
                 power = -1 if self.take("dot", "over").kind == "over" else 1
@@ -233,9 +233,8 @@ class _Reader:
                 break
             rest = replace(_number(self.take("number")), unit=smaller)
             self.at += 1
-            value = replace(
-                plus(value, rest), printed=True, slack=rest.slack * smaller.size / value.unit.size
-            )
+            slack = rest.slack * smaller.size / unit.size
+            value = replace(plus(value, rest), printed=True, slack=slack)
         return value
 
 
@@ -311,9 +310,9 @@ def sides(
     """Return the expressions that stand side by side between two equals signs; None for one that is not read.
 
     sums_first: as if there were brackets around each sum. bare: the numbers without percents and units. first: the
-    quantity that it begins with.
+    quantity that it begins with, without how often.
     """
-    reader, found = _Reader(tokens, sums_first, bare), []
+    reader, found = _Reader(tokens, sums_first, bare, first), []
     while reader.at < len(tokens):
         start = reader.at
         try:

@@ -154,12 +154,15 @@ def _is_loose(left: Side, right: Side) -> bool:
 def _is_shorthand(left: Side, right: Side, looser: bool) -> bool:
     """Return whether the sides come out when they are read otherwise.
 
-    The right one by what it begins with: 350 mg over 30 min, 500 mg q6h, 12/15, 400 mg/day ÷ 2 = ...; per cent left
-    unsaid (11.8 - 10.6 = 1.2 %); the left one with brackets around its sums (9.4 + 10.4 / 2 = 9.9); by its
-    numbers alone, where percents are more than "p % of x", or a formula's coefficients leave their units unsaid.
+    The right one by what it begins with: 350 mg over 30 min, 12/15, 400 mg/day ÷ 2 = ..., 500 mg q6h where what was
+    worked out is a dose, and no amount a day; per cent left unsaid (11.8 - 10.6 = 1.2 %); the left one with brackets
+    around its sums (9.4 + 10.4 / 2 = 9.9); by its numbers alone, where percents are more than "p % of x", or a
+    formula's coefficients leave their units unsaid.
     """
     kinds, said = [token.kind for token in left.tokens], right.value
-    readings = [] if left.value.printed else [(left.value, sides(right.tokens, first=True)[0].value)]
+    begun = sides(right.tokens, first=True)[0].value
+    how_often = _same_kind(left.value, said) and begun and not _same_kind(left.value, begun)
+    readings = [] if left.value.printed or how_often else [(left.value, begun)]
     if right.tokens[-1].kind == "percent" and abs(left.value.number) >= 1:
         readings.append((times(left.value, Quantity(0.01, whole=True)), said))
     if "open" not in kinds:

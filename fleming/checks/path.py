@@ -15,10 +15,8 @@ from fleming.sources.vocabulary import like
 from fleming.text import words
 
 LOOP = 20  # words at least that only say again what stands before them
-TRUE_GROUNDS = (
-    "absent_finding",
-    "rare_finding",
-)  # a proof on them is a fact; on any other, what does not hold
+# A proof on one of these grounds is a fact; on any other, what does not hold.
+TRUE_GROUNDS = ("absent_finding", "rare_finding")
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,8 @@ class Path:
     answers; loop: it turns in a circle."""
     unsure: bool
     """Whether it says that something is not known, or the question lacks nothing."""
+    reasons: bool
+    """Whether it says anything but what it concludes."""
 
 
 def read_certificate(question: Question) -> Certificate | None:
@@ -57,21 +57,21 @@ def read_certificate(question: Question) -> Certificate | None:
     try:
         given = question.provenance or {}
         path = tuple((edge["head"], edge["relation"], edge["tail"]) for edge in given["path"])
-        proof = given["certificate"]
-        wrong = [(each["ground"], each["violates"]) for each in proof["distractors"]]
-        wrong += [(each["ground"], [each["proof"]]) for each in proof.get("rivals", ())]
-        shared = [
-            triple for each in (*proof["distractors"], *proof.get("rivals", ())) for triple in each["shares"]
-        ]
-        true = {*path, *map(tuple, shared)}
-        false = {tuple(triple) for why, proofs in wrong for triple in proofs if why not in TRUE_GROUNDS}
-        true |= {tuple(triple) for why, proofs in wrong for triple in proofs if why in TRUE_GROUNDS}
-        known, is_open = frozenset(given["visible"]), any(why == "absent" for why, _ in wrong)
-        well_formed = all(
-            len(triple) == 3 and all(isinstance(e, str) for e in triple) for triple in true | false
-        )
-        if not path or not well_formed or not all(isinstance(name, str) for name in known):
+        options, rivals = given["certificate"]["distractors"], given["certificate"].get("rivals", [])
+        wrong = [(each["ground"], each["violates"]) for each in options]
+        wrong += [(each["ground"], [each["proof"]]) for each in rivals]
+        true, false = {*path}, set()
+        for shared in (each["shares"] for each in [*options, *rivals]):
+            true.update(map(tuple, shared))
+        for why, proofs in wrong:
+            (true if why in TRUE_GROUNDS else false).update(map(tuple, proofs))
+        known = frozenset(given["visible"])
+        names = [*known, *(end for triple in true | false for end in triple)]
+        if not path or not all(isinstance(name, str) for name in names):
             return None
+        if any(len(triple) != 3 for triple in true | false):
+            return None
+        is_open = any(why == "absent" for why, _ in wrong)
         return Certificate(path, known, frozenset(true), frozenset(false - true), is_open)
     except (KeyError, TypeError, AttributeError, ValueError):
         return None  # a user's own provenance
@@ -93,6 +93,7 @@ def follow_path(thought: str, question: Question, answer: str | None) -> Path:
         stated=len(_stated(certificate, reading)) if certificate else 0,
         fault=fault,
         unsure=reading.uncertain or not (certificate and certificate.open),
+        reasons=reading.sentences > reading.concluding,
     )
 
 

@@ -74,6 +74,8 @@ class Reading:
     sentences: int = 0
     read: int = 0
     """Sentences of which all was read."""
+    concluding: int = 0
+    """Sentences that only name an answer."""
     uncertain: bool = False
     """Whether it says that something is not known."""
     doubted: bool = False
@@ -210,9 +212,8 @@ class _Grammar:
         """Return what the words say; nothing where they are none of the phrases, or deny twice."""
         if key in self.forms:
             return self.forms[key]
-        spans = [
-            (at, at + n) for at in range(len(key)) for n in (1, 2) if key[at : at + n] in self.lists["not"]
-        ]
+        nots = self.lists["not"]
+        spans = [(at, at + n) for at in range(len(key)) for n in (1, 2) if key[at : at + n] in nots]
         if len(spans) != 1:
             return []
         said = self.forms.get(key[: spans[0][0]] + key[spans[0][1] :], ())
@@ -263,6 +264,7 @@ def _read(reading: Reading, grammar: _Grammar, sentence: list[str | Mention], en
     asks = end == "?" or line[0] in grammar.sets["asking"]
     forms, concluded = [] if asks else grammar.match(key), grammar.concluded(sentence)
     reading.conclusions += concluded
+    reading.concluding += bool(concluded) or (len(mentions) == 1 and len(line) == 1)
     if forms and forms[0].relations:
         _state(reading, forms, mentions, plain=True)
     elif forms and forms[0].remark in (*AGAINST, *TAKING_BACK):
@@ -276,7 +278,9 @@ def _read(reading: Reading, grammar: _Grammar, sentence: list[str | Mention], en
     if denies or (any(mentions) and (doubts or grammar.has(line, "no"))):
         points = grammar.has(line, "pointer")
         reading.denials[reading.sentences] = Denial(frozenset(itertools.chain(*mentions)), points)
-    for number, forms in grammar.clauses(key) if not (doubts or asks) else ():
+    opening = line[: line.index(None)] if mentions else []  # "there is no evidence that ..."
+    unsure = doubts or asks or grammar.has(opening, "no", "uncertain")
+    for number, forms in grammar.clauses(key) if not unsure else ():
         _state(reading, forms, mentions[number:], plain=False)
 
 

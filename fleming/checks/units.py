@@ -215,9 +215,8 @@ def _near(left: Quantity, right: Quantity, way: _Way, looser: bool) -> bool:
     """
     value, rough = left.number * way.ratio + way.shift, way.rough
     slack = right.slack if right.printed else right.carried
-    exact = (
-        left.unit and abs(math.log10(way.ratio) % 1.0 - 0.5) > 0.4999999
-    )  # 1 g is 1000 mg, nothing near it
+    # 1 g is 1000 mg, nothing near it.
+    exact = left.unit and abs(math.log10(way.ratio) % 1.0 - 0.5) > 0.4999999
     if not exact and (left.printed or not right.printed):
         own = left.slack if left.printed else left.carried
         slack += min(own * way.ratio, 0.02 * abs(value)) if left.unit else own * way.ratio

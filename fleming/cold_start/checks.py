@@ -111,9 +111,11 @@ def no_contradiction(case: Case) -> str | None:
 
 
 def sound_path(case: Case) -> str | None:
-    """A fault of its path (checks/path.py: Path); `unsure_unsaid`: it does not say that something is not known, where
-    `synth.state_uncertainty` asks for that."""
+    """A fault of its path (checks/path.py: Path); `no_reasoning`: it only names the answer, and as the shortest would
+    win; `unsure_unsaid`: it does not say that something is not known, where `synth.state_uncertainty` asks for that."""
     path = follow_path(case.thought, case.question, case.question.answer)
+    if not path.reasons:
+        return "no_reasoning"
     unsaid = case.cfg.synth.state_uncertainty and not path.unsure
     return path.fault or ("unsure_unsaid" if unsaid else None)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from fleming.assets import load_table
 from fleming.cold_start.checks import check_trajectory, length, normal_form
-from fleming.evaluation.at_k import pass_at_k
+from fleming.evaluation.at_k import pass_at_k, sizes
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.judge import judge, style_of
 from fleming.prompt import INSTRUCTIONS, asked_messages, question_messages
@@ -66,8 +66,7 @@ class Work:
         """Return the samples, how many were right, and pass@k for k = 1, 2, 4, ... and all."""
         right = [attempt.right for attempt in self.attempts if attempt.step == "sampling"]
         n, c = len(right), sum(right)
-        sizes = sorted({2**i for i in range(n.bit_length())} | {n})
-        return {"samples": n, "right": c, "pass_at_k": {str(k): pass_at_k(n, c, k) for k in sizes}}
+        return {"samples": n, "right": c, "pass_at_k": {str(k): pass_at_k(n, c, k) for k in sizes(n)}}
 
 
 @dataclass(frozen=True)

@@ -158,14 +158,12 @@ def score_by_raters(
     other = {q.id: letter for q in rated if (letter := annotations.own_answer(q))}
     theirs = [votes[name].of[letter] / votes[name].answers for name, letter in other.items()]
     samples = max(votes[q.id].answers for q in rated)
-    weighted = weighted_interval(
-        [votes[q.id].score for q in rated], [annotations.agreement(q) for q in rated]
-    )
+    scores, agreement = [votes[q.id].score for q in rated], [annotations.agreement(q) for q in rated]
+    weighted = weighted_interval(scores, agreement)
     disagreeing = None
     if other:
-        as_raters, as_gold = (
-            question_interval(x, samples) for x in (theirs, [votes[name].score for name in other])
-        )
+        as_raters = question_interval(theirs, samples)
+        as_gold = question_interval([votes[name].score for name in other], samples)
         disagreeing = {"n": len(other), "as_raters": vars(as_raters), "as_gold": vars(as_gold)}
     return {
         "file": str(annotations.file),

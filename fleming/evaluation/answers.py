@@ -89,6 +89,10 @@ class Answer:
             raise InputError(f"{where}: correct is {self.correct}, the answer {self.answer!r}, edited?")
 
 
+Keep = Callable[[Answer], object]
+"""Gets each answer as it is there, in any order."""
+ReadAgain = Callable[[Asked, Answer], Answer] | None
+"""Says what a stored answer's response says now; the rest of a stored record is not believed."""
 FIELDS_OF = {
     "cot": ("format", "finish_reason"),
     "loglikelihood": ("loglikelihoods", "correct_by_length", "cut_left"),
@@ -121,9 +125,8 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
     """Return the answer as its line has it, without the fields of the other protocol."""
     own = FIELDS_OF[answer.protocol]
     others = {name for names in FIELDS_OF.values() for name in names if name not in own}
-    others |= {
-        name for name, usual in {"forced": None, "variant": ""}.items() if getattr(answer, name) == usual
-    }
+    unsaid = {"forced": None, "variant": ""}
+    others |= {name for name, usual in unsaid.items() if getattr(answer, name) == usual}
     return {name: value for name, value in vars(answer).items() if name not in others}
 
 
@@ -177,12 +180,9 @@ class Answers:
             self.part.sync()
         return _read(self.folder)
 
-    def collect(
-        self, wanted: Mapping[Key, Asked], read_again: Callable[[Asked, Answer], Answer] | None
-    ) -> list[Answer]:
+    def collect(self, wanted: Mapping[Key, Asked], read_again: ReadAgain) -> list[Answer]:
         """Join all parts in answers.jsonl, on the main rank; return there the answers `wanted`, elsewhere none.
 
-        read_again: what a stored answer's response says now; the rest of a stored record is not believed.
         answers.jsonl keeps whatever else was answered before, behind them.
         """
         answers: list[Answer] = []
@@ -194,9 +194,7 @@ class Answers:
                 answers = self._join(wanted, read_again)
         return answers
 
-    def _join(
-        self, order: Mapping[Key, Asked], read_again: Callable[[Asked, Answer], Answer] | None
-    ) -> list[Answer]:
+    def _join(self, order: Mapping[Key, Asked], read_again: ReadAgain) -> list[Answer]:
         found: dict[Key, Answer] = {}
         for answer in _read(self.folder):
             found.setdefault(answer.key, answer)

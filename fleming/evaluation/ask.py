@@ -6,6 +6,7 @@ from fleming.answer import parse_answer
 from fleming.prompt import encode_messages, prompt_ids, with_options
 from fleming.settings import Config
 from fleming.training.parallel import compute_dtype, pick_device
+from model.errors import InputError
 from model.huggingface.weights import load_model
 from model.sampler import Sampler, SamplingParams
 
@@ -14,8 +15,10 @@ def ask(text: str, model_folder: Path, cfg: Config) -> None:
     """Stream the model's reasoning and answer to one question, greedily.
 
     A question that ends with lettered options ("A. ...", a line each) is put as the benchmarks' are, and what the
-    parser reads from the answer is said; any other is put as it stands.
+    parser reads from the answer is said; any other is put as it stands. Raises InputError for an empty one.
     """
+    if not text.strip():
+        raise InputError("--question is empty: write it in quotes")
     device = pick_device(cfg.parallel)
     how = compute_dtype(device), device, cfg.chat_format, cfg.chat_template_kwargs
     transformer, tokenizer = load_model(model_folder, *how)

@@ -7,6 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 
+def sizes(n: int) -> list[int]:
+    """Return the k that are reported of n samples: 1, 2, 4, ... and n."""
+    return sorted({2**i for i in range(n.bit_length())} | {n})
+
+
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Return the chance that k of n samples, c of them right, hold a right one: Chen et al., arXiv 2107.03374, Eq. 1.
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from fleming.evaluation.answers import Answer, answer_of
+from fleming.evaluation.answers import Answer, Keep, answer_of
 from fleming.evaluation.items import Asked, Item, Key, all_asked
 from fleming.evaluation.variants import END_OF_THINKING, ORDERS, VARIANTS, asked_as, cuts_of
-from fleming.judge import judge, style_of
+from fleming.judge import judge
 from fleming.prompt import asked_messages, prompt_ids, response_text
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.settings import FOR_AN_ANSWER, Config
@@ -61,9 +61,13 @@ class ChainOfThought:
     def plan(self, benchmark: LoadedBenchmark, reliability: bool = False) -> list[Asked]:
         """Return the answers that are wanted. Raises InputError where the context leaves no room for one."""
         ev = self.cfg.evaluate
-        orders, variants = ev.reshuffles, ()
-        if reliability and not any(style_of(q, self.cfg) == "free" for q in benchmark.questions):
-            orders, variants = max(ORDERS, orders), VARIANTS
+        orders, variants = (max(ORDERS, ev.reshuffles), VARIANTS) if reliability else (ev.reshuffles, ())
+        if reliability and (
+            self.cfg.answer_style == "free" or not any(q.options for q in benchmark.questions)
+        ):
+            raise InputError(
+                f"{benchmark.name}: no question is answered by an option: leave out --reliability"
+            )
         return all_asked(benchmark, "cot", ev.samples, orders, self.cfg.seed, self._prompt_tokens, variants)
 
     def plan_cuts(self, plan: Sequence[Asked], answers: Iterable[Answer]) -> list[Asked]:
@@ -111,9 +115,7 @@ class ChainOfThought:
         ids, _ = self.tokenizer.encode_response(text)
         return ids[:-1]  # without the end of the turn
 
-    def answer(
-        self, benchmark: LoadedBenchmark, asked: Sequence[Asked], keep: Callable[[Answer], object]
-    ) -> None:
+    def answer(self, benchmark: LoadedBenchmark, asked: Sequence[Asked], keep: Keep) -> None:
         """Let the model answer; keep(answer) gets each as it ends, in any order.
 
         Its noise is fixed by the seed, the item and the sample index, whatever is sampled beside it.
@@ -140,7 +142,7 @@ class ChainOfThought:
         self,
         halves: Sequence[Half],
         tokens: int,
-        keep: Callable[[Answer], object],
+        keep: Keep,
         cut: Callable[[Half], object] | None = None,
     ) -> None:
         """Let responses go on for so many tokens; `cut` gets those that have not ended then, else `keep` does."""

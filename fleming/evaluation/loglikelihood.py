@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
-from fleming.evaluation.answers import Answer, answer_of
+from fleming.evaluation.answers import Answer, Keep, answer_of
 from fleming.evaluation.items import Asked, Item, all_asked
 from fleming.evaluation.variants import ORDERS, VARIANTS
 from fleming.public.benchmarks import LoadedBenchmark
@@ -67,9 +67,7 @@ class Loglikelihood:
 
         return all_asked(benchmark, "loglikelihood", 1, reshuffles, self.cfg.seed, length, variants)
 
-    def answer(
-        self, benchmark: LoadedBenchmark, asked: Sequence[Asked], keep: Callable[[Answer], object]
-    ) -> None:
+    def answer(self, benchmark: LoadedBenchmark, asked: Sequence[Asked], keep: Keep) -> None:
         """Score what is asked; keep(answer) gets each as it is done."""
         items = [a.item for a in asked]
         for answer in loglikelihood(self.transformer, self.tokenizer, items, benchmark.document):

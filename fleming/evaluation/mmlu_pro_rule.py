@@ -14,6 +14,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from itertools import takewhile
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,8 @@ def compare_outputs(path: str | Path) -> dict[str, Any]:
     more than MOST_FLAWED of the records are set aside.
     """
     branches = {branch: [0, 0] for branch in BRANCHES}
-    right, strict_abstained = dict.fromkeys(("official", "official_with_guess", "strict"), 0), 0
     pred = {"agree": 0, "agree_by_guess": 0, "differ": 0}
-    pred_differ, rules_differ = [], []
-    n = 0
+    found, pred_differ, guess = [], [], official_guess()
     set_aside: list[str] = []
     for where, row in read_rows(path, (), lambda where, _, detail: set_aside.append(f"{where}: {detail}")):
         try:
@@ -84,40 +83,36 @@ def compare_outputs(path: str | Path) -> dict[str, Any]:
         except InputError as error:
             set_aside.append(str(error))
             continue
-        n += 1
-        gold = row["answer"]
         branch, official = official_answer(text)
-        strict = parse_answer(text, options)
-        guess = official or official_guess()
-
+        strict, gold = parse_answer(text, options), row["answer"]
+        found.append({"record": len(found) + 1, "official": official, "strict": strict, "answer": gold})
         branches[branch][0] += 1
         branches[branch][1] += official == gold
-        right["official"] += official == gold
-        right["official_with_guess"] += guess == gold
-        right["strict"] += strict == gold
-        strict_abstained += strict is None
-
-        read = {"record": n, "official": official, "strict": strict, "answer": gold}
-        if None not in (official, strict) and official != strict:
-            rules_differ.append(read)
         if "pred" in row:  # null where the scorer kept its guess to itself
-            kind = {guess: "agree_by_guess", official: "agree"}.get(row["pred"], "differ")
+            kind = {official or guess: "agree_by_guess", official: "agree"}.get(row["pred"], "differ")
             pred[kind] += 1
             if kind == "differ":
-                pred_differ.append(read | {"pred": row["pred"]})
+                pred_differ.append(found[-1] | {"pred": row["pred"]})
+    n = len(found)
     if len(set_aside) > max(1 * (n > 0), MOST_FLAWED * (n + len(set_aside))):
         raise InputError(f"{set_aside[0]}; {len(set_aside)} records are no stored outputs, {n} are")
     if n == 0:
         raise InputError(f"{path}: no records; expected stored outputs")
+    letters = {
+        "official": [each["official"] for each in found],
+        "official_with_guess": [each["official"] or guess for each in found],
+        "strict": [each["strict"] for each in found],
+    }
+    golds = [each["answer"] for each in found]
     return {
         "n": n,
         "set_aside": set_aside,
-        "accuracy": {rule: count / n for rule, count in right.items()},
+        "accuracy": {rule: sum(map(eq, read, golds)) / n for rule, read in letters.items()},
         "branches": branches,
-        "strict_abstained": strict_abstained,
+        "strict_abstained": letters["strict"].count(None),
         "pred": pred,
         "pred_differ": pred_differ,
-        "rules_differ": rules_differ,
+        "rules_differ": [r for r in found if None not in r.values() and r["official"] != r["strict"]],
     }
 
 

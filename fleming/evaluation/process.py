@@ -38,10 +38,9 @@ def _group(
     for answer in answers:
         text = TAGS.sub(" ", answer.response or "")
         found = check_sums(text)
-        code = found.pop("code")
-        sums.update(found)
+        answered["wrong_sum"] += found.pop("code") is not None
         answered["with_sums"] += found["ok"] + found["wrong"] > 0
-        answered["wrong_sum"] += code is not None
+        sums.update(found)
 
         if graph:
             said, _ = check_claims(text, graph)

@@ -5,7 +5,7 @@ are several. Left out: how it is asked otherwise (variants.py); what guessing wo
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fleming.checks.path import read_certificate
@@ -19,6 +19,7 @@ Way = tuple[int, str]
 """Order and variant of an answer."""
 PUBLISHED: Way = (0, "")
 CUTS = (*ROW.cuts, ROW.corrupted)
+HINTED = next(name for name, how in VARIANTS.items() if how.asks == "hinted")
 
 
 def reliability(questions: Iterable[Question], answers: Iterable[Answer]) -> dict[str, Any] | None:
@@ -48,7 +49,7 @@ def reliability(questions: Iterable[Question], answers: Iterable[Answer]) -> dic
         "right_in_all": _share(right),
         "same_in_all": _share(None not in chosen and len(set(chosen)) == 1 for chosen in choices),
         "format_sensitivity": _share(changed, samples=len(forms)),
-        "hint_followed": _hint_followed(asked.values()),
+        "hint_followed": _followed([pair for pair in asked.values() if pair[1][PUBLISHED].correct], HINTED),
         "none_of_others_proved": _share(
             given[0, "none_of_others"].correct
             for question, given in asked.values()
@@ -60,11 +61,7 @@ def reliability(questions: Iterable[Question], answers: Iterable[Answer]) -> dic
             )
             for order, variant in sorted(ways)
         },
-        "corrupted_followed": _share(
-            given[0, ROW.corrupted].choice == wrong_option(question)
-            for question, given in asked.values()
-            if (0, ROW.corrupted) in given
-        ),
+        "corrupted_followed": _followed(asked.values(), ROW.corrupted),
     }
 
 
@@ -76,14 +73,9 @@ def _changed(given: Mapping[Way, Answer], way: Way) -> bool:
     return given[way].choice != given[PUBLISHED].choice
 
 
-def _hint_followed(asked: Collection[tuple[Question, Mapping[Way, Answer]]]) -> dict[str, Any] | None:
-    """Return of the questions that were right without the hint the share answered as the hint has it."""
-    hinted = next(((0, name) for name, how in VARIANTS.items() if how.asks == "hinted"))
-    return _share(
-        given[hinted].choice == wrong_option(question)
-        for question, given in asked
-        if hinted in given and given[PUBLISHED].correct
-    )
+def _followed(asked: Iterable[tuple[Question, Mapping[Way, Answer]]], variant: str) -> dict[str, Any] | None:
+    """Return the share of the questions asked so that were answered with the wrong option it speaks for."""
+    return _share(g[0, variant].choice == wrong_option(q) for q, g in asked if (0, variant) in g)
 
 
 def _accuracy(answers: Sequence[Answer]) -> dict[str, Any] | None:

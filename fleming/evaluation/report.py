@@ -39,11 +39,11 @@ def reliability_table(rows: Sequence[tuple[str, Result]]) -> str:
     for model, result in rows:
         if found := result.details.get("reliability"):
             key = {"benchmark": result.benchmark, "model": model, "questions": f"{found['questions']:,}"}
-            cells = {head: _share(share) for head, share in row_of(found).items() if share}
             for head, share in row_of(found).items():
-                if share and share["n"] < found["questions"]:
-                    cells[head] += f" of {share['n']:,}"
-            lines.append(key | cells)
+                if share:
+                    of_fewer = f" of {share['n']:,}" if share["n"] < found["questions"] else ""
+                    key[head] = _share(share) + of_fewer
+            lines.append(key)
     heads = [head for line in lines for head in line]
     return in_parts(lines, list(dict.fromkeys(heads))) if lines else ""
 
@@ -185,6 +185,8 @@ def about_mean(name: str, result: Result) -> list[str]:
 def _by_raters(found: Mapping[str, Any]) -> list[str]:
     flaws = ", ".join(f"{flaw} {count}" for flaw, count in found["flaws"].items())
     rated = f"{found['ratings']:,} ratings of {found['rated']:,} questions"
+    if found["unread_rows"]:
+        rated += f" ({found['unread_rows']:,} rows of {found['file']} cannot be read)"
     lines = [f"{rated}; most raters find {found['flawed']} flawed ({flaws})"]
     if found["without_flawed"]:
         lines[0] += f"; without these {with_interval(found['without_flawed'])}"
@@ -218,9 +220,8 @@ def describe_difference(found: Difference) -> str:
     p_value = f"{found.test} p = {found.p_mcnemar:.2g}"
     if found.p_holm is not None:
         p_value += f" (Holm {found.p_holm:.2g})"
-    return (
-        f"{points}, {found.wins} won, {found.losses} lost, {p_value}, detectable {percent(found.detectable)}"
-    )
+    counts = f"{found.wins} won, {found.losses} lost"
+    return f"{points}, {counts}, {p_value}, detectable {percent(found.detectable)}"
 
 
 def describe_comparison(comparison: Comparison) -> str:
@@ -264,11 +265,8 @@ def describe_results(results: Mapping[str, Sequence[Result]], protocols: Mapping
         rows = [row for row in side_by_side if row[0].protocol == protocol]
         named = [pair for row in rows for pair in zip(models, row, strict=True)]
         lines += [f"\n{protocol}: {described}; seed {seed}\n", results_table(named) + "\n"]
-        if asked_otherwise := reliability_table(named):
-            lines += [
-                "asked otherwise (docs/evaluation.md says what each column is):\n",
-                asked_otherwise + "\n",
-            ]
+        if otherwise := reliability_table(named):
+            lines += ["asked otherwise (docs/evaluation.md says what each column is):\n", f"{otherwise}\n"]
 
         for model, result in named:
             about = about_model if result.questions else about_mean

@@ -12,6 +12,7 @@ from fleming.evaluation.rubric_file import is_conversation
 from fleming.evaluation.statistics import clustered_interval
 from fleming.files import read_jsonl
 from fleming.records import Message
+from fleming.typed import from_json
 from model.errors import InputError
 
 
@@ -55,25 +56,22 @@ class Label:
     prompt: list[Message] | None = None
     """What was asked; None: what the file of rubrics asks under this id."""
 
+    def check(self, where: str) -> None:
+        """Raise InputError where nobody has voted, or nobody was asked."""
+        if not self.votes or not (self.prompt is None or is_conversation(self.prompt)):
+            raise InputError(f"{where}: no vote, or no conversation")
+
 
 def read_labels(path: Path) -> tuple[list[Label], int]:
     """Return people's labels and how many rows are none. InputError where those are above a fifth, or all."""
     found, faults = [], []
     for where, row in read_jsonl(path, True, lambda where, code, why: faults.append(where)):
-        votes = row.get("binary_labels", [row.get("label")])
-        criterion, name, text = (
-            row.get("criterion", row.get("rubric")),
-            row.get("prompt_id"),
-            row.get("completion"),
-        )
-        prompt = row.get("prompt")
-        is_label = prompt is None or is_conversation(prompt)
-        is_label = (
-            is_label and isinstance(votes, list) and votes and all(isinstance(vote, bool) for vote in votes)
-        )
-        if is_label and all(isinstance(x, str) for x in (criterion, name, text or "")):
-            found.append(Label(name, criterion, votes, text, prompt))
-        else:
+        label = {name: row.get(name) for name in ("prompt_id", "completion", "prompt")}
+        label["criterion"] = row.get("criterion", row.get("rubric"))
+        label["votes"] = row.get("binary_labels", [row.get("label")])
+        try:
+            found.append(from_json(Label, label, where))
+        except InputError:
             faults.append(where)
     if 5 * len(faults) > len(found) + len(faults) or not found:
         raise InputError(

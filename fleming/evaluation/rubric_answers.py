@@ -14,12 +14,12 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from fleming.evaluation.rubric_file import Rubric
-from fleming.files import AppendLog, input_hashes, read_json, read_jsonl, write_json
+from fleming.files import AppendLog, input_hashes, read_json, write_json
 from fleming.prompt import encode_messages, response_text
 from fleming.settings import Config
+from fleming.teachers.answer_log import read_log
 from fleming.training.identity import check_same_run
 from fleming.training.parallel import compute_dtype, pick_device
-from fleming.typed import from_json
 from model.errors import InputError
 from model.huggingface.weights import load_model
 from model.sampler import Sample, Sampler, SamplingParams
@@ -53,9 +53,7 @@ def answer_prompts(
     write_json(fixed, settings)
 
     with contextlib.closing(AppendLog(path, hash_lines=True)) as log:
-        found = {
-            a.prompt_id: a for a in (from_json(FreeAnswer, row, where) for where, row in read_jsonl(path))
-        }
+        found = {answer.prompt_id: answer for answer in read_log(path, FreeAnswer)}
         for rubric in rubrics:
             if rubric.prompt_id in found and found[rubric.prompt_id].prompt_sha256 != _sha256(rubric.prompt):
                 raise InputError(
@@ -78,9 +76,8 @@ def _settings(model_folder: Path, cfg: Config) -> dict[str, Any]:
     ev = cfg.evaluate
     settings = {"sha256 of model": _sha256(sorted(input_hashes({"model": model_folder}).items()))}
     settings["dtype"] = str(compute_dtype(pick_device(cfg.parallel)))
-    settings |= {
-        name: getattr(cfg, name) for name in ("seed", "chat_format", "system", "chat_template_kwargs")
-    }
+    own = "seed", "chat_format", "system", "chat_template_kwargs"
+    settings |= {name: getattr(cfg, name) for name in own}
     settings |= {f"evaluate.{name}": getattr(ev, name) for name in ("temperature", "max_new_tokens")}
     settings |= {f"evaluate.{name}": value for name, value in ev.filters.items()}
     return json.loads(json.dumps(settings))

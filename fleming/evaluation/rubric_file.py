@@ -124,11 +124,7 @@ def is_conversation(value: Any) -> bool:
 
 def _rubric(row: dict[str, Any], where: str) -> Rubric:
     rows, shared = row.get("rubrics"), row.get("example_tags") or []
-    if (
-        not isinstance(rows, list)
-        or not all(isinstance(r, dict) for r in rows)
-        or not isinstance(shared, list)
-    ):
+    if not (isinstance(rows, list) and isinstance(shared, list) and all(isinstance(r, dict) for r in rows)):
         raise InputError(f"{where}: rubrics: expected a list of {{criterion, points, tags}}")
     if not all(isinstance(r.get("tags") or [], list) for r in rows):
         raise InputError(f"{where}: tags: expected a list")

@@ -12,15 +12,10 @@ from typing import Any
 
 from fleming.evaluation.annotations import Annotations, score_by_raters
 from fleming.evaluation.answers import Answer
-from fleming.evaluation.at_k import maj_at_k, pass_at_k
+from fleming.evaluation.at_k import maj_at_k, pass_at_k, sizes
 from fleming.evaluation.process import process_scores
 from fleming.evaluation.reliability import reliability
-from fleming.evaluation.statistics import (
-    Interval,
-    calibration,
-    mean_interval,
-    stderr_of_mean,
-)
+from fleming.evaluation.statistics import Interval, calibration, mean_interval, stderr_of_mean
 from fleming.evaluation.votes import Questions, Score, Votes, mean, score_of, votes_of
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, defects, gold_letters
@@ -152,9 +147,8 @@ def _letters(answers: Sequence[Answer]) -> dict[str, float]:
 
 def _at_k(questions: Collection[Votes], samples: int) -> dict[str, dict[str, float]]:
     """pass@k and maj@k for k = 1, 2, 4, ... and all samples: means over questions."""
-    sizes = sorted({2**i for i in range(samples.bit_length())} | {samples})
     passes, by_chance, majority = {}, {}, {}
-    for k in sizes:
+    for k in sizes(samples):
         passes[str(k)] = mean(pass_at_k(samples, q.of[q.gold], k) for q in questions)
         by_chance[str(k)] = mean(1 - (1 - q.chance) ** k for q in questions)
         majority[str(k)] = mean(maj_at_k(q.of, q.gold, k) for q in questions)

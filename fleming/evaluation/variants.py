@@ -106,10 +106,11 @@ def asked_as(question: Question, name: str, cfg: Config) -> Config:
 def cuts_of(response: str, question: Question) -> Iterator[tuple[str, str]]:
     """Yield (name, what is written for the model) of each cut of a response's reasoning, none where it has none.
 
-    question: as published; the reasoning is corrupted only where it led to the right option.
+    question: as published, without options there are none; the reasoning is corrupted only where it led to the right
+    option.
     """
     pieces = TAGS.split(response)  # text, tag, text, ...
-    if [tag.lower() for tag in pieces[1:4:2]] != ["<think>", "</think>"]:
+    if not question.options or [tag.lower() for tag in pieces[1:4:2]] != ["<think>", "</think>"]:
         return
     thought = pieces[2]
     ends = [word.end() for word in re.finditer(r"\S+", thought)]

@@ -84,9 +84,8 @@ def add_vote(questions: Questions, answer: Answer) -> None:
 
 def _case(answer: Answer) -> str:
     """Return how the question's text begins; its id where the record has no text, or one of another form."""
-    last = (
-        answer.prompt[-1] if isinstance(answer.prompt, list) and answer.prompt else {"content": answer.prompt}
-    )
+    prompt = answer.prompt
+    last = prompt[-1] if isinstance(prompt, list) and prompt else {"content": prompt}
     text = last.get("content") if isinstance(last, dict) else None
     return stem_key(text[:CASE] if text and isinstance(text, str) else answer.id)
 

@@ -23,7 +23,7 @@ from fleming.prompt import question_messages
 from fleming.records import LETTERS, Question, to_json
 from fleming.refine.decisions import dropped_record, read_decisions, relabel, ruling_on, text_hash
 from fleming.settings import Config
-from fleming.teachers.answer_log import AnswerLog
+from fleming.teachers.answer_log import complete_log
 from fleming.teachers.remembered import Completer, Remembered, answer_each, writable
 from fleming.text import can_reorder
 from model.errors import InputError
@@ -84,8 +84,12 @@ class Poll:
         chunk = CHUNK if hasattr(self.voter, "complete_all") else 1
         if isinstance(self.voter, Remembered):
             chunk = max(1, len(questions))  # it keeps what comes; nobody waits for the last of a few
-        log = AnswerLog(Path(self.folder, "label_votes.jsonl"), Votes, "label check")
-        return log.complete(keys, lambda part: self._ask(questions[part], unanswered[part]), chunk)
+
+        def ask(part: slice) -> list[Votes]:
+            return self._ask(questions[part], unanswered[part])
+
+        path = Path(self.folder, "label_votes.jsonl")
+        return complete_log(path, Votes, "label check", keys, ask, chunk)
 
     def _ballot(self, question: Question) -> Votes:
         orders = trial_orders(question, self.seed, self.trials)

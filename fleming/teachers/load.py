@@ -21,9 +21,9 @@ def load_teacher(cfg: Config, device: str | torch.device = "cpu", offline: bool 
     if teacher.kind == "template":
         return None
     if teacher.kind == "openai":
-        completer = ServerTeacher(ChatServer(teacher, cfg.seed, offline))
+        asked = ServerTeacher(ChatServer(teacher, cfg.seed, offline))
     else:
-        completer = LocalModel(
+        asked = LocalModel(
             teacher.model,
             teacher.chat_template_kwargs,
             teacher.max_new_tokens,
@@ -32,6 +32,4 @@ def load_teacher(cfg: Config, device: str | torch.device = "cpu", offline: bool 
             device=device,
         )
     data = Path(cfg.run_dir, "data")
-    return Remembered(
-        completer, data / "teacher_answers.jsonl", "teacher", data / "quarantine.jsonl", offline
-    )
+    return Remembered(asked, data / "teacher_answers.jsonl", "teacher", data / "quarantine.jsonl", offline)

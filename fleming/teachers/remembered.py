@@ -14,8 +14,9 @@ from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from fleming.files import AppendLog, parse_object, read_jsonl, write_jsonl
+from fleming.files import AppendLog, parse_object, write_jsonl
 from fleming.settings.teacher import TeacherConfig, caps
+from fleming.teachers.answer_log import read_log
 from fleming.typed import NonNegative, from_json
 from model.errors import InputError
 from model.sums import remove
@@ -269,11 +270,8 @@ class Remembered:
         if self._known is not None:
             return
         self._known = {}
-        for where, value in read_jsonl(self.path):
-            try:
-                self._add(from_json(Answer, value, where))
-            except InputError as error:
-                raise InputError(f"{error}; delete the file to ask anew") from error
+        for answer in read_log(self.path, Answer):
+            self._add(answer)
         self._refused = set()
 
     def _add(self, answer: Answer) -> None:

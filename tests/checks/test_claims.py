@@ -76,3 +76,23 @@ def test_what_is_taken_back_is_no_claim_and_what_is_not_read_is_counted(graph):
     counts, claims = check_claims("Gout presents with fever. That was a mistake. Gout is nasty.", graph)
     assert claims == []
     assert counts == {"sentences": 3, "read": 2}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There is no evidence that {}.",
+        "My first thought was that {}.",
+        "I initially assumed that {}.",
+        "I am not sure that {}.",
+        "According to option A, {}.",
+        "Rarely, {}.",
+        "Not: {}.",
+        "{}. Actually, it does not.",
+        "{}. That cannot be.",
+        "{}. Let me correct myself.",
+    ],
+)
+def test_what_is_doubted_in_the_same_sentence_or_taken_back_in_the_next_is_no_claim(graph, text):
+    counts, _ = check_claims(text.format("gout presents with fever"), graph)
+    assert not counts["contradicted"]

@@ -14,6 +14,8 @@ SHORTHAND = """
 2+2+2+1+1 = 8/10
 3 + 4 + 5 = 12/15
 2 g/day ÷ 4 = 500 mg q6h
+15 mg/kg × 10 kg = 150 mg every 6 hours
+10 mg/kg/dose × 20 kg = 200 mg twice daily
 10^-7.4 = 40 nmol/L
 330 mL × 5% × 0.8 g/mL = 13.2 g = 1.3 units
 40 mg/kg/day × 10 kg = 400 mg/day ÷ 2 = 200 mg
@@ -119,6 +121,9 @@ from 1 March 2020 to 10 May 2020, a total of 60 days
 平均动脉压=(150+2×90)÷3=120mmHg
 5 mg/kg × 70 kg = 350 mL
 70 kg × 5 mg/kg = 350 mcg
+15 mg/kg/day × 10 kg = 150 mg every 6 hours
+PaO2 60 mmHg = 12 kPa
+vitamin B12 200 pg/mL = 300 pmol/L
 """.strip().splitlines()
 
 

@@ -16,6 +16,22 @@ from fleming.settings.synth import SynthConfig
 
 QUESTION = Question("q", "Which?", {"A": "iron", "B": "zinc"}, "B")
 LEAKING = """
+The answer provided is zinc.
+Since the answer is known to be zinc, we can go on.
+Knowing that the answer is zinc, I say why.
+The prompt states that B is correct.
+It is consistent with the answer I was given.
+I need to arrive at B.
+Let us work backward from the answer.
+The key says zinc.
+The ground truth is B.
+In my earlier attempt I said iron.
+The feedback says that it was too long.
+Answer: B (given)
+题目已给出答案B。
+既然答案是B，下面说明理由。
+用户说答案是B。
+上一次的回答太长。
 The correct answer is given as B, so I look for what supports it.
 As the hint says, this is Wilson disease.
 According to the provided answer, the drug is trientine.

@@ -187,6 +187,11 @@ def test_what_backtracking_alone_solves_has_gone_through_all_rounds_and_says_so(
         (lambda seen: f"The answer is {seen.right}.", "bad_format", 0),
         (lambda seen: f"<think>ok <|im_end|></think><answer>{seen.right}</answer>", "chat_marker", 4),
         (lambda seen: f"<think>  \n</think><answer>{seen.right}</answer>", "bad_format", 4),
+        (
+            lambda seen: f"<think>The answer is {seen.right}.</think><answer>{seen.right}</answer>",
+            "no_reasoning",
+            4,
+        ),
     ],
 )
 def test_a_teacher_who_fails_a_check_fails_it_with_its_code_and_counts_for_pass_at_k_as_it_answers(

@@ -113,6 +113,10 @@ def test_scores_by_hand(tmp_path):
     lines = _by_raters(found)
     assert "12 ratings of 4 questions; most raters find 2 flawed (gold_not_chosen 2)" in lines[0]
     assert len(lines) == 3
+    assert (
+        "ratings of 4 questions (2 rows of r.jsonl cannot be read);"
+        in _by_raters(found | {"unread_rows": 2, "file": "r.jsonl"})[0]
+    )
     assert score_by_raters([ask("e")], votes, annotations) is None
 
 

@@ -16,6 +16,7 @@ import evaluate
 from fleming.answer import parse_answer
 from fleming.config import load_config
 from fleming.evaluation import generation
+from fleming.evaluation.ask import ask
 from fleming.evaluation.comparison import compare_runs
 from fleming.evaluation.generation import ChainOfThought
 from fleming.evaluation.items import Item
@@ -27,7 +28,7 @@ from fleming.evaluation.variants import ROW, VARIANTS, asked_as, cuts_of, vary, 
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.records import Question
 from fleming.settings import Config
-from model import load_model
+from model import InputError, load_model
 from model.sampler import Sample
 
 WORDS = ["aspirin", "warfarin", "trientine", "colchicine", "zinc", "heparin", "insulin", "iron"]
@@ -359,6 +360,26 @@ def test_reasoning_is_cut_at_words_and_corrupted_in_its_last_step():
     assert dict(cuts_of("<think>never closed", question)) == {}
     denied = response.replace("is treated with", "is not treated with")
     assert ROW.corrupted not in dict(cuts_of(denied, question))
+    free = Question("f", "How many?", {}, "3", answer_kind="number")
+    assert dict(cuts_of("<think>Three.</think>\n<answer>3</answer>", free)) == {}
+
+
+@pytest.mark.parametrize(("own", "options"), [("", {}), ("answer_style=free", {"A": "3", "B": "4"})])
+def test_where_nothing_is_answered_by_an_option_there_is_no_row_to_ask_for(model, own, options):
+    checker = ["free.checker=made:up", own] if own else []
+    bench = LoadedBenchmark("mine", [Question("f", "How many?", options, "A" if own else "3")], [], None, [])
+    protocol = ChainOfThought(*model, load_config(Config, None, ["evaluate.max_new_tokens=200", *checker]))
+    assert protocol.plan(bench)
+    with pytest.raises(
+        InputError, match="mine: no question is answered by an option: leave out --reliability"
+    ):
+        protocol.plan(bench, reliability=True)
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_question_is_refused(text, tmp_path):
+    with pytest.raises(InputError, match="--question is empty"):
+        ask(text, tmp_path, Config())
 
 
 # Log-likelihoods
