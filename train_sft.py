@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
-        return dry_run("sft", cfg, options)
+        return dry_run("sft", cfg, options, lambda found: hold_out(found, cfg.sft.validation, cfg.seed))
     with join_world(cfg.parallel) as world:
         train(cfg, world)
 

@@ -33,7 +33,7 @@ from fleming.public.readers import read_questions
 from fleming.records import Question, Rollout
 from fleming.refine.decisions import Decision, relabel
 from fleming.rl.grpo import group_advantages, grpo_loss, loss_denominator
-from fleming.rl.reward import load_reward, reward_parts, with_overlong
+from fleming.rl.reward import NOTHING, load_reward, whole_reward
 from fleming.rl.rollout import call_of_step, noise_key, pack_rollouts
 from fleming.settings import Config
 from fleming.training.checkpoint import load_tensors, whole_state
@@ -121,9 +121,12 @@ class Replay:
         return [name for name, same in found.items() if not same]
 
     def rewarded(self, text: str, sample: Sample, question: Question) -> dict[str, float]:
-        """Return the reward's parts, with the penalty of length where the run has one."""
-        parts = reward_parts(self.reward, text, sample.finish_reason == "stop", question, self.cfg)
-        return with_overlong(parts, len(sample.token_ids), self.cfg)
+        """Return the reward's parts, those of nothing where it raises."""
+        finished = sample.finish_reason == "stop"
+        try:
+            return whole_reward(self.reward, text, finished, len(sample.token_ids), question, self.cfg)
+        except Exception:  # whatever a function of the user's raises: the run has counted it as 0
+            return NOTHING
 
     def question(self, r: Rollout) -> Question:
         """Return the question as the rollout's step had it: relabelled by a person by then, in its order."""
@@ -183,6 +186,8 @@ def wanted(options: argparse.Namespace, replay: Replay) -> dict[int, list[int]]:
                 f"--sample is {options.sample}: step {options.step} has rollouts 0 to {count - 1}"
             )
         return {options.step: [*range(count)] if options.sample is None else [options.sample]}
+    if options.sample is not None:
+        raise InputError("--sample names one rollout of --step: leave it out, or name a step")
     rl = replay.cfg.grpo
     sizes = {1: rl.stage1.group_size, 2: rl.stage2.group_size}
     there = [

@@ -331,6 +331,8 @@ def main(argv: list[str]) -> None:
     smallest = min(options.gpus, options.nodes, longest.prompt, longest.response)
     if smallest < 1 or options.gpus % options.nodes:
         raise InputError(f"--gpus {options.gpus} --nodes {options.nodes}: expected as many GPUs on each node")
+    if not options.gpu_memory > 0:
+        raise InputError(f"--gpu-memory {options.gpu_memory}: expected more than 0")
     model = sizes_of(cfg.base_folder)
     machine = Machine(options.gpus, options.nodes, memory=options.gpu_memory * GB)
     for stage in STAGES:

@@ -227,8 +227,8 @@ def describe_step(record: dict) -> dict[str, str]:
 def progress_bar(
     total: int, initial: int, name: str, world: World, unit: str = "step", leave: bool = True
 ) -> tqdm:
-    """Return the main rank's progress bar; the others' show nothing."""
-    how = {"unit": unit, "leave": leave, "dynamic_ncols": True, "disable": not world.is_main}
+    """Return the main rank's progress bar; the others' show nothing, nor does one without a name."""
+    how = {"unit": unit, "leave": leave, "dynamic_ncols": True, "disable": not (world.is_main and name)}
     return tqdm(total=total, initial=initial, desc=name, **how)
 
 
