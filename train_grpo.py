@@ -78,7 +78,7 @@ def train(cfg: Config, world: World) -> None:
         optimizer = make_adamw(policy, weight_decay=0.0)
         best = "best/model" if held_out else None
         begun = curriculum.begin()
-        run.resume(policy, tokenizer, optimizer, curriculum.exports, ("metrics", "curriculum"), best)
+        run.resume(policy, tokenizer, optimizer, curriculum.exports, best)
         run.append("curriculum", *begun)
         world.print(f"RL on {len(questions)} questions, starting from {start}; {curriculum.says()}")
         sampler = Sampler(copy, tokenizer, rl.max_num_seqs, run.choose_cache(copy, longest))
