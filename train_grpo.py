@@ -36,6 +36,7 @@ from fleming.training.metrics import UpdateSums, rollout_metrics, training_flops
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant
 from fleming.training.parallel import (
     World,
+    choose_cache,
     gather_weights,
     join_world,
     load_sharded,
@@ -81,7 +82,8 @@ def train(cfg: Config, world: World) -> None:
         run.resume(policy, tokenizer, optimizer, curriculum.exports, best)
         run.append("curriculum", *begun)
         world.print(f"RL on {len(questions)} questions, starting from {start}; {curriculum.says()}")
-        sampler = Sampler(copy, tokenizer, rl.max_num_seqs, run.choose_cache(copy, longest))
+        cache = choose_cache(policy, copy, longest, rl.max_num_seqs, run.state, world)
+        sampler = Sampler(copy, tokenizer, rl.max_num_seqs, cache)
         actor = Actor(sampler, reward, cfg, world)
         take_step = GuardedStep(run.state)
         gather_weights(policy, copy)

@@ -43,11 +43,6 @@ class Machine:
     device: str = "cuda"  # or cpu
     memory: float = 80 * GB  # bytes that each process has
 
-    @property
-    def doubled(self) -> "Machine":
-        """Twice as many nodes like these."""
-        return replace(self, processes=2 * self.processes, nodes=2 * self.nodes)
-
 
 @dataclass(frozen=True)
 class Longest:
@@ -301,7 +296,9 @@ def _what_would_fit(case: Case) -> str:
         other = replace(case, cfg=replace(case.cfg, **{section: changed}))
         setting = f"{section}.{key}={str(value).lower()}"
         if key == "shard":
-            other = replace(other, machine=case.machine.doubled)
+            machine = case.machine
+            twice = replace(machine, processes=2 * machine.processes, nodes=2 * machine.nodes)
+            other = replace(other, machine=twice)
             setting += f" on {other.machine.nodes} nodes"
         new = estimate(other)
         if any(new.peaks[phase] < size for phase, size in budget.peaks.items() if size > usable):

@@ -49,13 +49,12 @@ from fleming.training.identity import (
 )
 from fleming.training.loggers import log_to, own_logger, tensorboard
 from fleming.training.metrics import DeviceSpeed, Timer, describe_step, finite, progress_bar, rates
-from fleming.training.parallel import World, choose_cache
+from fleming.training.parallel import World
 from fleming.training.stopping import lock_run
 from model.errors import InputError
 from model.files import os_errors
 from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import save_model
-from model.kv_cache import Capacity
 from model.sampler import Sampler
 from model.sums import remove
 from model.transformer import Transformer
@@ -181,12 +180,6 @@ class Run:
                 f"{self.folder}/checkpoints, or move {self.folder} away to begin again"
             )
 
-    def choose_cache(self, actor: Transformer, longest: int) -> Capacity:
-        """Return how large the cache of the model that samples is; see parallel.choose_cache."""
-        with self.world.agree():
-            most = self.settings.max_num_seqs
-            return choose_cache(self.model, actor, longest, most, self.state, self.world)
-
     def steps(self, total: Callable[[], int], name: str) -> Iterator[int]:
         """Yield the steps that are left, with a clock for each and a progress bar called `name`.
 
@@ -229,12 +222,8 @@ class Run:
         score: what the best checkpoints are chosen by, higher is better. flops: `training_flops` of this rank's step.
         sampler: where the step sampled.
         """
-        sampled = record["response_tokens"] if sampler else 0
-        times = self.timer.times() | self.saving
-        times |= rates(self.timer, flops, self.speed, self.world, sampler, sampled)
-        if not sampler:
-            times["tokens_per_second"] = record["tokens"] / times["step"]
-        record = {**record, "time": times}
+        measured = rates(self.timer, flops, self.speed, self.world, record, sampler)
+        record = {**record, "time": self.timer.times() | self.saving | measured}
         self.append("metrics", finite(record))
         log_to(self.loggers, finite(record))
         if math.isfinite(score):
