@@ -134,8 +134,7 @@ def packs_of(
     lengths = [len(prompt) + len(response) for prompt, response in pairs]
     for packs in micro_batches(lengths, max_tokens, world.size):
         members = [pairs[i] for i in packs[world.rank]]
-        prompts, responses = zip(*members, strict=True) if members else ((), ())
-        yield pack(prompts, responses).to(world.device)
+        yield pack([p for p, _ in members], [r for _, r in members]).to(world.device)
 
 
 def micro_batches(lengths: Sequence[int], max_tokens: int, ranks: int = 1) -> list[list[list[int]]]:
