@@ -21,12 +21,12 @@ import torch
 
 from fleming.config import run_script
 from fleming.files import step_name
-from fleming.records import to_json
+from fleming.records import Question, to_json
 from fleming.rl.curriculum import Curriculum
 from fleming.rl.dev import measure
 from fleming.rl.grpo import grpo_loss
 from fleming.rl.mining import mining_round
-from fleming.rl.questions import dev_questions, training_questions
+from fleming.rl.questions import dev_questions, read_dev, training_questions
 from fleming.rl.reward import load_reward, try_reward
 from fleming.rl.rollout import Actor, describe_group, make_rollouts, mini_batches
 from fleming.rl.watch import watch
@@ -36,6 +36,7 @@ from fleming.training.metrics import UpdateSums, rollout_metrics, training_flops
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant
 from fleming.training.parallel import (
     World,
+    choose_cache,
     gather_weights,
     join_world,
     load_sharded,
@@ -54,8 +55,7 @@ def main(argv: list[str]) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
-        reward = load_reward(cfg.grpo.reward)
-        return dry_run("grpo", cfg, options, partial(try_reward, reward, cfg=cfg))
+        return dry_run("grpo", cfg, options, partial(look_at_questions, cfg=cfg))
     with join_world(cfg.parallel) as world:
         train(cfg, world)
         world.print(what_next(cfg))
@@ -78,10 +78,12 @@ def train(cfg: Config, world: World) -> None:
         make_exact(copy, [policy, reference], cfg, world)
         optimizer = make_adamw(policy, weight_decay=0.0)
         best = "best/model" if held_out else None
-        run.resume(policy, tokenizer, optimizer, curriculum.exports, ("metrics", "curriculum"), best)
-        run.append("curriculum", *curriculum.begin())
+        begun = curriculum.begin()
+        run.resume(policy, tokenizer, optimizer, curriculum.exports, best)
+        run.append("curriculum", *begun)
         world.print(f"RL on {len(questions)} questions, starting from {start}; {curriculum.says()}")
-        sampler = Sampler(copy, tokenizer, rl.max_num_seqs, run.choose_cache(copy, longest))
+        cache = choose_cache(policy, copy, longest, rl.max_num_seqs, run.state, world)
+        sampler = Sampler(copy, tokenizer, rl.max_num_seqs, cache)
         actor = Actor(sampler, reward, cfg, world)
         take_step = GuardedStep(run.state)
         gather_weights(policy, copy)
@@ -155,6 +157,13 @@ def what_next(cfg: Config) -> str:
     of_the_run = Path(cfg.run_dir, "data/test.jsonl").exists()
     more = [] if of_the_run else ["--model", str(model), "evaluate.questions=FILE"]
     return f"RL: all steps done, model in {model}\nnext: {next_command('evaluate.py', *more)}"
+
+
+def look_at_questions(questions: list[Question], cfg: Config) -> None:
+    """Raise InputError for what a run would refuse in its questions, or its reward in the first of them."""
+    try_reward(load_reward(cfg.grpo.reward), questions[0], cfg)
+    Curriculum(questions, cfg)
+    read_dev(cfg, print)
 
 
 def load_models(start: Path, cfg: Config, world: World) -> tuple[Transformer, Transformer | None]:

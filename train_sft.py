@@ -24,7 +24,7 @@ from fleming.training.examples import training_examples
 from fleming.training.logprobs import token_logprobs
 from fleming.training.metrics import training_flops
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_cosine
-from fleming.training.packing import micro_batches, pack
+from fleming.training.packing import packs_of
 from fleming.training.parallel import World, join_world, load_sharded
 from fleming.training.plan import dry_run
 from fleming.training.run import Run
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if options.dry_run:
-        return dry_run("sft", cfg, options)
+        return dry_run("sft", cfg, options, lambda found: hold_out(found, cfg.sft.validation, cfg.seed))
     with join_world(cfg.parallel) as world:
         train(cfg, world)
 
@@ -62,21 +62,18 @@ def train(cfg: Config, world: World) -> None:
         optimizer = make_adamw(policy, sft.weight_decay)
         exports = {total: ["model"]}
         best = "model" if held_out else None
-        run.resume(policy, tokenizer, optimizer, lambda step: exports.get(step, ()), best=best)
+        run.resume(policy, tokenizer, optimizer, lambda step: exports.get(step, ()), best)
         run.write("learned.jsonl", ({"id": name} for name in ids))  # the order in which epochs number them
         take_step = GuardedStep(run.state)
         for step in run.steps(lambda: total, "cold start"):
             # The step's trajectories: the next ones of endless epochs, each in a fresh order.
             places = range((step - 1) * sft.sequences_per_step, step * sft.sequences_per_step)
             chosen = [shuffled(examples, place, cfg.seed, "sft epoch") for place in places]
-            lengths = [len(prompt) + len(response) for prompt, response in chosen]
 
             # Cross-entropy of the response tokens, one normaliser for the whole step however it is split.
             response_tokens = sum(len(response) for _, response in chosen)
             sums, batches = {"loss": 0.0, "entropy": 0.0}, []
-            for packs in micro_batches(lengths, sft.micro_batch_tokens, world.size):
-                members = [chosen[i] for i in packs[world.rank]]
-                batch = pack([p for p, _ in members], [r for _, r in members]).to(world.device)
+            for batch in packs_of(chosen, sft.micro_batch_tokens, world):
                 logp, entropies = token_logprobs(policy, batch)
                 loss = -logp.sum() / response_tokens
                 (loss * world.size).backward()  # FSDP averages gradients over ranks, the loss is their sum
@@ -91,7 +88,8 @@ def train(cfg: Config, world: World) -> None:
 
             record = {"step": step, **world.sum(sums), "grad_norm": grad_norm}
             record |= {"skipped_updates": int(not math.isfinite(grad_norm)), "learning_rate": learning_rate}
-            record |= {"tokens": sum(lengths), "response_tokens": response_tokens}
+            tokens = sum(len(prompt) + len(response) for prompt, response in chosen)
+            record |= {"tokens": tokens, "response_tokens": response_tokens}
 
             # What is held out says which checkpoint is the best.
             score, measured = -record["loss"], validation.due(step, total)

@@ -21,6 +21,7 @@ SCRIPTS = {
     "grpo": "train_grpo.py",
     "evaluate": "evaluate.py",
 }
+LOGS = {"sft": ("metrics",), "grpo": ("metrics", "curriculum")}  # whose lengths a checkpoint knows
 """The stages, in their order, and what runs each."""
 EDITED = ("decisions.jsonl", "cards.html")
 """What people are meant to edit: no hash is kept of it."""

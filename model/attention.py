@@ -214,8 +214,10 @@ class Cached:
         queries = q[:, 0].unflatten(1, (keys.shape[1], -1))  # [B, K, g, d]
         tile = pad(queries, whole(queries.shape[2], QUERY_TILE), 2)
         mask = mask.expand(-1, -1, tile.shape[2], -1)
+        if tile.shape[:2].numel() == 1:  # alone, its products would be divided among the threads
+            tile, keys, values = (x.expand(2, -1, -1, -1) for x in (tile, keys, values))
         out = F.scaled_dot_product_attention(tile, keys, values, attn_mask=mask)
-        return out[:, :, : queries.shape[2]].flatten(1, 2)[:, None]
+        return out[:rows, :, : queries.shape[2]].flatten(1, 2)[:, None]
 
     def _by_flash(self, queries: Tensor) -> Tensor:
         """[B * K, g, d] -> the same: each sequence's one token over what its S places hold so far."""

@@ -96,7 +96,7 @@ class Decoder:
         computed = min(whole(n, rows_step), rows)
         if flash_reads_cache(self.cache.keys):
             return computed, places  # the kernel reads what each row has, whatever is said here
-        return computed, min(whole(span, SPAN_STEP), places)
+        return computed, keys_read(min(whole(span, SPAN_STEP), places), self.transformer.key_tile)
 
     def _step(self, rows: int, span: int) -> None:
         """Feed the first `rows` rows' newest tokens and draw the next ones."""

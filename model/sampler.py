@@ -93,8 +93,8 @@ class Sampler:
         context or the cache no room for max_new_tokens; nothing has run then. Raises it too for logits that are
         not finite.
         """
-        self._check(prompts, params)
         keys = range(len(prompts)) if prompt_keys is None else prompt_keys
+        self._check(prompts, params, len(keys))
         batch = _Batch(self, prompts, params, keys)
         results: list[list[Sample | None]] = [[None] * params.n for _ in prompts]
 
@@ -111,7 +111,9 @@ class Sampler:
         self.decode_seconds, self.decode_bytes = batch.decode_seconds, batch.decode_bytes
         return results  # type: ignore[return-value]  # every place has been filled
 
-    def _check(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> None:
+    def _check(self, prompts: Sequence[Sequence[int]], params: SamplingParams, keys: int) -> None:
+        if keys != len(prompts):
+            raise InputError(f"{keys} prompt keys for {len(prompts)} prompts, expected one for each")
         if self.max_num_seqs < 1:
             raise InputError(f"max_num_seqs is {self.max_num_seqs}, expected at least 1")
         cfg = self.transformer.cfg
@@ -184,7 +186,8 @@ class _Batch:
             memory = CACHE_SHARE * free_memory(self.device)
             size = choose_capacity(cfg, weight.dtype, places, sampler.max_num_seqs, memory)
         self.num_rows = min(size.rows, len(prompts) * params.n)
-        self.cache = KVCache(cfg, Capacity(self.num_rows, size.places), weight.dtype, self.device)
+        places = keys_read(size.places, self.transformer.key_tile)  # what a step reads must be there
+        self.cache = KVCache(cfg, Capacity(self.num_rows, places), weight.dtype, self.device)
         self.decoder = Decoder(self.transformer, self.cache, params, self.vocab_limit, sampler.fixed_shapes)
 
         self.waiting = deque((i, j) for i in range(len(prompts)) for j in range(params.n))

@@ -20,19 +20,20 @@ CHUNK_TOKENS = 256  # whose logits are held at a time
 def score_tokens(transformer: Transformer, token_ids: Sequence[int], temperature: float = 1.0) -> Tensor:
     """Return the log-probs [T-1] of token_ids[1:], each given those before it, under softmax(logits / temperature).
 
-    fp32, nats; the softmax is over the ids that exist in the tokenizer, as the sampler's is. Raises InputError for ids
-    outside the vocabulary, and for fewer than two.
+    fp32, nats; the softmax is over the ids that exist in the tokenizer, and a temperature of 0 gives those at 1: as the
+    sampler has them. Raises InputError for ids outside the vocabulary, for fewer than two, and for more than the
+    model's context.
     """
-    limit = transformer.vocab_limit
-    if len(token_ids) < 2 or min(token_ids) < 0 or max(token_ids) >= limit:
-        raise InputError(f"score_tokens: expected two ids or more, from 0 to {limit - 1}")
+    limit, context = transformer.vocab_limit, transformer.cfg.max_position_embeddings
+    if not 2 <= len(token_ids) <= context or min(token_ids) < 0 or max(token_ids) >= limit:
+        raise InputError(f"score_tokens: expected 2 to {context} ids, each from 0 to {limit - 1}")
     ids = torch.tensor(token_ids, device=transformer.lm_head.weight.device)
 
     def readout(hidden: Tensor, weight: Tensor) -> Tensor:
         found = []
         for rows, targets in zip(hidden[0].split(CHUNK_TOKENS), ids[1:].split(CHUNK_TOKENS), strict=True):
             logits = next_logits(rows, weight, limit, transformer.key_tile > 0)
-            found.append(log_probs(logits, targets[:, None], temperature))
+            found.append(log_probs(logits, targets[:, None], temperature or 1.0))
         return torch.cat(found)[:, 0]
 
     return transformer(ids[None, :-1], readout=readout)

@@ -220,7 +220,8 @@ class Transformer(nn.Module):
         attends = attend if isinstance(attend, Sequence) else [attend] * len(self.layers)
         rows, length = tokens.shape
         if self.key_tile:
-            tokens, positions = pad_tokens(tokens), pad_tokens(positions.expand_as(tokens))
+            positions = positions.expand_as(tokens)
+            tokens, positions = (pad_tokens(x, self.cfg.intermediate_size) for x in (tokens, positions))
             if tokens.shape != (rows, length):
                 attends = [of_real(attend, rows, length) for attend in attends]
         x = self.embed_tokens(tokens)  # [B, T, D]

@@ -509,7 +509,7 @@ def test_cold_start_teaches_answer_and_end_of_turn_after_the_prompt_of_rl(
     taught = [Trajectory(q.id, q.id, prompt, answer) for q, prompt in zip(asked, messages, strict=True)]
     write_jsonl(tmp_path / "t.jsonl", map(to_json, taught))
     packed = []
-    monkeypatch.setattr(train_sft, "pack", lambda *pairs: packed.append(pairs) or pack(*pairs))
+    monkeypatch.setattr("fleming.training.packing.pack", lambda *pairs: packed.append(pairs) or pack(*pairs))
     train_sft.train(cfg, ALONE)
     _, tokenizer = load_model(folder / "model", chat_format=chat_format)
     ((prompts, responses),) = packed

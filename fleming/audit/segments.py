@@ -23,9 +23,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from tqdm import tqdm
 
-from fleming.audit.verify import LOGS
 from fleming.files import by_step, hash_of_log, read_json, read_jsonl, step_name, write_jsonl
-from fleming.manifest import REPOSITORY, SCRIPTS, code_sha256, read_manifest, written_in
+from fleming.manifest import LOGS, REPOSITORY, SCRIPTS, code_sha256, read_manifest, written_in
 from fleming.noise import permutation
 from model.errors import InputError
 from model.sums import SUMS, digest

@@ -15,12 +15,11 @@ from typing import Any
 from tqdm import tqdm
 
 from fleming.files import LINE_HASH, by_step, check_unlocked, hash_of_log, read_json, read_jsonl
-from fleming.manifest import Entry, current, current_outputs, is_kept, merkle_root, read_manifest
+from fleming.manifest import LOGS, Entry, current, current_outputs, is_kept, merkle_root, read_manifest
 from model.errors import InputError
 from model.sums import SUMS, digest, read_sums
 
 MANIFEST = "manifest.json"
-LOGS = {"sft": ("metrics",), "grpo": ("metrics", "curriculum")}
 
 
 @dataclass

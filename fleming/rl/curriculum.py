@@ -61,7 +61,7 @@ class Curriculum:
     def _check_steps(self) -> None:
         stage1, stage2 = self.rl.stage1.max_steps, self.rl.stage2.max_steps
         if self.stage1_end is None:
-            if stage1 <= self.step and self.step:
+            if stage1 < self.step:
                 raise InputError(
                     f"grpo.stage1.max_steps = {stage1}: stage 1 has already done {self.step} steps"
                 )
@@ -106,9 +106,11 @@ class Curriculum:
 
     def exports(self, step: int) -> list[str]:
         """Return the folders to which the model goes once the step is done."""
-        names = ["stage1/model"] if step and step == self.stage1_end else []
-        if step == self.last_step:
-            names += ["stage2/model"] if step != self.stage1_end else []
+        last = step == self.last_step
+        stage1 = last if self.stage == 1 else step == self.stage1_end
+        names = ["stage1/model"] if step and stage1 else []
+        if last:
+            names += [] if stage1 else ["stage2/model"]
             names += ["best/model"] if self.rl.dev_every else []
         return names
 
@@ -143,6 +145,10 @@ class Curriculum:
         question = self.questions[self.places[rollout.question_id]]
         return question.in_order(rollout.order) if rollout.order else question
 
+    def settled(self, question: str) -> bool:
+        """Whether a person has decided on the question of this id."""
+        return question in self.places and self.standings[self.places[question]].settled
+
     def says(self) -> str:
         """Return what is drawn from, and what is not."""
         sizes = ", ".join(f"{len(pool)} {name}" for name, pool in self.pools.items())
@@ -153,14 +159,13 @@ class Curriculum:
     # What is decided
 
     def begin(self) -> list[Record]:
-        """Return the first records of a ledger: the pools of stage 1 and what is in none of them."""
-        if self.step or self.stage1_end is not None:
-            return []
-        sizes = {name: len(pool) for name, pool in self.of_stage1.items()}
-        records = [self._note("begin", pools=sizes, left_out=self.left_out)]
-        if not self.rl.stage1.max_steps:
-            records.append(self._note("switch", after=0, because="max_steps"))
-        return records
+        """Return the first records of a ledger, the pools of stage 1 and what is in none of them; and the switch, where
+        a run that was to end with stage 1 is to have a second now."""
+        records = []
+        if not self.step and self.stage == 1:
+            sizes = {name: len(pool) for name, pool in self.of_stage1.items()}
+            records = [self._note("begin", pools=sizes, left_out=self.left_out)]
+        return records + self._switch()
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -207,11 +212,17 @@ class Curriculum:
                 tokens=sum(len(r.token_ids) for group in every for r in group),
             )
         ]
-        if self.stage == 1:
-            stage, switch = self.rl.stage1, self.cfg.switch
-            if over := stage1_over(self.rewards, self.flat, self.stage_tokens, stage, switch):
-                records.append(self._note("switch", after=step, **over))
-        return records
+        return records + self._switch()
+
+    def _switch(self) -> list[Record]:
+        """Return the record of the switch, if stage 1 is over by now; its last step alone ends no run's only stage."""
+        if self.stage == 2:
+            return []
+        stage, switch = self.rl.stage1, self.cfg.switch
+        over = stage1_over(self.rewards, self.flat, self.stage_tokens, stage, switch)
+        if not over or (over["because"] == "max_steps" and not self.rl.stage2.max_steps):
+            return []
+        return [self._note("switch", after=self.step, **over)]
 
     def decided(self, step: int, decisions: Mapping[str, Sequence[Decision]]) -> list[Record]:
         """Return the records of the questions in review on which a person has decided."""

@@ -6,19 +6,13 @@ The best checkpoint is the one of the highest accuracy here. Left out: benchmark
 from fleming.evaluation.statistics import wilson_interval
 from fleming.records import Question
 from fleming.rl.rollout import Actor
-from fleming.training.metrics import progress_bar
 
 
 def measure(actor: Actor, questions: list[Question], step: int) -> dict[str, float]:
     """Return dev_accuracy, the share of right greedy answers, its 95 % interval (Wilson), and dev_format."""
-
-    def verdicts(part: list[tuple[int, Question]]) -> list[dict[str, float]]:
-        name = f"dev, step {step}"
-        with progress_bar(len(part), 0, name, actor.world, unit="answer", leave=False) as bar:
-            groups = actor.answer(part, 1, name, lambda *_: bar.update(), temperature=0.0)
-        return [scored.reward for [scored] in groups]
-
-    found = actor.world.divide(list(enumerate(questions)), verdicts)
+    name, greedy = f"dev, step {step}", actor.params(1, temperature=0.0)
+    answers = actor.answer(list(enumerate(questions)), greedy, name, lambda scored: scored.reward, name)
+    found = [reward for [reward] in answers]
     right, n = sum(reward["correct"] > 0.5 for reward in found), len(found)
     low, high = wilson_interval(right, n)
     formed = sum(reward["format"] for reward in found) / n

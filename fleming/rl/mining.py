@@ -9,17 +9,17 @@ from collections import Counter
 from pathlib import Path
 
 from fleming.files import read_jsonl
-from fleming.judge import judge
 from fleming.records import Question
 from fleming.refine.decisions import Decision, read_decisions, text_hash
 from fleming.refine.label_check import Votes
 from fleming.rl.curriculum import Curriculum
-from fleming.rl.rollout import Actor
+from fleming.rl.rollout import Actor, Scored
 from fleming.rl.standing import Mined
 from fleming.settings import Config
-from fleming.training.metrics import progress_bar
 from fleming.training.run import Run
 from fleming.typed import from_json
+
+DECISIONS = "decisions.jsonl"
 
 
 def mining_round(run: Run, actor: Actor, curriculum: Curriculum, step: int) -> None:
@@ -27,6 +27,9 @@ def mining_round(run: Run, actor: Actor, curriculum: Curriculum, step: int) -> N
     world, cfg = run.world, run.cfg
     decisions = world.on_main(decisions_of_review, run.folder)
     run.append("curriculum", *curriculum.decided(step, decisions))
+    if idle := [question for question in decisions if not curriculum.settled(question)]:
+        said = "not in review, or decided on with another text"
+        run.show(f"{run.folder / DECISIONS}: {len(idle)} {said}: {', '.join(idle[:5])}")
     asked = curriculum.to_ask
     answers = mine(actor, [(i, curriculum.questions[i]) for i in asked], step)
     voter = world.on_main(voter_votes, cfg, curriculum.questions)
@@ -36,32 +39,19 @@ def mining_round(run: Run, actor: Actor, curriculum: Curriculum, step: int) -> N
 
 def mine(actor: Actor, numbered: list[tuple[int, Question]], step: int) -> list[Mined]:
     """Answer each question with the current weights; return what was answered. `numbered`: with its place."""
-    cfg = actor.cfg
-    n = cfg.grpo.curriculum.mine_samples
+    params = actor.params(actor.cfg.grpo.curriculum.mine_samples)
 
-    def answers(part: list[tuple[int, Question]]) -> list[tuple[Mined, list[str]]]:
-        with progress_bar(len(part) * n, 0, "mining", actor.world, unit="answer", leave=False) as bar:
-            groups = actor.answer(part, n, f"mine {step}", on_finish=lambda *_: bar.update())
-        return [
-            (
-                Mined(
-                    right=sum(s.reward["correct"] > 0.5 for s in group),
-                    votes=Counter(judge(s.response, True, question, cfg).choice or "" for s in group),
-                    tokens=sum(len(s.sample.token_ids) for s in group),
-                ),
-                [s.failure for s in group],
-            )
-            for (_, question), group in zip(part, groups, strict=True)
-        ]
+    def vote(scored: Scored) -> tuple[bool, str, int]:
+        return scored.reward["correct"] > 0.5, scored.choice, len(scored.sample.token_ids)
 
-    found = actor.world.divide(numbered, answers)
-    actor.count_failures([failure for _, failures in found for failure in failures], f"mining at step {step}")
-    return [mined for mined, _ in found]
+    groups = actor.answer(numbered, params, f"mine {step}", vote, f"mining, step {step}", votes=True)
+    answers = [zip(*group, strict=True) for group in groups]
+    return [Mined(sum(right), Counter(choices), sum(tokens)) for right, choices, tokens in answers]
 
 
 def decisions_of_review(folder: Path) -> dict[str, list[Decision]]:
     """Return what a person has decided on questions in review, none where there is no file."""
-    path = folder / "decisions.jsonl"
+    path = folder / DECISIONS
     return read_decisions(path) if path.exists() else {}
 
 

@@ -53,24 +53,29 @@ def leave_room(
     return usable, max((length for length in lengths if length <= context), default=0)
 
 
-def dev_questions(
-    cfg: Config, tokenizer: Tokenizer, model: ModelConfig, say: Callable[[str], None], longest: int
-) -> tuple[list[Question], int]:
-    """Return the questions to measure on, drawn by the seed, and `longest`, or the tokens of their longest, if more.
-
-    None where nothing is measured. Raises InputError where the file has none that leaves room for an answer.
-    """
+def read_dev(cfg: Config, say: Callable[[str], None]) -> list[Question]:
+    """Return the questions to measure on, drawn by the seed; none where nothing is measured. InputError: no file."""
     if not cfg.grpo.dev_every:
-        return [], longest
+        return []
     if not cfg.dev_file.exists():
         raise InputError(
             f"{cfg.dev_file}: no such file to measure on; name one as data.dev=FILE, or set grpo.dev_every=0"
         )
     found = read_questions(cfg.dev_file, cfg, say)
-    drawn = [found[i] for i in permutation(len(found), cfg.seed, "dev")[: cfg.grpo.dev_limit or None]]
+    return [found[i] for i in permutation(len(found), cfg.seed, "dev")[: cfg.grpo.dev_limit or None]]
+
+
+def dev_questions(
+    cfg: Config, tokenizer: Tokenizer, model: ModelConfig, say: Callable[[str], None], longest: int
+) -> tuple[list[Question], int]:
+    """Return those of them that leave room for an answer, and `longest`, or the tokens of their longest, if more.
+
+    Raises InputError where there are some, and none leaves room.
+    """
+    drawn = read_dev(cfg, say)
     usable, length = leave_room(drawn, cfg, tokenizer, model.max_position_embeddings)
-    if not usable:
+    if drawn and not usable:
         raise InputError(
-            f"{cfg.dev_file}: none of {len(found)} questions leaves room for an answer; set grpo.dev_every=0"
+            f"{cfg.dev_file}: none of {len(drawn)} questions leaves room for an answer; set grpo.dev_every=0"
         )
     return usable, max(longest, length)

@@ -5,13 +5,12 @@
 
 A sample is drawn alone, from the weights that its step began with: those of a kept checkpoint, of the model that RL
 began with, or made anew from the last of these forward, one recorded step after the other. Nothing is written. It exits
-with 1 where something is not as recorded. The update is written here once more, since a check that shared the trainer's
-loop would share its mistakes. Left out: which questions were drawn (curriculum.py), runs on CUDA, and what a run of
-several processes did between checkpoints, whose sums of gradients one process makes in another order.
+with 1 where something is not as recorded. The update's loop is written here once more, since a check that shared the
+trainer's would share its mistakes. Left out: which questions were drawn (curriculum.py), runs on CUDA, and what a run
+of several processes did between checkpoints, whose sums of gradients one process makes in another order.
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,9 +31,9 @@ from fleming.prompt import response_text
 from fleming.public.readers import read_questions
 from fleming.records import Question, Rollout
 from fleming.refine.decisions import Decision, relabel
-from fleming.rl.grpo import group_advantages, grpo_loss, loss_denominator
-from fleming.rl.reward import load_reward, reward_parts, with_overlong
-from fleming.rl.rollout import call_of_step, noise_key, pack_rollouts
+from fleming.rl.grpo import group_advantages, grpo_loss
+from fleming.rl.reward import NOTHING, load_reward, whole_reward
+from fleming.rl.rollout import call_of_step, mini_batches, noise_key
 from fleming.settings import Config
 from fleming.training.checkpoint import load_tensors, whole_state
 from fleming.training.logprobs import token_logprobs
@@ -121,9 +120,12 @@ class Replay:
         return [name for name, same in found.items() if not same]
 
     def rewarded(self, text: str, sample: Sample, question: Question) -> dict[str, float]:
-        """Return the reward's parts, with the penalty of length where the run has one."""
-        parts = reward_parts(self.reward, text, sample.finish_reason == "stop", question, self.cfg)
-        return with_overlong(parts, len(sample.token_ids), self.cfg)
+        """Return the reward's parts, those of nothing where it raises."""
+        finished = sample.finish_reason == "stop"
+        try:
+            return whole_reward(self.reward, text, finished, len(sample.token_ids), question, self.cfg)
+        except Exception:  # whatever a function of the user's raises: the run has counted it as 0
+            return NOTHING
 
     def question(self, r: Rollout) -> Question:
         """Return the question as the rollout's step had it: relabelled by a person by then, in its order."""
@@ -141,18 +143,10 @@ class Replay:
         advantages = group_advantages(rewards, loss_cfg.normalize_std).flatten().tolist()
         faults = [] if advantages == [r.advantage for r in rollouts] else ["advantages"]
 
-        batches, parts = [], min(rl.minibatches_per_rollout, len(rollouts) // size)
-        for part in range(parts):
-            members = [r for i, r in enumerate(rollouts) if i // size % rl.minibatches_per_rollout == part]
-            counted = [r for r in members if r.finish_reason == "stop" or rl.overlong != "mask"]
-            tokens = sum(len(r.token_ids) for r in counted)
-            denominator = loss_denominator(len(counted), tokens, loss_cfg.aggregation, rl.max_new_tokens)
-            live = [r for r in counted if r.advantage != 0 or self.reference] or counted[:1] or members[:1]
-            packs = pack_rollouts(live, rl.micro_batch_tokens, self.world)
-            batches.append((packs, denominator or math.inf))
-        updates = rl.updates_per_rollout * parts
+        groups = [rollouts[i : i + size] for i in range(0, len(rollouts), size)]
+        batches = mini_batches(groups, rl, bool(self.reference), self.world)
         with torch.no_grad():
-            for b in [b for packs, _ in batches for b in packs]:
+            for b in [b for mini_batch in batches for b in mini_batch.packs]:
                 if rl.rescores:
                     b.old_logp, _ = token_logprobs(self.policy, b.packed, rl.temperature)
                     b.correct_for_the_sampler(loss_cfg.importance_cap)
@@ -161,16 +155,18 @@ class Replay:
 
         set_learning_rate(self.optimizer, warmup_constant(step, rl.warmup_steps, rl.learning_rate))
         total = 0.0
-        for packs, denominator in batches * rl.updates_per_rollout:
-            for b in packs:
+        for mini_batch in batches * rl.updates_per_rollout:
+            for b in mini_batch.packs:
                 logp, _ = token_logprobs(self.policy, b.packed, rl.temperature)
                 cuts = b.packed.response_cu_seqlens
-                loss, _ = grpo_loss(logp, b.old_logp, b.ref_logp, b.advantages, cuts, loss_cfg, denominator)
+                loss, _ = grpo_loss(
+                    logp, b.old_logp, b.ref_logp, b.advantages, cuts, loss_cfg, mini_batch.denominator
+                )
                 loss.backward()
                 total += loss.item()
             norm = self.take_step(self.policy, self.optimizer, rl.grad_clip)
         self.step = step
-        made = {"loss": total / updates, "grad_norm": norm}
+        made = {"loss": total / (rl.updates_per_rollout * len(batches)), "grad_norm": norm}
         return faults + [name for name, value in made.items() if value != self.recorded[step][name]]
 
 
@@ -183,6 +179,8 @@ def wanted(options: argparse.Namespace, replay: Replay) -> dict[int, list[int]]:
                 f"--sample is {options.sample}: step {options.step} has rollouts 0 to {count - 1}"
             )
         return {options.step: [*range(count)] if options.sample is None else [options.sample]}
+    if options.sample is not None:
+        raise InputError("--sample names one rollout of --step: leave it out, or name a step")
     rl = replay.cfg.grpo
     sizes = {1: rl.stage1.group_size, 2: rl.stage2.group_size}
     there = [

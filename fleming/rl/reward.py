@@ -16,6 +16,7 @@ from fleming.settings import Config
 from model.errors import InputError
 
 Reward = Callable[[str, bool, Question, Config], dict[str, float]]
+NOTHING = {"correct": 0.0, "format": 0.0, "total": 0.0}  # of an answer on which the reward raises
 
 
 def medical_reward(response: str, finished: bool, question: Question, cfg: Config) -> dict[str, float]:
@@ -82,11 +83,18 @@ def with_overlong(parts: dict[str, float], length: int, cfg: Config) -> dict[str
     return {**parts, "overlong": penalty, "total": parts["total"] + penalty}
 
 
+def whole_reward(
+    reward: Reward, response: str, finished: bool, length: int, question: Question, cfg: Config
+) -> dict[str, float]:
+    """Return all that one response of `length` tokens is given. Raises as `reward_parts` and `with_overlong`."""
+    return with_overlong(reward_parts(reward, response, finished, question, cfg), length, cfg)
+
+
 def try_reward(reward: Reward, question: Question, cfg: Config) -> None:
     """Call the reward once, on a right response. Raises InputError where it fails: so it would at every answer."""
     response = f"<think>\nA trial.\n</think>\n<answer>{question.answer}</answer>"
     try:
-        with_overlong(reward_parts(reward, response, True, question, cfg), 0, cfg)
+        whole_reward(reward, response, True, 0, question, cfg)
     except Exception as error:  # whatever the user's function raises
         raise InputError(
             f"grpo.reward={cfg.grpo.reward}: a trial call on question {question.id} failed: {error!r}; expected a "

@@ -3,28 +3,31 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from fleming.judge import read_answer
+from fleming.judge import judge, read_answer
 from fleming.prompt import prompt_ids, response_text
 from fleming.records import Question, Rollout
 from fleming.refine.label_check import trial_orders
 from fleming.rl.curriculum import Curriculum
 from fleming.rl.grpo import group_advantages, importance_weights, loss_denominator
-from fleming.rl.reward import Reward, reward_parts, with_overlong
+from fleming.rl.reward import NOTHING, Reward, whole_reward
 from fleming.rl.sampled import Sampled, teaches
 from fleming.settings import Config
 from fleming.settings.training import GRPOConfig
+from fleming.training.metrics import progress_bar
 from fleming.training.packing import PackedBatch, micro_batches, pack
 from fleming.training.parallel import World
 from model.drawing import SamplingParams
 from model.errors import InputError
-from model.sampler import OnFinish, Sample, Sampler
+from model.sampler import Sample, Sampler
 
+T = TypeVar("T")
 REPORTS = 10  # printed by a process, of rewards that raised
 
 
@@ -38,6 +41,8 @@ class Scored:
     reward: dict[str, float]
     failure: str
     """What the reward raised, then counted as 0; empty where it did not."""
+    choice: str = ""
+    """Where votes are counted: what it answers, "" where it abstains or the reward raised."""
 
 
 @dataclass
@@ -53,53 +58,66 @@ class Actor:
     reports: int = 0
     """How many of them this process has printed."""
 
+    def params(self, n: int, temperature: float | None = None) -> SamplingParams:
+        """Return how n answers a question are sampled, at grpo.temperature where no other is named."""
+        rl = self.cfg.grpo
+        temperature = rl.temperature if temperature is None else temperature
+        return SamplingParams(n, rl.max_new_tokens, temperature, seed=self.cfg.seed)
+
     def answer(
         self,
         numbered: Sequence[tuple[int, Question]],
-        n: int,
+        params: SamplingParams,
         key: str,
-        on_finish: OnFinish | None = None,
-        temperature: float | None = None,
-    ) -> list[list[Scored]]:
-        """Return n scored answers to each question, at grpo.temperature where no other is named.
+        keep: Callable[[Scored], T],
+        bar: str = "",
+        votes: bool = False,
+    ) -> list[list[T]]:
+        """Return what `keep` takes from each of the scored answers to each question, on every rank.
 
-        A question comes with its place among all of the step's, of which other ranks have the rest: with `key`, which
-        sets this call apart from others, it fixes the noise. on_finish is called as each answer ends.
+        Questions are divided over the ranks, a group never is, and what they tell each other is what is kept. A
+        question comes with a number, which with `key`, the call's own, fixes the noise. bar: what the call is named as
+        it goes on, if it is to be shown. Raises InputError where the reward failed on all answers: a fault of the
+        reward, not of an answer.
         """
-        rl, tokenizer = self.cfg.grpo, self.sampler.tokenizer
-        temperature = rl.temperature if temperature is None else temperature
-        params = SamplingParams(n, rl.max_new_tokens, temperature, seed=self.cfg.seed)
-        prompts = [prompt_ids(question, tokenizer, self.cfg) for _, question in numbered]
-        keys = [noise_key(key, place, question.id) for place, question in numbered]
-        groups = self.sampler.generate(prompts, params, keys, on_finish=on_finish)
-        return [
-            [self._score(prompt, sample, question) for sample in group]
-            for (_, question), prompt, group in zip(numbered, prompts, groups, strict=True)
-        ]
 
-    def _score(self, prompt: list[int], sample: Sample, question: Question) -> Scored:
+        def answers(part: list[tuple[int, Question]]) -> list[list[tuple[str, T]]]:
+            prompts = [prompt_ids(question, self.sampler.tokenizer, self.cfg) for _, question in part]
+            keys = [noise_key(key, number, question.id) for number, question in part]
+            total = len(part) * params.n
+            with progress_bar(total, 0, bar, self.world, unit="answer", leave=False) as shown:
+                groups = self.sampler.generate(prompts, params, keys, on_finish=lambda *_: shown.update())
+            scored = [
+                [self._score(prompt, sample, question, votes) for sample in group]
+                for (_, question), prompt, group in zip(part, prompts, groups, strict=True)
+            ]
+            return [[(s.failure, keep(s)) for s in group] for group in scored]
+
+        found = self.world.divide(numbered, answers)
+        self._count_failures([failure for group in found for failure, _ in group], bar or key)
+        return [[kept for _, kept in group] for group in found]
+
+    def _score(self, prompt: list[int], sample: Sample, question: Question, votes: bool) -> Scored:
         """A reward that raises is reported with its sample and counts as 0: one bad answer must not end a run."""
-        text, failure = response_text(sample, self.sampler.tokenizer), ""
+        text, finished = response_text(sample, self.sampler.tokenizer), sample.finish_reason == "stop"
         try:
-            parts = reward_parts(self.reward, text, sample.finish_reason == "stop", question, self.cfg)
-            parts = with_overlong(parts, len(sample.token_ids), self.cfg)
+            parts = whole_reward(self.reward, text, finished, len(sample.token_ids), question, self.cfg)
+            # A checker of one's own may raise here too.
+            choice = judge(text, True, question, self.cfg).choice if votes else None
         except Exception as error:
             failure = f"{question.id}: {error!r:.400}"
-            parts = {"correct": 0.0, "format": 0.0, "total": 0.0}
             self.reports += 1
             if self.reports <= REPORTS:
                 last = "; further ones are only counted" if self.reports == REPORTS else ""
                 print(f"reward failed, counted as 0: {failure}: {text!r:.400}{last}", file=sys.stderr)
-        return Scored(prompt, sample, text, parts, failure)
+            return Scored(prompt, sample, text, NOTHING, failure)
+        return Scored(prompt, sample, text, parts, "", choice or "")
 
-    def count_failures(self, failures: Sequence[str], call: str) -> None:
-        """Count those of a call's answers, of all ranks, whose reward raised; the others have "".
-
-        Raises InputError on every rank where all raised: a fault of the reward, not of an answer.
-        """
+    def _count_failures(self, failures: Sequence[str], call: str) -> None:
+        """Count those of a call's answers, of all ranks, whose reward raised; the others have ""."""
         self.failures += len(failures) - failures.count("")
         with self.world.agree():
-            if "" not in failures:
+            if failures and "" not in failures:
                 raise InputError(
                     f"grpo.reward={self.cfg.grpo.reward} failed on all {len(failures)} answers of {call}, first on "
                     f"question {failures[0]}; nothing of this step is kept. Where the cause lies outside, the same "
@@ -155,17 +173,15 @@ def sample_groups(
 ) -> list[list[Rollout]]:
     """Sample a group of answers for each question; return them with rewards and advantages.
 
-    first: how many groups the step has already. Questions are divided over the ranks, a group never is, and every rank
-    returns all of them.
+    first: how many groups the step has already.
     """
     orders = [shown_order(question, step, actor.cfg) for question in questions]
     shown = [q.in_order(order) if order else q for q, order in zip(questions, orders, strict=True)]
     numbered = list(enumerate(shown, start=first))
-    scored = actor.world.divide(numbered, lambda part: actor.answer(part, group_size, call_of_step(step)))
-    actor.count_failures([s.failure for group in scored for s in group], call_of_step(step))
+    scored = actor.answer(numbered, actor.params(group_size), call_of_step(step), keep=lambda scored: scored)
     totals = [[s.reward["total"] for s in group] for group in scored]
     rewards = torch.tensor(totals, dtype=torch.float64)  # [Q, G]
-    advantages = group_advantages(rewards, actor.cfg.grpo.loss.normalize_std).tolist() if scored else []
+    advantages = group_advantages(rewards, actor.cfg.grpo.loss.normalize_std).tolist()
     return [
         [
             Rollout(

@@ -43,11 +43,6 @@ class Machine:
     device: str = "cuda"  # or cpu
     memory: float = 80 * GB  # bytes that each process has
 
-    @property
-    def doubled(self) -> "Machine":
-        """Twice as many nodes like these."""
-        return replace(self, processes=2 * self.processes, nodes=2 * self.nodes)
-
 
 @dataclass(frozen=True)
 class Longest:
@@ -301,7 +296,9 @@ def _what_would_fit(case: Case) -> str:
         other = replace(case, cfg=replace(case.cfg, **{section: changed}))
         setting = f"{section}.{key}={str(value).lower()}"
         if key == "shard":
-            other = replace(other, machine=case.machine.doubled)
+            machine = case.machine
+            twice = replace(machine, processes=2 * machine.processes, nodes=2 * machine.nodes)
+            other = replace(other, machine=twice)
             setting += f" on {other.machine.nodes} nodes"
         new = estimate(other)
         if any(new.peaks[phase] < size for phase, size in budget.peaks.items() if size > usable):
@@ -331,6 +328,8 @@ def main(argv: list[str]) -> None:
     smallest = min(options.gpus, options.nodes, longest.prompt, longest.response)
     if smallest < 1 or options.gpus % options.nodes:
         raise InputError(f"--gpus {options.gpus} --nodes {options.nodes}: expected as many GPUs on each node")
+    if not options.gpu_memory > 0:
+        raise InputError(f"--gpu-memory {options.gpu_memory}: expected more than 0")
     model = sizes_of(cfg.base_folder)
     machine = Machine(options.gpus, options.nodes, memory=options.gpu_memory * GB)
     for stage in STAGES:

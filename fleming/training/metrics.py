@@ -11,6 +11,7 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -172,26 +173,26 @@ def rates(
     flops: int,
     speed: DeviceSpeed,
     world: World,
-    sampler: Sampler | None = None,
-    sampled_tokens: int = 0,
+    record: Mapping[str, Any],
+    sampler: Sampler | None,
 ) -> dict[str, float]:
-    """Return what a step's work comes to per second.
+    """Return what a step's work, of which `record` has the tokens, comes to per second.
 
     mfu: `flops` (training_flops of this rank's step) over the update's time, as a share of what the device reaches in
-    a large matrix product; the mean over ranks. sampled_tokens_per_second: new tokens of all ranks over the rollout's
-    time. decode_bandwidth: the bytes that decoding had to read over its time, as a share of what a copy reaches; the
-    mean over ranks. peak_gib: on CUDA what torch had allocated at most during the step, on a CPU the process's largest
-    size so far; the worst rank's.
+    a large matrix product; the mean over ranks. peak_gib: on CUDA what torch had allocated at most during the step, on
+    a CPU the process's largest size so far; the worst rank's. Of a step that samples nothing tokens_per_second: those
+    learned from. Else sampled_tokens_per_second: new tokens of all ranks over the rollout's time; decode_bandwidth:
+    the bytes that decoding had to read over its time, as a share of what a copy reaches, the mean over ranks.
     """
     found = {
         "mfu": world.sum({"flops": flops})["flops"] / (timer.laps["update"] * speed.flops * world.size),
         "peak_gib": max(world.gather(_peak_bytes(world.device))) / 2**30,
     }
-    if sampler:
-        share = sampler.decode_bytes / max(1e-9, sampler.decode_seconds) / speed.bandwidth
-        found["sampled_tokens_per_second"] = sampled_tokens / timer.laps["rollout"]
-        found["decode_bandwidth"] = world.sum({"share": share})["share"] / world.size
-    return found
+    if not sampler:
+        return found | {"tokens_per_second": record["tokens"] / timer.times()["step"]}
+    share = sampler.decode_bytes / max(1e-9, sampler.decode_seconds) / speed.bandwidth
+    found["sampled_tokens_per_second"] = record["response_tokens"] / timer.laps["rollout"]
+    return found | {"decode_bandwidth": world.sum({"share": share})["share"] / world.size}
 
 
 def _peak_bytes(device: torch.device) -> int:
@@ -227,8 +228,8 @@ def describe_step(record: dict) -> dict[str, str]:
 def progress_bar(
     total: int, initial: int, name: str, world: World, unit: str = "step", leave: bool = True
 ) -> tqdm:
-    """Return the main rank's progress bar; the others' show nothing."""
-    how = {"unit": unit, "leave": leave, "dynamic_ncols": True, "disable": not world.is_main}
+    """Return the main rank's progress bar; the others' show nothing, nor does one without a name."""
+    how = {"unit": unit, "leave": leave, "dynamic_ncols": True, "disable": not (world.is_main and name)}
     return tqdm(total=total, initial=initial, desc=name, **how)
 
 

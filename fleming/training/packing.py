@@ -18,13 +18,14 @@ Letters: T tokens of the pack, E entries of its sequences laid whole, N sequence
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
 import torch
 from torch import Tensor
 
+from fleming.training.parallel import World
 from model.attention import PackedCausal
 
 
@@ -124,6 +125,16 @@ class SharedPrompts:
             return self.whole(q, k, v)
         q, k, v = (take(x, 1, self.gather) for x in (q, k, v))  # [1, E, heads, d]
         return self.whole(q, k, v)[:, self.keep]
+
+
+def packs_of(
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]], max_tokens: int, world: World
+) -> Iterator[PackedBatch]:
+    """Yield this rank's packs of prompts and responses, as many on every rank, the last of them possibly idle."""
+    lengths = [len(prompt) + len(response) for prompt, response in pairs]
+    for packs in micro_batches(lengths, max_tokens, world.size):
+        members = [pairs[i] for i in packs[world.rank]]
+        yield pack([p for p, _ in members], [r for _, r in members]).to(world.device)
 
 
 def micro_batches(lengths: Sequence[int], max_tokens: int, ranks: int = 1) -> list[list[list[int]]]:

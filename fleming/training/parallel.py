@@ -320,7 +320,8 @@ def choose_cache(
     moments = 0 if state["step"] else sum(8 * p.numel() for p in parameters)  # there already in a resumed run
     free = free_memory(world.device) / (1 if world.device.type == "cuda" else world.size)
     memory = CACHE_SHARE * (free - moments)
-    mine = choose_capacity(actor.cfg, actor.lm_head.weight.dtype, longest, most, memory)
+    with world.agree():
+        mine = choose_capacity(actor.cfg, actor.lm_head.weight.dtype, longest, most, memory)
     rows = min(world.gather(mine.rows))
     if rows < most:
         world.print(f"the memory holds {rows} sequences of {longest} tokens, not grpo.max_num_seqs = {most}")

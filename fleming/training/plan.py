@@ -37,11 +37,11 @@ Record = Question | Trajectory
 
 
 def dry_run(
-    stage: str, cfg: Config, options: argparse.Namespace, check: Callable[[Record], Any] = lambda first: None
+    stage: str, cfg: Config, options: argparse.Namespace, check: Callable[[list[Any]], object]
 ) -> None:
     """Print what the stage ("sft" or "grpo") would start from, its first record as the model gets it, and the memory.
 
-    `check` is called with the first record for whatever else may be wrong. Raises InputError for the first mistake, as
+    `check` is called with the records for whatever else may be wrong. Raises InputError for the first mistake, as
     the run itself would.
     """
     if os.environ.get("RANK", "0") != "0":
@@ -63,7 +63,7 @@ def dry_run(
     records = [r for r in read(data_file, cfg, print) if isinstance(r, Trajectory) or r.split == "train"]
     if not records:
         raise InputError(f"{data_file}: no question has split train; RL learns from no other")
-    check(records[0])
+    check(records)
     lengths = _lengths(records, tokenizer, cfg)
     context = model.max_position_embeddings
     usable = [length for length in lengths if length.sequence <= context]
@@ -93,6 +93,8 @@ def _machine(cfg: Config, options: argparse.Namespace) -> Machine:
         processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes < 1:
         raise InputError(f"--gpus {processes}: expected at least 1")
+    if options.gpu_memory is not None and not options.gpu_memory > 0:
+        raise InputError(f"--gpu-memory {options.gpu_memory}: expected more than 0")
     nodes = max(1, processes // int(os.environ.get("LOCAL_WORLD_SIZE", processes)))
 
     elsewhere = options.gpus is not None and cfg.parallel.device != "cpu"  # GPUs that need not be here

@@ -26,7 +26,7 @@ from fleming.files import (
     write_jsonl,
 )
 from fleming.judge import own_code
-from fleming.manifest import SCRIPTS, read_manifest
+from fleming.manifest import LOGS, SCRIPTS, read_manifest
 from fleming.refine.gate import gate
 from fleming.settings import Config
 from fleming.training.checkpoint import (
@@ -49,13 +49,12 @@ from fleming.training.identity import (
 )
 from fleming.training.loggers import log_to, own_logger, tensorboard
 from fleming.training.metrics import DeviceSpeed, Timer, describe_step, finite, progress_bar, rates
-from fleming.training.parallel import World, choose_cache
+from fleming.training.parallel import World
 from fleming.training.stopping import lock_run
 from model.errors import InputError
 from model.files import os_errors
 from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import save_model
-from model.kv_cache import Capacity
 from model.sampler import Sampler
 from model.sums import remove
 from model.transformer import Transformer
@@ -107,6 +106,7 @@ class Run:
                 self.state |= saved or {}
                 self.state.pop("score", None)  # that checkpoint's own
                 check_same_run(self.state.get("identity", identity), identity, self.cfg.run_dir)
+            self.world.on_main(self._check_logs)  # all that is there, before anything of it is cut or deleted
             if self.state.get("code", code_sha256()) != code_sha256():
                 said = f"now commit {commit()}; the earlier ones are in manifest.json"
                 self.world.print(f"the code has changed ({said}): the run's result is half of each")
@@ -123,10 +123,9 @@ class Run:
         tokenizer: Tokenizer,
         optimizer: torch.optim.Optimizer,
         exports: Callable[[int], Sequence[str]],
-        logs: Iterable[str] = ("metrics",),
         best: str | None = None,
     ) -> None:
-        """Load the newest checkpoint, if there is one, and cut what was logged after it; open `logs` to go on.
+        """Load the newest checkpoint, if there is one, and cut what was logged after it; open the logs to go on.
 
         exports: returns the model folders, below the stage's, that are written once a step is done. best: the one of
         them that gets the weights of the checkpoint of the highest score, which is kept; after the last step, as the
@@ -137,13 +136,11 @@ class Run:
         settings = self.settings
         self.keep = Keep(settings.keep_last, max(settings.keep_best, bool(best)), settings.keep_every)
         step, world = self.state["step"], self.world
-        kept = {name: self._kept_bytes(name) for name in logs}
-        world.on_main(self._check_logs, kept)  # all that is there, before anything of it is cut or deleted
         if step:
             load_tensors(checkpoints(self.folder / "checkpoints")[-1], model, optimizer, world)
         with world.agree():
-            mine = kept.items() if world.is_main else ()
-            self.logs = {name: AppendLog(self.folder / f"{name}.jsonl", size) for name, size in mine}
+            mine = LOGS[self.stage] if world.is_main else ()
+            self.logs = {name: AppendLog(self._log(name), self._kept_bytes(name)) for name in mine}
         more = {**self.cleared, "exact": model.key_tile > 0}
         world.on_main(write_manifest, self.stage, self.cfg, self.hashes, world, more)
         if world.is_main:
@@ -153,39 +150,35 @@ class Run:
         if step:
             self._export(step)  # the run may have been killed between checkpoint and export
 
-    def _kept_bytes(self, log: str) -> int | None:
-        return self.state.get(f"{log}_bytes") if self.state["step"] else 0
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.jsonl"
+
+    def _kept_bytes(self, log: str) -> int:
+        return self.state.get(f"{log}_bytes", 0)
 
     def kept(self, log: str) -> list[dict[str, Any]]:
-        """Return the records that a log had at the newest checkpoint. Raises InputError where it was damaged since."""
+        """Return the records that a log had at the newest checkpoint."""
 
         def read() -> list[dict[str, Any]]:
-            size, path = self._kept_bytes(log), self.folder / f"{log}.jsonl"
-            self._check_logs({log: size})
+            size, path = self._kept_bytes(log), self._log(log)
             with os_errors(path, "read"):
                 lines = path.read_bytes()[:size].split(b"\n")[:-1] if size else []
             return [parse_line(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
 
         return self.world.on_main(read)
 
-    def _check_logs(self, kept: Mapping[str, int | None]) -> None:
+    def _check_logs(self) -> None:
         """Raise InputError for a log that is not what the checkpoint says, and for one whose checkpoints are gone."""
-        for name, size in kept.items():
-            path, sha256 = self.folder / f"{name}.jsonl", self.state.get(f"{name}_sha256")
-            if self.state["step"] and (size is None or hash_of_log(path, size).hexdigest() != sha256):
+        for path, name in ((self._log(name), name) for name in LOGS[self.stage] if self.state["step"]):
+            sha256 = hash_of_log(path, self._kept_bytes(name)).hexdigest()
+            if sha256 != self.state.get(f"{name}_sha256"):
                 raise InputError(f"{path}: damaged: not what it was at the checkpoint; restore it")
-        path, most = self.folder / "metrics.jsonl", self.settings.save_every
+        path, most = self._log("metrics"), self.settings.save_every
         if not self.state["step"] and path.exists() and path.read_bytes().count(b"\n") > most:
             raise InputError(
                 f"{path}: has more than save_every = {most} steps, yet there is no checkpoint; restore "
                 f"{self.folder}/checkpoints, or move {self.folder} away to begin again"
             )
-
-    def choose_cache(self, actor: Transformer, longest: int) -> Capacity:
-        """Return how large the cache of the model that samples is; see parallel.choose_cache."""
-        with self.world.agree():
-            most = self.settings.max_num_seqs
-            return choose_cache(self.model, actor, longest, most, self.state, self.world)
 
     def steps(self, total: Callable[[], int], name: str) -> Iterator[int]:
         """Yield the steps that are left, with a clock for each and a progress bar called `name`.
@@ -229,12 +222,8 @@ class Run:
         score: what the best checkpoints are chosen by, higher is better. flops: `training_flops` of this rank's step.
         sampler: where the step sampled.
         """
-        sampled = record["response_tokens"] if sampler else 0
-        times = self.timer.times() | self.saving
-        times |= rates(self.timer, flops, self.speed, self.world, sampler, sampled)
-        if not sampler:
-            times["tokens_per_second"] = record["tokens"] / times["step"]
-        record = {**record, "time": times}
+        measured = rates(self.timer, flops, self.speed, self.world, record, sampler)
+        record = {**record, "time": self.timer.times() | self.saving | measured}
         self.append("metrics", finite(record))
         log_to(self.loggers, finite(record))
         if math.isfinite(score):

@@ -17,7 +17,7 @@ from fleming.settings import Config
 from fleming.training.examples import Example
 from fleming.training.logprobs import token_logprobs
 from fleming.training.metrics import progress_bar
-from fleming.training.packing import micro_batches, pack
+from fleming.training.packing import packs_of
 from fleming.training.parallel import World, gather_weights, sampling_copy
 from model import Sampler, SamplingParams
 from model.errors import InputError
@@ -88,11 +88,8 @@ class Validation:
 
     @torch.no_grad()
     def _loss(self, policy: Transformer) -> float:
-        lengths = [len(prompt) + len(response) for prompt, response in self.examples]
         total = 0.0
-        for packs in micro_batches(lengths, self.cfg.sft.micro_batch_tokens, self.world.size):
-            members = [self.examples[i] for i in packs[self.world.rank]]
-            batch = pack([p for p, _ in members], [r for _, r in members]).to(self.world.device)
+        for batch in packs_of(self.examples, self.cfg.sft.micro_batch_tokens, self.world):
             logp, _ = token_logprobs(policy, batch)
             total -= logp.sum().item()
         tokens = sum(len(response) for _, response in self.examples)

@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support.models import TINY, PlainTokenizer, hf_model, ours
 
 import model.exact
@@ -13,7 +14,7 @@ from fleming.training.packing import pack
 from model.attention import NewestTokens
 from model.drawing import draw
 from model.errors import InputError
-from model.exact import KEY_TILES, keys_read, pad_tokens, row_tile
+from model.exact import KEY_TILES, keys_read, pad_tokens, row_tile, rows_computed
 from model.exact_check import key_tile_that_holds
 from model.kv_cache import Capacity
 from model.sampler import Sampler, SamplingParams
@@ -98,10 +99,45 @@ def test_score_tokens_are_the_numbers_of_sampler_and_scorer(hf, temperature):
         assert torch.allclose(scored, logits.log_softmax(-1).gather(-1, ids)[:, 0], atol=1e-4)
 
 
-@pytest.mark.parametrize("ids", [[], [5], [5, -1], [5, VOCABULARY]])
+def test_score_tokens_of_what_was_drawn_greedily_are_those_at_temperature_1():
+    transformer = exact(hf_model("llama"))
+    assert torch.equal(score_tokens(transformer, PROMPTS[2], 0.0), score_tokens(transformer, PROMPTS[2]))
+
+
+@pytest.mark.parametrize("ids", [[], [5], [5, -1], [5, VOCABULARY], [5] * 3000])
 def test_score_tokens_refuses_what_is_no_text(ids):
-    with pytest.raises(InputError, match="two ids or more"):
+    with pytest.raises(InputError, match=r"expected 2 to [0-9]+ ids"):
         score_tokens(exact(hf_model("llama")), ids)
+
+
+def test_a_sample_alone_before_a_single_key_head_is_that_of_a_batch(threads):
+    transformer = exact(hf_model("llama", num_key_value_heads=1, num_attention_heads=2, hidden_size=32))
+    params = SamplingParams(max_new_tokens=40)
+    together = Sampler(transformer, TOKENIZER, 6).generate(PROMPTS, params)
+    assert told(Sampler(transformer, TOKENIZER, 1).generate(PROMPTS, params)) == told(together)
+
+
+def test_a_cache_of_any_size_and_steps_of_fixed_shapes_change_no_bit(hf):
+    transformer, params = exact(hf), SamplingParams(max_new_tokens=20, seed=3)
+    prompts = prompts_of(180, 3, 177)
+    plain = told(Sampler(transformer, TOKENIZER).generate(prompts, params))
+    for more in ({"capacity": Capacity(2, 200)}, {"fixed_shapes": True}):
+        assert told(Sampler(transformer, TOKENIZER, **more).generate(prompts, params)) == plain
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 8])
+def test_threads_divide_an_operation_on_each_element_into_whole_lanes(number):
+    """PyTorch gives it one thread for each 32,768 elements or part of them, and each as many elements."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    for width in (31, 64, 100, 256, 384):
+        gates = 3 * torch.randn(2600, width)
+        for rows in (row_tile(), 320, 384, 736, 1088):
+            count = rows_computed(rows, width)
+            assert rows <= count <= rows + 33 * row_tile()
+            some = F.silu(gates[:count])[:rows]
+            assert torch.equal(some, F.silu(gates[: rows_computed(2000, width)])[:rows]), (rows, width)
+    torch.set_num_threads(before)
 
 
 def test_one_thread_and_two_give_the_same(hf):
@@ -195,9 +231,9 @@ def test_lengths_and_padding():
     assert [keys_read(n, 16) for n in (193, 383, 384, 385, 512)] == [384, 384, 384, 400, 512]
     assert [keys_read(n, 16) for n in (513, 704, 705, 896, 1024)] == [528, 704, 896, 896, 1024]
     assert keys_read(77, 0) == 77
-    assert pad_tokens(torch.ones(3, 1)).shape == (row_tile(), 1)
-    assert pad_tokens(torch.ones(3, 5)).shape == (3, row_tile())
-    assert pad_tokens(torch.ones(3, 1)).sum() == 3
+    assert pad_tokens(torch.ones(3, 1), 64).shape == (row_tile(), 1)
+    assert pad_tokens(torch.ones(3, 5), 64).shape == (3, row_tile())
+    assert pad_tokens(torch.ones(3, 1), 64).sum() == 3
 
 
 def test_the_check_passes_here_and_leaves_the_model_as_it_was(hf):

@@ -209,6 +209,8 @@ def test_bad_input_is_refused_before_anything_runs(transformer):
     for prompts, message in (([[]], "empty"), ([[1], [101]], "vocabulary"), ([[1] * 500], "context of 512")):
         with pytest.raises(InputError, match=message):
             sampler.generate(prompts, SamplingParams(max_new_tokens=20))
+    with pytest.raises(InputError, match="1 prompt keys for 2 prompts"):
+        sampler.generate([[1], [2]], SamplingParams(), ["one"])
     with pytest.raises(InputError, match="top_p"):
         SamplingParams(top_p=0)
 

@@ -75,7 +75,7 @@ MUTANTS = {
         ("if done < max(cfg.min_steps, window):", "if done < window:", CURRICULUM),
     ],
     "fleming/rl/mining.py": [
-        ('s.reward["correct"] > 0.5 for s in group', 's.reward["total"] > 0.5 for s in group', WIRING),
+        ('scored.reward["correct"] > 0.5', 'scored.reward["total"] > 0.5', WIRING),
     ],
     "fleming/rl/rollout.py": [
         ("groups[m :: rl.minibatches_per_rollout]", "groups[:: rl.minibatches_per_rollout]", f"{WIRING} {MINI}"),
@@ -88,7 +88,7 @@ MUTANTS = {
         ('if rl.overlong != "mask" or r.finish_reason != "length"]', 'if True]', MINI),
         ("denominator or math.inf", "denominator or 1.0", MINI),
         ("return f\"step {step}\"", "return \"step\"", f"{TRAPS} -k noise"),
-        ('if "" not in failures:', 'if not failures:', REWARD),
+        ('if failures and "" not in failures:', 'if not failures:', REWARD),
         ("self.failures += len(failures) - failures.count", "self.failures = len(failures) - failures.count", REWARD),
         ("for logp in r.logprobs", "for logp in reversed(r.logprobs)", WIRING),
     ],

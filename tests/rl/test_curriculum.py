@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 from support.ledger import LedgerChecker
+from support.runs import ALONE
 
 from fleming.config import load_config
 from fleming.records import Question
 from fleming.refine.decisions import Decision
+from fleming.rl import mining
 from fleming.rl.curriculum import Curriculum
 from fleming.rl.pools import shares, stage1_pools
 from fleming.rl.sampled import Sampled
@@ -125,7 +127,7 @@ def test_every_decision_can_be_made_again_from_the_ledger(name, count):
         checker = LedgerChecker(asked, cfg.grpo)
         assert checker.check(ledger) == []
         assert checker.seen["step"] > 2
-        assert checker.seen["switch"] == 1
+        assert checker.seen["switch"] == (cfg.grpo.stage2.max_steps > 0)
 
 
 def test_each_way_to_end_stage_1_is_met_above():
@@ -352,6 +354,13 @@ def test_a_passed_question_rests_for_a_growing_number_of_rounds():
     assert all(r["back_wrong"] <= r["back"] for r in rounds)
 
 
+def test_a_round_in_which_all_rest_asks_nothing(monkeypatch):
+    monkeypatch.setattr(Policy, "answer", lambda policy, question: question.answer)
+    asked = questions(12)
+    ledger = simulate(Curriculum(asked, settings("grpo.curriculum.rest=true")), Policy(asked, 0))
+    assert [r["asked"] for r in ledger if r["event"] == "round"] == [12, 0, 12, 0]
+
+
 def test_a_label_in_doubt_leaves_and_a_persons_word_brings_it_back():
     cfg = settings("grpo.stage1.max_steps=0", "grpo.stage2.max_steps=24", "grpo.curriculum.review_rounds=3")
     asked = questions(40)
@@ -385,6 +394,17 @@ def test_a_label_in_doubt_leaves_and_a_persons_word_brings_it_back():
     asked_again = {r["question"] for r in ledger if r["event"] == "answers" and r["round"] == 6}
     assert asked_again >= {"q5", "q6"}
     assert "q7" not in asked_again
+
+
+def test_a_decision_on_no_question_in_review_is_said(tmp_path, monkeypatch):
+    (tmp_path / "decisions.jsonl").write_text('{"id": "q1", "decision": "drop"}\n')
+    monkeypatch.setattr(mining, "mine", lambda actor, asked, step: [Mined(1, {"A": 1}) for _ in asked])
+    curriculum, said = Curriculum(questions(4), settings("grpo.stage1.max_steps=0")), []
+    curriculum.begin()
+    nothing = {"append": lambda *_: None, "write": lambda *_: None}
+    run = SimpleNamespace(world=ALONE, cfg=settings(), folder=tmp_path, show=said.append, **nothing)
+    mining.mining_round(run, None, curriculum, 1)
+    assert said == [f"{tmp_path}/decisions.jsonl: 1 not in review, or decided on with another text: q1"]
 
 
 def test_the_voter_of_the_label_check_has_the_word_where_there_is_one():
@@ -451,8 +471,21 @@ def test_a_finished_run_can_be_extended_and_what_is_over_stays():
         with pytest.raises(InputError, match=said):
             Curriculum(asked, settings("grpo.stage2.max_steps=5", changed), short)
     begun = simulate(Curriculum(asked, settings()), Policy(asked, 2), 4)
-    with pytest.raises(InputError, match=r"grpo.stage1.max_steps = 4: stage 1 has already done 4 steps"):
-        Curriculum(asked, settings("grpo.stage1.max_steps=4"), begun)
+    with pytest.raises(InputError, match=r"grpo.stage1.max_steps = 3: stage 1 has already done 4 steps"):
+        Curriculum(asked, settings("grpo.stage1.max_steps=3"), begun)
+
+
+@pytest.mark.parametrize("longer", ["grpo.stage1.max_steps=9", "grpo.stage2.max_steps=12"])
+def test_so_can_one_that_was_to_end_with_stage_1(longer):
+    asked, alone = questions(60), ["grpo.stage1.max_steps=5", "grpo.stage2.max_steps=0"]
+    whole = simulate(Curriculum(asked, settings(*alone, longer)), Policy(asked, 2))
+    policy = Policy(asked, 2)
+    first = Curriculum(asked, settings(*alone))
+    short = simulate(first, policy)
+    assert first.exports(5) == ["stage1/model"]
+    more = Curriculum(asked, settings(*alone, longer), short)
+    assert short + simulate(more, policy) == whole
+    assert more.exports(more.last_step) == ["stage1/model" if longer.endswith("9") else "stage2/model"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from fleming.settings import Config
 OWN = """
 import os
 from types import SimpleNamespace
-import fleming.rl.mining
+import fleming.rl.rollout
 calls = 0
 
 def reward(response, finished, question, cfg):
@@ -36,7 +36,7 @@ def vote(response, finished, question, cfg):
     right = reward(response, finished, question, cfg)["correct"]
     return SimpleNamespace(choice=question.answer if right else "B")
 
-fleming.rl.mining.judge = vote
+fleming.rl.rollout.judge = vote
 """
 COUNT, GROUP, A_STEP, MINED = 12, 2, 4, 2
 SETTINGS = [

@@ -62,6 +62,15 @@ def test_steps_of_several_mini_batches_are_made_again(inputs, patched, tmp_path,
         assert (status, "16 of 16 rollouts identical" in said) == (0, True), said
 
 
+def test_an_answer_on_which_the_reward_raises_is_nothing_again(run, capsys, monkeypatch):
+    def raises(*_):
+        raise KeyError("dose")
+
+    monkeypatch.setattr(replay, "load_reward", lambda name: raises)
+    status, said = replayed(capsys, run, "--step", 1, "--sample", 5)
+    assert (status, "other reward" in said) == (1, True)
+
+
 @pytest.fixture
 def copy(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
@@ -145,6 +154,7 @@ def test_what_was_changed_in_a_step_on_the_way_is_named(copy, capsys):
         (("--step", 1, "--sample", 16), "rollouts 0 to 15"),
         (("--random", 0), "--random is 0"),
         (("--random", 10_000), "176 rollouts"),
+        (("--random", 3, "--sample", 1), "--sample names one rollout of --step"),
     ],
 )
 def test_what_is_not_there_is_said(run, arguments, said):

@@ -16,6 +16,7 @@ import train_grpo
 from fleming.files import write_jsonl
 from fleming.judge import load_function
 from fleming.records import Question, to_json
+from fleming.rl.dev import measure
 from fleming.rl.mining import mine
 from fleming.rl.reward import reward_parts, try_reward
 from fleming.rl.rollout import REPORTS, Actor, sample_groups
@@ -183,10 +184,29 @@ def test_some_failures_count_as_zero_and_are_counted_once_for_mining_and_answers
     assert rewarded.take_failures() == 0
 
 
+def test_a_checker_that_raises_as_votes_are_counted_is_a_failure_too(actor, monkeypatch, capsys):
+    def raises_on_b(text, *_):
+        if text == "b":
+            raise KeyError("dose")
+        return SimpleNamespace(choice=text)
+
+    monkeypatch.setattr("fleming.rl.rollout.judge", raises_on_b)
+    rewarded = actor(["a", "b", "a"], reward=lambda *_: {"correct": 1.0, "format": 0.0, "total": 1.0})
+    [mined] = mine(rewarded, [(0, question("a"))], 3)
+    assert (mined.right, mined.votes, mined.tokens) == (2, {"a": 2, "": 1}, 3)
+    assert rewarded.take_failures() == 1
+    assert "KeyError('dose')" in capsys.readouterr().err
+
+
+def test_where_nothing_is_asked_nothing_fails(actor):
+    assert mine(actor(), [], 3) == []
+
+
 def test_where_all_answers_fail_the_first_failure_ends_the_run_and_so_it_does_when_mining(actor):
     for work in (
         lambda a, q: make_rollouts(a, q, 2, 7, 1),
         lambda a, q: pass_rates(a, q, 7),
+        lambda a, q: measure(a, q, 7),
     ):
         with pytest.raises(AgreedError) as raised:
             work(actor(["x1", "x2"], ["x3", "x4"]), [question("a"), question("b")])

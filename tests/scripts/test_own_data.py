@@ -69,9 +69,9 @@ def test_rl_rewards_free_answers_and_mines_by_them(in_process, tmp_path, monkeyp
     current = []
     score = rollout.Actor._score
 
-    def scored(self, prompt, sample, question):
+    def scored(self, prompt, sample, question, votes):
         current[:] = [RIGHT[question.answer]]
-        return score(self, prompt, sample, question)
+        return score(self, prompt, sample, question, votes)
 
     monkeypatch.setattr(rollout.Actor, "_score", scored)
     answers_in_turn(rollout, lambda: current[0])

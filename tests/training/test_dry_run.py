@@ -10,6 +10,7 @@ import shutil
 import sys
 from argparse import Namespace
 from dataclasses import replace
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from support import warm
 from support.places import ROOT, SHARED
 from support.runs import messages
 
+import train_grpo
+import train_sft
 from fleming.config import load_config
-from fleming.rl.reward import load_reward, try_reward
 from fleming.settings import BaseModelConfig, Config, DataConfig, GRPOConfig
 from fleming.training.base_model import make_base_model, train_tokenizer
 from fleming.training.identity import fingerprint
@@ -136,7 +138,10 @@ def test_each_config_runs_dry_with_the_shapes_it_is_for(script, name, gpus, real
     ]
     settings.append("data.decontamination=off")  # there are no benchmarks here; test_gate.py asks for them
     if name == "fleming_r1_7b":
-        settings.append("grpo.start_from=base")  # no cold start was run here
+        settings += [
+            "grpo.start_from=base",
+            "sft.validation=1",
+        ]  # no cold start was run here, on few trajectories
     before = sorted(tmp_path.rglob("*"))
     command = [sys.executable, str(ROOT / script), "--config", str(ROOT / f"configs/{name}.yaml"), *settings]
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")}
@@ -192,9 +197,9 @@ def small(tmp_path) -> Config:
 def run(stage: str, cfg: Config, gpus: int | None = 2) -> None:
     options = Namespace(gpus=gpus, gpu_memory=None)
     if stage == "sft":
-        dry_run("sft", cfg, options)
+        dry_run("sft", cfg, options, lambda found: train_sft.hold_out(found, cfg.sft.validation, cfg.seed))
     else:
-        dry_run("grpo", cfg, options, lambda first: try_reward(load_reward(cfg.grpo.reward), first, cfg))
+        dry_run("grpo", cfg, options, partial(train_grpo.look_at_questions, cfg=cfg))
 
 
 def test_it_says_what_the_run_would_start_from(small, capsys, tmp_path):
@@ -334,9 +339,21 @@ def test_a_trajectory_that_cannot_be_taught_is_found_with_its_line(small):
         run("sft", small)
 
 
-def test_it_refuses_no_gpus(small):
+def test_what_the_run_would_refuse_to_hold_out_to_measure_or_to_draw_is_refused(small):
+    with pytest.raises(InputError, match=r"sft.validation = 99 holds out all"):
+        run("sft", replace(small, sft=replace(small.sft, validation=99)))
+    with pytest.raises(InputError, match=r"dev.jsonl: no such file to measure on"):
+        run("grpo", replace(small, grpo=replace(small.grpo, dev_every=5)))
+    write_jsonl(Path(small.data.questions), [{**q, "difficulty": "difficult"} for q in QUESTIONS])
+    with pytest.raises(InputError, match="stage 1 has nothing to draw"):
+        run("grpo", small)
+
+
+def test_it_refuses_no_gpus_and_no_memory(small):
     with pytest.raises(InputError, match="--gpus 0: expected at least 1"):
         run("grpo", small, gpus=0)
+    with pytest.raises(InputError, match=r"--gpu-memory 0\.0: expected more than 0"):
+        dry_run("grpo", small, Namespace(gpus=1, gpu_memory=0.0), print)
 
 
 def test_it_says_which_checkpoint_it_would_go_on_from_and_refuses_other_settings(small, capsys):
