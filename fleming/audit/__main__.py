@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from fleming.audit import card
 from fleming.audit.index import Index
 from fleming.audit.retract import as_text as told
 from fleming.audit.retract import retract, to_run_again
-from fleming.audit.segments import verify_segments
+from fleming.audit.segments import check_wish, verify_segments
 from fleming.audit.trace import as_json, as_text, trace
 from fleming.audit.verify import said, verify
 from fleming.config import run_script
@@ -96,11 +97,14 @@ def run_retract(options: argparse.Namespace) -> int:
 
 
 def run_verify(options: argparse.Namespace) -> int:
+    if options.segments is not None:
+        check_wish(options.run_dir, options.segments, options.jobs)  # before all files are read
     verdict = verify(options.run_dir)
     print(said(verdict, options.run_dir), flush=True)
     if verdict.faults or options.segments is None:
         return int(bool(verdict.faults))
     seed = secrets.randbelow(10**9) if options.seed is None else options.seed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the segments' processes end with this one
     differ, words = verify_segments(options.run_dir, options.segments, seed, options.jobs)
     print(words)
     return int(bool(differ))

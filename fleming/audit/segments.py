@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,10 @@ from model.sums import SUMS, digest
 TRAINED = "sft", "grpo"
 CLOCKED = {"metrics_bytes", "metrics_sha256", "code"}
 """Of state.json: what a clock or another version of the code changes."""
+
+
+LEAVING = threading.Event()
+"""Set when the command is told to leave: no segment goes on, nor its processes."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,9 @@ def run_again(segment: Segment, run_dir: Path, again: Path, threads: int) -> str
     with open(output, "wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
         try:
-            while process.poll() is None and not all(path.exists() for path in awaited):
+            while (
+                process.poll() is None and not all(path.exists() for path in awaited) and not LEAVING.is_set()
+            ):
                 time.sleep(0.05)
         finally:
             if process.poll() is None:
@@ -219,6 +226,16 @@ def metrics_of(folder: Path, segment: Segment) -> list[dict[str, Any]]:
     return [{key: value for key, value in record.items() if key != "time"} for record in within]
 
 
+def check_wish(run_dir: Path, count: int, jobs: int) -> list[Segment]:
+    """Return all segments of a run. Raises InputError where `count` of them cannot be drawn."""
+    segments = segments_of(run_dir)
+    if not 1 <= count <= len(segments):
+        raise InputError(f"--segments {count}: the run has {len(segments)} segments between kept checkpoints")
+    if jobs < 1:
+        raise InputError(f"--jobs {jobs}: expected at least 1")
+    return segments
+
+
 def verify_segments(
     run_dir: Path,
     count: int,
@@ -227,24 +244,24 @@ def verify_segments(
     checked: Callable[[Segment, Path, int], list[str]] = check,
 ) -> tuple[int, str]:
     """Run `count` random segments again, `jobs` side by side; return how many differ, and what it shows in words."""
-    segments = segments_of(run_dir)
-    if not 1 <= count <= len(segments):
-        raise InputError(f"--segments {count}: the run has {len(segments)} segments between kept checkpoints")
-    if jobs < 1:
-        raise InputError(f"--jobs {jobs}: expected at least 1")
+    segments = check_wish(run_dir, count, jobs)
     chosen = drawn(segments, count, seed)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     bar = tqdm(total=count, desc="segments", unit="segment", smoothing=0)
     if other := other_code(run_dir):
         bar.write(f"the code here is not the run's ({other}): what differs may differ for that")
     forged = 0
+    LEAVING.clear()
     with bar, ThreadPoolExecutor(jobs) as pool:
-        for segment, differ in zip(
-            chosen, pool.map(lambda s: checked(s, run_dir, threads), chosen), strict=True
-        ):
-            bar.update()
-            forged += bool(differ)
-            bar.write(f"{segment}: {'other ' + ', '.join(differ) if differ else 'as recorded'}")
+        found = pool.map(lambda s: [] if LEAVING.is_set() else checked(s, run_dir, threads), chosen)
+        try:
+            for segment, differ in zip(chosen, found, strict=True):
+                bar.update()
+                forged += bool(differ)
+                bar.write(f"{segment}: {'other ' + ', '.join(differ) if differ else 'as recorded'}")
+        except BaseException:
+            LEAVING.set()
+            raise
     lines = [f"{count - forged} of {count} segments as recorded, drawn from {len(segments)} by seed {seed}"]
     if not forged:
         lines += [escape(len(segments), share, count) for share in (0.05, 0.1, 0.2, 0.5)]

@@ -19,8 +19,8 @@ from fleming.files import (
     AppendLog,
     by_step,
     check_writable,
-    hash_of_log,
     input_hashes,
+    is_log_of,
     parse_line,
     step_of,
     write_jsonl,
@@ -161,18 +161,18 @@ class Run:
 
         def read() -> list[dict[str, Any]]:
             size, path = self._kept_bytes(log), self.folder / f"{log}.jsonl"
-            self._check_logs({log: size})
+            self._check_logs([log])
             with os_errors(path, "read"):
                 lines = path.read_bytes()[:size].split(b"\n")[:-1] if size else []
             return [parse_line(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
 
         return self.world.on_main(read)
 
-    def _check_logs(self, kept: Mapping[str, int | None]) -> None:
+    def _check_logs(self, names: Iterable[str]) -> None:
         """Raise InputError for a log that is not what the checkpoint says, and for one whose checkpoints are gone."""
-        for name, size in kept.items():
-            path, sha256 = self.folder / f"{name}.jsonl", self.state.get(f"{name}_sha256")
-            if self.state["step"] and (size is None or hash_of_log(path, size).hexdigest() != sha256):
+        for name in names:
+            path = self.folder / f"{name}.jsonl"
+            if self.state["step"] and not is_log_of(path, self.state):
                 raise InputError(f"{path}: damaged: not what it was at the checkpoint; restore it")
         path, most = self.folder / "metrics.jsonl", self.settings.save_every
         if not self.state["step"] and path.exists() and path.read_bytes().count(b"\n") > most:

@@ -437,3 +437,9 @@ def test_the_report_needs_no_torch_and_nobody_needs_the_report():
     for path in (*ROOT.glob("*.py"), *(ROOT / "fleming").rglob("*.py")):
         if path.parent.name != "report":
             assert "fleming.report" not in path.read_text(), path
+
+
+def test_a_file_that_is_gone_when_it_is_looked_at_ends_no_watch(tmp_path):
+    folder = write_run(tmp_path / "run")
+    (folder / "grpo/rollouts/.half").symlink_to("renamed")
+    assert folder / "grpo/rollouts/step_000001.jsonl" in report.stamps(folder)
