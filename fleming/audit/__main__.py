@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fleming.audit import card
@@ -33,33 +33,33 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser("fleming.audit", description=__doc__, formatter_class=layout)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    command = commands.add_parser("trace", help="what a record rests on, and what it led to")
-    command.add_argument("run_dir", metavar="RUN", type=Path, help="a run's folder")
+    def add(name: str, run: Callable, says: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=says)
+        command.add_argument("run_dir", metavar="RUN", type=Path, help="a run's folder")
+        command.set_defaults(run=run)
+        return command
+
+    command = add("trace", run_trace, "what a record rests on, and what it led to")
     names = "a question's or trajectory's id, 'HEAD | RELATION | TAIL', rollout:STEP/GROUP/SAMPLE, answer:NAME/QUESTION"
     command.add_argument("id", metavar="ID", help=names)
     command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=run_trace)
 
-    command = commands.add_parser("retract", help="withdraw a source or a fact")
-    command.add_argument("run_dir", metavar="RUN", type=Path, help="a run's folder")
+    command = add("retract", run_retract, "withdraw a source or a fact")
     sources = "FILE, FILE:LINE, PAGE or 'HEAD | RELATION | TAIL'"
     command.add_argument("--source", required=True, help=sources)
     command.add_argument("--reason", default="", help="kept in the list")
     command.add_argument("--json", action="store_true", help="all ids, as JSON")
-    command.set_defaults(run=run_retract)
 
-    command = commands.add_parser("verify", help="compare all files with their hashes, and run parts again")
-    command.add_argument("run_dir", metavar="RUN", type=Path, help="a run's folder")
+    command = add("verify", run_verify, "compare all files with their hashes, and run parts again")
     command.add_argument("--segments", type=int, metavar="N", help="run N random segments again, bit for bit")
     command.add_argument("--seed", type=int, help="of the drawing; default: drawn, and printed")
-    command.add_argument(
-        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="segments side by side"
-    )
-    command.set_defaults(run=run_verify)
+    jobs = min(2, os.cpu_count() or 1)
+    command.add_argument("--jobs", type=int, default=jobs, help="segments side by side")
 
-    command = commands.add_parser("card", help="write a model card, and a pack of other forms")
-    card.add_arguments(command)
-    command.set_defaults(run=card.run)
+    command = add("card", card.run, "write a model card, and a pack of other forms")
+    command.add_argument(
+        "--pack", action="store_true", help="also write RUN/pack: Croissant, CHAI, two tables"
+    )
 
     options = parser.parse_args(argv)
     return options.run(options)

@@ -68,24 +68,19 @@ def dependants(index: Index, edges: list[tuple[str, str, str]]) -> dict[str, Any
     questions: dict[str, Record] = {}
     for triple in edges:
         questions |= {r["id"]: r for _, r in index.records(edge_key(*triple), PLACES["question"])}
-    found: dict[str, Any] = {
-        "questions": [],
-        "trajectories": [],
-        "sft_steps": set(),
-        "rl_steps": set(),
-        "answers": [],
-    }
+    kinds = "questions", "trajectories", "sft_steps", "rl_steps", "answers"
+    found: dict[str, set] = {kind: set() for kind in kinds}
+    found["questions"] |= questions.keys()
     for name in questions:
         key = f"question {name}"
-        found["questions"].append(name)
         for _, trajectory in index.records(key, PLACES["trajectory"]):
-            found["trajectories"].append(trajectory["id"])
+            found["trajectories"].add(trajectory["id"])
             found["sft_steps"].update((index.sft_steps or {}).get(trajectory["id"], ()))
         for place in index.places_of(key):
             if place.file.startswith("grpo/rollouts/"):
                 found["rl_steps"].add(step_of(Path(place.file)))
         for file, answer in index.records(key, PLACES["answer"]):
-            found["answers"].append(f"{Path(file).parts[1]}/{answer['id']}")
+            found["answers"].add(f"{Path(file).parts[1]}/{answer['id']}")
     return {name: sorted(ids) for name, ids in found.items()}
 
 

@@ -50,9 +50,8 @@ def watch(report: Report, path: Path, seconds: float) -> None:
                 write(report, path, report.page(seconds))
             elif not report.reader.holder:
                 quiet += 1
-            time.sleep(
-                max(seconds, 4 * (time.monotonic() - began))
-            )  # training has the better part of the machine
+            # Training has the better part of the machine.
+            time.sleep(max(seconds, 4 * (time.monotonic() - began)))
     write(report, path)
 
 

@@ -79,11 +79,7 @@ class Report:
             "manifest": {
                 stage: [{**mapping(s), "config": None} for s in items(of)] for stage, of in starts.items()
             },
-            "settings": {
-                stage: yaml.safe_dump(_settings(of), sort_keys=False, allow_unicode=True)
-                for stage, of in starts.items()
-                if _settings(of)
-            },
+            "settings": {stage: _yaml(of) for stage, of in starts.items() if _settings(of)},
             "rollouts": _columns(steps, ids),
             "questions": {
                 "ids": list(ids),
@@ -155,6 +151,10 @@ def _config(starts: Mapping[str, Any]) -> dict[str, Any]:
 def _settings(of: Any) -> dict[str, Any]:
     """Return the settings of the last of a stage's starts."""
     return mapping(mapping(items(of)[-1]).get("config")) if items(of) else {}
+
+
+def _yaml(of: Any) -> str:
+    return yaml.safe_dump(_settings(of), sort_keys=False, allow_unicode=True)
 
 
 def _summary(reader: Reader, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ SCRIPTS = {"sft": train_sft, "grpo": train_grpo}
 def here(monkeypatch):
     """Run a segment's script in this process."""
 
-    def run_again(segment, run_dir, again, threads):
+    def run_again(segment, run_dir, again, threads, exported):
         own = [f"run_dir={again}", f"{segment.stage}.keep_last={10**9}", f"threads={threads}", "logger=''"]
         command = ["--config", str(run_dir / "config.yaml"), *own]
         status, said = runs.run_here(SCRIPTS[segment.stage], command)
