@@ -103,6 +103,18 @@ def input_hashes(inputs: Mapping[str, Path]) -> dict[str, str]:
     return hashes
 
 
+def read_log(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
+    """Yield each record of a log that grows. Of a run that was killed, or writes now, its half last line is left out.
+
+    Raises InputError as `read_jsonl`.
+    """
+    check_file(path)
+    with open_bytes(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n"):
+                yield parse_line(line, f"{path}:{number}")
+
+
 def _json_line(record: dict[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
 
@@ -191,6 +203,12 @@ def hash_of_log(path: Path, size: int) -> "hashlib._Hash":
     if len(data) < size:
         raise InputError(f"{path}: {size - len(data)} bytes are missing; restore it, or take another run_dir")
     return hashlib.sha256(data)
+
+
+def is_log_of(path: Path, state: Mapping[str, Any]) -> bool:
+    """Whether a log still begins with what a checkpoint's state.json has seen of it. Raises as `hash_of_log`."""
+    size, sha256 = state.get(f"{path.stem}_bytes"), state.get(f"{path.stem}_sha256")
+    return isinstance(size, int) and size >= 0 and hash_of_log(path, size).hexdigest() == sha256
 
 
 def step_name(step: int) -> str:

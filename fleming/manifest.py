@@ -5,6 +5,7 @@ Light: auditors read it without loading torch. Left out: writing it (training/id
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,21 @@ SCRIPTS = {
     "grpo": "train_grpo.py",
     "evaluate": "evaluate.py",
 }
-LOGS = {"sft": ("metrics",), "grpo": ("metrics", "curriculum")}  # whose lengths a checkpoint knows
 """The stages, in their order, and what runs each."""
+LOGS = {"sft": ("metrics",), "grpo": ("metrics", "curriculum")}  # whose lengths a checkpoint knows
 EDITED = ("decisions.jsonl", "cards.html")
 """What people are meant to edit: no hash is kept of it."""
 
 Entry = dict[str, Any]
 """One start of a stage."""
+FORMS = {
+    "inputs": dict[str, str],
+    "outputs": dict[str, str],
+    "config": dict[str, Any],
+    "name": str,
+    "started": str,
+}
+"""What stands in an entry under these names, where they are there."""
 
 
 def read_manifest(run_dir: str | Path) -> dict[str, list[Entry]]:
@@ -38,9 +47,11 @@ def read_manifest(run_dir: str | Path) -> dict[str, list[Entry]]:
     manifest = convert(dict[str, list[Entry]], read_json(path), str(path), "manifest")
     for stage, entries in manifest.items():
         for entry in entries:
-            outputs = entry.setdefault("outputs", {})  # which earlier versions left out where there were none
-            convert(dict[str, str], outputs, str(path), f"{stage}.outputs")
-    return manifest
+            entry.setdefault("outputs", {})  # which earlier versions left out where there were none
+            for name, form in FORMS.items():
+                if name in entry:
+                    convert(form, entry[name], str(path), f"{stage}.{name}")
+    return {stage: entries for stage, entries in manifest.items() if entries}
 
 
 def current(manifest: Mapping[str, list[Entry]]) -> list[tuple[str, Entry]]:
@@ -60,15 +71,28 @@ def is_kept(path: Path) -> bool:
     return listed and path.name not in EDITED and not any(part.startswith(".") for part in path.parts)
 
 
+def files_in(folder: Path) -> list[Path]:
+    """Return all files in a folder and below, in order; a folder that is a link is entered too, but none twice."""
+    found, entered = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in entered:
+            folders.clear()
+        else:
+            found += [Path(place, name) for name in names]
+        entered.add(real)
+    return sorted(path for path in found if path.is_file())
+
+
 def written_in(run_dir: Path, folder: str) -> dict[str, str]:
     """Return path below `run_dir` -> sha256 of the files in a folder of it, as it stands beside each, else counted.
 
     Raises InputError for a file that cannot be read.
     """
     found = {}
-    for path in sorted((run_dir / folder).rglob("*")):
+    for path in files_in(run_dir / folder):
         name = path.relative_to(run_dir)
-        if not path.is_file() or not is_kept(name):
+        if not is_kept(name):
             continue
         said = [sha256 for sha256, _ in read_sums(sums_of(path))]  # the newest comes first
         said += [sha256 for sha256, file in read_sums(path.with_name(SUMS)) if file == path.name]

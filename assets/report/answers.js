@@ -50,7 +50,7 @@ function answers() {
   const node = section(
     "answers",
     "Sampled answers",
-    `${R.rows < whole ? `${count(R.rows)} of ${count(whole)} answers: whole groups, evenly over each step.` : `All ${count(whole)} answers.`} Those to one question are a group; their rewards, relative to one another, are what is learned from.`,
+    `${R.rows < whole ? `${count(R.rows)} of ${count(whole)} answers: whole groups, evenly over each step.` : `All ${count(whole)} answers.`} Those to one question are a group; what is learned from is the advantage, their rewards relative to one another.`,
     el("div", { class: "stack" }, controls, el("div", { class: "two" }, picture, groups), samples),
   );
   node.draw = () => {

@@ -26,7 +26,7 @@ const smooth = (values, window) =>
 const chart = (row, run, other, { open = null, stages = [], colour = "var(--ink)", switchAt = null } = {}) => {
   const figure = el("figure", { class: "card" });
   const read = el("span", { class: "read" });
-  figure.append(el("figcaption", {}, el("h3", {}, row.title), read, el("span", { class: "says" }, row.says)));
+  figure.append(el("figcaption", {}, el("h3", {}, defined(row.title)), read, el("span", { class: "says" }, defined(row.says))));
   const steps = list(run.step),
     values = list(run[row.key]);
   const known = steps

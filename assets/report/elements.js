@@ -34,7 +34,7 @@ const section = (id, title, says, ...children) => {
     "section",
     { id, "aria-labelledby": `${id}-title` },
     el("h2", { id: `${id}-title` }, title),
-    says && el("p", {}, says),
+    says && el("p", {}, defined(says)),
     ...children,
   );
   byId("main").append(node);
@@ -53,14 +53,14 @@ const table = (caption, heads, rows) => {
     el(
       "table",
       {},
-      caption && el("caption", {}, caption),
+      caption && el("caption", {}, defined(caption)),
       el(
         "thead",
         {},
         el(
           "tr",
           {},
-          heads.map((head, i) => cell("th", head.name ?? head, i, { scope: "col" })),
+          heads.map((head, i) => cell("th", defined(head.name ?? head), i, { scope: "col" })),
         ),
       ),
       el(

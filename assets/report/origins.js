@@ -393,11 +393,10 @@ function provenance() {
       known(o.address),
     ]),
   );
-  const scripts = { synth: "synth_data.py", sft: "train_sft.py", grpo: "train_grpo.py", evaluate: "evaluate.py" };
   const starts = Object.entries(object(D.manifest)).flatMap(([stage, of]) => of.map((start) => ({ stage, ...start })));
   const stageRows = table(
     "Every start of every stage (manifest.json).",
-    ["Stage", "Started", "Commit", num("Seed"), "Device", "Versions", "Command"],
+    ["Stage", "Started", wide("Commit"), wide(num("Seed")), "Device", wide("Versions")],
     starts.map((s) => [
       [s.stage, s.name].filter(Boolean).join(" "),
       s.started,
@@ -407,7 +406,6 @@ function provenance() {
       Object.entries(object(s.versions))
         .map(([name, v]) => `${name} ${v}`)
         .join(", "),
-      el("code", {}, `python ${scripts[s.stage] ?? s.stage} --config ${D.about.run}/config.yaml`),
     ]),
   );
   const hashes = new Map();

@@ -13,6 +13,8 @@ function navigation() {
     trust: "Calibration",
     costs: "Time",
     provenance: "Provenance",
+    repeat: "Repeat",
+    glossary: "Words",
   };
   const links = [...document.querySelectorAll("main > section")].map((node) =>
     link(`#${node.id}`, names[node.id] ?? node.id),
@@ -130,7 +132,7 @@ function live() {
 
 theme();
 // A file of another form than this page knows costs its own section alone.
-for (const draw of [glance, stages, changesSection, training, answers, mining, data, graph, trust, costs, provenance]) {
+for (const draw of [glance, stages, changesSection, training, answers, mining, data, graph, trust, costs, provenance, repeat, glossary]) {
   try {
     draw();
   } catch (error) {

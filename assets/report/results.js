@@ -43,7 +43,7 @@ function glance() {
       { class: "card tile" },
       el("span", { class: "soft small" }, name),
       el("strong", {}, value),
-      el("span", { class: "soft small" }, says),
+      el("span", { class: "soft small" }, defined(says)),
     );
   if (best.length) {
     const { stage, benchmark, score } = best.at(-1);
@@ -92,7 +92,7 @@ function glance() {
         el(
           "ul",
           {},
-          gaps.map((text) => el("li", {}, text)),
+          gaps.map((text) => el("li", {}, defined(text))),
           faults.map(([file, what]) => el("li", {}, el("code", {}, file), " ", el("span", { class: "text" }, what))),
         ),
       ),
@@ -114,8 +114,8 @@ function stages() {
         wide(""),
         num("95 % interval"),
         num("Well-formed"),
-        num("No option named"),
-        num("Tokens"),
+        wide(num("No option named")),
+        wide(num("Tokens")),
       ],
       rows,
     );
@@ -217,18 +217,44 @@ const dotOf = (colour) => {
 
 // Ribbons between columns of states. columns: [{title, states: {key: count}}]; flows: of each pair, {"from to": count}.
 const STATES = {
-  1: ["right", "var(--right)"],
-  0: ["wrong", "var(--wrong)"],
-  "-": ["none named", "var(--faint)"],
-  right: ["right", "var(--right)"],
-  wrong: ["wrong", "var(--wrong)"],
+  1: ["right", "var(--right)", "✓"],
+  0: ["wrong", "var(--wrong)", "✗"],
+  "-": ["none named", "var(--faint)", "–"],
+  right: ["right", "var(--right)", "✓"],
+  wrong: ["wrong", "var(--wrong)", "✗"],
 };
-const flowPicture = (columns, flows, order, label, pick) => {
-  const width = 940,
-    height = 230,
-    top = 34,
-    bar = 13,
-    gap = 5;
+// From left to right, and for a phone from top to bottom; the style shows the one that fits.
+const flowPicture = (...given) =>
+  el(
+    "div",
+    { class: "flow" },
+    el("div", { class: "across" }, flowDrawing(false, ...given)),
+    el(
+      "div",
+      { class: "down" },
+      flowDrawing(true, ...given),
+      el("p", { class: "soft small" }, given[2].map((key) => `${STATES[key][2]} ${STATES[key][0]}`).join(" · ")),
+    ),
+  );
+
+// Places in their order, moved as little as keeps each `least` behind the one before and the last before `end`.
+const spread = (places, least, end) => {
+  const moved = [...places];
+  for (let i = 1; i < moved.length; i++) moved[i] = Math.max(moved[i], moved[i - 1] + least);
+  for (let i = moved.length - 1, most = end; i >= 0; i--, most -= least) moved[i] = Math.min(moved[i], most);
+  return moved;
+};
+
+const flowDrawing = (down, columns, flows, order, label, pick) => {
+  const bar = 13,
+    gap = 5,
+    every = down ? 1 : Math.ceil(columns.length / 8); // columns of which one has its title and numbers
+  const row = columns.length > 8 ? 64 : 92;
+  // Of the column's number, and of the space beside one another: a state's size is its count.
+  const along = (i) => (down ? 36 + row * i : 60 + 765 * (columns.length > 1 ? i / (columns.length - 1) : 0));
+  const [start, room] = down ? [0, 320] : [34, 186];
+  const width = down ? room : 940,
+    height = down ? along(columns.length - 1) + bar + 4 : 230;
   const total = columns.reduce(
     (most, c) =>
       Math.max(
@@ -237,19 +263,19 @@ const flowPicture = (columns, flows, order, label, pick) => {
       ),
     1,
   );
-  const x = (i) => 60 + (width - 175) * (columns.length > 1 ? i / (columns.length - 1) : 0);
-  const scale = (height - top - 10 - gap * (order.length - 1)) / total;
+  const scale = (room - gap * (order.length - 1)) / total;
   const places = columns.map((column) => {
-    let y = top;
+    let at = start;
     return Object.fromEntries(
       order.map((key) => {
         const size = (column.states[key] ?? 0) * scale,
-          place = { y, size, in: y, out: y };
-        y += size + gap;
+          place = { at, size, in: at, out: at };
+        at += size + gap;
         return [key, place];
       }),
     );
   });
+  const point = (far, beside) => (down ? `${beside} ${far}` : `${far} ${beside}`);
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": label });
   flows.forEach((flow, i) =>
     order.forEach((from) =>
@@ -258,22 +284,24 @@ const flowPicture = (columns, flows, order, label, pick) => {
         const a = places[i][from],
           b = places[i + 1][to],
           size = n * scale;
-        const [y1, y2] = [a.out, b.in];
+        const [begins, ends] = [a.out, b.in];
         a.out += size;
         b.in += size;
         if (!n) return;
-        const x1 = x(i) + bar,
-          x2 = x(i + 1),
-          middle = (x1 + x2) / 2;
+        const near = along(i) + bar,
+          far = along(i + 1),
+          middle = (near + far) / 2;
         const good = STATES[to][0] === "right",
           was = STATES[from][0] === "right";
         const said = `${plural(n, "question")} ${STATES[from][0]} in ${columns[i].title}, ${STATES[to][0]} in ${columns[i + 1].title}`;
+        const there = `C${point(middle, begins)} ${point(middle, ends)} ${point(far, ends)}`;
+        const back = `C${point(middle, ends + size)} ${point(middle, begins + size)} ${point(near, begins + size)}`;
         add(
           picture,
           svg(
             "path",
             {
-              d: `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}V${y2 + size}C${middle} ${y2 + size} ${middle} ${y1 + size} ${x1} ${y1 + size}Z`,
+              d: `M${point(near, begins)}${there}L${point(far, ends + size)}${back}Z`,
               class: `ribbon ${good && !was ? "better" : was && !good ? "worse" : ""}`,
               tabindex: pick ? 0 : null,
               role: pick ? "button" : null,
@@ -293,27 +321,28 @@ const flowPicture = (columns, flows, order, label, pick) => {
     ),
   );
   columns.forEach((column, i) => {
-    add(picture, svg("text", { x: x(i) + bar / 2, y: 14, "text-anchor": "middle", class: "strong" }, column.title));
-    for (const key of order) {
-      const place = places[i][key];
-      if (!place.size) continue;
-      const last = i === columns.length - 1;
-      add(
-        picture,
-        svg("rect", { x: x(i), y: place.y, width: bar, height: place.size, fill: STATES[key][1], rx: 1.5 }),
-        svg(
-          "text",
-          {
-            x: last ? x(i) + bar + 7 : x(i) - 7,
-            y: place.y + place.size / 2 + 4,
-            "text-anchor": last ? "start" : "end",
-          },
-          last ? `${count(column.states[key])} ${STATES[key][0]}` : count(column.states[key]),
-        ),
-      );
+    const last = i === columns.length - 1,
+      there = order.filter((key) => places[i][key].size);
+    for (const key of there) {
+      const { at, size } = places[i][key];
+      const box = down ? { x: at, y: along(i), width: size, height: bar } : { x: along(i), y: at, width: bar, height: size };
+      add(picture, svg("rect", { ...box, fill: STATES[key][1], rx: 1.5 }));
     }
+    if ((columns.length - 1 - i) % every) return;
+    const title = down ? { x: 0, y: along(i) - 22 } : { x: along(i) + bar / 2, y: 14, "text-anchor": "middle" };
+    add(picture, svg("text", { ...title, class: "strong halo" }, column.title));
+    const middles = there.map((key) => places[i][key].at + places[i][key].size / 2);
+    const labels = spread(middles, down ? 52 : 12, down ? room - 24 : height - 8);
+    there.forEach((key, k) => {
+      const n = count(column.states[key]);
+      const place = down
+        ? { x: Math.max(24, labels[k]), y: along(i) - 6, "text-anchor": "middle" }
+        : { x: along(i) + (last ? bar + 7 : -7), y: labels[k] + 4, "text-anchor": last ? "start" : "end" };
+      const said = down ? `${STATES[key][2]} ${n}` : last ? `${n} ${STATES[key][0]}` : n;
+      add(picture, svg("text", { ...place, class: down ? "halo" : null }, said));
+    });
   });
-  return el("div", { class: "scroll flow" }, picture);
+  return picture;
 };
 
 const changes = { asked: 0, from: null, to: null, kind: null, way: "helped" };
@@ -496,11 +525,11 @@ function drawChanges(usable, body) {
           num("n"),
           num("before"),
           num("after"),
-          "lost | won",
+          wide("lost | won"),
           num("won"),
           num("lost"),
-          num("won, none named before"),
-          ...(own.length ? [num("groups trained on"), num("right there, early → late")] : []),
+          wide(num("won, none named before")),
+          ...(own.length ? [wide(num("groups trained on")), wide(num("right there, early → late"))] : []),
         ],
         rows,
       ),

@@ -7,6 +7,29 @@ const stageName = (name) => word("stages", name);
 const stageColour = (name) => (Object.hasOwn(W.stages, name) ? `var(--${name})` : "var(--soft)");
 const list = (value) => (Array.isArray(value) ? value : []);
 const object = (value) => (value !== null && typeof value === "object" && !Array.isArray(value) ? value : {});
+// A text of ours, each word of the glossary linked to its sentence where it first stands.
+const WORDS = new Map(
+  list(W.glossary).flatMap(({ word, as }, i) => [word, ...list(as)].map((form) => [form.toLowerCase(), i])),
+);
+const WORD = new RegExp(
+  `(?<![\\w@])(${[...WORDS.keys()].sort((a, b) => b.length - a.length).join("|")})(s?)(?![\\w@])`,
+  "gi",
+);
+const defined = (text) => {
+  if (typeof text !== "string") return text;
+  const parts = [],
+    met = new Set();
+  let end = 0;
+  for (const found of text.matchAll(WORD)) {
+    const number = WORDS.get(found[1].toLowerCase());
+    if (met.has(number)) continue;
+    met.add(number);
+    const title = W.glossary[number].means;
+    parts.push(text.slice(end, found.index), el("a", { class: "word", href: `#word-${number}`, title }, found[0]));
+    end = found.index + found[0].length;
+  }
+  return [...parts, text.slice(end)];
+};
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
 const count = (n) => (isNumber(n) ? n.toLocaleString("en") : "–");

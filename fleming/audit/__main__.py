@@ -13,14 +13,15 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fleming.audit import card
 from fleming.audit.index import Index
 from fleming.audit.retract import as_text as told
 from fleming.audit.retract import retract, to_run_again
-from fleming.audit.segments import verify_segments
+from fleming.audit.segments import check_wish, verify_segments
 from fleming.audit.trace import as_json, as_text, trace
 from fleming.audit.verify import said, verify
 from fleming.config import run_script
@@ -32,33 +33,33 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser("fleming.audit", description=__doc__, formatter_class=layout)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    command = commands.add_parser("trace", help="what a record rests on, and what it led to")
-    command.add_argument("run_dir", metavar="RUN", type=Path, help="a run's folder")
+    def add(name: str, run: Callable, says: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=says)
+        command.add_argument("run_dir", metavar="RUN", type=Path, help="a run's folder")
+        command.set_defaults(run=run)
+        return command
+
+    command = add("trace", run_trace, "what a record rests on, and what it led to")
     names = "a question's or trajectory's id, 'HEAD | RELATION | TAIL', rollout:STEP/GROUP/SAMPLE, answer:NAME/QUESTION"
     command.add_argument("id", metavar="ID", help=names)
     command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=run_trace)
 
-    command = commands.add_parser("retract", help="withdraw a source or a fact")
-    command.add_argument("run_dir", metavar="RUN", type=Path, help="a run's folder")
+    command = add("retract", run_retract, "withdraw a source or a fact")
     sources = "FILE, FILE:LINE, PAGE or 'HEAD | RELATION | TAIL'"
     command.add_argument("--source", required=True, help=sources)
     command.add_argument("--reason", default="", help="kept in the list")
     command.add_argument("--json", action="store_true", help="all ids, as JSON")
-    command.set_defaults(run=run_retract)
 
-    command = commands.add_parser("verify", help="compare all files with their hashes, and run parts again")
-    command.add_argument("run_dir", metavar="RUN", type=Path, help="a run's folder")
+    command = add("verify", run_verify, "compare all files with their hashes, and run parts again")
     command.add_argument("--segments", type=int, metavar="N", help="run N random segments again, bit for bit")
     command.add_argument("--seed", type=int, help="of the drawing; default: drawn, and printed")
-    command.add_argument(
-        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="segments side by side"
-    )
-    command.set_defaults(run=run_verify)
+    jobs = min(2, os.cpu_count() or 1)
+    command.add_argument("--jobs", type=int, default=jobs, help="segments side by side")
 
-    command = commands.add_parser("card", help="write a model card, and a pack of other forms")
-    card.add_arguments(command)
-    command.set_defaults(run=card.run)
+    command = add("card", card.run, "write a model card, and a pack of other forms")
+    command.add_argument(
+        "--pack", action="store_true", help="also write RUN/pack: Croissant, CHAI, two tables"
+    )
 
     options = parser.parse_args(argv)
     return options.run(options)
@@ -96,11 +97,14 @@ def run_retract(options: argparse.Namespace) -> int:
 
 
 def run_verify(options: argparse.Namespace) -> int:
+    if options.segments is not None:
+        check_wish(options.run_dir, options.segments, options.jobs)  # before all files are read
     verdict = verify(options.run_dir)
     print(said(verdict, options.run_dir), flush=True)
     if verdict.faults or options.segments is None:
         return int(bool(verdict.faults))
     seed = secrets.randbelow(10**9) if options.seed is None else options.seed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the segments' processes end with this one
     differ, words = verify_segments(options.run_dir, options.segments, seed, options.jobs)
     print(words)
     return int(bool(differ))

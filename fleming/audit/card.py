@@ -6,21 +6,12 @@ out: opinions.
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 
 from fleming.audit import pack
 from fleming.audit.facts import TEXTS, Fact, facts_of, not_done, read_run
 from fleming.audit.markdown import shown, table, text
 from fleming.html_page import fill
 from model.sums import write_hashed
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    parser.add_argument("run_dir", metavar="RUN", type=Path, help="a run's folder")
-    parser.add_argument(
-        "--pack", action="store_true", help="also write RUN/pack: Croissant, CHAI, two tables"
-    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fleming.assets import ASSETS, load_table
 from fleming.audit.markdown import text
-from fleming.files import read_json, read_jsonl
+from fleming.files import read_json, read_log
 from fleming.html_page import SHOWN, items, mapping
 from fleming.manifest import current, read_manifest
 from fleming.typed import convert
@@ -77,13 +77,8 @@ def _hashes(last: Mapping[str, Row], results: Mapping[str, Row]) -> dict[str, li
 
 
 def _steps(path: Path) -> Row:
-    """Return how many steps a log has, and their time; a last line may be torn, where the run was just stopped."""
-    records, torn = [], []
-    for _, record in read_jsonl(path, fault=lambda *found: torn.append(found)):
-        records.append(record)
-        if torn:
-            where, _, detail = torn[0]
-            raise InputError(f"{where}: {detail}")
+    """Return how many steps a log has, and their time."""
+    records = list(read_log(path))
     seconds = [mapping(record.get("time")).get("step") for record in records]
     minutes = sum(value for value in seconds if type(value) in (int, float)) / 60
     stages = Counter(text(record["stage"]) for record in records if "stage" in record)

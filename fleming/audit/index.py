@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fleming.files import parse_line, read_jsonl, step_of
+from fleming.html_page import mapping
 from fleming.manifest import read_manifest
 from fleming.noise import shuffled
 from model.errors import InputError
@@ -75,13 +76,14 @@ def about_question(name: str):
     return lambda record: [f"question {record[name]}"] if name in record else []
 
 
+LEDGER = "grpo/curriculum.jsonl"
 FILES = {
     "data/graph.jsonl": keys_of_fact,
     "data/questions.jsonl": keys_of_question,
     "data/cold_start.jsonl": keys_of_trajectory,
     "data/label_votes.jsonl": about_question("id"),
     "data/review.jsonl": about_question("id"),
-    "grpo/curriculum.jsonl": about_question("question"),
+    LEDGER: about_question("question"),
     "grpo/rollouts/step_*.jsonl": about_question("question_id"),
     "eval/*/answers.jsonl": about_question("id"),
 }
@@ -114,8 +116,8 @@ class Index:
         }
         for stage, (setting, keys) in OWN.items():
             section, key = setting.split(".")
-            entries = self.manifest.get(stage, [{}])
-            if own := entries[-1].get("config", {}).get(section, {}).get(key):
+            config = self.manifest.get(stage, [{}])[-1].get("config", {})
+            if own := mapping(config.get(section)).get(key):
                 self.keys_in[own] = keys
         if not self.keys_in:
             raise InputError(f"{run_dir}: nothing to trace here; expected the folder of a run (run_dir)")
@@ -161,6 +163,8 @@ class Index:
         hashes, places, offset = [], [], 0
         with open(self.path(name), "rb") as file:
             for i, line in enumerate(file, start=1):
+                if not line.endswith(b"\n") and name == LEDGER:
+                    break  # half of a line, of a run that was killed or writes it now
                 if line.strip():
                     found = [hash_of(key) for key in self._keys(name, line, f"{name}:{i}")]
                     hashes += found
@@ -218,7 +222,7 @@ class Index:
 
 def hash_of(key: str) -> int:
     """Return 64 bits of a key."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())
+    return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
 def read_cache(path: Path) -> tuple[Mapping[str, list[int]], np.ndarray, np.ndarray]:

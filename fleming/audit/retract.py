@@ -12,13 +12,13 @@ certificate is made anew.
 import dataclasses
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fleming.audit.index import Index, Record, edge_key
 from fleming.audit.trace import PLACES
-from fleming.files import read_jsonl, step_of, write_jsonl
+from fleming.files import read_jsonl, read_log, step_of, write_jsonl
 from fleming.graph.retracted import Retraction, read_retractions
 from fleming.manifest import SCRIPTS
 from model.errors import InputError
@@ -31,7 +31,7 @@ def retraction_of(source: str, reason: str, files: set[str]) -> Retraction:
     if source in files:
         return Retraction(source, reason=reason)
     file, _, record = source.rpartition(":")
-    if file in files and record.isdigit():
+    if file in files and record.isdecimal():
         return Retraction(file, int(record), reason=reason)
     some = ", ".join(sorted(files)[:8])
     raise InputError(
@@ -40,13 +40,20 @@ def retraction_of(source: str, reason: str, files: set[str]) -> Retraction:
     )
 
 
-def lost_edges(index: Index, retraction: Retraction) -> tuple[list[tuple[str, str, str]], int]:
-    """Return the facts that have no other evidence, and how many keep some."""
+def origins_of(index: Index) -> dict[int, str]:
+    """Return number -> file or page of the graph's origins."""
     origins: dict[int, str] = {}
+    while found := index.records(f"origin {len(origins)}", PLACES["edge"]):
+        origins[len(origins)] = found[0][1]["file"]
+    return origins
+
+
+def lost_edges(
+    index: Index, retraction: Retraction, origins: Mapping[int, str]
+) -> tuple[list[tuple[str, str, str]], int]:
+    """Return the facts that have no other evidence, and how many keep some."""
     lost, weakened = [], 0
     for _, record in read_jsonl(index.run_dir / PLACES["edge"]):
-        if record["kind"] == "origin":
-            origins[record["number"]] = record["file"]
         for relation, tail, _, evidence in record.get("facts", ()):
             triple = record["head"], relation, tail
             gone = [retraction.withdraws(triple, origins[row[0]], row[1]) for row in evidence]
@@ -61,30 +68,25 @@ def dependants(index: Index, edges: list[tuple[str, str, str]]) -> dict[str, Any
     questions: dict[str, Record] = {}
     for triple in edges:
         questions |= {r["id"]: r for _, r in index.records(edge_key(*triple), PLACES["question"])}
-    found: dict[str, Any] = {
-        "questions": [],
-        "trajectories": [],
-        "sft_steps": set(),
-        "rl_steps": set(),
-        "answers": [],
-    }
+    kinds = "questions", "trajectories", "sft_steps", "rl_steps", "answers"
+    found: dict[str, set] = {kind: set() for kind in kinds}
+    found["questions"] |= questions.keys()
     for name in questions:
         key = f"question {name}"
-        found["questions"].append(name)
         for _, trajectory in index.records(key, PLACES["trajectory"]):
-            found["trajectories"].append(trajectory["id"])
+            found["trajectories"].add(trajectory["id"])
             found["sft_steps"].update((index.sft_steps or {}).get(trajectory["id"], ()))
         for place in index.places_of(key):
             if place.file.startswith("grpo/rollouts/"):
                 found["rl_steps"].add(step_of(Path(place.file)))
         for file, answer in index.records(key, PLACES["answer"]):
-            found["answers"].append(f"{Path(file).parts[1]}/{answer['id']}")
+            found["answers"].add(f"{Path(file).parts[1]}/{answer['id']}")
     return {name: sorted(ids) for name, ids in found.items()}
 
 
 def to_run_again(index: Index, found: dict[str, Any], retracted: Path) -> Iterator[str]:
     """Yield the commands that make the run anew without what was withdrawn, each with what it took the last time."""
-    run_dir = index.run_dir
+    run_dir = index.run_dir if index.run_dir.name else index.run_dir.resolve()
     needed = {
         "synth": True,
         "sft": bool(found["trajectories"]),
@@ -107,7 +109,7 @@ def seconds_of(index: Index, stage: str) -> float:
         return sum(result.get("last_command", {}).get("seconds", 0.0) for result in results)
     log = index.run_dir / stage / "metrics.jsonl"
     if log.exists():
-        return sum(record.get("time", {}).get("step", 0.0) for _, record in read_jsonl(log))
+        return sum(record.get("time", {}).get("step", 0.0) for record in read_log(log))
     return index.manifest[stage][-1].get("seconds", 0.0) if stage in index.manifest else 0.0
 
 
@@ -118,20 +120,21 @@ def retract(index: Index, source: str, reason: str) -> tuple[dict[str, Any], Pat
         raise InputError(
             f"{index.run_dir}: no {PLACES['edge']}: this run has no graph whose sources could be withdrawn"
         )
-    files = {record["file"] for _, record in read_jsonl(graph) if record.get("kind") == "origin"}
-    retraction = retraction_of(source, reason, files)
-    lost, weakened = lost_edges(index, retraction)
+    origins = origins_of(index)
+    retraction = retraction_of(source, reason, set(origins.values()))
+    lost, weakened = lost_edges(index, retraction, origins)
     if not lost and not weakened:
         raise InputError(f"--source {source!r}: no fact of {graph} rests on it")
+    found = {
+        "edges": [" | ".join(triple) for triple in lost],
+        "weakened": weakened,
+        **dependants(index, lost),
+    }
     path = index.run_dir / "retracted.jsonl"
     known = read_retractions(path) if path.exists() else []
     if retraction not in known:
         write_jsonl(path, map(dataclasses.asdict, [*known, retraction]), hashed=True)
-    return {
-        "edges": [" | ".join(triple) for triple in lost],
-        "weakened": weakened,
-        **dependants(index, lost),
-    }, path
+    return found, path
 
 
 def as_text(found: dict[str, Any], path: Path, commands: Iterator[str]) -> str:

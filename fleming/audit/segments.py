@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from tqdm import tqdm
 
-from fleming.files import by_step, hash_of_log, read_json, read_jsonl, step_name, write_jsonl
+from fleming.files import by_step, is_log_of, read_json, read_jsonl, read_log, step_name, write_jsonl
 from fleming.manifest import LOGS, REPOSITORY, SCRIPTS, code_sha256, read_manifest, written_in
 from fleming.noise import permutation
 from model.errors import InputError
@@ -32,6 +33,10 @@ from model.sums import SUMS, digest
 TRAINED = "sft", "grpo"
 CLOCKED = {"metrics_bytes", "metrics_sha256", "code"}
 """Of state.json: what a clock or another version of the code changes."""
+
+
+LEAVING = threading.Event()
+"""Set when the command is told to leave: no segment goes on, nor its processes."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,10 @@ def check(segment: Segment, run_dir: Path, threads: int) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="segment_") as scratch:
         again = Path(scratch, "run")
         prepare(segment, run_dir, again)
-        if failed := run_again(segment, run_dir, again, threads):
+        exported = exported_at(segment, run_dir)
+        if failed := run_again(segment, run_dir, again, threads, exported):
             return [failed]
-        return list(differences(segment, run_dir, again))
+        return list(differences(segment, run_dir, again, exported))
 
 
 def prepare(segment: Segment, run_dir: Path, again: Path) -> None:
@@ -99,7 +105,7 @@ def prepare(segment: Segment, run_dir: Path, again: Path) -> None:
         size = state_of(theirs, segment.first)[f"{log}_bytes"]
         (ours / f"{log}.jsonl").write_bytes((theirs / f"{log}.jsonl").read_bytes()[:size])
     if (theirs / "decisions.jsonl").exists():  # of people: those that it had found by then
-        events = [event for _, event in read_jsonl(theirs / "curriculum.jsonl")]
+        events = read_log(theirs / "curriculum.jsonl")
         known = {e["question"] for e in events if e["event"] == "decision" and e["step"] <= segment.last}
         kept = [record for _, record in read_jsonl(theirs / "decisions.jsonl") if record.get("id") in known]
         write_jsonl(ours / "decisions.jsonl", kept)
@@ -109,27 +115,24 @@ def state_of(folder: Path, step: int) -> dict[str, Any]:
     return read_json(folder / f"checkpoints/{step_name(step)}/state.json")
 
 
-def run_again(segment: Segment, run_dir: Path, again: Path, threads: int) -> str:
+def run_again(segment: Segment, run_dir: Path, again: Path, threads: int, exported: Sequence[str]) -> str:
     """Run the stage's script until the segment's last checkpoint is there, and what is exported with it; return why
     that failed, or ""."""
     stage = segment.stage
     processes = read_manifest(run_dir)[stage][-1].get("processes", 1)
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
-    command = [
-        sys.executable,
-        *launcher,
-        str(REPOSITORY / SCRIPTS[stage]),
-        "--config",
-        str(run_dir / "config.yaml"),
-    ]
+    command = [sys.executable, *launcher, str(REPOSITORY / SCRIPTS[stage])]
+    command += ["--config", str(run_dir / "config.yaml")]
     command += [f"run_dir={again}", f"{stage}.keep_last={10**9}", f"threads={threads}", "logger=''"]
     awaited = [again / stage / "checkpoints" / step_name(segment.last)]
-    awaited += [again / folder / SUMS for folder in exported_at(segment, run_dir)]
+    awaited += [again / folder / SUMS for folder in exported]
     output = again.with_name("output")
     with open(output, "wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
         try:
-            while process.poll() is None and not all(path.exists() for path in awaited):
+            while (
+                process.poll() is None and not all(path.exists() for path in awaited) and not LEAVING.is_set()
+            ):
                 time.sleep(0.05)
         finally:
             if process.poll() is None:
@@ -143,15 +146,12 @@ def run_again(segment: Segment, run_dir: Path, again: Path, threads: int) -> str
 
 def exported_at(segment: Segment, run_dir: Path) -> list[str]:
     """Return the model folders that the stage has written within the segment."""
-    stage = segment.stage
-    end = max(s.last for s in segments_of(run_dir) if s.stage == stage)
-    written_at = {
-        "sft/model": end,
-        "grpo/stage1/model": switched_at(run_dir) or end,
-        "grpo/stage2/model": end,
-        "grpo/best/model": end,
-    }
-    outputs = read_manifest(run_dir)[stage][-1]["outputs"]  # where a run goes on, not those of its first end
+    end = max(by_step(run_dir / segment.stage / "checkpoints"))
+    switch = {"grpo/stage1/model": switched_at(run_dir) or end}
+    written_at = dict.fromkeys(["sft/model", "grpo/stage2/model", "grpo/best/model"], end) | switch
+    outputs = read_manifest(run_dir)[segment.stage][-1][
+        "outputs"
+    ]  # where a run goes on, not those of its first end
     return [
         folder
         for folder, step in written_at.items()
@@ -162,14 +162,14 @@ def exported_at(segment: Segment, run_dir: Path) -> list[str]:
 def switched_at(run_dir: Path) -> int:
     """Return the step after which stage 1 was over, 0 where the ledger has none."""
     ledger = run_dir / "grpo/curriculum.jsonl"
-    events = (event for _, event in read_jsonl(ledger)) if ledger.exists() else ()
+    events = read_log(ledger) if ledger.exists() else ()
     return next((event["after"] for event in events if event.get("event") == "switch"), 0)
 
 
-def differences(segment: Segment, run_dir: Path, again: Path) -> Iterator[str]:
+def differences(segment: Segment, run_dir: Path, again: Path, exported: Sequence[str]) -> Iterator[str]:
     """Yield what the segment did not give as it is recorded."""
     theirs, ours = run_dir / segment.stage, again / segment.stage
-    for folder in [f"{segment.stage}/checkpoints/{step_name(segment.last)}", *exported_at(segment, run_dir)]:
+    for folder in [f"{segment.stage}/checkpoints/{step_name(segment.last)}", *exported]:
         recorded, made = (written_in(root, folder) for root in (run_dir, again))
         for name in sorted(recorded.keys() | made.keys()):
             if Path(name).name == "state.json" or recorded.get(name) == made.get(name):
@@ -185,11 +185,7 @@ def differences(segment: Segment, run_dir: Path, again: Path) -> Iterator[str]:
     if metrics_of(theirs, segment) != metrics_of(ours, segment):
         yield f"{segment.stage}/metrics.jsonl"
     if segment.stage == "grpo":
-        size = made["curriculum_bytes"]
-        if (
-            hash_of_log(theirs / "curriculum.jsonl", size).digest()
-            != hash_of_log(ours / "curriculum.jsonl", size).digest()
-        ):
+        if not is_log_of(theirs / "curriculum.jsonl", made):
             yield "grpo/curriculum.jsonl"
         for step in range(segment.first + 1, segment.last + 1):
             name = f"rollouts/{step_name(step)}.jsonl"
@@ -213,9 +209,19 @@ def other_tensors(recorded: Path, made: Path) -> list[str]:
 
 def metrics_of(folder: Path, segment: Segment) -> list[dict[str, Any]]:
     """Return the records of the segment's steps, without what a clock measured."""
-    records = (record for _, record in read_jsonl(folder / "metrics.jsonl"))
+    records = read_log(folder / "metrics.jsonl")
     within = (record for record in records if segment.first < record["step"] <= segment.last)
     return [{key: value for key, value in record.items() if key != "time"} for record in within]
+
+
+def check_wish(run_dir: Path, count: int, jobs: int) -> list[Segment]:
+    """Return all segments of a run. Raises InputError where `count` of them cannot be drawn."""
+    segments = segments_of(run_dir)
+    if not 1 <= count <= len(segments):
+        raise InputError(f"--segments {count}: the run has {len(segments)} segments between kept checkpoints")
+    if jobs < 1:
+        raise InputError(f"--jobs {jobs}: expected at least 1")
+    return segments
 
 
 def verify_segments(
@@ -226,24 +232,24 @@ def verify_segments(
     checked: Callable[[Segment, Path, int], list[str]] = check,
 ) -> tuple[int, str]:
     """Run `count` random segments again, `jobs` side by side; return how many differ, and what it shows in words."""
-    segments = segments_of(run_dir)
-    if not 1 <= count <= len(segments):
-        raise InputError(f"--segments {count}: the run has {len(segments)} segments between kept checkpoints")
-    if jobs < 1:
-        raise InputError(f"--jobs {jobs}: expected at least 1")
+    segments = check_wish(run_dir, count, jobs)
     chosen = drawn(segments, count, seed)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     bar = tqdm(total=count, desc="segments", unit="segment", smoothing=0)
     if other := other_code(run_dir):
         bar.write(f"the code here is not the run's ({other}): what differs may differ for that")
     forged = 0
+    LEAVING.clear()
     with bar, ThreadPoolExecutor(jobs) as pool:
-        for segment, differ in zip(
-            chosen, pool.map(lambda s: checked(s, run_dir, threads), chosen), strict=True
-        ):
-            bar.update()
-            forged += bool(differ)
-            bar.write(f"{segment}: {'other ' + ', '.join(differ) if differ else 'as recorded'}")
+        found = pool.map(lambda s: [] if LEAVING.is_set() else checked(s, run_dir, threads), chosen)
+        try:
+            for segment, differ in zip(chosen, found, strict=True):
+                bar.update()
+                forged += bool(differ)
+                bar.write(f"{segment}: {'other ' + ', '.join(differ) if differ else 'as recorded'}")
+        except BaseException:
+            LEAVING.set()
+            raise
     lines = [f"{count - forged} of {count} segments as recorded, drawn from {len(segments)} by seed {seed}"]
     if not forged:
         lines += [escape(len(segments), share, count) for share in (0.05, 0.1, 0.2, 0.5)]

@@ -10,6 +10,7 @@ A `Node` is a record in words, with what it rests on above it and what it led to
 """
 
 import json
+import shlex
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -220,7 +221,9 @@ def rollout(index: Index, name: str) -> Node:
     beside = [other["reward"]["total"] for other in records if other["group"] == group]
     says["rewards of its group"] = beside
     above = [question_above(index, r["question_id"]), weights(index, "grpo", step - 1)]
-    replayed = {"drawn again by": f"python -m fleming.rl.replay {index.run_dir} --step {step}"}
+    replayed = {
+        "drawn again by": f"python -m fleming.rl.replay {shlex.quote(str(index.run_dir))} --step {step}"
+    }
     return Node(f"rollout:{name}", says | replayed, above, [weights(index, "grpo", step)])
 
 

@@ -14,9 +14,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fleming.files import LINE_HASH, by_step, check_unlocked, hash_of_log, read_json, read_jsonl
-from fleming.manifest import LOGS, Entry, current, current_outputs, is_kept, merkle_root, read_manifest
+from fleming.files import LINE_HASH, check_unlocked, is_log_of, read_jsonl, step_of
+from fleming.html_page import mapping
+from fleming.manifest import (
+    LOGS,
+    Entry,
+    current,
+    current_outputs,
+    files_in,
+    is_kept,
+    merkle_root,
+    read_manifest,
+)
+from fleming.terminal import printable
 from model.errors import InputError
+from model.files import read_object
 from model.sums import SUMS, digest, read_sums
 
 MANIFEST = "manifest.json"
@@ -39,9 +51,7 @@ class Verdict:
 def verify(run_dir: Path) -> Verdict:
     """Compare all files of a run's folder with what is known of them. Raises InputError for what is no run's folder."""
     manifest = manifest_of(run_dir)
-    there = {
-        path.relative_to(run_dir).as_posix(): path for path in sorted(run_dir.rglob("*")) if path.is_file()
-    }
+    there = {path.relative_to(run_dir).as_posix(): path for path in files_in(run_dir)}
     kept = {name: path for name, path in there.items() if is_kept(Path(name))}
     sizes = {name: path.stat().st_size for name, path in kept.items()}
     found = digests(kept, sizes)
@@ -61,8 +71,8 @@ def verify(run_dir: Path) -> Verdict:
         for sha256, file in lines:
             if path.name != SUMS and file not in ("", path.stem):
                 verdict.faults.append(f"{by}: names {file}, and stands beside {path.stem}")
-            of = Path(by).with_name(file if path.name == SUMS else path.stem).as_posix()
-            says.setdefault(of, {}).setdefault(by, set()).add(sha256)
+            of = Path(by).parent / (file if path.name == SUMS else path.stem)
+            says.setdefault(of.as_posix(), {}).setdefault(by, set()).add(sha256)
     for name, claims in sorted(says.items()):
         verdict.faults += compare(name, found.get(name), claims)
 
@@ -137,17 +147,17 @@ def faults_of_lines(run_dir: Path, name: str, uncovered: list[str]) -> list[str]
 def faults_of_logs(run_dir: Path) -> Iterator[str]:
     """Yield the logs that are not what the newest checkpoint of their stage says of them."""
     for stage, logs in LOGS.items():
-        kept = by_step(run_dir / stage / "checkpoints").values()
-        states = [path / "state.json" for path in kept if (path / "state.json").exists()]
-        state = read_json(states[-1]) if states else {}
-        for log in logs:
-            path, size = run_dir / stage / f"{log}.jsonl", state.get(f"{log}_bytes")
-            if isinstance(size, int) and (
-                not path.is_file()
-                or path.stat().st_size < size
-                or hash_of_log(path, size).hexdigest() != state.get(f"{log}_sha256")
-            ):
-                yield f"{stage}/{log}.jsonl: not what it was at {states[-1].parent.name}"
+        states = sorted(
+            run_dir.glob(f"{stage}/checkpoints/step_*/state.json"), key=lambda path: step_of(path.parent)
+        )
+        for path in states[-1:]:
+            try:
+                state = read_object(path)
+                for log in logs:
+                    if f"{log}_bytes" in state and not is_log_of(run_dir / stage / f"{log}.jsonl", state):
+                        yield f"{stage}/{log}.jsonl: not what it was at {path.parent.name}"
+            except InputError as error:  # one that is shorter, or gone
+                yield str(error).removeprefix(f"{run_dir}/")
 
 
 def faults_of_inputs(manifest: Mapping[str, list[Entry]], written: set[str]) -> Iterator[str]:
@@ -162,7 +172,7 @@ def is_own(name: str, stage: str, config: Mapping[str, Any]) -> bool:
     """Whether an input is the run's own by its settings, and not a file or model that they name."""
     section, _, key = name.partition(".")
     if section == "data":
-        return not config.get("data", {}).get(key)
+        return not mapping(config.get("data")).get(key)
     return name.startswith("model/") and stage in ("sft", "grpo") and not config.get("model")
 
 
@@ -176,4 +186,4 @@ def said(verdict: Verdict, run_dir: Path) -> str:
     state = f"{len(verdict.faults)} faults" if verdict.faults else "all as written"
     lines.append(f"{run_dir}: {verdict.files:,} files, {verdict.bytes / 1e9:.2f} GB: {state}")
     lines.append(f"root {verdict.root}" if verdict.root else "no root: no stage has ended here")
-    return "\n".join(lines)
+    return "\n".join(printable(line).replace("\n", "\\n") for line in lines)

@@ -31,8 +31,12 @@ def write(report: Report, path: Path, pieces: list[bytes] | None = None) -> None
 
 def stamps(run_dir: Path) -> dict[Path, tuple[int, int]]:
     """Return file -> date and size of all that a page may be of."""
-    found = (path for pattern in WATCHED for path in run_dir.glob(pattern))
-    return {path: (stat.st_mtime_ns, stat.st_size) for path in found if (stat := path.stat())}
+    found = {}
+    for path in (path for pattern in WATCHED for path in run_dir.glob(pattern)):
+        with contextlib.suppress(FileNotFoundError):  # the run has renamed or deleted it meanwhile
+            stat = path.stat()
+            found[path] = stat.st_mtime_ns, stat.st_size
+    return found
 
 
 def watch(report: Report, path: Path, seconds: float) -> None:
@@ -46,9 +50,8 @@ def watch(report: Report, path: Path, seconds: float) -> None:
                 write(report, path, report.page(seconds))
             elif not report.reader.holder:
                 quiet += 1
-            time.sleep(
-                max(seconds, 4 * (time.monotonic() - began))
-            )  # training has the better part of the machine
+            # Training has the better part of the machine.
+            time.sleep(max(seconds, 4 * (time.monotonic() - began)))
     write(report, path)
 
 

@@ -17,6 +17,8 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from fleming.assets import ASSETS, load_table
 from fleming.files import by_step
 from fleming.html_page import escape, fill, items, mapping, policy, say
@@ -66,6 +68,8 @@ class Report:
                 "watching": watching,
                 "holder": reader.holder,
                 "voter": mapping(config.get("synth")).get("voter") if "synth" in starts else None,
+                "models": list(mapping(mapping(config.get("evaluate")).get("models"))),
+                "benchmarks": list(load_table("benchmarks.yaml")),
             },
             "words": load_table("report/words.yaml") | {"grounds": load_table("cards.yaml")["grounds"]},
             **told,
@@ -75,6 +79,7 @@ class Report:
             "manifest": {
                 stage: [{**mapping(s), "config": None} for s in items(of)] for stage, of in starts.items()
             },
+            "settings": {stage: _yaml(of) for stage, of in starts.items() if _settings(of)},
             "rollouts": _columns(steps, ids),
             "questions": {
                 "ids": list(ids),
@@ -140,8 +145,16 @@ class Report:
 
 def _config(starts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the last start of the last stage."""
-    entries = [start for stage in STAGES for start in items(starts.get(stage))]
-    return mapping(mapping(entries[-1]).get("config")) if entries else {}
+    return _settings([start for stage in STAGES for start in items(starts.get(stage))])
+
+
+def _settings(of: Any) -> dict[str, Any]:
+    """Return the settings of the last of a stage's starts."""
+    return mapping(mapping(items(of)[-1]).get("config")) if items(of) else {}
+
+
+def _yaml(of: Any) -> str:
+    return yaml.safe_dump(_settings(of), sort_keys=False, allow_unicode=True)
 
 
 def _summary(reader: Reader, config: Mapping[str, Any]) -> dict[str, Any]:

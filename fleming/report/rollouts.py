@@ -121,8 +121,7 @@ def _lengths(record: Mapping[str, Any], tokens: Mapping[int, bytes]) -> Sequence
         return []
     if record["finish_reason"] != "length":  # the stop id writes nothing
         pieces[-1:] = [b""]
-    decoder = codecs.getincrementaldecoder("utf-8")(
-        "replace"
-    )  # a character belongs to the token that ends it
+    # A character belongs to the token that ends it.
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
     shown = [decoder.decode(piece) for piece in pieces]
     return list(map(len, shown)) if "".join(shown) == record["response"] else []

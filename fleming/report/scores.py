@@ -94,14 +94,8 @@ def differences(
                 scores = ([given[id].right / given[id].samples for id in common] for given in (x, y))
                 d = paired_difference(*scores, clusters=cases)
                 said = verdict(d.low, d.high, d.wins - d.losses, d.p_mcnemar)
-                about = {
-                    "benchmark": benchmark,
-                    "protocol": protocol,
-                    "a": name_a,
-                    "b": name_b,
-                    "n": len(common),
-                }
-                found.append({**about, **asdict(d), "verdict": said})
+                about = {"benchmark": benchmark, "protocol": protocol, "a": name_a, "b": name_b}
+                found.append({**about, "n": len(common), **asdict(d), "verdict": said})
     for protocol in {row["protocol"] for row in found}:
         family = [row for row in found if row["protocol"] == protocol]
         for row, p in zip(family, holm([row["p_mcnemar"] for row in family]), strict=True):

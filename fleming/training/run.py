@@ -19,8 +19,8 @@ from fleming.files import (
     AppendLog,
     by_step,
     check_writable,
-    hash_of_log,
     input_hashes,
+    is_log_of,
     parse_line,
     step_of,
     write_jsonl,
@@ -169,9 +169,8 @@ class Run:
 
     def _check_logs(self) -> None:
         """Raise InputError for a log that is not what the checkpoint says, and for one whose checkpoints are gone."""
-        for path, name in ((self._log(name), name) for name in LOGS[self.stage] if self.state["step"]):
-            sha256 = hash_of_log(path, self._kept_bytes(name)).hexdigest()
-            if sha256 != self.state.get(f"{name}_sha256"):
+        for path in map(self._log, LOGS[self.stage]):
+            if self.state["step"] and not is_log_of(path, self.state):
                 raise InputError(f"{path}: damaged: not what it was at the checkpoint; restore it")
         path, most = self._log("metrics"), self.settings.save_every
         if not self.state["step"] and path.exists() and path.read_bytes().count(b"\n") > most:

@@ -154,3 +154,15 @@ def test_the_data_made_anew_are_without_it(copy, tmp_path):
     assert [r["detail"] for r in codes] == [f"{' | '.join(triple)}: 1 of 1 pieces of evidence"]
     manifest = json.loads((tmp_path / "again/manifest.json").read_text())
     assert "synth.retracted" in manifest["synth"][-1]["inputs"]
+
+
+def test_a_killed_runs_half_line_keeps_no_source_from_being_withdrawn(copy):
+    with open(copy / "grpo/metrics.jsonl", "a") as file:
+        file.write('{"step": 7, "ti')
+    found, path = retract(index := Index(copy), "medical_graph.yaml", "")
+    assert any("train_grpo.py" in command for command in to_run_again(index, found, path))
+
+
+def test_a_line_number_is_one_of_ordinary_digits(finished):
+    with pytest.raises(InputError, match="no file or page of this graph"):
+        retract(Index(finished), "medical_graph.yaml:²", "")

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from support.places import ROOT
 import train_grpo
 import train_sft
 from fleming.audit import segments
+from fleming.audit.__main__ import main
 from fleming.audit.segments import Segment, chance_to_escape, check, drawn, segments_of, verify_segments
 from fleming.audit.verify import verify
 from fleming.files import write_json
@@ -34,7 +36,7 @@ SCRIPTS = {"sft": train_sft, "grpo": train_grpo}
 def here(monkeypatch):
     """Run a segment's script in this process."""
 
-    def run_again(segment, run_dir, again, threads):
+    def run_again(segment, run_dir, again, threads, exported):
         own = [f"run_dir={again}", f"{segment.stage}.keep_last={10**9}", f"threads={threads}", "logger=''"]
         command = ["--config", str(run_dir / "config.yaml"), *own]
         status, said = runs.run_here(SCRIPTS[segment.stage], command)
@@ -237,3 +239,34 @@ def test_the_command_runs_segments_in_processes_of_their_own(finished, own_rewar
     assert (done.returncode, "2 of 2 segments as recorded" in done.stdout) == (0, True), (
         done.stdout + done.stderr
     )
+
+
+def test_segments_too_many_are_refused_before_all_files_are_read(finished, monkeypatch):
+    monkeypatch.setattr("fleming.audit.__main__.verify", None)
+    with pytest.raises(InputError, match="--segments 999"):
+        main(["verify", str(finished), "--segments", "999"])
+
+
+def test_a_command_that_is_told_to_leave_takes_its_processes_with_it(finished, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "fleming.audit",
+        "verify",
+        str(finished),
+        "--segments",
+        "2",
+        "--jobs",
+        "1",
+    ]
+    environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=runs.ROOT, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("segment_*/output")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(20) == 130
+    assert list(tmp_path.iterdir()) == []
+    others = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert str(tmp_path) not in others

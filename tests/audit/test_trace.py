@@ -12,6 +12,7 @@ from fleming.audit.index import FILES, Index, edges_in, read_cache
 from fleming.audit.segments import segments_of
 from fleming.audit.trace import PLACES, Node, as_json, as_text, trace
 from fleming.audit.verify import verify
+from fleming.files import read_jsonl
 from fleming.noise import shuffled
 from model.errors import InputError
 
@@ -230,3 +231,15 @@ def test_copies_that_somebody_made_are_no_steps_and_no_error(copy):
     [weights] = trace(Index(copy), "rollout:1/0/0").led_to
     assert weights.says["next kept checkpoint"] == checkpoints[0].name
     verify(copy)
+
+
+def test_the_half_last_line_of_a_killed_runs_ledger_is_no_fault(copy):
+    with open(copy / "grpo/curriculum.jsonl", "a") as file:
+        file.write('{"event": "ans')
+    question = next(read_jsonl(copy / "data/questions.jsonl"))[1]["id"]
+    assert trace(Index(copy), question).title == f"question {question}"
+
+
+def test_a_name_that_is_no_text_is_one_that_nothing_has(finished):
+    with pytest.raises(InputError, match="nothing here is called"):
+        trace(Index(finished), "a\udcff")

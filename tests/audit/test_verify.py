@@ -7,7 +7,7 @@ import random
 import pytest
 
 from fleming.audit.verify import said, verify
-from fleming.files import AppendLog, run_lock
+from fleming.files import AppendLog, run_lock, write_json
 from fleming.manifest import current_outputs, merkle_root, read_manifest
 from model.errors import InputError
 
@@ -140,3 +140,44 @@ def test_what_is_no_run_or_is_under_way_is_one_line(tmp_path, copy):
         verify(tmp_path)
     with run_lock(copy, "train_grpo.py"), pytest.raises(InputError, match="in use by process"):
         verify(copy)
+
+
+@pytest.mark.parametrize(
+    ("file", "holds", "said"),
+    [
+        ("sft/model/SHA256SUMS", "0" * 64 + "  .\n", "sft/model: is missing; sft/model/SHA256SUMS has it"),
+        ("grpo/checkpoints/step_000099/state.json", "[]", "state.json: expected a JSON object"),
+        (
+            "grpo/checkpoints/step_000099/state.json",
+            '{"metrics_bytes": -1}',
+            "metrics.jsonl: not what it was at",
+        ),
+    ],
+)
+def test_a_file_of_another_form_is_a_fault_and_no_end(copy, file, holds, said):
+    (copy / file).parent.mkdir(exist_ok=True)
+    (copy / file).write_text(holds)
+    assert said in "\n".join(verify(copy).faults)
+
+
+@pytest.mark.parametrize("entry", [{"name": [1]}, {"inputs": None}, {"config": []}, {"inputs": {"x": 3}}])
+def test_a_manifest_of_another_form_is_one_line(tmp_path, entry):
+    write_json(tmp_path / "manifest.json", {"evaluate": [entry]})
+    with pytest.raises(InputError, match=f"manifest.json: evaluate.{next(iter(entry))}"):
+        verify(tmp_path)
+
+
+def test_what_lies_elsewhere_behind_a_link_is_read_too_and_a_circle_ends(copy):
+    (copy / "grpo").rename(copy.parent / "other disk")
+    (copy / "grpo").symlink_to(copy.parent / "other disk")
+    (copy / "grpo/rollouts/circle").symlink_to(copy)
+    assert verify(copy).faults == []
+    with open(copy / "grpo/metrics.jsonl", "ab") as file:
+        file.write(b"x")
+    assert any(fault.startswith("grpo/metrics.jsonl") for fault in verify(copy).faults)
+
+
+def test_a_files_name_does_not_steer_the_terminal(copy):
+    (copy / "a\x1b[2J\nrun: all as written").write_text("")
+    assert "\x1b" not in (words := said(verify(copy), copy))
+    assert len(words.split("\n")) == 3

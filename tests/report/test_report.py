@@ -14,6 +14,7 @@ import time
 
 import numpy
 import pytest
+import yaml
 from support.jsonl import read_records
 from support.places import ROOT
 from support.report_runs import HOSTILE, KINDS, Page, spoil, write_data, write_eval, write_grpo, write_run
@@ -142,6 +143,14 @@ def test_data_graph_and_codes_are_told(finished):
     assert "config" not in json.dumps(told["manifest"]["grpo"][0]["versions"])
 
 
+def test_the_settings_of_each_stages_last_start_are_in_it_to_the_last_digit(tmp_path):
+    folder, seed = write_run(tmp_path / "run"), 2**62 + 1  # more than a browser's numbers hold
+    starts = [{"config": {"seed": 1}}, {"config": {"seed": seed, "grpo": {"learning_rate": 1e-7}}}]
+    write_json(folder / "manifest.json", {"grpo": starts, "sft": [], "synth": "none"})
+    told = page_of(folder).data
+    assert {stage: yaml.safe_load(text)["seed"] for stage, text in told["settings"].items()} == {"grpo": seed}
+
+
 def test_the_page_is_written_with_its_hash_and_named_last(finished, capsys):
     folder, _ = finished
     report.main([str(folder)])
@@ -268,6 +277,7 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(finished, tmp_path, name)
     assert "damaged" in page.data["notes"][0][1]
     whole = finished[1].data
     same = set(whole) - {"about", "files", "notes", "differences", DAMAGE[name]}
+    same -= {"settings"} if name == "manifest.json" else set()
     assert all(page.data[part] == whole[part] for part in same - {"questions", "rollouts"})
 
 
@@ -427,3 +437,9 @@ def test_the_report_needs_no_torch_and_nobody_needs_the_report():
     for path in (*ROOT.glob("*.py"), *(ROOT / "fleming").rglob("*.py")):
         if path.parent.name != "report":
             assert "fleming.report" not in path.read_text(), path
+
+
+def test_a_file_that_is_gone_when_it_is_looked_at_ends_no_watch(tmp_path):
+    folder = write_run(tmp_path / "run")
+    (folder / "grpo/rollouts/.half").symlink_to("renamed")
+    assert folder / "grpo/rollouts/step_000001.jsonl" in report.stamps(folder)

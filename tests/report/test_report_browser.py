@@ -129,7 +129,9 @@ def test_every_section_is_drawn_without_a_complaint(browser, page):
     browser.open(page)
     browser.until_shown("groups", "#answers")
     sections = browser.js("return [...document.querySelectorAll('main > section')].map((s) => s.id)")
-    expected = "stages changes training answers mining data shortcuts graph trust costs provenance"
+    expected = (
+        "stages changes training answers mining data shortcuts graph trust costs provenance repeat glossary"
+    )
     assert sections == expected.split()
     assert "70.0 %" in browser.text("#stages")
     assert "better" in browser.text("#stages")
@@ -140,6 +142,37 @@ def test_every_section_is_drawn_without_a_complaint(browser, page):
     assert browser.js(
         "return document.documentElement.scrollWidth <= innerWidth"
     )  # nothing hangs over the edge
+    assert browser.js(
+        "return [...document.querySelectorAll('.flow')].every((f) => f.scrollWidth <= f.clientWidth)"
+    )
+    assert browser.complaints() == []
+
+
+def test_a_word_of_the_field_leads_to_its_sentence(browser, page):
+    browser.open(page)
+    words = browser.js(
+        "return [...document.querySelectorAll('a.word')].map((a) => a.innerText.toLowerCase())"
+    )
+    assert {"reward", "kl", "groups without variance", "advantage", "group", "accuracy", "chance"} <= {*words}
+    browser.click("#training h3 a.word")
+    assert browser.text(":target dt") == "reward"
+    assert "earns" in browser.text(":target dd")
+    assert browser.find("#training h3 a.word").get_attribute("title") == browser.text(":target dd")
+    assert "pass@k" in browser.text("#glossary")
+    assert browser.complaints() == []
+
+
+def test_the_page_says_how_the_run_is_repeated_and_checked(browser, page):
+    browser.open(page)
+    blocks = browser.js("return [...document.querySelectorAll('#repeat pre')].map((pre) => pre.innerText)")
+    again = "--config config.yaml run_dir=runs/run_again"
+    commands = [f"python {script} {again}" for script in ("synth_data.py", "train_sft.py", "train_grpo.py")]
+    assert blocks[0].split("\n") == ["git checkout abc", *commands]
+    assert f"python -m fleming.audit verify {page.parent}" in blocks
+    said = browser.text("#repeat")
+    assert "python 3.11, torch 2.13" in said
+    assert "no kept checkpoint" in said  # so no segments are offered
+    assert "grpo: data" in said  # no stage wrote it
     assert browser.complaints() == []
 
 
@@ -242,7 +275,7 @@ def test_what_changed_is_listed_by_stage_and_kind(desk, page):
     desk.js("document.querySelector('#changes .ribbon.worse').dispatchEvent(new MouseEvent('click'))")
     desk.until_shown("right → wrong (1)", "#changes [aria-pressed=true]")
     desk.until_shown("Which drug helps patient 0?", "#changes .picked")
-    desk.js("document.querySelector('#changes .picked td a, #changes .picked th a').click()")
+    desk.js("document.querySelector('#changes .picked tbody a').click()")
     desk.until_shown("What each stage answered", "dialog")
     desk.js(
         "[...document.querySelectorAll('dialog button')].find((b) => b.innerText.startsWith('Why not')).click()"
