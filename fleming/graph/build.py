@@ -74,7 +74,10 @@ def _joined(
     graph = files.get("synth.graph")
     if graph:
         read = load_graph if graph.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.xz")) else import_yaml
-        return Joined(read(graph), [])
+        made = read(graph)
+        if not len(made):
+            raise InputError(f"{graph}: a graph without a fact")
+        return Joined(made, [])
     known = _Known()
 
     def sources() -> Iterator[Iterable[Node | Fact]]:

@@ -38,12 +38,13 @@ class Retraction:
 
 
 def read_retractions(path: Path) -> list[Retraction]:
-    """Return the lines of a list. Raises InputError for one that names neither a file nor a whole fact."""
+    """Return the lines of a list. Raises InputError for one that names not just a file, or not just a whole fact."""
     found = []
     for where, record in read_jsonl(path):
         retraction = from_json(Retraction, record, where)
-        if not (retraction.file or (retraction.head and retraction.relation and retraction.tail)):
-            raise InputError(f"{where}: expected file, and record or not, or head, relation and tail")
+        fact = retraction.head, retraction.relation, retraction.tail
+        if any(fact) if retraction.file else not all(fact) or retraction.record is not None:
+            raise InputError(f"{where}: expected either file, and record or not, or head, relation and tail")
         found.append(retraction)
     return found
 

@@ -97,6 +97,7 @@ class Table:
         """Return the column's place. InputError where there is none, or several of the name."""
         if self.names.count(name) != 1:
             found = ", ".join(map(repr, self.names))[:300] or "an empty file"
+            found += "; is another delimiter meant?" * (len(self.names) == 1)
             raise InputError(f"{self.path}: expected one column {name!r}, found {found}")
         return self.names.index(name)
 

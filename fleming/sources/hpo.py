@@ -62,7 +62,7 @@ def read_hpo(paths: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
     and their facts, then of paths["genes"] (genes_to_phenotype.txt) their genes; the last two may be absent.
 
     An annotation is negated by NOT and by a frequency of 0. Skipped: blank (no disease, name or gene), unknown_term,
-    aspect (modifiers; a term of another kind), frequency, unnamed_disease (a gene's, that no annotation names).
+    aspect (modifiers; a term of another kind), qualifier, frequency, unnamed_disease (that no annotation names).
     InputError for a file that is another one's or has no usable record.
     """
     terms: dict[str, Term] = {}
@@ -129,18 +129,21 @@ def _annotations(
         disease, name, qualifier, term, reference, evidence, *more = cells_of(cells)
         onset, frequency, sex, modifier, aspect = more
         key, name, term = key_of(disease), " ".join(name.split()), alternative.get(term, term)
+        denied = qualifier.strip().upper()
         if not key or not name:
             raise RecordError("blank", f"disease {disease[:80]!r} has no authority, or no name")
         if term not in terms:
             raise RecordError("unknown_term", f"{term[:80]!r} is no term in force of the ontology")
         if not (relation := RULES["aspects"].get(aspect, {}).get(types[term])):
             raise RecordError("aspect", f"aspect {aspect[:20]!r} with {term} {terms[term].node.name!r}")
+        if denied not in ("", "NOT"):
+            raise RecordError("qualifier", f"expected NOT or nothing, found {qualifier[:20]!r}")
         in_words, share = _frequency(frequency, terms)
         more = {"frequency": in_words, "sex": sex.lower(), "reference": reference}
         for label, cell in (("onset", onset), ("modifier", modifier)):
             more[label] = ", ".join(terms[id].node.name for id in cell.split(";") if id in terms)
         note = "; ".join(f"{label} {text}" for label, text in more.items() if text)
-        negated, confidence = qualifier.upper() == "NOT" or share == 0, RULES["confidence"].get(evidence, 0.7)
+        negated, confidence = denied == "NOT" or share == 0, RULES["confidence"].get(evidence, 0.7)
         fact = Fact(key, relation, term, origin, number, -1, negated, confidence, note, share)
         new = [] if key in diseases else [Node(key, name, "disease", rare=True)]
         diseases.setdefault(key, name)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from fleming.sources.cells import Form
 from fleming.sources.facts import Declared, Level
-from fleming.sources.vocabulary import INVERSES
+from fleming.sources.vocabulary import FAMILIES, INVERSES, RELATIONS, is_name, unknown
 from fleming.typed import Positive, Range, Share
 from model.errors import InputError
 
@@ -98,8 +98,9 @@ class Mapping:
             if end.separator and len(end.id) > 1:
                 raise InputError(f"{where}{name}.separator: expected one column of identifiers beside it")
         for name, rule in self.rules.items():
-            if not rule.relation:
-                raise InputError(f"{where}rules.{name}: expected a relation")
+            if not is_name(rule.relation):
+                raise InputError(f"{where}rules.{name}: expected a relation, found {rule.relation!r}")
+        self._check_words(where)
 
         for name, form in {"edges": self.edges, "nodes_form": self.nodes_form}.items():
             delimiter = "," if form.delimiter is None else form.delimiter
@@ -107,6 +108,23 @@ class Mapping:
             one_each = len(delimiter) == 1 and len(quote) <= 1 and quote != delimiter
             if not one_each or {"\r", "\n"} & {quote, delimiter}:
                 raise InputError(f"{where}{name}: expected a delimiter and a quote of one character, or none")
+
+    def _check_words(self, where: str) -> None:
+        """Raise InputError for what is nearly a word of the vocabulary: no question would use it."""
+        words = {f"rules.{name}.relation": (rule.relation, RELATIONS) for name, rule in self.rules.items()}
+        for name, end in {"head": self.head, "tail": self.tail, "nodes": self.nodes}.items():
+            words[f"{name}.type"] = end.type, FAMILIES
+        words |= {f"rules.{name}.head": (rule.head, FAMILIES) for name, rule in self.rules.items()}
+        words |= {f"types.{name}": (kind, FAMILIES) for name, kind in self.types.items()}
+        for key, (word, known) in words.items():
+            names = {*known, *INVERSES} if known is RELATIONS else known
+            if word not in names and (hint := unknown(word, names)):
+                raise InputError(f"{where}{key}: {word!r} is not in assets/vocabulary.yaml; {hint}")
+
+        made = {INVERSES.get(rule.relation, rule.relation) for rule in self.rules.values()}
+        for name in dict.fromkeys([*self.completeness, *self.published]):
+            if (self.others == "skip" or "*" in self.rules) and INVERSES.get(name, name) not in made:
+                raise InputError(f"{where}completeness, published: no rule makes a relation {name!r}")
 
     def declared(self) -> dict[tuple[str, str], Declared]:
         """Return (source, relation) -> what it declares."""

@@ -3,7 +3,12 @@
 assets/vocabulary.yaml lists them. A graph may hold others beside these, its sources' own; no question uses them.
 """
 
+import difflib
+import functools
+from collections.abc import Iterable
+
 from fleming.assets import load_table
+from fleming.text import reserved, single_spaced
 
 _TABLE = load_table("vocabulary.yaml")
 RELATIONS = {relation: tuple(ends) for relation, ends in _TABLE["relations"].items()}
@@ -18,6 +23,23 @@ FAMILIES = {kind: family for family, kinds in _TABLE["families"].items() for kin
 NOT_IMPLIED = ("subtype_of", "contraindicated_in")
 # One relation for what implies what: headache is a symptom, its subtype "worst headache of life" may be a finding.
 FEATURES = ("has_symptom", "has_finding", "has_lab")
+
+
+@functools.cache
+def is_name(relation: str) -> bool:
+    """Whether a relation may be called this: one line of text that no step's "^" begins."""
+    return (
+        bool(relation)
+        and relation[0] != "^"
+        and single_spaced(relation) == relation
+        and not reserved(relation)
+    )
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """Return what to say of a name that is none of those known but nearly one of them, "" for any other."""
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.88)
+    return f"did you mean {near[0]}?" if near and near[0] != name else ""
 
 
 def like(relation: str) -> tuple[str, ...]:
