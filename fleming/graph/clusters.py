@@ -108,7 +108,7 @@ class Clusters:
         a, b = sorted((self.find(i), self.find(j)))
         if a == b:
             return
-        if self.authorities[a] & self.authorities[b] - {NOBODY}:
+        if how != "group" and self.authorities[a] & self.authorities[b] - {NOBODY}:
             self.refuse(a, b, "an authority keeps them apart", through)
             return
         self.parent[b] = a
@@ -129,11 +129,8 @@ class Clusters:
             authority = authority_of(node.key)
             members = [xref for xref in node.xrefs if f"{authority_of(xref)}{GROUPED}" == authority]
             for j in (numbers[key] for key in members if key in numbers):
-                if self.family(i) == self.family(j) and (a := self.find(i)) != (b := self.find(j)):
-                    first, second = sorted((a, b))
-                    self.parent[second] = first
-                    self.authorities[first] |= self.authorities[second]
-                    self.joins.append(Join(first, second, "by", "group", node.key))
+                if self.family(i) == self.family(j):
+                    self.join(i, j, "group", node.key)
 
     def join_by_identifier(self) -> None:
         claimers = defaultdict(list)  # (family, identifier) -> records

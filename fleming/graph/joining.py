@@ -18,17 +18,12 @@ from fleming.graph.clusters import Clusters, Records
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
 from fleming.graph.naming import lay_names, read_usage, unique_names
 from fleming.sources.facts import Fact, Node, Skip
-from fleming.sources.vocabulary import FAMILIES, FEATURES, RELATIONS, is_name
+from fleming.sources.vocabulary import FAMILIES, FEATURES, RELATIONS, TYPED, is_name
 from model.errors import InputError
 
 # The first that any record says is the entity's type.
 PHENOTYPES = ("symptom", "lab", "finding", "adverse_effect")
 FEATURE_OF = {"symptom": "has_symptom", "lab": "has_lab"}
-# Relations whose ends must be of the families that the vocabulary names; a tail may be of a type of the source's own.
-TYPED = """
-    has_symptom has_finding has_lab diagnosed_by treated_by associated_gene inherited_as has_onset has_mechanism
-    has_adverse_effect targets
-""".split()  # noqa: SIM905
 # Of the degrees of a type: what is no better known counts as rare where no source says of any disease that it is.
 RARE_QUANTILE = 0.25
 
@@ -111,16 +106,15 @@ def join_sources(sources: Iterable[Iterable[Node | Fact]], skip: Skip) -> Joined
     if not len(graph):
         raise InputError(f"the sources hold no fact between two known entities{''.join(lost[-1:])}")
 
-    joins = []
-    for join in clusters.joins:
-        entity, record = entities[clusters.find(join.first)], clusters.nodes[join.second]
-        joined = {
-            "entity": entity.name,
-            "record": record.key,
+    joins = [
+        {
+            "entity": entities[clusters.find(join.first)].name,
+            "record": clusters.nodes[join.second].key,
             join.verdict: join.how,
             "through": join.through,
         }
-        joins.append(joined)
+        for join in clusters.joins
+    ]
     report = {
         "entities": dict(sorted(Counter(named.type for named in entities.values()).items())),
         "records": len(records.nodes),

@@ -5,7 +5,6 @@ relation is complete its absence would say so, hence it stands as disputed, whic
 what was made of it in a run (audit/retract.py).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,11 @@ class Retraction:
     tail: str = ""
     reason: str = ""
     """In anyone's words."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether a whole file is withdrawn."""
+        return bool(self.file) and self.record is None
 
     def withdraws(self, triple: Triple, file: str, record: int) -> bool:
         """Whether the evidence for the fact that a record of a file gives counts no more."""
@@ -55,38 +59,30 @@ def without(graph: KnowledgeGraph, path: Path, skip: Skip) -> KnowledgeGraph:
     Raises InputError for a bad list, and for a line of it that withdraws nothing: it is misspelled.
     """
     retractions = read_retractions(path)
-    used = [False] * len(retractions)
+    used: set[int] = set()
     rest, doubted = KnowledgeGraph(), Origin(RETRACTED, path.name, extractor="retraction")
     for entity in graph.entities.values():
         rest.add_entity(entity, str(path))
 
-    def kept(edge: Edge) -> Iterator[Evidence]:
-        for evidence in edge.evidence:
-            given = edge.triple, evidence.origin.file, evidence.record
-            by = [i for i, retraction in enumerate(retractions) if retraction.withdraws(*given)]
-            for i in by:
-                used[i] = True
-            if not by:
-                yield evidence
-            elif any(retractions[i].record is not None or not retractions[i].file for i in by):
-                lines.append(by[0] + 1)
+    def by(edge: Edge, evidence: Evidence) -> list[int]:
+        given = edge.triple, evidence.origin.file, evidence.record
+        return [i for i, retraction in enumerate(retractions) if retraction.withdraws(*given)]
 
     for edge in graph.edges():
-        lines: list[int] = []  # of the list, that withdraw a record or the fact itself
-        left = tuple(kept(edge))
+        withdrawn = [by(edge, evidence) for evidence in edge.evidence]
+        left = tuple(evidence for evidence, why in zip(edge.evidence, withdrawn, strict=True) if not why)
+        used.update(*withdrawn)
         if len(left) < len(edge.evidence):
             lost = f"{len(edge.evidence) - len(left)} of {len(edge.evidence)} pieces of evidence"
             skip(str(path), "retracted", f"{' | '.join(edge.triple)}: {lost}")
         if left:
             rest.support(Edge(*edge.triple, left, edge.negated))
-        elif lines:
-            evidence = (Evidence(doubted, lines[0]),)
+        elif doubts := [why[0] for why in withdrawn if any(not retractions[i].is_file for i in why)]:
             for negated in (False, True):
-                rest.support(Edge(*edge.triple, evidence, negated))
-    if not all(used):
-        raise InputError(
-            f"{path}:{used.index(False) + 1}: withdraws nothing of this graph; is it misspelled?"
-        )
+                rest.support(Edge(*edge.triple, (Evidence(doubted, doubts[0] + 1),), negated))
+    for i in range(len(retractions)):
+        if i not in used:
+            raise InputError(f"{path}:{i + 1}: withdraws nothing of this graph; is it misspelled?")
     still = {origin.source for origin in rest.origins}
     rest.declared = {key: value for key, value in graph.declared.items() if key[0] in still}
     return rest

@@ -153,20 +153,16 @@ def _annotations(
 
 
 def _genes(path: str, diseases: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
-    """Yield each gene and its diseases, one fact a pair while the gene's records stand together, as they do."""
+    """Yield each gene and its diseases, one fact a pair."""
     origin, table = Origin("HPO", PurePath(path).name, "", "genes_to_phenotype"), Table(path, _FORM, skip)
     cells_of = itemgetter(*map(table.place, ("ncbi_gene_id", "gene_symbol", "disease_id")))
-    genes, last, pairs = set(), "", set()
+    genes, pairs = set(), set()
 
     def gene_of_disease(cells: list[str], number: int) -> list[Node | Fact]:
-        nonlocal last
         gene, symbol, disease = cells_of(cells)
-        if gene != last:
-            last = gene
-            pairs.clear()
-        if disease in pairs:
+        if (gene, disease) in pairs:
             return []
-        pairs.add(disease)
+        pairs.add((gene, disease))
         if not (key := key_of(disease)) or not gene.isdecimal() or symbol in ("", "-"):
             raise RecordError("blank", f"gene {gene[:20]!r} {symbol[:20]!r}, disease {disease[:80]!r}")
         if key not in diseases:

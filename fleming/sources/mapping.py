@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from fleming.sources.cells import Form
 from fleming.sources.facts import Declared, Level
-from fleming.sources.vocabulary import FAMILIES, INVERSES, RELATIONS, is_name, unknown
+from fleming.sources.vocabulary import FAMILIES, INVERSES, RELATIONS, check_word, is_name
 from fleming.typed import Positive, Range, Share
 from model.errors import InputError
 
@@ -110,20 +110,18 @@ class Mapping:
                 raise InputError(f"{where}{name}: expected a delimiter and a quote of one character, or none")
 
     def _check_words(self, where: str) -> None:
-        """Raise InputError for what is nearly a word of the vocabulary: no question would use it."""
-        words = {f"rules.{name}.relation": (rule.relation, RELATIONS) for name, rule in self.rules.items()}
+        """Raise InputError for what is nearly a word of the vocabulary, or a declared relation that no rule makes."""
+        for name, rule in self.rules.items():
+            check_word(rule.relation, [*RELATIONS, *INVERSES], f"{where}rules.{name}.relation")
+            check_word(rule.head, FAMILIES, f"{where}rules.{name}.head")
         for name, end in {"head": self.head, "tail": self.tail, "nodes": self.nodes}.items():
-            words[f"{name}.type"] = end.type, FAMILIES
-        words |= {f"rules.{name}.head": (rule.head, FAMILIES) for name, rule in self.rules.items()}
-        words |= {f"types.{name}": (kind, FAMILIES) for name, kind in self.types.items()}
-        for key, (word, known) in words.items():
-            names = {*known, *INVERSES} if known is RELATIONS else known
-            if word not in names and (hint := unknown(word, names)):
-                raise InputError(f"{where}{key}: {word!r} is not in assets/vocabulary.yaml; {hint}")
+            check_word(end.type, FAMILIES, f"{where}{name}.type")
+        for name, kind in self.types.items():
+            check_word(kind, FAMILIES, f"{where}types.{name}")
 
         made = {INVERSES.get(rule.relation, rule.relation) for rule in self.rules.values()}
-        for name in dict.fromkeys([*self.completeness, *self.published]):
-            if (self.others == "skip" or "*" in self.rules) and INVERSES.get(name, name) not in made:
+        for _, name in self.declared() if self.others == "skip" or "*" in self.rules else ():
+            if name not in made:
                 raise InputError(f"{where}completeness, published: no rule makes a relation {name!r}")
 
     def declared(self) -> dict[tuple[str, str], Declared]:

@@ -5,15 +5,17 @@ assets/vocabulary.yaml lists them. A graph may hold others beside these, its sou
 
 import difflib
 import functools
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from fleming.assets import load_table
 from fleming.text import reserved, single_spaced
+from model.errors import InputError
 
 _TABLE = load_table("vocabulary.yaml")
 RELATIONS = {relation: tuple(ends) for relation, ends in _TABLE["relations"].items()}
 INVERSES: dict[str, str] = _TABLE["inverses"]
 HANDWRITTEN: dict[str, dict[str, str]] = _TABLE["handwritten"]
+TYPED: list[str] = _TABLE["typed"]
 NAMED_FIRST: list[str] = _TABLE["named_first"]
 AUTHORITIES: dict[str, str] = _TABLE["authorities"]
 FAMILIES = {kind: family for family, kinds in _TABLE["families"].items() for kind in kinds}
@@ -36,10 +38,11 @@ def is_name(relation: str) -> bool:
     )
 
 
-def unknown(name: str, known: Iterable[str]) -> str:
-    """Return what to say of a name that is none of those known but nearly one of them, "" for any other."""
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.88)
-    return f"did you mean {near[0]}?" if near and near[0] != name else ""
+def check_word(word: str, known: Collection[str], where: str) -> None:
+    """Raise InputError for a word that is nearly one of those known, but none: no question would use it."""
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.88)
+    if near and word not in known:
+        raise InputError(f"{where}: {word!r} is not in assets/vocabulary.yaml; did you mean {near[0]}?")
 
 
 def like(relation: str) -> tuple[str, ...]:
