@@ -122,7 +122,7 @@ def _edge(head: str, fact: Any, origins: list[Origin], where: str) -> Edge:
     if not is_name(relation):
         raise InputError(f"{where}: {relation[:80]!r} is no relation's name")
     for row in rows:
-        if not (_is_row(row, _EVIDENCE) and _is_possible(len(origins), *row)):
+        if not (_is_row(row, _EVIDENCE) and _is_possible(row, origins)):
             expected = (
                 "[origin, record, end, confidence, frequency, note], shares from 0 to 1 or frequency -1"
             )
@@ -131,11 +131,11 @@ def _edge(head: str, fact: Any, origins: list[Origin], where: str) -> Edge:
     return Edge(head, relation, tail, rows, negated)
 
 
-def _is_possible(
-    origins: int, origin: int, record: int, end: int, confidence: float, frequency: float, _: str
-) -> bool:
-    is_place = 0 <= origin < origins and -1 <= record < BEYOND and -1 <= end < BEYOND
-    return is_place and 0 <= confidence <= 1 and (frequency == -1 or 0 <= frequency <= 1)
+def _is_possible(row: list, origins: list[Origin]) -> bool:
+    origin, record, end, confidence, frequency, _ = row
+    is_place = 0 <= origin < len(origins) and -1 <= record < BEYOND and -1 <= end < BEYOND
+    are_shares = 0 <= confidence <= 1 and (frequency == -1 or 0 <= frequency <= 1)
+    return is_place and are_shares
 
 
 def _is_row(value: Any, types: list[type]) -> bool:

@@ -70,16 +70,18 @@ def without(graph: KnowledgeGraph, path: Path, skip: Skip) -> KnowledgeGraph:
 
     for edge in graph.edges():
         withdrawn = [by(edge, evidence) for evidence in edge.evidence]
-        left = tuple(evidence for evidence, why in zip(edge.evidence, withdrawn, strict=True) if not why)
         used.update(*withdrawn)
+        lines = [why[0] + 1 for why in withdrawn if not all(retractions[i].is_file for i in why)]
+        left = tuple(evidence for evidence, why in zip(edge.evidence, withdrawn, strict=True) if not why)
         if len(left) < len(edge.evidence):
             lost = f"{len(edge.evidence) - len(left)} of {len(edge.evidence)} pieces of evidence"
             skip(str(path), "retracted", f"{' | '.join(edge.triple)}: {lost}")
-        if left:
+        if left or not edge.evidence:
             rest.support(Edge(*edge.triple, left, edge.negated))
-        elif doubts := [why[0] for why in withdrawn if any(not retractions[i].is_file for i in why)]:
+        elif lines:
+            evidence = (Evidence(doubted, lines[0]),)
             for negated in (False, True):
-                rest.support(Edge(*edge.triple, (Evidence(doubted, doubts[0] + 1),), negated))
+                rest.support(Edge(*edge.triple, evidence, negated))
     for i in range(len(retractions)):
         if i not in used:
             raise InputError(f"{path}:{i + 1}: withdraws nothing of this graph; is it misspelled?")

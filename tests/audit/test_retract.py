@@ -162,3 +162,10 @@ def test_a_line_that_names_a_file_and_a_fact_is_refused_for_it_would_withdraw_th
     )
     with pytest.raises(InputError, match=r"r\.jsonl:1: expected either file"):
         read_retractions(tmp_path / "r.jsonl")
+
+
+def test_a_fact_without_evidence_stays(tmp_path):
+    graph = small_graph()
+    graph.add_edge(Edge("gout", "resembles", "fever"), "test")
+    write_jsonl(tmp_path / "r.jsonl", [{"file": "a.csv"}])
+    assert without(graph, tmp_path / "r.jsonl", lambda *_: None).states("gout", "resembles", "fever")

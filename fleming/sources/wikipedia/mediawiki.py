@@ -10,13 +10,31 @@ from typing import Any
 
 from fleming.http import LONGEST_WAIT, Busy, Post
 from fleming.sources.wikipedia.pages import BATCH, MAX_REDIRECTS, Page
-from fleming.sources.wikipedia.rules import RULES
 from model.errors import InputError
 from model.files import parse_object
 
 MAX_ANSWER = 32 * 2**20  # bytes of one batch, unpacked
 MAX_CONTINUED = 100  # answers to one batch
 TRIES = 6
+AGAIN = {
+    "maxlag",
+    "ratelimited",
+    "readonly",
+    "internal_api_error_DBQueryError",
+    "internal_api_error_DBConnectionError",
+}
+QUERY = {
+    "action": "query",
+    "format": "json",
+    "formatversion": "2",
+    "maxlag": "5",
+    "redirects": "1",
+    "prop": "revisions|categories",
+    "rvprop": "ids|content",
+    "rvslots": "main",
+    "cllimit": "max",
+    "clshow": "!hidden",
+}
 
 
 class MediaWikiPages:
@@ -58,7 +76,7 @@ class MediaWikiPages:
     def _batch(self, titles: Sequence[str]) -> list[Page]:
         answers = Answers(self.url)
         asked = [title for title in titles if title and not set(title) & set("|<>[]{}\n\0")]
-        query = {**RULES.query, "titles": "|".join(asked)}
+        query = {**QUERY, "titles": "|".join(asked)}
         size, more = 0, {}
         for _ in range(MAX_CONTINUED if asked else 0):
             answer, read = self._ask(query | more)
@@ -105,7 +123,7 @@ class MediaWikiPages:
         if not isinstance(error, dict):
             raise InputError(f"{self.url}: the API refuses: {error}")
         problem = f"{error.get('code')}: {error.get('info')}"[:200]
-        if error.get("code") not in RULES.again:
+        if error.get("code") not in AGAIN:
             raise InputError(f"{self.url}: the API refuses: {problem}")
         raise Busy(problem, seconds)
 
