@@ -21,7 +21,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import yaml
@@ -29,6 +28,7 @@ import yaml
 from fleming.terminal import Console, complain
 from fleming.typed import convert, field_types, type_name
 from model.errors import InputError
+from model.files import read_bytes
 
 C = TypeVar("C")  # a settings dataclass
 MOST_ALIASES = 30  # of a settings file: in ten levels of three they stand for 59,000 values
@@ -103,6 +103,10 @@ def _set(
     kind, base = kinds[name], settings[name]
     if rest and dataclasses.is_dataclass(kind):
         return _set(base, kind, rest, value, where, f"{key}.")
+    of_items = get_args(kind)[-1] if get_origin(kind) is dict else None
+    if len(rest) > 1 and dataclasses.is_dataclass(of_items):
+        item = base.setdefault(rest[0], to_dict(of_items()))
+        return _set(item, of_items, rest[1:], value, where, f"{key}.{rest[0]}.")
     if rest and isinstance(base, dict):
         value = {**base, ".".join(rest): value}
     elif rest:
@@ -133,10 +137,7 @@ def load_config(cls: type[C], path: str | os.PathLike | None, overrides: list[st
     """
     content = None
     if path is not None:
-        try:
-            content = _parse_yaml(Path(path).read_bytes(), str(path))
-        except OSError as error:
-            raise InputError(f"{path}: cannot read: {error.strerror or error}") from error
+        content = _parse_yaml(read_bytes(path), str(path))
     settings = convert(cls, {} if content is None else content, str(path), "", _lay)
     for override in overrides:
         key, equals, text = override.partition("=")

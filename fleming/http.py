@@ -73,6 +73,8 @@ class Post(NamedTuple):
 
     def send(self, data: bytes) -> Reply:
         """Return the answer. Raises Busy, Refusal, TooLarge, and InputError for a URL that is none."""
+        if not _has_host(self.url):
+            raise InputError(f"{self.url}: no name of a host, or no port")
         request = urllib.request.Request(self.url, data, dict(self.headers))
         try:
             return within(self.deadline, lambda: self._answer(request))
@@ -128,6 +130,14 @@ def redacted(text: str, secret: str) -> str:
     plain = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text).replace("\\", "")
     plain = urllib.parse.unquote(html.unescape(plain))
     return "[a text with the key in it]" if secret in plain else text
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # "http://[::1", "http://host:port"
+        return False
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

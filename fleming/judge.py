@@ -107,7 +107,7 @@ def load_function(name: str, key: str) -> Callable[..., Any]:
     sys.path.append(os.getcwd())
     try:
         found = getattr(importlib.import_module(module), function)
-    except Exception as error:  # whatever a module of the user's raises while it is imported
+    except (Exception, SystemExit) as error:  # whatever a module of the user's raises while it is imported
         message = f"{key}={name}: cannot be imported ({error}); expected module:function"
         raise InputError(message) from error
     if not callable(found):

@@ -4,13 +4,13 @@ What the project can read is listed in assets/licences.yaml; of anything else th
 Left out: advice; who publishes what was made of several sources must read all of their terms.
 """
 
-import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fleming.assets import load_table
 
+TABLE: dict[str, dict[str, Any]] = load_table("licences.yaml")
 NOT_STATED = "not stated"
 
 
@@ -26,19 +26,13 @@ class Licence:
     """What it asks for."""
 
 
-@functools.cache
-def _table() -> dict[str, Any]:
-    return load_table("licences.yaml")
-
-
 def licence_of(source: str, licence: str = "", address: str = "") -> Licence:
     """Return what is known of a source; `licence` and `address` are what is said of this very copy, and go first."""
-    table = _table()
-    listed = table["sources"].get(source, {})
+    listed = TABLE["sources"].get(source, {})
     if licence not in ("", listed.get("licence")):
         listed = {}
     name = licence or listed.get("licence", NOT_STATED)
-    terms = table["licences"].get(name, {})
+    terms = TABLE["licences"].get(name, {})
     said = {**terms, **listed, "licence": name, "address": address or listed.get("address", "")}
     return Licence(**said)
 

@@ -48,6 +48,8 @@ def learn(settings: str, seed: int) -> tuple[list[float], str]:
     """Return the share of right answers in each step, and a word on the end. Raises InputError for a setting."""
     words = settings.split()
     cfg = load_config(GRPOConfig, None, [*SMALL, *(word for word in words if word != "no_baseline")])
+    if not cfg.stage1.max_steps:
+        raise InputError(f"{settings}: stage1.max_steps is 0; a curve has at least one step")
     shape = cfg.questions_per_step, cfg.stage1.group_size
     torch.manual_seed(seed % 2**63)
     own = torch.randint(1, TOKENS, shape[:1]).repeat_interleave(shape[1])  # [N]: what is right

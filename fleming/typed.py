@@ -140,6 +140,8 @@ def _refuse(kind: Any, value: Any, where: str, key: str) -> typing.NoReturn:
     # An alias of YAML may nest for ever: reprlib cuts it.
     found = "null" if value is None else f"{type(value).__name__} {reprlib.repr(value)}"
     hint = "; quote it" if kind is str and not isinstance(value, dict | list | None) else ""
+    if isinstance(value, dict) and (odd := [name for name in value if not isinstance(name, str)]):
+        hint = f"; quote its key {odd[0]!r}"
     raise InputError(f"{where}: {key or 'settings'}: expected {type_name(kind)}, found {found}{hint}")
 
 

@@ -45,7 +45,7 @@ def graph_files(synth: SynthConfig, repository: Path) -> dict[str, Path]:
         # Refuses other names of files; reads nothing yet.
         SOURCES[source.kind](dict(source.files), lambda *_: None)
         files |= {f"synth.sources.{name}.files.{file}": Path(path) for file, path in source.files.items()}
-    if pages and not _is_address(pages):
+    if pages and not synth.wikipedia.is_live:
         found = sorted(Path(pages).iterdir()) if Path(pages).is_dir() else [Path(pages)]
         files |= {f"synth.wikipedia.pages/{path.name}": path for path in found}
 
@@ -74,7 +74,10 @@ def _joined(
     graph = files.get("synth.graph")
     if graph:
         read = load_graph if graph.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.xz")) else import_yaml
-        return Joined(read(graph), [])
+        made = read(graph)
+        if not len(made):
+            raise InputError(f"{graph}: a graph without a fact")
+        return Joined(made, [])
     known = _Known()
 
     def sources() -> Iterator[Iterable[Node | Fact]]:
@@ -147,15 +150,11 @@ class _Known:
         return self.names.get(name_key(name), {})
 
 
-def _is_address(pages: str) -> bool:
-    return pages.startswith(("http://", "https://"))
-
-
 def _from_wikipedia(
     wiki: WikipediaConfig, folder: Path, known: Known, skip: Skip, teacher: Completer | None
 ) -> Iterator[Node | Fact]:
     seeds = list(wiki.seeds)
-    if _is_address(wiki.pages):
+    if wiki.is_live:
         pages = MediaWikiPages(wiki.pages, contact=wiki.contact, interval=wiki.seconds_between_requests)
     else:
         pages = FolderPages(wiki.pages)

@@ -7,11 +7,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from fleming.graph.columns import Columns, Numbering
-from fleming.sources.facts import GROUPED, Fact, Node
+from fleming.sources.facts import GROUPED, Fact, Node, authority_of
 from fleming.sources.vocabulary import FAMILIES, INVERSES
 from fleming.text import name_key
 
 TOO_BROAD = ("ICD9", "ICD9CM", "ICD10", "ICD10CM", "ICD11", "ICDO")  # codes of billing group diseases
+
+NOBODY = "NAME"  # the authority of names that a text says
 
 
 class Records:
@@ -92,7 +94,7 @@ class Clusters:
     def __init__(self, records: Records) -> None:
         self.nodes = dict(records.in_order())
         self.parent = list(range(len(records.keys)))
-        self.authorities = {number: {authority_of(node.key)} for number, node in self.nodes.items()}
+        self.authorities = {number: {_keeper(node)} for number, node in self.nodes.items()}
         self.joins: list[Join] = []
 
     def find(self, i: int) -> int:
@@ -106,7 +108,7 @@ class Clusters:
         a, b = sorted((self.find(i), self.find(j)))
         if a == b:
             return
-        if self.authorities[a] & self.authorities[b] - {"NAME"}:
+        if how != "group" and self.authorities[a] & self.authorities[b] - {NOBODY}:
             self.refuse(a, b, "an authority keeps them apart", through)
             return
         self.parent[b] = a
@@ -127,11 +129,8 @@ class Clusters:
             authority = authority_of(node.key)
             members = [xref for xref in node.xrefs if f"{authority_of(xref)}{GROUPED}" == authority]
             for j in (numbers[key] for key in members if key in numbers):
-                if self.family(i) == self.family(j) and (a := self.find(i)) != (b := self.find(j)):
-                    first, second = sorted((a, b))
-                    self.parent[second] = first
-                    self.authorities[first] |= self.authorities[second]
-                    self.joins.append(Join(first, second, "by", "group", node.key))
+                if self.family(i) == self.family(j):
+                    self.join(i, j, "group", node.key)
 
     def join_by_identifier(self) -> None:
         claimers = defaultdict(list)  # (family, identifier) -> records
@@ -189,5 +188,8 @@ class Clusters:
                 self.join(found[0], others.pop(), "name", key)
 
 
-def authority_of(key: str) -> str:
-    return key.partition(":")[0]
+def _keeper(node: Node) -> str:
+    """Return the authority that keeps the node's term from its others: nobody's where names are the identifiers."""
+    authority, _, identifier = node.key.partition(":")
+    is_name = identifier in (node.name, f"{node.name} ({node.type})")
+    return NOBODY if is_name else authority

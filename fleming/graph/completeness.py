@@ -89,23 +89,25 @@ def _present(graph: KnowledgeGraph) -> dict[tuple[str, str], int]:
 
 
 def declare(graph: KnowledgeGraph, declared: Declarations) -> None:
-    """Let the graph keep what is declared of the sources and relations that it holds."""
-    graph.declared.update({key: declared[key] for key in _present(graph) if key in declared})
+    """Let the graph keep what is declared of the sources that it holds, relations of which it holds nothing too."""
+    sources = {source for source, _ in _present(graph)}
+    graph.declared.update({key: declared[key] for key in sorted(declared) if key[0] in sources})
     graph.memory.clear()
 
 
 def completeness(graph: KnowledgeGraph) -> list[dict[str, Any]]:
-    """Return for each source and relation of the graph what is declared, what is there, and the level in force.
+    """Return for each source and relation, stated or declared, what is declared, what is there, and the level in force.
 
     {"source", "relation", "declared", "whole", "present", "published" or null, "share" or null, "suspicious", "level"};
     `present` are the source's records that state an edge: two that joining made one edge of were published as two.
     `level` is what `declared` comes to where some are missing.
     """
     found = []
-    for (source, relation), present in _present(graph).items():
+    counts = dict.fromkeys(graph.declared, 0) | _present(graph)
+    for (source, relation), present in sorted(counts.items()):
         level, published, whole = graph.declared.get((source, relation), Declared())
         share = present / published if published else None
-        suspicious = present % ROUND == 0 and present != published and not whole
+        suspicious = present > 0 and present % ROUND == 0 and present != published and not whole
         cut = suspicious if share is None else share < ENOUGH
         found.append(
             {
@@ -117,7 +119,7 @@ def completeness(graph: KnowledgeGraph) -> list[dict[str, Any]]:
                 "published": published,
                 "share": None if share is None else round(share, 4),
                 "suspicious": suspicious,
-                "level": "open" if cut else level,
+                "level": "open" if cut or not present else level,
             }
         )
     return found
@@ -130,6 +132,8 @@ def shortfalls(report: list[dict[str, Any]]) -> list[str]:
         share, count = row["share"], f"{row['relation']} {row['present']:,}"
         if share is not None and share < ENOUGH:
             cut.setdefault(row["source"], []).append(f"{count} of {row['published']:,} ({share:.0%})")
+        elif not row["present"]:
+            cut.setdefault(row["source"], []).append(f"{row['relation']} none, though declared")
         elif row["suspicious"]:
             cut.setdefault(row["source"], []).append(f"{count} (a round number)")
     return [

@@ -12,6 +12,7 @@ from typing import Any
 from fleming.files import read_jsonl, write_jsonl
 from fleming.graph.knowledge_graph import Edge, Entity, KnowledgeGraph
 from fleming.sources.facts import LEVELS, Declared, Origin
+from fleming.sources.vocabulary import is_name
 from fleming.text import reserved
 from model.errors import InputError
 
@@ -118,13 +119,23 @@ def _edge(head: str, fact: Any, origins: list[Origin], where: str) -> Edge:
     if not _is_row(fact, _FACT):
         raise InputError(f"{where}: expected [relation, tail, negated, evidence], found {str(fact)[:80]}")
     relation, tail, negated, rows = fact
+    if not is_name(relation):
+        raise InputError(f"{where}: {relation[:80]!r} is no relation's name")
     for row in rows:
-        good = _is_row(row, _EVIDENCE) and 0 <= row[0] < len(origins)
-        if not good or not (-1 <= row[1] < BEYOND and -1 <= row[2] < BEYOND):
-            expected = "[origin, record, end, confidence, frequency, note]"
+        if not (_is_row(row, _EVIDENCE) and _is_possible(row, origins)):
+            expected = (
+                "[origin, record, end, confidence, frequency, note], shares from 0 to 1 or frequency -1"
+            )
             raise InputError(f"{where}: evidence must be {expected}, found {str(row)[:80]}")
         row[0] = origins[row[0]]  # the row itself is the evidence: a million objects less
     return Edge(head, relation, tail, rows, negated)
+
+
+def _is_possible(row: list, origins: list[Origin]) -> bool:
+    origin, record, end, confidence, frequency, _ = row
+    is_place = 0 <= origin < len(origins) and -1 <= record < BEYOND and -1 <= end < BEYOND
+    are_shares = 0 <= confidence <= 1 and (frequency == -1 or 0 <= frequency <= 1)
+    return is_place and are_shares
 
 
 def _is_row(value: Any, types: list[type]) -> bool:

@@ -18,17 +18,12 @@ from fleming.graph.clusters import Clusters, Records
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
 from fleming.graph.naming import lay_names, read_usage, unique_names
 from fleming.sources.facts import Fact, Node, Skip
-from fleming.sources.vocabulary import FAMILIES, FEATURES, RELATIONS
+from fleming.sources.vocabulary import FAMILIES, FEATURES, RELATIONS, TYPED, is_name
 from model.errors import InputError
 
 # The first that any record says is the entity's type.
 PHENOTYPES = ("symptom", "lab", "finding", "adverse_effect")
 FEATURE_OF = {"symptom": "has_symptom", "lab": "has_lab"}
-# Relations whose heads must be of the type's family that the vocabulary names.
-TYPED_HEADS = """
-    has_symptom has_finding has_lab diagnosed_by treated_by associated_gene inherited_as has_onset has_mechanism
-    has_adverse_effect targets
-""".split()  # noqa: SIM905
 # Of the degrees of a type: what is no better known counts as rare where no source says of any disease that it is.
 RARE_QUANTILE = 0.25
 
@@ -78,7 +73,7 @@ def join_sources(sources: Iterable[Iterable[Node | Fact]], skip: Skip) -> Joined
     """Read every source in order and return one graph. Of an entity's names the first source's is the one it keeps.
 
     Facts that cannot be used go to `skip` with a code: `unknown_entity`, no node has the key; `self_loop`, both ends
-    are one entity; `wrong_type`, the relation's head is of another family.
+    are one entity; `relation`, its name can be none; `wrong_type`, an end is of another family than it wants.
     """
     records = Records()
     for source in sources:
@@ -94,7 +89,13 @@ def join_sources(sources: Iterable[Iterable[Node | Fact]], skip: Skip) -> Joined
     clusters.join_by_identifier()
     clusters.join_by_name()
     entities = _entities(clusters)
-    links = list(_usable(records, clusters, entities, skip))
+    lost: list[str] = []
+
+    def lose(where: str, code: str, detail: str) -> None:
+        skip(where, code, detail)
+        lost.append(f"; the last that is none: {where}: {code}, {detail}")
+
+    links = list(_usable(records, clusters, entities, lose))
     rare, rare_by = _rare(entities, links, records)
 
     graph = KnowledgeGraph()
@@ -103,18 +104,17 @@ def join_sources(sources: Iterable[Iterable[Node | Fact]], skip: Skip) -> Joined
     for edge in _edges(links, records, entities):
         graph.support(edge)
     if not len(graph):
-        raise InputError("the sources hold no fact between two known entities")
+        raise InputError(f"the sources hold no fact between two known entities{''.join(lost[-1:])}")
 
-    joins = []
-    for join in clusters.joins:
-        entity, record = entities[clusters.find(join.first)], clusters.nodes[join.second]
-        joined = {
-            "entity": entity.name,
-            "record": record.key,
+    joins = [
+        {
+            "entity": entities[clusters.find(join.first)].name,
+            "record": clusters.nodes[join.second].key,
             join.verdict: join.how,
             "through": join.through,
         }
-        joins.append(joined)
+        for join in clusters.joins
+    ]
     report = {
         "entities": dict(sorted(Counter(named.type for named in entities.values()).items())),
         "records": len(records.nodes),
@@ -154,8 +154,11 @@ def _usable(records: Records, clusters: Clusters, entities: dict[int, _Named], s
             fault = "unknown_entity", keys[tail if h in entities else head]
         elif h == t:
             fault = "self_loop", entities[h].name
-        elif not _fits(name, entities[h].type):
-            fault = "wrong_type", f"{name} of a {entities[h].type}: {entities[h].name}"
+        elif not is_name(name):
+            fault = "relation", f"{name[:80]!r} is no relation's name"
+        elif not _fits(name, entities[h].type, entities[t].type):
+            kinds = f"{name} of a {entities[h].type}, with a {entities[t].type}"
+            fault = "wrong_type", f"{kinds}: {entities[h].name}, {entities[t].name}"
         if fault:
             skip(f"{origins[origin].file}: record {record}", *fault)
             continue
@@ -165,9 +168,12 @@ def _usable(records: Records, clusters: Clusters, entities: dict[int, _Named], s
         yield _Link(h, name, t, row)
 
 
-def _fits(relation: str, kind: str) -> bool:
-    """Whether what has the relation may be of this type."""
-    return relation not in TYPED_HEADS or FAMILIES.get(kind) == FAMILIES[RELATIONS[relation][0]]
+def _fits(relation: str, head: str, tail: str) -> bool:
+    """Whether the relation may have ends of these types."""
+    if relation not in TYPED:
+        return True
+    of_head, of_tail = (FAMILIES[kind] for kind in RELATIONS[relation])
+    return FAMILIES.get(head) == of_head and FAMILIES.get(tail, of_tail) == of_tail
 
 
 def _edges(links: list[_Link], records: Records, entities: dict[int, _Named]) -> Iterator[Edge]:

@@ -5,7 +5,6 @@ relation is complete its absence would say so, hence it stands as disputed, whic
 what was made of it in a run (audit/retract.py).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +29,11 @@ class Retraction:
     reason: str = ""
     """In anyone's words."""
 
+    @property
+    def is_file(self) -> bool:
+        """Whether a whole file is withdrawn."""
+        return bool(self.file) and self.record is None
+
     def withdraws(self, triple: Triple, file: str, record: int) -> bool:
         """Whether the evidence for the fact that a record of a file gives counts no more."""
         if not self.file:
@@ -38,12 +42,13 @@ class Retraction:
 
 
 def read_retractions(path: Path) -> list[Retraction]:
-    """Return the lines of a list. Raises InputError for one that names neither a file nor a whole fact."""
+    """Return the lines of a list. Raises InputError for one that names not just a file, or not just a whole fact."""
     found = []
     for where, record in read_jsonl(path):
         retraction = from_json(Retraction, record, where)
-        if not (retraction.file or (retraction.head and retraction.relation and retraction.tail)):
-            raise InputError(f"{where}: expected file, and record or not, or head, relation and tail")
+        fact = retraction.head, retraction.relation, retraction.tail
+        if any(fact) if retraction.file else not all(fact) or retraction.record is not None:
+            raise InputError(f"{where}: expected either file, and record or not, or head, relation and tail")
         found.append(retraction)
     return found
 
@@ -54,38 +59,32 @@ def without(graph: KnowledgeGraph, path: Path, skip: Skip) -> KnowledgeGraph:
     Raises InputError for a bad list, and for a line of it that withdraws nothing: it is misspelled.
     """
     retractions = read_retractions(path)
-    used = [False] * len(retractions)
+    used: set[int] = set()
     rest, doubted = KnowledgeGraph(), Origin(RETRACTED, path.name, extractor="retraction")
     for entity in graph.entities.values():
         rest.add_entity(entity, str(path))
 
-    def kept(edge: Edge) -> Iterator[Evidence]:
-        for evidence in edge.evidence:
-            given = edge.triple, evidence.origin.file, evidence.record
-            by = [i for i, retraction in enumerate(retractions) if retraction.withdraws(*given)]
-            for i in by:
-                used[i] = True
-            if not by:
-                yield evidence
-            elif any(retractions[i].record is not None or not retractions[i].file for i in by):
-                lines.append(by[0] + 1)
+    def by(edge: Edge, evidence: Evidence) -> list[int]:
+        given = edge.triple, evidence.origin.file, evidence.record
+        return [i for i, retraction in enumerate(retractions) if retraction.withdraws(*given)]
 
     for edge in graph.edges():
-        lines: list[int] = []  # of the list, that withdraw a record or the fact itself
-        left = tuple(kept(edge))
+        withdrawn = [by(edge, evidence) for evidence in edge.evidence]
+        used.update(*withdrawn)
+        lines = [why[0] + 1 for why in withdrawn if not all(retractions[i].is_file for i in why)]
+        left = tuple(evidence for evidence, why in zip(edge.evidence, withdrawn, strict=True) if not why)
         if len(left) < len(edge.evidence):
             lost = f"{len(edge.evidence) - len(left)} of {len(edge.evidence)} pieces of evidence"
             skip(str(path), "retracted", f"{' | '.join(edge.triple)}: {lost}")
-        if left:
+        if left or not edge.evidence:
             rest.support(Edge(*edge.triple, left, edge.negated))
         elif lines:
             evidence = (Evidence(doubted, lines[0]),)
             for negated in (False, True):
                 rest.support(Edge(*edge.triple, evidence, negated))
-    if not all(used):
-        raise InputError(
-            f"{path}:{used.index(False) + 1}: withdraws nothing of this graph; is it misspelled?"
-        )
+    for i in range(len(retractions)):
+        if i not in used:
+            raise InputError(f"{path}:{i + 1}: withdraws nothing of this graph; is it misspelled?")
     still = {origin.source for origin in rest.origins}
     rest.declared = {key: value for key, value in graph.declared.items() if key[0] in still}
     return rest

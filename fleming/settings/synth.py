@@ -37,9 +37,14 @@ class WikipediaConfig:
     ask_teacher: bool = False
     """Have the teacher read the pages too: one call for every 4,000 characters of a medical page, eight at most."""
 
+    @property
+    def is_live(self) -> bool:
+        """Whether the pages are asked for over HTTP."""
+        return self.pages.startswith(("http://", "https://"))
+
     def check(self, where: str) -> None:
         """Raise InputError for an API without a title to begin at."""
-        if self.pages.startswith(("http://", "https://")) and not self.seeds:
+        if self.is_live and not self.seeds:
             raise InputError(f"{where}seeds is out of its range: with an API the walk begins at titles")
 
 

@@ -75,10 +75,11 @@ class Table:
             delimiter = "," if inner_suffix(Path(path)) == ".csv" else "\t"
         if quote is None:
             quote = "" if delimiter == "\t" else '"'
-        named = bool(form.header or form.comment)  # what cannot be read may be a comment
+        self.names = list(form.header or ())
 
         def skip_record(where: str, code: str, detail: str) -> None:
-            if not named:  # else the first record that can be read would be taken for the names
+            # Else the first record that can be read is taken for the names; where there are comments, it may be one.
+            if not (self.names or form.comment):
                 raise InputError(f"{where}: the columns' names cannot be read: {detail}")
             skip(where, code, detail)
 
@@ -86,17 +87,16 @@ class Table:
         self.rows = read_cells(path, skip_record, delimiter, quote, encoding)
         if form.comment:
             self.rows = (row for row in self.rows if not row[1][0].startswith(form.comment))
-        self.names = list(form.header or ())
         if not self.names:
             _, first = next(self.rows, (0, []))
             self.names = [name.strip("\ufeff ") for name in first]
-        named = True
         self.used = 0
 
     def place(self, name: str) -> int:
         """Return the column's place. InputError where there is none, or several of the name."""
         if self.names.count(name) != 1:
             found = ", ".join(map(repr, self.names))[:300] or "an empty file"
+            found += "; is another delimiter meant?" * (len(self.names) == 1)
             raise InputError(f"{self.path}: expected one column {name!r}, found {found}")
         return self.names.index(name)
 

@@ -102,3 +102,8 @@ GROUPED = "_GROUPED"
 def curie(authority: str, identifier: str) -> str:
     """Return "AUTHORITY:identifier" with one spelling an authority: MIM and omim are OMIM, ORDO and Orphanet ORPHA."""
     return f"{AUTHORITIES.get(authority.strip().lower(), authority.strip().upper())}:{identifier.strip()}"
+
+
+def authority_of(key: str) -> str:
+    """Return the part of a CURIE that says whose it is."""
+    return key.partition(":")[0]

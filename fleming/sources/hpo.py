@@ -62,7 +62,7 @@ def read_hpo(paths: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
     and their facts, then of paths["genes"] (genes_to_phenotype.txt) their genes; the last two may be absent.
 
     An annotation is negated by NOT and by a frequency of 0. Skipped: blank (no disease, name or gene), unknown_term,
-    aspect (modifiers; a term of another kind), frequency, unnamed_disease (a gene's, that no annotation names).
+    aspect (modifiers; a term of another kind), qualifier, frequency, unnamed_disease (that no annotation names).
     InputError for a file that is another one's or has no usable record.
     """
     terms: dict[str, Term] = {}
@@ -129,18 +129,21 @@ def _annotations(
         disease, name, qualifier, term, reference, evidence, *more = cells_of(cells)
         onset, frequency, sex, modifier, aspect = more
         key, name, term = key_of(disease), " ".join(name.split()), alternative.get(term, term)
+        denied = qualifier.strip().upper()
         if not key or not name:
             raise RecordError("blank", f"disease {disease[:80]!r} has no authority, or no name")
         if term not in terms:
             raise RecordError("unknown_term", f"{term[:80]!r} is no term in force of the ontology")
         if not (relation := RULES["aspects"].get(aspect, {}).get(types[term])):
             raise RecordError("aspect", f"aspect {aspect[:20]!r} with {term} {terms[term].node.name!r}")
+        if denied not in ("", "NOT"):
+            raise RecordError("qualifier", f"expected NOT or nothing, found {qualifier[:20]!r}")
         in_words, share = _frequency(frequency, terms)
         more = {"frequency": in_words, "sex": sex.lower(), "reference": reference}
         for label, cell in (("onset", onset), ("modifier", modifier)):
             more[label] = ", ".join(terms[id].node.name for id in cell.split(";") if id in terms)
         note = "; ".join(f"{label} {text}" for label, text in more.items() if text)
-        negated, confidence = qualifier.upper() == "NOT" or share == 0, RULES["confidence"].get(evidence, 0.7)
+        negated, confidence = denied == "NOT" or share == 0, RULES["confidence"].get(evidence, 0.7)
         fact = Fact(key, relation, term, origin, number, -1, negated, confidence, note, share)
         new = [] if key in diseases else [Node(key, name, "disease", rare=True)]
         diseases.setdefault(key, name)
@@ -150,20 +153,16 @@ def _annotations(
 
 
 def _genes(path: str, diseases: dict[str, str], skip: Skip) -> Iterator[Node | Fact]:
-    """Yield each gene and its diseases, one fact a pair while the gene's records stand together, as they do."""
+    """Yield each gene and its diseases, one fact a pair."""
     origin, table = Origin("HPO", PurePath(path).name, "", "genes_to_phenotype"), Table(path, _FORM, skip)
     cells_of = itemgetter(*map(table.place, ("ncbi_gene_id", "gene_symbol", "disease_id")))
-    genes, last, pairs = set(), "", set()
+    genes, pairs = set(), set()
 
     def gene_of_disease(cells: list[str], number: int) -> list[Node | Fact]:
-        nonlocal last
         gene, symbol, disease = cells_of(cells)
-        if gene != last:
-            last = gene
-            pairs.clear()
-        if disease in pairs:
+        if (gene, disease) in pairs:
             return []
-        pairs.add(disease)
+        pairs.add((gene, disease))
         if not (key := key_of(disease)) or not gene.isdecimal() or symbol in ("", "-"):
             raise RecordError("blank", f"gene {gene[:20]!r} {symbol[:20]!r}, disease {disease[:80]!r}")
         if key not in diseases:

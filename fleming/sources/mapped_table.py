@@ -16,7 +16,7 @@ from pathlib import PurePath
 
 from fleming.config import load_config
 from fleming.sources.cells import RecordError, Table
-from fleming.sources.facts import GROUPED, Fact, Node, Origin, Skip, curie
+from fleming.sources.facts import GROUPED, Fact, Node, Origin, Skip, authority_of, curie
 from fleming.sources.mapping import Columns, Mapping, Rule
 from fleming.sources.vocabulary import FAMILIES, INVERSES, RELATIONS
 from model.errors import InputError
@@ -57,7 +57,7 @@ class _Nodes:
             problem = f"{raw[:80]!r} is empty or has no authority, and no prefix is given for it"
             raise RecordError("identifier", problem)
         key = curie(authority, number)
-        digits = self.mapping.digits.get(key.partition(":")[0], 0)
+        digits = self.mapping.digits.get(authority_of(key), 0)
         return curie(authority, number.zfill(digits)) if number.isdecimal() else key
 
     def as_type(self, key: str, kind: str) -> str:

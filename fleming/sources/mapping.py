@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from fleming.sources.cells import Form
 from fleming.sources.facts import Declared, Level
-from fleming.sources.vocabulary import INVERSES
+from fleming.sources.vocabulary import FAMILIES, INVERSES, RELATIONS, check_word, is_name
 from fleming.typed import Positive, Range, Share
 from model.errors import InputError
 
@@ -98,8 +98,9 @@ class Mapping:
             if end.separator and len(end.id) > 1:
                 raise InputError(f"{where}{name}.separator: expected one column of identifiers beside it")
         for name, rule in self.rules.items():
-            if not rule.relation:
-                raise InputError(f"{where}rules.{name}: expected a relation")
+            if not is_name(rule.relation):
+                raise InputError(f"{where}rules.{name}: expected a relation, found {rule.relation!r}")
+        self._check_words(where)
 
         for name, form in {"edges": self.edges, "nodes_form": self.nodes_form}.items():
             delimiter = "," if form.delimiter is None else form.delimiter
@@ -107,6 +108,21 @@ class Mapping:
             one_each = len(delimiter) == 1 and len(quote) <= 1 and quote != delimiter
             if not one_each or {"\r", "\n"} & {quote, delimiter}:
                 raise InputError(f"{where}{name}: expected a delimiter and a quote of one character, or none")
+
+    def _check_words(self, where: str) -> None:
+        """Raise InputError for what is nearly a word of the vocabulary, or a declared relation that no rule makes."""
+        for name, rule in self.rules.items():
+            check_word(rule.relation, [*RELATIONS, *INVERSES], f"{where}rules.{name}.relation")
+            check_word(rule.head, FAMILIES, f"{where}rules.{name}.head")
+        for name, end in {"head": self.head, "tail": self.tail, "nodes": self.nodes}.items():
+            check_word(end.type, FAMILIES, f"{where}{name}.type")
+        for name, kind in self.types.items():
+            check_word(kind, FAMILIES, f"{where}types.{name}")
+
+        made = {INVERSES.get(rule.relation, rule.relation) for rule in self.rules.values()}
+        for _, name in self.declared() if self.others == "skip" or "*" in self.rules else ():
+            if name not in made:
+                raise InputError(f"{where}completeness, published: no rule makes a relation {name!r}")
 
     def declared(self) -> dict[tuple[str, str], Declared]:
         """Return (source, relation) -> what it declares."""

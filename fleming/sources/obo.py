@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from fleming.assets import load_table
 from fleming.sources.cells import read_lines
-from fleming.sources.facts import Fact, Node, Origin, Skip, curie
+from fleming.sources.facts import Fact, Node, Origin, Skip, authority_of, curie
 from fleming.text import name_key
 from model.errors import InputError
 
@@ -26,7 +26,9 @@ _ESCAPE = re.compile(r"\\(.)")
 _QUOTED = re.compile(r'\s*"((?:[^"\\]|\\.)*)"(.*)', re.DOTALL)
 _COMMENT = re.compile(r"(?<!\\)!")
 _QUALIFIERS = re.compile(r"(?<!\\)\{([^{}]*)\}$")
-_PAGE = re.compile(r"^https?://identifiers\.org/(\w+)[/:]", re.IGNORECASE)
+_PAGE = re.compile(
+    r"^https?://(?:identifiers\.org/(\w+)[/:]|purl\.obolibrary\.org/obo/([a-z]+)_)", re.IGNORECASE
+)
 _RELEASE = re.compile(r"_\d{4}_\d{2}_\d{2}(?=:)")  # of SNOMEDCT_US_2025_09_01:80258006
 
 
@@ -103,10 +105,15 @@ class Term(NamedTuple):
 
 
 def key_of(text: str) -> str:
-    """Return the CURIE of the first word, as `curie` writes it, or of a page of identifiers.org; "" where none is."""
+    """Return the CURIE of the first word, as `curie` writes it, or of its page; "" where there is none."""
     word = _unescape(text.split(maxsplit=1)[0] if text.strip() else "")
-    authority, colon, number = _PAGE.sub(r"\1:", _RELEASE.sub("", word)).partition(":")
+    authority, colon, number = _PAGE.sub(r"\1\2:", _RELEASE.sub("", word)).partition(":")
     return curie(authority, number) if authority and colon and number else ""
+
+
+def _type_of(key: str) -> str:
+    authority = authority_of(key)
+    return RULES["types"].get(authority, authority.lower())
 
 
 def _same(key: str, xref: Line) -> bool:
@@ -152,7 +159,7 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
             yield next((line.value for name in ("data-version", "date") for line in tags.get(name, [])), "")
         if kind != "Term":
             continue
-        if any(flag.value == "true" for flag in tags.get("is_obsolete", [])):
+        if any(flag.value.lower() == "true" for flag in tags.get("is_obsolete", [])):
             continue
         key = key_of(tags["id"][0].value) if "id" in tags else ""
         name = " ".join(_unescape(tags["name"][0].value).split()) if "name" in tags else ""
@@ -165,9 +172,8 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
         found = True
         subsets = {subset.value for subset in tags.get("subset", [])}
         rare = True if subsets & set(RULES["rare_subsets"]) else None
-        authority = key.partition(":")[0]
         node = Node(
-            *(key, name, RULES["types"].get(authority, authority.lower())),
+            *(key, name, _type_of(key)),
             tuple(dict.fromkeys(text for text, _ in exact if text != name)),
             tuple(dict.fromkeys(other for other in xrefs if other and other != key)),
             rare,
@@ -191,8 +197,9 @@ def read_obo(path: str, skip: Skip) -> Iterator[Node | Fact]:
             continue
         key = term.node.key
         if not defined:
-            origin = Origin(RULES["names"].get(key.partition(":")[0], file), file, version, "obo")
-        defined.add(key)
+            origin = Origin(RULES["names"].get(authority_of(key), file), file, version, "obo")
+        # A former term that others still name is not made anew: what replaced it has its key.
+        defined |= {key, *(xref for xref in term.node.xrefs if authority_of(xref) == authority_of(key))}
         yield term.node
         stated = [("subtype_of", line, line.value) for line in term.is_a]
         for line in term.relationships:
@@ -213,8 +220,7 @@ def read_obo(path: str, skip: Skip) -> Iterator[Node | Fact]:
                     yield fact
     for key, name in named.items():
         if name and key not in defined:
-            authority = key.partition(":")[0]
-            yield Node(key, name, RULES["types"].get(authority, authority.lower()))
+            yield Node(key, name, _type_of(key))
 
 
 _SENTENCE = re.compile(r"(?<=[.;]) (?=[A-Z])")

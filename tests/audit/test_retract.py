@@ -12,7 +12,7 @@ from fleming.audit.retract import retract, seconds_of, to_run_again
 from fleming.files import write_jsonl
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
 from fleming.graph.open_world import disputed, is_sure
-from fleming.graph.retracted import without
+from fleming.graph.retracted import read_retractions, without
 from fleming.sources.facts import Declared, Origin
 from model.errors import InputError
 
@@ -76,7 +76,7 @@ def test_a_fact_with_other_evidence_stands_by_that(tmp_path):
         ({"file": "c.csv"}, "list.jsonl:1: withdraws nothing"),
         (
             {"head": "gout", "relation": "has_finding"},
-            "expected file, and record or not, or head, relation and tail",
+            "expected either file, and record or not, or head, relation and tail",
         ),
         ({"file": 7}, "list.jsonl:1"),
         ({"files": "a.csv"}, "list.jsonl:1"),
@@ -166,3 +166,18 @@ def test_a_killed_runs_half_line_keeps_no_source_from_being_withdrawn(copy):
 def test_a_line_number_is_one_of_ordinary_digits(finished):
     with pytest.raises(InputError, match="no file or page of this graph"):
         retract(Index(finished), "medical_graph.yaml:²", "")
+
+
+def test_a_line_that_names_a_file_and_a_fact_is_refused_for_it_would_withdraw_the_file(tmp_path):
+    (tmp_path / "r.jsonl").write_text(
+        '{"file": "a.csv", "head": "gout", "relation": "has_symptom", "tail": "pain"}\n'
+    )
+    with pytest.raises(InputError, match=r"r\.jsonl:1: expected either file"):
+        read_retractions(tmp_path / "r.jsonl")
+
+
+def test_a_fact_without_evidence_stays(tmp_path):
+    graph = small_graph()
+    graph.add_edge(Edge("gout", "resembles", "fever"), "test")
+    write_jsonl(tmp_path / "r.jsonl", [{"file": "a.csv"}])
+    assert without(graph, tmp_path / "r.jsonl", lambda *_: None).states("gout", "resembles", "fever")

@@ -232,3 +232,38 @@ def test_names_that_no_name_may_be_are_left_out_with_a_code_whatever_graph_they_
     assert [name for name, entity in joined.graph.entities.items() if entity.type == "disease"] == ["gout"]
     with pytest.raises(InputError, match="no name may hold a own_tag"):
         import_yaml(write(tmp_path, "graph.yaml", HAND.replace("toe pain", "'<think> pain'")))
+
+
+def test_a_relation_that_is_declared_and_wholly_missing_is_said(tmp_path):
+    declared = {"completeness": {"targets": "closed"}, "published": {"caused_by": 7}}
+    report = completeness(graph_of_table(tmp_path, 3, others="keep", **declared).graph)
+    missing = {row["relation"]: row["level"] for row in report if not row["present"]}
+    assert missing == {"targets": "open", "caused_by": "open"}
+    assert shortfalls(report) == [
+        "mine: its file was cut, or looks like it: caused_by 0 of 7 (0%), targets none, though declared"
+    ]
+
+
+@pytest.mark.parametrize("share", [(7.0, -1.0), (-0.5, -1.0), (1e308, 0.5), (1.0, 1.5), (1.0, -0.5)])
+def test_a_share_that_is_none_is_refused(tmp_path, share):
+    refuse_altered(tmp_path, "evidence must be", lambda fact: fact[3][0].__setitem__(slice(3, 5), share))
+
+
+@pytest.mark.parametrize("relation", ["", "^r", "r ", "\x1b[2J"])
+def test_a_relation_without_a_name_is_refused(tmp_path, relation):
+    refuse_altered(tmp_path, ".* is no relation's name", lambda fact: fact.__setitem__(0, relation))
+
+
+def refuse_altered(tmp_path, message, alter):
+    save_graph(graph_of_table(tmp_path, 1).graph, tmp_path / "graph.jsonl")
+    *lines, last = read_records(tmp_path / "graph.jsonl")
+    alter(last["facts"][0])
+    path = write(tmp_path, "other.jsonl", "".join(f"{json.dumps(line)}\n" for line in [*lines, last]))
+    with pytest.raises(InputError, match=rf"other\.jsonl:{len(lines) + 1}: {message}"):
+        load_graph(path)
+
+
+def test_a_graph_without_a_fact_is_refused(tmp_path):
+    synth = SynthConfig(graph=write(tmp_path, "graph.jsonl", ""))
+    with pytest.raises(InputError, match=r"graph\.jsonl: a graph without a fact"):
+        build_graph(synth, graph_files(synth, tmp_path), tmp_path, lambda *_: None)

@@ -170,6 +170,8 @@ def test_facts_that_cannot_be_are_skipped_with_file_and_record():
         Fact("DOID:1", "resembles", "OMIM:1", ONE, 7),
         Fact("DOID:1", "associated_gene", "NCBIGENE:99", ONE, 8),
         Fact("NCBIGENE:1", "treated_by", "DOID:1", TWO, 9),
+        Fact("DOID:1", "has_symptom", "NCBIGENE:1", TWO, 10),  # its tail is none
+        Fact("DOID:1", "^targets", "NCBIGENE:1", TWO, 11),
         *linked("DOID:1"),
         skipped=skipped,
     )
@@ -177,6 +179,8 @@ def test_facts_that_cannot_be_are_skipped_with_file_and_record():
         ("one.tsv: record 7", "self_loop"),
         ("one.tsv: record 8", "unknown_entity"),
         ("two.tsv: record 9", "wrong_type"),
+        ("two.tsv: record 10", "wrong_type"),
+        ("two.tsv: record 11", "relation"),
     ]
 
 
@@ -287,3 +291,9 @@ def test_sources_without_a_fact_are_refused():
 
 def test_authorities_have_one_spelling():
     assert [curie("MIM", " 1"), curie("Orphanet", "2"), curie("doid", "3")] == ["OMIM:1", "ORPHA:2", "DOID:3"]
+
+
+def test_two_spellings_of_a_name_that_is_its_own_identifier_are_one():
+    joined = join(disease("MY:gout", "gout"), disease("MY:Gout", "Gout"), GENE, *linked("MY:gout", "MY:Gout"))
+    assert entity_of(joined, "MY:Gout").name == "gout"
+    assert len(joined.graph) == 1

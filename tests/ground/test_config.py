@@ -53,6 +53,7 @@ class Example:
     sizes: list[int] = field(default_factory=lambda: [1, 2])
     mix: dict[str, float] = field(default_factory=lambda: {"a": 1.0, "b": 1.0})
     labels: dict[str, str] = field(default_factory=dict)
+    stages: dict[str, Stage] = field(default_factory=lambda: {"early": Stage(group_size=2)})
     train: Train = field(default_factory=Train)
     """How it learns."""
 
@@ -99,6 +100,8 @@ def test_a_file_names_only_what_differs_and_overrides_come_after_it(tmp_path):
         ("hard=[]", ()),
         ("labels.a.b=x", {"a.b": "x"}),
         ("train={clip: 0.5}", Train(clip=0.5)),
+        ("stages.late.steps=7", {"early": Stage(group_size=2), "late": Stage(steps=7)}),
+        ("stages.early.steps=7", {"early": Stage(steps=7, group_size=2)}),
         ("resume=false", False),
     ],
 )
@@ -186,8 +189,13 @@ def test_a_bad_file_is_one_line_naming_the_file(tmp_path, text, says):
     assert "\n" not in message
 
 
+def test_a_device_is_no_file_of_settings():
+    with pytest.raises(InputError, match="/dev/zero: a device or a pipe; expected a file"):
+        load_config(Example, "/dev/zero", [])
+
+
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"no\.yaml: cannot read: No such file or directory"):
+    with pytest.raises(InputError, match=r"no\.yaml: cannot read: .*No such file or directory"):
         load_config(Example, tmp_path / "no.yaml", [])
 
 

@@ -195,6 +195,7 @@ def checkers(tmp_path, monkeypatch):
         "def even(answer, question):\n    return int(answer) % 2 == question.extra['rest']\n"
         "def wrong(answer, question):\n    return 1\n"
     )
+    (tmp_path / "my_script.py").write_text("import sys\nsys.exit(0)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
@@ -208,6 +209,8 @@ def test_a_checker_of_ones_own_judges_with_the_records_other_columns(checkers):
         right("4", even, settings("answer_style=free", "free.checker=my_checkers:wrong"))
     with pytest.raises(InputError, match=r"free\.checker=nowhere:x: cannot be imported"):
         right("4", even, settings("answer_style=free", "free.checker=nowhere:x"))
+    with pytest.raises(InputError, match=r"my_script:x: cannot be imported \(0\)"):  # and ends nothing
+        right("4", even, settings("answer_style=free", "free.checker=my_script:x"))
     for overrides in (["answer_style=free"], ["free.checker=my_checkers:even"]):
         with pytest.raises(InputError, match=r"answer_style free and free\.checker go together"):
             settings(*overrides)

@@ -77,3 +77,12 @@ def test_a_redirect_is_not_followed_and_the_contact_stays_here(status):
             assert str(error.value).isprintable()
         assert other.requests == []
         assert len(asked.requests) == 5
+
+
+@pytest.mark.parametrize(
+    "url", ["https://", "http:///x", "http://[::1/x", "http://host:port/x", "http://host:99999/x"]
+)
+def test_an_address_without_a_host_is_refused_at_once(url):
+    pages = MediaWikiPages(url, sleep=lambda seconds: None)
+    with pytest.raises(InputError, match="no name of a host, or no port"):
+        pages.fetch(["Malaria"])

@@ -82,6 +82,14 @@ consider: DOID:1
     assert (node.key, node.xrefs, skipped) == ("DOID:1", ("DOID:9", "DOID:2", "DOID:3"), [])
 
 
+def test_a_former_term_that_is_still_named_is_not_made_anew(tmp_path):
+    text = "[Term]\nid: http://purl.obolibrary.org/obo/DOID_1\nname: gout\n\n[Term]\nid: DOID:2\nis_obsolete: True\n"
+    text += "replaced_by: DOID:1\n\n[Term]\nid: DOID:3\nname: tophus\nis_a: DOID:2 ! podagra\nis_a: DOID:4 ! urate\n"
+    (tmp_path / "do.obo").write_text(text)
+    found = list(read_obo(str(tmp_path / "do.obo"), lambda *_: None))
+    assert [item.key for item in found if isinstance(item, Node)] == ["DOID:1", "DOID:3", "DOID:4"]
+
+
 def test_mondo_gives_only_the_xrefs_that_it_calls_equivalent(tmp_path):
     text = """[Term]
 id: MONDO:0007947
@@ -229,7 +237,7 @@ def test_hpos_annotations_say_what_is_there_what_is_not_and_how_often(tmp_path):
         "HP:0002279 P frequency=3/7 sex=FEMALE modifier=HP:0012828 onset=HP:0003577",
         "HP:0002027 P frequency=45%",
         "HP:0002901 P frequency=HP:0040282 evidence=TAS",
-        "HP:0002901 P qualifier=NOT",
+        "HP:0002901 P qualifier=not\u00a0",  # not a statement, for a blank behind it
         "HP:0002901 P frequency=0/9",
         "HP:0002901 P frequency=HP:0040285 evidence=IEA",
         "HP:0000007 I",
@@ -243,6 +251,7 @@ def test_hpos_annotations_say_what_is_there_what_is_not_and_how_often(tmp_path):
         "HP:0001250 P frequency=0/0",
         "HP:0001250 P frequency=often",
         "HP:0001250 P frequency=HP:0001250",
+        "HP:0001250 P qualifier=NEVER",
         "HP:0001250 P database_id=none",
         "HP:0001250 P disease_name=",
     )
@@ -276,7 +285,7 @@ def test_hpos_annotations_say_what_is_there_what_is_not_and_how_often(tmp_path):
     assert skips == [
         *((13, "aspect"), (14, "aspect"), (15, "unknown_term"), (16, "unknown_term")),
         *((17, "frequency"), (18, "frequency"), (19, "frequency"), (20, "frequency")),
-        *((21, "blank"), (22, "blank"), (23, "cells")),
+        *((21, "qualifier"), (22, "blank"), (23, "blank"), (24, "cells")),
     ]
 
 

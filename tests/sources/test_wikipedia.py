@@ -180,6 +180,18 @@ def test_a_dump_is_converted_article_by_article(tmp_path, name, pack):
     assert pyrexia == replace(fever, asked="Pyrexia")
 
 
+def test_of_several_revisions_the_last_counts_and_a_page_without_an_id_refuses_no_dump(tmp_path):
+    old = "<revision><id>98</id><text>old</text></revision>\n  <revision><id>99"
+    (tmp_path / "dump.xml").write_text(
+        DUMP.replace("<revision><id>99", old).replace("<id>8</id>", "<id></id>")
+    )
+    convert(tmp_path / "dump.xml", tmp_path / "pages.jsonl")
+    fever, pyrexia = FolderPages(tmp_path / "pages.jsonl").fetch(["Fever", "Pyrexia"])
+    assert (fever.revision, "chills" in fever.text, pyrexia.title) == (99, True, "Fever")
+    with pytest.raises(InputError, match=r"dump\.xml: expected the name of a \.jsonl file"):
+        convert(tmp_path / "dump.xml", tmp_path / "dump.xml")
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [("x.xml", "<a><b></a>"), ("x.xml", "<a/>"), ("x.xml", ""), ("x.xml.bz2", "no bz2"), ("x.xml.gz", "")],

@@ -479,6 +479,28 @@ def test_lists_trails_labels_and_what_is_no_entity(tmp_path):
     }
 
 
+def test_a_treatment_that_is_warned_of_or_past_is_none(tmp_path):
+    said = [
+        "[[A]] is contraindicated.",
+        "There is little evidence for [[B]].",
+        "Trials of [[C]] failed to show it.",
+    ]
+    said += ["[[D]] may worsen it.", "[[E]] was once used but has been abandoned.", "[[F]] is used."]
+    box = "{{Infobox disease|medication=[[G]] (contraindicated), [[H]]|symptoms=[[Swelling (medical)|swelling]]}}"
+    pages = {"Gout": box + "\nGout is a disease.\n== Treatment ==\n" + "\n\n".join(said)}
+    pages |= dict.fromkeys("ABCDEFGH", "{{Infobox drug}} It is a medication.")
+    pages["A"] += "\n== Contraindications ==\nIt is contraindicated in [[gout]]."
+    assert facts_of(pages, lambda name: {}, tmp_path) == {
+        ("Gout", "treated_by", "F"),
+        ("Gout", "treated_by", "H"),
+        ("Gout", "has_symptom", "Swelling_(medical)"),
+        ("A", "contraindicated_in", "Gout"),
+    }
+    saved = FolderPages(tmp_path / "pages.jsonl")
+    found = discover(saved, ["Gout"], 9, tmp_path, lambda _: {}, lambda *_: None)
+    assert [node.name for node in found if isinstance(node, Node) and node.type == "symptom"] == ["Swelling"]
+
+
 def test_another_source_takes_no_fact_away(tmp_path):
     pages = {"Grippe": LISTED + "== Symptoms ==\n[[Cough]] is seen. Unlike siblings, they have [[ague]].\n"}
     pages["Grippe"] += "[[Chill]] is rarer than in siblings of those with [[Ague]]."

@@ -86,9 +86,9 @@ def discover(
     max_requests: of the whole crawl, what earlier runs took included; a batch that is begun is finished. A page that
     is missing goes to `skip`. Raises InputError where the source gives up; the same call then goes on.
     """
-    # No copy of these: it would hide what has changed in the files since.
-    saved = isinstance(pages, FolderPages)
-    pages = pages if saved else CachedPages(pages, Path(folder, "pages.jsonl"))
+    # No copy of saved ones: it would hide what has changed in the files since.
+    if not isinstance(pages, FolderPages):
+        pages = CachedPages(pages, Path(folder, "pages.jsonl"))
     linker = Linker(known)
     named: set[str] = set()
     try:
@@ -114,7 +114,7 @@ def _records(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
 
 
 def _crawl(
-    pages: FolderPages | CachedPages, seeds: Sequence[str], max_requests: int, linker: Linker, skip: Skip
+    pages: FolderPages, seeds: Sequence[str], max_requests: int, linker: Linker, skip: Skip
 ) -> list[str]:
     """Return the titles of the medical pages in the order in which they were found; `linker` learns all pages."""
     frontier, medical = Frontier(linker.known), []

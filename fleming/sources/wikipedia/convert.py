@@ -52,15 +52,25 @@ def pages_of_dump(path: Path) -> Iterator[Page]:
 
 
 def _article(page: ElementTree.Element) -> Page:
+    """Return the page as its last revision has it."""
     title = title_of(page.findtext("{*}title", ""))
-    text = page.findtext("{*}revision/{*}text", "")
-    pageid = int(page.findtext("{*}id", ""))
-    revision = int(page.findtext("{*}revision/{*}id", ""))
-    return Page(title, title, text, pageid, revision)
+    last = (page.findall("{*}revision") or [page])[-1]
+    return Page(title, title, last.findtext("{*}text", ""), _number(page), _number(last))
+
+
+def _number(element: ElementTree.Element) -> int:
+    """Return the element's id, 0 where it has none."""
+    text = element.findtext("{*}id", "")
+    return int(text) if text.isdecimal() else 0
 
 
 def convert(source: Path, target: Path) -> int:
-    """Write the pages of `source` to `target`, one a line; return how many there are. InputError: there are none."""
+    """Write the pages of `source` to `target`, one a line; return how many there are.
+
+    InputError: there are none, or the target is no .jsonl, which alone is read back.
+    """
+    if target.suffix != ".jsonl":
+        raise InputError(f"{target}: expected the name of a .jsonl file")
     pages = pages_of_folder(source) if source.is_dir() else pages_of_dump(source)
     count = 0
 

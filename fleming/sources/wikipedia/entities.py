@@ -41,12 +41,17 @@ class Reading(NamedTuple):
     @property
     def name(self) -> str:
         """The title without what tells it from others of its name: "Thrush (infection)"."""
-        return re.sub(r"\s+\([^()]*\)$", "", self.page.title)
+        return plain_title(self.page.title)
+
+
+def plain_title(title: str) -> str:
+    """Return the title without what tells it from others of its name, in brackets at its end."""
+    return re.sub(r"\s+\([^()]*\)$", "", title)
 
 
 def stems(name: str) -> list[str]:
     """Return the folded words of a title or a label in the singular, without what tells titles apart."""
-    return [word.removesuffix("s") for word in name_key(re.sub(r"\s+\([^()]*\)$", "", name)).split()]
+    return [word.removesuffix("s") for word in name_key(plain_title(name)).split()]
 
 
 def is_akin(label: str, title: str) -> bool:

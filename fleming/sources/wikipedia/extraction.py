@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from fleming.sources.facts import Fact, Node, Origin, curie
-from fleming.sources.wikipedia.entities import Known, Reading, is_akin, page_key, stems
+from fleming.sources.wikipedia.entities import Known, Reading, is_akin, page_key, plain_title, stems
 from fleming.sources.wikipedia.rules import RULES, SAYS
 from fleming.sources.wikipedia.wikitext import LONGEST, Article, Field, Link, Sentence
 from fleming.text import name_key
@@ -130,12 +130,17 @@ def _section_steps(kind: str, headings: tuple[str, ...]) -> dict[str, str]:
     return {}
 
 
+def is_spoken_against(step: str, text: str) -> bool:
+    """Whether the text names a treatment that is harmful, of no proven use, or past."""
+    return step.endswith("treated_by") and bool(SAYS["against"].search(text))
+
+
 def page_fact(
     reading: Reading, extractor: str, step: str, other: str, span: tuple[int, int], note: str
 ) -> Iterator[Fact]:
-    """Yield the fact that the page's entity has the step to `other`, unless that is the entity itself."""
+    """Yield the fact that the page's entity has the step to `other`, unless that is itself, or the note warns of it."""
     page = page_key(reading.page.title)
-    if page == other:
+    if page == other or is_spoken_against(step, note):
         return
     head, tail = (other, page) if step.startswith("^") else (page, other)
     origin = Origin("Wikipedia", reading.page.title, str(reading.page.revision or ""), extractor)
@@ -158,7 +163,9 @@ def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
                 whole = next(iter(steps)) if link.label == plain else ""
                 if found := linker.link(link, steps, whole):
                     if found[0] in linker.fields:
-                        yield Node(found[0], found[0].partition(":")[2].replace("_", " "), found[1])
+                        yield Node(
+                            found[0], plain_title(found[0].partition(":")[2].replace("_", " ")), found[1]
+                        )
                     yield from page_fact(reading, "infobox", steps[found[1]], found[0], link[2:], text)
             if links or _may_be_cut(article, field, begin, plain):
                 continue

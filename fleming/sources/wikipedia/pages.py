@@ -73,8 +73,6 @@ class FolderPages:
     def __init__(self, path: str | os.PathLike):
         """Read which titles are there. Raises InputError for what cannot be read or is none of the above."""
         self.requests = 0
-        self.spent = 0
-        """Requests that the saved batches took."""
         self._places: dict[str, tuple[Path, int]] = {}
         self._pages_at = functools.lru_cache(maxsize=4)(lambda *place: _batch_at(*place).by_title())
 
@@ -94,12 +92,9 @@ class FolderPages:
         """Index the pages of the file from byte `start` on; a title that is known keeps its first page."""
         for place in _line_starts(path, start) if path.suffix == ".jsonl" else [0]:
             batch = _batch_at(path, place)
-            self.spent += batch.requests
+            self.requests += batch.requests
             for title in batch.by_title():
                 self._places.setdefault(title, (path, place))
-
-    def __contains__(self, title: str) -> bool:
-        return title in self._places
 
     def titles(self) -> list[str]:
         """Return the titles of all pages, as the files have them."""
@@ -159,33 +154,27 @@ def _leads(path: Path) -> Batch:
     return Batch(tuple(pages))
 
 
-class CachedPages:
+class CachedPages(FolderPages):
     """Pages of another source, each batch kept in an append-only file: the state of a crawl, whole lines only."""
 
     def __init__(self, source: Pages, path: str | os.PathLike):
         """Open the cache, dropping a torn last line. Raises InputError for a line that is no batch."""
         self.source, self.path = source, Path(path)
         self._log = AppendLog(path, hash_lines=True)
-        self._saved = FolderPages(path)
-
-    @property
-    def requests(self) -> int:
-        """Answers taken so far, in earlier runs too."""
-        return self._saved.spent
+        super().__init__(path)
 
     def lacks(self, titles: Sequence[str]) -> list[str]:
         """Return those of the titles that only the source can give."""
-        return [title for title in titles if title not in self._saved]
+        return [title for title in titles if title not in self._places]
 
     def fetch(self, titles: Sequence[str]) -> list[Page]:
         """Return one page a title, asking the source for what is not kept, and keeping it."""
-        lacking = self.lacks(titles)
-        if lacking:
+        if lacking := self.lacks(titles):
             before, start = self.source.requests, self._log.offset
             pages = [asdict(page) for page in self.source.fetch(lacking)]
             self._log.append({"requests": self.source.requests - before, "pages": pages})
-            self._saved.add(self.path, start)
-        return self._saved.fetch(titles)
+            self.add(self.path, start)
+        return super().fetch(titles)
 
     def close(self) -> None:
         """Put the cache on the disk and close it."""

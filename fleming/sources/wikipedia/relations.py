@@ -13,7 +13,7 @@ from typing import Any
 from fleming.assets import load_table
 from fleming.sources.facts import Fact, Skip
 from fleming.sources.wikipedia.entities import Reading
-from fleming.sources.wikipedia.extraction import Linker, page_fact
+from fleming.sources.wikipedia.extraction import Linker, is_spoken_against, page_fact
 from fleming.sources.wikipedia.rules import SAYS
 from fleming.sources.wikipedia.wikitext import LONGEST, Sentence
 from fleming.teachers.remembered import Completer, Messages, answer_each, read_reply
@@ -128,4 +128,6 @@ def _borne_out(
     if found is None:
         kinds = " or ".join(steps)
         raise _RefusedError("unknown_name", f"{told.relation}: no known {kinds} is called {told.name[:80]!r}")
-    return steps[found[1]], found[0], span, sentence.text
+    if is_spoken_against(step := steps[found[1]], sentence.text):
+        raise _RefusedError("denied", sentence.text[:200])
+    return step, found[0], span, sentence.text
