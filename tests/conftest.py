@@ -3,6 +3,7 @@
 FLEMING_ORDER=SEED shuffles files, and tests within a file, so that none can rely on what another has left behind.
 """
 
+import gc
 import os
 import random
 import signal
@@ -33,6 +34,12 @@ def pytest_collection_modifyitems(items):
         items.sort(key=lambda item: item.nodeid)
         rng.shuffle(items)
         items.sort(key=lambda item: files.index(item.path))
+
+
+def pytest_collection_finish():
+    """What all the imports have made stays: looking through it at each collection is a part of what tests take."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=sorted(TINY))

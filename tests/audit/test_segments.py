@@ -1,13 +1,15 @@
 """verify --segments: an honest run passes; what was forged is found where it was forged, as often as is said.
 
-Here a segment's script runs in this process, and to the run's end; the command itself is tried once.
+Here a segment's script runs in this process, and is asked to stop at its end; the command itself is tried once.
 """
 
+import functools
 import itertools
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +29,7 @@ from fleming.audit.__main__ import main
 from fleming.audit.segments import Segment, chance_to_escape, check, drawn, segments_of, verify_segments
 from fleming.audit.verify import verify
 from fleming.files import write_json
+from fleming.training.run import Run
 from model.errors import InputError
 
 SCRIPTS = {"sft": train_sft, "grpo": train_grpo}
@@ -39,10 +42,21 @@ def here(monkeypatch):
     def run_again(segment, run_dir, again, threads, exported):
         own = [f"run_dir={again}", f"{segment.stage}.keep_last={10**9}", f"threads={threads}", "logger=''"]
         command = ["--config", str(run_dir / "config.yaml"), *own]
-        status, said = runs.run_here(SCRIPTS[segment.stage], command)
-        return "" if status == 0 else f"ended before it: {said[-1]}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Run, "save", functools.partialmethod(save_and_stop, segment))
+            status, said = runs.run_here(SCRIPTS[segment.stage], command)
+        return "" if status in (0, STOPPED) else f"ended before it: {said[-1]}"
 
     monkeypatch.setattr(segments, "run_again", run_again)
+
+
+STOPPED, save = 128 + signal.SIGTERM, Run.save
+
+
+def save_and_stop(run, segment, step, due=False):
+    if step == segment.last:
+        run.stop.signal = signal.SIGTERM
+    save(run, step, due)
 
 
 def differ(run_dir, *names: str) -> list[bool]:

@@ -1,5 +1,6 @@
 """What claims and path see of errors planted in right trajectories, in English and Chinese, and of right ones."""
 
+import functools
 import json
 import re
 from collections import Counter
@@ -55,6 +56,7 @@ def facts_of(content):
     )
 
 
+@functools.cache
 def english(seed):
     """(graph, world, [(question, sentences)]) of the template teacher's own trajectories."""
     graph, teacher = import_yaml(str(ASSET)), read_phrases("teacher")
@@ -174,8 +176,9 @@ def test_planted_errors_are_seen(corpus):
                 continue
             text = " ".join(s.text for s in wrong)
             planted[kind] += 1
-            seen[kind] += caught(kind, text, question, graph)
-            missed += [(kind, text)] if not caught(kind, text, question, graph) else []
+            found_out = caught(kind, text, question, graph)
+            seen[kind] += found_out
+            missed += [] if found_out else [(kind, text)]
     print(dict(planted), dict(seen))
     assert planted.total() >= 400
     for kind in KINDS:

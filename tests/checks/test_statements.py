@@ -128,14 +128,14 @@ def test_uncertainty_is_heard():
 
 
 def seconds(text):
-    """CPU seconds, the least of three: other processes share the machine."""
+    """CPU seconds, the lesser of two: other processes share the machine."""
 
     def once():
         start = time.process_time()
         read(text)
         return time.process_time() - start
 
-    return min(once() for _ in range(3))
+    return min(once(), once())
 
 
 @pytest.mark.parametrize(
@@ -144,5 +144,5 @@ def seconds(text):
      "gout and ", "́", "痛", "It could be gout. ", "- ", "'s ", "never gout. "],
 )  # fmt: skip
 def test_time_grows_with_the_text(unit):
-    small, large = (unit * (size // len(unit.encode())) for size in (100_000, 400_000))
-    assert seconds(large) < 12 * seconds(small) + 0.3  # 4 where linear, 16 where quadratic
+    small, large = (unit * (size // len(unit.encode())) for size in (50_000, 200_000))
+    assert seconds(large) < 12 * seconds(small) + 0.1  # 4 where linear, 16 where quadratic

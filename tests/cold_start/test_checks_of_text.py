@@ -270,19 +270,19 @@ def test_the_bound_holds_in_chinese_too():
 @pytest.mark.parametrize(
     "hostile",
     [
-        "a-" * 500_000,  # one word by white space
-        "the given " * 100_000,
-        "no " * 375_000,
-        "答" * 375_000,
-        "i am told " * 100_000,
-        "<think>" * 125_000,
-        "\u0301" * 250_000,
-        "pretend " + "n't " * 250_000,
+        "a-" * 125_000,  # one word by white space
+        "the given " * 25_000,
+        "no " * 94_000,
+        "答" * 94_000,
+        "i am told " * 25_000,
+        "<think>" * 31_000,
+        "\u0301" * 62_000,
+        "pretend " + "n't " * 62_000,
     ],
 )
-def test_a_megabyte_of_anything_is_judged_in_seconds(hostile):
+def test_a_quarter_of_a_megabyte_of_anything_is_judged_in_seconds(hostile):
     start = time.process_time()
     assert code(hostile, max_words=10**9) != "wrong_answer"
     for check in ("leaks", "loops"):
         code(hostile, max_words=10**9, check=check)
-    assert time.process_time() - start < 8  # what takes the square of its length takes hours
+    assert time.process_time() - start < 3  # what takes the square of its length takes minutes

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import warm
 from support.jsonl import read_lines, read_records
 
 from fleming.evaluation.answers import Answer, answer_to_json
@@ -384,7 +385,7 @@ def test_the_command_exports_a_runs_models_and_asks_none(run, tmp_path):
         str(run),
         f"run_dir={tmp_path / 'out'}",
     ]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    found = warm.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert found.returncode == 0, found.stderr
     assert found.stdout.split() == [str(tmp_path / f"out/eval/table.{ending}") for ending in ("md", "tex")]
     named = chosen_results(Config(), [str(run.parent.parent), str(run)])

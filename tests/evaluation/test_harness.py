@@ -79,7 +79,7 @@ def _task(name: str, folder: Path, limit: int):
     return ConfigurableTask(config=config)
 
 
-def _compare(folder: Path, model_folder: Path, dtype: torch.dtype, limit: int = 70) -> None:
+def _compare(folder: Path, model_folder: Path, dtype: torch.dtype, limit: int = 30) -> None:
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
 

@@ -129,8 +129,8 @@ def test_each_interval_covers_the_truth_in_nineteen_of_twenty_runs(n):
         "of four answers": [question_interval(shares[i], 4) for i in range(runs)],
         "weighted": [weighted_interval(right[i], weights) for i in range(runs)],
         "mean": [mean_interval([question_interval(s[i], 1) for s in (right, other)]) for i in range(runs)],
-        "difference": [paired_difference(right[i], other[i], i, 1000) for i in range(runs)],
-        "clustered": [paired_difference(nothing, gains[i], i, 1000, clusters=patients) for i in range(runs)],
+        "difference": [paired_difference(right[i], other[i], i, 400) for i in range(runs)],
+        "clustered": [paired_difference(nothing, gains[i], i, 400, clusters=patients) for i in range(runs)],
     }
     noise = 2 * numpy.sqrt(0.95 * 0.05 / runs)
     for name, intervals in found.items():

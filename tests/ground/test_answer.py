@@ -349,7 +349,7 @@ def test_time_is_linear_in_the_length_of_the_worst_strings(unit):
     def seconds(length: int) -> float:
         body = unit * (length // len(unit))
         best = float("inf")
-        for _ in range(3):
+        for _ in range(2):
             started = time.process_time()
             for response in (
                 body,
@@ -361,8 +361,8 @@ def test_time_is_linear_in_the_length_of_the_worst_strings(unit):
             best = min(best, time.process_time() - started)
         return best
 
-    short, long = seconds(100_000), seconds(1_000_000)
-    assert long < 25 * short + 0.05  # quadratic would be 100 times as long
+    short, long = seconds(50_000), seconds(500_000)
+    assert long < 25 * short + 0.02  # quadratic would be 100 times as long
 
 
 GOOD = "<think>r</think>\n<answer>B</answer>"

@@ -170,8 +170,8 @@ def test_any_string_is_judged_in_linear_time():
     started = time.process_time()
     for unit in pieces:
         for kind in ("number", "text"):
-            right(unit * 100_000, free("5", kind))
-    assert time.process_time() - started < 20
+            right(unit * (40_000 // len(unit)), free("5", kind))
+    assert time.process_time() - started < 8
 
 
 def test_each_style_asks_for_what_it_judges():

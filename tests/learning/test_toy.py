@@ -1,12 +1,12 @@
 """The toy draws what the repository's own loss does, and what its document says of it."""
 
 import re
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
 import pytest
 import torch
+from support import warm
 from support.places import ROOT
 
 from fleming import toy
@@ -84,7 +84,7 @@ def test_curves_are_drawn_as_text_and_as_an_image_that_is_well_formed():
 
 def test_the_command_writes_its_image_and_says_each_curve(tmp_path):
     command = [sys.executable, "-m", "fleming.toy", "--svg", str(tmp_path / "a.svg"), "stage1.max_steps=20"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = warm.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.search(r"o stage1\.max_steps=20: 0\.\d\d in the last 10 steps", done.stdout)
     assert ET.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")

@@ -48,10 +48,8 @@ def test_huatuos_three_questions_of_medmcqa_dev_are_found(shared, tmp_path):
 
 def test_medqa_dev_has_ten_leaks_read_by_eye_and_no_false_alarm(real):
     """Six vignettes of Medbullets and MedXpertQA nearly word for word, two reworded, two siblings in MedQA test."""
-    benchmarks, _, dev, _ = real
-    found = {
-        q.id.rpartition("/")[2]: m for q, m in zip(dev, Index(benchmarks, dev).leaks(dev), strict=True) if m
-    }
+    _, _, dev, index = real
+    found = {q.id.rpartition("/")[2]: m for q, m in zip(dev, index.leaks(dev), strict=True) if m}
     assert set(found) == {"28", "126", "186", "261", "272", "341", "362", "698", "854", "883"}
 
 

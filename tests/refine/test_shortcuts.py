@@ -4,12 +4,12 @@ import dataclasses
 import json
 import math
 import random
-import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+from support import warm
 from support.places import ROOT
 
 from fleming.evaluation.statistics import wilson_interval
@@ -482,11 +482,11 @@ def test_the_command_prints_a_table_and_ends_with_json(tmp_path):
     questions = near_copies(random.Random(19), roots=10)
     write_jsonl(tmp_path / "questions.jsonl", map(to_json, questions))
     command = [sys.executable, ROOT / "benchmarks/shortcuts.py", tmp_path / "questions.jsonl", "--seed", "2"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    ran = warm.run(command, capture_output=True, text=True, check=True)
     assert "| nearest stem | " in ran.stdout
     assert json.loads(ran.stdout.splitlines()[-1])["probes"] == shortcuts(questions, seed=2)
     command[2] = tmp_path / "absent.jsonl"
-    ran = subprocess.run(command, capture_output=True, text=True)
+    ran = warm.run(command, capture_output=True, text=True)
     assert ran.returncode != 0
     assert "absent.jsonl" in ran.stderr
     assert "Traceback" not in ran.stderr

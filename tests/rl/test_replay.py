@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from support import runs
+from support import runs, warm
 from support.jsonl import read_records
 from support.places import ROOT
 
@@ -186,6 +186,6 @@ def test_the_command_needs_nothing_but_the_folder(run, inputs):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("1 of 1 rollouts identical: tokens, log-probs, response, reward\n")
     command[3] = str(inputs)
-    failed = subprocess.run(command, capture_output=True, text=True, cwd=run, env=environment)
+    failed = warm.run(command, capture_output=True, text=True, cwd=run, env=environment)
     assert failed.returncode == 2
     assert "no RL has begun here" in failed.stderr

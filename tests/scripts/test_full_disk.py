@@ -92,7 +92,7 @@ def test_every_small_write_on_a_full_disk_is_one_line_that_names_the_file(in_pro
     [
         # Two checkpoints each: the room that a deleted third one leaves would be enough for every export.
         (train_sft, ["sft.epochs=0.4", "sft.save_every=4"]),
-        (train_grpo, ["grpo.save_every=100"]),
+        (train_grpo, ["grpo.save_every=100", "grpo.stage1.max_steps=3", "grpo.stage2.max_steps=2"]),
     ],
 )
 def test_a_full_disk_leaves_the_last_checkpoint_whole_and_the_run_goes_on_after_room_is_made(
@@ -122,20 +122,22 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole_and_the_run_goes_on_after_
 
 
 def test_synth_data_on_a_full_disk_is_one_line_and_after_room_is_made_writes_the_same(
-    in_process, disk, inputs
+    in_process, disk, tmp_path
 ):
+    few = ["synth.train_questions=90", "synth.dev_questions=0", "synth.test_questions=0"]
+    assert in_process(synth_data, tmp_path / "whole", *few) == (0, [])
     found, kilobytes, status = [], 0, 2
     while status == 2:
         disk.leave(kilobytes)
-        status, lines = in_process(synth_data, disk.path / "run")
+        status, lines = in_process(synth_data, disk.path / "run", *few)
         if status == 2:
             assert len(lines) == 1, lines
             found.append(kind_of(lines[0]))
-        kilobytes += 2800
+        kilobytes += 500
     assert found[0] == ".lock"
     assert len(set(found)) >= 3, found
-    for path in inputs.rglob("*"):
-        copy = disk.path / "run" / path.relative_to(inputs)
+    for path in (tmp_path / "whole").rglob("*"):
+        copy = disk.path / "run" / path.relative_to(tmp_path / "whole")
         if path.is_file() and path.parent.name in ("data", "model"):
             assert copy.read_bytes() == path.read_bytes(), path
 

@@ -53,7 +53,7 @@ def reply(body):
 
 
 BAD = [b"<html>", b"{", said("cut", "length"), said(""), said(None, refusal="No."), (400, {}, b"")]
-LOST = ["reset", "truncated", (503, {"Retry-After": "1"}, b""), (500, {}, b""), (429, {}, b"")]
+LOST = ["reset", "truncated", (503, {"Retry-After": "0"}, b""), (500, {}, b""), (429, {}, b"")]
 
 
 def misbehaving(body):
@@ -63,8 +63,8 @@ def misbehaving(body):
 
 
 def losing(text, n):
-    """The first request of one in four conversations is lost on the way, each in a manner of its own."""
-    kind = zlib.crc32(text.encode()) % 20
+    """The first request of one in six conversations is lost on the way, each in a manner of its own."""
+    kind = zlib.crc32(text.encode()) % 30
     return LOST[kind] if n == 0 and kind < len(LOST) else None
 
 

@@ -45,11 +45,11 @@ def test_an_answer_of_a_byte_now_and_then_ends_at_the_deadline(what):
 
     threading.Thread(target=serve, daemon=True).start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/api.php"
-    pages = MediaWikiPages(url, interval=0.0, sleep=lambda _: None, timeout=5.0, deadline=0.4)
+    pages = MediaWikiPages(url, interval=0.0, sleep=lambda _: None, timeout=5.0, deadline=0.2)
     began = time.monotonic()
     with pytest.raises(InputError, match="gave up after 6 tries; the last: TimeoutError"):
         pages.fetch(["Malaria"])
-    assert 0.4 * 6 <= time.monotonic() - began < 8
+    assert 0.2 * 6 <= time.monotonic() - began < 8
     alive = False
     listener.close()
 

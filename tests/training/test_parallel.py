@@ -155,7 +155,7 @@ def test_compiled_blocks_give_the_same_and_do_not_compile_again_for_each_shape(m
     torch._dynamo.utils.counters.clear()
     plain, compiled = ours(hf_model("qwen3")), ours(hf_model("qwen3"))
     parallelize(compiled, ParallelConfig(compile=True, activation_checkpointing=checkpointing), ALONE)
-    for count in range(1, 9):
+    for count in (1, 2, 3, 5, 8):
         batch = small(sharded.sequences(count))
         for model in (plain, compiled):
             model.zero_grad()
