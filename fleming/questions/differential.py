@@ -9,7 +9,7 @@ proofs (judging.py), the likelihoods (likelihood.py).
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +28,7 @@ from fleming.questions.names import (
     long_words,
     said,
 )
-from fleming.questions.patient import is_tellable_pedigree, onset_range
+from fleming.questions.patient import onset_range, pedigree
 from fleming.questions.query import Clue
 from fleming.settings.synth import QuestionRules
 from fleming.sources.vocabulary import FEATURES
@@ -37,6 +37,7 @@ NEAREST = 400  # diseases looked at as rivals
 NEGATIVES = 2  # findings that are said to be absent, at most
 OPTIONS = 3  # wrong ones
 CORE_TRIES = 6  # sets of core findings tried for a root
+CORE_LOOKED_AT = 24  # findings of which such a set is made, at most
 
 
 def is_tellable(name: str) -> bool:
@@ -93,9 +94,9 @@ class Differentials(Judge):
             return "no_family"
         code = "no_rivals"
         for _ in range(CORE_TRIES):
-            core, sharing = attempt.core(list(rivals))
-            if len(sharing) < OPTIONS or len(others.intersection(sharing)) < least:
-                continue
+            core, sharing = attempt.core(list(rivals), others)
+            if not core:
+                break
             found = attempt.decide(core, {name: rivals[name] for name in sharing}, untold)
             if isinstance(found, Differential):
                 return found
@@ -140,23 +141,29 @@ class _Attempt:
         relation = next(relation for relation in FEATURES if self.graph.states(disease, relation, name))
         return Clue(relation, name, role)
 
-    def core(self, rivals: Sequence[str]) -> tuple[list[Clue], list[str]]:
-        """Return core findings, and the rivals that have at least `min_shared` of them."""
-        findings, least = self.findings, self.rules.min_shared
+    def core(self, rivals: Sequence[str], others: Set[str]) -> tuple[list[Clue], list[str]]:
+        """Return core findings, and the rivals that have at least `min_shared` of them: three or more, `min_family` of
+        `others` among them. The first such set in a drawn order; ([], []) where there is none."""
+        findings, rules = self.findings, self.rules
         places = np.array([findings.place[name] for name in rivals], dtype=int)
         order = [self.told[i] for i in self.rng.permutation(len(self.told))]
-        chosen: list[Clue] = []
-        shared = np.zeros(len(rivals), dtype=int)
-        for clue in order:
-            if len(chosen) > least or (len(chosen) >= least and (shared >= least).sum() >= OPTIONS):
-                break
-            has = self.whole.has(clue)[places]
-            useful = has.sum() >= OPTIONS if not chosen else (has & (shared > 0)).sum() >= OPTIONS
-            if useful and self._adds(clue) and self._is_new(clue, chosen):
-                chosen.append(clue)
-                shared += has
-        enough = shared >= least
-        return chosen, [name for name, fits in zip(rivals, enough, strict=True) if fits]
+        order = [clue for clue in order if self._adds(clue) and self.whole.has(clue)[places].sum() >= OPTIONS]
+        order = order[:CORE_LOOKED_AT]
+        has = np.array([self.whole.has(clue)[places] for clue in order], dtype=int)
+        has = has.reshape(len(order), len(rivals))
+        of_others = np.array([name in others for name in rivals])
+        for size in (rules.min_shared, rules.min_shared + 1):
+            for before in itertools.combinations(range(len(order)), size - 1):
+                last = before[-1] + 1 if before else 0
+                enough = has[last:] + has[list(before)].sum(0) >= rules.min_shared  # [findings, rivals]
+                fits = (enough.sum(1) >= OPTIONS) & (enough[:, of_others].sum(1) >= rules.min_family)
+                for i in np.flatnonzero(fits):
+                    chosen = [order[place] for place in (*before, last + i)]
+                    if all(self._is_new(clue, chosen[:place]) for place, clue in enumerate(chosen)):
+                        return chosen, [
+                            name for name, shares in zip(rivals, enough[i], strict=True) if shares
+                        ]
+        return [], []
 
     def _adds(self, clue: Clue) -> bool:
         return self.whole.bits(self.root, clue) >= self.rules.min_bits
@@ -249,7 +256,7 @@ class _Attempt:
     def family(self) -> Clue | None:
         """The one mode of inheritance, where a family can show it."""
         clue = self._value("inherited_as", "family")
-        return clue if clue and is_tellable_pedigree(self.graph, self.root, clue.tail) else None
+        return clue if clue and pedigree(self.graph, self.root, clue.tail) else None
 
     def _deciding(self, core: Sequence[Clue], sharing: Sequence[str], untold: Sequence[str]) -> list[Clue]:
         """Return what may be told beside the core: inheritance, more findings of the root, what it has not."""

@@ -63,17 +63,18 @@ def onset_name(tail: str) -> str:
     return next((name for name, (low, high) in _lists().onsets.items() if (low, high) == ages), "other")
 
 
-def pedigree(mode: str) -> str | None:
-    """Return the name of the mode of inheritance that can be told as a pedigree, None for another."""
-    return next((name for name, words in _lists().modes.items() if _has(words, mode)), None)
+def pedigree(graph: KnowledgeGraph, root: str, mode: str) -> str | None:
+    """Return the name of how a family shows the mode of inheritance, None where it does not.
 
-
-def is_tellable_pedigree(graph: KnowledgeGraph, root: str, mode: str) -> bool:
-    """Whether the mode can be told as a pedigree: not with an affected parent where patients have no children."""
+    No parent is affected where patients have no children: a dominant illness is then a new variant.
+    """
     words, relations = _lists().words, ("has_symptom", "has_finding", "has_course")
-    if not pedigree(mode) or not _has(words["affected parent"], mode):
-        return pedigree(mode) is not None
-    return not any(_has(words["childless"], tail) for kind in relations for tail in graph.follow(root, kind))
+    name = next((name for name, pattern in _lists().modes.items() if _has(pattern, mode)), None)
+    if not name or not _has(words["affected parent"], mode):
+        return name
+    if not any(_has(words["childless"], tail) for kind in relations for tail in graph.follow(root, kind)):
+        return name
+    return f"{name} de novo" if _has(words["de novo"], mode) else None
 
 
 def sexes(graph: KnowledgeGraph, root: str, clues: Sequence[Clue]) -> set[str]:

@@ -48,12 +48,13 @@ class Pool:
                 self.left[group[0]][0].append(place)
                 self.at[name] = group[0], 0, place
 
-    def __bool__(self) -> bool:
-        return bool(self.at)
+    def has_root(self, most: int | None) -> bool:
+        """Whether one of its roots was asked about fewer than `most` times."""
+        return any(level for levels in self.left.values() for level in levels[:most])
 
-    def draw(self, balance: Counter[str], rng: Generator) -> str:
+    def draw(self, most: int | None, balance: Counter[str], rng: Generator) -> str:
         """Return one of the roots that were asked about least, of a few answers the one most often wrong by now."""
-        sizes = {group: sum(map(len, levels)) for group, levels in self.left.items()}
+        sizes = {group: sum(map(len, levels[:most])) for group, levels in self.left.items()}
         groups = [group for group, size in sizes.items() if size]
         if self.kind.answers == "values":
             group = min(groups, key=lambda value: (balance[value], value))
@@ -116,7 +117,8 @@ def sample_questions(
 
     The next question is of the kind that is furthest behind its share; a root is drawn among those asked about least,
     rare ones `rare_factor` times as likely as others. A root is left alone for a kind of path after `tries` draws in
-    vain, or when it has been asked `max_per_root` times (3 of 3,000, scaled). What a kind cannot fill, the others do.
+    vain, and while it has been asked `max_per_root` times (3 of 3,000, of as many as are posed by then). What a kind
+    cannot fill, the others do.
 
     Returns the questions, the rejected draws (a record with a `code` for each distinct one), and a report.
     """
@@ -126,16 +128,22 @@ def sample_questions(
     questions = poser.posed
     rejected: dict[tuple, dict] = {}
     repeats = Repeats(rules, wanted)
-    asked, posed = Counter(), Counter()
+    posed: Counter[str] = Counter()
     balances: dict[str, Counter[str]] = defaultdict(Counter)
     even, drawn, roots = [], [], []
     rng = generator(seed, "draw")
     progress = tqdm(total=wanted, desc="questions", unit="question", dynamic_ncols=True)
-    while pools and len(questions) < wanted:
-        name = min(pools, key=lambda name: (posed[name] / shares[name], name))
-        pool = pick(rng, pools[name])
+    while len(questions) < wanted:
+        most = _scaled(rules.max_per_root, len(questions) + 1)
+        able = {
+            name: found for name, group in pools.items() if (found := [p for p in group if p.has_root(most)])
+        }
+        if not able:
+            break
+        name = min(able, key=lambda name: (posed[name] / shares[name], name))
+        pool = pick(rng, able[name])
         balance = balances[_asked_for(pool.kind)]
-        root = pool.draw(balance, rng)
+        root = pool.draw(most, balance, rng)
         rare = pool.rare[root]
         even.append(pool.rare_share)
         drawn.append(rare)
@@ -155,13 +163,8 @@ def sample_questions(
             questions[question.id] = question
             roots.append(root if rare else "")
             answer = question.provenance["answer"]
-            asked[root] += 1
-            most = _scaled(rules.max_per_root, wanted)
             for other in itertools.chain(*pools.values()):
-                if most and asked[root] >= most:
-                    other.drop(root)
-                else:
-                    other.note(root)
+                other.note(root)
             posed[name] += 1
             pool.in_vain[root] = 0
             repeats.note(question.provenance)
@@ -170,7 +173,6 @@ def sample_questions(
             if pool.kind.answers == "values" and posed[name] >= _quota(name, shares, wanted):
                 del pools[name]  # its few answers would come again and again
             progress.update()
-        pools = {name: alive for name, group in pools.items() if (alive := [pool for pool in group if pool])}
     progress.close()
     report = _report(list(questions.values()), list(rejected.values()), shares, wanted)
     report |= {
@@ -195,19 +197,17 @@ def _pools(graph: KnowledgeGraph, shares: dict[str, float], rare_factor: float) 
     pools: dict[str, list[Pool]] = defaultdict(list)
     for kind in known:
         if shares.get(kind.name):
-            pool = Pool(graph, kind, rare_factor)
-            if pool:
-                pools[kind.name].append(pool)
-    return dict(pools)
+            pools[kind.name].append(Pool(graph, kind, rare_factor))
+    return pools
 
 
 def _asked_for(kind: Kind) -> str:
     return kind.chain[-1] if kind.chain else "diagnosis"
 
 
-def _scaled(most: int | None, wanted: int) -> int:
-    """Return the bound for so many questions, 0 for none."""
-    return max(1, math.ceil(most * wanted / SCALE)) if most else 0
+def _scaled(most: int | None, questions: int) -> int | None:
+    """Return the bound for so many questions, None for none."""
+    return max(1, math.ceil(most * questions / SCALE)) if most else None
 
 
 def effective_number(names: list[str]) -> float:

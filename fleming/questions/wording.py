@@ -174,7 +174,11 @@ class _Stem:
 
     def keys(self, part: str, clue: Clue) -> tuple[str, ...]:
         """Return the keys of what is told in a sentence of its own; family and onset mostly without their name."""
-        told = {"family": pedigree(clue.tail), "onset": onset_name(clue.tail), "exposure": clue.relation}
+        told = {
+            "family": pedigree(self.graph, self.query.nodes[0], clue.tail),
+            "onset": onset_name(clue.tail),
+            "exposure": clue.relation,
+        }
         return (f"{part} {told.get(part)}", f"{part} other", part)
 
     # the lead-in

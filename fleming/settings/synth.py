@@ -98,9 +98,9 @@ class QuestionRules:
     max_owed: Positive[int] | None = 4
     """An option is wrong at most so many times more than three for each time right; null: no bound."""
     max_per_root: Positive[int] | None = 3
-    """Questions about one root among 3,000, scaled; null: no bound."""
+    """Questions about one root for each 3,000 that are posed, begun ones too; null: no bound."""
     max_per_answer: Positive[int] | None = 4
-    """The same with one right answer."""
+    """The same with one right answer, for each 3,000 that are wanted."""
     max_per_fact: Positive[int] | None = 1
     """The same whose last fact is one and the same, never scaled."""
     any_name: bool = False

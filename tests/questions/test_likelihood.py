@@ -235,7 +235,7 @@ def test_each_root_of_a_group_once_before_any_twice():
     rare, asked = {name for name in pool.rare if pool.rare[name]}, Counter()
     assert 0 < len(rare) < len(pool.rare)
     for number in range(400):
-        root = pool.draw(Counter(), generator(0, number))
+        root = pool.draw(None, Counter(), generator(0, number))
         group = rare if root in rare else pool.rare.keys() - rare
         assert asked[root] == min(asked[name] for name in group)
         asked[root] += 1
@@ -244,7 +244,22 @@ def test_each_root_of_a_group_once_before_any_twice():
     drawn = sum(asked[name] for name in rare) / 400
     assert abs(drawn - share) < 3.3 * (share * (1 - share) / 400) ** 0.5
     pool.drop(root)
-    assert all(pool.draw(Counter(), generator(1, number)) != root for number in range(100))
+    assert all(pool.draw(None, Counter(), generator(1, number)) != root for number in range(100))
+
+
+def test_a_root_is_asked_again_only_as_questions_grow(monkeypatch):
+    """Once among the first five, twice among ten: of the few that a small graph gives none is asked often."""
+    monkeypatch.setattr(sampling, "SCALE", 5)
+    graph, synth = clinic_of(1), synth_of(1, gene=3, differential=1)
+    synth = replace(synth, rules=replace(synth.rules, max_per_root=1))
+    questions, _, _ = sample_questions(graph, 200, 0, synth)
+    asked: Counter[str] = Counter()
+    for number, question in enumerate(questions, 1):
+        root = question.provenance["root"]
+        asked[root] += 1
+        assert asked[root] <= -(-number // 5)
+    assert 5 < len(questions) < 200
+    assert max(asked.values()) > 1
 
 
 def test_kinds_are_drawn_by_their_shares():
@@ -266,7 +281,7 @@ def test_fewer_than_wanted_is_said_with_the_commonest_reasons(capsys):
 
 def test_caps_are_scaled_to_what_is_wanted():
     assert [sampling._scaled(3, wanted) for wanted in (1, 1000, 3000, 3001, 6000)] == [1, 1, 3, 4, 6]
-    assert sampling._scaled(None, 3000) == 0
+    assert sampling._scaled(None, 3000) is None
 
 
 def test_an_unknown_kind_is_refused_by_name():

@@ -327,6 +327,6 @@ def test_caps_that_are_not_kept_are_seen(drawn, monkeypatch):
     kept, _, _ = sample_questions(drawn.graph, 20, 3, synth)
     assert not [f for f in faults_of_set(drawn.facts, records_of(kept), rules, 20) if "at most" in f]
     monkeypatch.setattr(sampling.Repeats, "code", lambda *_: None)
-    monkeypatch.setattr(sampling, "_scaled", lambda *_: 0)
+    monkeypatch.setattr(sampling, "_scaled", lambda *_: None)
     loose, _, _ = sample_questions(drawn.graph, 40, 3, synth)
     assert [f for f in faults_of_set(drawn.facts, records_of(loose), rules, 40) if "at most" in f]

@@ -183,7 +183,9 @@ def test_both_languages_have_every_key_that_can_be_asked_for():
         assert asked <= {*STEPS, "diagnosis"}, "a lead-in that no kind of path asks for"
         assert {f"ask diagnosis {register}" for register in REGISTERS} <= phrases.keys()
         assert {f"onset {onset_name(name)}" for name in patient._lists().onsets} <= phrases.keys()
-        assert {f"family {mode}" for mode in [*patient._lists().modes, "other"]} <= phrases.keys()
+        assert {
+            f"family {mode}" for mode in [*patient._lists().modes, "autosomal dominant de novo", "other"]
+        } <= phrases.keys()
         for step in STEPS:
             assert any("{x}" in phrase for phrase in phrases[step]), step
     for step in STEPS:
@@ -301,13 +303,15 @@ def _at(found):
 
 def test_a_dominant_pedigree_is_not_told_where_patients_have_no_children():
     graph, _ = world("autosomal dominant inheritance", rash="")
-    assert patient.is_tellable_pedigree(graph, "root", "autosomal dominant inheritance")
-    assert not patient.is_tellable_pedigree(graph, "root", "polygenic inheritance")
+    assert pedigree(graph, "root", "autosomal dominant inheritance") == "autosomal dominant"
+    assert pedigree(graph, "root", "X-linked inheritance") == "X-linked"
+    assert pedigree(graph, "root", "semidominant inheritance") is None
+    assert pedigree(graph, "root", "polygenic inheritance") is None
     graph, _ = world("autosomal dominant inheritance", absent_speech="")
-    assert not patient.is_tellable_pedigree(graph, "root", "autosomal dominant inheritance")
-    assert patient.is_tellable_pedigree(graph, "root", "autosomal recessive inheritance")
-    assert pedigree("X-linked inheritance") == "X-linked"
-    assert pedigree("semidominant inheritance") is None
+    assert pedigree(graph, "root", "autosomal dominant inheritance") == "autosomal dominant de novo"
+    assert pedigree(graph, "root", "autosomal recessive inheritance") == "autosomal recessive"
+    assert pedigree(graph, "root", "X-linked dominant inheritance") is None
+    assert pedigree(graph, "root", "mitochondrial inheritance") is None
 
 
 # --- names

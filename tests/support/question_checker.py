@@ -129,8 +129,8 @@ def faults_of_set(facts, questions, rules, wanted):
     """What is asked too often among `questions` of a run that wanted so many, in words; those of each record too."""
     found = [f"{q['id']}: {fault}" for q in questions for fault in faults(facts, q, rules)]
 
-    def scaled(most):
-        return max(1, math.ceil(most * wanted / SCALE))
+    def scaled(most, count):
+        return max(1, math.ceil(most * count / SCALE))
 
     def no_more(what, keys, most):
         for key, count in Counter(keys).items():
@@ -140,13 +140,13 @@ def faults_of_set(facts, questions, rules, wanted):
     no_more("id", (q["id"] for q in questions), 1)
     no_more("composition", map(composition, questions), 1)
     if rules.max_per_root:
-        no_more("root", map(root_of, questions), scaled(rules.max_per_root))
+        no_more("root", map(root_of, questions), scaled(rules.max_per_root, len(questions)))
     if rules.max_per_fact:
         no_more("last fact", map(last_fact, questions), rules.max_per_fact)
     if rules.max_per_answer:
         answers = [(q["provenance"]["metapath"], q["provenance"]["answer"]) for q in questions]
         few = [key for key in answers if not key[0].endswith("> inherited_as")]
-        no_more("answer", few, scaled(rules.max_per_answer))
+        no_more("answer", few, scaled(rules.max_per_answer, wanted))
     return found
 
 
