@@ -91,14 +91,14 @@ def test_noise_is_a_prefix_whatever_the_length_and_differs_by_seed_key_and_sampl
 
 
 def test_draws_follow_the_distribution_and_never_hit_an_impossible_id():
-    logits = torch.tensor([[float("-inf"), 0.0, 1.0, float("-inf"), 2.0, float("-inf")]]).expand(50_000, -1)
-    noise = torch.from_numpy(np.random.default_rng(0).random(50_000))
+    logits = torch.tensor([[float("-inf"), 0.0, 1.0, float("-inf"), 2.0, float("-inf")]]).expand(200_000, -1)
+    noise = torch.from_numpy(np.random.default_rng(0).random(200_000))
     ids, logprobs, _ = draw(logits, noise, SamplingParams())
     expected = logits[0].double().softmax(-1)
     counts = torch.bincount(ids, minlength=6).double()
     assert counts[[0, 3, 5]].sum() == 0
-    spread = (expected * (1 - expected) / 50_000).sqrt()
-    assert ((counts / 50_000 - expected).abs() <= 4 * spread).all()
+    spread = (expected * (1 - expected) / 200_000).sqrt()
+    assert ((counts / 200_000 - expected).abs() <= 4 * spread).all()
     torch.testing.assert_close(logprobs, expected[ids].log())
 
 

@@ -112,7 +112,7 @@ def test_the_exported_folders_load_in_transformers_bit_for_bit(finished):
 
 @pytest.mark.slow
 def test_kill_9_at_random_moments_and_the_same_command_give_identical_bytes(finished, tmp_path):
-    """Each training script is killed while it starts, and at moments drawn after its next step, twice."""
+    """Each training script is killed while it starts, and at moments drawn after its next step, three times."""
     run_dir = tmp_path / "killed"
     for name in ("data", "base"):
         shutil.copytree(finished / name, run_dir / name)
@@ -120,7 +120,7 @@ def test_kill_9_at_random_moments_and_the_same_command_give_identical_bytes(fini
     kills = 0
     for script, log in (("train_sft.py", "sft/metrics.jsonl"), ("train_grpo.py", "grpo/metrics.jsonl")):
         path = run_dir / log
-        for attempt in range(3):
+        for attempt in range(4):
             size = path.stat().st_size if path.exists() else 0
             process = warm.Popen(
                 command(script, run_dir), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
@@ -136,7 +136,7 @@ def test_kill_9_at_random_moments_and_the_same_command_give_identical_bytes(fini
                 kills += 1
             process.wait()
         assert run(script, run_dir).returncode == 0
-    assert kills >= 3
+    assert kills >= 4
     whole, killed = result_of(finished), result_of(run_dir)
     assert killed.keys() == {k for k in whole if not k.startswith("eval")}
     assert [k for k in killed if killed[k] != whole[k]] == []

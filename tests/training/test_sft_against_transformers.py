@@ -26,7 +26,7 @@ SMOLLM2 = {  # SmolLM2-135M's block, one of its 30, and a small vocabulary
     "num_hidden_layers": 1, "rope_theta": 100000.0, "tie_word_embeddings": True,
 }  # fmt: skip
 # architecture, shape, learning rate, steps: at higher rates rounding grows from step to step until it shows
-CASES = {**{name: (name, {}, 2e-3, 30) for name in TINY}, "smollm2": ("llama", SMOLLM2, 1e-4, 14)}
+CASES = {**{name: (name, {}, 2e-3, 50) for name in TINY}, "smollm2": ("llama", SMOLLM2, 1e-4, 20)}
 
 
 def trajectories(count):
