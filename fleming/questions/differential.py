@@ -16,7 +16,6 @@ import numpy as np
 from numpy.random import Generator
 
 from fleming.graph.completeness import is_closed
-from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.graph.naming import alike
 from fleming.graph.open_world import has, kin, may_be_one
 from fleming.questions.judging import RARE, Differential, Judge, prove
@@ -29,8 +28,8 @@ from fleming.questions.names import (
     said,
 )
 from fleming.questions.patient import onset_range, pedigree
+from fleming.questions.phrases import pick
 from fleming.questions.query import Clue
-from fleming.settings.synth import QuestionRules
 from fleming.sources.vocabulary import FEATURES
 
 NEAREST = 400  # diseases looked at as rivals
@@ -53,20 +52,15 @@ def shares_a_word(one: str, other: str) -> bool:
 class Differentials(Judge):
     """Draws differentials on a graph."""
 
-    def __init__(self, graph: KnowledgeGraph, rules: QuestionRules) -> None:
-        super().__init__(graph, rules)
-        self._near: dict[str, list[str]] = {}
-
+    @functools.cache  # noqa: B019
     def rivals(self, root: str) -> list[str]:
         """Return the nearest diseases of which enough is known, and that are no form of the root by name, hierarchy,
         gene or most findings."""
-        if root not in self._near:
-            graph, genes = self.graph, self.graph.follow(root, "associated_gene")
-            allelic = {name for gene in genes for name in graph.follow(gene, "^associated_gene")}
-            near = self.findings.near(root, NEAREST)
-            known = [name for name in near if self.known[self.findings.place[name]] and name not in allelic]
-            self._near[root] = [name for name in known if not may_be_one(graph, root, name)]
-        return self._near[root]
+        graph, genes = self.graph, self.graph.follow(root, "associated_gene")
+        allelic = {name for gene in genes for name in graph.follow(gene, "^associated_gene")}
+        near = self.findings.near(root, NEAREST)
+        known = [name for name in near if self.known[self.findings.place[name]] and name not in allelic]
+        return [name for name in known if not may_be_one(graph, root, name)]
 
     @functools.cached_property
     def known(self) -> np.ndarray:
@@ -74,6 +68,40 @@ class Differentials(Judge):
         findings = self.findings
         stated = np.bincount(findings.disease, findings.stated, len(findings.diseases))
         return stated >= self.rules.min_findings
+
+    @functools.cache  # noqa: B019
+    def family(self, root: str) -> Clue | None:
+        """The one mode of inheritance, where a family can show it."""
+        modes = self.graph.follow(root, "inherited_as")
+        if len(modes) != 1 or not is_closed(self.graph, root, "inherited_as"):
+            return None
+        return Clue("inherited_as", modes[0], "family") if pedigree(self.graph, root, modes[0]) else None
+
+    @functools.cache  # noqa: B019
+    def finding(self, row: int) -> Clue | None:
+        """Return the row's finding as a core clue; None for one that is denied, trusted too little, seen in too few
+        patients or cannot be told."""
+        findings, name = self.findings, self.graph.names[self.findings.term[row]]
+        if 0 < findings.of[row] < self.rules.min_patients:
+            return None
+        if not findings.stated[row] or findings.trust[row] < max(self.rules.min_confidence, 1e-9):
+            return None
+        if not is_tellable(name):
+            return None
+        disease = findings.diseases[findings.disease[row]]
+        relation = next(relation for relation in FEATURES if self.graph.states(disease, relation, name))
+        return Clue(relation, name, "core")
+
+    def around(self, name: str) -> frozenset[str]:
+        """Return what the finding is a form of, but for what many diseases have and is not next to it."""
+        return self.informative(name).union(self.graph.follow(name, "subtype_of"))
+
+    @functools.cache  # noqa: B019
+    def all_around(self, root: str) -> frozenset[str]:
+        """Return what the root's findings are forms of, as `around`."""
+        rows = self.findings.rows(root)
+        stated = (self.graph.names[term] for term in self.findings.term[rows[self.findings.stated[rows]]])
+        return frozenset().union(*map(self.around, stated))
 
     def draw(
         self, root: str, rivals: Mapping[str, Sequence[str]], untold: Sequence[str], rng: Generator
@@ -88,7 +116,7 @@ class Differentials(Judge):
         attempt, least = _Attempt(self, root, rng), self.rules.min_family
         if len(attempt.told) < self.rules.min_shared + 1:
             return "no_findings"
-        family = attempt.family if "inherited_as" not in untold else None
+        family = self.family(root) if "inherited_as" not in untold else None
         others = {name for name in rivals if family and self.ground(name, family)}
         if len(others) < least:
             return "no_family"
@@ -116,30 +144,10 @@ class _Attempt:
         self.told: list[Clue] = []
         """Its findings, as core clues."""
         rows = self.findings.rows(root)
-        stated = (self.graph.names[self.findings.term[row]] for row in rows[self.findings.stated[rows]])
-        self.near = frozenset().union(*map(self._around, stated))
-        """What its findings are forms of, but for what many diseases have and is not next to them."""
-        for row in rows[rng.permutation(len(rows))]:
-            clue = self._finding(row, "core")
+        for row in rows[rng.permutation(len(rows))].tolist():
+            clue = whole.finding(row)
             if self.findings.share[row] >= self.rules.min_frequency and clue:
                 self.told.append(clue)
-
-    def _around(self, name: str) -> frozenset[str]:
-        return self.whole.informative(name).union(self.graph.follow(name, "subtype_of"))
-
-    def _finding(self, row: int, role: str) -> Clue | None:
-        """Return the row's finding as a clue; None for one that is denied, trusted too little, seen in too few patients
-        or cannot be told."""
-        findings, name = self.findings, self.graph.names[self.findings.term[row]]
-        if 0 < findings.of[row] < self.rules.min_patients:
-            return None
-        if not findings.stated[row] or findings.trust[row] < max(self.rules.min_confidence, 1e-9):
-            return None
-        if not is_tellable(name):
-            return None
-        disease = findings.diseases[findings.disease[row]]
-        relation = next(relation for relation in FEATURES if self.graph.states(disease, relation, name))
-        return Clue(relation, name, role)
 
     def core(self, rivals: Sequence[str], others: Set[str]) -> tuple[list[Clue], list[str]]:
         """Return core findings, and the rivals that have at least `min_shared` of them: three or more, `min_family` of
@@ -191,7 +199,7 @@ class _Attempt:
         self, core: list[Clue], rivals: Mapping[str, Sequence[str]], untold: Sequence[str]
     ) -> Differential | str:
         """Return the differential of the core findings; a code where the rivals that share them cannot be ruled out."""
-        age = self._value("has_onset", "onset") if "has_onset" not in untold else None
+        age = self._age() if "has_onset" not in untold else None
         clues = [*core, *([age] if age else [])]
         clues += self._markers(clues)
         pool = self._deciding(core, list(rivals), untold)
@@ -241,35 +249,24 @@ class _Attempt:
             clues = [*clues, max(left, key=lambda clue: whole.lead(root, [clue], joint)[1])]
         return clues
 
-    def _value(self, relation: str, role: str) -> Clue | None:
-        """Return the value that the root has of the relation, drawn where it has several ages, as a clue."""
-        values = self.graph.follow(self.root, relation)
-        if role == "onset":
-            values = [value for value in values if onset_range(value)]
-        elif len(values) != 1 or not is_closed(self.graph, self.root, relation):
-            return None
-        if not values:
-            return None
-        return Clue(relation, values[int(self.rng.integers(len(values)))], role)
-
-    @functools.cached_property
-    def family(self) -> Clue | None:
-        """The one mode of inheritance, where a family can show it."""
-        clue = self._value("inherited_as", "family")
-        return clue if clue and pedigree(self.graph, self.root, clue.tail) else None
+    def _age(self) -> Clue | None:
+        """Return an onset of the root, drawn where it has several, as a clue."""
+        ages = [tail for tail in self.graph.follow(self.root, "has_onset") if onset_range(tail)]
+        return Clue("has_onset", pick(self.rng, ages), "onset") if ages else None
 
     def _deciding(self, core: Sequence[Clue], sharing: Sequence[str], untold: Sequence[str]) -> list[Clue]:
         """Return what may be told beside the core: inheritance, more findings of the root, what it has not."""
         findings, rules = self.findings, self.rules
-        pool = []
-        if self.family and "inherited_as" not in untold:
-            pool.append(self.family)
+        pool, family = [], self.whole.family(self.root)
+        if family and "inherited_as" not in untold:
+            pool.append(family)
         pool += [clue for clue in self._strong if self._is_new(clue, core)]
         for name in sharing:
-            for row in findings.rows(name):
+            for row in findings.rows(name).tolist():
                 if findings.share[row] < rules.negative_frequency or findings.of[row] == 0:
                     continue
-                clue = self._finding(row, "absent")
+                core = self.whole.finding(row)
+                clue = replace(core, role="absent") if core else None
                 if not clue or clue in pool or is_soft(clue.tail) or shares_a_word(clue.tail, name):
                     continue
                 if self._may_lack(clue):
@@ -280,7 +277,7 @@ class _Attempt:
         """Whether no source speaks of the finding in the root, nor of anything like it, nor does the root's name."""
         if shares_a_word(clue.tail, self.root) or not is_deniable(said(clue.tail)):
             return False
-        if not self.near.isdisjoint(self._around(clue.tail)):
+        if not self.whole.all_around(self.root).isdisjoint(self.whole.around(clue.tail)):
             return False
         if has(self.graph, self.root, clue.relation, clue.tail):
             return False
@@ -306,9 +303,9 @@ class _Attempt:
             grounded |= grounds[clue]
         added = list(clues)
         if self.rules.min_family:
-            added.append(self.family)
-            odds = odds + weights[self.family]
-            grounded = grounded | grounds[self.family]
+            added.append(self.whole.family(self.root))
+            odds = odds + weights[self.whole.family(self.root)]
+            grounded = grounded | grounds[self.whole.family(self.root)]
         decides = {clue for clue in weights if clue.role == "discriminating"}
         decides = {clue for clue in decides if weights[clue].max() >= math.log(self.rules.min_ratio)}
         while True:

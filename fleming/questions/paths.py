@@ -21,11 +21,15 @@ from fleming.questions.query import Clue, Query, chain_triple
 def draw_path(whole: Differentials, kind: Kind, root: str, rng: Generator) -> Query | str:
     """Draw a path of the kind from the root, each node between the only one, and no form of one before it.
 
-    Codes: `no_findings`, too little is known of a root that stands behind clues; `no_path`; `no_name`, the answer
-    cannot be an option; `bridge_ambiguous`, a node between is not the only one.
+    Codes: `no_findings`, too little is known of a root that stands behind clues; `no_pedigree`, a family's history is
+    to rule options out (`min_family`), and there is none to tell; `no_path`; `no_name`, the answer cannot be an option;
+    `bridge_ambiguous`, a node between is not the only one.
     """
     if kind.hidden and not whole.known[whole.findings.place[root]]:
         return "no_findings"
+    is_asked = "inherited_as" in kind.chain
+    if kind.hidden and whole.rules.min_family and (is_asked or not whole.family(root)):
+        return "no_pedigree"
     if not kind.chain and not may_be_option(whole, root):
         return "no_name"
     nodes = [root]

@@ -184,7 +184,7 @@ def sample_questions(
     return list(questions.values()), list(rejected.values()), report
 
 
-FINAL = ("no_path", "no_name", "no_findings", "few_distractors")
+FINAL = ("no_path", "no_name", "no_findings", "no_pedigree", "few_distractors")
 """Codes that another draw of the same root would meet again."""
 
 
