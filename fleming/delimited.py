@@ -30,6 +30,9 @@ def inner_suffix(path: Path) -> str:
     return (path.with_suffix("") if compressed else path).suffix.lower()
 
 
+ASCII = bytes(range(0x80))
+
+
 def text_encoding(path: Path) -> str:
     """Return utf-8-sig, or gb18030 where the file reads as Chinese by it. InputError for anything else."""
     with contextlib.suppress(UnicodeDecodeError):
@@ -37,21 +40,20 @@ def text_encoding(path: Path) -> str:
             pass
         return "utf-8-sig"
 
-    # Windows-1252 and torn UTF-8 may be read as GB 18030 too, but then as rare characters, or as UTF-8 as well.
-    wide = common = torn = 0
+    # Windows-1252 and torn UTF-8 may be read as GB 18030 too, but then as rare characters, or nearly all of it is UTF-8
+    # as well (of Chinese text some half of the bytes are, by chance).
+    wide = common = bytes_beyond = bytes_of_utf8 = 0
     with contextlib.suppress(UnicodeDecodeError):
         for text in _blocks(path, "gb18030"):
-            wide += _beyond_ascii(text)
-            firsts = text.encode("gb2312", "ignore").translate(None, bytes(range(0x80)))[::2]
+            wide += len(text) - len(text.encode("ascii", "ignore"))
+            firsts = text.encode("gb2312", "ignore").translate(None, ASCII)[::2]
             common += len(firsts.translate(None, bytes(range(0xD8, 0x100))))  # up there are the rarer half
-            torn += _beyond_ascii(text.encode("gb18030").decode("utf-8", "ignore"))
-        if 3 * common >= 2 * wide and 2 * torn <= common:
+            raw = text.encode("gb18030").translate(None, ASCII)
+            bytes_beyond += len(raw)
+            bytes_of_utf8 += len(raw.decode("utf-8", "ignore").encode())
+        if 3 * common >= 2 * wide and 5 * bytes_of_utf8 <= 4 * bytes_beyond:
             return "gb18030"
     raise InputError(f"{path}: neither UTF-8 nor Chinese text in GB 18030: save it as UTF-8")
-
-
-def _beyond_ascii(text: str) -> int:
-    return len(text) - len(text.encode("ascii", "ignore"))
 
 
 def _blocks(path: Path, encoding: str) -> Iterator[str]:

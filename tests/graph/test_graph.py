@@ -241,7 +241,7 @@ def test_solutions_are_what_the_steps_lead_to_once_the_root_is_known(graph):
 
 
 FEW = QuestionRules(
-    markers=0, min_findings=1, min_lead=1, every_disease=False,
+    markers=0, min_family=0, min_findings=1, min_lead=1, every_disease=False,
     max_per_root=None, max_per_answer=None, max_per_fact=None, min_score=0, similar_size=1000.0,
     any_name=True, tries=30, open_world="mark",
 )  # fmt: skip
@@ -366,22 +366,26 @@ def test_kinds_take_one_to_four_hops_and_the_default_quotas_name_some():
 def test_rare_roots_are_drawn_the_asked_times_as_often_and_those_least_asked_first(graph):
     pool = Pool(graph, kind_of("disease > has_symptom"), rare_factor=4.0)
     rng = generator(0)
-    found = [pool.draw(Counter(), rng) for _ in range(4000)]
+    found = [pool.draw(None, Counter(), rng) for _ in range(4000)]
     assert sum(graph.entities[name].rare for name in found) / 4000 == pytest.approx(
         0.8, abs=0.03
     )  # 3 x 4 of 15
     for name in ("gout", "Wilson disease", "cystinuria"):
         pool.note(name)
-    assert {pool.draw(Counter(), rng) for _ in range(200)} == {
+    assert {pool.draw(None, Counter(), rng) for _ in range(200)} == {
         "Parkinson disease",
         "hepatitis A",
         "myasthenia gravis",
     }
     pool.drop("myasthenia gravis")  # then the other rare ones come again
-    assert {pool.draw(Counter(), rng) for _ in range(200)} >= {"Wilson disease", "cystinuria", "hepatitis A"}
+    assert {pool.draw(None, Counter(), rng) for _ in range(200)} >= {
+        "Wilson disease",
+        "cystinuria",
+        "hepatitis A",
+    }
     for name in graph.of_type("disease"):
         pool.drop(name)
-    assert not pool
+    assert not pool.has_root(None)
 
 
 def test_sampling_favours_the_rare_and_repeats_itself(graph):

@@ -42,5 +42,5 @@ def test_the_independent_checker_finds_no_fault_in_questions_of_the_real_graphs(
 
 def test_real_splits_share_no_root_and_no_last_fact(drawn):
     questions = [question for question in drawn.questions if question.provenance["hops"] < 3]
-    parts = split_questions(questions, 15, 20, 0, facts_in_training=False)
+    parts = split_questions(questions, 10, 15, 0, facts_in_training=False)
     assert faults_of_splits(records_of([question for part in parts for question in part]), "roots") == []
