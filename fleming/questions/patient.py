@@ -79,10 +79,9 @@ def pedigree(graph: KnowledgeGraph, root: str, mode: str) -> str | None:
 
 def sexes(graph: KnowledgeGraph, root: str, clues: Sequence[Clue]) -> set[str]:
     """Return of which sexes a patient may be: by X-linkage, findings of one sex, and sources that say of which sex the
-    patients with a finding were. Both where these contradict each other."""
-    words, either = _lists().words, set(SEXES)
-    if any(_has(words["male inheritance"], name) for name in (root, *graph.follow(root, "inherited_as"))):
-        return {"male"}
+    patients with a finding were. None where these contradict each other."""
+    words, modes = _lists().words, (root, *graph.follow(root, "inherited_as"))
+    either = {"male"} if any(_has(words["male inheritance"], name) for name in modes) else set(SEXES)
     for clue in (clue for clue in clues if not clue.place):
         either -= {
             other for sex, other in zip(SEXES, SEXES[::-1], strict=True) if _has(words[sex], clue.tail)
@@ -90,7 +89,7 @@ def sexes(graph: KnowledgeGraph, root: str, clues: Sequence[Clue]) -> set[str]:
         if graph.states(root, clue.relation, clue.tail):
             notes = [NOTE.search(e.note) for e in graph.edge(root, clue.relation, clue.tail).evidence]
             either &= {note[1] for note in notes if note} if notes and all(notes) else either
-    return either or set(SEXES)
+    return either
 
 
 def _ages(

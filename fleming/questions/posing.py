@@ -50,9 +50,10 @@ class Poser:
 
         `balance`: of each option how often it should still be wrong, three times for each time right. `refuse` returns
         the code of a path that is not to be asked about. Codes beside its own and those of `draw_path` and
-        `Differentials.draw`: `few_distractors`; `not_decided`, see `decided_by_all`; `leak`, the stem has a hidden name
-        or the answer; `giveaway`, or a word that the right option alone has; `repeated`; `no_grammar`, for a script of
-        the names; `no_register`, none has words for every clue; `low_score`.
+        `Differentials.draw`: `few_distractors`; `not_decided`, see `decided_by_all`; `no_patient`, what is told is of
+        both sexes; `leak`, the stem has a hidden name or the answer; `giveaway`, or a word that the right option alone
+        has; `repeated`; `no_grammar`, for a script of the names; `no_register`, none has words for every clue;
+        `low_score`.
         """
         query = draw_path(self.whole, kind, root, rng)
         if isinstance(query, str):
@@ -70,6 +71,8 @@ class Poser:
             if isinstance(case, str):
                 return case
             query, options, differential = case
+            if self.whole.rules.patients and not sexes(self.graph, root, query.clues):
+                return "no_patient"
             query = replace(query, patient=self._patient(query, rng))
             if query.id in self.posed:
                 return "repeated"

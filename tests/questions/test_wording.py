@@ -283,8 +283,14 @@ def test_the_patient_is_of_the_age_of_onset_or_of_an_age_at_which_the_finding_is
 
 
 def test_the_sex_follows_linkage_findings_and_notes():
-    for both in (world(rash=""), world(cryptorchidism="", ovarian_cyst="")):
-        assert sexes(both[0], "root", both[1]) == {"female", "male"}
+    graph, clues = world(rash="")
+    assert sexes(graph, "root", clues) == {"female", "male"}
+    for neither in (
+        world(cryptorchidism="", ovarian_cyst=""),
+        world("X-linked recessive inheritance", ovarian_cyst=""),
+        world(cryptorchidism="frequency 2/2; sex female"),
+    ):
+        assert sexes(neither[0], "root", neither[1]) == set()
     assert {draw_patient(*_at(world(rash="")), generator(i)).sex for i in range(30)} == {"female", "male"}
     for graph, clues in (
         world("X-linked recessive inheritance", rash=""),
