@@ -249,7 +249,7 @@ class Remembered:
                 calls = [(key, m, len(self._known.get(key, []))) for key, m in missing.items()]
                 self.completer.ask_all(calls, self.spent, keep)
                 return
-            for start in range(0, len(conversations), CHUNK):  # as a whole, as in AnswerLog
+            for start in range(0, len(conversations), CHUNK):  # as a whole, as in complete_log
                 part = conversations[start : start + CHUNK]
                 keys = [self._key(m, trial) for m in part for trial in range(n)]
                 if not missing.keys().isdisjoint(keys):
