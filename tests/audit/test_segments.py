@@ -236,18 +236,11 @@ def test_no_segments_too_many_and_kernels_that_do_not_repeat_are_refused(copy):
         segments_of(copy)
 
 
+VERIFY = [sys.executable, "-m", "fleming.audit", "verify"]
+
+
 def test_the_command_runs_segments_in_processes_of_their_own(finished, own_reward):
-    command = [
-        sys.executable,
-        "-m",
-        "fleming.audit",
-        "verify",
-        str(finished),
-        "--segments",
-        "2",
-        "--seed",
-        "5",
-    ]
+    command = [*VERIFY, str(finished), "--segments", "2", "--seed", "5"]
     environment = {**os.environ, "PYTHONPATH": str(own_reward)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert (done.returncode, "2 of 2 segments as recorded" in done.stdout) == (0, True), (
@@ -262,17 +255,7 @@ def test_segments_too_many_are_refused_before_all_files_are_read(finished, monke
 
 
 def test_a_command_that_is_told_to_leave_takes_its_processes_with_it(finished, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "fleming.audit",
-        "verify",
-        str(finished),
-        "--segments",
-        "2",
-        "--jobs",
-        "1",
-    ]
+    command = [*VERIFY, str(finished), "--segments", "2", "--jobs", "1"]
     environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=runs.ROOT, env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
