@@ -71,9 +71,10 @@ class Poser:
             if isinstance(case, str):
                 return case
             query, options, differential = case
-            if self.whole.rules.patients and not sexes(self.graph, root, query.clues):
+            patient = self._patient(query, rng)
+            if not patient:
                 return "no_patient"
-            query = replace(query, patient=self._patient(query, rng))
+            query = replace(query, patient=patient)
             if query.id in self.posed:
                 return "repeated"
         return self._worded(query, options[:OPTIONS], differential, rng)
@@ -118,12 +119,16 @@ class Poser:
         """Whether what was told already says the finding."""
         return told in kin(self.graph, finding) or may_be_one(self.graph, finding, told)
 
-    def _patient(self, query: Query, rng: Generator) -> Patient:
+    def _patient(self, query: Query, rng: Generator) -> Patient | None:
+        """Return who the case is of, None where what is told is of both sexes."""
         if not self.whole.rules.patients:
             return Patient()
         root = query.nodes[0]
+        allowed = sexes(self.graph, root, query.clues)
+        if not allowed:
+            return None
         patient = draw_patient(self.graph, root, query.clues, rng)
-        if query.kind.answers == "values" and "male" in sexes(self.graph, root, query.clues):
+        if query.kind.answers == "values" and "male" in allowed:
             return replace(patient, sex="male")  # or a girl would tell that it is not X-linked
         return patient
 
