@@ -64,6 +64,11 @@ def onset_name(tail: str) -> str:
     return next((name for name, (low, high) in _lists().onsets.items() if (low, high) == ages), "other")
 
 
+def is_of_a_chromosome(name: str) -> bool:
+    """Whether the disease is of a piece of a chromosome, with all the genes that lie there."""
+    return _has(_lists().words["of a chromosome"], name)
+
+
 def pedigree(graph: KnowledgeGraph, root: str, mode: str) -> str | None:
     """Return the name of how a family shows the mode of inheritance, None where it does not: as of a piece of a
     chromosome, or of an imprinted gene, where it matters which parent it came from.
@@ -73,7 +78,7 @@ def pedigree(graph: KnowledgeGraph, root: str, mode: str) -> str | None:
     words, relations = _lists().words, ("has_symptom", "has_finding", "has_course")
     name = next((name for name, pattern in _lists().modes.items() if _has(pattern, mode)), None)
     genes = graph.follow(root, "associated_gene")
-    if _has(words["no one gene"], root) or any(_has(words["imprinted"], gene) for gene in genes):
+    if is_of_a_chromosome(root) or any(_has(words["imprinted"], gene) for gene in genes):
         return None
     if not name or not _has(words["affected parent"], mode):
         return name

@@ -96,7 +96,9 @@ def test_a_family_rules_out_some_options_and_never_all(tmp_path, seed):
 )
 def test_a_stem_with_a_word_of_the_answer_or_its_beginning_gives_it_away(stem, answer, gives):
     others = ["tibial dystrophy", "gout"] if "hand" in answer else ["gout"]
-    assert posing._gives_away(stem, answer, others) == gives
+    assert posing._gives_away(stem, answer, others, any_name=False) == gives
+    assert not posing._gives_away(stem, answer, others, any_name=True)  # no whole word is the answer's
+    assert posing._gives_away(f"{stem} {answer}", answer, others, any_name=True)
 
 
 def test_what_is_denied_strikes_out_no_option_by_its_name():
