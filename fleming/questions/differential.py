@@ -11,16 +11,16 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 
-from fleming.graph.completeness import is_closed
 from fleming.graph.naming import alike
 from fleming.graph.open_world import has, kin, may_be_one
-from fleming.questions.judging import RARE, Differential, Judge, facts, prove
-from fleming.questions.names import is_deniable, is_soft, is_tellable, said, shares_a_word
-from fleming.questions.patient import onsets, pedigree
+from fleming.questions.judging import FOUND, RARE, Differential, Judge, facts, prove
+from fleming.questions.names import is_deniable, is_soft, said, shares_a_word
+from fleming.questions.patient import onsets
 from fleming.questions.phrases import pick
 from fleming.questions.query import Clue
 from fleming.sources.vocabulary import FEATURES
@@ -44,36 +44,6 @@ class Differentials(Judge):
         near = self.findings.near(root, NEAREST)
         known = [name for name in near if self.known[self.findings.place[name]] and name not in allelic]
         return [name for name in known if not may_be_one(graph, root, name)]
-
-    @functools.cached_property
-    def known(self) -> np.ndarray:
-        """Whether the lack of a finding says something of each disease, so many others being on record: bool."""
-        findings = self.findings
-        stated = np.bincount(findings.disease, findings.stated, len(findings.diseases))
-        return stated >= self.rules.min_findings
-
-    @functools.cache  # noqa: B019
-    def family(self, root: str) -> Clue | None:
-        """The one mode of inheritance, where a family can show it."""
-        modes = self.graph.follow(root, "inherited_as")
-        if len(modes) != 1 or not is_closed(self.graph, root, "inherited_as"):
-            return None
-        return Clue("inherited_as", modes[0], "family") if pedigree(self.graph, root, modes[0]) else None
-
-    @functools.cache  # noqa: B019
-    def finding(self, row: int) -> Clue | None:
-        """Return the row's finding as a core clue; None for one that is denied, trusted too little, seen in too few
-        patients or cannot be told."""
-        findings, name = self.findings, self.graph.names[self.findings.term[row]]
-        if 0 < findings.of[row] < self.rules.min_patients:
-            return None
-        if not findings.stated[row] or findings.trust[row] < max(self.rules.min_confidence, 1e-9):
-            return None
-        if not is_tellable(name):
-            return None
-        disease = findings.diseases[findings.disease[row]]
-        relation = next(relation for relation in FEATURES if self.graph.states(disease, relation, name))
-        return Clue(relation, name, "core")
 
     def draw(
         self, root: str, rivals: Mapping[str, Sequence[str]], untold: Sequence[str], rng: Generator
@@ -102,6 +72,17 @@ class Differentials(Judge):
                 return found
             code = found
         return code
+
+
+class _Against(NamedTuple):
+    """What clues say against the rivals."""
+
+    odds: np.ndarray
+    """The log-odds of the root against each disease that must be outweighed."""
+    found: np.ndarray
+    """The same by what the patient has alone."""
+    grounded: np.ndarray
+    """Whether a source states something against each rival."""
 
 
 class _Attempt:
@@ -293,14 +274,14 @@ class _Attempt:
         added = list(clues)
         if self.rules.min_family:
             added.append(self.whole.family(self.root))
-        odds = sum((self.weights(clue) for clue in added), np.zeros(sum(self.size)))
-        grounded = np.any([self.grounds(clue) for clue in added], axis=0)
+        nothing = np.zeros(sum(self.size)), np.zeros(sum(self.size)), np.zeros(len(self.names), dtype=bool)
+        against = functools.reduce(self._with, added, _Against(*nothing))
         outweighed = np.repeat(sharing, self.size)
         least = math.log(self.rules.min_ratio)
         decides = {clue for clue in [*clues, *pool] if clue.role == "discriminating"}
         decides = {clue for clue in decides if self.weights(clue)[outweighed].max() >= least}
         while True:
-            best, so_far = self._best(odds, grounded, sharing)
+            best, so_far = self._best(against, sharing)
             if so_far == 2 * OPTIONS and not decides.isdisjoint(added):
                 return added, [self.names[place] for place in best]
             roles = (
@@ -316,33 +297,39 @@ class _Attempt:
             if facts(added) >= most or not left:
                 return None
 
-            gains = [
-                self._best(odds + self.weights(clue), grounded | self.grounds(clue), sharing)[1]
-                for clue in left
-            ]
+            gains = [self._best(self._with(against, clue), sharing)[1] for clue in left]
             clue = left[int(np.argmax(gains))]
             if decides.isdisjoint(added) and clue not in decides:
                 return None
             if max(gains) <= so_far + 1e-9:
                 return None
             added.append(clue)
-            odds = odds + self.weights(clue)
-            grounded = grounded | self.grounds(clue)
+            against = self._with(against, clue)
 
-    def _best(self, odds: np.ndarray, grounded: np.ndarray, sharing: np.ndarray) -> tuple[list[int], float]:
+    def _with(self, against: _Against, clue: Clue) -> _Against:
+        weights = self.weights(clue)
+        found = against.found + weights * (clue.role in FOUND)
+        return _Against(against.odds + weights, found, against.grounded | self.grounds(clue))
+
+    def _best(self, against: _Against, sharing: np.ndarray) -> tuple[list[int], float]:
         """Return the places of the three rivals that are best ruled out, and how far: 0 to 6, of each how far it is
         outweighed (log-odds, up to the least) and whether it is grounded.
 
         Where the family's history is to rule some out, it rules out two, where it can, and never all: it alone must not
-        answer, and what it leaves are the rivals of which readers find a second good one most often.
+        answer. Those that it leaves must be outweighed by what is found too: of a lack alone readers make little.
         """
-        least = math.log(self.whole.least_odds)
-        done = np.minimum(np.minimum.reduceat(odds, self.first), least) / least + grounded
-        done[~sharing] = -1.0
+
+        def share(odds: np.ndarray, least: float) -> np.ndarray:
+            return np.minimum(np.minimum.reduceat(odds, self.first), math.log(least)) / math.log(least)
+
+        done = share(against.odds, self.whole.least_odds) + against.grounded
         if not self.rules.min_family:
+            done[~sharing] = -1.0
             best = np.argsort(-done, kind="stable")[:OPTIONS]
         else:
             apart = self.grounds(self.whole.family(self.root))
+            done = np.where(apart, done, np.minimum(done, 2 * share(against.found, self.whole.least_found)))
+            done[~sharing] = -np.inf
             order = np.lexsort((~apart, -done))  # of those that are as far, the ones apart first
             first = [*order[apart[order]][: self.rules.min_family], *order[~apart[order]][:1]]
             best = [*first, *(place for place in order if place not in first)][:OPTIONS]

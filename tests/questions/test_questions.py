@@ -75,11 +75,14 @@ def test_defaults_hold_too_with_bounds_and_scores(tmp_path):
 @pytest.mark.parametrize("seed", [4, 10])
 def test_a_family_rules_out_some_options_and_never_all(tmp_path, seed):
     synth = synth_of(seed, differential=1, gene=1)
-    easier = {"every_disease": False, "min_findings": 3, "min_frequency": 0.2}
+    easier = {"every_disease": False, "min_findings": 3, "min_frequency": 0.2, "min_found": 5}
     synth = replace(synth, rules=replace(synth.rules, min_family=1, **easier))
     drawn = drawn_from(clinic_of(seed), tmp_path, synth, 40, 0)
     assert len(drawn.questions) > 8
     assert faults_of_set(drawn.facts, drawn.records, synth.rules, drawn.wanted) == []
+    stricter = replace(synth.rules, min_found=1e9)
+    found = [fault for record in drawn.records for fault in faults(drawn.facts, record, stricter)]
+    assert "told apart by a lack alone" in found
     clues = [clue for q in drawn.questions for clue in q.provenance["clues"]]
     assert {"complaint", "family"} <= {clue["role"] for clue in clues}
 
