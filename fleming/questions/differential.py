@@ -28,7 +28,6 @@ from fleming.sources.vocabulary import FEATURES
 NEAREST = 400  # diseases looked at as rivals
 NEGATIVES = 2  # findings that are said to be absent, at most
 OPTIONS = 3  # wrong ones
-CORE_TRIES = 6  # sets of core findings tried for a root
 CORE_LOOKED_AT = 24  # findings of which such a set is made, at most
 
 
@@ -63,7 +62,7 @@ class Differentials(Judge):
         if least and not least <= apart.sum() < len(rivals):
             return "no_family"
         code = "no_rivals"
-        for _ in range(CORE_TRIES):
+        for _ in range(self.rules.core_tries):
             core, sharing = attempt.core(apart)
             if not core:
                 break

@@ -114,6 +114,8 @@ class QuestionRules:
     """Whether a patient has an age and a sex."""
     min_score: Annotated[int, Range("from 0 to 100", lambda x: 0 <= x <= 100)] = 70
     """Questions of less are not kept."""
+    core_tries: Positive[int] = 6
+    """Sets of core findings that are tried in one draw; more pose more questions, and take longer."""
     tries: Positive[int] = 6
     """A root is left alone for a kind of path after so many draws in vain."""
 
