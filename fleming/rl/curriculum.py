@@ -267,7 +267,7 @@ class Curriculum:
                     "answer": question.answer,
                     "instead": doubt[0],
                 }
-                by = "policy" if votes is None else "voter"
+                by = "voter" if votes else "policy"
                 records.append(self._note("review", **said, share=doubt[1], by=by))
         return records
 

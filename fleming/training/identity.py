@@ -95,6 +95,18 @@ def commit() -> str | None:
     return None
 
 
+# Of a start, what may change its result in the last bits.
+CONDITIONS = ("processes", "device", "threads", "cpu_kernels", "versions", "exact")
+
+
+def changed_since(run_dir: str | Path, stage: str) -> str:
+    """Return in which conditions the stage's newest start differs from the one before it; "" where in none."""
+    before, now = (flat(start) for start in [{}, *read_manifest(run_dir)[stage]][-2:])
+    known = [name for name in now if name.partition(".")[0] in CONDITIONS and name in before]
+    return ", ".join(f"{name} {now[name]}, was {before[name]}" for name in known if now[name] != before[name])
+
+
+DEV = "data.dev"  # an input that earlier versions did not note
 # May change between two halves of a run: what is kept and shown, and what only moves work or memory about.
 # How many steps a run of RL has may be raised: the curriculum refuses what is over already.
 NOT_IDENTITY = (
@@ -130,7 +142,7 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], run_dir: st
     A setting that the checkpoint does not know, since it is newer, had its default.
     """
     usual = flat(to_dict(Config()))
-    for key in [*saved, *(key for key in now if key not in saved)]:
+    for key in [*saved, *(key for key in now if key not in (*saved, f"sha256 of {DEV}"))]:
         if saved.get(key, usual.get(key)) == now.get(key):
             continue
         change = f"now it is {now.get(key)!r}; set it back, or choose another run_dir"

@@ -40,6 +40,8 @@ from fleming.training.checkpoint import (
     whole_state,
 )
 from fleming.training.identity import (
+    DEV,
+    changed_since,
     check_same_run,
     code_sha256,
     commit,
@@ -90,6 +92,8 @@ class Run:
                 raise InputError(f"{inputs['model']}: no such model folder; name one as model=DIR")
             self.loggers = own_logger(stage, cfg) if world.is_main else []
             self.inputs = {**inputs, **(own_code(cfg) if stage == "grpo" else {})}
+            if stage == "grpo" and cfg.grpo.dev_every:  # what the best checkpoint is chosen by
+                self.inputs[DEV] = cfg.dev_file
         self.scores: list[float] = []  # since the last checkpoint
         self.saving: dict[str, float] = {}  # seconds that the last checkpoint took
 
@@ -143,6 +147,10 @@ class Run:
             self.logs = {name: AppendLog(self._log(name), self._kept_bytes(name)) for name in mine}
         more = {**self.cleared, "exact": model.key_tile > 0}
         world.on_main(write_manifest, self.stage, self.cfg, self.hashes, world, more)
+        if other := world.on_main(changed_since, self.cfg.run_dir, self.stage) * bool(step):
+            world.print(
+                f"other than when this was last started: {other}; the last bits of the result are of both"
+            )
         if world.is_main:
             self.loggers += tensorboard(self.stage, self.cfg, step)
         world.on_main(self._forget_rollouts_after, step)

@@ -67,7 +67,7 @@ MUTANTS = {
         ("(1 if self.right else cfg.none_right_weight)", "1", CURRICULUM),
         ("2 ** min(self.passed - 1, 30)", "1", CURRICULUM),
         ("self.none_right, self.votes = 0, Counter()", "self.none_right = 0", CURRICULUM),
-        ("votes = self.votes if voter is None else voter", "votes = self.votes", CURRICULUM),
+        ("votes = voter or self.votes", "votes = self.votes", CURRICULUM),
     ],
     "fleming/rl/switch.py": [
         ("len(measured[\"slopes\"]) == window and max(", "max(", CURRICULUM),
@@ -139,7 +139,7 @@ MUTANTS = {
         ("logits[:, limit:] = ABSENT", "pass", TRAINING),
         ("entropy = -every.exp().mul_(every).sum(-1)", "entropy = -logp", TRAINING),
     ],
-    "fleming/training/metrics.py": [
+    "fleming/rl/sampled.py": [
         ("sum(r.entropy for r in rollouts) / sum(lengths)",
          "sum(r.entropy for r in rollouts if r.advantage) / sum(lengths)", WIRING),
     ],

@@ -171,3 +171,14 @@ def test_a_finished_run_says_so_and_goes_on_where_it_is_extended(folder, whole, 
     assert train(folder, tmp_path).returncode == 0
     for name in ("curriculum.jsonl", "stage2/model/model.safetensors"):
         assert (tmp_path / "grpo" / name).read_bytes() == (whole / "grpo" / name).read_bytes()
+
+
+def test_other_questions_to_measure_on_are_refused_and_other_conditions_said(folder, whole):
+    dev, before = folder / "dev.jsonl", (folder / "dev.jsonl").read_bytes()
+    dev.write_bytes(before.replace(b"Is it", b"Was it"))
+    refused = train(folder, whole)
+    dev.write_bytes(before)
+    assert (refused.returncode, "this run began with sha256 of data.dev = " in refused.stderr) == (2, True)
+    again = train(folder, whole, "exact=off")
+    assert "other than when this was last started: exact False, was True;" in again.stdout
+    assert "other than" not in train(folder, whole, "exact=off").stdout

@@ -75,6 +75,7 @@ def test_the_losses_are_those_of_a_plain_loop(tmp_path, case):
         assert mine["loss"] == pytest.approx(loss, abs=1e-4)
         assert mine["grad_norm"] == pytest.approx(norm, rel=1e-3)
         assert mine["learning_rate"] == pytest.approx(rate, rel=1e-9)
+        assert mine["tokens"] > mine["response_tokens"] > EACH
     assert ours[-1]["loss"] < 0.8 * ours[0]["loss"]
     assert sum(norm > 0.7 for _, norm, _ in theirs) > 5  # clipping is at work
 
