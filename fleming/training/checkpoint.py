@@ -50,6 +50,9 @@ class Keep(NamedTuple):
     """Those of a step that is a multiple; 0: none."""
 
 
+Pair = Annotated[list[NonNegative[int]], Range("two numbers", lambda pair: len(pair) == 2)]
+
+
 @dataclass(frozen=True)
 class State:
     """What state.json may hold, as it is checked when it is read."""
@@ -68,7 +71,7 @@ class State:
     score: float | None = None
     watched: list[dict[str, float]] | None = None
     """What fleming/rl/watch.py measured in the last steps."""
-    watched_letters: list[dict[str, list[NonNegative[int]]]] | None = None
+    watched_letters: list[dict[str, Pair]] | None = None
     watched_first: dict[str, float] | None = None
     warned: list[str] | None = None
     """Of what it has warned."""

@@ -378,6 +378,11 @@ def test_a_passed_question_rests_for_a_growing_number_of_rounds():
     assert rounds[1]["asked"] + rounds[1]["resting"] == 30
     assert rounds[2]["back"] >= 29
     assert all(r["back_wrong"] <= r["back"] for r in rounds)
+    last, back = {}, Counter()
+    for r in [r for r in ledger if r["event"] == "answers"]:
+        back[r["round"]] += last.get(r["question"]) == 1.0
+        last[r["question"]] = r["pass_rate"]
+    assert [r["back"] for r in rounds] == [back[r["round"]] for r in rounds]
 
 
 def test_a_round_in_which_all_rest_asks_nothing(monkeypatch):
