@@ -106,7 +106,6 @@ def changed_since(run_dir: str | Path, stage: str) -> str:
     return ", ".join(f"{name} {now[name]}, was {before[name]}" for name in known if now[name] != before[name])
 
 
-DEV = "data.dev"  # an input that earlier versions did not note
 # May change between two halves of a run: what is kept and shown, and what only moves work or memory about.
 # How many steps a run of RL has may be raised: the curriculum refuses what is over already.
 NOT_IDENTITY = (
@@ -139,10 +138,11 @@ def fingerprint(cfg: Config, stage: str, hashes: Mapping[str, str]) -> dict[str,
 def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], run_dir: str) -> None:
     """Raise InputError naming the first setting or input in which a resumed run differs from its checkpoint.
 
-    A setting that the checkpoint does not know, since it is newer, had its default.
+    A setting that the checkpoint does not know, since it is newer, had its default. What RL is measured on is an input
+    of which earlier versions kept no hash.
     """
-    usual = flat(to_dict(Config()))
-    for key in [*saved, *(key for key in now if key not in (*saved, f"sha256 of {DEV}"))]:
+    usual = flat(to_dict(Config())) | {"sha256 of data.dev": now.get("sha256 of data.dev")}
+    for key in [*saved, *(key for key in now if key not in saved)]:
         if saved.get(key, usual.get(key)) == now.get(key):
             continue
         change = f"now it is {now.get(key)!r}; set it back, or choose another run_dir"

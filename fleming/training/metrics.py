@@ -23,12 +23,8 @@ from model.huggingface.config import ModelConfig
 from model.sampler import Sampler
 
 LAPS = ("mine", "rollout", "score", "reference", "update", "gather", "validate")
-ODD = (
-    "cut",
-    "several_answers",
-    "empty_thinking",
-    "echoed_options",
-)  # shares, shown where not rare (rl/watch.py)
+# Shares, shown where they are not rare (rl/watch.py).
+ODD = "cut", "several_answers", "empty_thinking", "echoed_options"
 
 
 class Timer:
@@ -67,11 +63,7 @@ class UpdateSums:
         self.difference_max = 0.0
 
     def add(
-        self,
-        parts: dict[str, Tensor],
-        counts: dict[str, Tensor],
-        logp: Tensor,
-        sampled_logp: Tensor,
+        self, parts: dict[str, Tensor], counts: dict[str, Tensor], logp: Tensor, sampled_logp: Tensor
     ) -> None:
         """Add one micro-batch: the loss's sums, those of the importance correction, and its tokens' [T]."""
         for name, value in [*parts.items(), *counts.items()]:

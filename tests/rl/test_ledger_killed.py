@@ -194,5 +194,5 @@ def test_other_questions_to_measure_on_are_refused_and_other_conditions_said(fol
     dev.write_bytes(before)
     assert (refused.returncode, "this run began with sha256 of data.dev = " in refused.stderr) == (2, True)
     again = train(folder, whole, "exact=off")
-    assert "other than when this was last started: exact False, was True;" in again.stdout
+    assert "other than at the last start: exact False, was True;" in again.stdout
     assert "other than" not in train(folder, whole, "exact=off").stdout
