@@ -47,16 +47,17 @@ def rollout_metrics(groups: Sequence[Sequence[Rollout]], failures: int) -> dict[
     """
     rollouts = [r for group in groups for r in group]
     n, lengths = len(rollouts), [len(r.token_ids) for r in rollouts]
+    parts = means([r.reward for r in rollouts])
     return {
-        "reward": sum(r.reward["total"] for r in rollouts) / n,
-        "correct": sum(r.reward["correct"] for r in rollouts) / n,
-        "format": sum(r.reward["format"] for r in rollouts) / n,
+        "reward": parts["total"],
+        "correct": parts["correct"],
+        "format": parts["format"],
         "groups": len(groups),
         "groups_with_variance": sum(map(teaches, groups)),
         "response_tokens": sum(lengths),
         "response_length": sum(lengths) / n,
         "entropy": sum(r.entropy for r in rollouts) / sum(lengths),
         "cut": sum(r.finish_reason == "length" for r in rollouts) / n,
-        "reward_parts": means([r.reward for r in rollouts]),
+        "reward_parts": parts,
         "reward_failures": failures,
     }

@@ -36,6 +36,7 @@ from model.transformer import Transformer
 
 # Of a file of one rank, unless a single tensor is larger: torch makes each file in memory before it writes it.
 FILE_BYTES = 128 << 20
+Pair = Annotated[list[NonNegative[int]], Range("two numbers", lambda pair: len(pair) == 2)]
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is meant
 
 
@@ -48,9 +49,6 @@ class Keep(NamedTuple):
     """Those with the highest state["score"]."""
     every: int = 0
     """Those of a step that is a multiple; 0: none."""
-
-
-Pair = Annotated[list[NonNegative[int]], Range("two numbers", lambda pair: len(pair) == 2)]
 
 
 @dataclass(frozen=True)
