@@ -29,10 +29,11 @@ from fleming.rl.mining import mining_round
 from fleming.rl.questions import dev_questions, read_dev, training_questions
 from fleming.rl.reward import load_reward, try_reward
 from fleming.rl.rollout import Actor, describe_group, make_rollouts, mini_batches
+from fleming.rl.sampled import rollout_metrics
 from fleming.rl.watch import watch
 from fleming.settings import Config
 from fleming.training.logprobs import token_logprobs
-from fleming.training.metrics import UpdateSums, rollout_metrics, training_flops
+from fleming.training.metrics import UpdateSums, training_flops
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant
 from fleming.training.parallel import (
     World,

@@ -453,6 +453,9 @@ def test_a_group_stays_in_one_pack_where_it_fits():
     assert all(p.cu_seqlens[-1] <= 30 for p in packs)
     whole = sum(4 + sum(lengths) - len(lengths) for lengths in groups)
     assert sum(fed) == whole + 4  # the second group alone, 42 tokens, was cut, and its prompt fed twice
+    assert (
+        sum(b.packed.tokens.numel() for b in pack_rollouts(rollouts, 42, ALONE)) == whole
+    )  # where it may fill one
 
 
 def test_a_cache_is_measured_once_and_kept_by_the_checkpoint(monkeypatch):

@@ -261,23 +261,17 @@ class Curriculum:
             question = self.questions[place]
             votes = voter.get(question.id)
             if doubt := self.standings[place].doubt(question, votes, self.cfg):
-                said = {
-                    "question": question.id,
-                    "round": self.round,
-                    "answer": question.answer,
-                    "instead": doubt[0],
-                }
-                by = "policy" if votes is None else "voter"
-                records.append(self._note("review", **said, share=doubt[1], by=by))
+                said = {"question": question.id, "round": self.round, "answer": question.answer}
+                said |= {"instead": doubt[0], "share": doubt[1], "by": "voter" if votes else "policy"}
+                records.append(self._note("review", **said))
         return records
 
     def _described(self, place: int) -> Record:
         """What follows for a question from its answers; for readers, since it is made again from these."""
         standing = self.standings[place]
         names = "bucket", "failed", "none_right", "weight", "drawn_ever"
-        return {"pass_rate": standing.right / standing.asked} | {
-            name: getattr(standing, name) for name in names
-        }
+        said = {name: getattr(standing, name) for name in names}
+        return {"pass_rate": standing.right / standing.asked, **said}
 
     def waiting(self) -> list[Record]:
         """Return what review.jsonl says of the questions that have left and wait for a person's decision."""

@@ -1,10 +1,11 @@
-"""What one step of RL has sampled, group by group. Left out: how (rollout.py), and what is made of it."""
+"""What one step of RL has sampled, group by group, and in numbers. Left out: how (rollout.py)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fleming.records import Question, Rollout
+from fleming.training.metrics import means
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,28 @@ class Sampled:
 def teaches(group: Sequence[Rollout]) -> bool:
     """Whether the group's rewards differ, so that its advantages are not all zero."""
     return any(r.advantage for r in group)
+
+
+def rollout_metrics(groups: Sequence[Sequence[Rollout]], failures: int) -> dict[str, float]:
+    """Describe a step's answers: reward and its parts, lengths in tokens, share cut, share of groups that teach.
+
+    entropy: nats a token, over the tokens of all answers, of the distributions that they were drawn from.
+    reward_parts: the mean of each part that the reward gives by name, over the answers that have it. reward_failures:
+    `failures`, of the rewards that raised and count as 0, a mining's included.
+    """
+    rollouts = [r for group in groups for r in group]
+    n, lengths = len(rollouts), [len(r.token_ids) for r in rollouts]
+    parts = means([r.reward for r in rollouts])
+    return {
+        "reward": parts["total"],
+        "correct": parts["correct"],
+        "format": parts["format"],
+        "groups": len(groups),
+        "groups_with_variance": sum(map(teaches, groups)),
+        "response_tokens": sum(lengths),
+        "response_length": sum(lengths) / n,
+        "entropy": sum(r.entropy for r in rollouts) / sum(lengths),
+        "cut": sum(r.finish_reason == "length" for r in rollouts) / n,
+        "reward_parts": parts,
+        "reward_failures": failures,
+    }

@@ -84,7 +84,7 @@ class Standing:
         """
         if self.settled or not cfg.review_rounds or self.none_right < cfg.review_rounds:
             return None
-        votes = self.votes if voter is None else voter
+        votes = voter or self.votes
         choice = max(sorted(votes), key=votes.__getitem__)
         share = votes[choice] / sum(votes.values())
         if choice in ("", question.answer) or share < cfg.review_agreement:

@@ -1,6 +1,6 @@
 """Watches RL for collapse and for hacked rewards: what a step's answers look like, and one warning a run of each fault.
 
-- each quantity is defined once, here or in training/metrics.py, and stands in the step's record
+- each quantity is defined once, here, in sampled.py or in training/metrics.py, and stands in the step's record
 - what warns, and from where on, is a row of assets/watch.yaml, held against the last steps: one has few answers
 - these steps, the run's first ones and what was warned of are checkpoint state: a killed run says what a whole one does
 - left out: stopping a run, or changing a reward. Nothing that is trained depends on any of this

@@ -36,6 +36,7 @@ from model.transformer import Transformer
 
 # Of a file of one rank, unless a single tensor is larger: torch makes each file in memory before it writes it.
 FILE_BYTES = 128 << 20
+Pair = Annotated[list[NonNegative[int]], Range("two numbers", lambda pair: len(pair) == 2)]
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is meant
 
 
@@ -68,7 +69,7 @@ class State:
     score: float | None = None
     watched: list[dict[str, float]] | None = None
     """What fleming/rl/watch.py measured in the last steps."""
-    watched_letters: list[dict[str, list[NonNegative[int]]]] | None = None
+    watched_letters: list[dict[str, Pair]] | None = None
     watched_first: dict[str, float] | None = None
     warned: list[str] | None = None
     """Of what it has warned."""

@@ -228,8 +228,9 @@ def _update(case: Case) -> Lines:
         kept = model.num_hidden_layers * c * tokens * model.hidden_size  # each block's input
         backward += block  # made again
 
-    # The output matrix's gradient is added up in fp32: in place, or from products in the compute dtype.
-    loss = case.logits + (4 + c * (c < 4)) * matrix
+    # The output matrix's gradient is added up in fp32: in place, or from products in the compute dtype. In the forward
+    # there are a chunk's logits, their log-softmax and its exponentials; in half precision also the product.
+    loss = max(case.logits + (4 + c * (c < 4)) * matrix, case.logits * (6 + (c < 4)) // 4)
     # The output matrix's gradient waits for the embedding's, a block's for the reduce-scatter of the one before.
     in_flight = c * matrix + (c + 4) * model.block_parameters * case.sharded
     # The first pack's gradients come as activations go.

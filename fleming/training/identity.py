@@ -95,6 +95,17 @@ def commit() -> str | None:
     return None
 
 
+# Of a start, what may change its result in the last bits.
+CONDITIONS = ("processes", "device", "threads", "cpu_kernels", "versions", "exact")
+
+
+def changed_since(run_dir: str | Path, stage: str) -> str:
+    """Return in which conditions the stage's newest start differs from the one before it; "" where in none."""
+    before, now = (flat(start) for start in [{}, *read_manifest(run_dir)[stage]][-2:])
+    known = [name for name in now if name.partition(".")[0] in CONDITIONS and name in before]
+    return ", ".join(f"{name} {now[name]}, was {before[name]}" for name in known if now[name] != before[name])
+
+
 # May change between two halves of a run: what is kept and shown, and what only moves work or memory about.
 # How many steps a run of RL has may be raised: the curriculum refuses what is over already.
 NOT_IDENTITY = (
@@ -127,9 +138,10 @@ def fingerprint(cfg: Config, stage: str, hashes: Mapping[str, str]) -> dict[str,
 def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], run_dir: str) -> None:
     """Raise InputError naming the first setting or input in which a resumed run differs from its checkpoint.
 
-    A setting that the checkpoint does not know, since it is newer, had its default.
+    A setting that the checkpoint does not know, since it is newer, had its default. What RL is measured on is an input
+    of which earlier versions kept no hash.
     """
-    usual = flat(to_dict(Config()))
+    usual = flat(to_dict(Config())) | {"sha256 of data.dev": now.get("sha256 of data.dev")}
     for key in [*saved, *(key for key in now if key not in saved)]:
         if saved.get(key, usual.get(key)) == now.get(key):
             continue

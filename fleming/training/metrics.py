@@ -17,19 +17,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fleming.records import Rollout
 from fleming.training.packing import PackedBatch
 from fleming.training.parallel import World
 from model.huggingface.config import ModelConfig
 from model.sampler import Sampler
 
 LAPS = ("mine", "rollout", "score", "reference", "update", "gather", "validate")
-ODD = (
-    "cut",
-    "several_answers",
-    "empty_thinking",
-    "echoed_options",
-)  # shares, shown where not rare (rl/watch.py)
+# Shares, shown where they are not rare (rl/watch.py).
+ODD = "cut", "several_answers", "empty_thinking", "echoed_options"
 
 
 class Timer:
@@ -68,11 +63,7 @@ class UpdateSums:
         self.difference_max = 0.0
 
     def add(
-        self,
-        parts: dict[str, Tensor],
-        counts: dict[str, Tensor],
-        logp: Tensor,
-        sampled_logp: Tensor,
+        self, parts: dict[str, Tensor], counts: dict[str, Tensor], logp: Tensor, sampled_logp: Tensor
     ) -> None:
         """Add one micro-batch: the loss's sums, those of the importance correction, and its tokens' [T]."""
         for name, value in [*parts.items(), *counts.items()]:
@@ -239,28 +230,3 @@ def means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
     for name, value in (item for record in records for item in record.items()):
         values.setdefault(name, []).append(value)
     return {name: sum(found) / len(found) for name, found in values.items()}
-
-
-def rollout_metrics(groups: Sequence[Sequence[Rollout]], failures: int) -> dict[str, float]:
-    """Describe a step's answers: reward and its parts, lengths in tokens, share cut, share of groups that teach.
-
-    entropy: nats a token, over the tokens of all answers, of the distributions that they were drawn from.
-    A group teaches where its rewards differ; where all are equal every advantage is zero.
-    reward_parts: the mean of each part that the reward gives by name, over the answers that have it. reward_failures:
-    `failures`, of the rewards that raised and count as 0, a mining's included.
-    """
-    rollouts = [r for group in groups for r in group]
-    n, lengths = len(rollouts), [len(r.token_ids) for r in rollouts]
-    return {
-        "reward": sum(r.reward["total"] for r in rollouts) / n,
-        "correct": sum(r.reward["correct"] for r in rollouts) / n,
-        "format": sum(r.reward["format"] for r in rollouts) / n,
-        "groups": len(groups),
-        "groups_with_variance": sum(any(r.advantage != 0 for r in group) for group in groups),
-        "response_tokens": sum(lengths),
-        "response_length": sum(lengths) / n,
-        "entropy": sum(r.entropy for r in rollouts) / sum(lengths),
-        "cut": sum(r.finish_reason == "length" for r in rollouts) / n,
-        "reward_parts": means([r.reward for r in rollouts]),
-        "reward_failures": failures,
-    }

@@ -40,6 +40,7 @@ from fleming.training.checkpoint import (
     whole_state,
 )
 from fleming.training.identity import (
+    changed_since,
     check_same_run,
     code_sha256,
     commit,
@@ -90,6 +91,8 @@ class Run:
                 raise InputError(f"{inputs['model']}: no such model folder; name one as model=DIR")
             self.loggers = own_logger(stage, cfg) if world.is_main else []
             self.inputs = {**inputs, **(own_code(cfg) if stage == "grpo" else {})}
+            if stage == "grpo" and cfg.grpo.dev_every:  # what the best checkpoint is chosen by
+                self.inputs["data.dev"] = cfg.dev_file
         self.scores: list[float] = []  # since the last checkpoint
         self.saving: dict[str, float] = {}  # seconds that the last checkpoint took
 
@@ -140,9 +143,13 @@ class Run:
             load_tensors(checkpoints(self.folder / "checkpoints")[-1], model, optimizer, world)
         with world.agree():
             mine = LOGS[self.stage] if world.is_main else ()
-            self.logs = {name: AppendLog(self._log(name), self._kept_bytes(name)) for name in mine}
+            self.logs = {
+                name: AppendLog(self._log(name), self.state.get(f"{name}_bytes", 0)) for name in mine
+            }
         more = {**self.cleared, "exact": model.key_tile > 0}
         world.on_main(write_manifest, self.stage, self.cfg, self.hashes, world, more)
+        if other := world.on_main(changed_since, self.cfg.run_dir, self.stage) * bool(step):
+            world.print(f"other than at the last start: {other}; the result's last bits are of both")
         if world.is_main:
             self.loggers += tensorboard(self.stage, self.cfg, step)
         world.on_main(self._forget_rollouts_after, step)
@@ -153,14 +160,11 @@ class Run:
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.jsonl"
 
-    def _kept_bytes(self, log: str) -> int:
-        return self.state.get(f"{log}_bytes", 0)
-
     def kept(self, log: str) -> list[dict[str, Any]]:
         """Return the records that a log had at the newest checkpoint."""
 
         def read() -> list[dict[str, Any]]:
-            size, path = self._kept_bytes(log), self._log(log)
+            size, path = self.state.get(f"{log}_bytes", 0), self._log(log)
             with os_errors(path, "read"):
                 lines = path.read_bytes()[:size].split(b"\n")[:-1] if size else []
             return [parse_line(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]

@@ -80,11 +80,7 @@ class Validation:
             text = response_text(sample, self.tokenizer)
             right += _answer(text) == answer
             formed += format_ok(text, {}, "free", sample.finish_reason == "stop")
-        return {
-            **found,
-            "validation_accuracy": right / len(asked),
-            "validation_format": formed / len(asked),
-        }
+        return {**found, "validation_accuracy": right / len(asked), "validation_format": formed / len(asked)}
 
     @torch.no_grad()
     def _loss(self, policy: Transformer) -> float:

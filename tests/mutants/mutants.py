@@ -13,6 +13,8 @@ GROUNDS = "tests/graph/test_grounds.py"
 TEACHERS = "tests/teachers/test_server.py tests/teachers/test_begun.py"
 TRAJECTORIES = "tests/cold_start/test_trajectories.py"
 PATH = "tests/rl/test_path_reward.py"
+LEDGER = "tests/rl/test_ledger_killed.py -k 'holds or orders'"
+DEV = "tests/rl/test_dev.py"
 REWARD = "tests/rl/test_reward.py -k 'not rank'"
 WATCH = "tests/rl/test_watch.py"
 MINI = "tests/rl/test_mini_batches.py"
@@ -41,10 +43,22 @@ MUTANTS = {
         ("            gather_weights(policy, copy)\n            run.timer", "            run.timer", TRAPS),
     ],
     "train_sft.py": [
+        ('score, measured = -record["loss"]',
+         'score, measured = record["loss"]', "tests/training/test_sft_against_transformers.py"),
         ("-logp.sum() / response_tokens", "-logp.mean()", "tests/training/test_parallel.py -k sft"),
         ("step * sft.sequences_per_step)\n", "step * sft.sequences_per_step - 1)\n", TRAPS),
     ],
     "fleming/rl/curriculum.py": [
+        ('record["after"], record["because"], 0',
+         'record["after"], record["because"], self.stage_tokens', CURRICULUM),
+        ('round {self.round} draw',
+         'draw', CURRICULUM),
+        ('flat=mean(not teaches(group) for group in every)',
+         'flat=mean(not teaches(group) for group in sampled.groups)', CURRICULUM),
+        ('tokens=sum(len(r.token_ids) for group in every for r in group)',
+         'tokens=sum(len(r.token_ids) for group in sampled.groups for r in group)', CURRICULUM),
+        ('if self.standings[i].passed] if self.cfg.rest',
+         'if self.standings[i].asked] if self.cfg.rest', CURRICULUM),
         ("if standing.asked and not standing.left", "if standing.asked", CURRICULUM),
         ("(standing.drawn + lot) / standing.weight", "(standing.drawn + lot) * standing.weight", CURRICULUM),
         ("if i not in taken)", "if True)", CURRICULUM),
@@ -56,18 +70,22 @@ MUTANTS = {
         ('if not (standing.left or standing.rests)]', 'if not standing.left]', CURRICULUM),
     ],
     "fleming/rl/pools.py": [
+        ('before / total + 1e-9)',
+         'before / total)', CURRICULUM),
         ("if q.difficulty in cfg.hard]", "if q.difficulty in cfg.simple]", CURRICULUM),
         ("for n in (step, step + 1)]", "for n in (0, 1)]", CURRICULUM),
         ("taken[name] += min(count", "taken[name] += 0 * min(count", CURRICULUM),
         ("if not any(q.difficulty for q in questions):", "if not all(q.difficulty for q in questions):", CURRICULUM),
     ],
     "fleming/rl/standing.py": [
+        ('share < cfg.review_agreement',
+         'share <= cfg.review_agreement', CURRICULUM),
         ("2 * self.right < self.asked", "2 * self.right <= self.asked", CURRICULUM),
         ("cfg.repeat_weight * (self.failed - 1)", "cfg.repeat_weight * self.failed", CURRICULUM),
         ("(1 if self.right else cfg.none_right_weight)", "1", CURRICULUM),
         ("2 ** min(self.passed - 1, 30)", "1", CURRICULUM),
         ("self.none_right, self.votes = 0, Counter()", "self.none_right = 0", CURRICULUM),
-        ("votes = self.votes if voter is None else voter", "votes = self.votes", CURRICULUM),
+        ("votes = voter or self.votes", "votes = self.votes", CURRICULUM),
     ],
     "fleming/rl/switch.py": [
         ("len(measured[\"slopes\"]) == window and max(", "max(", CURRICULUM),
@@ -75,9 +93,17 @@ MUTANTS = {
         ("if done < max(cfg.min_steps, window):", "if done < window:", CURRICULUM),
     ],
     "fleming/rl/mining.py": [
+        ('texts.get(v.id) == v.text',
+         'v.id in texts', CURRICULUM),
         ('scored.reward["correct"] > 0.5', 'scored.reward["total"] > 0.5', WIRING),
     ],
     "fleming/rl/rollout.py": [
+        ('curriculum.stage, len(taken))',
+         'curriculum.stage, 0)', LEDGER),
+        ('order=orders[g - first]',
+         'order=orders[0]', LEDGER),
+        ('strict=True) if not teaches(group))',
+         'strict=True))', LEDGER),
         ("groups[m :: rl.minibatches_per_rollout]", "groups[:: rl.minibatches_per_rollout]", f"{WIRING} {MINI}"),
         ("if r.advantage != 0 or reference]", "if r.advantage > 0 or reference]", WIRING),
         ("if r.advantage != 0 or reference]", "if r.advantage != 0]", WIRING),
@@ -129,6 +155,10 @@ MUTANTS = {
         ("self.state[\"skipped_in_a_row\"] = 0\n        else", "pass\n        else", TRAINING),
     ],
     "fleming/training/packing.py": [
+        ('feed(key[alike:], alike)]',
+         'feed(key[alike:], 0)]', TRAINING),
+        ('lengths[i] > max_tokens)',
+         'lengths[i] >= max_tokens)', TRAINING),
         ("begins[key][-1], *feed(response[:-1]", "begins[key][0], *feed(response[:-1]", TRAINING),
         ("feed(response[:-1], len(prompt))", "feed(response[:-1], len(prompt) + 1)", TRAINING),
     ],
@@ -139,7 +169,19 @@ MUTANTS = {
         ("logits[:, limit:] = ABSENT", "pass", TRAINING),
         ("entropy = -every.exp().mul_(every).sum(-1)", "entropy = -logp", TRAINING),
     ],
-    "fleming/training/metrics.py": [
+    "fleming/rl/dev.py": [
+        ('actor.params(1, temperature=0.0)',
+         'actor.params(1)', DEV),
+    ],
+    "fleming/rl/questions.py": [
+        ('cfg.grpo.dev_limit or None]',
+         'cfg.grpo.dev_limit]', DEV),
+    ],
+    "fleming/rl/replay.py": [
+        ('event["step"] <= r.step',
+         'event["step"] < r.step', "tests/rl/test_replay.py -k shown_as"),
+    ],
+    "fleming/rl/sampled.py": [
         ("sum(r.entropy for r in rollouts) / sum(lengths)",
          "sum(r.entropy for r in rollouts if r.advantage) / sum(lengths)", WIRING),
     ],

@@ -10,8 +10,9 @@ from support.ledger import LedgerChecker
 from support.runs import ALONE
 
 from fleming.config import load_config
+from fleming.files import write_jsonl
 from fleming.records import Question
-from fleming.refine.decisions import Decision
+from fleming.refine.decisions import Decision, text_hash
 from fleming.rl import mining
 from fleming.rl.curriculum import Curriculum
 from fleming.rl.pools import shares, stage1_pools
@@ -202,6 +203,7 @@ def test_a_run_that_reads_its_ledger_back_goes_on_as_if_nothing_had_been(name):
         ({"wrong": 1, "right": 0}, (99, 99), 6, [(6, 0)] * 2),
         ({"wrong": 2, "right": 1}, (2, 3), 64, [(2, 3)] * 2),  # and no step is filled up with repeats
         ({}, (30, 10), 8, [(6, 2)] * 2),
+        ({"hard": 0.1, "simple": 0.2}, (99, 99), 3, [(1, 2)] * 3),  # whose sum is no 0.3
     ],
 )
 def test_the_parts_of_a_step_are_exact_over_steps(mix, sizes, count, steps):
@@ -300,6 +302,30 @@ def test_each_round_begins_anew_so_that_no_question_pays_for_draws_at_an_older_w
     assert [standing.drawn_ever for standing in curriculum.standings] == [drawn[q.id] for q in asked]
 
 
+def test_each_round_has_an_order_of_its_own():
+    once = ["grpo.stage1.max_steps=0", "grpo.curriculum.mine_every=99", "grpo.questions_per_step=5"]
+    curriculum, orders = Curriculum(questions(40, [None]), settings(*once)), set()
+    curriculum.begin()
+    for _ in range(3):
+        curriculum.mined(1, range(40), [Mined(2, {"A": 2})] * 40, {})
+        orders.add(tuple(curriculum.draw(curriculum.parts())["right"]))
+    assert len(orders) == 3
+
+
+def test_dropped_groups_count_in_the_ledger_and_each_stage_counts_its_own_tokens():
+    cfg = settings("grpo.stage1.max_steps=2", "grpo.stage2={max_steps: 9, max_tokens: 7}", "grpo.draws=2")
+    curriculum, ends = Curriculum(questions(8), cfg), []
+    for step in range(1, 5):
+        made = [
+            SimpleNamespace(question_id="q1", reward={"total": total}, advantage=total, token_ids=[1, 2])
+            for total in (0.0, 1.0)
+        ]
+        record = curriculum.stepped(step, Sampled([made[1:]], [made[:1]], {}, {}))[0]
+        assert (record["reward"], record["flat"], record["tokens"]) == (0.5, 0.5, 4)
+        ends.append(curriculum.last_step)
+    assert ends == [11, 11, 11, 4]  # with stage 2's second step
+
+
 # What an answer means
 
 
@@ -352,6 +378,11 @@ def test_a_passed_question_rests_for_a_growing_number_of_rounds():
     assert rounds[1]["asked"] + rounds[1]["resting"] == 30
     assert rounds[2]["back"] >= 29
     assert all(r["back_wrong"] <= r["back"] for r in rounds)
+    last, back = {}, Counter()
+    for r in [r for r in ledger if r["event"] == "answers"]:
+        back[r["round"]] += last.get(r["question"]) == 1.0
+        last[r["question"]] = r["pass_rate"]
+    assert [r["back"] for r in rounds] == [back[r["round"]] for r in rounds]
 
 
 def test_a_round_in_which_all_rest_asks_nothing(monkeypatch):
@@ -407,6 +438,22 @@ def test_a_decision_on_no_question_in_review_is_said(tmp_path, monkeypatch):
     assert said == [f"{tmp_path}/decisions.jsonl: 1 not in review, or decided on with another text: q1"]
 
 
+def test_votes_on_another_text_of_a_question_are_not_used(tmp_path):
+    asked, cfg = questions(2), settings(f"data.questions={tmp_path}/rl.jsonl")
+    one = {
+        "voter": "v",
+        "style": "letter",
+        "orders": ["ABCD"] * 2,
+        "votes": ["B", None],
+        "responses": ["", ""],
+    }
+    texts = {"q0": text_hash(asked[0]), "q1": "of an older text"}
+    write_jsonl(
+        tmp_path / "label_votes.jsonl", [{"id": name, "text": text, **one} for name, text in texts.items()]
+    )
+    assert mining.voter_votes(cfg, asked) == {"q0": {"B": 1, "": 1}}
+
+
 def test_the_voter_of_the_label_check_has_the_word_where_there_is_one():
     question, cfg = questions(1)[0], CurriculumConfig()
     doubted = standing([0, 0, 0])
@@ -414,6 +461,11 @@ def test_the_voter_of_the_label_check_has_the_word_where_there_is_one():
     assert doubted.doubt(question, {"A": 5}, cfg) is None  # it says what the label says
     assert doubted.doubt(question, {"C": 4, "A": 1}, cfg) == ("C", 0.8)
     assert doubted.doubt(question, {"": 5}, cfg) is None
+    assert doubted.doubt(question, {"C": 2, "A": 1, "": 1}, cfg) == (
+        "C",
+        0.5,
+    )  # as many as the setting asks for
+    assert doubted.doubt(question, {}, cfg) == ("D", 1.0)  # a line without votes is none
     assert standing([0, 0]).doubt(question, None, cfg) is None
     assert standing([0, 1, 0, 0]).doubt(question, None, cfg) is None
     assert (

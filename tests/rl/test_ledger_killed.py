@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from support.runs import differences, records, result_of, torchrun
 
 from fleming.config import load_config
 from fleming.files import write_jsonl
+from fleming.prompt import prompt_ids
 from fleming.records import Question, to_json
 from fleming.settings import Config
+from model.huggingface.tokenizer import Tokenizer
 
 # A reward that tells answers apart and may kill its process, and a vote that agrees on one wrong option of some.
 OWN = """
@@ -129,8 +132,19 @@ def test_the_ledger_of_a_run_holds_what_is_needed_to_decide_again(folder, whole)
     assert {r["id"] for r in review} == {r["question"] for r in ledger_of(whole) if r["event"] == "review"}
 
 
-def test_shown_orders_move_the_letter_and_the_record_keeps_them(whole):
+def test_shown_orders_move_the_letter_and_the_record_keeps_them(folder, whole):
     rollouts = [r for path in sorted(whole.glob("grpo/rollouts/*.jsonl")) for r in records(path)]
+    groups = {(r["step"], r["group"]) for r in rollouts}
+    assert len(groups) == len(rollouts) / GROUP
+    assert max(Counter(step for step, _ in groups).values()) <= A_STEP  # whatever was drawn in vain
+    cfg, tokenizer = (
+        load_config(Config, None, settings(folder, whole)),
+        Tokenizer.from_folder(folder / "model"),
+    )
+    asked = {q["id"]: Question(**q) for q in records(folder / "questions.jsonl")}
+    for r in rollouts:
+        shown = asked[r["question_id"]].in_order(r.get("order") or "ABC")
+        assert r["prompt_ids"] == prompt_ids(shown, tokenizer, cfg)
     orders = {(r["step"], r["question_id"]): r.get("order") for r in rollouts}
     assert len(set(orders.values())) > 3
     assert all(order is None or sorted(order) == ["A", "B", "C"] for order in orders.values())
@@ -171,3 +185,14 @@ def test_a_finished_run_says_so_and_goes_on_where_it_is_extended(folder, whole, 
     assert train(folder, tmp_path).returncode == 0
     for name in ("curriculum.jsonl", "stage2/model/model.safetensors"):
         assert (tmp_path / "grpo" / name).read_bytes() == (whole / "grpo" / name).read_bytes()
+
+
+def test_other_questions_to_measure_on_are_refused_and_other_conditions_said(folder, whole):
+    dev, before = folder / "dev.jsonl", (folder / "dev.jsonl").read_bytes()
+    dev.write_bytes(before.replace(b"Is it", b"Was it"))
+    refused = train(folder, whole)
+    dev.write_bytes(before)
+    assert (refused.returncode, "this run began with sha256 of data.dev = " in refused.stderr) == (2, True)
+    again = train(folder, whole, "exact=off")
+    assert "other than at the last start: exact False, was True;" in again.stdout
+    assert "other than" not in train(folder, whole, "exact=off").stdout

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from support import runs, warm
@@ -13,6 +14,7 @@ from support.jsonl import read_records
 from support.places import ROOT
 
 import train_grpo
+from fleming.records import Question
 from fleming.rl import replay
 from model.errors import InputError
 
@@ -160,6 +162,15 @@ def test_what_was_changed_in_a_step_on_the_way_is_named(copy, capsys):
 def test_what_is_not_there_is_said(run, arguments, said):
     with pytest.raises(InputError, match=said):
         replay.main([str(run), *map(str, arguments)])
+
+
+def test_a_question_is_shown_as_a_person_had_decided_before_the_steps_answers():
+    asked = Question("q", "?", {"A": "yes", "B": "no"}, "A")
+    decided = [{"question": "q", "step": 4, "verdict": "relabel B"}]
+    run = SimpleNamespace(questions={"q": asked}, decisions=decided)
+    rollout = lambda step, order=None: SimpleNamespace(question_id="q", step=step, order=order)  # noqa: E731
+    assert [replay.Replay.question(run, rollout(step)).answer for step in (3, 4)] == ["A", "B"]
+    assert replay.Replay.question(run, rollout(4, "BA")).answer == "A"
 
 
 def test_two_processes_draw_what_one_does_and_can_be_replayed_behind_their_checkpoints(

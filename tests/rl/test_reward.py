@@ -20,8 +20,9 @@ from fleming.rl.dev import measure
 from fleming.rl.mining import mine
 from fleming.rl.reward import reward_parts, try_reward
 from fleming.rl.rollout import REPORTS, Actor, sample_groups
+from fleming.rl.sampled import rollout_metrics
 from fleming.settings import Config
-from fleming.training.metrics import finite, rollout_metrics
+from fleming.training.metrics import finite
 from fleming.training.parallel import AgreedError
 from model.errors import InputError
 from model.sampler import Sample

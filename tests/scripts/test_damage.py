@@ -206,6 +206,7 @@ def rewrite(path: Path, change) -> None:
         (lambda s: {**s, "metrics_bytes": 10**9}, "bytes are missing"),
         (lambda s: {**s, "metrics_bytes": s["metrics_bytes"] - 1}, "metrics.jsonl: damaged"),
         (lambda s: {**s, "cache": [1]}, "expected three numbers"),
+        (lambda s: {**s, "watched_letters": [{"A": [1]}]}, "expected two numbers"),
         (lambda s: {**s, "skipped_in_a_row": -1}, "skipped_in_a_row is out of its range"),
         (lambda s: {**s, "identity": None}, "identity: expected mapping"),
         (lambda s: {**s, "score": "high"}, "score: expected float"),

@@ -63,6 +63,7 @@ SHAPES = {  # of about 20 million parameters, as unlike as they can be
     "qwen3": shape("qwen3", 14000, 384, 1152, 8, 6, 2, 64, tied=True),
     "qwen2": shape("qwen2", 12000, 256, 1400, 10, 8, 4, 48, tied=False),
     "llama": shape("llama", 3000, 512, 1400, 6, 8, 8, 64, tied=True),
+    "shallow": shape("qwen3", 14000, 384, 1152, 1, 6, 2, 64, tied=True),
 }
 QWEN25_7B = shape("qwen2", 152064, 3584, 18944, 28, 28, 4, 128, tied=False)
 QWEN3_32B = shape("qwen3", 151936, 5120, 25600, 64, 64, 8, 128, tied=False)
@@ -183,6 +184,7 @@ def test_what_is_kept_of_a_block_is_what_autograd_saves_to_a_hundredth(kind, seq
         ("qwen3", True, 4, 1, 10, 270),  # more scored tokens than a chunk holds
         ("qwen2", False, 1, 1, 10, 400),
         ("qwen2", True, 2, 2, 150, 80),
+        ("shallow", True, 4, 1, 10, 270),  # where nothing is as large as what is made of a chunk's logits
     ],
 )
 def test_the_predicted_peak_of_the_cold_start_is_the_measured_one(

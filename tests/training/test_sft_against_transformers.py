@@ -18,6 +18,7 @@ from fleming.files import write_jsonl
 from fleming.noise import shuffled
 from fleming.records import Trajectory, to_json
 from fleming.settings import Config
+from fleming.training.checkpoint import newest_checkpoint
 from model.huggingface.tokenizer import Tokenizer
 
 EACH, WARMUP = 4, 5
@@ -61,7 +62,7 @@ def test_the_losses_are_those_of_a_plain_loop(tmp_path, case):
     settings = [f"model={folder}", f"data.trajectories={data}", f"run_dir={tmp_path / 'run'}", "parallel.device=cpu",
                 f"sft.epochs={epochs}", f"sft.sequences_per_step={EACH}", "sft.micro_batch_tokens=160",
                 f"sft.learning_rate={peak}", f"sft.warmup_fraction={WARMUP / steps}", "sft.weight_decay=0.1",
-                "sft.grad_clip=0.7", "sft.save_every=50", "data.decontamination=off"]  # fmt: skip
+                "sft.grad_clip=0.7", "sft.save_every=15", "data.decontamination=off"]  # fmt: skip
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -75,7 +76,12 @@ def test_the_losses_are_those_of_a_plain_loop(tmp_path, case):
         assert mine["loss"] == pytest.approx(loss, abs=1e-4)
         assert mine["grad_norm"] == pytest.approx(norm, rel=1e-3)
         assert mine["learning_rate"] == pytest.approx(rate, rel=1e-9)
+        assert mine["tokens"] > mine["response_tokens"] > EACH
     assert ours[-1]["loss"] < 0.8 * ours[0]["loss"]
+    # What the best checkpoints are chosen by: the losses since the one before, the lowest first.
+    since = [record["loss"] for record in ours[(steps - 1) // 15 * 15 :]]
+    state = newest_checkpoint(tmp_path / "run/sft/checkpoints")
+    assert (state["step"], state["score"]) == (steps, pytest.approx(-sum(since) / len(since)))
     assert sum(norm > 0.7 for _, norm, _ in theirs) > 5  # clipping is at work
 
 

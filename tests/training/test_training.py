@@ -46,6 +46,9 @@ def test_the_docstrings_worked_example_of_packing():
     assert batch.predict_at.tolist() == [1, 2, 3, 1, 4]
     assert batch.targets.tolist() == [7, 8, 3, 4, 2]
     assert batch.response_cu_seqlens.tolist() == [0, 2, 3, 5]
+    alike = pack([[5, 6], [5, 9]], [[7, 8], [4]], share=1)  # the second is fed from where it differs
+    assert (alike.tokens.tolist(), alike.positions.tolist()) == ([[5, 6, 7, 9]], [[0, 1, 2, 1]])
+    assert alike.gather.tolist() == [0, 1, 2, 0, 3]
 
 
 @pytest.mark.parametrize("name", ["qwen2-tied", "qwen3"])
@@ -82,6 +85,7 @@ def test_micro_batches_hold_every_sequence_once_within_the_budget():
         assert all(len(r) == ranks for r in rounds)
         assert sorted(i for p in packs for i in p) == list(range(8))
         assert all(sum(lengths[i] for i in p) <= 100 or len(p) == 1 for p in packs)
+    assert micro_batches([60, 40, 50, 50], 100) == [[[0]], [[2, 3]], [[1]]]  # a pack may be full
 
 
 def test_the_packs_of_a_round_are_balanced_over_ranks():

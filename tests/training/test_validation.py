@@ -213,5 +213,6 @@ def test_two_processes_measure_the_same(inputs, trained, tmp_path):
 def test_a_checkpoint_that_knows_no_validation_goes_on_without_and_with_it_is_refused():
     saved = {"sft.epochs": 3}
     check_same_run(saved, {**saved, "sft.validation": 0}, "runs/x")
+    check_same_run(saved, {**saved, "sha256 of data.dev": "ab"}, "runs/x")  # nor any questions to measure on
     with pytest.raises(InputError, match=r"sft\.validation"):
         check_same_run(saved, {**saved, "sft.validation": 8}, "runs/x")

@@ -1,0 +1,42 @@
+"""How RL is measured on questions that it does not learn from while it runs."""
+
+from dataclasses import asdict
+
+import pytest
+from support.runs import ALONE
+
+from fleming.config import load_config
+from fleming.files import write_jsonl
+from fleming.records import Question
+from fleming.rl.dev import measure
+from fleming.rl.questions import read_dev
+from fleming.rl.rollout import Actor
+from fleming.settings import Config
+
+ASKED = [Question(f"q{i}", "?", {"A": "yes", "B": "no"}, "A", split="dev") for i in range(5)]
+
+
+class Answering(Actor):
+    """Answers every second question rightly, and remembers how it was asked."""
+
+    def answer(self, numbered, params, *_):
+        self.asked = params
+        return [[{"correct": float(i % 2), "format": 0.5}] for i, _ in numbered]
+
+
+def test_dev_is_answered_greedily_once_each_and_its_shares_are_of_all_questions():
+    actor = Answering(None, None, load_config(Config, None, ["grpo.temperature=0.7"]), ALONE)
+    found = measure(actor, ASKED, 3)
+    assert (actor.asked.n, actor.asked.temperature) == (1, 0.0)
+    assert (found["dev_accuracy"], found["dev_format"]) == (0.4, 0.5)
+    assert found["dev_low"] < 0.4 < found["dev_high"]
+
+
+@pytest.mark.parametrize(("limit", "count"), [(0, 5), (3, 3), (9, 5)])
+def test_so_many_questions_of_dev_are_drawn_by_the_seed(tmp_path, limit, count):
+    write_jsonl(tmp_path / "dev.jsonl", map(asdict, ASKED))
+    given = [f"data.dev={tmp_path}/dev.jsonl", "grpo.dev_every=1", f"grpo.dev_limit={limit}"]
+    drawn = [q.id for q in read_dev(load_config(Config, None, given), print)]
+    assert len(set(drawn)) == len(drawn) == count
+    others = [q.id for q in read_dev(load_config(Config, None, [*given, "seed=1"]), print)]
+    assert drawn != others
