@@ -6,6 +6,7 @@ between, but for what a clock measured. Left out: how the data were made and wha
 commands repeat; kernels of CUDA, which do not repeat their bits.
 """
 
+import contextlib
 import math
 import os
 import signal
@@ -37,6 +38,14 @@ CLOCKED = {"metrics_bytes", "metrics_sha256", "code"}
 
 LEAVING = threading.Event()
 """Set when the command is told to leave: no segment goes on, nor its processes."""
+PATIENCE = 60  # seconds in which several processes must have saved and ended
+WATCHED = f"""
+exec 3<&0 </dev/null
+(trap '' TERM; read -r _; kill 0; sleep {PATIENCE}; kill -9 0) <&3 &
+exec 3<&-
+exec "$@"
+"""
+"""Runs a command, and ends it when its standard input closes, as it does when this process is killed."""
 
 
 @dataclass(frozen=True)
@@ -128,16 +137,23 @@ def run_again(segment: Segment, run_dir: Path, again: Path, threads: int, export
     awaited += [again / folder / SUMS for folder in exported]
     output = again.with_name("output")
     with open(output, "wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+        watched = ["sh", "-c", WATCHED, "sh", *command]
+        process = subprocess.Popen(
+            watched, stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True
+        )
         try:
             while (
                 process.poll() is None and not all(path.exists() for path in awaited) and not LEAVING.is_set()
             ):
                 time.sleep(0.05)
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            if processes > 1 and process.poll() is None:
+                process.terminate()  # ranks are in groups of their own, which their launcher ends
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE)
+            os.killpg(process.pid, signal.SIGKILL)  # whoever watches is left of the group at least
             process.wait()
+            process.stdin.close()
     if all(path.exists() for path in awaited):
         return ""
     words = output.read_text(errors="replace").strip().splitlines() or ["nothing"]
