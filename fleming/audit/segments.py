@@ -111,17 +111,13 @@ def prepare(segment: Segment, run_dir: Path, again: Path) -> None:
     for name in (step_name(s.last) for s in before):
         (ours / "checkpoints" / name).symlink_to(theirs / "checkpoints" / name)
     for log in LOGS[segment.stage] if segment.first else ():
-        size = state_of(theirs, segment.first)[f"{log}_bytes"]
+        size = read_json(theirs / "checkpoints" / step_name(segment.first) / "state.json")[f"{log}_bytes"]
         (ours / f"{log}.jsonl").write_bytes((theirs / f"{log}.jsonl").read_bytes()[:size])
     if (theirs / "decisions.jsonl").exists():  # of people: those that it had found by then
         events = read_log(theirs / "curriculum.jsonl")
         known = {e["question"] for e in events if e["event"] == "decision" and e["step"] <= segment.last}
         kept = [record for _, record in read_jsonl(theirs / "decisions.jsonl") if record.get("id") in known]
         write_jsonl(ours / "decisions.jsonl", kept)
-
-
-def state_of(folder: Path, step: int) -> dict[str, Any]:
-    return read_json(folder / f"checkpoints/{step_name(step)}/state.json")
 
 
 def run_again(segment: Segment, run_dir: Path, again: Path, threads: int, exported: Sequence[str]) -> str:
@@ -165,9 +161,7 @@ def exported_at(segment: Segment, run_dir: Path) -> list[str]:
     end = max(by_step(run_dir / segment.stage / "checkpoints"))
     switch = {"grpo/stage1/model": switched_at(run_dir) or end}
     written_at = dict.fromkeys(["sft/model", "grpo/stage2/model", "grpo/best/model"], end) | switch
-    outputs = read_manifest(run_dir)[segment.stage][-1][
-        "outputs"
-    ]  # where a run goes on, not those of its first end
+    outputs = read_manifest(run_dir)[segment.stage][-1]["outputs"]  # of the last end, where a run went on
     return [
         folder
         for folder, step in written_at.items()
@@ -194,7 +188,8 @@ def differences(segment: Segment, run_dir: Path, again: Path, exported: Sequence
                 yield from (f"{name}: {tensor}" for tensor in other_tensors(run_dir / name, again / name))
             else:
                 yield name
-    recorded, made = (state_of(folder, segment.last) for folder in (theirs, ours))
+    state = f"checkpoints/{step_name(segment.last)}/state.json"
+    recorded, made = read_json(theirs / state), read_json(ours / state)
     for key in sorted((recorded.keys() | made.keys()) - CLOCKED):
         if recorded.get(key) != made.get(key):
             yield f"state.json: {key}"

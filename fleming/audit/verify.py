@@ -107,14 +107,12 @@ def manifest_of(run_dir: Path) -> dict[str, list[Entry]]:
 def digests(kept: Mapping[str, Path], sizes: Mapping[str, int]) -> dict[str, str]:
     """Return name -> sha256 of each file's bytes."""
     bar = tqdm(total=sum(sizes.values()), desc="reading", unit="B", unit_scale=True, leave=False, delay=1)
+    found = {}
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter
-
-        def of(name: str) -> tuple[str, str]:
-            found = name, digest(kept[name])
+        for name, sha256 in zip(kept, pool.map(digest, kept.values()), strict=True):
+            found[name] = sha256
             bar.update(sizes[name])
-            return found
-
-        return dict(pool.map(of, kept))
+    return found
 
 
 def compare(name: str, found: str | None, claims: Mapping[str, set[str]]) -> Iterator[str]:
@@ -136,8 +134,7 @@ def compare(name: str, found: str | None, claims: Mapping[str, set[str]]) -> Ite
 
 def faults_of_lines(run_dir: Path, name: str, uncovered: list[str]) -> list[str]:
     """Return the damaged lines of a log whose lines have hashes; note a file without any."""
-    faults: list[str] = []
-    path = run_dir / name
+    path, faults = run_dir / name, []
     if path.suffix != ".jsonl" or f'"{LINE_HASH}"'.encode() not in path.open("rb").readline(1 << 20):
         uncovered.append(name)
         return faults
