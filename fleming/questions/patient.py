@@ -135,9 +135,13 @@ def _ages(
     return low, high
 
 
-def draw_patient(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator) -> Patient:
+def draw_patient(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator) -> Patient | None:
     """Return a patient who is seen after the root's onset, when the findings can be seen, of a sex that the disease
-    allows. Ages are whole days in the first month, months below 2 years, else years; None without an onset."""
+    allows; None where there is no such sex. Ages are whole days in the first month, months below 2 years, else years;
+    none without an onset."""
+    allowed = sorted(sexes(graph, root, clues))
+    if not allowed:
+        return None
     ages = _ages(graph, root, clues, rng)
     age = None
     if ages:
@@ -145,7 +149,6 @@ def draw_patient(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: G
         exact = low + (high - low) * rng.random()
         unit = DAY if exact < MONTH else MONTH if exact < 2 else 1.0
         age = round(int(exact / unit) * unit, 4)
-    allowed = sorted(sexes(graph, root, clues))
     if any(_has(_lists().words["mostly male"], mode) for mode in graph.follow(root, "inherited_as")):
         allowed = allowed[-1:]
     return Patient(age, allowed[int(rng.integers(len(allowed)))])

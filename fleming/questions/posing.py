@@ -123,12 +123,9 @@ class Poser:
         """Return who the case is of, None where what is told is of both sexes."""
         if not self.whole.rules.patients:
             return Patient()
-        root = query.nodes[0]
-        allowed = sexes(self.graph, root, query.clues)
-        if not allowed:
-            return None
-        patient = draw_patient(self.graph, root, query.clues, rng)
-        if query.kind.answers == "values" and "male" in allowed:
+        case = self.graph, query.nodes[0], query.clues
+        patient = draw_patient(*case, rng)
+        if patient and query.kind.answers == "values" and "male" in sexes(*case):
             return replace(patient, sex="male")  # or a girl would tell that it is not X-linked
         return patient
 
