@@ -69,7 +69,7 @@ function glance() {
       tile(
         "Steps of RL",
         count(GRPO.step.at(-1)),
-        isNumber(SWITCH.after) ? `stage 2 from step ${SWITCH.after + 1}` : "stage 1",
+        isNumber(SWITCH.after) ? `stage 2 from step ${SWITCH.after + 1}` : `stage ${list(GRPO.stage).at(-1) ?? 1}`,
       ),
     );
   if (R.rows) {

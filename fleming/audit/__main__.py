@@ -104,11 +104,11 @@ def run_verify(options: argparse.Namespace) -> int:
     if verdict.faults or options.segments is None:
         return int(bool(verdict.faults))
     seed = secrets.randbelow(10**9) if options.seed is None else options.seed
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the segments' processes end with this one
     differ, words = verify_segments(options.run_dir, options.segments, seed, options.jobs)
     print(words)
     return int(bool(differ))
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the segments' processes end with this one
     run_script(main)

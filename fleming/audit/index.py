@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -208,16 +208,18 @@ class Index:
     def records(self, key: str, pattern: str) -> list[tuple[str, Record]]:
         """Return (file, record) of the lines that speak of a key, in the files of a pattern of FILES, or of the user's
         own in its place."""
-        keys_of = FILES[pattern]
-        found = []
-        for place in self.places_of(key):
+        return list(self.records_of([key], pattern))
+
+    def records_of(self, keys: Sequence[str], pattern: str) -> Iterator[tuple[str, Record]]:
+        """Yield the same of the lines that speak of any of the keys, each line once."""
+        keys_of, wanted = FILES[pattern], set(keys)
+        for place in dict.fromkeys(place for key in keys for place in self.places_of(key)):
             if self.keys_in[place.file] is keys_of:
                 with open(self.path(place.file), "rb") as file:
                     file.seek(place.offset)
                     record = parse_line(file.readline(), f"{place.file}, byte {place.offset}")
-                if key in keys_of(record):
-                    found.append((place.file, record))
-        return found
+                if not wanted.isdisjoint(keys_of(record)):
+                    yield place.file, record
 
 
 def hash_of(key: str) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fleming.audit.index import Index, Record, edge_key
+from fleming.audit.index import Index, edge_key
 from fleming.audit.trace import PLACES
 from fleming.files import read_jsonl, read_log, step_of, write_jsonl
 from fleming.graph.retracted import Retraction, read_retractions
@@ -65,13 +65,11 @@ def lost_edges(
 
 def dependants(index: Index, edges: list[tuple[str, str, str]]) -> dict[str, Any]:
     """Return the ids of what depends on these edges, by kind, and the steps of training that it entered."""
-    questions: dict[str, Record] = {}
-    for triple in edges:
-        questions |= {r["id"]: r for _, r in index.records(edge_key(*triple), PLACES["question"])}
+    keys = [edge_key(*triple) for triple in edges]
     kinds = "questions", "trajectories", "sft_steps", "rl_steps", "answers"
     found: dict[str, set] = {kind: set() for kind in kinds}
-    found["questions"] |= questions.keys()
-    for name in questions:
+    found["questions"] = {record["id"] for _, record in index.records_of(keys, PLACES["question"])}
+    for name in found["questions"]:
         key = f"question {name}"
         for _, trajectory in index.records(key, PLACES["trajectory"]):
             found["trajectories"].add(trajectory["id"])

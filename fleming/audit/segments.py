@@ -6,6 +6,7 @@ between, but for what a clock measured. Left out: how the data were made and wha
 commands repeat; kernels of CUDA, which do not repeat their bits.
 """
 
+import contextlib
 import math
 import os
 import signal
@@ -37,6 +38,14 @@ CLOCKED = {"metrics_bytes", "metrics_sha256", "code"}
 
 LEAVING = threading.Event()
 """Set when the command is told to leave: no segment goes on, nor its processes."""
+PATIENCE = 60  # seconds in which several processes must have saved and ended
+WATCHED = f"""
+exec 3<&0 </dev/null
+(trap '' TERM; read -r _; kill 0; sleep {PATIENCE}; kill -9 0) <&3 &
+exec 3<&-
+exec "$@"
+"""
+"""Runs a command, and ends it when its standard input closes, as it does when this process is killed."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +111,13 @@ def prepare(segment: Segment, run_dir: Path, again: Path) -> None:
     for name in (step_name(s.last) for s in before):
         (ours / "checkpoints" / name).symlink_to(theirs / "checkpoints" / name)
     for log in LOGS[segment.stage] if segment.first else ():
-        size = state_of(theirs, segment.first)[f"{log}_bytes"]
+        size = read_json(theirs / "checkpoints" / step_name(segment.first) / "state.json")[f"{log}_bytes"]
         (ours / f"{log}.jsonl").write_bytes((theirs / f"{log}.jsonl").read_bytes()[:size])
     if (theirs / "decisions.jsonl").exists():  # of people: those that it had found by then
         events = read_log(theirs / "curriculum.jsonl")
         known = {e["question"] for e in events if e["event"] == "decision" and e["step"] <= segment.last}
         kept = [record for _, record in read_jsonl(theirs / "decisions.jsonl") if record.get("id") in known]
         write_jsonl(ours / "decisions.jsonl", kept)
-
-
-def state_of(folder: Path, step: int) -> dict[str, Any]:
-    return read_json(folder / f"checkpoints/{step_name(step)}/state.json")
 
 
 def run_again(segment: Segment, run_dir: Path, again: Path, threads: int, exported: Sequence[str]) -> str:
@@ -128,16 +133,23 @@ def run_again(segment: Segment, run_dir: Path, again: Path, threads: int, export
     awaited += [again / folder / SUMS for folder in exported]
     output = again.with_name("output")
     with open(output, "wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+        watched = ["sh", "-c", WATCHED, "sh", *command]
+        process = subprocess.Popen(
+            watched, stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True
+        )
         try:
             while (
                 process.poll() is None and not all(path.exists() for path in awaited) and not LEAVING.is_set()
             ):
                 time.sleep(0.05)
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            if processes > 1 and process.poll() is None:
+                process.terminate()  # ranks are in groups of their own, which their launcher ends
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE)
+            os.killpg(process.pid, signal.SIGKILL)  # whoever watches is left of the group at least
             process.wait()
+            process.stdin.close()
     if all(path.exists() for path in awaited):
         return ""
     words = output.read_text(errors="replace").strip().splitlines() or ["nothing"]
@@ -149,9 +161,7 @@ def exported_at(segment: Segment, run_dir: Path) -> list[str]:
     end = max(by_step(run_dir / segment.stage / "checkpoints"))
     switch = {"grpo/stage1/model": switched_at(run_dir) or end}
     written_at = dict.fromkeys(["sft/model", "grpo/stage2/model", "grpo/best/model"], end) | switch
-    outputs = read_manifest(run_dir)[segment.stage][-1][
-        "outputs"
-    ]  # where a run goes on, not those of its first end
+    outputs = read_manifest(run_dir)[segment.stage][-1]["outputs"]  # of the last end, where a run went on
     return [
         folder
         for folder, step in written_at.items()
@@ -178,7 +188,8 @@ def differences(segment: Segment, run_dir: Path, again: Path, exported: Sequence
                 yield from (f"{name}: {tensor}" for tensor in other_tensors(run_dir / name, again / name))
             else:
                 yield name
-    recorded, made = (state_of(folder, segment.last) for folder in (theirs, ours))
+    state = f"checkpoints/{step_name(segment.last)}/state.json"
+    recorded, made = read_json(theirs / state), read_json(ours / state)
     for key in sorted((recorded.keys() | made.keys()) - CLOCKED):
         if recorded.get(key) != made.get(key):
             yield f"state.json: {key}"

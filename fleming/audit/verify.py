@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from fleming.config import flat
 from fleming.files import LINE_HASH, check_unlocked, is_log_of, read_jsonl, step_of
 from fleming.html_page import mapping
 from fleming.manifest import (
@@ -32,6 +33,8 @@ from model.files import read_object
 from model.sums import SUMS, digest, read_sums
 
 MANIFEST = "manifest.json"
+FOLDERS = {"data": "synth", "base": "synth", "sft": "sft", "grpo": "grpo", "eval": "evaluate"}
+"""Folder of a run -> the stage that writes it."""
 
 
 @dataclass
@@ -42,6 +45,8 @@ class Verdict:
     """A line each, which begins with the file."""
     uncovered: list[str] = field(default_factory=list)
     """Files of which no hash is kept."""
+    unrooted: list[str] = field(default_factory=list)
+    """Files whose hash stands beside them alone, since their stage has not ended."""
     files: int = 0
     bytes: int = 0
     root: str = ""
@@ -78,7 +83,9 @@ def verify(run_dir: Path) -> Verdict:
 
     for name in kept.keys() - says.keys():
         verdict.faults += faults_of_lines(run_dir, name, verdict.uncovered)
-    verdict.faults += faults_of_logs(run_dir)
+    added = sorted((kept.keys() & says.keys()) - written.keys())
+    verdict.faults += faults_of_strangers(manifest, added, verdict.unrooted)
+    verdict.faults += faults_of_states(run_dir, manifest)
     verdict.faults += faults_of_inputs(manifest, set(written.values()))
     roots = [entry["root"] for _, entry in current(manifest) if "root" in entry]
     if roots:
@@ -100,14 +107,12 @@ def manifest_of(run_dir: Path) -> dict[str, list[Entry]]:
 def digests(kept: Mapping[str, Path], sizes: Mapping[str, int]) -> dict[str, str]:
     """Return name -> sha256 of each file's bytes."""
     bar = tqdm(total=sum(sizes.values()), desc="reading", unit="B", unit_scale=True, leave=False, delay=1)
+    found = {}
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter
-
-        def of(name: str) -> tuple[str, str]:
-            found = name, digest(kept[name])
+        for name, sha256 in zip(kept, pool.map(digest, kept.values()), strict=True):
+            found[name] = sha256
             bar.update(sizes[name])
-            return found
-
-        return dict(pool.map(of, kept))
+    return found
 
 
 def compare(name: str, found: str | None, claims: Mapping[str, set[str]]) -> Iterator[str]:
@@ -129,11 +134,9 @@ def compare(name: str, found: str | None, claims: Mapping[str, set[str]]) -> Ite
 
 def faults_of_lines(run_dir: Path, name: str, uncovered: list[str]) -> list[str]:
     """Return the damaged lines of a log whose lines have hashes; note a file without any."""
-    faults: list[str] = []
-    path = run_dir / name
+    path, faults = run_dir / name, []
     if path.suffix != ".jsonl" or f'"{LINE_HASH}"'.encode() not in path.open("rb").readline(1 << 20):
-        if name != MANIFEST:
-            uncovered.append(name)
+        uncovered.append(name)
         return faults
 
     def fault(where: str, _code: str, detail: str) -> None:
@@ -144,8 +147,25 @@ def faults_of_lines(run_dir: Path, name: str, uncovered: list[str]) -> list[str]
     return faults
 
 
-def faults_of_logs(run_dir: Path) -> Iterator[str]:
-    """Yield the logs that are not what the newest checkpoint of their stage says of them."""
+def faults_of_strangers(
+    manifest: Mapping[str, list[Entry]], names: list[str], unrooted: list[str]
+) -> Iterator[str]:
+    """Yield the files of a stage's folder that it did not write, though a hash stands beside them; note those of a
+    stage that has not ended."""
+    last = {(stage, entry.get("name")): entry for stage, entry in current(manifest)}
+    for name in names:
+        folder, _, inside = name.partition("/")
+        if folder not in FOLDERS or Path(name).name.startswith("rubric"):  # of `evaluate.py --rubrics`
+            continue
+        entry = last.get((FOLDERS[folder], inside.partition("/")[0] if folder == "eval" else None))
+        if entry and "root" not in entry:
+            unrooted.append(name)
+        else:
+            yield f"{name}: by {MANIFEST} no stage has written it"
+
+
+def faults_of_states(run_dir: Path, manifest: Mapping[str, list[Entry]]) -> Iterator[str]:
+    """Yield what the newest checkpoint of a stage contradicts: its logs, and the manifest's settings and inputs."""
     for stage, logs in LOGS.items():
         states = sorted(
             run_dir.glob(f"{stage}/checkpoints/step_*/state.json"), key=lambda path: step_of(path.parent)
@@ -156,6 +176,12 @@ def faults_of_logs(run_dir: Path) -> Iterator[str]:
                 for log in logs:
                     if f"{log}_bytes" in state and not is_log_of(run_dir / stage / f"{log}.jsonl", state):
                         yield f"{stage}/{log}.jsonl: not what it was at {path.parent.name}"
+                entry = manifest.get(stage, [{}])[-1]
+                said = flat(entry.get("config", {}))
+                said |= {f"sha256 of {name}": sha256 for name, sha256 in entry.get("inputs", {}).items()}
+                for key, value in mapping(state.get("identity")).items():
+                    if said.get(key, value) != value:
+                        yield f"{MANIFEST}: {stage} has {key} {said[key]!r}, {path.parent.name} has {value!r}"
             except InputError as error:  # one that is shorter, or gone
                 yield str(error).removeprefix(f"{run_dir}/")
 
@@ -179,10 +205,10 @@ def is_own(name: str, stage: str, config: Mapping[str, Any]) -> bool:
 def said(verdict: Verdict, run_dir: Path) -> str:
     """Return the verdict in words."""
     lines = list(verdict.faults)
-    if verdict.uncovered:
-        lines.append(
-            f"no hash is kept of: {', '.join(verdict.uncovered[:8])}{' ...' * (len(verdict.uncovered) > 8)}"
-        )
+    told = {"no hash is kept of": verdict.uncovered, "of a stage that has not ended": verdict.unrooted}
+    for what, names in told.items():
+        if names:
+            lines.append(f"{what}: {', '.join(names[:8])}{' ...' * (len(names) > 8)}")
     state = f"{len(verdict.faults)} faults" if verdict.faults else "all as written"
     lines.append(f"{run_dir}: {verdict.files:,} files, {verdict.bytes / 1e9:.2f} GB: {state}")
     lines.append(f"root {verdict.root}" if verdict.root else "no root: no stage has ended here")

@@ -19,12 +19,13 @@ from fleming.sources.facts import Fact, Node, Origin, Skip
 from fleming.sources.handwritten import import_yaml
 from fleming.sources.mapping import Mapping
 from fleming.sources.registry import SOURCES
+from fleming.sources.vocabulary import no_name
 from fleming.sources.wikipedia.agent import discover
 from fleming.sources.wikipedia.entities import Known
 from fleming.sources.wikipedia.mediawiki import MediaWikiPages
 from fleming.sources.wikipedia.pages import FolderPages
 from fleming.teachers.remembered import Completer
-from fleming.text import name_key, reserved
+from fleming.text import name_key
 from model.errors import InputError
 
 
@@ -97,13 +98,13 @@ def _joined(
 
 
 def _clean(source: Iterable[Node | Fact], skip: Skip) -> Iterator[Node | Fact]:
-    """Yield what the source says, less the nodes and synonyms whose names hold what no name may (text.reserved)."""
+    """Yield what the source says, less the nodes and synonyms whose names can be none."""
     for item in source:
         if isinstance(item, Node):
-            if code := reserved(item.name):
-                skip(item.key, code, f"the name {item.name[:80]!r}")
+            if code := no_name(item.name):
+                skip(item.key[:80], code, f"the name {item.name[:80]!r}")
                 continue
-            item = item._replace(synonyms=tuple(name for name in item.synonyms if not reserved(name)))
+            item = item._replace(synonyms=tuple(name for name in item.synonyms if not no_name(name)))
         yield item
 
 

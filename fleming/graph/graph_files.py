@@ -12,8 +12,7 @@ from typing import Any
 from fleming.files import read_jsonl, write_jsonl
 from fleming.graph.knowledge_graph import Edge, Entity, KnowledgeGraph
 from fleming.sources.facts import LEVELS, Declared, Origin
-from fleming.sources.vocabulary import is_name
-from fleming.text import reserved
+from fleming.sources.vocabulary import is_name, no_name
 from model.errors import InputError
 
 
@@ -91,8 +90,8 @@ def load_graph(path: str | os.PathLike) -> KnowledgeGraph:
             name, type_, rare, *lists = values
             if not all(isinstance(text, str) for texts in lists for text in texts):
                 raise InputError(f"{where}: synonyms, ids and lay must be texts, found {str(record)[:120]}")
-            if code := next(filter(None, map(reserved, (name, *lists[0]))), None):
-                raise InputError(f"{where}: no name may hold a {code}, found {str(record)[:120]}")
+            if code := next(filter(None, map(no_name, (name, *lists[0]))), None):
+                raise InputError(f"{where}: this can be no name ({code}): {str(record)[:120]}")
             graph.add_entity(Entity(name, type_, rare, *map(tuple, lists)), where)
         elif kind == "declared":
             source, relation, *rest = values

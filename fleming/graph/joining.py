@@ -151,7 +151,7 @@ def _usable(records: Records, clusters: Clusters, entities: dict[int, _Named], s
         h, name, t = clusters.find(head), relations[relation], clusters.find(tail)
         fault = None
         if h not in entities or t not in entities:
-            fault = "unknown_entity", keys[tail if h in entities else head]
+            fault = "unknown_entity", keys[tail if h in entities else head][:80]
         elif h == t:
             fault = "self_loop", entities[h].name
         elif not is_name(name):

@@ -13,8 +13,7 @@ import yaml
 from fleming.config import load_config
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
 from fleming.sources.facts import Declared, Origin
-from fleming.sources.vocabulary import HANDWRITTEN, RELATIONS
-from fleming.text import reserved
+from fleming.sources.vocabulary import HANDWRITTEN, RELATIONS, no_name
 from model.errors import InputError
 
 Names = tuple[str, ...] | None
@@ -83,8 +82,8 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
     def add(name: str, entity_type: str, where: str) -> None:
         if not name or name != " ".join(name.split()):
             raise InputError(f"{where}: a name must be text without surplus spaces, found {name[:80]!r}")
-        if code := reserved(name):
-            raise InputError(f"{where}: no name may hold a {code}, found {name[:80]!r}")
+        if code := no_name(name):
+            raise InputError(f"{where}: this can be no name ({code}): {name[:80]!r}")
         if (known := spelling.setdefault(name.casefold(), name)) != name:
             raise InputError(f"{where}: {name!r} is spelled {known!r} elsewhere")
         graph.add_entity(Entity(name, entity_type, name in rare), where)
@@ -124,9 +123,11 @@ def _lines(path: str | os.PathLike) -> dict[tuple[str, int, str, int], int]:
     """Return (section, place of the entry, key, place of the name) -> the line, from 1, on which that name stands."""
     found = {}
     loader = yaml.SafeLoader(Path(path).read_bytes())
-    for section, entries in loader.get_single_node().value:
+    root = loader.get_single_node()
+    loader.flatten_mapping(root)  # what << brings
+    for section, entries in root.value:
         for number, entry in enumerate(entries.value if section.value in ("diseases", "drugs") else ()):
-            loader.flatten_mapping(entry)  # what << brings
+            loader.flatten_mapping(entry)
             for key, names in entry.value:
                 for place, name in enumerate(names.value if isinstance(names, yaml.SequenceNode) else ()):
                     found[section.value, number, key.value, place] = name.start_mark.line + 1

@@ -18,7 +18,7 @@ from fleming.config import load_config
 from fleming.sources.cells import RecordError, Table
 from fleming.sources.facts import GROUPED, Fact, Node, Origin, Skip, authority_of, curie
 from fleming.sources.mapping import Columns, Mapping, Rule
-from fleming.sources.vocabulary import FAMILIES, INVERSES, RELATIONS
+from fleming.sources.vocabulary import FAMILIES, INVERSES, RELATIONS, meant
 from model.errors import InputError
 
 MAX_PAIRS = 10_000  # of a row
@@ -36,6 +36,8 @@ class _Nodes:
         self.mapping = mapping
         self.types: dict[str, str] = {}
         """key -> type"""
+        self.names: dict[str, str] = {}
+        """key -> the name under which it came first; others become synonyms (joining)"""
         self.complete = False
         """Whether a table of nodes has been read: then there are no others."""
         self.also: dict[str, dict[str, str]] = {}
@@ -96,29 +98,35 @@ class _End:
         self._identify = table.getter(columns.id, ":")
         named = columns.name, columns.type_column, columns.synonyms, columns.xrefs
         self._places = {column: table.place(column) for column in named if column}
-        self._type_place = self._places.get(columns.type_column)
-        self._seen: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        """(identifier, type) as they are written here -> what `of` returns"""
+        self._said = table.getter((*columns.id, *filter(None, named[:2])), "\n")
+        self._seen: dict[str, list[tuple[str, str]]] = {}
+        """Identifier, name and type as they are written here -> what `of` returns"""
 
     def of(self, cells: list[str]) -> list[tuple[str, str]]:
         """Return (key, type) of the row's nodes, and add to the nodes those that are new and have a name here."""
-        raw = self._identify(cells), cells[self._type_place] if self._type_place is not None else ""
-        found = self._seen.get(raw)
+        said = self._said(cells)
+        found = self._seen.get(said)
         if found is None:
-            found = self._seen[raw] = list(self._look_up_all(raw[0], cells))
+            found = self._seen[said] = list(self._look_up_all(cells))
         return found
 
-    def _look_up_all(self, raw: str, cells: list[str]) -> Iterator[tuple[str, str]]:
-        separator, name = self.columns.separator, self._cell(cells, self.columns.name)
-        ids, names = [raw], [name]
-        if separator and separator in raw:
-            ids = [piece for piece in raw.split(separator) if piece.strip()]
-            names = [" ".join(piece.split()) for piece in name.split(separator) if piece.strip()]
-            names = names or [""] * len(ids)
+    def _look_up_all(self, cells: list[str]) -> Iterator[tuple[str, str]]:
+        ids, name = self._pieces(self._identify(cells)), self._cell(cells, self.columns.name)
+        names = [name] * len(ids)
+        if len(ids) > 1 and name:
+            names = self._pieces(cells[self._places[self.columns.name]])
         if len(names) != len(ids):
             raise RecordError("cells", f"{len(ids)} identifiers and {len(names)} names in a cell")
         for piece, name in zip(ids, names, strict=True):
+            if '"' == piece[:1] == piece[1:][-1:] or '"' == name[:1] == name[1:][-1:]:
+                raise RecordError("quotes", f"{piece[:80]} {name[:80]}: quotes read as text; see edges.quote")
             yield self._look_up(piece, name, cells)
+
+    def _pieces(self, cell: str) -> list[str]:
+        """Return what stands between separators, without blanks around it; the last one may be followed by one."""
+        separator = self.columns.separator
+        pieces = cell.rstrip().removesuffix(separator.rstrip()).split(separator) if separator else [cell]
+        return [" ".join(piece.split()) for piece in pieces if piece.strip()] or [""]
 
     def _look_up(self, raw: str, name: str, cells: list[str]) -> tuple[str, str]:
         columns, nodes = self.columns, self.nodes
@@ -131,6 +139,8 @@ class _End:
         own, is_name = key, columns.name and columns.id == (columns.name,)
         key = nodes.as_type(key, node_type) if is_name or key in nodes.also else key
         if key in nodes.types:
+            if not nodes.complete and name not in ("", nodes.names.get(key)):
+                nodes.fresh.append(Node(key, name, nodes.types[key]))
             return key, nodes.types[key]
         if nodes.complete:
             if own not in nodes.types:
@@ -140,9 +150,13 @@ class _End:
         if columns.name:
             if not name or not node_type:
                 raise RecordError("blank", f"{raw[:80]!r} has no name or no type")
+            if near := meant(node_type, types=True):
+                raise RecordError(
+                    "types", f"no type {of_source[:80]!r}: say types: {{{of_source[:80]}: {near}}}"
+                )
             synonyms = self._several(cells, columns.synonyms)
             xrefs = [*nodes.members(key), *(nodes.key(xref) for xref in self._several(cells, columns.xrefs))]
-            nodes.types[key] = node_type
+            nodes.types[key], nodes.names[key] = node_type, name
             nodes.fresh.append(Node(key, name, node_type, tuple(synonyms), tuple(xrefs)))
             if key != own:
                 nodes.also[own][node_type] = key
@@ -223,6 +237,10 @@ class _Edges:
             return rules["*"]
         if self.mapping.others == "skip" or not parts[0]:
             raise RecordError("relation", f"no rule for the relation {name[:80]!r}")
+        if near := meant(parts[0]):
+            raise RecordError(
+                "relation", f"{parts[0][:80]!r} is no relation here; say rules: {{...: {{relation: {near}}}}}"
+            )
         return Rule(parts[0])
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from fleming.sources.cells import Form
 from fleming.sources.facts import Declared, Level
-from fleming.sources.vocabulary import FAMILIES, INVERSES, RELATIONS, check_word, is_name
+from fleming.sources.vocabulary import INVERSES, check_word, is_name
 from fleming.typed import Positive, Range, Share
 from model.errors import InputError
 
@@ -112,12 +112,12 @@ class Mapping:
     def _check_words(self, where: str) -> None:
         """Raise InputError for what is nearly a word of the vocabulary, or a declared relation that no rule makes."""
         for name, rule in self.rules.items():
-            check_word(rule.relation, [*RELATIONS, *INVERSES], f"{where}rules.{name}.relation")
-            check_word(rule.head, FAMILIES, f"{where}rules.{name}.head")
+            check_word(rule.relation, f"{where}rules.{name}.relation")
+            check_word(rule.head, f"{where}rules.{name}.head", types=True)
         for name, end in {"head": self.head, "tail": self.tail, "nodes": self.nodes}.items():
-            check_word(end.type, FAMILIES, f"{where}{name}.type")
+            check_word(end.type, f"{where}{name}.type", types=True)
         for name, kind in self.types.items():
-            check_word(kind, FAMILIES, f"{where}types.{name}")
+            check_word(kind, f"{where}types.{name}", types=True)
 
         made = {INVERSES.get(rule.relation, rule.relation) for rule in self.rules.values()}
         for _, name in self.declared() if self.others == "skip" or "*" in self.rules else ():

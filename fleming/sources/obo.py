@@ -63,7 +63,7 @@ def _line(number: int, value: str) -> Line:
 
 
 def read_stanzas(path: str, skip: Skip) -> Iterator[Stanza]:
-    """Yield (kind, line number, tag -> its lines, escapes kept), first the header with the kind "".
+    """Yield (kind, line number, tag -> its lines, escapes kept), kinds as written: "[Term]"; first the header, "".
 
     Skipped: tag (no TAG: VALUE), too_long (what goes beyond MAX_STANZA).
     """
@@ -82,9 +82,9 @@ def read_stanzas(path: str, skip: Skip) -> Iterator[Stanza]:
             continue
         text, held = "".join(held), []
         tag, colon, value = text.partition(":")
-        if text.startswith("[") and (name := text.partition("!")[0].rstrip()).endswith("]"):
+        if text.startswith("["):  # a header, damaged or not: what follows is no more of the stanza before
             yield kind, start, tags
-            kind, start, tags, size = name[1:-1] or "?", begun, {}, 0
+            kind, start, tags, size = text.partition("!")[0].rstrip(), begun, {}, 0
         elif colon and tag and " " not in tag and tag[0] != "!":
             tags.setdefault(tag, []).append(_line(begun, value))
         elif text and text[0] != "!":
@@ -138,7 +138,7 @@ def _replaced(path: str) -> dict[str, list[str]]:
     """Return term -> the obsolete ids that it replaces, over up to HOPS others; one that two terms replace is lost."""
     by, found = {}, defaultdict(list)
     for kind, _, tags in read_stanzas(path, lambda *_: None):
-        if kind == "Term" and len(tags.get("replaced_by", [])) == 1 and "id" in tags:
+        if kind == "[Term]" and len(tags.get("replaced_by", [])) == 1 and "id" in tags:
             by[key_of(tags["id"][0].value)] = key_of(tags["replaced_by"][0].value)
     for old, new in by.items():
         for _ in range(HOPS):
@@ -148,7 +148,7 @@ def _replaced(path: str) -> dict[str, list[str]]:
 
 
 def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
-    """Yield the release that the file states, then its terms. Skipped: term (no id or no name).
+    """Yield the release that the file states, then its terms. Skipped: term (no id, two, or no name), stanza.
 
     Obsolete terms are left out; the one that replaces a term has its id as a cross-reference. InputError for a file
     without terms.
@@ -157,14 +157,20 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
     for kind, line, tags in read_stanzas(path, skip):
         if kind == "":
             yield next((line.value for name in ("data-version", "date") for line in tags.get(name, [])), "")
-        if kind != "Term":
+        if kind != "[Term]":
+            if kind not in ("", "[Typedef]", "[Instance]", "[Annotation]"):
+                skip(
+                    f"{path}:{line}",
+                    "stanza",
+                    f"expected [Term], [Typedef] or [Instance], found {kind[:80]!r}",
+                )
             continue
         if any(flag.value.lower() == "true" for flag in tags.get("is_obsolete", [])):
             continue
-        key = key_of(tags["id"][0].value) if "id" in tags else ""
+        key = key_of(tags["id"][0].value) if len(tags.get("id", ())) == 1 else ""
         name = " ".join(_unescape(tags["name"][0].value).split()) if "name" in tags else ""
         if not key or not name:
-            skip(f"{path}:{line}", "term", "a term needs an id with an authority and a name")
+            skip(f"{path}:{line}", "term", "a term needs one id, with an authority, and a name")
             continue
         exact = [(text, is_lay) for text, is_lay in map(_exact, tags.get("synonym", [])) if text]
         same = [other for other in tags.get("xref", []) if _same(key, other)]
@@ -239,8 +245,10 @@ def _phrases(key: str, definition: Line, origin: Origin) -> Iterator[tuple[Fact,
     no_name = set(RULES["no_name"])
     for sentence in _SENTENCE.split(text):
         stated = {}
-        _, *parts = _MARK.split(sentence)
-        for mark, rest in zip(parts[::2], parts[1::2], strict=True):
+        parts = _MARK.split(sentence)
+        for before, mark, rest in zip(parts[:-1:2], parts[1::2], parts[2::2], strict=True):
+            if before.split()[-1:] and before.split()[-1].lower() in RULES["denied"]:
+                continue
             words = re.split(r"[,.;:(]", rest.replace('"', ""), maxsplit=1)[0].removeprefix("the ").split()
             while words and words[-1].lower() in RULES["last_words"]:
                 words.pop()

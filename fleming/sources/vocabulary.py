@@ -5,7 +5,6 @@ assets/vocabulary.yaml lists them. A graph may hold others beside these, its sou
 
 import difflib
 import functools
-from collections.abc import Collection
 
 from fleming.assets import load_table
 from fleming.text import reserved, single_spaced
@@ -19,6 +18,7 @@ TYPED: list[str] = _TABLE["typed"]
 NAMED_FIRST: list[str] = _TABLE["named_first"]
 AUTHORITIES: dict[str, str] = _TABLE["authorities"]
 FAMILIES = {kind: family for family, kinds in _TABLE["families"].items() for kind in kinds}
+LONGEST_NAME = 2_000  # letters: gene products that list their synonyms come near it
 
 # The tail's subtypes count too: who has focal seizures has seizures. Not so for these two: a drug that must be avoided
 # in one form of a disease may be given in another, and subtypes are what is climbed.
@@ -38,11 +38,30 @@ def is_name(relation: str) -> bool:
     )
 
 
-def check_word(word: str, known: Collection[str], where: str) -> None:
-    """Raise InputError for a word that is nearly one of those known, but none: no question would use it."""
-    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.88)
-    if near and word not in known:
-        raise InputError(f"{where}: {word!r} is not in assets/vocabulary.yaml; did you mean {near[0]}?")
+def no_name(text: str) -> str | None:
+    """Return why nothing may be called this, a code, or None: reserved (text.py), too_long, or blank.
+
+    >>> no_name("N/A"), no_name("--"), no_name("gout")
+    ('blank', 'blank', None)
+    """
+    if len(text) > LONGEST_NAME:
+        return "too_long"
+    is_blank = text in _TABLE["blanks"] or not any(map(str.isalnum, text))
+    return "blank" if is_blank else reserved(text)
+
+
+@functools.lru_cache(10_000)
+def meant(word: str, types: bool = False) -> str:
+    """Return the relation (or type) that a word is nearly, but is not; "" where it is none's near miss."""
+    known = FAMILIES if types else [*RELATIONS, *INVERSES]
+    near = difflib.get_close_matches(word[:80].lower(), known, n=1, cutoff=0.88)
+    return near[0] if near and word not in known else ""
+
+
+def check_word(word: str, where: str, types: bool = False) -> None:
+    """Raise InputError for a word that is nearly a relation (or type), but none: no question would use it."""
+    if near := meant(word, types):
+        raise InputError(f"{where}: {word!r} is not in assets/vocabulary.yaml; did you mean {near}?")
 
 
 def like(relation: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """A source withdrawn: what depended on it is listed, and the data made anew are without it, and do not deny it."""
 
 import json
+from collections import Counter
 
 import pytest
 from support import runs
@@ -9,7 +10,7 @@ from support.jsonl import read_records
 import synth_data
 from fleming.audit.index import Index, edges_in
 from fleming.audit.retract import retract, seconds_of, to_run_again
-from fleming.files import write_jsonl
+from fleming.files import parse_line, write_jsonl
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
 from fleming.graph.open_world import disputed, is_sure
 from fleming.graph.retracted import read_retractions, without
@@ -116,6 +117,18 @@ def test_all_that_depends_on_an_edge_is_listed(copy):
         "evaluate.py",
     ]
     assert all(seconds_of(Index(copy), stage) > 0 for stage in ("synth", "sft", "grpo", "evaluate"))
+
+
+def test_a_whole_file_takes_each_question_up_once_however_many_facts_it_has(copy, monkeypatch):
+    index, read = Index(copy), Counter()
+    monkeypatch.setattr(
+        "fleming.audit.index.parse_line",
+        lambda line, where: (read.update([where]), parse_line(line, where))[1],
+    )
+    found, _ = retract(index, "medical_graph.yaml", "")
+    assert len(found["questions"]) == len(read_records(copy / "data/questions.jsonl"))
+    times = [count for where, count in read.items() if where.startswith("data/questions.jsonl")]
+    assert times == [1] * len(found["questions"])
 
 
 def test_a_line_a_file_and_what_is_neither(copy):

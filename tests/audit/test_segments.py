@@ -254,7 +254,8 @@ def test_segments_too_many_are_refused_before_all_files_are_read(finished, monke
         main(["verify", str(finished), "--segments", "999"])
 
 
-def test_a_command_that_is_told_to_leave_takes_its_processes_with_it(finished, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_command_that_is_told_to_leave_or_killed_takes_its_processes_with_it(finished, tmp_path, how):
     command = [*VERIFY, str(finished), "--segments", "2", "--jobs", "1"]
     environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=runs.ROOT, env=environment, stderr=subprocess.DEVNULL)
@@ -262,8 +263,10 @@ def test_a_command_that_is_told_to_leave_takes_its_processes_with_it(finished, t
     while not list(tmp_path.glob("segment_*/output")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.terminate()
-    assert process.wait(20) == 130
-    assert list(tmp_path.iterdir()) == []
-    others = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-    assert str(tmp_path) not in others
+    process.send_signal(how)
+    assert process.wait(20) == (130 if how == signal.SIGTERM else -how)
+    assert how == signal.SIGKILL or list(tmp_path.iterdir()) == []
+    while str(tmp_path) in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout:
+        assert how == signal.SIGKILL
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -10,6 +10,7 @@ from fleming.audit.verify import said, verify
 from fleming.files import AppendLog, run_lock, write_json
 from fleming.manifest import current_outputs, merkle_root, read_manifest
 from model.errors import InputError
+from model.sums import write_hashed
 
 
 def test_a_run_as_it_was_written_has_no_fault_and_all_of_it_is_covered(finished):
@@ -77,7 +78,46 @@ def test_a_manifest_that_was_changed_with_its_hash_no_longer_has_its_root(copy):
     (copy / "manifest.json.sha256").write_text(
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  manifest.json\n"
     )
-    assert verify(copy).faults == ["manifest.json: its root is not that of the outputs that it names"]
+    assert verify(copy).faults == [
+        "grpo/rollouts/step_000003.jsonl: by manifest.json no stage has written it",
+        "manifest.json: its root is not that of the outputs that it names",
+    ]
+
+
+def test_what_no_stage_has_written_is_named_though_a_hash_stands_beside_it(copy):
+    made_up = ["eval/best_of_all/results.json", "grpo/rollouts/step_000099.jsonl"]
+    for name, like in zip(
+        made_up, ["eval/base/results.json", "grpo/rollouts/step_000003.jsonl"], strict=True
+    ):
+        write_hashed(copy / name, (copy / like).read_text())
+    write_hashed(copy / "eval/base/rubrics.json", "{}")  # of `evaluate.py --rubrics`, which has no entry
+    assert verify(copy).faults == [f"{name}: by manifest.json no stage has written it" for name in made_up]
+
+
+def test_a_manifest_whose_hash_is_gone_is_covered_by_none_and_checkpoints_contradict_its_settings(copy):
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["grpo"][-1]["config"]["grpo"]["learning_rate"] = 1.0
+    manifest["sft"][-1]["config"]["seed"] = 5
+    path.write_text(json.dumps(manifest))
+    (copy / "manifest.json.sha256").unlink()
+    verdict = verify(copy)
+    assert verdict.uncovered == ["manifest.json"]
+    assert [fault.split(", ")[0] for fault in verdict.faults] == [
+        "manifest.json: sft has seed 5",
+        "manifest.json: grpo has grpo.learning_rate 1.0",
+    ]
+
+
+def test_of_an_evaluation_that_has_not_ended_the_files_are_told(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    entry = manifest["evaluate"][-1]
+    entry["outputs"] = {}
+    del entry["root"]
+    write_json(copy / "manifest.json", manifest)
+    verdict = verify(copy)
+    assert verdict.faults == []
+    assert f"of a stage that has not ended: eval/{entry['name']}/answers.jsonl" in said(verdict, copy)
 
 
 def test_a_stage_that_began_with_other_data_than_stand_here_is_named(copy):
@@ -88,8 +128,9 @@ def test_a_stage_that_began_with_other_data_than_stand_here_is_named(copy):
     (copy / "manifest.json.sha256").write_text(
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  manifest.json\n"
     )
-    [fault] = verify(copy).faults
-    assert "grpo read data.questions 0000000000000000..., which no stage here has written" in fault
+    by_state, by_outputs = verify(copy).faults
+    assert "grpo has sha256 of data.questions '0000" in by_state
+    assert "grpo read data.questions 0000000000000000..., which no stage here has written" in by_outputs
 
 
 def test_of_a_stage_that_has_not_ended_the_logs_are_what_the_checkpoint_says(copy):

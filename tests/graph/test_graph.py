@@ -154,6 +154,8 @@ def test_a_drug_is_rare_where_all_that_it_treats_is_rare(graph):
         ("\ndrugs:\n", "\ndrugs:\n  - {name: gout}\n", "drug 1: an entry named 'gout' stands before it"),
         ("name: gout,", "", "disease 5: a name must be text"),
         ("[allopurinol]", "[colchicine]", "gout: drug 'colchicine' has no entry under drugs"),
+        ("[urate storage]", "[unknown]", "this can be no name (blank)"),
+        ("symptoms: [tremor, jaundice]", f"symptoms: [{'x' * 2001}]", "this can be no name (too_long)"),
         ("rare: true", "rare: 1", "diseases[0].rare: expected bool, found int 1"),
         ("\ndrugs:\n", "\nmedicines:\n", "unknown key medicines"),
         ("diseases:\n", "diseases: [\n", "bad YAML"),
@@ -168,6 +170,15 @@ def test_a_bad_file_is_refused_with_file_and_entry(path, tmp_path, old, new, mes
     assert str(error.value).startswith(path)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_a_merge_key_brings_has_its_line(path, tmp_path):
+    diseases, drugs = SAMPLE.split("\ndrugs:\n")
+    merged = diseases.replace("diseases:", "<<:\n diseases:").replace("\n  ", "\n    ")
+    (tmp_path / "graph.yaml").write_text(f"{merged}\ndrugs:\n{drugs}")
+    lines = [e.evidence[0].record for e in import_yaml(path).edges() if e.head == "gout"]
+    (tmp_path / "graph.yaml").write_text(SAMPLE)
+    assert lines == [e.evidence[0].record + 1 for e in import_yaml(path).edges() if e.head == "gout"]
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -7,8 +7,9 @@ import time
 from urllib.parse import quote
 
 import pytest
-from support.report_runs import HOSTILE, rollout, spoil, write_run
+from support.report_runs import HOSTILE, metric, rollout, spoil, write_run
 
+from fleming.files import write_jsonl
 from fleming.records import to_json
 from fleming.report.__main__ import write
 from fleming.report.page import Report
@@ -235,6 +236,14 @@ def test_a_page_is_drawn_whatever_a_file_holds(desk, tmp_path):
         desk.until("return document.querySelector('dialog').open")
         assert desk.js("return document.querySelectorAll('main > p.note').length") == 0, seed
         assert desk.complaints() == [], seed
+
+
+def test_a_run_of_stage_2_alone_is_not_called_stage_1(desk, tmp_path):
+    (tmp_path / "grpo").mkdir()
+    write_jsonl(tmp_path / "grpo/metrics.jsonl", [metric(step, 2) for step in (1, 2)])
+    desk.open(made(tmp_path))
+    desk.until_shown("Steps of RL")
+    assert desk.text("main").split("Steps of RL")[1].split("\n")[1:3] == ["2", "stage 2"]
 
 
 def test_filters_and_the_histograms_bars_choose_answers(desk, page):

@@ -12,6 +12,7 @@ import yaml
 from support.source_files import HETIONET_NODES, HP, OBO, Skips, hpoa, read, triples, write
 
 from fleming.delimited import MAX_LINE
+from fleming.graph.joining import join_sources
 from fleming.sources.cells import read_cells
 from fleming.sources.facts import Fact, Node
 from fleming.sources.mapped_table import read_table
@@ -281,6 +282,38 @@ def test_a_cell_may_hold_several_identifiers_and_a_type_may_have_a_default(tmp_p
         ("DOID:1", "HP:1", 2), ("DOID:1", "HP:2", 2), ("DOID:1", "HP:3", 3)
     ]  # fmt: skip
     assert [code for _, code in skips] == ["cells", "cells"]  # two identifiers and one name; too many pairs
+
+
+def test_a_separator_may_end_a_cell_and_another_name_of_a_node_is_its_synonym(tmp_path):
+    mapping = NAMED | {"tail": NAMED["tail"] | {"separator": "; "}}
+    text = "h\thn\tt\ttn\nA:1\tgout\tB:1; B:2; \tpain; redness;\nA:1\tpodagra\tB:3;\tfever\n"
+    nodes, facts, skips = table(tmp_path, mapping, text)
+    assert [f.tail for f in facts] == ["B:1", "B:2", "B:3"]
+    assert [nodes[key].name for key in ("A:1", "B:1", "B:2", "B:3")] == ["gout", "pain", "redness", "fever"]
+    assert skips == []
+    paths = {"mapping": str(tmp_path / "mapping.yaml"), "file": str(tmp_path / "edges.tsv")}
+    gout = join_sources([SOURCES["table"](paths, skips)], skips).graph.entities["gout"]
+    assert gout.synonyms == ("podagra",)
+
+
+def test_quotes_that_are_read_as_text_and_near_misses_of_our_words_cost_their_rows_and_are_told(tmp_path):
+    mapping = {
+        "source": "S",
+        "head": {"id": ["h"], "name": "h", "prefix": "S:", "type_column": "ht"},
+        "tail": {"id": ["t"], "name": "t", "prefix": "S:", "type": "symptom"},
+        "relation": ["r"],
+    }
+    rows = [
+        'gout\tdisease\thas_symptom\t"toe pain, red"',
+        "flu\tDisease\thas_symptom\tfever",
+        "flu\tdisease\tHas Symptom\tfever",
+        "flu\tdisease\thas_symptom\tcough",
+    ]
+    _, facts, skips = table(tmp_path, mapping, "\n".join(["h\tht\tr\tt", *rows]))
+    assert triples(facts) == [(5, "S:flu", "has_symptom", "S:cough")]
+    assert skips == [(2, "quotes"), (3, "types"), (4, "relation")]
+    with pytest.raises(InputError, match=r"say types: \{Disease: disease\}"):
+        table(tmp_path, mapping, f"h\tht\tr\tt\n{rows[1]}\n")
 
 
 def test_a_name_with_two_types_is_two_nodes_and_the_relation_says_which(tmp_path):

@@ -146,6 +146,10 @@ synonym: "Seizure" EXACT layperson []
         ("It has_symptom nausea and vomiting, located_in brain of horses.", []),
         ("It has_symptom one two three four five.", []),
         ("It has_symptom .", []),
+        (
+            "It comes without has_symptom fever; it has_symptom no pain, has_symptom cough.",
+            ["has_symptom cough"],
+        ),
         ("It has_symptom -, has_symptom", []),
     ],
 )
@@ -169,6 +173,16 @@ def test_a_name_in_definitions_has_one_type(tmp_path):
         ("DOID:0", "has_symptom"),
         ("DOID:2", "has_symptom"),
     ]
+
+
+def test_a_damaged_header_gives_its_lines_to_no_other_term(tmp_path):
+    term = "[Term]\nid: DOID:1\nname: x\nis_a: DOID:9 ! top\n"
+    for damaged in (term.replace("]", ""), term.lower().replace("doid:1", "DOID:2"), term + "id: DOID:2\n"):
+        skips = Skips()
+        text = "[Term]\nid: DOID:3\nname: y\nis_a: DOID:8 ! up\n" + damaged
+        found = list(read_obo(write(tmp_path, "x.obo", text), skips))
+        assert [f.tail for f in found if isinstance(f, Fact)] == ["DOID:8"]
+        assert skips in ([(5, "stanza")], [(5, "term")])
 
 
 def test_what_is_no_obo_file_is_an_input_error(tmp_path):

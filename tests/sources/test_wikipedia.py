@@ -298,6 +298,7 @@ def test_an_article_says_what_the_reader_sees_and_where_it_stands():
             "{{x|" * K + "}}" * K,
             "[[" * K,
             "{{[[" * K + "}}" * 10,
+            "<s>" * K,
             "}}" * K,
             "{{" + "]]" * K,
             "|" * K,

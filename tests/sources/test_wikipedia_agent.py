@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from support.wikipedia_server import WikiServer
 
+from fleming.files import write_jsonl
 from fleming.sources.facts import Fact, Node, Origin
 from fleming.sources.vocabulary import FAMILIES, RELATIONS
 from fleming.sources.wikipedia.agent import Frontier, discover
@@ -499,6 +500,22 @@ def test_a_treatment_that_is_warned_of_or_past_is_none(tmp_path):
     saved = FolderPages(tmp_path / "pages.jsonl")
     found = discover(saved, ["Gout"], 9, tmp_path, lambda _: {}, lambda *_: None)
     assert [node.name for node in found if isinstance(node, Node) and node.type == "symptom"] == ["Swelling"]
+
+
+def test_what_is_struck_out_of_animals_or_no_longer_held_is_no_fact(tmp_path):
+    text = """{{Infobox medical condition}} '''Gout''' is a disease.
+== Treatment ==
+[[Miglustat]] helps. <s>[[Aspirin]] helps.</s> In dogs, [[Colchicine]] is used. [[Steroid]] was once thought to help.
+== Other animals ==
+=== Treatment ===
+[[Aspirin]] is given.
+"""
+    pages = [{"asked": "Gout", "title": "Gout", "text": text}]
+    write_jsonl(tmp_path / "pages.jsonl", [{"requests": 0, "pages": pages}])
+    drugs = {name: {"drug": f"X:{name}"} for name in ("Miglustat", "Aspirin", "Colchicine", "Steroid")}
+    source = FolderPages(tmp_path / "pages.jsonl")
+    found = discover(source, ["Gout"], 9, tmp_path, lambda name: drugs.get(name, {}), lambda *_: None)
+    assert [fact.tail for fact in found if isinstance(fact, Fact)] == ["X:Miglustat"]
 
 
 def test_another_source_takes_no_fact_away(tmp_path):

@@ -28,8 +28,8 @@ def read(source: str, paths: dict[str, str]) -> tuple[dict[str, Node], list[Fact
     skips, nodes, facts = Skips(), {}, []
     for found in SOURCES[source](paths, skips):
         if isinstance(found, Node):
-            assert found.key not in nodes
-            nodes[found.key] = found
+            known = nodes.setdefault(found.key, found)
+            assert known is found or known.name != found.name  # else another name of it, told once or more
         else:
             facts.append(found)
     return nodes, facts, skips

@@ -123,7 +123,7 @@ def _items(article: Article, field: Field) -> Iterator[tuple[int, int]]:
 
 
 def _section_steps(kind: str, headings: tuple[str, ...]) -> dict[str, str]:
-    for heading in reversed(headings):
+    for heading in reversed(headings) if not any(map(SAYS["animals"].search, headings)) else ():
         for pattern, found in RULES.sections.get(kind, {}).items():
             if re.search(rf"\b(?:{pattern})\b", heading):
                 return found
