@@ -54,12 +54,12 @@ Plan = tuple[LoadedBenchmark, str, list[Asked]]
 
 def main(argv: list[str]) -> None:
     cfg, options = command_line("evaluate", __doc__, argv)
-    chosen = {f"--{name}": getattr(options, name) for name in ("question", "compare", "rubrics", "export")}
-    if len(given := [name for name, value in chosen.items() if value not in (None, "")]) > 1:
-        raise InputError(f"{' and '.join(given)}: one at a time")
+    given = [name for name in ("question", "compare", "rubrics", "export") if getattr(options, name)]
+    if len(given) > 1:
+        raise InputError(f"--{' and --'.join(given)}: one at a time")
     for name in ("benchmarks", "reliability"):
         if given and getattr(options, name):
-            raise InputError(f"--{name} says nothing to {given[0]}: leave it out")
+            raise InputError(f"--{name} means nothing beside --{given[0]}: leave it out")
     if options.of and not options.export:
         raise InputError("--of names what --export exports: say inspect, lm-eval or table")
     if cfg.threads:

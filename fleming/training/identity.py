@@ -130,6 +130,8 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], run_dir: st
     A setting that the checkpoint does not know, since it is newer, had its default.
     """
     usual = flat(to_dict(Config()))
+    dev = "sha256 of data.dev"  # which earlier versions did not know
+    saved = {dev: now[dev], **saved} if dev in now else saved
     for key in [*saved, *(key for key in now if key not in saved)]:
         if saved.get(key, usual.get(key)) == now.get(key):
             continue

@@ -90,6 +90,8 @@ class Run:
                 raise InputError(f"{inputs['model']}: no such model folder; name one as model=DIR")
             self.loggers = own_logger(stage, cfg) if world.is_main else []
             self.inputs = {**inputs, **(own_code(cfg) if stage == "grpo" else {})}
+            if stage == "grpo" and cfg.grpo.dev_every:  # by which the best model is chosen
+                self.inputs["data.dev"] = cfg.dev_file
         self.scores: list[float] = []  # since the last checkpoint
         self.saving: dict[str, float] = {}  # seconds that the last checkpoint took
 
