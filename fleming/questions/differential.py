@@ -18,16 +18,9 @@ from numpy.random import Generator
 from fleming.graph.completeness import is_closed
 from fleming.graph.naming import alike
 from fleming.graph.open_world import has, kin, may_be_one
-from fleming.questions.judging import RARE, Differential, Judge, prove
-from fleming.questions.names import (
-    is_deniable,
-    is_meaningless,
-    is_no_patient_finding,
-    is_soft,
-    long_words,
-    said,
-)
-from fleming.questions.patient import onset_range, pedigree
+from fleming.questions.judging import RARE, Differential, Judge, facts, prove
+from fleming.questions.names import is_deniable, is_soft, is_tellable, said, shares_a_word
+from fleming.questions.patient import onsets, pedigree
 from fleming.questions.phrases import pick
 from fleming.questions.query import Clue
 from fleming.sources.vocabulary import FEATURES
@@ -37,16 +30,6 @@ NEGATIVES = 2  # findings that are said to be absent, at most
 OPTIONS = 3  # wrong ones
 CORE_TRIES = 6  # sets of core findings tried for a root
 CORE_LOOKED_AT = 24  # findings of which such a set is made, at most
-
-
-def is_tellable(name: str) -> bool:
-    """Whether a patient can be said to have the finding, and a reader knows what it means."""
-    return not is_meaningless(name) and not is_no_patient_finding(name)
-
-
-def shares_a_word(one: str, other: str) -> bool:
-    """Whether a longer word stands in both names."""
-    return not long_words(one).isdisjoint(long_words(other))
 
 
 class Differentials(Judge):
@@ -92,17 +75,6 @@ class Differentials(Judge):
         relation = next(relation for relation in FEATURES if self.graph.states(disease, relation, name))
         return Clue(relation, name, "core")
 
-    def around(self, name: str) -> frozenset[str]:
-        """Return what the finding is a form of, but for what many diseases have and is not next to it."""
-        return self.informative(name).union(self.graph.follow(name, "subtype_of"))
-
-    @functools.cache  # noqa: B019
-    def all_around(self, root: str) -> frozenset[str]:
-        """Return what the root's findings are forms of, as `around`."""
-        rows = self.findings.rows(root)
-        stated = (self.graph.names[term] for term in self.findings.term[rows[self.findings.stated[rows]]])
-        return frozenset().union(*map(self.around, stated))
-
     def draw(
         self, root: str, rivals: Mapping[str, Sequence[str]], untold: Sequence[str], rng: Generator
     ) -> Differential | str:
@@ -110,15 +82,15 @@ class Differentials(Judge):
         that must be outweighed with it.
 
         `untold`: relations that the clues must not speak of. Codes: `no_findings`, too few can be told; `no_family`,
-        the family's history rules too few out; `no_rivals`, no three share the core findings; `rival_stands`, not three
-        are outweighed by a positive ground; those of `prove`.
+        the family's history rules too few out, or all; `no_rivals`, no three share the core findings; `rival_stands`,
+        not three are outweighed by a positive ground; those of `prove`.
         """
         attempt, least = _Attempt(self, root, rng), self.rules.min_family
         if len(attempt.told) < self.rules.min_shared + 1:
             return "no_findings"
         family = self.family(root) if "inherited_as" not in untold else None
         others = {name for name in rivals if family and self.ground(name, family)}
-        if len(others) < least:
+        if least and not least <= len(others) < len(rivals):
             return "no_family"
         code = "no_rivals"
         for _ in range(CORE_TRIES):
@@ -151,7 +123,7 @@ class _Attempt:
 
     def core(self, rivals: Sequence[str], others: Set[str]) -> tuple[list[Clue], list[str]]:
         """Return core findings, and the rivals that have at least `min_shared` of them: three or more, `min_family` of
-        `others` among them. The first such set in a drawn order; ([], []) where there is none."""
+        `others` and one more among them. The first such set in a drawn order; ([], []) where there is none."""
         findings, rules = self.findings, self.rules
         places = np.array([findings.place[name] for name in rivals], dtype=int)
         order = [self.told[i] for i in self.rng.permutation(len(self.told))]
@@ -165,6 +137,7 @@ class _Attempt:
                 last = before[-1] + 1 if before else 0
                 enough = has[last:] + has[list(before)].sum(0) >= rules.min_shared  # [findings, rivals]
                 fits = (enough.sum(1) >= OPTIONS) & (enough[:, of_others].sum(1) >= rules.min_family)
+                fits &= enough[:, ~of_others].any(1) | (rules.min_family == 0)
                 for i in np.flatnonzero(fits):
                     chosen = [order[place] for place in (*before, last + i)]
                     if all(self._is_new(clue, chosen[:place]) for place, clue in enumerate(chosen)):
@@ -200,9 +173,9 @@ class _Attempt:
     ) -> Differential | str:
         """Return the differential of the core findings; a code where the rivals that share them cannot be ruled out."""
         age = self._age() if "has_onset" not in untold else None
-        clues = [*core, *([age] if age else [])]
+        clues = [*self._complaint(core), *core, *([age] if age else [])]
         clues += self._markers(clues)
-        pool = self._deciding(core, list(rivals), untold)
+        pool = self._deciding(clues, list(rivals), untold)
         room = self.rules.max_facts + bool(age)
         chosen = self._fewest(clues, pool, rivals, room)
         if chosen is None:
@@ -213,6 +186,18 @@ class _Attempt:
             clues.remove(age)
         clues = self._leading(clues, pool)
         return prove(self.whole, self.root, clues, {name: rivals[name] for name in names})
+
+    def _complaint(self, core: Sequence[Clue]) -> list[Clue]:
+        """Return what brings the patient: of what most of the root's have, and so many others that it tells little,
+        the commonest; what nearly all of the root's have first."""
+        if not self.rules.patients:
+            return []
+        share = {clue: self.findings.likelihood(clue)[self.at] for clue in self.told}
+        found = [clue for clue in self.told if share[clue] >= self.rules.deciding_frequency]
+        found = [clue for clue in found if not self._adds(clue) and self._is_new(clue, core)]
+        found.sort(key=lambda clue: self.whole.bits(self.root, clue))
+        found.sort(key=lambda clue: share[clue] < self.rules.negative_frequency)
+        return [replace(clue, role="complaint") for clue in found[:1]]
 
     def _markers(self, clues: Sequence[Clue]) -> list[Clue]:
         """Return findings that mark the root, drawn among twice as many of the most bits x share of its patients: what
@@ -240,7 +225,7 @@ class _Attempt:
     def _leading(self, clues: list[Clue], pool: Sequence[Clue]) -> list[Clue]:
         """Return the clues with as many findings more as the root needs to lead over all diseases."""
         whole, root = self.whole, self.root
-        while len(clues) < self.rules.max_facts and whole.lead(root, clues)[1] < self.rules.min_lead:
+        while facts(clues) < self.rules.max_facts and whole.lead(root, clues)[1] < self.rules.min_lead:
             left = [clue for clue in pool if clue.role == "discriminating" and self._is_new(clue, clues)]
             left = [clue for clue in left if clue not in clues and self._adds(clue)]
             if not left:
@@ -251,16 +236,16 @@ class _Attempt:
 
     def _age(self) -> Clue | None:
         """Return an onset of the root, drawn where it has several, as a clue."""
-        ages = [tail for tail in self.graph.follow(self.root, "has_onset") if onset_range(tail)]
+        ages = onsets(self.graph, self.root, [clue.tail for clue in self.told])
         return Clue("has_onset", pick(self.rng, ages), "onset") if ages else None
 
-    def _deciding(self, core: Sequence[Clue], sharing: Sequence[str], untold: Sequence[str]) -> list[Clue]:
-        """Return what may be told beside the core: inheritance, more findings of the root, what it has not."""
+    def _deciding(self, told: Sequence[Clue], sharing: Sequence[str], untold: Sequence[str]) -> list[Clue]:
+        """Return what may be told beside that: inheritance, more findings of the root, what it has not."""
         findings, rules = self.findings, self.rules
         pool, family = [], self.whole.family(self.root)
         if family and "inherited_as" not in untold:
             pool.append(family)
-        pool += [clue for clue in self._strong if self._is_new(clue, core)]
+        pool += [clue for clue in self._strong if self._is_new(clue, told)]
         for name in sharing:
             for row in findings.rows(name).tolist():
                 if findings.share[row] < rules.negative_frequency or findings.of[row] == 0:
@@ -287,7 +272,6 @@ class _Attempt:
         self, clues: list[Clue], pool: list[Clue], rivals: Mapping[str, Sequence[str]], most: int
     ) -> tuple[list[Clue], list[str]] | None:
         """Add as few clues of the pool as rule three rivals out; return all clues and the three; None where none do."""
-        least = math.log(self.whole.least_odds)
         names = list(rivals)
         # A rival is outweighed with all the diseases that come with it: they lie one behind the other.
         every = list(itertools.chain(*rivals.values()))
@@ -297,25 +281,21 @@ class _Attempt:
         grounds = {
             clue: np.array([self.whole.ground(name, clue) is not None for name in names]) for clue in weights
         }
-        odds = sum((weights[clue] for clue in clues), np.zeros(len(every)))
-        grounded = np.zeros(len(names), dtype=bool)
-        for clue in clues:
-            grounded |= grounds[clue]
+        family, apart = self.whole.family(self.root), None
         added = list(clues)
         if self.rules.min_family:
-            added.append(self.whole.family(self.root))
-            odds = odds + weights[self.whole.family(self.root)]
-            grounded = grounded | grounds[self.whole.family(self.root)]
+            added.append(family)
+            apart = grounds[family]
+        odds = sum((weights[clue] for clue in added), np.zeros(len(every)))
+        grounded = np.zeros(len(names), dtype=bool)
+        for clue in added:
+            grounded |= grounds[clue]
         decides = {clue for clue in weights if clue.role == "discriminating"}
         decides = {clue for clue in decides if weights[clue].max() >= math.log(self.rules.min_ratio)}
         while True:
-            weakest = np.minimum.reduceat(odds, first)
-            out = grounded & (weakest >= least)
-            if out.sum() >= OPTIONS and not decides.isdisjoint(added):
-                ruled_out = [names[i] for i in np.flatnonzero(out)]
-                first = [name for name in ruled_out if self.whole.is_of_another_family(name, added)]
-                first = first[: self.rules.min_family]
-                return added, [*first, *(name for name in ruled_out if name not in first)][:OPTIONS]
+            best, so_far = self._best(np.minimum.reduceat(odds, first), grounded, apart)
+            if so_far == 2 * OPTIONS and not decides.isdisjoint(added):
+                return added, [names[i] for i in best]
             roles = (
                 ("discriminating",) if decides.isdisjoint(added) else ("discriminating", "family", "absent")
             )
@@ -326,23 +306,34 @@ class _Attempt:
                 for clue in pool
                 if clue.role in roles and clue not in added and self._is_new(clue, added)
             ]
-            if len(added) >= most or not left:
+            if facts(added) >= most or not left:
                 return None
 
-            gains = [
-                _progress(np.minimum.reduceat(odds + weights[clue], first), grounded | grounds[clue], least)
-                for clue in left
-            ]
-            best = left[int(np.argmax(gains))]
-            if decides.isdisjoint(added) and best not in decides:
+            gains = []
+            for clue in left:
+                weakest = np.minimum.reduceat(odds + weights[clue], first)
+                gains.append(self._best(weakest, grounded | grounds[clue], apart)[1])
+            clue = left[int(np.argmax(gains))]
+            if decides.isdisjoint(added) and clue not in decides:
                 return None
-            if max(gains) <= _progress(weakest, grounded, least) + 1e-9:
+            if max(gains) <= so_far + 1e-9:
                 return None
-            added.append(best)
-            odds = odds + weights[best]
-            grounded = grounded | grounds[best]
+            added.append(clue)
+            odds = odds + weights[clue]
+            grounded = grounded | grounds[clue]
 
-
-def _progress(odds: np.ndarray, grounded: np.ndarray, least: float) -> float:
-    """Return how far the best three rivals are outweighed (log-odds, up to `least`) and grounded: 0 to 6."""
-    return float(np.sort(np.minimum(odds, least) / least + grounded)[-OPTIONS:].sum())
+    def _best(
+        self, odds: np.ndarray, grounded: np.ndarray, apart: np.ndarray | None
+    ) -> tuple[list[int], float]:
+        """Return the places of the three rivals that are best ruled out, and how far: 0 to 6, of each how far it is
+        outweighed (log-odds, up to the least) and whether it is grounded. Where the family's history is to rule some
+        out (`apart`: whether it does), so many are among them, and one that it does not: it alone must not answer."""
+        least = math.log(self.whole.least_odds)
+        done = np.minimum(odds, least) / least + grounded
+        order = np.argsort(-done, kind="stable")
+        if apart is not None:
+            is_apart = apart[order]
+            chosen = [*order[is_apart][: self.rules.min_family], *order[~is_apart][:1]]
+            order = [*chosen, *(place for place in order if place not in chosen)]
+        best = [int(place) for place in order[:OPTIONS]]
+        return best, float(np.sort(done[best]).sum())

@@ -100,6 +100,17 @@ class Judge:
         above = {name, *ancestors(self.graph, name)}
         return frozenset(other for other in above if self.findings.information(other) >= COMMON_ANCESTOR)
 
+    def around(self, name: str) -> frozenset[str]:
+        """Return what the finding is a form of, but for what many diseases have and is not next to it."""
+        return self.informative(name).union(self.graph.follow(name, "subtype_of"))
+
+    @functools.cache  # noqa: B019
+    def all_around(self, disease: str) -> frozenset[str]:
+        """Return what the disease's findings are forms of, as `around`."""
+        rows = self.findings.rows(disease)
+        stated = (self.graph.names[term] for term in self.findings.term[rows[self.findings.stated[rows]]])
+        return frozenset().union(*map(self.around, stated))
+
     @functools.lru_cache(4096)  # noqa: B019
     def has(self, clue: Clue) -> np.ndarray:
         """Whether each disease is known to have the finding in enough of its patients: bool [diseases]."""
@@ -152,6 +163,11 @@ class Judge:
         ]
 
 
+def facts(clues: Sequence[Clue]) -> int:
+    """Return how many clues something is claimed of: all but the complaint, which is told as age and sex are."""
+    return sum(clue.role != "complaint" for clue in clues)
+
+
 def prove(
     judge: Judge, root: str, clues: list[Clue], rivals: Mapping[str, Sequence[str]]
 ) -> Differential | str:
@@ -159,7 +175,8 @@ def prove(
 
     `rivals`: each with the diseases that must be outweighed with it. Codes: `not_first`, another disease of the graph
     explains the clues as well; `rival_stands`, a rival is not outweighed, no finding decides, or the family's history
-    rules too few out; `clue_idle`, there are too few or too many clues, or one, or a group of one role, is not needed.
+    rules too few out, or all; `clue_idle`, there are too few or too many clues, or one, or a group of one role, is not
+    needed.
     """
     rules, findings, names = judge.rules, judge.findings, list(rivals)
     runner_up, runner_up_odds = judge.lead(root, clues)
@@ -172,12 +189,14 @@ def prove(
         return "rival_stands"  # without an age that decides nothing, as like as not
     if not any(_decides(judge, root, clue, names) for clue in clues):
         return "rival_stands"
-    if sum(judge.is_of_another_family(name, clues) for name in names) < rules.min_family:
+    apart = sum(judge.is_of_another_family(name, clues) for name in names)
+    if rules.min_family and not rules.min_family <= apart < len(names):
         return "rival_stands"
-    if not rules.min_facts <= len(clues) <= rules.max_facts:
+    if not rules.min_facts <= facts(clues) <= rules.max_facts:
         return "clue_idle"
     needed = [_needed(judge, root, clue, clues, names) for clue in clues]
-    if not all(needed) or not _every_group_is_needed(judge, root, clues, names):
+    is_idle = any(not why and clue.role != "complaint" for clue, why in zip(clues, needed, strict=True))
+    if is_idle or not _every_group_is_needed(judge, root, clues, names):
         return "clue_idle"
     places = [findings.place[name] for name in (root, *names)]
     table = np.array([findings.likelihood(clue)[places] for clue in clues]).T  # [options, clues]
@@ -203,7 +222,9 @@ def _decides(judge: Judge, root: str, clue: Clue, names: Sequence[str]) -> bool:
 
 
 def _needed(judge: Judge, root: str, clue: Clue, clues: Sequence[Clue], names: Sequence[str]) -> str:
-    """Return what is lost without the clue, "" where nothing is."""
+    """Return what is lost without the clue, "" where nothing is: of a complaint nothing is claimed."""
+    if clue.role == "complaint":
+        return ""
     rest = [other for other in clues if other != clue]
     standing = judge.standing(root, rest, names)
     if standing:
@@ -214,7 +235,7 @@ def _needed(judge: Judge, root: str, clue: Clue, clues: Sequence[Clue], names: S
 
 def _every_group_is_needed(judge: Judge, root: str, clues: Sequence[Clue], names: Sequence[str]) -> bool:
     """Whether without any one group a second option stands; without the core, which all share, another disease."""
-    for role in {clue.role for clue in clues}:
+    for role in {clue.role for clue in clues} - {"complaint"}:
         rest = [clue for clue in clues if clue.role != role]
         if judge.standing(root, rest, names):
             continue

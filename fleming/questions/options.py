@@ -14,8 +14,9 @@ from fleming.graph.knowledge_graph import Triple
 from fleming.graph.naming import is_plain
 from fleming.graph.open_world import ancestors, kin
 from fleming.questions.certificates import asked, ground, is_fair, look_alikes, paths_along
-from fleming.questions.differential import OPTIONS, Differentials, is_tellable
+from fleming.questions.differential import OPTIONS, Differentials
 from fleming.questions.judging import RARE
+from fleming.questions.names import is_tellable
 from fleming.questions.paths import may_be_option, right_answers
 from fleming.questions.query import Clue, Query, chain_triple
 from fleming.sources.vocabulary import FEATURES

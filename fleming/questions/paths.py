@@ -11,9 +11,9 @@ from numpy.random import Generator
 from fleming.graph.naming import is_plain
 from fleming.graph.open_world import heads, may_be_one
 from fleming.questions.certificates import ONE_VALUE, is_usable, solutions
-from fleming.questions.differential import Differentials, is_tellable
+from fleming.questions.differential import Differentials
 from fleming.questions.metapaths import Kind
-from fleming.questions.names import is_meaningless, lists_findings, numbered
+from fleming.questions.names import is_meaningless, is_tellable, lists_findings, numbered
 from fleming.questions.phrases import pick
 from fleming.questions.query import Clue, Query, chain_triple
 
