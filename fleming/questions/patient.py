@@ -64,6 +64,11 @@ def onset_name(tail: str) -> str:
     return next((name for name, (low, high) in _lists().onsets.items() if (low, high) == ages), "other")
 
 
+def is_of_a_chromosome(name: str) -> bool:
+    """Whether the disease is of a piece of a chromosome, with all the genes that lie there."""
+    return _has(_lists().words["of a chromosome"], name)
+
+
 def pedigree(graph: KnowledgeGraph, root: str, mode: str) -> str | None:
     """Return the name of how a family shows the mode of inheritance, None where it does not: as of a piece of a
     chromosome, or of an imprinted gene, where it matters which parent it came from.
@@ -73,7 +78,7 @@ def pedigree(graph: KnowledgeGraph, root: str, mode: str) -> str | None:
     words, relations = _lists().words, ("has_symptom", "has_finding", "has_course")
     name = next((name for name, pattern in _lists().modes.items() if _has(pattern, mode)), None)
     genes = graph.follow(root, "associated_gene")
-    if _has(words["no one gene"], root) or any(_has(words["imprinted"], gene) for gene in genes):
+    if is_of_a_chromosome(root) or any(_has(words["imprinted"], gene) for gene in genes):
         return None
     if not name or not _has(words["affected parent"], mode):
         return name
@@ -130,9 +135,13 @@ def _ages(
     return low, high
 
 
-def draw_patient(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator) -> Patient:
+def draw_patient(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator) -> Patient | None:
     """Return a patient who is seen after the root's onset, when the findings can be seen, of a sex that the disease
-    allows. Ages are whole days in the first month, months below 2 years, else years; None without an onset."""
+    allows; None where there is no such sex. Ages are whole days in the first month, months below 2 years, else years;
+    none without an onset."""
+    allowed = sorted(sexes(graph, root, clues))
+    if not allowed:
+        return None
     ages = _ages(graph, root, clues, rng)
     age = None
     if ages:
@@ -140,7 +149,6 @@ def draw_patient(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: G
         exact = low + (high - low) * rng.random()
         unit = DAY if exact < MONTH else MONTH if exact < 2 else 1.0
         age = round(int(exact / unit) * unit, 4)
-    allowed = sorted(sexes(graph, root, clues))
     if any(_has(_lists().words["mostly male"], mode) for mode in graph.follow(root, "inherited_as")):
         allowed = allowed[-1:]
     return Patient(age, allowed[int(rng.integers(len(allowed)))])

@@ -123,12 +123,9 @@ class Poser:
         """Return who the case is of, None where what is told is of both sexes."""
         if not self.whole.rules.patients:
             return Patient()
-        root = query.nodes[0]
-        allowed = sexes(self.graph, root, query.clues)
-        if not allowed:
-            return None
-        patient = draw_patient(self.graph, root, query.clues, rng)
-        if query.kind.answers == "values" and "male" in allowed:
+        case = self.graph, query.nodes[0], query.clues
+        patient = draw_patient(*case, rng)
+        if patient and query.kind.answers == "values" and "male" in sexes(*case):
             return replace(patient, sex="male")  # or a girl would tell that it is not X-linked
         return patient
 
@@ -146,7 +143,7 @@ class Poser:
         stem = word_question(query, self.graph, register, rng, language)
         if _leaks(self.graph, stem, [*query.hidden, query.answer]):
             return "leak"
-        if _gives_away(stem, query.answer, names) or _denies_a_name(query, names):
+        if _gives_away(stem, query.answer, names, self.whole.rules.any_name) or _denies_a_name(query, names):
             return "giveaway"
         said = {"register": register, "language": language}
         question = make_question(self.whole, query, options, differential, stem, said, rng)
@@ -172,11 +169,13 @@ def _leaks(graph: KnowledgeGraph, stem: str, names: Sequence[str]) -> bool:
     return any(key and f" {key} " in text for key in map(name_key, synonyms))
 
 
-def _gives_away(stem: str, answer: str, others: Sequence[str]) -> bool:
-    """Whether a longer word of the answer, or its beginning ("desmosterol", "desmosterolosis"), stands in the stem and
-    in none of the other options."""
+def _gives_away(stem: str, answer: str, others: Sequence[str], any_name: bool) -> bool:
+    """Whether a longer word of the answer stands in the stem and in none of the other options, or its beginning, unless
+    `any_name` will do: "desmosterol", "desmosterolosis"."""
 
     def stands_in(word: str, text: str) -> bool:
+        if any_name:
+            return word in long_words(text)
         return any(word.startswith(other) or other.startswith(word) for other in long_words(text))
 
     own = [word for word in long_words(answer) if not any(stands_in(word, other) for other in others)]

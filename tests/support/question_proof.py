@@ -286,6 +286,9 @@ class Checked:
         out = [name for name in names if any(self.ground(name, clue) for clue in family)]
         enough = not rules.min_family or rules.min_family <= len(out) < 3
         self.must(enough, f"{len(out)} rivals ruled out by the family")
+        found = [clue for clue in clues if clue["role"] in ("complaint", "core", "discriminating")]
+        left = [self.odds(name, found) for name in names if name not in out] if rules.min_family else []
+        self.must(min(left, default=math.inf) >= rules.min_found * (1 - 1e-9), "told apart by a lack alone")
 
         of_root, others = self.joint(clues)
         best = max(others.values())
