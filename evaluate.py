@@ -54,12 +54,12 @@ Plan = tuple[LoadedBenchmark, str, list[Asked]]
 
 def main(argv: list[str]) -> None:
     cfg, options = command_line("evaluate", __doc__, argv)
-    chosen = {f"--{name}": getattr(options, name) for name in ("question", "compare", "rubrics", "export")}
-    if len(given := [name for name, value in chosen.items() if value not in (None, "")]) > 1:
-        raise InputError(f"{' and '.join(given)}: one at a time")
+    given = [name for name in ("question", "compare", "rubrics", "export") if getattr(options, name)]
+    if len(given) > 1:
+        raise InputError(f"--{' and --'.join(given)}: one at a time")
     for name in ("benchmarks", "reliability"):
         if given and getattr(options, name):
-            raise InputError(f"--{name} says nothing to {given[0]}: leave it out")
+            raise InputError(f"--{name} means nothing beside --{given[0]}: leave it out")
     if options.of and not options.export:
         raise InputError("--of names what --export exports: say inspect, lm-eval or table")
     if cfg.threads:
@@ -87,6 +87,10 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
         annotations = chosen_annotations(cfg, benchmarks)
         graph = load_graph(cfg.evaluate.graph) if cfg.evaluate.graph and world.is_main else None
         code = own_code(cfg, reward=False)
+    # No answer depends on these; what is reported of the answers does.
+    beside = {f"evaluate.annotations.{name}": Path(cfg.evaluate.annotations[name]) for name in annotations}
+    beside |= {"evaluate.graph": Path(cfg.evaluate.graph)} if cfg.evaluate.graph else {}
+    beside = world.on_main(input_hashes, beside)
     described = {name: PROTOCOLS[name].describe(cfg) for name in cfg.evaluate.protocols}
 
     with lock_run(cfg, world, "evaluate.py") as stop:
@@ -113,7 +117,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
                     for name in protocols
                 ]
             answers = Answers(folder, answer_settings(cfg, hashes, world.dtype), world)
-            world.on_main(write_manifest, "evaluate", cfg, hashes, world, {"name": model})
+            world.on_main(write_manifest, "evaluate", cfg, hashes | beside, world, {"name": model})
             ask_missing(plans, protocols, answers, model, world, stop)
             if options.reliability and "cot" in protocols:
                 with world.agree():  # what would it answer, had it reasoned less far, or wrongly?

@@ -122,9 +122,8 @@ def main(argv: list[str]) -> None:
         rl = [taught.noted(question) for question in rl]
 
         # What the other stages begin with, and a report on every step.
-        public = {f"synth.public.{name}": Path(path) for name, path in synth.public.items()}
         seconds = {"seconds": time.perf_counter() - began}
-        hashes = input_hashes({**public, **files, **files_of(benchmarks)})
+        hashes = input_hashes({**files_named(cfg), **files, **files_of(benchmarks)})
         write_manifest("synth", cfg, hashes, more=seconds)
         rejected = [*set_aside, *not_posed, *refine.rejected, *taught.rejected]
         write_records(folder, joined, {"rl": rl, "dev": dev, "test": test}, taught, rejected)
@@ -152,6 +151,15 @@ def main(argv: list[str]) -> None:
     if teacher:
         teacher.check_usable()
         taught.check_usable(folder)
+
+
+def files_named(cfg: Config) -> dict[str, Path]:
+    """Return setting -> what it names, but for the graph's files and the benchmarks': sets, decisions, models asked."""
+    synth, teacher = cfg.synth, cfg.teacher
+    found = {f"synth.public.{name}": path for name, path in synth.public.items()}
+    found |= {"synth.decisions": synth.decisions, "synth.voter": synth.voter * (synth.voter != TEACHER)}
+    found["teacher.model"] = teacher.model * (teacher.kind == "local")
+    return {key: Path(path) for key, path in found.items() if path}
 
 
 def load_voter(cfg: Config) -> LocalModel:

@@ -82,7 +82,7 @@ def train(cfg: Config, world: World) -> None:
         begun = curriculum.begin()
         run.resume(policy, tokenizer, optimizer, curriculum.exports, best)
         run.append("curriculum", *begun)
-        world.print(f"RL on {len(questions)} questions, starting from {start}; {curriculum.says()}")
+        world.print(f"RL on {len(questions)} questions, starting from {start}; {curriculum.describe()}")
         cache = choose_cache(policy, copy, longest, rl.max_num_seqs, run.state, world)
         sampler = Sampler(copy, tokenizer, rl.max_num_seqs, cache)
         actor = Actor(sampler, reward, cfg, world)

@@ -13,7 +13,7 @@ from pathlib import Path
 from fleming.assets import load_table
 from fleming.config import load_config, parse_command_line, run_script
 from fleming.settings import Config
-from fleming.terminal import printable, tell
+from fleming.terminal import printable, program, tell
 
 
 def add_offline(parser: argparse.ArgumentParser) -> None:
@@ -96,10 +96,11 @@ def look_first(stage: str, description: str) -> None:
     """
 
     def look(argv: list[str]) -> None:
-        cfg, _ = command_line(stage, description, argv)
+        cfg, options = command_line(stage, description, argv)
         choose_kernels(cfg)
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            tell(printable(f"{Path(sys.argv[0]).name}: {cfg.run_dir}, loading\n"))
+            run = "" if getattr(options, "compare", None) else f"{cfg.run_dir}, "
+            tell(printable(f"{program()}: {run}loading\n"))
 
     run_script(look, leave=False)
 

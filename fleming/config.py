@@ -25,7 +25,7 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import yaml
 
-from fleming.terminal import Console, complain
+from fleming.terminal import Console, complain, program
 from fleming.typed import convert, field_types, type_name
 from model.errors import InputError
 from model.files import read_bytes
@@ -207,7 +207,8 @@ def field_docs(cls: type) -> dict[str, str]:
 
 def _help_lines(section: Any, prefix: str = "", only: Iterable[str] = ()) -> Iterator[str]:
     docs, kinds = field_docs(type(section)), field_types(type(section))
-    for name in only or kinds:
+    # Inner sections last: what stood behind one would read as a key of it.
+    for name in sorted(only or kinds, key=lambda name: dataclasses.is_dataclass(getattr(section, name))):
         kind, value = kinds[name], getattr(section, name)
         if dataclasses.is_dataclass(value):
             yield f"\n{prefix}{name}: {docs.get(name, '')}"
@@ -258,7 +259,7 @@ def parse_command_line(
             return super().format_help() + "\n".join(_help_on_keys(cls(), first, "--help-all" in argv))
 
     layout = argparse.RawDescriptionHelpFormatter  # descriptions hold example commands, a line each
-    parser = Parser(description=description, allow_abbrev=False, formatter_class=layout)
+    parser = Parser(program(), description=description, allow_abbrev=False, formatter_class=layout)
     parser.add_argument("--help-all", action="help", help="describe the keys of all scripts")
     parser.add_argument("--config", metavar="PATH", help="YAML file of settings")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="one setting; a value is YAML")

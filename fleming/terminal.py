@@ -7,6 +7,7 @@ r"""What people see of a program: no text can drive their terminal, and a log fi
 Left out: colours, so NO_COLOR is always obeyed.
 """
 
+import argparse
 import contextlib
 import errno
 import os
@@ -35,9 +36,23 @@ def tell(text: str) -> None:
             os.write(2, text.encode())
 
 
+def program() -> str:
+    """Return what the user has called: a script by its name, a module as python -m NAME."""
+    spec = sys.modules["__main__"].__spec__
+    if spec and spec.origin == sys.argv[0]:
+        return f"python -m {spec.name.removesuffix('.__main__')}"
+    return Path(sys.argv[0]).name
+
+
+def option_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser of the program's options; the description keeps its lines: it may hold example commands."""
+    layout = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(program(), description=description, formatter_class=layout)
+
+
 def complain(message: str, stream: TextIO | None = None) -> None:
-    """Write "SCRIPT: message" to the stream, or standard error, as one line: why the script ends."""
-    print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=stream or sys.stderr, flush=True)
+    """Write "PROGRAM: message" to the stream, or standard error, as one line: why the script ends."""
+    print(f"{program()}: {' '.join(message.split())}", file=stream or sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

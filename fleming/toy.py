@@ -10,7 +10,6 @@ reward itself is the advantage. --runs draws the rewards of finished runs instea
 Letters: Q questions, G answers to each, N = Q * G, T places, V tokens, R tokens of all answers.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -22,6 +21,7 @@ from fleming.config import load_config, run_script
 from fleming.files import read_jsonl
 from fleming.rl.grpo import group_advantages, grpo_loss, loss_denominator
 from fleming.settings.training import GRPOConfig
+from fleming.terminal import option_parser
 from model.errors import InputError
 from model.files import write_atomic
 
@@ -133,7 +133,7 @@ def rewards_of(run: str) -> tuple[list[float], str]:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = option_parser(__doc__)
     parser.add_argument("curves", nargs="*", metavar="SETTINGS", help=f"of a curve, by default {SHOWN}")
     parser.add_argument("--runs", action="store_true", help="SETTINGS are folders of runs")
     parser.add_argument("--seed", type=int, default=0)

@@ -67,8 +67,7 @@ class PackedCausal:
     def __init__(self, cu_seqlens: Tensor, max_seqlen: int, key_tile: int = 0):
         """cu_seqlens [N + 1] int32: where sequences begin, and T. max_seqlen: the longest. key_tile: as above."""
         self.cu_seqlens, self.key_tile = cu_seqlens, key_tile
-        # Laid in whole tiles from the start, most need no further padding.
-        tile = KEY_TILES[0] if key_tile else 1
+        tile = KEY_TILES[0] if key_tile else 1  # laid in whole tiles, most need no further padding
         self.max_seqlen = whole(max_seqlen, tile)
         lengths, begins = cu_seqlens.diff(), cu_seqlens[:-1]
         self.num_sequences = lengths.numel()

@@ -83,8 +83,7 @@ def choose_capacity(cfg: ModelConfig, dtype: torch.dtype, places: int, most: int
     if rows < 1:
         needed, there = row / 2**30, max(0, memory) / 2**30
         raise InputError(
-            f"the cache of one sequence of {places} tokens takes {needed:.2f} GiB, "
-            f"and there are {there:.2f} for it: "
+            f"the cache of one sequence of {places} tokens takes {needed:.2f} GiB, and there are {there:.2f} for it: "
             "lower max_new_tokens, shorten the prompts or use more GPUs"
         )
     return Capacity(rows, places)

@@ -6,8 +6,8 @@
 - what is drawn is drawing.py's, the steps decoding.py's
 - left out: beam search, penalties, prefix sharing between different prompts
 
-Letters: n rows in use, V ids that exist in the tokenizer, T packed prompt tokens, K key/value heads, d
-head_dim.
+Letters: n rows in use, V ids that exist in the tokenizer, T packed prompt tokens, L layers, K key/value heads,
+d head_dim.
 """
 
 import math
@@ -48,9 +48,7 @@ class Sample:
 
 
 OnFinish = Callable[[int, int, Sample, float], object]
-"""Called with the prompt's place in the list, the sample's index, the sample, and the seconds that it was
-decoded.
-"""
+"""Called with the prompt's place in the list, the sample's index, the sample, and the seconds of its decoding."""
 
 
 class Sampler:

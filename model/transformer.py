@@ -182,10 +182,9 @@ class Transformer(nn.Module):
             self.lm_head.weight = self.embed_tokens.weight
 
     def init_weights(self, generator: torch.Generator) -> None:
-        """Draw fresh weights: normal(0, initializer_range), biases 0, norms 1, residual outputs scaled by
-        depth.
+        """Draw fresh weights: normal(0, initializer_range), biases 0, norms 1.
 
-        The scale 1 / sqrt(2 L) of the two matrices that write into the residual stream is GPT-2's.
+        The two matrices of a block that write into the residual stream are scaled by 1 / sqrt(2 L), as GPT-2's.
         """
         std = self.cfg.initializer_range
         residual_std = std * (2 * self.cfg.num_hidden_layers) ** -0.5
@@ -209,10 +208,8 @@ class Transformer(nn.Module):
         """Return logits [B, T, V] for tokens [B, T] int64, or whatever `readout` makes of them.
 
         positions [B, T] or [1, T]: default 0 .. T-1. attend: one callable for all blocks, or one for each; default
-        `causal`.
-        readout(hidden [B, T, D], output matrix [V, D]): the last step, where a caller wants log-probs or one
-        row instead of all logits; it runs inside forward, where a sharded model has its output matrix at
-        hand.
+        `causal`. readout(hidden [B, T, D], output matrix [V, D]): the last step, where a caller wants log-probs or
+        one row instead of all logits; it runs inside forward, where a sharded model has its output matrix at hand.
         """
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]

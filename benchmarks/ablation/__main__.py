@@ -24,6 +24,7 @@ from benchmarks.ablation.results import RESULTS, Line, append_line, counted, rea
 from benchmarks.ablation.runs import ArmError, Bench, Scripts, StoppedError
 from benchmarks.ablation.table import tables, write_page
 from fleming.files import run_lock
+from fleming.terminal import option_parser
 from model.errors import InputError
 
 Task = tuple[str, int]  # arm, seed
@@ -56,8 +57,7 @@ def main(argv: Sequence[str], plan: Plan | None = None, scripts: Scripts | None 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options."""
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("benchmarks.ablation", description=__doc__, formatter_class=layout)
+    parser = option_parser(__doc__)
     parser.add_argument("--scale", default="full", help="full: the demo's lengths. small: two hours")
     parser.add_argument("--arms", default="", help="names, with commas; default: all")
     parser.add_argument(

@@ -25,12 +25,12 @@ from fleming.audit.segments import check_wish, verify_segments
 from fleming.audit.trace import as_json, as_text, trace
 from fleming.audit.verify import said, verify
 from fleming.config import run_script
+from fleming.terminal import option_parser
 from model.errors import InputError
 
 
 def main(argv: list[str]) -> int:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("fleming.audit", description=__doc__, formatter_class=layout)
+    parser = option_parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     def add(name: str, run: Callable, says: str) -> argparse.ArgumentParser:

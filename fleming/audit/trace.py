@@ -212,19 +212,18 @@ def rollout(index: Index, name: str) -> Node:
     if not (index.run_dir / file).exists():
         raise InputError(f"{index.run_dir}: no {file}: no such step of RL")
     records = [record for _, record in read_jsonl(index.run_dir / file)]
-    found = [r for r in records if (r["group"], r["sample"]) == (group, sample)]
-    if not found:
+    places = [i for i, r in enumerate(records) if (r["group"], r["sample"]) == (group, sample)]
+    if not places:
         raise InputError(f"{file}: no group {group} with a sample {sample}")
-    r = found[0]
+    r = records[places[0]]
     says = {"file": file, "response": r["response"], "answer": r["answer"], "reward": r["reward"]}
     says |= {"advantage": r["advantage"], "seed": r["seed"], "finish_reason": r["finish_reason"]}
     beside = [other["reward"]["total"] for other in records if other["group"] == group]
     says["rewards of its group"] = beside
     above = [question_above(index, r["question_id"]), weights(index, "grpo", step - 1)]
-    replayed = {
-        "drawn again by": f"python -m fleming.rl.replay {shlex.quote(str(index.run_dir))} --step {step}"
-    }
-    return Node(f"rollout:{name}", says | replayed, above, [weights(index, "grpo", step)])
+    run = shlex.quote(str(index.run_dir))
+    again = f"python -m fleming.rl.replay {run} --step {step} --sample {places[0]}"
+    return Node(f"rollout:{name}", says | {"drawn again by": again}, above, [weights(index, "grpo", step)])
 
 
 def weights(index: Index, stage: str, step: int) -> Node:

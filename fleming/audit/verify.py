@@ -18,6 +18,7 @@ from fleming.config import flat
 from fleming.files import LINE_HASH, check_unlocked, is_log_of, read_jsonl, step_of
 from fleming.html_page import mapping
 from fleming.manifest import (
+    EDITED,
     LOGS,
     Entry,
     current,
@@ -81,6 +82,7 @@ def verify(run_dir: Path) -> Verdict:
     for name, claims in sorted(says.items()):
         verdict.faults += compare(name, found.get(name), claims)
 
+    verdict.uncovered += [name for name in there if Path(name).name in EDITED]
     for name in kept.keys() - says.keys():
         verdict.faults += faults_of_lines(run_dir, name, verdict.uncovered)
     added = sorted((kept.keys() & says.keys()) - written.keys())

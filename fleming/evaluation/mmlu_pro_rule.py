@@ -7,7 +7,6 @@ Source: TIGER-Lab's evaluate_from_local.py and compute_accuracy.py, from 14 July
 their level-1 rule (the first search alone).
 """
 
-import argparse
 import json
 import random
 import re
@@ -23,6 +22,7 @@ from fleming.config import run_script
 from fleming.public.readers import MOST_FLAWED
 from fleming.public.tables import Row, read_rows
 from fleming.records import LETTERS
+from fleming.terminal import option_parser
 from model.errors import InputError
 
 BRANCHES = ("answer is", "answer:", "last letter", "nothing")
@@ -132,8 +132,7 @@ def _check(row: Row, where: str) -> tuple[dict[str, str], str]:
 
 
 def main(argv: list[str]) -> None:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser = option_parser(__doc__)
     parser.add_argument("outputs", metavar="FILE", help="stored outputs, a record an answer")
     options = parser.parse_args(argv)
     print(json.dumps(compare_outputs(options.outputs), ensure_ascii=False, indent=1))

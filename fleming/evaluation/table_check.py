@@ -8,7 +8,6 @@ within half a unit of its last decimal, both ends included: rounding half up and
 scores that are no k/n (means of several runs, partial credit), weighted averages, what a misprint was meant to be.
 """
 
-import argparse
 import math
 import re
 from collections import Counter
@@ -22,6 +21,7 @@ import numpy
 from fleming.config import run_script
 from fleming.public.benchmarks import known_sizes
 from fleming.public.tables import read_rows, table_suffix
+from fleming.terminal import option_parser
 from model.errors import InputError
 
 MAX_CELLS = 20_000  # times 10,000 sizes to try: a few seconds
@@ -248,8 +248,7 @@ def size_range(text: str) -> tuple[int, int]:
 
 
 def main(argv: list[str]) -> None:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser = option_parser(__doc__)
     parser.add_argument("table", metavar="CSV", help="a printed table: model, a column a benchmark, average")
     parser.add_argument("--sizes", metavar="LOW..HIGH", help="sizes to try")
     options = parser.parse_args(argv)

@@ -52,7 +52,8 @@ def graph_files(synth: SynthConfig, repository: Path) -> dict[str, Path]:
 
     for key, path in files.items():
         if not path.exists():
-            raise InputError(f"{key}: no such file: {path}")
+            where = "docs/data.md says what it is, assets/licences.yaml where published ones are found"
+            raise InputError(f"{key}: no such file: {path}; {where}")
     return files
 
 

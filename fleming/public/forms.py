@@ -164,8 +164,9 @@ def counted(form: Form, path: Path, header: tuple[str, ...] = ()) -> Form:
     found = {base for base, count in ((0, zeros), (1, lasts)) if count} or votes
     if len(found | votes) == 1:
         return replace(form, base=found.pop())
+    told_by = f"; explanations count from 0 {explained[0]} times, from 1 {explained[1]} times"
     raise InputError(
-        f"{path}: is {form.answer} counted from 0 (the hub) or from 1 (the authors)? It is 0 {zeros} times and the "
-        f"number of options {lasts} times; explanations count from 0 {explained[0]} times, from 1 {explained[1]}. "
-        "Give more of the file, or the right options by letter or text"
+        f"{path}: is {form.answer} counted from 0 or from 1? Of {numbers} numbers {zeros} are 0, as from 0, and "
+        f"{lasts} are how many options there are, as from 1{told_by * bool(explained)}. Give more of the file, or the "
+        "right options by letter or text"
     )

@@ -9,7 +9,6 @@ RUN_DIR/decisions.jsonl, prints how many cards are sound, and exits with 1 where
 another form is shown as far as it goes. Left out: which marks decide what (refine/marks.py), the layout (assets/).
 """
 
-import argparse
 import html
 import json
 import re
@@ -26,6 +25,7 @@ from fleming.questions.phrases import ASSETS
 from fleming.records import Question, question_from_json
 from fleming.refine.decisions import text_hash
 from fleming.refine.marks import summary, take_marks
+from fleming.terminal import option_parser
 from model.errors import InputError
 
 EVIDENCE = ("fact", "k/n", "source", "record", "version", "confidence", "frequency", "note")
@@ -172,7 +172,7 @@ def page(questions: Sequence[Question], seed: int) -> str:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = option_parser(__doc__)
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run's folder, with its data")
     parser.add_argument("--random", type=int, default=50, metavar="N", help="questions to draw (50)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw (0)")

@@ -61,6 +61,11 @@ def measured_on(cfg: Config, chosen: str = "") -> list[LoadedBenchmark]:
     if ev.questions:
         loaded.append(load_benchmark("questions", Path(ev.questions), cfg))
     in_folder = [name for name in PAPER_NINE if name not in ev.benchmarks] if ev.benchmark_folder else []
+    if in_folder and not Path(ev.benchmark_folder).is_dir():
+        print(
+            f"evaluate.benchmark_folder: {ev.benchmark_folder}: no such folder, nothing of it is looked for"
+        )
+        return loaded
     for name in in_folder:
         try:
             loaded.append(load_benchmark(name, Path(ev.benchmark_folder)))
@@ -216,7 +221,11 @@ def main(argv: list[str]) -> int:
     if not files:
         raise InputError(f"{cfg.run_dir}/data: nothing to check: set data.questions or data.trajectories")
     if not benchmarks:
-        raise InputError("no benchmark to look for: set evaluate.benchmarks or evaluate.benchmark_folder")
+        where = cfg.evaluate.benchmark_folder
+        raise InputError(
+            f"no benchmark to look for: {f'none is found in {where}' if where else 'none is named'}; set "
+            "evaluate.benchmarks, or evaluate.benchmark_folder to where their files are"
+        )
 
     questions = {b.name: b.questions for b in benchmarks}
     report = write_report(report_path(cfg), files, files_of(benchmarks), questions, cfg)

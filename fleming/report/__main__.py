@@ -8,13 +8,13 @@ It is made of what stands in the folder, finished or not, and says what is missi
 written anew whenever something has changed, until no process holds the folder and nothing changes any more.
 """
 
-import argparse
 import contextlib
 import time
 from pathlib import Path
 
 from fleming.config import run_script
 from fleming.report.page import Report
+from fleming.terminal import option_parser
 from model.errors import InputError
 from model.sums import write_hashed
 
@@ -56,10 +56,7 @@ def watch(report: Report, path: Path, seconds: float) -> None:
 
 
 def main(argv: list[str]) -> None:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m fleming.report", description=__doc__, formatter_class=layout
-    )
+    parser = option_parser(__doc__)
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run's folder")
     parser.add_argument("--compare", metavar="OTHER", type=Path, help="another run, to lay beside it")
     seconds = {"type": float, "nargs": "?", "const": 5.0, "metavar": "SECONDS"}

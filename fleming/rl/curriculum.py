@@ -149,8 +149,8 @@ class Curriculum:
         """Whether a person has decided on the question of this id."""
         return question in self.places and self.standings[self.places[question]].settled
 
-    def says(self) -> str:
-        """Return what is drawn from, and what is not."""
+    def describe(self) -> str:
+        """Return from which pools the next step draws, and what is in none of them."""
         sizes = ", ".join(f"{len(pool)} {name}" for name, pool in self.pools.items())
         outside = self.left_out if self.stage == 1 else Counter(s.left for s in self.standings if s.left)
         left_out = ", ".join(f"{n} {why}" for why, n in sorted(outside.items()))

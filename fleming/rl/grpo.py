@@ -151,7 +151,7 @@ def grpo_loss(
         loss = policy + cfg.kl_coef * kl
         metrics["kl"] = kl.detach()
     metrics["loss"] = loss.detach()
-    too_far = []
+    exponents = []
     if cfg.objective != "log_prob":
         clipped = ratio.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
         bites = (
@@ -160,9 +160,9 @@ def grpo_loss(
             else clipped * advantages < ratio * advantages
         )
         metrics |= {"clipped_tokens": bites.sum(), "ratio_sum": ratio.detach().sum()}
-        too_far.append(log_ratio)
+        exponents.append(log_ratio)
     if cfg.needs_reference:
-        too_far.append(ref_logp - logp)
-    if too_far:
-        metrics["clamped_tokens"] = sum((far.abs() > LOG_RATIO_LIMIT).sum() for far in too_far)
+        exponents.append(ref_logp - logp)
+    if exponents:
+        metrics["clamped_tokens"] = sum((x.abs() > LOG_RATIO_LIMIT).sum() for x in exponents)
     return loss, metrics

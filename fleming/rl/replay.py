@@ -35,6 +35,7 @@ from fleming.rl.grpo import group_advantages, grpo_loss
 from fleming.rl.reward import NOTHING, load_reward, whole_reward
 from fleming.rl.rollout import call_of_step, mini_batches, noise_key
 from fleming.settings import Config
+from fleming.terminal import option_parser
 from fleming.training.checkpoint import load_tensors, whole_state
 from fleming.training.logprobs import token_logprobs
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate, warmup_constant
@@ -223,7 +224,7 @@ def run(replay: Replay, places: Mapping[int, Sequence[int]]) -> int:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = option_parser(__doc__)
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run's folder, with its rollouts")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--step", type=int, metavar="N", help="all of a step's rollouts, or --sample")

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from fleming.config import to_dict
 from fleming.files import check_unlocked
 from fleming.judge import own_code
 from fleming.prompt import asked_messages, prompt_ids
@@ -69,8 +70,11 @@ def dry_run(
     usable = [length for length in lengths if length.sequence <= context]
     limit = f"the model's context of {context}"
     if not usable:
-        looked = f"none of {len(lengths)} records looked at"
-        raise InputError(f"{data_file}: {looked} fits {limit}, answer included")
+        room = f" and grpo.max_new_tokens = {cfg.grpo.max_new_tokens}" * (stage == "grpo")
+        raise InputError(
+            f"{data_file}: none of {len(lengths)} records looked at fits {limit}: the shortest has a prompt of "
+            f"{min(length.prompt for length in lengths)} tokens{room}"
+        )
     longest = Longest(max(length.prompt for length in usable), max(length.response for length in usable))
     too_long = len(lengths) - len(usable)
     print(f"data: {data_file}, {len(records)} records; looked at {len(lengths)}, the first and the longest")
@@ -79,7 +83,7 @@ def dry_run(
     print(f"the first record:\n{_text(records[0], tokenizer, cfg)}\n")
 
     if stage == "grpo":
-        print(f"loss: {cfg.grpo.loss}")
+        print("loss:", ", ".join(f"{key}={value}" for key, value in to_dict(cfg.grpo.loss).items()))
     check_unlocked(cfg.run_dir)
     print(check_ready(stage, cfg))
     print(report(Case(stage, model, cfg, machine, longest)))

@@ -6,7 +6,6 @@ The documented hashes, and what they were made with, are assets/reproduced.yaml.
 no fault: that models differ is said, and the status is 0.
 """
 
-import argparse
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from fleming.command_line import run_settings
 from fleming.config import flat, load_config, run_script, to_dict
 from fleming.manifest import read_manifest
 from fleming.settings import Config
+from fleming.terminal import option_parser
 from model.errors import InputError
 from model.sums import sums_in
 
@@ -50,7 +50,7 @@ def reasons(run_dir: Path, made_with: Mapping[str, str]) -> list[str]:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = option_parser(__doc__)
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path)
     run_dir = parser.parse_args(argv).run_dir
     table, seed = load_table("reproduced.yaml"), run_settings(run_dir).seed

@@ -95,6 +95,8 @@ def test_a_rollout_rests_on_its_question_and_the_weights_before_it(finished, ind
         f"question {r['question_id']}",
         f"weights of grpo after step {r['step'] - 1}",
     ]
+    line = int(node.says["drawn again by"].partition("--sample ")[2])
+    assert [other for other in rollouts(finished) if other["step"] == r["step"]][line] == r
     [after] = node.led_to
     assert after.says["next kept checkpoint"] == "step_000009"
     first = rollouts(finished)[0]

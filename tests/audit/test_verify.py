@@ -5,12 +5,14 @@ import json
 import random
 
 import pytest
+from support.runs import run_here
 
+import evaluate
 from fleming.audit.verify import said, verify
 from fleming.files import AppendLog, run_lock, write_json
 from fleming.manifest import current_outputs, merkle_root, read_manifest
 from model.errors import InputError
-from model.sums import write_hashed
+from model.sums import digest, write_hashed
 
 
 def test_a_run_as_it_was_written_has_no_fault_and_all_of_it_is_covered(finished):
@@ -19,6 +21,24 @@ def test_a_run_as_it_was_written_has_no_fault_and_all_of_it_is_covered(finished)
     assert verdict.files > 70
     assert verdict.root == read_manifest(finished)["evaluate"][-1]["root"]
     assert "all as written" in said(verdict, finished)
+
+
+def test_what_people_edit_is_said_to_have_no_hash_and_no_fault(copy):
+    for name in ("cards.html", "grpo/decisions.jsonl"):
+        (copy / name).write_text("a person's")
+    assert (verify(copy).faults, verify(copy).uncovered) == ([], ["cards.html", "grpo/decisions.jsonl"])
+
+
+def test_the_questions_that_choose_the_best_model_are_an_input(finished):
+    [entry] = read_manifest(finished)["grpo"]
+    assert entry["inputs"]["data.dev"] == digest(finished / "data/dev.jsonl")
+
+
+def test_the_graph_that_answers_are_held_against_is_an_input_of_the_evaluation(copy):
+    graph = copy / "data/graph.jsonl"
+    command = ["--config", str(copy / "config.yaml"), f"run_dir={copy}", f"evaluate.graph={graph}"]
+    assert run_here(evaluate, command)[0] == 0
+    assert read_manifest(copy)["evaluate"][-1]["inputs"]["evaluate.graph"] == digest(graph)
 
 
 def test_every_stage_names_all_that_it_wrote(finished):

@@ -191,7 +191,9 @@ def test_numbers_of_options_count_from_where_the_file_says(tmp_path, answers, le
 
 @pytest.mark.parametrize("answers", [[1, 2, 3], [0, 4, 1]])
 def test_a_file_that_does_not_say_from_where_numbers_count_is_refused(tmp_path, answers):
-    with pytest.raises(InputError, match=r"is answer counted from 0 .* or from 1"):
+    with pytest.raises(
+        InputError, match=r"is answer counted from 0 or from 1\? Of 3 numbers \d are 0.*, as from 1\. Give"
+    ):
         read(lines(tmp_path / "a.jsonl", mcq(answers)))
 
 

@@ -230,7 +230,7 @@ def test_whether_cop_counts_from_0_or_1_is_told_by_the_file(tmp_path, cops, expl
     ],
 )
 def test_a_file_that_does_not_tell_how_cop_counts_is_refused(tmp_path, cops, explanations):
-    with pytest.raises(InputError, match=r"dev\.json: is cop counted from 0 .* or from 1"):
+    with pytest.raises(InputError, match=r"dev\.json: is cop counted from 0 or from 1\?"):
         read_set(lines(tmp_path / "dev.json", medmcqa(cops, explanations)))
 
 

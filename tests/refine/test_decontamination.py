@@ -453,13 +453,17 @@ def test_the_command_writes_the_report_that_the_gate_asks_for(files, tmp_path, c
     assert "questions typhus is typhus by stem, 1.00" in capsys.readouterr().out
 
 
-def test_the_command_takes_the_runs_own_files_and_says_what_is_missing(files, tmp_path):
+def test_the_command_takes_the_runs_own_files_and_says_what_is_missing(files, tmp_path, capsys):
     run = tmp_path / "run"
     with pytest.raises(InputError, match="nothing to check"):
         main([f"run_dir={run}", f"evaluate.questions={files[2]['exam.0']}"])
     write_jsonl(run / "data/rl.jsonl", map(to_json, ordinary(5)))
-    with pytest.raises(InputError, match="no benchmark to look for"):
+    with pytest.raises(InputError, match="no benchmark to look for: none is named; set"):
         main([f"run_dir={run}"])
+    with pytest.raises(InputError, match=f"none is found in {tmp_path}/none; set"):
+        main([f"run_dir={run}", f"evaluate.benchmark_folder={tmp_path}/none"])
+    [line] = capsys.readouterr().out.splitlines()  # and not one for each of nine
+    assert line.startswith(f"evaluate.benchmark_folder: {tmp_path}/none: no such folder")
     with pytest.raises(InputError, match="where is medqa"):
         main([f"run_dir={run}", "--benchmarks", "medqa"])
     assert main([f"run_dir={run}", f"evaluate.questions={files[2]['exam.0']}"]) == 0

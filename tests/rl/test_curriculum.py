@@ -232,7 +232,7 @@ def test_only_where_nothing_is_graded_are_the_ungraded_a_pool():
         "hard": [],
         "simple": [0],
     }  # a step of one group, not of one 7 times
-    assert curriculum.says() == "stage 1: 0 hard, 1 simple; left out: 9 ungraded"
+    assert curriculum.describe() == "stage 1: 0 hard, 1 simple; left out: 9 ungraded"
     assert curriculum.begin()[0]["left_out"] == {"ungraded": 9}
 
 

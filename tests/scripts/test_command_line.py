@@ -1,6 +1,7 @@
 """Help, mistakes and first words come before torch is loaded, and say what to do."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -44,6 +45,37 @@ def test_help_needs_no_torch_and_has_the_scripts_own_keys_first(script):
     assert "--help-all" in done.stdout
     every = started(script, "--help-all").stdout
     assert all(f"\n  {other}." in every for other in SCRIPTS.values())
+
+
+MODULES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+    for path in sorted((ROOT / "fleming").rglob("*.py"))
+    if 'if __name__ == "__main__":' in path.read_text()
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_names_itself_as_it_was_called(module):
+    """And nobody's __main__.py, which is every package's."""
+    told = warm.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=ROOT).stdout
+    refused = warm.run([sys.executable, "-m", module, "--frob"], capture_output=True, text=True, cwd=ROOT)
+    assert told.startswith(f"usage: python -m {module} [-h]")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].startswith(f"python -m {module}: error: ")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_in_help_a_key_stands_under_the_heading_of_its_own_section(script):
+    heading = ""
+    for line in started(script, "--help-all").stdout.partition("keys, with their")[2].splitlines():
+        if said := re.match(r"([a-z][\w.]*|of every script):", line):
+            heading = said[1]
+        elif key := re.match(r"  ([\w.]+)=", line):
+            assert heading in (key[1].rpartition(".")[0], "of every script"), key[1]
+
+
+def test_a_comparison_of_two_runs_speaks_of_no_third():
+    assert started("evaluate", "--compare", "a", "b").stderr.startswith("evaluate.py: loading\n")
 
 
 @pytest.mark.parametrize(

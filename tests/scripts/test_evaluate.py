@@ -325,8 +325,8 @@ def test_a_question_with_options_is_asked_as_the_benchmarks_ask_and_its_answer_i
         (["--model", "{files}/absent"], "absent"),
         (["--compare", "{files}/x", "{files}/y"], "no such file"),
         (["--compare", "a", "b", "--question", "x"], "--question and --compare: one at a time"),
-        (["--question", "x", "--reliability"], "--reliability says nothing to --question: leave it out"),
-        (["--export", "table", "--benchmarks", "medqa"], "--benchmarks says nothing to --export"),
+        (["--question", "x", "--reliability"], "--reliability means nothing beside --question: leave it out"),
+        (["--export", "table", "--benchmarks", "medqa"], "--benchmarks means nothing beside --export"),
         (["--benchmarks", ","], "unknown benchmark ''"),
     ],
 )

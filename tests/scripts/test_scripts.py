@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -67,6 +68,16 @@ def test_every_stage_writes_what_the_next_one_and_the_reader_need(finished):
     assert [r["groups"] for r in stages] == [4] * 9
     assert all(r["sampler_scorer_max"] == 0 for r in stages)
     assert stages[0]["kl"] == 0  # the policy begins as the reference
+
+
+def test_every_field_of_a_record_stands_in_the_document_of_file_formats(finished):
+    named = set(re.findall(r'[`"](\w+)[`"]', (ROOT / "docs/file-formats.md").read_text()))
+    files = [path for path in finished.rglob("*.jsonl") if "checkpoints" not in path.parts]
+    assert len(files) > 20
+    for path in files:
+        for record in read_records(path):
+            fields = record.keys() | record.get("time", {}).keys()
+            assert fields <= named, f"{path.name}: {fields - named}"
 
 
 def test_the_rollout_record_is_enough_to_recompute_rewards_and_advantages(finished):

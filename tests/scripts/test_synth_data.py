@@ -29,6 +29,7 @@ from fleming.settings import Config
 from fleming.settings.synth import QuestionRules
 from fleming.sources.facts import Node
 from model.errors import InputError
+from model.sums import digest
 
 WORDS = "fever cough rash fatigue nausea vertigo tremor pallor edema stridor ataxia myalgia syncope icterus".split()  # noqa: SIM905
 
@@ -59,6 +60,8 @@ def medqa(rng: random.Random, count: int) -> list[dict]:
 def folder(tmp_path_factory):
     """Every input file; what is wrong in each is known."""
     folder = tmp_path_factory.mktemp("synth")
+    (folder / "voter").mkdir()
+    (folder / "voter/config.json").write_text("{}")  # of a voter that the tests put another in place of
     nodes, facts = ["id\tname\ttype"], ["head\trelation\ttail\tfrequency"]
     for item in world(3):
         if isinstance(item, Node):
@@ -215,7 +218,7 @@ def test_what_no_vote_gets_right_waits_for_a_person_and_an_interrupted_vote_goes
         "synth.dev_questions=0",
         "synth.test_questions=0",
         "synth.mix={}",
-        "synth.voter=x",
+        f"synth.voter={folder}/voter",
     ]
 
     def run(name, voter, *more):
@@ -243,6 +246,9 @@ def test_what_no_vote_gets_right_waits_for_a_person_and_an_interrupted_vote_goes
     assert waiting[0] in kept
     assert kept[waiting[1]].answer == other
     assert waiting[2] not in kept
+    [*_, last] = json.loads((tmp_path / "cut/manifest.json").read_text())["synth"]
+    assert last["inputs"]["synth.decisions"] == digest(tmp_path / "decisions.jsonl")
+    assert last["inputs"]["synth.voter/config.json"] == digest(folder / "voter/config.json")
 
 
 class Grader(Voter):
@@ -257,7 +263,7 @@ class Grader(Voter):
 def test_a_report_of_other_settings_does_not_stay(folder, tmp_path, monkeypatch):
     few = ["synth.train_questions=3", "synth.dev_questions=0", "synth.test_questions=0", "synth.mix={}"]
     monkeypatch.setattr(synth_data, "load_voter", lambda cfg: Voter(folder, wrong=1))
-    assert run_here(synth_data, settings(folder, tmp_path, *few, "synth.voter=x"))[0] == 0
+    assert run_here(synth_data, settings(folder, tmp_path, *few, f"synth.voter={folder}/voter"))[0] == 0
     assert {"review.jsonl", "decontamination.json"} <= set(written(tmp_path))
     assert run_here(synth_data, settings(folder, tmp_path, *few, "data.decontamination=off"))[0] == 0
     assert not {"review.jsonl", "decontamination.json"} & set(written(tmp_path))
@@ -265,7 +271,7 @@ def test_a_report_of_other_settings_does_not_stay(folder, tmp_path, monkeypatch)
 
 def test_grading_by_the_rubric_goes_on_where_it_was_interrupted(folder, tmp_path, monkeypatch):
     few = ["synth.train_questions=3", "synth.dev_questions=0", "synth.test_questions=0", "synth.mix={}"]
-    few += ["synth.voter=x", "synth.grade_by=rubric"]
+    few += [f"synth.voter={folder}/voter", "synth.grade_by=rubric"]
     monkeypatch.setattr(fleming.teachers.remembered, "CHUNK", 10)
 
     def run(name, voter):
@@ -295,7 +301,7 @@ def test_a_question_of_the_graph_that_was_relabelled_is_not_taught(folder, tmp_p
 
     def run(*more):
         few = ["synth.dev_questions=0", "synth.test_questions=0", "synth.mix={}", "synth.cold_start_share=1"]
-        few += ["synth.train_questions=6", "synth.voter=x", "data.decontamination=off"]
+        few += ["synth.train_questions=6", f"synth.voter={folder}/voter", "data.decontamination=off"]
         monkeypatch.setattr(synth_data, "load_voter", lambda cfg: Mute())
         return run_here(synth_data, settings(folder, tmp_path, *few, *more))
 

@@ -216,3 +216,12 @@ def test_a_checkpoint_that_knows_no_validation_goes_on_without_and_with_it_is_re
     check_same_run(saved, {**saved, "sha256 of data.dev": "ab"}, "runs/x")  # nor any questions to measure on
     with pytest.raises(InputError, match=r"sft\.validation"):
         check_same_run(saved, {**saved, "sft.validation": 8}, "runs/x")
+
+
+def test_a_run_that_measured_on_other_dev_questions_is_refused_and_one_that_kept_no_hash_goes_on():
+    dev = "sha256 of data.dev"
+    check_same_run({"seed": 0}, {"seed": 0, dev: "a"}, "runs/x")
+    with pytest.raises(InputError, match=r"began with sha256 of data\.dev = 'a', now it is 'b'"):
+        check_same_run({"seed": 0, dev: "a"}, {"seed": 0, dev: "b"}, "runs/x")
+    with pytest.raises(InputError, match=r"sha256 of model/chat_template\.jinja"):
+        check_same_run({"seed": 0}, {"seed": 0, "sha256 of model/chat_template.jinja": "a"}, "runs/x")

@@ -8,7 +8,6 @@ python -m fleming.sources.wikipedia.convert IN OUT.jsonl
 Left out: dumps of several files, pages in HTML, saved answers of the API: a crawl keeps its own.
 """
 
-import argparse
 import bz2
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from fleming.config import run_script
 from fleming.files import open_bytes, write_jsonl
 from fleming.sources.wikipedia.pages import Page
 from fleming.sources.wikipedia.wikitext import title_of
+from fleming.terminal import option_parser
 from model.errors import InputError
 
 
@@ -87,8 +87,7 @@ def convert(source: Path, target: Path) -> int:
 
 
 def main(argv: list[str]) -> int:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser = option_parser(__doc__)
     parser.add_argument("source", type=Path, metavar="IN")
     parser.add_argument("target", type=Path, metavar="OUT")
     options = parser.parse_args(argv)
