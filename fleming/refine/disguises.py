@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from urllib.parse import unquote
 
-from fleming.assets import load_table
+from fleming.assets import expressions, load_table
 from fleming.text import fold, words
 
 LONGEST = 24  # letters of a word that is looked for among letters that stand alone
@@ -30,22 +30,13 @@ _LETTER, _IN_WORDS, _SIGNS = (
     {char: letter for letter, chars in table.items() for char in chars}
     for table in map(load_table("lookalikes.yaml").get, ("letters", "in_words", "signs"))
 )
+_WRITTEN = expressions("written.yaml")
 _OF_WORDS = str.maketrans(_IN_WORDS)
 _SIGN = re.compile(rf"[{re.escape(''.join(_SIGNS))}](?=[A-Za-z0-9])|(?<=[A-Za-z])[@$]")
 _LATIN = re.compile(r"(?:LATIN|REGIONAL INDICATOR)\b.*\bLETTER (?:[A-Z]+ )*([A-Z])(?: WITH .*)?$")
 _TITLE = re.compile("《([^《》]{1,60})》")
 # Three letters that stand alone, so that "a 5" stays, or more than any word has.
 _ALONE = re.compile(rf"(?<![^ ])(?:[a-z0-9](?: [a-z0-9]){{2,}}|[a-z0-9]{{{LONGEST + 1},}})(?![^ ])")
-_BYTES = re.compile("(?:%[0-9A-Fa-f]{2})+")
-_CODE = re.compile(r"\\u([0-9A-Fa-f]{4})")
-_TURNED = re.compile("\u202e([^\u202c\n]*)\u202c?")
-_CUT = re.compile(r"(?<=[^\W\d_])-[ \t]{0,8}\r?\n[ \t]{0,8}(?=[^\W\d_])")
-_ROW = re.compile(r"^[ \t]{0,9}\|.*\|[ \t]{0,9}$", re.MULTILINE)
-_FACE = re.compile(
-    r"</?(?:a|abbr|b|em|font|i|mark|span|strong|u)(?: [^<>]{0,200})?>|\\(?:text|math|emph)\w{0,4}(?={)",
-    re.IGNORECASE,
-)
-_TAG = re.compile(r"</?[a-z][a-z0-9]{0,9}(?: [^<>]{0,200})?/?>", re.IGNORECASE)
 
 
 @lru_cache(1 << 16)
@@ -65,11 +56,11 @@ def _as_read(text: str) -> str:
     """Return what a reader sees of a text that is written as HTML, in escapes, cut at a line's end or turned round."""
     if "&" in text:
         text = html.unescape(html.unescape(text))
-    text = _BYTES.sub(lambda found: unquote(found[0], errors="ignore"), text)
-    text = _CODE.sub(lambda found: chr(int(found[1], 16)), text)
-    text = _TURNED.sub(lambda found: found[1][::-1], text)
-    text = _ROW.sub(lambda row: row[0].replace("|", " "), text)
-    return _TAG.sub(" ", _FACE.sub("", _CUT.sub("", text)))
+    text = _WRITTEN["bytes"].sub(lambda found: unquote(found[0], errors="ignore"), text)
+    text = _WRITTEN["code"].sub(lambda found: chr(int(found[1], 16)), text)
+    text = _WRITTEN["turned"].sub(lambda found: found[1][::-1], text)
+    text = _WRITTEN["row"].sub(lambda found: found[0].replace("|", " "), text)
+    return _WRITTEN["between"].sub(" ", _WRITTEN["within"].sub("", text))
 
 
 def undisguised(text: str) -> list[str]:

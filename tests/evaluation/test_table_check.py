@@ -309,7 +309,7 @@ def test_forms_of_csv_that_are_read(tmp_path):
         ('model,a\nm,5\nn,"5\n' + "x\n" * 9, "line 3: not CSV"),
         ('model,a\nm,"5"6\n', "line 2: not CSV"),
         (b"model,a\nm,5\nm\xe9,5\n", "neither UTF-8 nor Chinese text"),
-        ("model,a\nm,5\n".encode("utf-16"), "neither UTF-8 nor Chinese text"),
+        ("model,a\nm,5\n".encode("utf-16"), "UTF-16: save it as UTF-8"),
         ("model,a,b\nm,0.644,0.7\nn,0.5,-\n", "no score over 1, expected percentages"),
         ("model,a\n" + "m,5\n" * (MAX_CELLS // 2 + 1), f"over {MAX_CELLS} cells"),
         ("model,a\n" + "m,5\n" * 4_300_000, f"over {MAX_CELLS} cells"),
