@@ -117,7 +117,7 @@ _MARKED = r"[(（\[]?(?:[A-Za-z]|\d{1,2}) ?[)）\]][.:：]?[ \u3000]*|(?:[A-Za-z
 _HEADS = [  # what stands between options, and what one begins with; what follows is its text, ".5 mg" too
     (_BREAK, rf"[A-Z](?:[.．、:：][ \u3000]*|[ \u3000]+(?!\))|(?={_BREAK}|$))"),
     (_BREAK, _MARKED),
-    (r"[\s;,|/]+", _MARKED),
+    (r"[\s;,|/]{1,9}", _MARKED),
 ]
 
 
@@ -140,7 +140,9 @@ def _lettered(value: str) -> dict[str, str]:
     raise SetAsideError("options_unread", f"must begin with rising letters, found {value[:80]!r}")
 
 
-_NAMED = re.compile(r"^\W*(?:op|opt|option|choice|answer|选项)?[\W_]*([a-z]|\d{1,2})\W*$", re.IGNORECASE)
+_NAMED = re.compile(
+    r"^\W{0,4}(?:op|opt|option|choice|answer|选项)?[\W_]{0,4}([a-z]|\d{1,2})\W{0,4}$", re.IGNORECASE
+)
 
 
 def _without_heads(texts: list) -> list:

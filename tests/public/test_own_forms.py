@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import time
 from collections import Counter
 
 import pytest
@@ -221,6 +222,11 @@ def test_options_behind_one_another_are_not_guessed(tmp_path):
     for text in ("A. vitamin B. complex B. iron", "one\ntwo", "A) one C) two", "0.5 mg\n1.5 mg", "1) a A) b"):
         found = read(lines(tmp_path / "a.jsonl", [fine, {**fine, "options": text}]))
         assert [record["code"] for record in found.set_aside] == ["options_unread"], text
+    before = time.process_time()
+    for text in ("A" + " " * 200_000, "A) a " * 20_000, "(" * 200_000, "['a' " * 9_000, "\n " * 90_000 + "A"):
+        for field in ("options", "answer"):
+            read(lines(tmp_path / "a.jsonl", [fine, {**fine, field: text, "id": "x"}]))
+    assert time.process_time() - before < 20
 
 
 @pytest.mark.parametrize("answers", [[1, 2, 3], [0, 4, 1]])
