@@ -136,7 +136,7 @@ def _csv_rows(path: Path, delimiter: str, header: Sequence[str], fault: Fault) -
     lines, delimiter = itertools.chain(first[1:], lines), _delimiter(first[-1], delimiter, header)
     most = None if fault is refuse else MAX_LINES
     records = cells_of(lines, path, torn, delimiter, quote='"', max_lines=most)
-    of_names = (cells for _, cells in records if len([*filter(str.strip, cells)]) > 1)
+    of_names = (cells for _, cells in records if any(map(str.strip, cells[1:])))
     names = list(header) or next(of_names, [])
     while names and not names[-1].strip():
         names.pop()
