@@ -57,6 +57,21 @@ def marked(text: str, rng: random.Random) -> str:
     return "".join(char + rng.choice("\u0332\u0323\u0331\u0325") if char.isalpha() else char for char in text)
 
 
+def escaped(text: str) -> str:
+    return "".join(f"\\u{ord(char):04x}" if char.isalpha() else char for char in text)
+
+
+def of_halves(text: str, form: str) -> str:
+    """Return the text with each word written as the form says of its halves."""
+    words = text.split(" ")
+    return " ".join(form.format(word[: len(word) // 2], word[len(word) // 2 :]) for word in words)
+
+
+def turned(text: str) -> str:
+    """Return the text as right-to-left marks show it from left to right."""
+    return " ".join(f"\u202e{word[::-1]}\u202c" for word in text.split(" "))
+
+
 def mathematical(text: str) -> str:
     """Return the text in Unicode's bold sans-serif letters."""
     first = {True: 0x1D5D4 - ord("A"), False: 0x1D5EE - ord("a")}
@@ -69,6 +84,12 @@ OF_ALL: dict[str, Disguise] = {  # of stem and options alike
     "capitals, full width": lambda text, _: text.upper().translate(WIDE),
     "letters apart": lambda text, _: spaced(text, " "),
     "letters by stops": lambda text, _: spaced(text, "."),
+    "entities of HTML": lambda text, _: "".join(f"&#{ord(c)};" if c.isalnum() else c for c in text),
+    "tags in words": lambda text, _: of_halves(text, "<b>{}</b>{}"),
+    "words cut at lines' ends": lambda text, _: of_halves(text, "{}-\n{}"),
+    "escapes": lambda text, _: escaped(text),
+    "turned round": lambda text, _: turned(text),
+    "no blanks": lambda text, _: text.replace(" ", ""),
     "Cyrillic letters": lambda text, _: text.translate(CYRILLIC),
     "Greek letters": lambda text, _: text.translate(GREEK),
     "mathematical letters": lambda text, _: mathematical(text),
@@ -101,6 +122,9 @@ def disguised(question: Question, other: str, rng: random.Random) -> dict[str, Q
     for name, change in OF_STEM.items():
         context = question.context and change(question.context, rng)
         found[name] = dataclasses.replace(question, question=change(question.question, rng), context=context)
+    found["a free answer"] = dataclasses.replace(
+        question, options={}, answer=question.right_text, answer_kind="text"
+    )
     asked = "\n".join([question.question, *question.options.values()])
     found["a trajectory"] = Trajectory("t", "x", [{"role": "user", "content": asked}], "<think>")
     between = f"{other[:200]} {question.question} {other[-200:]}"
@@ -111,7 +135,7 @@ def disguised(question: Question, other: str, rng: random.Random) -> dict[str, Q
         for name in HALVES:
             del found[name]
     if question.language != "en" or not between:  # letters of another script hide nothing there
-        for name in list(OF_ALL)[4:]:
+        for name in list(OF_ALL)[-5:]:
             del found[name]
     return found
 

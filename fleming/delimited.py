@@ -19,6 +19,7 @@ from pathlib import Path
 
 from fleming.files import open_bytes
 from model.errors import InputError
+from model.files import NO_TEXT
 
 MAX_LINE = 1 << 20  # characters in a line, and in a record of several
 Fault = Callable[[str, str, str], None]
@@ -53,7 +54,10 @@ def text_encoding(path: Path) -> str:
             bytes_of_utf8 += len(raw.decode("utf-8", "ignore").encode())
         if 3 * common >= 2 * wide and 5 * bytes_of_utf8 <= 4 * bytes_beyond:
             return "gb18030"
-    raise InputError(f"{path}: neither UTF-8 nor Chinese text in GB 18030: save it as UTF-8")
+    with open_bytes(path) as file:
+        head = file.read(8)
+        what = next((what for begins, what in NO_TEXT.items() if head.startswith(begins)), None)
+    raise InputError(f"{path}: {what or 'neither UTF-8 nor Chinese text in GB 18030: save it as UTF-8'}")
 
 
 def _blocks(path: Path, encoding: str) -> Iterator[str]:
@@ -126,7 +130,9 @@ def cells_of(
         taken = deque(maxlen=max_lines or 0)
         try:
             record = record_from(line, taken)
-            yield first, next(csv.reader(record, delimiter=delimiter, quotechar=quote, strict=True))
+            spaced = f"{delimiter} {quote}" in line  # a blank before a quote that opens
+            form = {"delimiter": delimiter, "quotechar": quote, "skipinitialspace": spaced, "strict": True}
+            yield first, next(csv.reader(record, **form))
         except csv.Error as error:
             fault(f"{path}:{first}", "quotes", str(error))
             unread.extendleft(reversed(taken))

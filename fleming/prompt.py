@@ -38,6 +38,8 @@ def asked_messages(question: Question, cfg: Config) -> list[dict[str, str]]:
 def with_options(text: str) -> Question | None:
     """Return the question that a text is whose last lines are options, "A. ...", "B. ..." and so on, else None."""
     lines = text.strip().splitlines()
+    if lines and re.fullmatch(r"\s*(?:answer|答案)\s?[:：]", lines[-1].rstrip(), re.IGNORECASE):
+        lines = "\n".join(lines[:-1]).rstrip().splitlines()
     options: dict[str, str] = {}
     while lines and (found := re.fullmatch(r"\s*\(?([A-Z])[.):、．]\s*(\S.*)", lines[-1])):
         options = {found[1]: found[2], **options}

@@ -40,7 +40,8 @@ NO_TEXT = {
     codecs.BOM_UTF16_BE: "UTF-16: save it as UTF-8",
     b"\x1f\x8b": "gzip: name it .gz",
     b"\xfd7zXZ": "xz: name it .xz",
-    b"PK\x03\x04": "a zip archive: unpack it",
+    b"PK\x03\x04": "a zip archive (Excel's too): unpack it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel file: save the sheet as CSV",
     b"PAR1": "parquet: name it .parquet",
 }
 

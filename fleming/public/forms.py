@@ -142,7 +142,7 @@ def counted(form: Form, path: Path, header: tuple[str, ...] = ()) -> Form:
     explained: Counter[int] = Counter()  # base -> explanations by which it is this
     for _, row in read_rows(path, header, lambda *_: None):
         answer = value_of(row, form.answer)
-        number = number_of(answer)
+        number = number_of(answer[0] if isinstance(answer, list) and len(answer) == 1 else answer)
         told += answer not in NO_LABEL and number != -1
         try:
             options = form.options_in(row)
@@ -156,6 +156,8 @@ def counted(form: Form, path: Path, header: tuple[str, ...] = ()) -> Form:
         lasts += number == len(options)
         if said := _EXPLAINED.match(str(row.get("exp"))):
             explained[number - LETTERS.index(said[1].upper())] += 1
+        for letter in letters_named(value_of(row, form.also), options):
+            explained[number - [own for own, _ in options].index(letter)] += 3
 
     if numbers <= told / 2 or named >= 0.9 * numbers:
         # Told in another way, or by none that has a label.

@@ -12,7 +12,7 @@ from fleming.assets import load_table
 from fleming.public.forms import Form, counted
 from fleming.public.own import split_of_name
 from fleming.public.tables import ID, Row, number_in, stem_of
-from fleming.public.values import SetAsideError, only, options_of, plain_text, text_of
+from fleming.public.values import SetAsideError, number_of, only, options_of, plain_text, text_of, value_of
 from fleming.records import Question, Split, question_from_json
 from fleming.typed import from_json
 
@@ -37,9 +37,17 @@ class PublicSet:
 
 
 def recognise(row: Row) -> str | None:
-    """Return the name of the set whose columns the row has, None where there is none."""
-    known = (name for name, public in SETS.items() if not public.by_name_only)
-    return next((name for name in known if not SETS[name].nearest(row)[1]), None)
+    """Return the name of the set whose columns the row has, and whose answers are numbers if this is one, or None."""
+    for name, public in SETS.items():
+        form, missing = public.nearest(row)
+        numbered = number_of(value_of(row, form.answer)) is not None
+        if (
+            not missing
+            and not public.by_name_only
+            and (form.base is not None or form.file_tells or not numbered)
+        ):
+            return name
+    return None
 
 
 def reader(name: str, path: Path) -> Callable[[Row, str], list[Question]]:

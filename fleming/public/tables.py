@@ -3,12 +3,15 @@ r"""Rows of a table file, whatever its form: JSON Lines, JSON, CSV, TSV or parqu
 - the form is decided by what stands in the file: an array in a .jsonl and lines in a .json are both common
 - JSON documents may be a list of rows, rows by id, columns ({column: {"0": ...}} or {column: [...]}), or one row
 - a bare NaN and an empty CSV cell are None, as is an absent one; what JSON has not is text
-- CSV is UTF-8, or GB 18030 where it is not UTF-8 and reads as Chinese; nothing else is guessed
+- CSV is UTF-8, or GB 18030 where it is not UTF-8 and reads as Chinese; nothing else is guessed. Its first line shows
+  what divides it; titles, blank lines and columns without name and value are passed over
 - a record that cannot be read goes to `fault(where, code, detail)`, and the next one is read; else it is an error
 - left out: what the columns mean (sets.py)
 """
 
 import codecs
+import csv
+import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -23,6 +26,7 @@ from model.files import parse_json
 Row = dict[str, Any]
 ID = "@id"  # the column that holds the id of a document of rows by id
 PARQUET_BATCH = 256  # rows in memory at a time
+DELIMITERS = ",;\t|"
 MAX_LINES = 100  # of a CSV record, where one that cannot be read is passed over
 
 
@@ -126,20 +130,36 @@ def _csv_rows(path: Path, delimiter: str, header: Sequence[str], fault: Fault) -
         number += 1
 
     lines = lines_of(path, text_encoding(path), torn, newline="")
+    first = [""]
+    while len(first) < MAX_LINES and set(DELIMITERS).isdisjoint(first[-1]) and (line := next(lines, "")):
+        first.append(line)
+    lines, delimiter = itertools.chain(first[1:], lines), _delimiter(first[-1], delimiter, header)
     most = None if fault is refuse else MAX_LINES
     records = cells_of(lines, path, torn, delimiter, quote='"', max_lines=most)
-    _, names = (0, list(header)) if header else next(records, (0, []))
+    of_names = (cells for _, cells in records if any(map(str.strip, cells[1:])))
+    names = list(header) or next(of_names, [])
+    while names and not names[-1].strip():
+        names.pop()
     if len(set(names)) < len(names) or len(names) < 2:
         found = f"expected two or more different column names between {delimiter!r}, found {str(names)[:200]}"
-        raise InputError(f"{path}: {found}; a table without a line of names needs data.header")
+        needs = "a table without a line of names needs data.header, one with a line of groups above them must lose it"
+        raise InputError(f"{path}: {found}; {needs}")
     number = 1
     for _, cells in records:
         where = f"{path}: record {number}"
         number += 1
-        if len(cells) != len(names):
+        if len(cells) < len(names) or any(map(str.strip, cells[len(names) :])):
             fault(where, "cells", f"{len(cells)} cells, the header has {len(names)}")
             continue
-        yield where, {name: cell or None for name, cell in zip(names, cells, strict=True)}
+        yield where, {name: cell if cell.strip() else None for name, cell in zip(names, cells, strict=False)}
+
+
+def _delimiter(line: str, usual: str, header: Sequence[str]) -> str:
+    """Return what divides the line into the header's number of cells, or into the most."""
+    sizes = {
+        mark: len(next(csv.reader([line], delimiter=mark))) for mark in dict.fromkeys(usual + DELIMITERS)
+    }
+    return max(sizes, key=lambda mark: (sizes[mark] == len(header), sizes[mark]))
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:

@@ -5,10 +5,14 @@ with a code and what is wrong with it; nothing is guessed. Left out: which colum
 """
 
 import ast
+import io
 import json
 import re
+import tokenize
+from itertools import pairwise
 from typing import Any
 
+from fleming.answer import parse_answer
 from fleming.assets import load_table
 from fleming.public.tables import Row
 from fleming.records import LETTERS, Message
@@ -80,14 +84,21 @@ def literal_of(value: Any) -> Any:
         try:
             return parse_json(value.encode(), "")
         except InputError:
-            tree = ast.parse(value.strip(), mode="eval").body
+            tree = ast.parse(_with_commas(value.strip()), mode="eval").body
             found = ast.literal_eval(tree)
         json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError) as error:
         raise SetAsideError("options_unread", f"not a Python literal: {value[:80]!r}") from error
     if isinstance(tree, ast.Dict) and len(found) < len(tree.keys):
         raise SetAsideError("options_unread", f"a key twice in {value[:80]!r}")
     return found
+
+
+def _with_commas(literal: str) -> str:
+    """Return the literal with commas between its texts where numpy prints none: ['iron' 'zinc']."""
+    tokens = list(tokenize.generate_tokens(io.StringIO(literal.replace("\n", " ")).readline))
+    beside = (one.type == other.type == tokenize.STRING for one, other in pairwise(tokens))
+    return "".join(token.string + "," * comma for token, comma in zip(tokens, beside, strict=False))
 
 
 def only(answer: Any) -> Any:
@@ -101,24 +112,43 @@ def only(answer: Any) -> Any:
 # Options
 
 
-_BREAK = r"(?:\r?\n|\\n)"  # some copies write a line break as the two characters \n
-_HEAD = rf"[A-Z](?:[.．、:：][ \u3000]*|[ \u3000]+|(?={_BREAK}|$))"  # what follows is the option's text, ".5 mg" too
+_BREAK = r"(?:\r?\n|\\n|<br ?/?>)[ \u3000]*"  # some copies write a line break as the two characters \n
+_MARKED = r"[(（\[]?(?:[A-Za-z]|\d{1,2}) ?[)）\]][.:：]?[ \u3000]*|(?:[A-Za-z]|\d{1,2})[.．、:：][ \u3000]+"
+_HEADS = [  # what stands between options, and what one begins with; what follows is its text, ".5 mg" too
+    (_BREAK, rf"[A-Z](?:[.．、:：][ \u3000]*|[ \u3000]+(?!\))|(?={_BREAK}|$))"),
+    (_BREAK, _MARKED),
+    (r"[\s;,|/]{1,9}", _MARKED),
+]
 
 
-def _lines_of(value: str) -> dict[str, str]:
-    """Return the options that a text has a line each of, beginning with its letter."""
-    lines = re.split(rf"{_BREAK}[ \u3000]*(?={_HEAD})", value.strip())
-    heads = [re.match(_HEAD, line) for line in lines]
-    letters = [head[0][0] for head in heads if head]
-    if len(letters) < len(lines) or letters != sorted(set(letters)):
-        raise SetAsideError("options_unread", f"lines must begin with rising letters, found {letters}")
-    return {head[0][0]: line[head.end() :] for head, line in zip(heads, lines, strict=True)}
+def _lettered(value: str) -> dict[str, str]:
+    """Return the options of a text in which each begins with its letter or number, in lines or behind one another."""
+    for between, head in _HEADS:
+        parts = re.split(rf"{between}(?={head})", value.strip())
+        heads = [re.match(head, part) for part in parts]
+        letters = [re.search("[A-Za-z0-9]+", found[0])[0].upper() if found else "" for found in heads]
+        count = len(letters)
+        in_order = letters in (
+            [*LETTERS[:count]],
+            [*map(str, range(count))],
+            [*map(str, range(1, count + 1))],
+        )
+        skipping = between == _BREAK and "" not in letters and letters == sorted(set(letters))
+        if count > 1 and (in_order or (skipping and not value.strip()[0].isdecimal())):
+            ends = zip(letters, parts, heads, strict=True)
+            return {letter: part[found.end() :] for letter, part, found in ends}
+    raise SetAsideError("options_unread", f"must begin with rising letters, found {value[:80]!r}")
+
+
+_NAMED = re.compile(
+    r"^\W{0,4}(?:op|opt|option|choice|answer|选项)?[\W_]{0,4}([a-z]|\d{1,2})\W{0,4}$", re.IGNORECASE
+)
 
 
 def _without_heads(texts: list) -> list:
     """Return the texts of a list without their letters, where each begins with its own: ["A. iron", "B. zinc"]."""
     lettered = zip(LETTERS, texts, strict=False)
-    heads = [re.match(rf"{letter}[.):、．] *", str(text)) for letter, text in lettered]
+    heads = [re.match(rf"[(（]?{letter}[.)）:、．]+ *", str(text)) for letter, text in lettered]
     return [text[head.end() :] for head, text in zip(heads, texts, strict=True)] if all(heads) else texts
 
 
@@ -143,8 +173,8 @@ def options_of(value: Any) -> Options:
     if value is None or value == [] or value == {}:
         return []
     if isinstance(value, str):
-        value = literal_of(value) if value.lstrip()[:1] in ("{", "[") else _lines_of(value)
-    pairs = [((plain_text(letter) or "").upper(), text) for letter, text in _pairs_of(value)]
+        value = literal_of(value) if value.lstrip()[:1] in ("{", "[") else _lettered(value)
+    pairs = [(_NAMED.sub(r"\1", plain_text(key) or "").upper(), text) for key, text in _pairs_of(value)]
     letters = {letter for letter, _ in pairs}
     each_its_own = 0 < len(letters) == len(pairs) <= len(LETTERS)
     if not each_its_own or not (letters <= {*LETTERS} or letters <= {*map(str, range(27))}):
@@ -155,19 +185,20 @@ def options_of(value: Any) -> Options:
     return [(letter, as_text(text)) for letter, text in pairs]
 
 
-_HEADED = re.compile(r"[(\[]?([A-Za-z]|\d{1,2})[)\].:：、．]+ ?(.*)")
+_HEADED = re.compile(r"[(\[]?([A-Za-z]|\d{1,2})[)\].:：、．]+ ?")
 
 
 def letters_named(answer: Any, options: Options) -> set[str]:
-    """Return the letters of the options that a value names: by letter, by text, by both, as in "B. zinc"."""
+    """Return the letters of the options that a value names: by letter, by text, by both, else as an answer is read."""
     said = single_spaced(as_text(answer) or "")
     texts = {letter: single_spaced(text or "") for letter, text in options}
     named = {letter for letter, text in texts.items() if said and (said.upper() == letter or text == said)}
-    if headed := _HEADED.fullmatch(said):
-        letter = headed[1].upper()
-        if letter in texts and (not headed[2] or headed[2].startswith(texts[letter] or " ")):
-            named.add(letter)
-    return named
+    if (key := _NAMED.match(said)) and key[1].upper() in texts:
+        return named or {key[1].upper()}
+    head = _HEADED.match(said)
+    if head and (text := texts.get(head[1].upper())) and said[head.end() :].startswith(text):
+        named.add(head[1].upper())
+    return named or {*filter(None, [parse_answer(f"<answer>{said}</answer>", texts)])}
 
 
 # Messages

@@ -84,6 +84,12 @@ def _alike(one: str, other: str) -> bool:
     return 2 * len(a & b) >= min(len(a), len(b))
 
 
+def _within(one: str, other: str) -> bool:
+    """Whether one of two options is the other with no more words around it than it has itself."""
+    short, long = sorted((one, other), key=len)
+    return 2 * len(short) >= len(long) and f" {short} " in f" {long} "
+
+
 def _all_words(question: Question) -> Iterator[str]:
     for text in (*_texts(question), *question.options.values()):
         yield from undisguised(text)
@@ -178,10 +184,10 @@ class Index:
 
         The gold is enough beside a whole stem, half of the options beside the very same.
         """
+        has_half = 2 * _common(options, item.options) >= len(item.options)
+        if gold and (_closed(item.gold) == _closed(gold) or (share >= SAME and _within(item.gold, gold))):
+            return has_half or share >= WHOLE
         if options:
-            has_half = 2 * _common(options, item.options) >= len(item.options)
-            if _closed(item.gold) == _closed(gold):
-                return has_half or share >= WHOLE
             return has_half and share >= SAME
         padded = f" {' '.join(ours)} "
         inside = [option for option in item.options if f" {option} " in padded]

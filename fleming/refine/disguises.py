@@ -2,8 +2,10 @@
 
 - marks over and under letters are dropped, letters of other scripts that look like Latin ones are those
   (assets/lookalikes.yaml), and digits are the letters that they stand for
-- letters that stand alone in a row ("p a t i e n t", "p.a.t.i.e.n.t") are words again: the likeliest split by the
-  frequencies of known words (Viterbi)
+- letters that stand alone in a row ("p a t i e n t", "p.a.t.i.e.n.t") are words again, and so are those without blanks
+  that are more than any word has: the likeliest split by the frequencies of known words (Viterbi)
+- what files are written in is read: entities and tags of HTML, percent and backslash escapes, LaTeX's faces, a word cut
+  at a line's end, letters turned by a direction mark
 - a title between 《 and 》 is one word: two questions on one regulation share little more
 
 Both sides are folded alike, so what becomes one word here ("i", "l" and "1") is only a little less telling. Left out:
@@ -11,13 +13,15 @@ words cut elsewhere than between all of their letters; synonyms; translations.
 """
 
 import hashlib
+import html
 import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from urllib.parse import unquote
 
-from fleming.assets import load_table
+from fleming.assets import expressions, load_table
 from fleming.text import fold, words
 
 LONGEST = 24  # letters of a word that is looked for among letters that stand alone
@@ -26,11 +30,13 @@ _LETTER, _IN_WORDS, _SIGNS = (
     {char: letter for letter, chars in table.items() for char in chars}
     for table in map(load_table("lookalikes.yaml").get, ("letters", "in_words", "signs"))
 )
+_WRITTEN = expressions("written.yaml")
 _OF_WORDS = str.maketrans(_IN_WORDS)
-_SIGN = re.compile(rf"[{re.escape(''.join(_SIGNS))}](?=[A-Za-z0-9])")
+_SIGN = re.compile(rf"[{re.escape(''.join(_SIGNS))}](?=[A-Za-z0-9])|(?<=[A-Za-z])[@$]")
 _LATIN = re.compile(r"(?:LATIN|REGIONAL INDICATOR)\b.*\bLETTER (?:[A-Z]+ )*([A-Z])(?: WITH .*)?$")
 _TITLE = re.compile("《([^《》]{1,60})》")
-_ALONE = re.compile(r"(?<![^ ])[a-z0-9](?: [a-z0-9]){2,}(?![^ ])")  # three, so that "a 5" stays
+# Three letters that stand alone, so that "a 5" stays, or more than any word has.
+_ALONE = re.compile(rf"(?<![^ ])(?:[a-z0-9](?: [a-z0-9]){{2,}}|[a-z0-9]{{{LONGEST + 1},}})(?![^ ])")
 
 
 @lru_cache(1 << 16)
@@ -40,15 +46,30 @@ def _plain(char: str) -> str:
     plain = "".join(part for part in parts if unicodedata.category(part) not in ("Mn", "Me"))
     if len(plain) != 1 or plain.isascii():
         return plain
+    if plain.isdecimal():
+        return str(unicodedata.decimal(plain))
     named = _LATIN.search(unicodedata.name(plain, ""))
     return _LETTER.get(plain) or (named[1] if named else plain)
 
 
+def _as_read(text: str) -> str:
+    """Return what a reader sees of a text that is written as HTML, in escapes, cut at a line's end or turned round."""
+    if "&" in text:
+        text = html.unescape(html.unescape(text))
+    text = _WRITTEN["bytes"].sub(lambda found: unquote(found[0], errors="ignore"), text)
+    text = _WRITTEN["code"].sub(lambda found: chr(int(found[1], 16)), text)
+    text = _WRITTEN["turned"].sub(lambda found: found[1][::-1], text)
+    text = _WRITTEN["row"].sub(lambda found: found[0].replace("|", " "), text)
+    return _WRITTEN["between"].sub(" ", _WRITTEN["within"].sub("", text))
+
+
 def undisguised(text: str) -> list[str]:
-    """Return the words of a text without marks, look-alike letters, and digits for letters."""
+    """Return the words of a text as it is read, without marks, look-alike letters, and digits for letters."""
+    text = _as_read(text)
     if not text.isascii():
+        text = "".join(_LETTER.get(char, char) for char in text)  # before NFKC takes some for other letters
         text = "".join(map(_plain, fold(text, keep_case=True)))
-        text = _TITLE.sub(lambda title: f" {hashlib.sha256(title[1].encode()).hexdigest()} ", text)
+        text = _TITLE.sub(lambda title: f" {hashlib.sha256(title[1].encode()).hexdigest()[:16]} ", text)
     text = _SIGN.sub(lambda sign: _SIGNS[sign[0]], text)
     return [word.translate(_OF_WORDS) for word in words(text)]
 

@@ -2,12 +2,13 @@
 
 | kind | removed | not touched |
 |---|---|---|
-| name | after a title or a label, beside a relation or a role; before MD; 姓名, 其妻, 先生 | eponyms, Mr. X, 张某 |
-| address, zip | house number and street, a box, five digits after a state, what follows 住址: | cities, states |
+| name | by a title, a label, a relation, a role, an age; before MD; 姓名, 其妻, 先生 | eponyms, Mr. X, 张某 |
+| facility | a hospital, home or ward by its name or number | kinds of them, methods named after one |
+| address, zip | house number and street, a box, postal codes, what follows 住址: | cities, states |
 | date | day and month, the year stays; without a year where a word says that it is one | years, months, 3-4 days |
 | age | over 89, which becomes "over 89"; in words too | up to 89, ranges, "90 or older" |
 | phone, fax, email, url, ip | what is written as such, of any country | counts, enzyme numbers, PMIDs |
-| ssn, national_id | American; Chinese with a right check digit, under its label any | other long numbers |
+| ssn, national_id | of several countries by form or label, Chinese by check digit | other long numbers |
 | record, account, health_plan, licence, vehicle, device, chat | a number behind such a label | numbers alone |
 
 A wrong change spoils a question and a missed name leaves it as it was, so every rule is narrow: doses, laboratory
@@ -17,7 +18,7 @@ identifiers, names in running text; how rules are applied (anonymise.py).
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from fleming.assets import ASSETS
 from fleming.config import load_config
@@ -84,7 +85,7 @@ class Table:
 TABLE = load_config(Table, ASSETS / "identifiers.yaml", [])
 RULES, PIECES = TABLE.rules, TABLE.pieces()
 _NATION = re.compile(r"\b[A-Z][a-z]+(?:an|ish|ese|ch|sh|ic|ss|ek) $")  # "the Danish neurologist Knud Krabbe"
-GIVEN, NOBODY = (frozenset(TABLE.words[name].split()) for name in ("GIVEN", "NOBODY"))
+GIVEN, NOBODY, EPONYMS = (frozenset(TABLE.words[name].split()) for name in ("GIVEN", "NOBODY", "EPONYMS"))
 
 
 def _over_89(match: re.Match) -> str:
@@ -100,12 +101,12 @@ def _is_date(match: re.Match) -> bool:
     return 1 <= smaller <= 12 and 1 <= larger <= 31
 
 
-def _is_somebody(match: re.Match) -> bool:
+def _is_somebody(match: re.Match, others: frozenset[str] = NOBODY | EPONYMS) -> bool:
     """Whether no word is an eponym or another that is written with a capital ("Dr. Down", "Similarly")."""
-    words = [word.strip(".,") for word in re.split("[ -]|, ?", match["name"])]
+    words = [word.partition("-")[0].strip(".,") for word in re.split(" |, ?", match["name"])]
     is_other = words[0] not in GIVEN and re.search("(?:ly|ed|ing|tion)$", words[0])
     is_of_history = _NATION.search(match.string, max(0, match.start() - 20), match.start())
-    is_nobody = not NOBODY.isdisjoint([*words, *(word.capitalize() for word in words)])
+    is_nobody = not others.isdisjoint([*words, *(word.capitalize() for word in words)])
     return not (is_other or is_of_history or is_nobody)
 
 
@@ -124,6 +125,7 @@ def _has_check_digit(match: re.Match) -> bool:
 CHECKS = {
     "is_date": _is_date,
     "is_somebody": _is_somebody,
+    "is_titled": partial(_is_somebody, others=NOBODY),  # "Mrs. Wilson" gave no disease her name
     "is_address": _is_address,
     "has_check_digit": _has_check_digit,
 }

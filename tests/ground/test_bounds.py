@@ -131,7 +131,7 @@ WRONG = {
     "utf16_no_mark.jsonl": (b'{\0"\0a\0"\0:\x001\0}\0', "not UTF-8 text but UTF-16"),
     "packed.jsonl": (gzip.compress(b'{"a": 1}\n'), r"gzip: name it \.gz"),
     "packed_xz.jsonl": (lzma.compress(b'{"a": 1}\n'), r"xz: name it \.xz"),
-    "archive.jsonl": (b"PK\x03\x04" + bytes(30), "a zip archive: unpack it"),
+    "archive.jsonl": (b"PK\x03\x04" + bytes(30), r"a zip archive \(Excel's too\): unpack it"),
     "columns.jsonl": (b"PAR1" + bytes(30), r"parquet: name it \.parquet"),
     "broken.jsonl": (b'{"a": }\n', "broken.jsonl:1: not strict JSON: Expecting value: column 7"),
 }

@@ -258,7 +258,7 @@ BROKEN = [  # form, what is changed in its record, the code, and what is said
     ("medqa", {"options": {"A": "iron"}, "answer_idx": "A", "answer": None}, "too_few_options", "1 of two"),
     ("medqa", {"options": TEXTS * 8}, "options_unread", "options must be up to 26 texts"),
     ("medqa", {"options": {**OPTIONS, "AA": "x"}}, "options_unread", "options must be up to 26 texts"),
-    ("medqa", {"options": "A"}, "too_few_options", "of two or more"),
+    ("medqa", {"options": "A"}, "options_unread", "rising letters"),
     ("medqa pairs", {"options": [{"key": "A", "value": "x"}] * 2}, "options_unread", "up to 26 texts"),
     ("medqa pairs", {"options": [{"key": ["A"], "value": "x"}]}, "options_unread", "up to 26 texts"),
     ("medqa endings", {"label": 4}, "answer_no_option", "the right option is '4'"),

@@ -110,6 +110,25 @@ GONE = {
     "Patient ID 7730021": ("Patient ID [RECORD]", "record"),
     "Claim No. CLM-20194": ("Claim No. [HEALTH_PLAN]", "health_plan"),
     "身份证号：3301061962031504": ("身份证号：[NATIONAL_ID]", "national_id"),
+    "Mrs. Wilson has a rash": ("Mrs. [NAME] has a rash", "name"),
+    "Mr Rhys Bowen-Graves": ("Mr [NAME]", "name"),
+    "Smt Asha Rani, W/o Suresh Babu": ("Smt [NAME], W/o [NAME]", "name"),
+    "Daughter Shanice (HCPOA)": ("Daughter [NAME] (HCPOA)", "name"),
+    "is Chidinma (niece)": ("is [NAME] (niece)", "name"),
+    "KOWALSKI, Jan DOB": ("[NAME] DOB", "name"),
+    "其孙卞子墨代述": ("其孙[NAME]代述", "name"),
+    "扎西多吉（藏族），": ("[NAME]（藏族），", "name"),
+    "from St. Brendan's Hospital to": ("from [FACILITY] to", "facility"),
+    "in Ward 6 East": ("in Ward [FACILITY]", "facility"),
+    "转自昆山市第二人民医院": ("转自[FACILITY]", "facility"),
+    "pager 8-4471": ("pager [PHONE]", "phone"),
+    "in Much Wenlock TF13 6AQ": ("in [ADDRESS]", "address"),
+    "居幸福里小区7号楼2单元301室": ("居[ADDRESS]", "address"),
+    "Aadhaar 4521 8890 1123": ("Aadhaar [NATIONAL_ID]", "national_id"),
+    "seen 14/09/21;": ("seen [DATE];", "date"),
+    "in clinic 14/09/21;": ("in clinic [DATE];", "date"),
+    "his 91st birthday": ("his over 89 birthday", "age"),
+    "his son turned ninety-six in": ("his son turned over 89 in", "age"),
 }
 
 
@@ -125,8 +144,8 @@ def test_identifiers_are_taken_out(text):
 NOTES = Path(__file__).parents[1] / "support/data/notes.txt"
 
 
-def test_of_a_hundred_notes_nearly_all_identifiers_go_and_no_value_does():
-    """The notes were written after the rules, and found 154 of 163 before the rules were looked at again."""
+def test_of_240_notes_nearly_all_identifiers_go_and_no_value_does():
+    """Of 163, 223 and 93 identifiers in three parts written after the rules 154, 83 and 83 went at the first run."""
     gone, stays, missed, spoilt = [], [], [], []
     for note in NOTES.read_text(encoding="utf-8").splitlines()[1:]:
         text = re.sub(r"\[\[|\]\]|\{\{|\}\}", "", note)
@@ -135,7 +154,7 @@ def test_of_a_hundred_notes_nearly_all_identifiers_go_and_no_value_does():
         stays += (values := re.findall(r"\{\{(.*?)\}\}", note))
         missed += [i for i in identifiers if found.count(i) >= text.count(i)]
         spoilt += [value for value in values if value not in found]
-    assert (len(gone), len(stays)) == (163, 126)
+    assert (len(gone), len(stays)) == (479, 326)
     assert len(missed) <= 0.05 * len(gone), missed
     assert not spoilt
 
@@ -166,6 +185,8 @@ U1 1.2.3 | 161183177157181176180 | 123456789012345678 | 12345678901 | 02134567 |
 0.00003275, .993 | The discharge pH is 6.4 | seen in 3/5 of cases | on 1/2 tablet | strength on 4/5 | A 99F fever
 the Danish neurologist Knud Krabbe | Sister Mary Joseph nodule | his mother Parkinson disease | 母亲高血压，父亲白血病
 his father Hispanic | Vitamin D, 30 ng/mL | Serum Sodium, 135 | GenBank accession number AY278741 | 三月余 | 九十以上
+the Cleveland Clinic score | in the General Hospital | unit B12 | an Emergency Ward | 三级甲等医院 | 县人民医院
+Accession number GSE12345 | extension 120 degrees | pain 8/10 14:00 | 16-Apr | 江西，男，30岁 | 高血压，62岁 | 今年92例
 registration number NCT00816829 | 许多医生认为 | 关于医师的规定 | case number 12 | group 12 of 345 | +10 20 30
 """
 
@@ -256,5 +277,5 @@ def test_in_the_real_sets_little_is_taken_out_and_nothing_but_dates_ages_and_nam
             cleaned, found = anonymise_question(question)
             counts.update(found)
             lost += cleaned is None
-    assert counts == {"date": 55, "name": 5}
+    assert counts == {"date": 55, "name": 6}
     assert lost == 2  # they ask for a date

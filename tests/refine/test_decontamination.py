@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import random
+import re
 import time
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -115,6 +117,18 @@ DISGUISES = {
     "small capitals": lambda q: everywhere(q, lambda text: text.lower().translate(CAPITALS)),
     "marks under letters": lambda q: everywhere(q, lambda text: "".join(c + "\u0323" * c.isalpha() for c in text)),
     "digits for letters": lambda q: everywhere(q, lambda text: text.translate(DIGITS)),
+    "entities": lambda q: everywhere(q, lambda text: "".join(f"&#{ord(c)};" for c in text)),
+    "escapes": lambda q: everywhere(q, lambda text: "".join(f"\\u{ord(c):04x}" for c in text)),
+    "percent": lambda q: everywhere(q, quote),
+    "tags": lambda q: everywhere(q, lambda text: f"<p>{text.replace(' ', '<br/>')}</p>".replace("e", "<b>e</b>")),
+    "LaTeX": lambda q: everywhere(q, lambda text: rf"\textbf{{{text}}}"),
+    "cut words": lambda q: everywhere(q, lambda text: re.sub("(?<=[a-z]{3})(?=[a-z]{3})", "-\n", text)),
+    "turned round": lambda q: everywhere(q, lambda text: f"\u202e{text[::-1]}\u202c"),
+    "a table": lambda q: everywhere(q, lambda text: f"|case|\n|---|\n|{text.replace(', ', '|')}|\n"),
+    "lunate sigmas": lambda q: everywhere(q, lambda text: text.replace("c", "ϲ")),
+    "signs at words' ends": lambda q: everywhere(q, lambda text: text.replace("s", "$")),
+    "options in a sentence": lambda q: ask("x", q.question, [f"It is {o}" for o in q.options.values()]),
+    "a free answer": lambda q: ask("x", q.question, [], q.options[q.answer], answer_kind="text"),
     "a trajectory": lambda q: trajectory(q.question + "\n" + "\n".join(f"{k}. {v}" for k, v in q.options.items())),
 }  # fmt: skip
 
@@ -136,6 +150,12 @@ def trajectory(prompt: str, response: str = "<think>Hm.</think><answer>A</answer
 @pytest.mark.parametrize("number", [0, 1, 2, 4, 5])
 def test_a_disguised_copy_is_found(index, number, disguise):
     assert of(find_leak(DISGUISES[disguise](BENCHMARK[number]), index)) == BENCHMARK[number].id
+
+
+def test_a_vignette_without_blanks_is_found(index):
+    text = re.sub("[^a-z]", "", VIGNETTE.lower())
+    assert of(find_leak(text, index)) == "anaphylaxis"
+    assert undisguised("《" + "药" * 50 + "》") != undisguised("《" + "药" * 51 + "》")
 
 
 def test_a_copy_in_a_long_text_or_in_a_response_is_found(index):
