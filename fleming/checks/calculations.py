@@ -52,11 +52,6 @@ def calculations(text: str) -> list[Calculation]:
     return sorted([*found, *_durations(text)], key=lambda claim: claim.end)
 
 
-def units(text: str) -> list[Calculation]:
-    """Return the sums whose units do not fit, or are a thousand times too large or too small."""
-    return [claim for claim in calculations(text) if claim.fault]
-
-
 def check(text: str) -> dict[str, Any]:
     """Return how many sums are ok, wrong and unread, how many have a fault of units, and the code of the worst or None.
 

@@ -189,10 +189,7 @@ def _agrees(reading: Reading, question: Question, answer: str | None) -> bool:
 
 
 def loops(text: str) -> bool:
-    """Whether a stretch of at least LOOP words only says again, twice or more, the words before it.
-
-    The number that a line begins with is none of them.
-    """
+    """Whether LOOP words or more only say again, twice or more, those before them; a line's number is no word."""
     said = words(_ITEM.sub("", text))
     seen: dict[int, int] = {}
     period = run = 0  # stretches of LOOP words in a row that also stood `period` words before

@@ -108,7 +108,7 @@ def read_rubrics(path: Path) -> tuple[list[Rubric], dict[str, int]]:
         try:
             rubric = _rubric(row, where)
         except InputError as error:
-            faults.append(("bad_row", str(error)))
+            faults.append(("bad_row", str(error).replace("check_", "check")))
             continue
         if rubric.prompt_id in found:
             faults.append(("duplicate", f"{where}: prompt_id {rubric.prompt_id[:80]!r} again"))
@@ -145,6 +145,6 @@ def _rubric(row: dict[str, Any], where: str) -> Rubric:
     rubric = from_json(Rubric, {**fields, "rubrics": criteria}, where)
     if not is_conversation(rubric.prompt):
         raise InputError(f"{where}: prompt: expected messages of role and content, the last of the user")
-    if not any(c.points > 0 for c in rubric.rubrics):
-        raise InputError(f"{where}: no criterion has points above 0")
+    if not any(c.points > 0 for c in rubric.rubrics) or not all(c.criterion.strip() for c in rubric.rubrics):
+        raise InputError(f"{where}: no criterion has points above 0, or one is empty")
     return rubric

@@ -146,17 +146,18 @@ def write(path, rows):
 
 
 def test_flawed_rows_are_set_aside_and_too_many_refused(tmp_path):
-    good = [row(f"p{i}", ("GOOD", 1, {}), other=1) for i in range(17)]
+    good = [row(f"p{i}", ("GOOD", 1, {}), other=1) for i in range(20)]
     bad = [
         row("b1", ("x", 1, {"tags": 5})),
         row("b3", ("no points", -1, {})),
+        row("b4", (" ", 1, {})),
         row("b2", ("x", 1, {"check": {"regex": "(a+)+$"}})),
         good[0],
     ]
     found, aside = read_rubrics(write(tmp_path / "a.jsonl", [*good, *bad]))
-    assert len(found) == 17
-    assert aside == {"bad_row": 3, "duplicate": 1}
-    with pytest.raises(InputError, match=r"b.jsonl: 4 of 6 rows .*b.jsonl:3"):
+    assert len(found) == 20
+    assert aside == {"bad_row": 4, "duplicate": 1}
+    with pytest.raises(InputError, match=r"b.jsonl: 5 of 7 rows .*b.jsonl:3"):
         read_rubrics(write(tmp_path / "b.jsonl", [*good[:2], *bad]))
 
 
