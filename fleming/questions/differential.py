@@ -9,25 +9,18 @@ proofs (judging.py), the likelihoods (likelihood.py).
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 
-from fleming.graph.completeness import is_closed
 from fleming.graph.naming import alike
 from fleming.graph.open_world import has, kin, may_be_one
-from fleming.questions.judging import RARE, Differential, Judge, prove
-from fleming.questions.names import (
-    is_deniable,
-    is_meaningless,
-    is_no_patient_finding,
-    is_soft,
-    long_words,
-    said,
-)
-from fleming.questions.patient import onset_range, pedigree
+from fleming.questions.judging import FOUND, RARE, Differential, Judge, facts, prove
+from fleming.questions.names import is_deniable, is_soft, said, shares_a_word
+from fleming.questions.patient import onsets
 from fleming.questions.phrases import pick
 from fleming.questions.query import Clue
 from fleming.sources.vocabulary import FEATURES
@@ -37,16 +30,6 @@ NEGATIVES = 2  # findings that are said to be absent, at most
 OPTIONS = 3  # wrong ones
 CORE_TRIES = 6  # sets of core findings tried for a root
 CORE_LOOKED_AT = 24  # findings of which such a set is made, at most
-
-
-def is_tellable(name: str) -> bool:
-    """Whether a patient can be said to have the finding, and a reader knows what it means."""
-    return not is_meaningless(name) and not is_no_patient_finding(name)
-
-
-def shares_a_word(one: str, other: str) -> bool:
-    """Whether a longer word stands in both names."""
-    return not long_words(one).isdisjoint(long_words(other))
 
 
 class Differentials(Judge):
@@ -62,47 +45,6 @@ class Differentials(Judge):
         known = [name for name in near if self.known[self.findings.place[name]] and name not in allelic]
         return [name for name in known if not may_be_one(graph, root, name)]
 
-    @functools.cached_property
-    def known(self) -> np.ndarray:
-        """Whether the lack of a finding says something of each disease, so many others being on record: bool."""
-        findings = self.findings
-        stated = np.bincount(findings.disease, findings.stated, len(findings.diseases))
-        return stated >= self.rules.min_findings
-
-    @functools.cache  # noqa: B019
-    def family(self, root: str) -> Clue | None:
-        """The one mode of inheritance, where a family can show it."""
-        modes = self.graph.follow(root, "inherited_as")
-        if len(modes) != 1 or not is_closed(self.graph, root, "inherited_as"):
-            return None
-        return Clue("inherited_as", modes[0], "family") if pedigree(self.graph, root, modes[0]) else None
-
-    @functools.cache  # noqa: B019
-    def finding(self, row: int) -> Clue | None:
-        """Return the row's finding as a core clue; None for one that is denied, trusted too little, seen in too few
-        patients or cannot be told."""
-        findings, name = self.findings, self.graph.names[self.findings.term[row]]
-        if 0 < findings.of[row] < self.rules.min_patients:
-            return None
-        if not findings.stated[row] or findings.trust[row] < max(self.rules.min_confidence, 1e-9):
-            return None
-        if not is_tellable(name):
-            return None
-        disease = findings.diseases[findings.disease[row]]
-        relation = next(relation for relation in FEATURES if self.graph.states(disease, relation, name))
-        return Clue(relation, name, "core")
-
-    def around(self, name: str) -> frozenset[str]:
-        """Return what the finding is a form of, but for what many diseases have and is not next to it."""
-        return self.informative(name).union(self.graph.follow(name, "subtype_of"))
-
-    @functools.cache  # noqa: B019
-    def all_around(self, root: str) -> frozenset[str]:
-        """Return what the root's findings are forms of, as `around`."""
-        rows = self.findings.rows(root)
-        stated = (self.graph.names[term] for term in self.findings.term[rows[self.findings.stated[rows]]])
-        return frozenset().union(*map(self.around, stated))
-
     def draw(
         self, root: str, rivals: Mapping[str, Sequence[str]], untold: Sequence[str], rng: Generator
     ) -> Differential | str:
@@ -110,37 +52,62 @@ class Differentials(Judge):
         that must be outweighed with it.
 
         `untold`: relations that the clues must not speak of. Codes: `no_findings`, too few can be told; `no_family`,
-        the family's history rules too few out; `no_rivals`, no three share the core findings; `rival_stands`, not three
-        are outweighed by a positive ground; those of `prove`.
+        the family's history rules too few out, or all; `no_rivals`, no three share the core findings; `rival_stands`,
+        not three are outweighed by a positive ground; those of `prove`.
         """
-        attempt, least = _Attempt(self, root, rng), self.rules.min_family
+        attempt, least = _Attempt(self, root, rivals, rng), self.rules.min_family
         if len(attempt.told) < self.rules.min_shared + 1:
             return "no_findings"
         family = self.family(root) if "inherited_as" not in untold else None
-        others = {name for name in rivals if family and self.ground(name, family)}
-        if len(others) < least:
+        apart = attempt.grounds(family) if family else np.zeros(len(rivals), dtype=bool)
+        if least and not least <= apart.sum() < len(rivals):
             return "no_family"
         code = "no_rivals"
         for _ in range(CORE_TRIES):
-            core, sharing = attempt.core(list(rivals), others)
+            core, sharing = attempt.core(apart)
             if not core:
                 break
-            found = attempt.decide(core, {name: rivals[name] for name in sharing}, untold)
+            found = attempt.decide(core, sharing, untold)
             if isinstance(found, Differential):
                 return found
             code = found
         return code
 
 
-class _Attempt:
-    """One root, its findings that can be told, in an order drawn."""
+class _Against(NamedTuple):
+    """What clues say against the rivals."""
 
-    def __init__(self, whole: Differentials, root: str, rng: Generator) -> None:
-        self.graph, self.rules, self.findings, self.root, self.rng = (
-            whole.graph, whole.rules, whole.findings, root, rng,
-        )  # fmt: skip
-        self.whole = whole
-        self.at = self.findings.place[root]
+    odds: np.ndarray
+    """The log-odds of the root against each disease that must be outweighed."""
+    found: np.ndarray
+    """The same by what the patient has alone."""
+    grounded: np.ndarray
+    """Whether a source states something against each rival."""
+
+
+class _Attempt:
+    """One root and its rivals: its findings that can be told, in an order drawn, and what each says of each rival."""
+
+    def __init__(
+        self, whole: Differentials, root: str, rivals: Mapping[str, Sequence[str]], rng: Generator
+    ) -> None:
+        self.whole, self.root, self.rivals, self.rng = whole, root, rivals, rng
+        self.graph, self.rules, self.findings = whole.graph, whole.rules, whole.findings
+        place = self.findings.place
+        self.at = place[root]
+        self.names = list(rivals)
+        # A rival is outweighed with all the diseases that come with it: they lie one behind the other.
+        every = [place[name] for name in itertools.chain(*rivals.values())]
+        self.size = [len(found) for found in rivals.values()]
+        self.first = np.cumsum([0, *self.size])[:-1]
+        self.weights = functools.cache(lambda clue: whole.weights(root, clue, every))
+        """Of a clue, the log of how much likelier it is in the root: float64 [diseases that must be outweighed]."""
+        self.grounds = functools.cache(
+            lambda clue: np.array([whole.ground(name, clue) is not None for name in self.names], dtype=bool)
+        )
+        """Of a clue, whether it speaks against each rival, as a source states it: bool [rivals]."""
+        self.lacked = functools.cache(self._lacked)
+
         self.told: list[Clue] = []
         """Its findings, as core clues."""
         rows = self.findings.rows(root)
@@ -148,30 +115,30 @@ class _Attempt:
             clue = whole.finding(row)
             if self.findings.share[row] >= self.rules.min_frequency and clue:
                 self.told.append(clue)
+        places = [place[name] for name in self.names]
+        had = {clue: whole.has(clue)[places] for clue in self.told if self._adds(clue)}
+        self.had = {clue: found for clue, found in had.items() if found.sum() >= OPTIONS}
+        """Of each that may be core, which rivals have it too: bool [rivals]."""
 
-    def core(self, rivals: Sequence[str], others: Set[str]) -> tuple[list[Clue], list[str]]:
-        """Return core findings, and the rivals that have at least `min_shared` of them: three or more, `min_family` of
-        `others` among them. The first such set in a drawn order; ([], []) where there is none."""
-        findings, rules = self.findings, self.rules
-        places = np.array([findings.place[name] for name in rivals], dtype=int)
+    def core(self, apart: np.ndarray) -> tuple[list[Clue], np.ndarray]:
+        """Return core findings, and whether each rival has at least `min_shared` of them: three or more do, among them
+        `min_family` of those that the family's history sets `apart`, and one other. The first such set in a drawn
+        order; none where there is none."""
+        rules = self.rules
         order = [self.told[i] for i in self.rng.permutation(len(self.told))]
-        order = [clue for clue in order if self._adds(clue) and self.whole.has(clue)[places].sum() >= OPTIONS]
-        order = order[:CORE_LOOKED_AT]
-        has = np.array([self.whole.has(clue)[places] for clue in order], dtype=int)
-        has = has.reshape(len(order), len(rivals))
-        of_others = np.array([name in others for name in rivals])
+        order = [clue for clue in order if clue in self.had][:CORE_LOOKED_AT]
+        has = np.array([self.had[clue] for clue in order], dtype=int).reshape(len(order), len(self.names))
         for size in (rules.min_shared, rules.min_shared + 1):
             for before in itertools.combinations(range(len(order)), size - 1):
                 last = before[-1] + 1 if before else 0
                 enough = has[last:] + has[list(before)].sum(0) >= rules.min_shared  # [findings, rivals]
-                fits = (enough.sum(1) >= OPTIONS) & (enough[:, of_others].sum(1) >= rules.min_family)
+                fits = (enough.sum(1) >= OPTIONS) & (enough[:, apart].sum(1) >= rules.min_family)
+                fits &= enough[:, ~apart].any(1) | (rules.min_family == 0)
                 for i in np.flatnonzero(fits):
                     chosen = [order[place] for place in (*before, last + i)]
                     if all(self._is_new(clue, chosen[:place]) for place, clue in enumerate(chosen)):
-                        return chosen, [
-                            name for name, shares in zip(rivals, enough[i], strict=True) if shares
-                        ]
-        return [], []
+                        return chosen, enough[i]
+        return [], apart
 
     def _adds(self, clue: Clue) -> bool:
         return self.whole.bits(self.root, clue) >= self.rules.min_bits
@@ -195,16 +162,16 @@ class _Attempt:
 
     # deciding
 
-    def decide(
-        self, core: list[Clue], rivals: Mapping[str, Sequence[str]], untold: Sequence[str]
-    ) -> Differential | str:
-        """Return the differential of the core findings; a code where the rivals that share them cannot be ruled out."""
+    def decide(self, core: list[Clue], sharing: np.ndarray, untold: Sequence[str]) -> Differential | str:
+        """Return the differential of the core findings; a code where the rivals that share them cannot be ruled out.
+
+        `sharing`: whether each rival does, bool [rivals].
+        """
         age = self._age() if "has_onset" not in untold else None
-        clues = [*core, *([age] if age else [])]
+        clues = [*self._complaint(core), *core, *([age] if age else [])]
         clues += self._markers(clues)
-        pool = self._deciding(core, list(rivals), untold)
-        room = self.rules.max_facts + bool(age)
-        chosen = self._fewest(clues, pool, rivals, room)
+        pool = self._deciding(clues, sharing, untold)
+        chosen = self._fewest(clues, pool, sharing, self.rules.max_facts + bool(age))
         if chosen is None:
             return "rival_stands"
         clues, names = chosen
@@ -212,7 +179,19 @@ class _Attempt:
             # Told all the same, as the patient's age; it decides nothing, so nothing is claimed of it.
             clues.remove(age)
         clues = self._leading(clues, pool)
-        return prove(self.whole, self.root, clues, {name: rivals[name] for name in names})
+        return prove(self.whole, self.root, clues, {name: self.rivals[name] for name in names})
+
+    def _complaint(self, core: Sequence[Clue]) -> list[Clue]:
+        """Return what brings the patient: of what most of the root's have, and so many others that it tells little,
+        the commonest; what nearly all of the root's have first."""
+        if not self.rules.patients:
+            return []
+        share = {clue: self.findings.likelihood(clue)[self.at] for clue in self.told}
+        found = [clue for clue in self.told if share[clue] >= self.rules.deciding_frequency]
+        found = [clue for clue in found if not self._adds(clue) and self._is_new(clue, core)]
+        found.sort(key=lambda clue: self.whole.bits(self.root, clue))
+        found.sort(key=lambda clue: share[clue] < self.rules.negative_frequency)
+        return [replace(clue, role="complaint") for clue in found[:1]]
 
     def _markers(self, clues: Sequence[Clue]) -> list[Clue]:
         """Return findings that mark the root, drawn among twice as many of the most bits x share of its patients: what
@@ -240,7 +219,7 @@ class _Attempt:
     def _leading(self, clues: list[Clue], pool: Sequence[Clue]) -> list[Clue]:
         """Return the clues with as many findings more as the root needs to lead over all diseases."""
         whole, root = self.whole, self.root
-        while len(clues) < self.rules.max_facts and whole.lead(root, clues)[1] < self.rules.min_lead:
+        while facts(clues) < self.rules.max_facts and whole.lead(root, clues)[1] < self.rules.min_lead:
             left = [clue for clue in pool if clue.role == "discriminating" and self._is_new(clue, clues)]
             left = [clue for clue in left if clue not in clues and self._adds(clue)]
             if not left:
@@ -251,27 +230,32 @@ class _Attempt:
 
     def _age(self) -> Clue | None:
         """Return an onset of the root, drawn where it has several, as a clue."""
-        ages = [tail for tail in self.graph.follow(self.root, "has_onset") if onset_range(tail)]
+        ages = onsets(self.graph, self.root, [clue.tail for clue in self.told])
         return Clue("has_onset", pick(self.rng, ages), "onset") if ages else None
 
-    def _deciding(self, core: Sequence[Clue], sharing: Sequence[str], untold: Sequence[str]) -> list[Clue]:
-        """Return what may be told beside the core: inheritance, more findings of the root, what it has not."""
-        findings, rules = self.findings, self.rules
-        pool, family = [], self.whole.family(self.root)
-        if family and "inherited_as" not in untold:
-            pool.append(family)
-        pool += [clue for clue in self._strong if self._is_new(clue, core)]
-        for name in sharing:
-            for row in findings.rows(name).tolist():
-                if findings.share[row] < rules.negative_frequency or findings.of[row] == 0:
-                    continue
-                core = self.whole.finding(row)
-                clue = replace(core, role="absent") if core else None
-                if not clue or clue in pool or is_soft(clue.tail) or shares_a_word(clue.tail, name):
-                    continue
-                if self._may_lack(clue):
-                    pool.append(clue)
-        return pool
+    def _deciding(self, told: Sequence[Clue], sharing: np.ndarray, untold: Sequence[str]) -> list[Clue]:
+        """Return what may be told beside that: inheritance, more findings of the root, what it has not."""
+        family = self.whole.family(self.root) if "inherited_as" not in untold else None
+        pool = [family] if family else []
+        pool += [clue for clue in self._strong if self._is_new(clue, told)]
+        lacked = (self.lacked(self.names[place]) for place in np.flatnonzero(sharing))
+        return list(dict.fromkeys(itertools.chain(pool, *lacked)))
+
+    def _lacked(self, rival: str) -> list[Clue]:
+        """Return what nearly all counted patients of the rival have and one of the root may be said not to have."""
+        findings, clues = self.findings, []
+        rows = findings.rows(rival)
+        often = (findings.share[rows] >= self.rules.negative_frequency) & (findings.of[rows] > 0)
+        for row in rows[often].tolist():
+            clue = self.whole.finding(row)
+            if (
+                clue
+                and not is_soft(clue.tail)
+                and not shares_a_word(clue.tail, rival)
+                and self._may_lack(clue)
+            ):
+                clues.append(replace(clue, role="absent"))
+        return clues
 
     def _may_lack(self, clue: Clue) -> bool:
         """Whether no source speaks of the finding in the root, nor of anything like it, nor does the root's name."""
@@ -284,38 +268,22 @@ class _Attempt:
         return self.findings.column(clue.tail, clue.relation)[self.at] <= RARE
 
     def _fewest(
-        self, clues: list[Clue], pool: list[Clue], rivals: Mapping[str, Sequence[str]], most: int
+        self, clues: list[Clue], pool: list[Clue], sharing: np.ndarray, most: int
     ) -> tuple[list[Clue], list[str]] | None:
         """Add as few clues of the pool as rule three rivals out; return all clues and the three; None where none do."""
-        least = math.log(self.whole.least_odds)
-        names = list(rivals)
-        # A rival is outweighed with all the diseases that come with it: they lie one behind the other.
-        every = list(itertools.chain(*rivals.values()))
-        first = np.cumsum([0, *map(len, rivals.values())])[:-1]
-        places = [self.findings.place[name] for name in every]
-        weights = {clue: self.whole.weights(self.root, clue, places) for clue in [*clues, *pool]}
-        grounds = {
-            clue: np.array([self.whole.ground(name, clue) is not None for name in names]) for clue in weights
-        }
-        odds = sum((weights[clue] for clue in clues), np.zeros(len(every)))
-        grounded = np.zeros(len(names), dtype=bool)
-        for clue in clues:
-            grounded |= grounds[clue]
         added = list(clues)
         if self.rules.min_family:
             added.append(self.whole.family(self.root))
-            odds = odds + weights[self.whole.family(self.root)]
-            grounded = grounded | grounds[self.whole.family(self.root)]
-        decides = {clue for clue in weights if clue.role == "discriminating"}
-        decides = {clue for clue in decides if weights[clue].max() >= math.log(self.rules.min_ratio)}
+        nothing = np.zeros(sum(self.size)), np.zeros(sum(self.size)), np.zeros(len(self.names), dtype=bool)
+        against = functools.reduce(self._with, added, _Against(*nothing))
+        outweighed = np.repeat(sharing, self.size)
+        least = math.log(self.rules.min_ratio)
+        decides = {clue for clue in [*clues, *pool] if clue.role == "discriminating"}
+        decides = {clue for clue in decides if self.weights(clue)[outweighed].max() >= least}
         while True:
-            weakest = np.minimum.reduceat(odds, first)
-            out = grounded & (weakest >= least)
-            if out.sum() >= OPTIONS and not decides.isdisjoint(added):
-                ruled_out = [names[i] for i in np.flatnonzero(out)]
-                first = [name for name in ruled_out if self.whole.is_of_another_family(name, added)]
-                first = first[: self.rules.min_family]
-                return added, [*first, *(name for name in ruled_out if name not in first)][:OPTIONS]
+            best, so_far = self._best(against, sharing)
+            if so_far == 2 * OPTIONS and not decides.isdisjoint(added):
+                return added, [self.names[place] for place in best]
             roles = (
                 ("discriminating",) if decides.isdisjoint(added) else ("discriminating", "family", "absent")
             )
@@ -326,23 +294,43 @@ class _Attempt:
                 for clue in pool
                 if clue.role in roles and clue not in added and self._is_new(clue, added)
             ]
-            if len(added) >= most or not left:
+            if facts(added) >= most or not left:
                 return None
 
-            gains = [
-                _progress(np.minimum.reduceat(odds + weights[clue], first), grounded | grounds[clue], least)
-                for clue in left
-            ]
-            best = left[int(np.argmax(gains))]
-            if decides.isdisjoint(added) and best not in decides:
+            gains = [self._best(self._with(against, clue), sharing)[1] for clue in left]
+            clue = left[int(np.argmax(gains))]
+            if decides.isdisjoint(added) and clue not in decides:
                 return None
-            if max(gains) <= _progress(weakest, grounded, least) + 1e-9:
+            if max(gains) <= so_far + 1e-9:
                 return None
-            added.append(best)
-            odds = odds + weights[best]
-            grounded = grounded | grounds[best]
+            added.append(clue)
+            against = self._with(against, clue)
 
+    def _with(self, against: _Against, clue: Clue) -> _Against:
+        weights = self.weights(clue)
+        found = against.found + weights * (clue.role in FOUND)
+        return _Against(against.odds + weights, found, against.grounded | self.grounds(clue))
 
-def _progress(odds: np.ndarray, grounded: np.ndarray, least: float) -> float:
-    """Return how far the best three rivals are outweighed (log-odds, up to `least`) and grounded: 0 to 6."""
-    return float(np.sort(np.minimum(odds, least) / least + grounded)[-OPTIONS:].sum())
+    def _best(self, against: _Against, sharing: np.ndarray) -> tuple[list[int], float]:
+        """Return the places of the three rivals that are best ruled out, and how far: 0 to 6, of each how far it is
+        outweighed (log-odds, up to the least) and whether it is grounded.
+
+        Where the family's history is to rule some out, it rules out two, where it can, and never all: it alone must not
+        answer. Those that it leaves must be outweighed by what is found too: of a lack alone readers make little.
+        """
+
+        def share(odds: np.ndarray, least: float) -> np.ndarray:
+            return np.minimum(np.minimum.reduceat(odds, self.first), math.log(least)) / math.log(least)
+
+        done = share(against.odds, self.whole.least_odds) + against.grounded
+        if not self.rules.min_family:
+            done[~sharing] = -1.0
+            best = np.argsort(-done, kind="stable")[:OPTIONS]
+        else:
+            apart = self.grounds(self.whole.family(self.root))
+            done = np.where(apart, done, np.minimum(done, 2 * share(against.found, self.whole.least_found)))
+            done[~sharing] = -np.inf
+            order = np.lexsort((~apart, -done))  # of those that are as far, the ones apart first
+            first = [*order[apart[order]][: self.rules.min_family], *order[~apart[order]][:1]]
+            best = [*first, *(place for place in order if place not in first)][:OPTIONS]
+        return [int(place) for place in best], float(np.sort(done[best]).sum())

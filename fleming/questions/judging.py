@@ -15,10 +15,13 @@ from fleming.graph.completeness import is_closed
 from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
 from fleming.graph.open_world import ancestors
 from fleming.questions.likelihood import Findings
+from fleming.questions.names import is_tellable
+from fleming.questions.patient import pedigree
 from fleming.questions.query import Clue
 from fleming.settings.synth import QuestionRules
 from fleming.sources.vocabulary import FEATURES
 
+FOUND = ("complaint", "core", "discriminating")  # roles of what the patient has
 RARE = 0.1  # a finding of no more of a disease's counted patients speaks against it
 COMMON_ANCESTOR = 3.0  # bits: findings below one such ancestor say one thing
 ROUNDING = 1e-9  # odds that are the bound but for their last bits are the bound
@@ -67,6 +70,38 @@ class Judge:
         self.findings = Findings(graph)
         self.least_odds = rules.min_odds * (1 - ROUNDING)
         """Of the root against a rival that is outweighed."""
+        self.least_found = rules.min_found * (1 - ROUNDING)
+        """The same by findings alone."""
+
+    @functools.cached_property
+    def known(self) -> np.ndarray:
+        """Whether the lack of a finding says something of each disease, so many others being on record: bool."""
+        findings = self.findings
+        stated = np.bincount(findings.disease, findings.stated, len(findings.diseases))
+        return stated >= self.rules.min_findings
+
+    @functools.cache  # noqa: B019
+    def family(self, root: str) -> Clue | None:
+        """The one mode of inheritance, where a family can show it."""
+        modes = self.graph.follow(root, "inherited_as")
+        if len(modes) != 1 or not is_closed(self.graph, root, "inherited_as"):
+            return None
+        return Clue("inherited_as", modes[0], "family") if pedigree(self.graph, root, modes[0]) else None
+
+    @functools.cache  # noqa: B019
+    def finding(self, row: int) -> Clue | None:
+        """Return the row's finding as a core clue; None for one that is denied, trusted too little, seen in too few
+        patients or cannot be told."""
+        findings, name = self.findings, self.graph.names[self.findings.term[row]]
+        if 0 < findings.of[row] < self.rules.min_patients:
+            return None
+        if not findings.stated[row] or findings.trust[row] < max(self.rules.min_confidence, 1e-9):
+            return None
+        if not is_tellable(name):
+            return None
+        disease = findings.diseases[findings.disease[row]]
+        relation = next(relation for relation in FEATURES if self.graph.states(disease, relation, name))
+        return Clue(relation, name, "core")
 
     @functools.cache  # noqa: B019
     def ground(self, rival: str, clue: Clue) -> str | None:
@@ -99,6 +134,17 @@ class Judge:
         """Return the finding and what it is a form of, but for what many diseases have."""
         above = {name, *ancestors(self.graph, name)}
         return frozenset(other for other in above if self.findings.information(other) >= COMMON_ANCESTOR)
+
+    def around(self, name: str) -> frozenset[str]:
+        """Return what the finding is a form of, but for what many diseases have and is not next to it."""
+        return self.informative(name).union(self.graph.follow(name, "subtype_of"))
+
+    @functools.cache  # noqa: B019
+    def all_around(self, disease: str) -> frozenset[str]:
+        """Return what the disease's findings are forms of, as `around`."""
+        rows = self.findings.rows(disease)
+        stated = (self.graph.names[term] for term in self.findings.term[rows[self.findings.stated[rows]]])
+        return frozenset().union(*map(self.around, stated))
 
     @functools.lru_cache(4096)  # noqa: B019
     def has(self, clue: Clue) -> np.ndarray:
@@ -152,14 +198,20 @@ class Judge:
         ]
 
 
+def facts(clues: Sequence[Clue]) -> int:
+    """Return how many clues something is claimed of: all but the complaint, which is told as age and sex are."""
+    return sum(clue.role != "complaint" for clue in clues)
+
+
 def prove(
     judge: Judge, root: str, clues: list[Clue], rivals: Mapping[str, Sequence[str]]
 ) -> Differential | str:
     """Return the differential, its proofs counted over all diseases; a code for one that does not hold.
 
     `rivals`: each with the diseases that must be outweighed with it. Codes: `not_first`, another disease of the graph
-    explains the clues as well; `rival_stands`, a rival is not outweighed, no finding decides, or the family's history
-    rules too few out; `clue_idle`, there are too few or too many clues, or one, or a group of one role, is not needed.
+    explains the clues as well; `rival_stands`, a rival is not outweighed, one that the family's history leaves not by
+    what is found alone, no finding decides, or the family's history rules too few out, or all; `clue_idle`, there are
+    too few or too many clues, or one, or a group of one role, is not needed.
     """
     rules, findings, names = judge.rules, judge.findings, list(rivals)
     runner_up, runner_up_odds = judge.lead(root, clues)
@@ -172,12 +224,18 @@ def prove(
         return "rival_stands"  # without an age that decides nothing, as like as not
     if not any(_decides(judge, root, clue, names) for clue in clues):
         return "rival_stands"
-    if sum(judge.is_of_another_family(name, clues) for name in names) < rules.min_family:
-        return "rival_stands"
-    if not rules.min_facts <= len(clues) <= rules.max_facts:
+    if rules.min_family:
+        left = [name for name in names if not judge.is_of_another_family(name, clues)]
+        if not left or len(names) - len(left) < rules.min_family:
+            return "rival_stands"
+        found = [clue for clue in clues if clue.role in FOUND]
+        if min(judge.odds(root, found, [d for name in left for d in rivals[name]])) < judge.least_found:
+            return "rival_stands"
+    if not rules.min_facts <= facts(clues) <= rules.max_facts:
         return "clue_idle"
     needed = [_needed(judge, root, clue, clues, names) for clue in clues]
-    if not all(needed) or not _every_group_is_needed(judge, root, clues, names):
+    is_idle = any(not why and clue.role != "complaint" for clue, why in zip(clues, needed, strict=True))
+    if is_idle or not _every_group_is_needed(judge, root, clues, names):
         return "clue_idle"
     places = [findings.place[name] for name in (root, *names)]
     table = np.array([findings.likelihood(clue)[places] for clue in clues]).T  # [options, clues]
@@ -203,7 +261,9 @@ def _decides(judge: Judge, root: str, clue: Clue, names: Sequence[str]) -> bool:
 
 
 def _needed(judge: Judge, root: str, clue: Clue, clues: Sequence[Clue], names: Sequence[str]) -> str:
-    """Return what is lost without the clue, "" where nothing is."""
+    """Return what is lost without the clue, "" where nothing is: of a complaint nothing is claimed."""
+    if clue.role == "complaint":
+        return ""
     rest = [other for other in clues if other != clue]
     standing = judge.standing(root, rest, names)
     if standing:
@@ -214,7 +274,7 @@ def _needed(judge: Judge, root: str, clue: Clue, clues: Sequence[Clue], names: S
 
 def _every_group_is_needed(judge: Judge, root: str, clues: Sequence[Clue], names: Sequence[str]) -> bool:
     """Whether without any one group a second option stands; without the core, which all share, another disease."""
-    for role in {clue.role for clue in clues}:
+    for role in {clue.role for clue in clues} - {"complaint"}:
         rest = [clue for clue in clues if clue.role != role]
         if judge.standing(root, rest, names):
             continue

@@ -60,6 +60,11 @@ def is_no_patient_finding(name: str) -> bool:
     return _is("no patient finding", name)
 
 
+def is_tellable(name: str) -> bool:
+    """Whether a patient can be said to have the finding, and a reader knows what it means."""
+    return not is_meaningless(name) and not is_no_patient_finding(name)
+
+
 def lists_findings(name: str) -> bool:
     """Whether the name of a disease tells its findings ("cataracts, spastic paraparesis, and speech delay")."""
     return _is("lists findings", name)
@@ -118,6 +123,11 @@ def is_countable(text: str) -> bool:
 def long_words(text: str) -> frozenset[str]:
     """Return the words that tell something: those of five letters and more, as `name_key` has them."""
     return frozenset(word for word in name_key(text).split() if len(word) >= LONG)
+
+
+def shares_a_word(one: str, other: str) -> bool:
+    """Whether a longer word stands in both names."""
+    return not long_words(one).isdisjoint(long_words(other))
 
 
 def language_of(names: Iterable[str]) -> str | None:

@@ -5,17 +5,18 @@ that neither tells the answer. Left out: which rivals the clues rule out (differ
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from numpy.random import Generator
 
-from fleming.graph.knowledge_graph import Triple
+from fleming.graph.knowledge_graph import KnowledgeGraph, Triple, remembered
 from fleming.graph.naming import is_plain
 from fleming.graph.open_world import ancestors, kin
 from fleming.questions.certificates import asked, ground, is_fair, look_alikes, paths_along
-from fleming.questions.differential import OPTIONS, Differentials, is_tellable
+from fleming.questions.differential import OPTIONS, Differentials
 from fleming.questions.judging import RARE
+from fleming.questions.names import is_tellable
 from fleming.questions.paths import may_be_option, right_answers
 from fleming.questions.query import Clue, Query, chain_triple
 from fleming.sources.vocabulary import FEATURES
@@ -130,14 +131,19 @@ def _ways(whole: Differentials, query: Query, rng: Generator) -> list[list[tuple
         rivals = look_alikes(graph, root)[:NEAREST]
         rivals = list(dict.fromkeys([*rivals, *(rest[i] for i in rng.permutation(len(rest))[:NEAREST])]))
 
-    def undisputed(rival: str) -> Iterator[tuple[str, ...]]:
-        for path in paths_along(graph, rival, kind.chain):
-            steps = (chain_triple(*step) for step in zip(path, kind.chain, path[1:], strict=False))
-            if not any(graph.states(*step, negated=True) for step in steps):
-                yield path
-
-    every = (list(itertools.islice(undisputed(rival), PATHS)) for rival in rivals)
+    every = (_undisputed(graph, rival, kind.chain) for rival in rivals)
     return [[paths[i] for i in rng.permutation(len(paths))] for paths in every]
+
+
+@remembered
+def _undisputed(graph: KnowledgeGraph, rival: str, chain: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return the first paths of the rival of which no source denies a step."""
+
+    def holds(path: tuple[str, ...]) -> bool:
+        steps = (chain_triple(*step) for step in zip(path, chain, path[1:], strict=False))
+        return not any(graph.states(*step, negated=True) for step in steps)
+
+    return list(itertools.islice(filter(holds, paths_along(graph, rival, chain)), PATHS))
 
 
 def _rare_findings(whole: Differentials, query: Query, rng: Generator) -> list[Option]:

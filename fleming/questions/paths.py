@@ -11,9 +11,10 @@ from numpy.random import Generator
 from fleming.graph.naming import is_plain
 from fleming.graph.open_world import heads, may_be_one
 from fleming.questions.certificates import ONE_VALUE, is_usable, solutions
-from fleming.questions.differential import Differentials, is_tellable
+from fleming.questions.differential import Differentials
 from fleming.questions.metapaths import Kind
-from fleming.questions.names import is_meaningless, lists_findings, numbered
+from fleming.questions.names import is_meaningless, is_tellable, lists_findings, numbered
+from fleming.questions.patient import is_of_a_chromosome
 from fleming.questions.phrases import pick
 from fleming.questions.query import Clue, Query, chain_triple
 
@@ -61,7 +62,7 @@ def _onward(whole: Differentials, nodes: Sequence[str], step: str) -> list[str]:
         back = step[1:] if step.startswith("^") else ""
         if back in ONE_VALUE and len(graph.follow(name, back)) != 1:
             return False
-        if not may_be_option(whole, name):
+        if not may_be_option(whole, name) or (step == "^associated_gene" and is_of_a_chromosome(name)):
             return False
         return step == "subtype_of" or not any(may_be_one(graph, name, before) for before in nodes)
 

@@ -6,7 +6,7 @@ in a rival (likelihood.py).
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from numpy.random import Generator
@@ -19,6 +19,7 @@ from fleming.questions.query import Clue, Patient
 SEXES = ("female", "male")
 DAY, MONTH = 1 / 365.25, 1 / 12
 NOTE = re.compile(r"(?:^|; )sex (female|male)\b")  # of an HPO annotation
+LATE = 5.0  # years of age at which nothing begins that is there from birth
 FOLLOWED = 4.0  # years after the onset within which a patient is seen
 
 
@@ -63,13 +64,22 @@ def onset_name(tail: str) -> str:
     return next((name for name, (low, high) in _lists().onsets.items() if (low, high) == ages), "other")
 
 
+def is_of_a_chromosome(name: str) -> bool:
+    """Whether the disease is of a piece of a chromosome, with all the genes that lie there."""
+    return _has(_lists().words["of a chromosome"], name)
+
+
 def pedigree(graph: KnowledgeGraph, root: str, mode: str) -> str | None:
-    """Return the name of how a family shows the mode of inheritance, None where it does not.
+    """Return the name of how a family shows the mode of inheritance, None where it does not: as of a piece of a
+    chromosome, or of an imprinted gene, where it matters which parent it came from.
 
     No parent is affected where patients have no children: a dominant illness is then a new variant.
     """
     words, relations = _lists().words, ("has_symptom", "has_finding", "has_course")
     name = next((name for name, pattern in _lists().modes.items() if _has(pattern, mode)), None)
+    genes = graph.follow(root, "associated_gene")
+    if is_of_a_chromosome(root) or any(_has(words["imprinted"], gene) for gene in genes):
+        return None
     if not name or not _has(words["affected parent"], mode):
         return name
     if not any(_has(words["childless"], tail) for kind in relations for tail in graph.follow(root, kind)):
@@ -92,18 +102,27 @@ def sexes(graph: KnowledgeGraph, root: str, clues: Sequence[Clue]) -> set[str]:
     return either
 
 
+def onsets(graph: KnowledgeGraph, root: str, told: Iterable[str]) -> list[str]:
+    """Return the root's onsets of which the ages are known, and no late one where what is told begins early: sources
+    note for an illness that is there from birth too when it was noticed."""
+    early = any(_has(_lists().words["early"], name) for name in told)
+    found = [(tail, onset_range(tail)) for tail in graph.follow(root, "has_onset")]
+    return [tail for tail, ages in found if ages and not (early and ages[0] >= LATE)]
+
+
 def _ages(
     graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator
 ) -> tuple[float, float] | None:
     """Return between which ages the patient is seen: from the onset on, and when the findings can be seen.
 
-    None where no source notes an onset: the illness may begin at birth or at sixty.
+    None where no source notes an onset that fits: the illness may begin at birth or at sixty.
     """
-    told = [clue.tail for clue in clues if clue.relation == "has_onset"] or graph.follow(root, "has_onset")
-    onsets = [ages for ages in map(onset_range, told) if ages]
-    if not onsets:
+    told = [clue.tail for clue in clues if clue.relation == "has_onset"]
+    told = told or onsets(graph, root, [clue.tail for clue in clues if clue.role != "absent"])
+    ranges = [ages for ages in map(onset_range, told) if ages]
+    if not ranges:
         return None
-    low, high = (max(0.0, age) for age in onsets[int(rng.integers(len(onsets)))])
+    low, high = (max(0.0, age) for age in ranges[int(rng.integers(len(ranges)))])
     high += FOLLOWED
     names = [root, *graph.follow(root, "has_course"), *(clue.tail for clue in clues if not clue.place)]
     for rule in _lists().ages:
@@ -116,9 +135,13 @@ def _ages(
     return low, high
 
 
-def draw_patient(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator) -> Patient:
+def draw_patient(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator) -> Patient | None:
     """Return a patient who is seen after the root's onset, when the findings can be seen, of a sex that the disease
-    allows. Ages are whole days in the first month, months below 2 years, else years; None without an onset."""
+    allows; None where there is no such sex. Ages are whole days in the first month, months below 2 years, else years;
+    none without an onset."""
+    allowed = sorted(sexes(graph, root, clues))
+    if not allowed:
+        return None
     ages = _ages(graph, root, clues, rng)
     age = None
     if ages:
@@ -126,7 +149,6 @@ def draw_patient(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: G
         exact = low + (high - low) * rng.random()
         unit = DAY if exact < MONTH else MONTH if exact < 2 else 1.0
         age = round(int(exact / unit) * unit, 4)
-    allowed = sorted(sexes(graph, root, clues))
     if any(_has(_lists().words["mostly male"], mode) for mode in graph.follow(root, "inherited_as")):
         allowed = allowed[-1:]
     return Patient(age, allowed[int(rng.integers(len(allowed)))])

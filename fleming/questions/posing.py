@@ -13,7 +13,7 @@ from fleming.graph.open_world import kin, may_be_one
 from fleming.questions.differential import OPTIONS, Differentials
 from fleming.questions.judging import Differential, Rival
 from fleming.questions.metapaths import Kind
-from fleming.questions.names import language_of, long_words
+from fleming.questions.names import language_of, long_words, shares_a_word
 from fleming.questions.options import Option, decided_by_all, wrong_options
 from fleming.questions.paths import draw_path
 from fleming.questions.patient import draw_patient, sexes
@@ -52,8 +52,8 @@ class Poser:
         the code of a path that is not to be asked about. Codes beside its own and those of `draw_path` and
         `Differentials.draw`: `few_distractors`; `not_decided`, see `decided_by_all`; `no_patient`, what is told is of
         both sexes; `leak`, the stem has a hidden name or the answer; `giveaway`, or a word that the right option alone
-        has; `repeated`; `no_grammar`, for a script of the names; `no_register`, none has words for every clue;
-        `low_score`.
+        has, or denies one that a wrong option has; `repeated`; `no_grammar`, for a script of the names; `no_register`,
+        none has words for every clue; `low_score`.
         """
         query = draw_path(self.whole, kind, root, rng)
         if isinstance(query, str):
@@ -123,12 +123,9 @@ class Poser:
         """Return who the case is of, None where what is told is of both sexes."""
         if not self.whole.rules.patients:
             return Patient()
-        root = query.nodes[0]
-        allowed = sexes(self.graph, root, query.clues)
-        if not allowed:
-            return None
-        patient = draw_patient(self.graph, root, query.clues, rng)
-        if query.kind.answers == "values" and "male" in allowed:
+        case = self.graph, query.nodes[0], query.clues
+        patient = draw_patient(*case, rng)
+        if patient and query.kind.answers == "values" and "male" in sexes(*case):
             return replace(patient, sex="male")  # or a girl would tell that it is not X-linked
         return patient
 
@@ -146,7 +143,7 @@ class Poser:
         stem = word_question(query, self.graph, register, rng, language)
         if _leaks(self.graph, stem, [*query.hidden, query.answer]):
             return "leak"
-        if _gives_away(stem, query.answer, names):
+        if _gives_away(stem, query.answer, names, self.whole.rules.any_name) or _denies_a_name(query, names):
             return "giveaway"
         said = {"register": register, "language": language}
         question = make_question(self.whole, query, options, differential, stem, said, rng)
@@ -172,7 +169,20 @@ def _leaks(graph: KnowledgeGraph, stem: str, names: Sequence[str]) -> bool:
     return any(key and f" {key} " in text for key in map(name_key, synonyms))
 
 
-def _gives_away(stem: str, answer: str, others: Sequence[str]) -> bool:
-    """Whether a longer word of the answer stands in the stem and in none of the other options."""
-    elsewhere = {word for other in others for word in long_words(other)}
-    return not (long_words(answer) - elsewhere).isdisjoint(long_words(stem))
+def _gives_away(stem: str, answer: str, others: Sequence[str], any_name: bool) -> bool:
+    """Whether a longer word of the answer stands in the stem and in none of the other options, or its beginning, unless
+    `any_name` will do: "desmosterol", "desmosterolosis"."""
+
+    def stands_in(word: str, text: str) -> bool:
+        if any_name:
+            return word in long_words(text)
+        return any(word.startswith(other) or other.startswith(word) for other in long_words(text))
+
+    own = [word for word in long_words(answer) if not any(stands_in(word, other) for other in others)]
+    return any(stands_in(word, stem) for word in own)
+
+
+def _denies_a_name(query: Query, others: Sequence[str]) -> bool:
+    """Whether a longer word of what is denied stands in a wrong option: it would be struck out unread."""
+    denied = [clue.tail for clue in query.clues if clue.role == "absent"]
+    return any(shares_a_word(tail, other) for tail in denied for other in others)

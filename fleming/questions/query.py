@@ -24,8 +24,9 @@ class Clue:
     relation: str
     tail: str
     role: str
-    """core: rivals have it too. discriminating: tells from a rival. absent: stated not to be there; a rival nearly
-    always has it. family: inheritance, told as a pedigree. onset: the age. bridge: singles out a node between."""
+    """complaint: what most with the disease have, and many others too; nothing is claimed of it. core: rivals have
+    it too. discriminating: tells from a rival. absent: stated not to be there; a rival nearly always has it.
+    family: inheritance, told as a pedigree. onset: the age. bridge: singles out a node between."""
     place: int = 0
     """The node that it is said of; 0 is the root."""
 

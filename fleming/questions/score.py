@@ -14,7 +14,7 @@ FULL = {"completeness": 25, "margin": 25, "necessity": 20, "language": 15, "rele
 
 def depth(provenance: dict[str, Any]) -> int:
     """Return the steps that must be made: each step of the chain, and each group of clues that is needed."""
-    roles = {clue["role"] for clue in provenance.get("clues", ())}
+    roles = {clue["role"] for clue in provenance.get("clues", ())} - {"complaint"}
     return len(provenance["chain"]) + len(roles)
 
 
@@ -39,7 +39,8 @@ def score(provenance: dict[str, Any], stem: str) -> dict[str, int]:
         parts["margin"] = 0.6 * _up_to(math.log10(max(1.0, least)), 2.5) + 0.4 * _up_to(
             math.log10(max(1.0, certificate["runner_up_odds"])), 1.0
         )
-        parts["necessity"] = sum(clue["needed"].startswith("without") for clue in clues) / len(clues)
+        needed = [clue["needed"] for clue in clues if clue["role"] != "complaint"]
+        parts["necessity"] = sum(why.startswith("without") for why in needed) / len(needed)
         parts["necessity"] = _up_to(parts["necessity"], 0.6)
         words = len(stem.split())
         parts["language"] = 1.0 if WORDS[0] <= words <= WORDS[1] else 0.6

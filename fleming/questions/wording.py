@@ -45,8 +45,11 @@ def listed(names: Sequence[str], comma: str = ", ", last: str = " and ") -> str:
 
 
 def lay_is_possible(query: Query, graph: KnowledgeGraph) -> bool:
-    """Whether each clue that is named has a layperson's synonym."""
+    """Whether each clue that is named has a layperson's synonym, and none is a letter from a laboratory."""
     named = [clue.tail for clue in query.clues if clue.role not in UNNAMED]
+    modes = [pedigree(graph, query.nodes[0], clue.tail) for clue in query.clues if clue.role == "family"]
+    if any(mode and mode.endswith("de novo") for mode in modes):
+        return False
     return all(lay_words(graph.entities[name].lay) for name in named)
 
 
@@ -146,6 +149,7 @@ class _Stem:
             told = [clue for part in ("history", "findings", "study", "lab") for clue in parts.pop(part, ())]
         else:
             first = next((part for part in ("history", "findings", "found") if part in parts), "")
+            first = next((self.part(c) for c in self.query.clues if c.role == "complaint"), first)
             told, rest = parts.get(first, [])[:IN_OPENING], parts.get(first, [])[IN_OPENING:]
             parts[first] = rest
         if not told:

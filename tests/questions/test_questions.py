@@ -15,7 +15,9 @@ from support.places import ROOT
 from support.question_checker import faults, faults_of_set, faults_of_splits
 
 from fleming.config import load_config
+from fleming.questions import posing
 from fleming.questions.metapaths import kinds
+from fleming.questions.query import Clue, Query
 from fleming.questions.sampling import sample_questions
 from fleming.questions.splitting import split_questions
 from fleming.settings import Config
@@ -68,6 +70,47 @@ def test_defaults_hold_too_with_bounds_and_scores(tmp_path):
     assert drawn.questions
     assert faults_of_set(drawn.facts, drawn.records, rules, drawn.wanted) == []
     assert max(Counter(q.provenance["root"] for q in drawn.questions).values()) == 1
+
+
+@pytest.mark.parametrize("seed", [4, 10])
+def test_a_family_rules_out_some_options_and_never_all(tmp_path, seed):
+    synth = synth_of(seed, differential=1, gene=1)
+    easier = {"every_disease": False, "min_findings": 3, "min_frequency": 0.2, "min_found": 5}
+    synth = replace(synth, rules=replace(synth.rules, min_family=1, **easier))
+    drawn = drawn_from(clinic_of(seed), tmp_path, synth, 40, 0)
+    assert len(drawn.questions) > 8
+    assert faults_of_set(drawn.facts, drawn.records, synth.rules, drawn.wanted) == []
+    stricter = replace(synth.rules, min_found=1e9)
+    found = [fault for record in drawn.records for fault in faults(drawn.facts, record, stricter)]
+    assert "told apart by a lack alone" in found
+    clues = [clue for q in drawn.questions for clue in q.provenance["clues"]]
+    assert {"complaint", "family"} <= {clue["role"] for clue in clues}
+
+
+@pytest.mark.parametrize(
+    ("stem", "answer", "gives"),
+    [
+        ("Raised desmosterol is found.", "desmosterolosis", True),
+        ("The tibialis anterior is weak.", "tibial dystrophy", True),
+        ("The tibialis anterior is weak.", "myopathy of the hand", False),  # another option has the word
+        ("There is hypertension.", "hypertrophic scars", False),
+        ("There is a rash.", "rash fever", False),  # a short word tells nothing
+    ],
+)
+def test_a_stem_with_a_word_of_the_answer_or_its_beginning_gives_it_away(stem, answer, gives):
+    others = ["tibial dystrophy", "gout"] if "hand" in answer else ["gout"]
+    assert posing._gives_away(stem, answer, others, any_name=False) == gives
+    assert not posing._gives_away(stem, answer, others, any_name=True)  # no whole word is the answer's
+    assert posing._gives_away(f"{stem} {answer}", answer, others, any_name=True)
+
+
+def test_what_is_denied_strikes_out_no_option_by_its_name():
+    clues = (Clue("has_finding", "neuroendocrine neoplasm", "absent"),)
+    query = Query(kinds()[0], ("papulosis",), clues)
+    assert posing._denies_a_name(query, ["gout", "neuroendocrine tumor of stomach"])
+    assert not posing._denies_a_name(query, ["gout", "neuropathy"])
+    told = replace(query, clues=(replace(clues[0], role="core"),))
+    assert not posing._denies_a_name(told, ["neuroendocrine tumor of stomach"])
 
 
 def test_grounds_are_as_declared(drawn):

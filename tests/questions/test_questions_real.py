@@ -16,7 +16,7 @@ from fleming.settings import Config
 pytestmark = pytest.mark.slow
 # Of the usual kinds those of which these graphs give any, and of findings no more than they give with ease: that there
 # are no others takes the generator most of its time to find out.
-KINDS = "synth.kinds={differential: 24, gene: 12, finding: 4}"
+KINDS = "synth.kinds={differential: 24, gene: 15, finding: 1}"
 
 
 @pytest.fixture(scope="module")

@@ -320,6 +320,38 @@ def test_a_dominant_pedigree_is_not_told_where_patients_have_no_children():
     assert pedigree(graph, "root", "mitochondrial inheritance") is None
 
 
+@pytest.mark.parametrize(
+    ("name", "gene"), [("root", "CDKN1C"), ("6q terminal deletion syndrome", ""), ("trisomy 9q", "")]
+)
+def test_no_family_shows_an_imprinted_gene_or_a_piece_of_a_chromosome(name, gene):
+    graph = KnowledgeGraph()
+    for entity, kind in ((name, "disease"), (gene or "FBN1", "gene")):
+        graph.add_entity(Entity(entity, kind), "here")
+    graph.add_edge(Edge(name, "associated_gene", gene or "FBN1", (Evidence(ORIGIN, 1),)), "here")
+    for mode in ("autosomal dominant inheritance", "autosomal recessive inheritance"):
+        assert pedigree(graph, name, mode) is None
+    graph, _ = world("autosomal dominant inheritance", rash="")
+    assert pedigree(graph, "root", "autosomal dominant inheritance")
+
+
+def test_the_complaint_stands_in_the_first_sentence(graph):
+    """Wherever else such a finding would be told: a laboratory's, here."""
+    complaint = Clue("has_lab", "hypokalemia", "complaint")
+    for number in range(40):
+        clues = (complaint, *(clue for clue in CLUES if clue.tail != "hypokalemia"))
+        query = Query(Kind(), HIDDEN[:1], clues, patients()[number % 42])
+        stem = word_question(query, graph, "clinical", generator(number, "complaint"))
+        assert "hypokalemia" in stem.split(". ")[0]
+
+
+def test_a_new_variant_is_told_by_no_layperson():
+    graph, _ = world("autosomal dominant inheritance", absent_speech="")
+    family = Clue("inherited_as", "autosomal dominant inheritance", "family")
+    assert not lay_is_possible(Query(Kind(), ("root",), (family,)), graph)
+    graph, _ = world("autosomal dominant inheritance", rash="")
+    assert lay_is_possible(Query(Kind(), ("root",), (family,)), graph)
+
+
 # --- names
 
 NAMES = {

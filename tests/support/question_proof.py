@@ -170,10 +170,13 @@ class Checked:
         first = self.chain[0] if self.chain else len(self.path)
         told = [(root, clue["relation"], clue["tail"]) for clue in positive]
         self.must(told == self.path[:first], "the path's clues are others")
-        self.must(rules.min_facts <= len(self.clues) <= rules.max_facts, "number of clues")
         roles = Counter(clue["role"] for clue in self.clues)
+        count = len(self.clues) - roles["complaint"]
+        self.must(rules.min_facts <= count <= rules.max_facts, "number of clues")
+        self.must(roles["complaint"] <= rules.patients, "too many complaints")
         self.must(roles["absent"] <= 2, "too many negatives")
-        self.must(roles.keys() <= {"core", "discriminating", "absent", "family", "onset"}, "an unknown role")
+        known = {"complaint", "core", "discriminating", "absent", "family", "onset"}
+        self.must(roles.keys() <= known, "an unknown role")
         self.must(
             roles["discriminating"] and roles["core"] >= rules.min_shared,
             "too few core or discriminating clues",
@@ -219,7 +222,14 @@ class Checked:
                   f"{tail}: counts {told}, not {counts}")  # fmt: skip
 
     def check_needed(self):
+        claimed = [clue for clue in self.clues if clue["role"] != "complaint"]
         for clue in self.clues:
+            if clue not in claimed:
+                self.must(
+                    self.bits(clue) < self.rules.min_bits, f"{clue['tail']}: tells too much for a complaint"
+                )
+                self.must(clue["needed"] == "", f"{clue['tail']}: nothing is claimed of a complaint")
+        for clue in claimed:
             rest = [other for other in self.clues if other is not clue]
             standing, bits, told = self.standing(rest), self.bits(clue), clue["needed"]
             if standing:
@@ -229,7 +239,7 @@ class Checked:
                 number, _, unit = told.partition(" ")
                 is_told = unit == "bits" and abs(float(number) - bits) <= 0.051
             self.must(is_told, f"{clue['tail']}: needed for something else than {told!r}")
-        for role in {clue["role"] for clue in self.clues}:
+        for role in {clue["role"] for clue in claimed}:
             rest = [clue for clue in self.clues if clue["role"] != role]
             if self.standing(rest):
                 continue
@@ -274,7 +284,11 @@ class Checked:
         self.must(max(ratios, default=0) >= rules.min_ratio * (1 - 1e-9), "no clue decides against a rival")
         family = [clue for clue in clues if clue["role"] == "family"]
         out = [name for name in names if any(self.ground(name, clue) for clue in family)]
-        self.must(len(out) >= rules.min_family, f"{len(out)} rivals ruled out by the family")
+        enough = not rules.min_family or rules.min_family <= len(out) < 3
+        self.must(enough, f"{len(out)} rivals ruled out by the family")
+        found = [clue for clue in clues if clue["role"] in ("complaint", "core", "discriminating")]
+        left = [self.odds(name, found) for name in names if name not in out] if rules.min_family else []
+        self.must(min(left, default=math.inf) >= rules.min_found * (1 - 1e-9), "told apart by a lack alone")
 
         of_root, others = self.joint(clues)
         best = max(others.values())
@@ -299,7 +313,7 @@ class Checked:
             self.must(known >= self.rules.min_findings, f"{disease}: only {known} findings are known")
         for clue in self.clues:
             _, of = facts.counts.get((self.root, clue["tail"]), (0, 0))
-            told = clue["role"] in ("core", "discriminating")
+            told = clue["role"] in ("complaint", "core", "discriminating")
             self.must(
                 not told or not 0 < of < self.rules.min_patients, f"{clue['tail']}: seen in {of} patients"
             )
