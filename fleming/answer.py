@@ -10,33 +10,31 @@ other tags.
 
 import functools
 import re
-import unicodedata
 from collections.abc import Callable
 
 from fleming.assets import expressions
 from fleming.free_answer import read_number, short_text
-from fleming.text import bounded_marks, single_spaced
+from fleming.text import fold, single_spaced
 
 _WRITTEN = expressions("answer_forms.yaml")
 TAGS = _WRITTEN["tag"]
-_MARKDOWN = str.maketrans("", "", "*_`")
-_OPENING, _CLOSING = "([{<【〔「『《«“‘\"'", ")]}>】〕」』》»”’\"'"
+_OPENING, _CLOSING = "([{【〔「『《«\"'", ")]}】〕」』》»\"'"
 
 
 # How texts are compared
 
 
-def _without_tex(text: str) -> str:
+def _without_markup(text: str) -> str:
+    """Return the text without markdown and TeX around words; 5*3 stays what it is."""
+    text = _WRITTEN["markdown"].sub(r"\1", single_spaced(text))
     for _ in range(3):  # \boxed{\text{B}}
         text = _WRITTEN["tex"].sub(r"\1", text)
     return text
 
 
 def _fold(text: str) -> str:
-    r"""Return the text in NFKC, without zero-width characters, markdown, $ $ and \boxed{}, case folded."""
-    text = unicodedata.normalize("NFKC", bounded_marks(text))
-    text = "".join(c for c in text if unicodedata.category(c) != "Cf").translate(_MARKDOWN)
-    text = _without_tex(single_spaced(text))
+    r"""Return the text as all texts are compared, 10² as 10^2, without markdown, $ $ and \boxed{}."""
+    text = _without_markup(fold(text.replace("`", ""), keep_case=True))
     if math := _WRITTEN["math"].fullmatch(text):
         text = next(part for part in math.groups() if part is not None)
     return single_spaced(text.casefold())
@@ -85,7 +83,7 @@ def _read(span: str, options: dict[str, str], style: str) -> str | None:
 
 
 def _letter(match: re.Match) -> str:
-    return match[1].strip(f" {_OPENING}{_CLOSING}").upper()
+    return "".join(filter(str.isalnum, match[1])).upper()
 
 
 def answer_blocks(response: str) -> list[str] | None:
@@ -128,7 +126,7 @@ def parse_free(response: str) -> str | None:
     blocks = {single_spaced(block): block for block in answer_blocks(response) or ()}
     if len(blocks) != 1:
         return None
-    text = _without_tex(single_spaced(next(iter(blocks)).translate(_MARKDOWN)))
+    text = _without_markup(next(iter(blocks)))
     return text.strip("$ ") or None
 
 

@@ -16,7 +16,7 @@ from decimal import Decimal
 
 from fleming.assets import expressions, load_table
 from fleming.settings import FreeConfig
-from fleming.text import bounded_marks, marks, name_key, option_key, single_spaced
+from fleming.text import bounded_marks, name_key, option_key, single_spaced
 
 LONGEST = 200  # characters of a short answer
 
@@ -54,25 +54,24 @@ def read_number(text: str) -> Number | None:
     digits = found["digits"].replace(found["mark"] or found["dot"] or "none", "")
     value = Decimal(found["sign"] + digits.replace(",", ".")).scaleb(int(found["power"] or 0))
     rest = found["rest"].strip()
-    for word, factor in RULES["multipliers"].items():
-        if rest.casefold().startswith(word):
-            value, rest = value * factor, rest[len(word) :].strip()
-    unit = _known_unit(rest)
-    if unit is None and (len(rest.split()) > 3 or any(map(str.isdecimal, rest))):
-        return None
-    return Number(value, rest if unit is None else unit, unit is not None)
+    unit, known = _unit(rest)
+    if not known:  # 千克 is a unit, 千单位 a thousand units
+        for word, factor in RULES["multipliers"].items():
+            if more := re.match(rf"{word}(?![a-rt-z])s?", rest.casefold()):
+                value, rest = value * factor, rest[more.end() :].strip()
+        unit, known = _unit(rest)
+    return None if unit is None else Number(value, unit, known)
 
 
-def _known_unit(text: str) -> str | None:
-    """Return the unit in one spelling, "" for none, None where a part of it is not known."""
-    if not text:
-        return ""
-    whole = _UNITS.get(_unit_key(text))
-    if whole:
-        return whole
-    parts = [_unit_key(part) for part in re.split(r"/|\bper\b|[·*]", text)]
-    known = [_UNITS.get(re.sub(r"^10+(?=[a-z])", "", part)) for part in parts]
-    return None if None in known else "/".join(known)
+def _unit(text: str) -> tuple[str | None, bool]:
+    """Return the unit, in one spelling where all its parts are known, and whether they are; None for what is none."""
+    if whole := _UNITS.get(_unit_key(text)):
+        return whole, True
+    parts = [re.sub(r"^10+(?=[a-z])", "", _unit_key(part)) for part in re.split(r"/|\bper\b|[·*]", text)]
+    other = [part for part in parts if part and part not in _UNITS]  # "/mm3" counts
+    if not other:
+        return "/".join(_UNITS.get(part, "") for part in parts), True
+    return None if len(text.split()) > 3 or any(map(str.isdecimal, "".join(other))) else text, False
 
 
 def same_number(answer: Number, right: Number, cfg: FreeConfig, tolerance: float | None = None) -> bool:
@@ -81,7 +80,7 @@ def same_number(answer: Number, right: Number, cfg: FreeConfig, tolerance: float
         return False
     percent = (answer.unit == "%") - (right.unit == "%")
     both_known = answer.unit and right.unit and answer.known and right.known
-    if both_known and not percent and answer.unit != right.unit:
+    if both_known and answer.unit != right.unit:
         return False
     if tolerance is None:
         relative = abs(right.value) * Decimal(repr(cfg.relative_tolerance))
@@ -96,5 +95,4 @@ def short_text(text: str) -> str | None:
     """Return what two spellings of a short answer have in common; None for a text that is empty, or too long."""
     if len(text) > LONGEST:
         return None
-    key = _WRITTEN["article"].sub("", name_key(text)) or option_key(text)
-    return " ".join([key, *marks(text)]).strip() or None
+    return _WRITTEN["article"].sub("", name_key(text, signs=True)) or option_key(text) or None

@@ -99,7 +99,7 @@ class Post(NamedTuple):
                 problem = (
                     f"HTTP {error.code} {error.reason}, to {target!r}: not followed; give the address itself"
                 )
-            if error.code in (408, 429) or error.code >= 500:
+            if is_busy(error.code):
                 raise Busy(self._problem(problem), _seconds(error.headers), error.code) from None
             refusal = Refusal(f"{self.url}: {self._problem(problem)}")
             refusal.status = error.code
@@ -109,7 +109,8 @@ class Post(NamedTuple):
         return " ".join(redacted(text, self.secret).split())[:300]
 
     def _unpacked(self, reply: http.client.HTTPResponse) -> bytes:
-        unpack = zlib.decompressobj(31) if reply.headers.get("Content-Encoding") == "gzip" else None
+        packed = reply.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip")
+        unpack = zlib.decompressobj(31) if packed else None
         body, end = bytearray(), time.monotonic() + self.deadline
         while block := reply.read1(2**16):
             body += unpack.decompress(block, self.most + 1 - len(body)) if unpack else block
@@ -120,6 +121,11 @@ class Post(NamedTuple):
         if (unpack and not unpack.eof) or (unpack is None and reply.length):
             raise EOFError("the answer is cut off")  # which http.client says of chunks alone
         return bytes(body)
+
+
+def is_busy(status: int) -> bool:
+    """Whether a server with this status may answer the same request later."""
+    return status in (408, 429) or status >= 500
 
 
 def redacted(text: str, secret: str) -> str:
@@ -183,7 +189,7 @@ def _message(body: bytes) -> str:
 def _seconds(headers: http.client.HTTPMessage) -> float:
     """Return how long the server asks to wait: Retry-After, in seconds or as a date."""
     text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return min(float(text), LONGEST_WAIT)
     try:
         seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()

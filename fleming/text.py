@@ -34,10 +34,11 @@ CJK = (
 )
 _WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
 _MARK = re.compile(
-    r"[<>≤≥=≠±↑↓^]|(?<=\w)\+(?!\w)|(?<![\w.])[-+]?\d+(?:[.,:/]\d+)*%?|\d+(?:[.,:/]\d+)*%?"
+    r"[<>≤≥=≠±↑↓^]|\+(?!\w)|-(?![\w\s])|(?<![\w.])[-+]?\d+(?:[.,:/]\d+)*%?|\d+(?:[.,:/]\d+)*%?"
     r"|\b(?:not?|nor|never|none|neither|without|cannot|except|excluding|least|less|more|in(?:correct|valid)|false|untrue)\b"
     r"|n't\b|[不非无未没除错]"
 )
+_SIGNED_WORD = re.compile(rf"(?<=\w)-(?=\s)|{_MARK.pattern}|{_WORD.pattern}")
 _POSSESSIVE = re.compile(r"'s\b")
 _RESERVED = expressions("reserved.yaml", re.IGNORECASE)
 _MENTIONS = expressions("mentions.yaml", re.IGNORECASE)
@@ -95,7 +96,7 @@ def stem_key(text: str) -> str:
 def marks(text: str) -> list[str]:
     """Return, sorted, what makes two stems with nearly the same words two questions.
 
-    Numbers with their signs, comparators and arrows, the charge of an ion, negations.
+    Numbers with their signs, comparators and arrows, the charge of an ion and the sign of a test, negations.
     """
     return sorted(_MARK.findall(fold(text)))
 
@@ -108,14 +109,15 @@ def option_key(text: str, keep_case: bool = False) -> str:
     return fold(text, keep_case).rstrip(".。 ")
 
 
-def name_key(name: str) -> str:
+def name_key(name: str, signs: bool = False) -> str:
     """Return what two spellings of an entity's name share: no accents, possessives or punctuation, Greek spelled out.
 
     "Sjögren's syndrome" and "Sjogren syndrome", "β-thalassemia" and "Beta thalassemia" have one key each.
+    signs: with its numbers, comparators and signs as they stand, since "ER+/PR-" is not "ER-/PR+".
     """
     text = unicodedata.normalize("NFD", _POSSESSIVE.sub("", fold(name)))
     text = "".join(char for char in text if not unicodedata.combining(char)).translate(_GREEK)
-    return " ".join(_WORD.findall(text))
+    return " ".join((_SIGNED_WORD if signs else _WORD).findall(text))
 
 
 def mentions_figure(text: str) -> bool:

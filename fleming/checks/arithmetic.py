@@ -28,8 +28,8 @@ WRITTEN = expressions("arithmetic.yaml", re.IGNORECASE, UNITS=f"(?:{'|'.join(_SP
 _TOKEN = WRITTEN["token"]
 _HALF_WIDTH = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("μ"): "µ", 0x3000: " "}
 _RAISED = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹−–", "+-0123456789--")
-SIGNS = {"times": 1, "dot": 1, "over": -1, "plus": 1, "minus": -1}
-_SUMS, _PRODUCTS = {"plus", "minus"}, {"times", "dot", "over"}
+SIGNS = {"times": 1, "dot": 1, "touch": 1, "over": -1, "plus": 1, "minus": -1}
+_SUMS, _PRODUCTS = {"plus", "minus"}, {"times", "dot", "touch", "over"}
 RELATIONS = {"equals", "is", "about", "restated"}
 _MEASURED = {"number", "digits", "unit", "exponent", "times", "over", "close"}
 _WORKING = {*SIGNS, "unit", "power", "raised", "frac"}
@@ -143,9 +143,10 @@ def _parts(run: list[Token]) -> Iterator[list[Token]]:
 class _Reader:
     """Reads one side of an equation, from left to right."""
 
-    def __init__(self, tokens: list[Token], sums_first: bool, bare: bool, first: bool) -> None:
-        self.tokens, self.bare, self.first, self.at, self.depth = tokens, bare, first, 0, 0
-        self.levels = (_PRODUCTS, _SUMS) if sums_first else (_SUMS, _PRODUCTS)
+    def __init__(self, tokens: list[Token], how: str) -> None:
+        """how: as `sides` has it."""
+        self.tokens, self.how, self.at, self.depth = tokens, how, 0, 0
+        self.levels = (_PRODUCTS, _SUMS) if how == "sums first" else (_SUMS, _PRODUCTS)
         """The signs that bind loosest, then those that bind closer."""
 
     def kind(self, ahead: int = 0) -> str:
@@ -159,19 +160,25 @@ class _Reader:
         self.at += 1
         return self.tokens[self.at - 1]
 
+    def sign(self) -> str:
+        """Return what joins the next quantity to the last; a bracket right behind one multiplies it."""
+        touches = self.kind() == "open" and self.tokens[self.at].start == self.tokens[self.at - 1].end
+        return "touch" if touches else self.kind()
+
     def chain(self, level: int = 0) -> Quantity:
-        """Read what signs of one level join; a bracket right behind a quantity multiplies it."""
+        """Read what signs of one level join."""
         if level == len(self.levels):
             return self.factor()
         value = self.chain(level + 1)
-        while True:
-            touches = self.kind() == "open" and self.tokens[self.at].start == self.tokens[self.at - 1].end
-            sign = "times" if touches else self.kind()
-            if sign not in self.levels[level]:
-                return value
-            self.at += not touches
-            join = plus if sign in _SUMS else times
-            value = join(value, self.chain(level + 1), SIGNS[sign])
+        while (sign := self.sign()) in self.levels[level]:
+            self.at += sign != "touch"
+            other, join = self.chain(level + 1), plus if sign in _SUMS else times
+            while self.how == "below" and sign == "over" and self.sign() in ("over", "touch"):
+                below = self.sign()
+                self.at += below != "touch"
+                other = times(other, self.chain(level + 1), SIGNS[below])
+            value = join(value, other, SIGNS[sign])
+        return value
 
     def factor(self) -> Quantity:
         if self.kind() in ("plus", "minus"):
@@ -210,11 +217,11 @@ class _Reader:
         """Return the number with the units behind it; "5 ft 11 in" and "2 h 30 min" are one number."""
         if self.kind() == "percent":
             hundredth = 0.001 if self.take("percent").text == "‰" else 0.01
-            return value if self.bare else _scaled(value, hundredth)
+            return value if self.how == "bare" else _scaled(value, hundredth)
         unit, power = None, 1
         while self.kind() == "unit" or (self.kind() in ("dot", "over") and self.kind(1) == "unit"):
             if self.kind() == "unit" and unit:  # "500 mg q8h" is worked out: 1500 mg a day
-                if self.first:
+                if self.how == "first":
                     break
                 value = replace(value, printed=value.printed and self.kind(1) == "exponent")
             elif self.kind() != "unit":
@@ -223,7 +230,7 @@ class _Reader:
             exponent = _exponent(self.take("exponent")) if self.kind() == "exponent" else 1
             first = unit is None and power == exponent == 1
             unit, power = part if first else (unit or Unit()).times(part, power * exponent), 1
-        if unit is None or self.bare:
+        if unit is None or self.how == "bare":
             return value
         unit = unit if value.unit is None else value.unit.times(unit)
         value = replace(value, unit=unit)
@@ -304,19 +311,18 @@ class Side(NamedTuple):
         return {_number(token).number for token, kind in pairs if token.kind == "number" and kind != "unit"}
 
 
-def sides(
-    tokens: list[Token], sums_first: bool = False, bare: bool = False, first: bool = False
-) -> list[Side]:
+def sides(tokens: list[Token], how: str = "") -> list[Side]:
     """Return the expressions that stand side by side between two equals signs; None for one that is not read.
 
-    sums_first: as if there were brackets around each sum. bare: the numbers without percents and units. first: the
-    quantity that it begins with, without how often.
+    how: "sums first": as if there were brackets around each sum; "below": around all that is divided by, as in "350 mg
+    / 125 mg per 5 mL"; "bare": the numbers without percents and units; "first": the quantity that it begins with,
+    without how often.
     """
-    reader, found = _Reader(tokens, sums_first, bare, first), []
+    reader, found = _Reader(tokens, how), []
     while reader.at < len(tokens):
         start = reader.at
         try:
-            value = reader.atom() if first else reader.chain()
+            value = reader.atom() if how == "first" else reader.chain()
             if not math.isfinite(value.number) or abs(value.number) > 1e30:
                 raise UnreadError
         except (UnreadError, ZeroDivisionError, OverflowError):

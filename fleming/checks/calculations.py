@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fleming.checks.arithmetic import RELATIONS, SIGNS, WRITTEN, Side, Token, equations, plain, sides
-from fleming.checks.units import ANALYTES, Quantity, compare, times
+from fleming.checks.units import ANALYTES, UNITS, Quantity, compare, times
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _LONG, _SHORT = (
@@ -50,11 +50,6 @@ def calculations(text: str) -> list[Calculation]:
     text = plain(text)
     found = [claim for run in equations(text) for claim in _claims(text, run)]
     return sorted([*found, *_durations(text)], key=lambda claim: claim.end)
-
-
-def units(text: str) -> list[Calculation]:
-    """Return the sums whose units do not fit, or are a thousand times too large or too small."""
-    return [claim for claim in calculations(text) if claim.fault]
 
 
 def check(text: str) -> dict[str, Any]:
@@ -145,10 +140,11 @@ def _is_conversion(left: Quantity, right: Quantity) -> bool:
 
 
 def _is_loose(left: Side, right: Side) -> bool:
-    """Return whether a side is a range (20 - 30 mg), or a part of so many (36 per 1000)."""
+    """Return whether a side is a range (20 - 30 mg), a part of so many (36 per 1000), or how many doses of 5 mg."""
     bare = [[t.kind for t in side.tokens if t.kind not in ("unit", "percent")] for side in (left, right)]
     is_range = ["number", "minus", "number"] in bare and min(left.value.number, right.value.number) < 0
-    return is_range or any(token.text.casefold() in ("per", "每") for token in right.tokens)
+    counts = left.value.unit is not None and right.value.unit == UNITS["counted"]
+    return is_range or counts or any(token.text.casefold() in ("per", "每") for token in right.tokens)
 
 
 def _is_shorthand(left: Side, right: Side, looser: bool) -> bool:
@@ -156,20 +152,20 @@ def _is_shorthand(left: Side, right: Side, looser: bool) -> bool:
 
     The right one by what it begins with: 350 mg over 30 min, 12/15, 400 mg/day ÷ 2 = ..., 500 mg q6h where what was
     worked out is a dose, and no amount a day; per cent left unsaid (11.8 - 10.6 = 1.2 %); the left one with brackets
-    around its sums (9.4 + 10.4 / 2 = 9.9); by its numbers alone, where percents are more than "p % of x", or a
-    formula's coefficients leave their units unsaid.
+    around its sums (9.4 + 10.4 / 2 = 9.9) or around what it divides by (400 mg / 250 mg/5 mL); by its numbers alone,
+    where percents are more than "p % of x", or a formula's coefficients leave their units unsaid.
     """
     kinds, said = [token.kind for token in left.tokens], right.value
-    begun = sides(right.tokens, first=True)[0].value
+    begun = sides(right.tokens, "first")[0].value
     how_often = _same_kind(left.value, said) and begun and not _same_kind(left.value, begun)
     readings = [] if left.value.printed or how_often else [(left.value, begun)]
     if right.tokens[-1].kind == "percent" and abs(left.value.number) >= 1:
         readings.append((times(left.value, Quantity(0.01, whole=True)), said))
-    if "open" not in kinds:
-        readings.append((sides(left.tokens, sums_first=True)[0].value, said))
+    readings += [(sides(left.tokens, "below")[0].value, said)] if "over" in kinds else []
+    readings += [(sides(left.tokens, "sums first")[0].value, said)] if "open" not in kinds else []
     terms = {"plus", "minus"} & {*kinds} and left.value.implicit
     if terms or ("percent" in kinds and ("times" not in kinds or kinds.count("number") > 2)):
-        readings.append(tuple(sides(side.tokens, bare=True)[0].value for side in (left, right)))
+        readings.append(tuple(sides(side.tokens, "bare")[0].value for side in (left, right)))
     found = [compare(one, other, looser) for one, other in readings if one and other]
     return any(one.equal and not one.fault for one in found)
 

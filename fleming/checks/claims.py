@@ -45,7 +45,7 @@ def verdict(graph: KnowledgeGraph, statement: Statement) -> Verdict:
     if not meanings:
         return "unknown"
     if statement.affirmed:
-        if any(_holds(graph, triple) for triple in meanings):
+        if any(is_sure(graph, *way) for triple in meanings for way in _ways(triple)):
             return "supported"
         return "contradicted" if all(_is_false(graph, triple) for triple in meanings) else "unknown"
     if any(_is_certain(graph, triple) for triple in meanings):
@@ -67,10 +67,6 @@ def _ways(triple: Triple) -> list[Triple]:
     head, relation, tail = triple
     both = [(head, tail), (tail, head)] if relation in SYMMETRIC else [(head, tail)]
     return [(h, other, t) for other in like(relation) for h, t in both]
-
-
-def _holds(graph: KnowledgeGraph, triple: Triple) -> bool:
-    return any(is_sure(graph, *way) for way in _ways(triple))
 
 
 def _is_certain(graph: KnowledgeGraph, triple: Triple) -> bool:

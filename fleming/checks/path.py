@@ -14,6 +14,9 @@ from fleming.records import Question
 from fleming.sources.vocabulary import like
 from fleming.text import words
 
+_ITEM = re.compile(
+    r"^\W*(?:(?:step|point|attempt|第) ?)?\d{1,3}\b|^\W*第?\d{1,3}[步点]", re.MULTILINE | re.IGNORECASE
+)
 LOOP = 20  # words at least that only say again what stands before them
 # A proof on one of these grounds is a fact; on any other, what does not hold.
 TRUE_GROUNDS = ("absent_finding", "rare_finding")
@@ -186,8 +189,8 @@ def _agrees(reading: Reading, question: Question, answer: str | None) -> bool:
 
 
 def loops(text: str) -> bool:
-    """Whether a stretch of at least LOOP words only says again, twice or more, the words before it."""
-    said = words(text)
+    """Whether LOOP words or more only say again, twice or more, those before them; a line's number is no word."""
+    said = words(_ITEM.sub("", text))
     seen: dict[int, int] = {}
     period = run = 0  # stretches of LOOP words in a row that also stood `period` words before
     for i in range(len(said) - LOOP + 1):

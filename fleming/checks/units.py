@@ -48,7 +48,7 @@ class Unit:
         """Return the unit with masses and equivalents as moles."""
         g, mol, eq = self.dims[_G], self.dims[_MOL], self.dims[_EQ]
         size = self.size / mass**g / charge**eq
-        return Unit(size, (0, mol + g + eq, 0, *self.dims[_EQ + 1 :]), 0.0, self.rough + 0.0025 * (g != 0))
+        return Unit(size, (0, mol + g + eq, 0, *self.dims[_EQ + 1 :]), 0.0, self.rough + 0.005 * (g != 0))
 
 
 def _read_units() -> dict[str, Unit]:
@@ -193,8 +193,9 @@ def _ways(
         return [_Way(ratio, rough, a.offset * ratio - b.offset if left.printed and right.printed else 0.0)]
     apart = a.dims[_S] - b.dims[_S]
     if abs(apart) == 1 and a.dims[:_S] + a.dims[_S + 1 :] == b.dims[:_S] + b.dims[_S + 1 :]:
-        # A "per day" is left unsaid, or the hour of "mL/h × gtt/mL / 60 min" on the right.
-        return [_Way(ratio * time**-apart, rough) for time in (86400.0, 3600.0)[: 2 if apart < 0 else 1]]
+        # A "per day" is left unsaid, the hour of "mL/h × gtt/mL / 60 min" on the right, "a minute" in "500 mL × 12".
+        unsaid = (86400.0, 3600.0, 60.0)[: 3 if left.implicit else 2 if apart < 0 else 1]
+        return [_Way(ratio * time**-apart, rough) for time in unsaid]
     if a.in_moles(1, 1).dims != b.in_moles(1, 1).dims:
         return []
     known = analytes or ([] if a.dims[_G] != b.dims[_G] else [(1.0, 1)])

@@ -43,15 +43,8 @@ def write_records(
 
 def counts_of_graph(joined: Joined) -> dict[str, Any]:
     graph = joined.graph
-    return {
-        "entities": len(graph.entities),
-        "edges": len(graph),
-        "graph": {
-            **joined.report,
-            "edges": graph.count_by_relation(),
-            "completeness": completeness(graph),
-        },
-    }
+    more = {"edges": graph.count_by_relation(), "completeness": completeness(graph)}
+    return {"entities": len(graph.entities), "edges": len(graph), "graph": {**joined.report, **more}}
 
 
 def counts_of_sources(graph: KnowledgeGraph, public: Mapping[str, Sequence[Question]]) -> dict[str, Any]:

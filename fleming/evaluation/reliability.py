@@ -19,6 +19,7 @@ Way = tuple[int, str]
 """Order and variant of an answer."""
 PUBLISHED: Way = (0, "")
 CUTS = (*ROW.cuts, ROW.corrupted)
+SAME = {"", *(name for name, how in VARIANTS.items() if how.asks == "same")}
 HINTED = next(name for name, how in VARIANTS.items() if how.asks == "hinted")
 
 
@@ -35,14 +36,14 @@ def reliability(questions: Iterable[Question], answers: Iterable[Answer]) -> dic
     if not any(variant in VARIANTS for _, variant in ways):
         return None
 
-    same = sorted(way for way in ways if way[1] == "" or _asks(way[1]) == "same")
+    same = sorted(way for way in ways if way[1] in SAME)
     forms = [way for way in same if way[1]]
     asked = {q.id: (q, by_question[q.id]) for q in questions if by_question[q.id].keys() >= set(same)}
     if not forms or not asked:
         return None
     choices = [[given[way].choice for way in same] for _, given in asked.values()]
     right = [all(given[way].correct for way in same) for _, given in asked.values()]
-    changed = [mean(_changed(given, way) for way in forms) for _, given in asked.values()]
+    changed = [mean(g[way].choice != g[PUBLISHED].choice for way in forms) for _, g in asked.values()]
     return {
         "questions": len(asked),
         "ways": [variant or f"order {order}" for order, variant in same],
@@ -63,14 +64,6 @@ def reliability(questions: Iterable[Question], answers: Iterable[Answer]) -> dic
         },
         "corrupted_followed": _followed(asked.values(), ROW.corrupted),
     }
-
-
-def _asks(variant: str) -> str | None:
-    return VARIANTS[variant].asks if variant in VARIANTS else None
-
-
-def _changed(given: Mapping[Way, Answer], way: Way) -> bool:
-    return given[way].choice != given[PUBLISHED].choice
 
 
 def _followed(asked: Iterable[tuple[Question, Mapping[Way, Answer]]], variant: str) -> dict[str, Any] | None:

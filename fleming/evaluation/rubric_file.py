@@ -3,6 +3,7 @@
 Left out: expressions and code in a file, which a stranger may have written.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,15 @@ from fleming.files import read_jsonl
 from fleming.free_answer import read_number, same_number
 from fleming.records import Message
 from fleming.settings import FreeConfig
-from fleming.text import words
+from fleming.text import CJK, fold, name_key, words
 from fleming.typed import NonNegative, Range, from_json
 from model.errors import InputError
 
 ROLES = ("system", "user", "assistant")
-RANGES = ("to", "through", "-", "–", "—")  # "5 to 7 mg" is neither 5 nor 7
+RANGES = ("to", "through", "-", "~", "至", "到")  # "5 to 7 mg" is neither 5 nor 7
+NOT = ("not", "minus", "非", "不是", "<", ">", "≤", "≥")
+# Where a number may begin without a blank, and what stands behind one end: 每次服5mg，共5至7天.
+_APART = re.compile(rf"(?<=[{CJK}:=])(?=\d)|(?<=[,;:。、])(?=[^\d\s])|(?=[至到~])|(?<=[至到~])")
 Points = Annotated[float, Range("from -1000 to 1000", lambda points: abs(points) <= 1000)]
 
 
@@ -26,7 +30,7 @@ class Check:
     """What decides a criterion without a model: all that is set must hold."""
 
     contains: list[str] = field(default_factory=list)
-    """All of these stand in the answer, word by word."""
+    """All of these stand in the answer, word by word, with their signs and comparators: "2 mg" is not in "0.2 mg"."""
     contains_any: list[str] = field(default_factory=list)
     """One of these does."""
     number: float | None = None
@@ -48,23 +52,27 @@ class Check:
 
     def holds(self, answer: str) -> bool:
         """Whether it holds of an answer."""
-        said = f" {' '.join(words(answer))} "
-        found = [f" {' '.join(words(text))} " in said for text in self.contains]
+        said = f" {name_key(answer, signs=True)} "
+        found = [f" {name_key(text, signs=True)} " in said for text in self.contains]
         if self.contains_any:
-            found.append(any(f" {' '.join(words(text))} " in said for text in self.contains_any))
+            found.append(any(f" {name_key(text, signs=True)} " in said for text in self.contains_any))
         return all(found) and (self.number is None or self._has_number(answer))
 
     def _has_number(self, answer: str) -> bool:
         right = read_number(f"{self.number!r} {self.unit}")
         rules = FreeConfig(units="require" if self.unit else "strip")
-        tokens = answer.split()
+        tokens = _APART.sub(" ", fold(answer, keep_case=True)).split()
+        plain = [token.casefold() for token in tokens]
         numbers = {i for i, token in enumerate(tokens) if any(map(str.isdecimal, token))}
-        for i, token in enumerate(tokens):  # a unit may stand behind the first: "5 mg to 7 mg"
-            if token.casefold() in RANGES and i + 1 in numbers and {i - 1, i - 2} & numbers:
+        for i, token in enumerate(plain):  # a unit may stand behind the first: "5 mg to 7 mg"
+            ranges = token in RANGES or (token == "and" and "between" in plain[max(0, i - 3) : i])
+            if ranges and i + 1 in numbers and {i - 1, i - 2} & numbers:
                 numbers -= {i - 2, i - 1, i + 1}
+            if token in NOT:
+                numbers -= {i + 1}
         for i in numbers:
             for size in (1, 2, 3):
-                given = read_number(" ".join(tokens[i : i + size]).strip("()[],;:.!?*"))
+                given = read_number(" ".join(tokens[i : i + size]).strip("()[],;:.!?*。"))
                 if given and same_number(given, right, rules, self.tolerance):
                     return True
         return False
@@ -100,7 +108,7 @@ def read_rubrics(path: Path) -> tuple[list[Rubric], dict[str, int]]:
         try:
             rubric = _rubric(row, where)
         except InputError as error:
-            faults.append(("bad_row", str(error)))
+            faults.append(("bad_row", str(error).replace("check_", "check")))
             continue
         if rubric.prompt_id in found:
             faults.append(("duplicate", f"{where}: prompt_id {rubric.prompt_id[:80]!r} again"))
@@ -137,6 +145,6 @@ def _rubric(row: dict[str, Any], where: str) -> Rubric:
     rubric = from_json(Rubric, {**fields, "rubrics": criteria}, where)
     if not is_conversation(rubric.prompt):
         raise InputError(f"{where}: prompt: expected messages of role and content, the last of the user")
-    if not any(c.points > 0 for c in rubric.rubrics):
-        raise InputError(f"{where}: no criterion has points above 0")
+    if not any(c.points > 0 for c in rubric.rubrics) or not all(c.criterion.strip() for c in rubric.rubrics):
+        raise InputError(f"{where}: no criterion has points above 0, or one is empty")
     return rubric

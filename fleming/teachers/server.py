@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from fleming.assets import expressions
-from fleming.http import Post, Refusal, TooLarge, redacted
+from fleming.http import Busy, Post, Refusal, Reply, TooLarge, is_busy, redacted
 from fleming.settings.teacher import BOUNDS, TeacherConfig
 from fleming.teachers.remembered import REFUSED, Answer, Messages, writable
 from model.errors import InputError
@@ -66,7 +66,7 @@ class ChatServer:
             body["chat_template_kwargs"] = self.cfg.chat_template_kwargs
         body = {name: value for name, value in (body | self.cfg.body).items() if value is not None}
         try:
-            reply = self.post.send(json.dumps(body).encode()).body
+            reply = self.post.send(json.dumps(body).encode())
         except TooLarge as error:
             return Answer(key, code="too_large", detail=str(error), tokens=self.most_tokens(messages))
         except Refusal as error:
@@ -83,15 +83,19 @@ class ChatServer:
         answer = max((most for most in longest if type(most) is int), default=self.cfg.max_new_tokens)
         return size + A_MESSAGE * (1 + len(messages)), answer
 
-    def _read(self, key: str, messages: Messages, reply: bytes) -> Answer:
+    def _read(self, key: str, messages: Messages, reply: Reply) -> Answer:
         record: dict[str, Any] = {}
+        begin = self._clean(reply.body.decode("utf-8", "replace"))[:200]
         try:
-            record = parse_object(reply, "reply")
+            record = parse_object(reply.body, "reply")
+            failed = record.get("error")
+            status = failed.get("code") if isinstance(failed, dict) else None
+            if type(status) is int and is_busy(status):  # as gateways say it, under HTTP 200
+                raise Busy(f"HTTP 200 with {begin}", reply.wait, status)
             text, code, detail = read_reply(record)
         except InputError as error:
-            begin = self._clean(reply.decode("utf-8", "replace"))[:200]
             text, detail = "", f"{error}; it begins {begin!r}"
-            code = "html" if reply.lstrip()[:1] == b"<" else "malformed"
+            code = "html" if reply.body.lstrip()[:1] == b"<" else "malformed"
         prompt, answer = self.most_tokens(messages)
         said = len(text.encode("utf-8", "replace"))
         tokens = _usage(record, (prompt, min(answer, A_MESSAGE + said) if said else answer))

@@ -23,6 +23,18 @@ SHORTHAND = """
 (10 mL/h × 10 g/100 mL × 1000)/(3 kg × 60) = 5.6 mg/kg/min
 from 2 June to 9 June, after 3 days of antibiotics
 between 3 May and 20 May he took 5 days of azithromycin
+350 mg / 125 mg per 5 mL = 14 mL
+400 mg ÷ 250 mg/5 mL = 8 mL
+500 units ÷ 100 units per 1 mL = 5 mL
+OR = (30)(70)/(20)(80) = 1.31
+1/2(10)(5) = 25
+LMP 10 March 2024 - 3 months + 7 days = 17 December 2024
+预产期：3月10日减3个月加7天=12月17日
+6 pm + 8 h = 2 am
+a rise of 2 °C = 3.6 °F
+500 mg q6h × 7 days = 28 doses
+VT × RR = 500 mL × 12 = 6 L/min
+acetaminophen 150 µg/mL = 1000 µmol/L
 from 1 March 2020 to 10 May 2020, 3 days of fever
 """.strip().splitlines()
 RIGHT = """
@@ -103,6 +115,11 @@ WRONG = """
 2 × 140 mEq/L + 90 mg/dL/18 + 14 mg/dL/2.8 = 310 mOsm/kg
 (10 mL/h × 10 g/100 mL × 1000)/(3 kg × 60) = 6.6 mg/kg/min
 20% of 150 mL = 3000 mL
+350 mg / 125 mg per 5 mL = 16 mL
+(30)(70)/(20)(80) = 1.51
+500 mL × 12 = 7 L/min
+acetaminophen 150 µg/mL = 1050 µmol/L
+5 mg/kg × 70 kg = 360 mg may be given
 10 kg × 5% = 50 kg
 BMI = 95 kg / (1.80 m × 1.80 m) = 31.3 kg/m²
 CrCl = (140 - 65) × 80 / (72 × 1.5) = 65.6 mL/min

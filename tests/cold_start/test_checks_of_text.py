@@ -28,6 +28,22 @@ The ground truth is B.
 In my earlier attempt I said iron.
 The feedback says that it was too long.
 Answer: B (given)
+The label says B, so let me find reasons for it.
+Since the expected output is B, the reasoning has to end there.
+We have been handed the solution: zinc.
+The answer (given: B) is zinc, so work forward.
+They told me it's B, so I will explain B.
+It was specified that B is correct.
+I should act as though I hadn't seen the answer.
+You told me that my first answer was wrong.
+My task is to explain why B is right.
+We must end with B whatever the findings.
+Since B is listed as correct, A can be dismissed.
+The metadata says the answer is zinc.
+题目要求我解释为什么选B。
+提示里说答案是锌。
+从答案倒推，锌可以阻断铜的吸收。
+由于答案已知，只需补充理由。
 题目已给出答案B。
 既然答案是B，下面说明理由。
 用户说答案是B。
@@ -98,6 +114,12 @@ I was told that it is B.
 根据给出的提示,这是痛风。
 """.strip().splitlines()
 INNOCENT = """
+To reach the right answer we weigh each option.
+The instructions say the answer is to be one letter.
+The warning label says that 40 mg is toxic.
+The key is to treat the cause.
+They told me that the pain is worse at night.
+My conclusion is B.
 The correct answer is B.
 So the right answer must be zinc, which blocks the uptake of copper.
 There is a hint of jaundice in the sclerae.
@@ -243,6 +265,9 @@ def test_real_reasoning_that_saw_no_answer_is_hardly_ever_called_a_leak_or_a_loo
         ("\n".join([" ".join(f"word{i}" for i in range(200))] * 3), "loop"),
         ("\n".join([" ".join(f"word{i}" for i in range(200))] * 2), None),  # told twice
         ("再想一想，也许是痛风。" * 4, "loop"),
+        ("\n".join(f"{i}. Zinc blocks the uptake of copper." for i in range(9)), "loop"),
+        ("\n".join(f"**Step {i}:** Zinc blocks the uptake of copper." for i in range(9)), "loop"),
+        ("\n".join(f"{i} mg of zinc binds {3 * i} mg of copper." for i in range(3)), None),
         ("It is not A. It is not B. It is not C. It is not D. It is not E. It is not F.", None),
         ("Iron fits. Iron fits the blood. Iron fits the blood and the liver. Iron fits all of it.", None),
     ],

@@ -102,6 +102,23 @@ def test_a_reply_is_read_behind_its_reasoning():
         (Check(contains=["gene"]), "general", False),
         (Check(contains_any=["a", "stent"]), "one stent", True),
         (Check(contains_any=["a", "stent"]), "none", False),
+        (Check(contains=["2 mg"]), "give 0.2 mg", False),
+        (Check(contains=["2 mg"]), "give **2 mg**.", True),
+        (Check(contains=["10%"]), "10 mg", False),
+        (Check(contains=["ER-"]), "the tumour is ER+", False),
+        (Check(contains=["ER-"]), "the tumour is ER-, PR+", True),
+        (Check(contains=["<5"]), "a count >5", False),
+        (Check(contains=["β-blocker"]), "a beta blocker", True),
+        (Check(number=5, unit="mg"), "给予5毫克，每日一次。", True),
+        (Check(number=5, unit="mg"), "每次服5mg,共3天", True),
+        (Check(number=5, unit="mg"), "每次5至7毫克", False),
+        (Check(number=7, unit="mg"), "每次5mg到7mg", False),
+        (Check(number=7, unit="mg"), "between 5 mg and 7 mg", False),
+        (Check(number=5, unit="mg"), "give 6, not 5 mg", False),
+        (Check(number=5, unit="mg"), "give < 5 mg", False),
+        (Check(number=5, unit="mg"), "give <5 mg", False),
+        (Check(contains=["<5 mg"]), "give < 5 mg", True),
+        (Check(number=5, unit="mg"), "dose:5 mg", True),
         (Check(number=5, unit="mg"), "give 5 mg daily", True),
         (Check(number=5, unit="mg"), "give (5mg).", True),
         (Check(number=5, unit="mg"), "give 5 g, or 15 mg", False),
@@ -129,17 +146,18 @@ def write(path, rows):
 
 
 def test_flawed_rows_are_set_aside_and_too_many_refused(tmp_path):
-    good = [row(f"p{i}", ("GOOD", 1, {}), other=1) for i in range(17)]
+    good = [row(f"p{i}", ("GOOD", 1, {}), other=1) for i in range(20)]
     bad = [
         row("b1", ("x", 1, {"tags": 5})),
         row("b3", ("no points", -1, {})),
+        row("b4", (" ", 1, {})),
         row("b2", ("x", 1, {"check": {"regex": "(a+)+$"}})),
         good[0],
     ]
     found, aside = read_rubrics(write(tmp_path / "a.jsonl", [*good, *bad]))
-    assert len(found) == 17
-    assert aside == {"bad_row": 3, "duplicate": 1}
-    with pytest.raises(InputError, match=r"b.jsonl: 4 of 6 rows .*b.jsonl:3"):
+    assert len(found) == 20
+    assert aside == {"bad_row": 4, "duplicate": 1}
+    with pytest.raises(InputError, match=r"b.jsonl: 5 of 7 rows .*b.jsonl:3"):
         read_rubrics(write(tmp_path / "b.jsonl", [*good[:2], *bad]))
 
 

@@ -20,6 +20,8 @@ TWINS = {"A": "Aspirin", "B": "aspirin ", "C": "**Aspirin**", "D": "Ibuprofen"}
 PREFIX = {"A": "typical", "B": "5 mg", "C": "-5", "D": "B vitamins"}
 CLOSED = {"A": "Foo.", "B": "Bar (x)", "C": "“Quoted”", "D": "'twin'", "E": "Twin.", "F": "(+)-F"}
 GENES = {"A": "Aa", "B": "aa", "C": "AA", "D": "B"}
+SIGNED = {"A": "<5 mg", "B": ">5 mg", "C": "10 mg"}
+POWERS = {"A": "2 × 10³", "B": "2 × 10⁴", "C": "30 kg/m²", "D": "Ca²⁺", "E": "2*3", "F": "−5 mV"}
 CHINESE = {"A": "阿奇霉素", "B": "头孢曲松", "C": "维生素Ｃ"}
 
 # What stands in the answer block, and what is to be read from it.
@@ -119,6 +121,23 @@ INSIDE = [
     (PREFIX, "-5", "C"),
     (PREFIX, "5", None),
     (PREFIX, "B vitamins", "D"),
+    (SIGNED, "<5 mg", "A"),
+    (SIGNED, "5 mg", None),  # a comparator is no bracket
+    (SIGNED, "<10 mg", None),
+    (SIGNED, "10 mg>", None),
+    (SIGNED, "<C>", "C"),
+    (SIGNED, "C(10 mg)", "C"),
+    (SIGNED, "C(5 mg)", None),
+    (POWERS, "2 × 10^3", "A"),
+    (POWERS, "2 × 103", None),
+    (POWERS, "30 kg/m^2", "C"),
+    (POWERS, "30 kg/m2", "C"),
+    (POWERS, "Ca2+", "D"),
+    (POWERS, "23", None),
+    (POWERS, "-5 mV", "F"),
+    (POWERS, "5 mV", None),
+    (CHINESE, "B（头孢曲松）", "B"),
+    (CHINESE, "B（阿奇霉素）", None),
     (CHINESE, "选项B", "B"),
     (CHINESE, "选项A：阿奇霉素", "A"),
     (CHINESE, "A阿奇霉素", "A"),

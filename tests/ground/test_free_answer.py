@@ -58,9 +58,23 @@ NUMBERS = [
     ("37 °C", "37"),
     ("12 mL/min/1.73 m2", "12"),
     ("5 of them", "5"),
+    ("2 hundred", "200"),
+    ("2 dozen", "24"),
+    ("2百万", "2000000"),
+    ("2 millions", "2000000"),
+    ("150k/µL", "150000"),
+    ("2千克", "2"),
+    ("2千单位", "2000"),
+    ("2 kg", "2"),
+    ("150,000/mm3", "150000"),
+    ("150 000 cells per mm3", "150000"),
     *(
         (text, None)
         for text in ("", "five", "5 to 7", "5-7", "5 or 6", "5 ± 1", "120/80", "1.2.3", "1,23,456")
+    ),
+    *(
+        (text, None)
+        for text in ("5+", "5 mg以上", "5以内", "50多岁", "5 mg above", "5*3", "10**2", "2 thousandths")
     ),
     *(
         (text, None)
@@ -97,6 +111,12 @@ UNITS = [  # answer, right answer, with units stripped, required
     ("25%", "0.25", True, True),
     ("2500%", "25%", False, False),
     ("2.5", "25%", False, False),
+    ("25‰", "25%", False, False),
+    ("25 mg", "25%", False, False),
+    ("25%", "25 mg", False, False),
+    ("1.5*10^3 mg", "1500 mg", True, True),
+    ("5*3", "53", False, False),
+    ("**5** mg", "5 mg", True, True),
 ]
 
 
@@ -128,6 +148,12 @@ TEXTS = [
     ("mitral valve", "tricuspid valve", False),
     ("not malaria", "malaria", False),
     ("Na+", "Na", False),
+    ("ER+/PR-", "ER-/PR+", False),
+    ("CD4- CD8+", "CD4 CD8+", False),
+    ("HBsAg (+)", "HBsAg（-）", False),
+    ("Gram +", "Gram -", False),
+    ("O−", "O", False),
+    ("mitral - valve", "mitral valve", True),
     ("-2", "2", False),
     ("≥5", "5", False),
     ("malaria or dengue", "malaria", False),
@@ -239,7 +265,7 @@ def test_answers_that_say_the_same_are_one_choice_and_no_wrong_one_is_the_right_
     verdicts = [
         judge(f"<answer>{t}</answer>", True, question, settings()) for t in ("1000", "1,000 mg", "7", "7.")
     ]
-    assert [v.choice for v in verdicts] == ["1,000 mg", "1,000 mg", "wrong: 7 7", "wrong: 7 7"]
+    assert [v.choice for v in verdicts] == ["1,000 mg", "1,000 mg", "wrong: 7", "wrong: 7"]
     assert [v.correct for v in verdicts] == [True, True, False, False]
     for one, other in itertools.product(verdicts[:2], verdicts[2:]):
         assert one.choice != other.choice

@@ -67,6 +67,8 @@ def test_marks_are_numbers_comparators_and_negations():
     assert marks("下列不正确的是") == ["不"]
     assert marks("10-20 mg") == ["10", "20"]
     assert marks("Na+ rises") == ["+"]
+    assert marks("HBsAg (-), anti-HBs (+)") == ["+", "-"]
+    assert marks("a rash - and fever") == []
     assert marks("A knot, notable") == []
     assert marks("It is 3.5%") != marks("It is 35%")
 

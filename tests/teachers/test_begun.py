@@ -101,6 +101,7 @@ def test_a_server_that_fails_at_all_from_now_on_ends_the_run(tmp_path, monkeypat
 )  # fmt: skip
 def test_a_wait_that_is_none_is_0(text):
     assert _seconds({"Retry-After": text}) == 0.0
+    assert _seconds({"Retry-After": "1.5"}) == 1.5
 
 
 @pytest.mark.parametrize(
