@@ -130,7 +130,8 @@ def cells_of(
         taken = deque(maxlen=max_lines or 0)
         try:
             record = record_from(line, taken)
-            spaced = f"{delimiter} {quote}" in line  # a blank before a quote that opens
+            outside = line.split(quote)[:-1:2]  # what stands before each quote that opens
+            spaced = any(text.endswith(f"{delimiter} ") for text in outside)
             form = {"delimiter": delimiter, "quotechar": quote, "skipinitialspace": spaced, "strict": True}
             yield first, next(csv.reader(record, **form))
         except csv.Error as error:
