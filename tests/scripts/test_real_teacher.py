@@ -134,6 +134,13 @@ def test_without_one_templates_teach_the_graph_alone_and_nothing_of_an_earlier_r
     }
 
 
+def local_teacher(folder):
+    """The settings of a teacher whose folder the manifest names by its hash; who answers is put in its place."""
+    (folder / "teacher").mkdir(exist_ok=True)
+    (folder / "teacher/config.json").write_text("{}")
+    return ["teacher.kind=local", f"teacher.model={folder / 'teacher'}"]
+
+
 class Critic(Teacher):
     """Supports whatever is argued for on the farmer with a cough for seven weeks."""
 
@@ -148,7 +155,7 @@ class Critic(Teacher):
 
 
 def test_what_the_critic_can_support_waits_for_a_person_whose_word_holds(tmp_path, run):
-    asked = ["synth.critic=1", "teacher.kind=local", "teacher.model=x"]
+    asked = ["synth.critic=1", *local_teacher(tmp_path)]
     assert run(Critic(), *asked) == (0, [])
     data = tmp_path / "run/data"
     (doubted,) = read_records(data / "review.jsonl")
@@ -177,7 +184,7 @@ class Writer(Teacher):
 
 
 def test_what_became_of_each_stem_is_counted_where_the_teacher_rewrites_them(tmp_path, run):
-    asked = ["synth.rewrite=true", "teacher.kind=local", "teacher.model=x"]
+    asked = ["synth.rewrite=true", *local_teacher(tmp_path)]
     assert run(Writer(), *asked) == (0, [])
     data = tmp_path / "run/data"
     fates = read_json(data / "report.json")["sampling"]["rewriting"]
