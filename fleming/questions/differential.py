@@ -279,6 +279,7 @@ class _Attempt:
         least = math.log(self.rules.min_ratio)
         decides = {clue for clue in [*clues, *pool] if clue.role == "discriminating"}
         decides = {clue for clue in decides if self.weights(clue)[outweighed].max() >= least}
+        left = [clue for clue in pool if clue not in added and self._is_new(clue, added)]
         while True:
             best, so_far = self._best(against, sharing)
             if so_far == 2 * OPTIONS and not decides.isdisjoint(added):
@@ -288,22 +289,19 @@ class _Attempt:
             )
             if sum(clue.role == "absent" for clue in added) == NEGATIVES:
                 roles = roles[:2]
-            left = [
-                clue
-                for clue in pool
-                if clue.role in roles and clue not in added and self._is_new(clue, added)
-            ]
-            if facts(added) >= most or not left:
+            able = [clue for clue in left if clue.role in roles]
+            if facts(added) >= most or not able:
                 return None
 
-            gains = [self._best(self._with(against, clue), sharing)[1] for clue in left]
-            clue = left[int(np.argmax(gains))]
+            gains = [self._best(self._with(against, clue), sharing)[1] for clue in able]
+            clue = able[int(np.argmax(gains))]
             if decides.isdisjoint(added) and clue not in decides:
                 return None
             if max(gains) <= so_far + 1e-9:
                 return None
             added.append(clue)
             against = self._with(against, clue)
+            left = [other for other in left if other != clue and self._is_new(other, [clue])]
 
     def _with(self, against: _Against, clue: Clue) -> _Against:
         weights = self.weights(clue)

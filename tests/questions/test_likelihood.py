@@ -13,7 +13,7 @@ from support.drawn_world import ORIGIN, SOURCE
 from fleming.graph.completeness import declare
 from fleming.graph.joining import join_sources
 from fleming.noise import generator
-from fleming.questions import posing, sampling
+from fleming.questions import patient, sampling
 from fleming.questions.differential import Differentials
 from fleming.questions.judging import Differential
 from fleming.questions.likelihood import Findings
@@ -263,7 +263,7 @@ def test_a_root_is_asked_again_only_as_questions_grow(monkeypatch):
 
 
 def test_what_is_told_of_neither_sex_is_no_patient(monkeypatch):
-    monkeypatch.setattr(posing, "sexes", lambda *_: set())
+    monkeypatch.setattr(patient, "sexes", lambda *_: set())
     questions, refused, _ = sample_questions(clinic_of(1), 20, 0, synth_of(1, differential=1))
     assert not questions
     assert "no_patient" in {record["code"] for record in refused}
