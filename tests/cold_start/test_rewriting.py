@@ -174,6 +174,7 @@ def test_drawn_patients_can_be_rewritten_and_each_fate_is_counted():
     world = drawn_patients.graph(1)
     rules = QuestionRules(
         min_family=0,
+        min_bits=2,
         open_world="mark",
         min_score=0,
         max_per_root=None,

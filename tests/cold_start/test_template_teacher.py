@@ -40,7 +40,7 @@ def drawn():
     """(graph, questions) of patients by the rules for real graphs, what is wrong by absence alone among them."""
     graph = drawn_patients.graph(1)
     bounds = {"max_per_root": None, "max_per_answer": None, "max_per_fact": None}
-    rules = QuestionRules(open_world="mark", min_family=0, min_score=0, **bounds)
+    rules = QuestionRules(open_world="mark", min_family=0, min_bits=2.8, min_score=0, **bounds)
     kinds = {"differential": 3.0, "gene": 1.0, "inheritance": 1.0, "cause": 1.0}
     synth = SynthConfig(kinds=kinds, registers=("clinical",), rules=rules)
     return graph, sample_questions(graph, 40, 0, synth)[0]

@@ -99,7 +99,7 @@ def settings(folder, run_dir, *more: str) -> list[str]:
         f"evaluate.benchmarks={json.dumps({'medqa': str(folder / 'medqa_test.jsonl')})}",
         "synth.kinds={differential: 3, gene: 2, inheritance: 1}",
         "synth.registers=[clinical]",
-        "synth.rules={min_family: 0, max_per_root: null, max_per_answer: null}",
+        "synth.rules={min_family: 0, min_bits: 2, max_per_root: null, max_per_answer: null}",
         "synth.train_questions=90",
         "synth.dev_questions=6",
         "synth.test_questions=9",
@@ -159,7 +159,7 @@ def test_the_mix_is_exact_and_graded_and_the_questions_are_proved(done):
     facts = question_checker.Facts(done / "data/graph.jsonl")
     records = [r for _, r in read_jsonl(done / "data/questions.jsonl") if r["source"] == "graph"]
     assert len(records) >= 60
-    rules = QuestionRules(min_family=0, max_per_root=None, max_per_answer=None)
+    rules = QuestionRules(min_family=0, min_bits=2, max_per_root=None, max_per_answer=None)
     assert question_checker.faults_of_set(facts, records, rules, 105) == []
     assert question_checker.faults_of_splits(records, "roots") == []
     assert {r["provenance"]["kind"] for r in records} == {"differential", "gene", "inheritance"}
