@@ -20,6 +20,7 @@ SEXES = ("female", "male")
 DAY, MONTH = 1 / 365.25, 1 / 12
 NOTE = re.compile(r"(?:^|; )sex (female|male)\b")  # of an HPO annotation
 LATE = 5.0  # years of age at which nothing begins that is there from birth
+FIRST_SEEN = 0.5  # years of age at the earliest, but with what only an infant has
 FOLLOWED = 4.0  # years after the onset within which a patient is seen
 
 
@@ -132,7 +133,7 @@ def _ages(
             low, high = rule.low, min(rule.high, rule.low + FOLLOWED)
         elif rule.high >= low:
             low, high = max(low, rule.low), min(high, rule.high)
-    return low, high
+    return max(low, FIRST_SEEN) if high >= 1 else low, high
 
 
 def draw_patient(graph: KnowledgeGraph, root: str, clues: Sequence[Clue], rng: Generator) -> Patient | None:

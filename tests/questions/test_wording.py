@@ -278,6 +278,12 @@ def test_the_patient_is_of_the_age_of_onset_or_of_an_age_at_which_the_finding_is
         assert 1.5 - 1 / 12 <= draw_patient(graph, "root", clues, generator(number)).age <= 12
         graph, clues = world(onset="congenital onset", course="death in infancy", rash="")
         assert 0 <= draw_patient(graph, "root", clues, generator(number)).age <= 0.9
+        graph, clues = world(onset="congenital onset", rash="")
+        assert 0.5 - 1 / 12 <= draw_patient(graph, "root", clues, generator(number)).age <= 4
+        graph, clues = world(onset="congenital onset", poor_suck="")
+        assert draw_patient(graph, "root", clues, generator(number)).age <= 0.08
+        graph, clues = world(onset="juvenile onset", microcephaly="")  # noticed late, there from birth
+        assert draw_patient(graph, "root", clues, generator(number)).age is None
         graph, clues = world(rash="")  # it may begin at any age
         assert draw_patient(graph, "root", clues, generator(number)).age is None
 
