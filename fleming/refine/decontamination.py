@@ -21,12 +21,16 @@ what follows from a leak (gate.py, which is the command).
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from fleming.assets import ASSETS
 from fleming.records import Question, Trajectory, to_json
+from fleming.refine import disguises
 from fleming.refine.disguises import costs_of, respaced, undisguised
 from fleming.refine.shared_runs import COMMON, RUN, RunIndex
 from fleming.text import option_key
+from model.sums import digest
 
 RUN_SHARE = 0.25  # below it are vital signs and other phrases of the trade
 WORDS_SHARE = 0.65
@@ -42,6 +46,9 @@ COMMON_OPTION = 10  # an option that more benchmark questions have is no evidenc
 # what a report says that it went by
 RULES = {name.lower(): value for name, value in sorted(globals().items()) if isinstance(value, int | float)}
 RULES |= {"run": RUN, "common": COMMON}
+# A report of before a disguise was read clears nothing of it.
+_READ_BY = Path(disguises.__file__), ASSETS / "lookalikes.yaml", ASSETS / "written.yaml"
+RULES |= {path.name: digest(path) for path in _READ_BY}
 BATCH_WORDS = 1 << 17  # looked up at once: bounds the memory
 Record = Question | Trajectory | str
 

@@ -63,13 +63,18 @@ def _as_read(text: str) -> str:
     return _WRITTEN["between"].sub(" ", _WRITTEN["within"].sub("", text))
 
 
+def _hash(title: str) -> str:
+    """Return one word for a title; half a surrogate pair, which an escape may be, counts as it stands."""
+    return hashlib.sha256(title.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 def undisguised(text: str) -> list[str]:
     """Return the words of a text as it is read, without marks, look-alike letters, and digits for letters."""
     text = _as_read(text)
     if not text.isascii():
         text = "".join(_LETTER.get(char, char) for char in text)  # before NFKC takes some for other letters
         text = "".join(map(_plain, fold(text, keep_case=True)))
-        text = _TITLE.sub(lambda title: f" {hashlib.sha256(title[1].encode()).hexdigest()[:16]} ", text)
+        text = _TITLE.sub(lambda title: f" {_hash(title[1])} ", text)
     text = _SIGN.sub(lambda sign: _SIGNS[sign[0]], text)
     return [word.translate(_OF_WORDS) for word in words(text)]
 

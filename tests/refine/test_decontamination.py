@@ -216,6 +216,7 @@ def test_two_questions_that_share_a_phrase_are_two(theirs, ours):
 
 
 def test_a_title_is_one_word_whatever_stands_between_its_marks():
+    assert undisguised("《a\\ud83db》")  # half of a surrogate pair
     one, other = (undisguised(f"根据《{title}》") for title in ("麻醉药品管理条例", "药品管理法"))
     assert (len(one), one[:2], one[2] == other[2]) == (3, ["根", "据"], False)
 
@@ -438,9 +439,13 @@ def test_what_is_no_report_does_not_open_the_gate(files, content, capsys):
     closed(files, "no report of decontamination", capsys)
 
 
-def test_other_rules_than_the_reports_are_refused(files, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("rule", "other"), [("run_share", 0.5), ("disguises.py", "0" * 64), ("written.yaml", "0" * 64)]
+)
+def test_other_rules_than_the_reports_are_refused(files, monkeypatch, capsys, rule, other):
     report_of(files)
-    monkeypatch.setitem(decontamination.RULES, "run_share", 0.5)
+    assert rule in decontamination.RULES
+    monkeypatch.setitem(decontamination.RULES, rule, other)
     closed(files, "made by other rules", capsys)
 
 
