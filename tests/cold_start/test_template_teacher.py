@@ -43,7 +43,7 @@ def drawn():
     rules = QuestionRules(open_world="mark", min_family=0, min_bits=2.8, min_score=0, **bounds)
     kinds = {"differential": 3.0, "gene": 1.0, "inheritance": 1.0, "cause": 1.0}
     synth = SynthConfig(kinds=kinds, registers=("clinical",), rules=rules)
-    return graph, sample_questions(graph, 40, 0, synth)[0]
+    return graph, sample_questions(graph, 28, 0, synth)[0]
 
 
 def answered(graph, questions):
