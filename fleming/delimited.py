@@ -21,6 +21,7 @@ from fleming.files import open_bytes
 from model.errors import InputError
 from model.files import NO_TEXT
 
+ASCII = bytes(range(0x80))
 MAX_LINE = 1 << 20  # characters in a line, and in a record of several
 Fault = Callable[[str, str, str], None]
 
@@ -29,9 +30,6 @@ def inner_suffix(path: Path) -> str:
     """Return the suffix below a .gz or .xz, in lower case: ".csv" of "a.CSV.gz"."""
     compressed = path.suffix.lower() in (".gz", ".xz")
     return (path.with_suffix("") if compressed else path).suffix.lower()
-
-
-ASCII = bytes(range(0x80))
 
 
 def text_encoding(path: Path) -> str:

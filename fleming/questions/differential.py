@@ -18,7 +18,7 @@ from numpy.random import Generator
 
 from fleming.graph.naming import alike
 from fleming.graph.open_world import has, kin, may_be_one
-from fleming.questions.judging import FOUND, RARE, Differential, Judge, facts, prove
+from fleming.questions.judging import FOUND, RARE, Differential, Judge, claimed, prove
 from fleming.questions.names import is_deniable, is_soft, said, shares_a_word
 from fleming.questions.patient import onsets
 from fleming.questions.phrases import pick
@@ -218,7 +218,7 @@ class _Attempt:
     def _leading(self, clues: list[Clue], pool: Sequence[Clue]) -> list[Clue]:
         """Return the clues with as many findings more as the root needs to lead over all diseases."""
         whole, root = self.whole, self.root
-        while facts(clues) < self.rules.max_facts and whole.lead(root, clues)[1] < self.rules.min_lead:
+        while len(claimed(clues)) < self.rules.max_facts and whole.lead(root, clues)[1] < self.rules.min_lead:
             left = [clue for clue in pool if clue.role == "discriminating" and self._is_new(clue, clues)]
             left = [clue for clue in left if clue not in clues and self._adds(clue)]
             if not left:
@@ -290,7 +290,7 @@ class _Attempt:
             if sum(clue.role == "absent" for clue in added) == NEGATIVES:
                 roles = roles[:2]
             able = [clue for clue in left if clue.role in roles]
-            if facts(added) >= most or not able:
+            if len(claimed(added)) >= most or not able:
                 return None
 
             gains = [self._best(self._with(against, clue), sharing)[1] for clue in able]

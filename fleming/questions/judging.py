@@ -56,7 +56,7 @@ class Differential:
     """The likeliest other disease of the graph."""
     runner_up_odds: float
     needed: tuple[str, ...]
-    """Of each clue, what is lost without it."""
+    """Of each clue, what is lost without it; "" of a complaint, of which nothing is claimed."""
     likelihoods: dict[str, list[float]] = field(default_factory=dict)
     """Disease of each option, the root first -> the likelihood of each clue."""
 
@@ -198,9 +198,9 @@ class Judge:
         ]
 
 
-def facts(clues: Sequence[Clue]) -> int:
-    """Return how many clues something is claimed of: all but the complaint, which is told as age and sex are."""
-    return sum(clue.role != "complaint" for clue in clues)
+def claimed(clues: Sequence[Clue]) -> list[Clue]:
+    """Return the clues of which something is claimed: all but the complaint, which is told as age and sex are."""
+    return [clue for clue in clues if clue.role != "complaint"]
 
 
 def prove(
@@ -231,11 +231,11 @@ def prove(
         found = [clue for clue in clues if clue.role in FOUND]
         if min(judge.odds(root, found, [d for name in left for d in rivals[name]])) < judge.least_found:
             return "rival_stands"
-    if not rules.min_facts <= facts(clues) <= rules.max_facts:
+    told = claimed(clues)
+    if not rules.min_facts <= len(told) <= rules.max_facts:
         return "clue_idle"
-    needed = [_needed(judge, root, clue, clues, names) for clue in clues]
-    is_idle = any(not why and clue.role != "complaint" for clue, why in zip(clues, needed, strict=True))
-    if is_idle or not _every_group_is_needed(judge, root, clues, names):
+    needed = {clue: _needed(judge, root, clue, clues, names) for clue in told}
+    if not all(needed.values()) or not _every_group_is_needed(judge, root, clues, names):
         return "clue_idle"
     places = [findings.place[name] for name in (root, *names)]
     table = np.array([findings.likelihood(clue)[places] for clue in clues]).T  # [options, clues]
@@ -245,7 +245,7 @@ def prove(
         posterior=posterior,
         runner_up=runner_up,
         runner_up_odds=runner_up_odds,
-        needed=tuple(needed),
+        needed=tuple(needed.get(clue, "") for clue in clues),
         likelihoods={
             findings.diseases[place]: [round(float(p), 4) for p in row]
             for place, row in zip(places, table, strict=True)
@@ -261,9 +261,7 @@ def _decides(judge: Judge, root: str, clue: Clue, names: Sequence[str]) -> bool:
 
 
 def _needed(judge: Judge, root: str, clue: Clue, clues: Sequence[Clue], names: Sequence[str]) -> str:
-    """Return what is lost without the clue, "" where nothing is: of a complaint nothing is claimed."""
-    if clue.role == "complaint":
-        return ""
+    """Return what is lost without the clue, "" where nothing is."""
     rest = [other for other in clues if other != clue]
     standing = judge.standing(root, rest, names)
     if standing:
@@ -274,7 +272,7 @@ def _needed(judge: Judge, root: str, clue: Clue, clues: Sequence[Clue], names: S
 
 def _every_group_is_needed(judge: Judge, root: str, clues: Sequence[Clue], names: Sequence[str]) -> bool:
     """Whether without any one group a second option stands; without the core, which all share, another disease."""
-    for role in {clue.role for clue in clues} - {"complaint"}:
+    for role in {clue.role for clue in claimed(clues)}:
         rest = [clue for clue in clues if clue.role != role]
         if judge.standing(root, rest, names):
             continue
