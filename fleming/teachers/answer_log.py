@@ -34,7 +34,7 @@ def complete_log(
     bar = tqdm(total=len(keys), desc=doing, unit="question", dynamic_ncols=True)
     with contextlib.closing(AppendLog(path, hash_lines=True)) as log, bar:  # first: it drops a torn last line
         known: dict[Any, R] = {}
-        for record in read_log(path, kind):
+        for record in read_answer_log(path, kind):
             known.setdefault(record.key, record)
         for start in range(0, len(keys), chunk):
             part = slice(start, start + chunk)
@@ -48,7 +48,7 @@ def complete_log(
     return [known[key] for key in keys]
 
 
-def read_log(path: Path, kind: type[R]) -> Iterator[R]:
+def read_answer_log(path: Path, kind: type[R]) -> Iterator[R]:
     """Yield the records of a file. Raises InputError with the line of what is none."""
     for where, value in read_jsonl(path):
         try:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from fleming.files import AppendLog, parse_object, write_jsonl
 from fleming.settings.teacher import TeacherConfig, caps
-from fleming.teachers.answer_log import read_log
+from fleming.teachers.answer_log import read_answer_log
 from fleming.typed import NonNegative, from_json
 from model.errors import InputError
 from model.sums import remove
@@ -270,7 +270,7 @@ class Remembered:
         if self._known is not None:
             return
         self._known = {}
-        for answer in read_log(self.path, Answer):
+        for answer in read_answer_log(self.path, Answer):
             self._add(answer)
         self._refused = set()
 
