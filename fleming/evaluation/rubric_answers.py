@@ -17,7 +17,7 @@ from fleming.evaluation.rubric_file import Rubric
 from fleming.files import AppendLog, input_hashes, read_json, write_json
 from fleming.prompt import encode_messages, response_text
 from fleming.settings import Config
-from fleming.teachers.answer_log import read_log
+from fleming.teachers.answer_log import read_answer_log
 from fleming.training.identity import check_same_run
 from fleming.training.parallel import compute_dtype, pick_device
 from model.errors import InputError
@@ -53,7 +53,7 @@ def answer_prompts(
     write_json(fixed, settings)
 
     with contextlib.closing(AppendLog(path, hash_lines=True)) as log:
-        found = {answer.prompt_id: answer for answer in read_log(path, FreeAnswer)}
+        found = {answer.prompt_id: answer for answer in read_answer_log(path, FreeAnswer)}
         for rubric in rubrics:
             if rubric.prompt_id in found and found[rubric.prompt_id].prompt_sha256 != _sha256(rubric.prompt):
                 raise InputError(
