@@ -5,7 +5,8 @@ import json
 import time
 
 import pytest
-from support.places import SHARED
+from support.jsonl import read_records
+from support.places import ROOT, SHARED
 
 from fleming.checks.path import loops
 from fleming.cold_start.checks import CHECKS, Case, check_trajectory, length
@@ -14,6 +15,7 @@ from fleming.records import Question, Trajectory
 from fleming.settings import Config
 from fleming.settings.synth import SynthConfig
 
+WRITTEN = ROOT / "tests/support/data/leaks.jsonl"
 QUESTION = Question("q", "Which?", {"A": "iron", "B": "zinc"}, "B")
 LEAKING = """
 The answer provided is zinc.
@@ -223,6 +225,19 @@ def test_what_tells_that_the_answer_was_given_is_a_leak(sentence):
 @pytest.mark.parametrize("sentence", INNOCENT)
 def test_what_a_clinician_says_is_none(sentence):
     assert code(f"The patient has a fever. {sentence} That explains the rash.") is None
+
+
+@pytest.mark.parametrize(("batch", "least"), [("A", 200), ("B", 160), ("C", 124), ("D", 122)])
+def test_most_of_what_others_wrote_as_leaks_is_found_and_nothing_that_they_wrote_as_none(batch, least):
+    # Four writers, each of whom knew neither the rules nor the other batches; docs/cold-start.md has what was found of
+    # each before the rules were widened by it.
+    rows = [row for row in read_records(WRITTEN) if row["batch"] == batch]
+    called = {
+        is_leak: [code(row["text"], check="leaks") for row in rows if row["leak"] is is_leak]
+        for is_leak in (True, False)
+    }
+    assert sum(found == "leak" for found in called[True]) >= least
+    assert set(called[False]) == {None}
 
 
 def real_texts() -> dict[str, list[str]]:
