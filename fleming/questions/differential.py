@@ -101,9 +101,8 @@ class _Attempt:
         self.first = np.cumsum([0, *self.size])[:-1]
         self.weights = functools.cache(lambda clue: whole.weights(root, clue, every))
         """Of a clue, the log of how much likelier it is in the root: float64 [diseases that must be outweighed]."""
-        self.grounds = functools.cache(
-            lambda clue: np.array([whole.ground(name, clue) is not None for name in self.names], dtype=bool)
-        )
+        self.places = np.array([place[name] for name in self.names], dtype=int)
+        self.grounds = functools.cache(lambda clue: whole.grounded(clue)[self.places])
         """Of a clue, whether it speaks against each rival, as a source states it: bool [rivals]."""
         self.lacked = functools.cache(self._lacked)
 
@@ -114,8 +113,7 @@ class _Attempt:
             clue = whole.finding(row)
             if self.findings.share[row] >= self.rules.min_frequency and clue:
                 self.told.append(clue)
-        places = [place[name] for name in self.names]
-        had = {clue: whole.has(clue)[places] for clue in self.told if self._adds(clue)}
+        had = {clue: whole.has(clue)[self.places] for clue in self.told if self._adds(clue)}
         self.had = {clue: found for clue, found in had.items() if found.sum() >= OPTIONS}
         """Of each that may be core, which rivals have it too: bool [rivals]."""
 
@@ -329,5 +327,5 @@ class _Attempt:
             done[~sharing] = -np.inf
             order = np.lexsort((~apart, -done))  # of those that are as far, the ones apart first
             first = [*order[apart[order]][: self.rules.min_family], *order[~apart[order]][:1]]
-            best = [*first, *(place for place in order if place not in first)][:OPTIONS]
+            best = [*first, *(place for place in order[: 2 * OPTIONS] if place not in first)][:OPTIONS]
         return [int(place) for place in best], float(np.sort(done[best]).sum())

@@ -103,27 +103,41 @@ class Judge:
         relation = next(relation for relation in FEATURES if self.graph.states(disease, relation, name))
         return Clue(relation, name, "core")
 
-    @functools.cache  # noqa: B019
     def ground(self, rival: str, clue: Clue) -> str | None:
         """Return why the clue speaks against the rival, as a source states it; None where none does."""
-        findings, graph = self.findings, self.graph
-        if clue.relation in FEATURES:
-            at = findings.place[rival]
-            share = findings.column(clue.tail, clue.relation)[at]
-            if clue.role == "absent":
-                return "absent_finding" if share >= self.rules.negative_frequency else None
-            noted = findings.noted(rival, clue.tail)
-            if noted is not None and share <= RARE:
-                return "rare_finding" if findings.stated[noted] else "contradicted"
-            lacks = findings.closed[clue.relation][at] and share < self.rules.min_frequency / 2
-            return "closed" if lacks else None
+        findings, at = self.findings, self.findings.place[rival]
+        if not self.grounded(clue)[at]:
+            return None
+        if clue.relation not in FEATURES:
+            return "onset" if clue.role == "onset" else "other_value"
+        if clue.role == "absent":
+            return "absent_finding"
+        noted = findings.noted(rival, clue.tail)
+        if noted is None or findings.column(clue.tail, clue.relation)[at] > RARE:
+            return "closed"
+        return "rare_finding" if findings.stated[noted] else "contradicted"
+
+    @functools.lru_cache(4096)  # noqa: B019
+    def grounded(self, clue: Clue) -> np.ndarray:
+        """Whether the clue speaks against each disease, as a source states it: bool [diseases]."""
+        findings = self.findings
+        if clue.relation not in FEATURES:
+            return np.array([self._has_another(name, clue) for name in findings.diseases], dtype=bool)
+        share = findings.column(clue.tail, clue.relation)
+        if clue.role == "absent":
+            return share >= self.rules.negative_frequency
+        lacks = findings.closed[clue.relation] & (share < self.rules.min_frequency / 2)
+        return lacks | (findings.are_noted(clue.tail) & (share <= RARE))
+
+    def _has_another(self, disease: str, clue: Clue) -> bool:
+        """Whether all that a complete source knows of the disease's inheritance or onset is another one."""
         level = "nearly_closed" if clue.role == "onset" else "closed"
-        if not is_closed(graph, rival, clue.relation, level):
-            return None
-        values = graph.follow(rival, clue.relation)
-        if not values or any(findings.may_be(clue.relation, clue.tail, value) for value in values):
-            return None
-        return "onset" if clue.role == "onset" else "other_value"
+        if not is_closed(self.graph, disease, clue.relation, level):
+            return False
+        values = self.graph.follow(disease, clue.relation)
+        return bool(values) and not any(
+            self.findings.may_be(clue.relation, clue.tail, value) for value in values
+        )
 
     def is_of_another_family(self, rival: str, clues: Sequence[Clue]) -> bool:
         """Whether the family's history, where it is told, rules the rival out."""

@@ -115,6 +115,15 @@ class Findings:
         denied = [row for row in above if row is not None and not self.stated[row]]
         return min(denied, key=lambda row: self.share[row], default=None)
 
+    def are_noted(self, name: str) -> np.ndarray:
+        """Whether `noted` finds a row in each disease: bool [diseases]."""
+        noted = np.zeros(len(self.diseases), dtype=bool)
+        noted[self.disease[self._of_term(self.graph.place(name))]] = True
+        for other in ancestors(self.graph, name):
+            rows = self._of_term(self.graph.place(other))
+            noted[self.disease[rows[~self.stated[rows]]]] = True
+        return noted
+
     def _row(self, disease: str, name: str) -> int | None:
         key = self.place[disease] * len(self.graph.names) + self.graph.place(name)
         row = int(np.searchsorted(self.pairs, key))
