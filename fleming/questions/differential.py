@@ -105,6 +105,7 @@ class _Attempt:
         self.grounds = functools.cache(lambda clue: whole.grounded(clue)[self.places])
         """Of a clue, whether it speaks against each rival, as a source states it: bool [rivals]."""
         self.lacked = functools.cache(self._lacked)
+        self.says = functools.cache(self._says)
 
         self.told: list[Clue] = []
         """Its findings, as core clues."""
@@ -141,21 +142,19 @@ class _Attempt:
         return self.whole.bits(self.root, clue) >= self.rules.min_bits
 
     def _is_new(self, clue: Clue, chosen: Sequence[Clue]) -> bool:
-        """Whether the finding says nothing that a chosen one says: none is a form of the other, no near ancestor."""
-        for other in chosen:
-            if other.relation not in FEATURES:
-                continue
-            if clue.role == "absent" and shares_a_word(clue.tail, other.tail):
-                return False  # no thin lip where a thick one is told
-            if (
-                other.tail == clue.tail
-                or other.tail in kin(self.graph, clue.tail)
-                or alike(other.tail, clue.tail)
-            ):
-                return False
-            if not self.whole.informative(clue.tail).isdisjoint(self.whole.informative(other.tail)):
-                return False
-        return True
+        """Whether the finding says nothing that a chosen one says."""
+        return not any(self.says(clue, other) for other in chosen)
+
+    def _says(self, clue: Clue, other: Clue) -> bool:
+        """Whether one finding says what the other does: it is a form of it, or both are of one near ancestor."""
+        if other.relation not in FEATURES:
+            return False
+        one, two = clue.tail, other.tail
+        if clue.role == "absent" and shares_a_word(one, two):
+            return True  # no thin lip where a thick one is told
+        if one == two or two in kin(self.graph, one) or alike(two, one):
+            return True
+        return not self.whole.informative(one).isdisjoint(self.whole.informative(two))
 
     # deciding
 
@@ -271,8 +270,8 @@ class _Attempt:
         added = list(clues)
         if self.rules.min_family:
             added.append(self.whole.family(self.root))
-        nothing = np.zeros(sum(self.size)), np.zeros(sum(self.size)), np.zeros(len(self.names), dtype=bool)
-        against = functools.reduce(self._with, added, _Against(*nothing))
+        each = self._with(_Against(np.zeros(1), np.zeros(1), np.zeros(1, dtype=bool)), added)
+        against = _Against(each.odds.sum(0), each.found.sum(0), each.grounded.any(0))
         outweighed = np.repeat(sharing, self.size)
         least = math.log(self.rules.min_ratio)
         decides = {clue for clue in [*clues, *pool] if clue.role == "discriminating"}
@@ -291,41 +290,49 @@ class _Attempt:
             if len(claimed(added)) >= most or not able:
                 return None
 
-            gains = [self._best(self._with(against, clue), sharing)[1] for clue in able]
-            clue = able[int(np.argmax(gains))]
+            each = self._with(against, able)
+            gains = self._best(each, sharing)[1]
+            most_gained = int(gains.argmax())
+            clue = able[most_gained]
             if decides.isdisjoint(added) and clue not in decides:
                 return None
-            if max(gains) <= so_far + 1e-9:
+            if gains[most_gained] <= so_far + 1e-9:
                 return None
             added.append(clue)
-            against = self._with(against, clue)
+            against = _Against(*(field[most_gained] for field in each))
             left = [other for other in left if other != clue and self._is_new(other, [clue])]
 
-    def _with(self, against: _Against, clue: Clue) -> _Against:
-        weights = self.weights(clue)
-        found = against.found + weights * (clue.role in FOUND)
-        return _Against(against.odds + weights, found, against.grounded | self.grounds(clue))
+    def _with(self, against: _Against, clues: Sequence[Clue]) -> _Against:
+        """Return what is against the rivals with each of the clues, one a row."""
+        weights = np.stack([self.weights(clue) for clue in clues])
+        is_found = np.array([[clue.role in FOUND] for clue in clues])
+        grounds = np.stack([self.grounds(clue) for clue in clues])
+        return _Against(
+            against.odds + weights, against.found + weights * is_found, against.grounded | grounds
+        )
 
-    def _best(self, against: _Against, sharing: np.ndarray) -> tuple[list[int], float]:
-        """Return the places of the three rivals that are best ruled out, and how far: 0 to 6, of each how far it is
-        outweighed (log-odds, up to the least) and whether it is grounded.
+    def _best(self, against: _Against, sharing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the places of the three rivals that are best ruled out [..., 3], and how far [...]: 0 to 6, of each
+        how far it is outweighed (log-odds, up to the least) and whether it is grounded.
 
         Where the family's history is to rule some out, it rules out two, where it can, and never all: it alone must not
         answer. Those that it leaves must be outweighed by what is found too: of a lack alone readers make little.
         """
 
         def share(odds: np.ndarray, least: float) -> np.ndarray:
-            return np.minimum(np.minimum.reduceat(odds, self.first), math.log(least)) / math.log(least)
+            return np.minimum(np.minimum.reduceat(odds, self.first, -1), math.log(least)) / math.log(least)
 
-        done = share(against.odds, self.whole.least_odds) + against.grounded
-        if not self.rules.min_family:
-            done[~sharing] = -1.0
-            best = np.argsort(-done, kind="stable")[:OPTIONS]
-        else:
+        done = share(against.odds, self.whole.least_odds) + against.grounded  # [..., rivals]
+        apart, wanted = np.zeros(len(self.names), dtype=bool), self.rules.min_family
+        if wanted:
             apart = self.grounds(self.whole.family(self.root))
             done = np.where(apart, done, np.minimum(done, 2 * share(against.found, self.whole.least_found)))
-            done[~sharing] = -np.inf
-            order = np.lexsort((~apart, -done))  # of those that are as far, the ones apart first
-            first = [*order[apart[order]][: self.rules.min_family], *order[~apart[order]][:1]]
-            best = [*first, *(place for place in order[: 2 * OPTIONS] if place not in first)][:OPTIONS]
-        return [int(place) for place in best], float(np.sort(done[best]).sum())
+        done = np.where(sharing, done, -np.inf)
+        order = np.lexsort(
+            (np.broadcast_to(~apart, done.shape), -done)
+        )  # of those that are as far, the ones apart first
+        out = apart[order]
+        # First as many apart as are wanted, then one that is not, then the others.
+        turn = np.where(out, 2 * (out.cumsum(-1) > wanted), 1 + ((~out).cumsum(-1) > 1))
+        best = np.take_along_axis(order, turn.argsort(-1, kind="stable"), -1)[..., :OPTIONS]
+        return best, np.sort(np.take_along_axis(done, best, -1), -1).sum(-1)

@@ -148,7 +148,7 @@ class Run:
             }
         more = {**self.cleared, "exact": model.key_tile > 0}
         world.on_main(write_manifest, self.stage, self.cfg, self.hashes, world, more)
-        if other := world.on_main(changed_since, self.cfg.run_dir, self.stage) * bool(step):
+        if step and (other := world.on_main(changed_since, self.cfg.run_dir, self.stage)):
             world.print(f"other than at the last start: {other}; the result's last bits are of both")
         if world.is_main:
             self.loggers += tensorboard(self.stage, self.cfg, step)
