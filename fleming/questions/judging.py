@@ -139,10 +139,6 @@ class Judge:
             self.findings.may_be(clue.relation, clue.tail, value) for value in values
         )
 
-    def is_of_another_family(self, rival: str, clues: Sequence[Clue]) -> bool:
-        """Whether the family's history, where it is told, rules the rival out."""
-        return any(clue.role == "family" and self.ground(rival, clue) for clue in clues)
-
     @functools.cache  # noqa: B019
     def informative(self, name: str) -> frozenset[str]:
         """Return the finding and what it is a form of, but for what many diseases have."""
@@ -239,7 +235,8 @@ def prove(
     if not any(_decides(judge, root, clue, names) for clue in clues):
         return "rival_stands"
     if rules.min_family:
-        left = [name for name in names if not judge.is_of_another_family(name, clues)]
+        family = [clue for clue in clues if clue.role == "family"]
+        left = [name for name in names if not any(judge.ground(name, clue) for clue in family)]
         if not left or len(names) - len(left) < rules.min_family:
             return "rival_stands"
         found = [clue for clue in clues if clue.role in FOUND]
