@@ -52,6 +52,7 @@ SPLITS = {name: split for split, names in FORMS["splits"].items() for name in na
 # Which column has what
 
 
+@functools.lru_cache(maxsize=4096)
 def plain(name: str) -> str:
     """Return a column's name as names are compared."""
     return re.sub(r"[\W_]", "", name.casefold())

@@ -24,6 +24,7 @@ FORMS = load_table("forms.yaml")
 ROLES = {name: role for role, names in FORMS["roles"].items() for name in names}
 Options = list[tuple[str, str | None]]
 """(letter, or what stands for it, and text) as in the file; None: missing."""
+OPTION_PARTS = FORMS["option_parts"].values()
 NO_LABEL = (None, "", "nan", "NaN")  # a table tool prints a missing value so
 
 
@@ -161,10 +162,7 @@ def _pairs_of(value: Any) -> list[tuple]:
             in_order = sorted if value.keys() <= set(LETTERS) else list
             return in_order(value.items())
         case list() if all(isinstance(option, dict) for option in value):
-            found = [
-                [next((o[n] for n in names if n in o), None) for names in FORMS["option_parts"].values()]
-                for o in value
-            ]
+            found = [[next((o[n] for n in names if n in o), None) for names in OPTION_PARTS] for o in value]
             return [tuple(pair) for pair in found]
         case list() if len(value) <= len(LETTERS):
             return list(zip(LETTERS, _without_heads(value), strict=False))
