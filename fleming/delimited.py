@@ -12,6 +12,7 @@ import contextlib
 import csv
 import io
 import itertools
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,9 +20,10 @@ from pathlib import Path
 
 from fleming.files import open_bytes
 from model.errors import InputError
-from model.files import NO_TEXT
+from model.files import no_text
 
 ASCII = bytes(range(0x80))
+UNDECODED = re.compile("[\udc80-\udcff]")
 MAX_LINE = 1 << 20  # characters in a line, and in a record of several
 Fault = Callable[[str, str, str], None]
 
@@ -32,11 +34,21 @@ def inner_suffix(path: Path) -> str:
     return (path.with_suffix("") if compressed else path).suffix.lower()
 
 
-def text_encoding(path: Path) -> str:
-    """Return utf-8-sig, or gb18030 where the file reads as Chinese by it. InputError for anything else."""
-    with contextlib.suppress(UnicodeDecodeError):
-        for _ in _blocks(path, "utf-8-sig"):
-            pass
+def text_encoding(path: Path, whole: bool = True) -> str:
+    """Return utf-8-sig, or gb18030 where the file reads as Chinese by it.
+
+    whole: raise InputError, with the line, for a file that is neither; else only for what is no text at all.
+    """
+    with open_bytes(path) as file:
+        if what := no_text(file.read(8)):
+            raise InputError(f"{path}: {what}")
+    number = 1
+    for block in _blocks(path, "utf-8-sig", "surrogateescape"):
+        if odd := undecoded(block):
+            number += UNDECODED.split(block, 1)[0].count("\n")
+            break
+        number += block.count("\n")
+    else:
         return "utf-8-sig"
 
     # Windows-1252 and torn UTF-8 may be read as GB 18030 too, but then as rare characters, or nearly all of it is UTF-8
@@ -52,25 +64,32 @@ def text_encoding(path: Path) -> str:
             bytes_of_utf8 += len(raw.decode("utf-8", "ignore").encode())
         if 3 * common >= 2 * wide and 5 * bytes_of_utf8 <= 4 * bytes_beyond:
             return "gb18030"
-    with open_bytes(path) as file:
-        head = file.read(8)
-        what = next((what for begins, what in NO_TEXT.items() if head.startswith(begins)), None)
-    raise InputError(f"{path}: {what or 'neither UTF-8 nor Chinese text in GB 18030: save it as UTF-8'}")
+    if whole:
+        raise InputError(f"{path}:{number}: {odd}")
+    return "utf-8-sig"
 
 
-def _blocks(path: Path, encoding: str) -> Iterator[str]:
-    with open_bytes(path) as file, io.TextIOWrapper(file, encoding=encoding) as text:
+def _blocks(path: Path, encoding: str, errors: str = "strict") -> Iterator[str]:
+    with open_bytes(path) as file, io.TextIOWrapper(file, encoding, errors) as text:
         yield from iter(partial(text.read, MAX_LINE), "")
 
 
+def undecoded(text: str) -> str | None:
+    """Return what to say of a text of `lines_of` with a byte that is not UTF-8, None where there is none."""
+    odd = UNDECODED.search(text)
+    return (
+        odd and f"neither UTF-8 nor Chinese text in GB 18030 (0x{ord(odd[0]) & 0xFF:02x}): save it as UTF-8"
+    )
+
+
 def lines_of(path: str | Path, encoding: str, fault: Fault, newline: str = "\n") -> Iterator[str]:
-    """Yield the file's lines with their ends, "" for one that is too long; bytes not in the encoding become U+FFFD.
+    """Yield the file's lines with their ends, "" for one that is too long; a byte not in the encoding is U+DC00 and it.
 
     newline: "" lets a carriage return alone end a line too. Fault: too_long. InputError: the file cannot be read, or
     there is no such encoding.
     """
     try:
-        how = {"errors": "replace", "newline": newline}
+        how = {"errors": "surrogateescape", "newline": newline}
         with open_bytes(path) as file, io.TextIOWrapper(file, encoding, **how) as text:
             for number, line in enumerate(iter(partial(text.readline, MAX_LINE), ""), start=1):
                 if len(line) < MAX_LINE or line[-1] in "\r\n":

@@ -48,7 +48,7 @@ def read_number(text: str) -> Number | None:
         return None
     text = unicodedata.normalize("NFKC", re.sub("[⁰¹²³⁴-⁹⁻⁺]+", r"^\g<0>", bounded_marks(text)))
     text = single_spaced(re.sub("[−‐‑–]", "-", text).strip().rstrip(".。"))
-    found = _WRITTEN["number"].fullmatch(text)
+    found = _WRITTEN["number"].fullmatch(_WRITTEN["ten"].sub(r"\g<before>1e", text))
     if not found or _WRITTEN["no_unit"].search(found["rest"].casefold()):
         return None
     digits = found["digits"].replace(found["mark"] or found["dot"] or "none", "")

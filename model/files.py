@@ -158,15 +158,20 @@ def parse_json(data: bytes, where: str, nan_is_null: bool = False) -> Any:
             # Half a surrogate pair could not be written again.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
-        detail = _no_text(data) or f"not strict JSON: {error}".replace("line 1 column", "column")
+        detail = _no_json(data) or f"not strict JSON: {error}".replace("line 1 column", "column")
         raise InputError(f"{where}: {detail}") from error
     return value
 
 
-def _no_text(data: bytes) -> str | None:
+def no_text(head: bytes) -> str | None:
+    """Return what begins so and is no text, and what to do; None for what may be text."""
+    found = next((what for begins, what in NO_TEXT.items() if head.startswith(begins)), None)
+    return found or ("UTF-16 or binary: save it as UTF-8" if b"\0" in head[:4] else None)
+
+
+def _no_json(data: bytes) -> str | None:
     """Return what bytes that hold no JSON are and what to do, None where they are text."""
-    found = next((what for begins, what in NO_TEXT.items() if data.startswith(begins)), None)
-    found = found or ("UTF-16 or binary: save it as UTF-8" if b"\0" in data[:4] else None)
+    found = no_text(data)
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:

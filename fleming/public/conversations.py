@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from fleming.public.own import FORMS_KNOWN, listed, told_of
+from fleming.public.own import FORMS_KNOWN, flat, listed, plain, told_of
 from fleming.public.tables import Row, number_in, stem_of
 from fleming.public.values import FORMS, SetAsideError, literal_of, messages_of, plain_text, thought, value_of
 from fleming.records import Message, Trajectory
@@ -26,13 +26,13 @@ def reader(path: Path, first: Row, cfg: Config) -> Callable[[Row, str], list[Tra
     """Return what reads a record. Raises InputError where the first one has not what any form has, or is told."""
     told = told_of(cfg, FIELDS, worked=True)
     forms = [told] if told else FORMS["conversations"].values()
-    fits = (form for form in forms if all(value_of(first, column) is not None for column in form.values()))
+    fits = (form for form in forms if all(_part(first, columns) is not None for columns in form.values()))
     if (form := next(fits, None)) is None:
         raise InputError(f"{path}: no form of worked answers has the columns {listed(first)}; {FORMS_KNOWN}")
     form = FORMS["beside"] | form
 
     def read(row: Row, where: str) -> list[Trajectory]:
-        parts = {field: value_of(row, column) for field, column in form.items()}
+        parts = {field: _part(row, columns) for field, columns in form.items()}
         beside = {field: row[field] for field in OURS if field in row}
         key = plain_text(parts["id"]) or f"{stem_of(path)}/{number_in(where)}"
         about = plain_text(parts["question_id"]) or key
@@ -46,6 +46,13 @@ def reader(path: Path, first: Row, cfg: Config) -> Callable[[Row, str], list[Tra
         return read
 
     return read
+
+
+def _part(row: Row, columns: str | list[str]) -> Any:
+    """Return what stands in the first of the columns in which something does."""
+    by_name = {plain(name): value for name, value in row.items()}
+    values = [value_of(row, column) or by_name.get(plain(column)) for column in flat([columns])]
+    return next((value for value in values if value is not None), None)
 
 
 def _learned(said: list[Message], last: bool) -> list[int]:

@@ -86,7 +86,8 @@ class Form:
         answer, also = value_of(row, self.answer), value_of(row, self.also)
         if answer in NO_LABEL or (self.base is not None and number_of(answer) == -1):  # -1: the hub hides it
             raise SetAsideError("no_label")
-        given = ((letter, text) for letter, text in options if text not in (None, self.filler))
+        missing = (None, self.filler) if self.published else NO_LABEL
+        given = ((letter, text) for letter, text in options if text not in missing)
         present = {letter: text for letter, text in given if text.strip()}
         if len(present) < 2:
             raise SetAsideError("too_few_options", f"{len(present)} of two or more options")

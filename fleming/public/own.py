@@ -7,6 +7,7 @@
 Left out: what the right option is (forms.py), the public sets (sets.py), worked answers (conversations.py).
 """
 
+import contextlib
 import functools
 import itertools
 import re
@@ -51,6 +52,7 @@ SPLITS = {name: split for split, names in FORMS["splits"].items() for name in na
 # Which column has what
 
 
+@functools.lru_cache(maxsize=4096)
 def plain(name: str) -> str:
     """Return a column's name as names are compared."""
     return re.sub(r"[\W_]", "", name.casefold())
@@ -73,9 +75,9 @@ def flat(columns: Iterable[Any]) -> list[str]:
     return [name for part in columns for name in (part if isinstance(part, list | tuple) else [part])]
 
 
-def lacking(row: Row, told: dict[str, Any]) -> list[str]:
-    """Return the columns that are told and that the row lacks."""
-    return [name for name in flat(told.values()) if name not in row and value_of(row, name) is None]
+def lacking(row: Row, columns: Iterable[Any]) -> list[str]:
+    """Return those of the columns that the row lacks."""
+    return [name for name in flat(columns) if name not in row and value_of(row, name) is None]
 
 
 def listed(names: Iterable[str]) -> str:
@@ -91,7 +93,7 @@ def find_columns(names: tuple[str, ...], told: dict[str, Any]) -> dict[str, Any]
     by_name = {plain(name): name for name in reversed(names)}
     found = dict(told)
     for field, usual in FORMS["questions"].items():
-        if field in told or (field == "options" and told.keys() & FIXED):
+        if field in told or (field in ("options", "input") and told.keys() & FIXED):
             continue
         here = [by_name[plain(name)] for name in usual if plain(name) in by_name]
         inside = [name for name in usual if "." in name and name.partition(".")[0] in names]
@@ -127,7 +129,7 @@ def reader(path: Path, first: Row, cfg: Config) -> Callable[[Row, str], list[Que
     """Return what reads a record. Raises InputError where the first one has no question and answer that is known."""
     told = told_of(cfg)
     columns_of = functools.lru_cache(maxsize=1024)(lambda names: find_columns(names, told))
-    columns, absent = columns_of(tuple(first)), lacking(first, told)
+    columns, absent = columns_of(tuple(first)), lacking(first, told.values())
     if absent or not {"question", "answer"} <= columns.keys():
         lacks = f"no column {absent[0]!r}" if absent else "no known columns of a question and its answer"
         bare = ""
@@ -144,6 +146,8 @@ def reader(path: Path, first: Row, cfg: Config) -> Callable[[Row, str], list[Que
             raise SetAsideError("incomplete", f"its columns are {listed(row)}")
         fields = {"id": f"{stem}/{number_in(where)}", "split": split} | _beside(row, columns)
         question, system = _asked(row, columns["question"])
+        if columns.get("input", columns["question"]) != columns["question"]:
+            question = "\n\n".join(filter(None, [question, as_text(value_of(row, columns["input"]))]))
         fields |= _answered(row, question, _form(columns, base), fields, cfg)
         used = flat(column for field, column in columns.items() if field in fields)
         extra = {name: value for name, value in row.items() if name not in used and value is not None}
@@ -170,9 +174,18 @@ def _split(value: Any) -> str | None:
     return SPLITS.get(str(value).casefold())
 
 
+def _texts(value: Any) -> list:
+    """Return the list that a value is, or that stands in a table's cell, of texts alone; else one of the value."""
+    found = value
+    with contextlib.suppress(SetAsideError):
+        found = literal_of(value)
+    is_list = isinstance(found, list) and (found is value or all(isinstance(text, str) for text in found))
+    return found if is_list else [value]
+
+
 def _aliases(value: Any) -> Any:
-    names = literal_of(value)
-    return [names] if isinstance(names, str) else names
+    names = re.split("[;|]", value) if isinstance(value, str) and value.lstrip()[:1] != "[" else _texts(value)
+    return [name.strip() if isinstance(name, str) else name for name in names]
 
 
 def _tolerance(value: Any) -> Any:
@@ -227,7 +240,7 @@ def _answered(row: Row, question: str, form: Form, fields: dict[str, Any], cfg: 
 
 def _free(answer: Any, fields: dict[str, Any], cfg: Config) -> dict[str, Any]:
     """Return the free answer, its kind and its aliases; of several answers the first is the right one's name."""
-    answers = answer if isinstance(answer, list) else [answer]
+    answers = _texts(answer)
     if not answers or answers[0] in NO_LABEL:
         raise SetAsideError("no_label")
     if as_text(answers[0]) is None:

@@ -22,6 +22,7 @@ from model.errors import InputError
 OWN = "own"
 DEFAULT = Config()
 NO_FAULT = ("blank", "no_label", "several_answers")  # sound records that are no question with one answer
+UNREAD = ("no_object", "cells", "quotes", "too_long", "encoding")  # whatever the form, it cannot be read
 MOST_FLAWED = 0.2  # of a file's records; where more are set aside, it is another file than it is taken for
 
 Aside = list[dict[str, str]]
@@ -88,8 +89,8 @@ def _read_all(
     flawed = [record for record in set_aside if record["code"] not in NO_FAULT]
     if flawed and (not found or len(flawed) > max(1, MOST_FLAWED * rows)):
         first, share = flawed[0], f"{len(flawed):,} of {rows:,} records are flawed, over {MOST_FLAWED:.0%}"
-        said = f"{first.get('detail', '')} ({first['code']}); {share}; {own.FORMS_KNOWN}"
-        raise InputError(f"{first['record']}: {said}")
+        forms = "" if first["code"] in UNREAD else f"; {own.FORMS_KNOWN}"
+        raise InputError(f"{first['record']}: {first.get('detail', '')} ({first['code']}); {share}{forms}")
     return rows, list(found.values()), set_aside
 
 
@@ -117,7 +118,7 @@ def read_set(path: str | Path, name: str | None = None, cfg: Config = DEFAULT) -
 def fitting(path: Path, cfg: Config) -> Config:
     """Return the settings, without columns that are told of another file than this: its first record lacks them."""
     _, first = next(read_rows(path, cfg.data.header, lambda *_: None), ("", {}))
-    if not own.lacking(first, own.told_of(cfg)):
+    if not own.lacking(first, own.told_of(cfg).values()):
         return cfg
     return replace(cfg, data=replace(cfg.data, columns={}, header=()))
 

@@ -4,16 +4,18 @@ A function takes a record and returns it with the columns that the form names. L
 files (readers.py), and which file is which benchmark (benchmarks.py).
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleming.assets import load_table
 from fleming.public.forms import Form, counted
-from fleming.public.own import split_of_name
+from fleming.public.own import lacking, split_of_name
 from fleming.public.tables import ID, Row, number_in, stem_of
 from fleming.public.values import SetAsideError, number_of, only, options_of, plain_text, text_of, value_of
 from fleming.records import Question, Split, question_from_json
+from fleming.text import CJK
 from fleming.typed import from_json
 
 DECISIONS = {"yes": "A", "no": "B", "maybe": "C"}
@@ -32,18 +34,19 @@ class PublicSet:
 
     def nearest(self, row: Row) -> tuple[Form, list[str]]:
         """Return the form of which the row lacks the least, and the columns that it lacks."""
-        lacks = [(form, [column for column in form.needs if column not in row]) for form in self.forms]
+        lacks = [(form, lacking(row, form.needs)) for form in self.forms]
         return min(lacks, key=lambda found: len(found[1]) / len(found[0].needs))
 
 
 def recognise(row: Row) -> str | None:
-    """Return the name of the set whose columns the row has, and whose answers are numbers if this is one, or None."""
+    """Return the name of the set whose columns and script the row has, and numbers as answers if it has, or None."""
     for name, public in SETS.items():
         form, missing = public.nearest(row)
         numbered = number_of(value_of(row, form.answer)) is not None
         if (
             not missing
             and not public.by_name_only
+            and (public.language == "en" or re.search(f"[{CJK}]", str(row)))
             and (form.base is not None or form.file_tells or not numbered)
         ):
             return name

@@ -3,8 +3,9 @@ r"""Rows of a table file, whatever its form: JSON Lines, JSON, CSV, TSV or parqu
 - the form is decided by what stands in the file: an array in a .jsonl and lines in a .json are both common
 - JSON documents may be a list of rows, rows by id, columns ({column: {"0": ...}} or {column: [...]}), or one row
 - a bare NaN and an empty CSV cell are None, as is an absent one; what JSON has not is text
-- CSV is UTF-8, or GB 18030 where it is not UTF-8 and reads as Chinese; nothing else is guessed. Its first line shows
-  what divides it; titles, blank lines and columns without name and value are passed over
+- CSV is UTF-8, or GB 18030 where it is not UTF-8 and reads as Chinese; nothing else is guessed, and a record with
+  other bytes cannot be read. Its first line shows what divides it; titles, blank lines and columns without name and
+  value are passed over
 - a record that cannot be read goes to `fault(where, code, detail)`, and the next one is read; else it is an error
 - left out: what the columns mean (sets.py)
 """
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fleming.delimited import Fault, cells_of, inner_suffix, lines_of, text_encoding
+from fleming.delimited import Fault, cells_of, inner_suffix, lines_of, text_encoding, undecoded
 from fleming.files import MAX_BYTES, open_bytes, read_json, read_jsonl
 from model.errors import InputError
 from model.files import parse_json
@@ -129,7 +130,7 @@ def _csv_rows(path: Path, delimiter: str, header: Sequence[str], fault: Fault) -
         (fault if number else refuse)(f"{path}: record {number}, line {line}", code, f"not CSV: {detail}")
         number += 1
 
-    lines = lines_of(path, text_encoding(path), torn, newline="")
+    lines = lines_of(path, text_encoding(path, whole=False), torn, newline="")
     first = [""]
     while len(first) < MAX_LINES and set(DELIMITERS).isdisjoint(first[-1]) and (line := next(lines, "")):
         first.append(line)
@@ -140,14 +141,19 @@ def _csv_rows(path: Path, delimiter: str, header: Sequence[str], fault: Fault) -
     names = list(header) or next(of_names, [])
     while names and not names[-1].strip():
         names.pop()
+    if odd := undecoded("".join(names)):
+        raise InputError(f"{path}: its column names are {odd}")
     if len(set(names)) < len(names) or len(names) < 2:
         found = f"expected two or more different column names between {delimiter!r}, found {str(names)[:200]}"
         needs = "a table without a line of names needs data.header, one with a line of groups above them must lose it"
         raise InputError(f"{path}: {found}; {needs}")
     number = 1
-    for _, cells in records:
+    for line, cells in records:
         where = f"{path}: record {number}"
         number += 1
+        if odd := undecoded("".join(cells)):
+            fault(f"{where}, line {line}", "encoding", odd)
+            continue
         if len(cells) < len(names) or any(map(str.strip, cells[len(names) :])):
             fault(where, "cells", f"{len(cells)} cells, the header has {len(names)}")
             continue

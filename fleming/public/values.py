@@ -24,8 +24,8 @@ FORMS = load_table("forms.yaml")
 ROLES = {name: role for role, names in FORMS["roles"].items() for name in names}
 Options = list[tuple[str, str | None]]
 """(letter, or what stands for it, and text) as in the file; None: missing."""
+OPTION_PARTS = FORMS["option_parts"].values()
 NO_LABEL = (None, "", "nan", "NaN")  # a table tool prints a missing value so
-OPTION_PARTS = (("letter", "key", "label", "id"), ("content", "value", "text"))  # names of them in an object
 
 
 class SetAsideError(Exception):
@@ -113,7 +113,8 @@ def only(answer: Any) -> Any:
 
 
 _BREAK = r"(?:\r?\n|\\n|<br ?/?>)[ \u3000]*"  # some copies write a line break as the two characters \n
-_MARKED = r"[(（\[]?(?:[A-Za-z]|\d{1,2}) ?[)）\]][.:：]?[ \u3000]*|(?:[A-Za-z]|\d{1,2})[.．、:：][ \u3000]+"
+_POINT = r"(?:[．、：][ \u3000]*|[.:](?:[ \u3000]+|(?=[\u4e00-\u9fff])))"
+_MARKED = rf"[(（\[]?(?:[A-Za-z]|\d{{1,2}}) ?[)）\]][.:：]?[ \u3000]*|(?:[A-Za-z]|\d{{1,2}}){_POINT}"
 _HEADS = [  # what stands between options, and what one begins with; what follows is its text, ".5 mg" too
     (_BREAK, rf"[A-Z](?:[.．、:：][ \u3000]*|[ \u3000]+(?!\))|(?={_BREAK}|$))"),
     (_BREAK, _MARKED),
@@ -208,7 +209,7 @@ def thought(reasoning: Any, response: str) -> str:
     """Return a response with its reasoning before it, in our tags, where it has none, and that stands apart."""
     if reasoning is not None and not isinstance(reasoning, str):
         raise SetAsideError("no_text", f"the reasoning must be a text, found {str(reasoning)[:80]!r}")
-    told = "" if "</think>" in response else (reasoning or "").strip()
+    told = "" if "</think>" in response else re.sub("</?think>", "", reasoning or "").strip()
     return f"<think>\n{told}\n</think>\n\n{response}" if told else response
 
 
@@ -231,5 +232,5 @@ def _message(message: dict[str, Any]) -> Message:
     if not isinstance(text, str) or not text.strip():
         raise SetAsideError("no_text", f"a message of {name!r} must be a text, found {str(text)[:80]!r}")
     if role == "assistant":
-        text = thought(message.get("reasoning_content"), text)
+        text = thought(next(filter(None, map(message.get, FORMS["beside"]["reasoning"])), None), text)
     return {"role": role, "content": text}

@@ -6,6 +6,7 @@ r"""Lines and cells of a source's file, of any length and with any damage: what 
   (public/tables.py)
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
@@ -38,7 +39,7 @@ def read_cells(
 def _readable(path: str | Path, skip: Skip, encoding: str) -> Iterator[str]:
     """Yield the lines with their ends, "" for one that is skipped."""
     for number, line in enumerate(lines_of(path, encoding, skip), start=1):
-        if "\0" in line or "\ufffd" in line:
+        if re.search("[\0\ufffd\udc80-\udcff]", line):
             skip(f"{path}:{number}", "characters", f"NUL, or bytes that are not {encoding}")
             line = ""
         yield line

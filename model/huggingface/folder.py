@@ -13,6 +13,7 @@ from pathlib import Path
 from model.errors import InputError
 from model.files import os_errors, read_bytes
 
+HUB = r"(?:https?:/[\w.-]+/|hf:/|hf\.co/)?([\w-][\w.-]*/[\w.-]+)(?:/(?:tree|blob|resolve)/.*)?"
 FOREIGN = {  # files that say what a folder is instead
     "adapter_*": "an adapter (LoRA): merge it into its base model (merge_and_unload, save_pretrained), and give that",
     "*.gguf": "quantised weights of llama.cpp (GGUF): give the folder of safetensors that they were made from",
@@ -27,11 +28,11 @@ def check_folder(folder: str | Path) -> None:
         is_folder, exists = folder.is_dir(), folder.exists()
     if not is_folder:
         what = "is a file; expected a model folder" if exists else "no such model folder"
-        hub = re.fullmatch(r"(?:https?:/[\w.-]+/)?([\w-][\w.-]*/[\w.-]+)", str(folder))
+        hub = re.fullmatch(HUB, str(folder))
         if folder.suffix == ".gguf":
             what = FOREIGN["*.gguf"]
         elif hub and not exists:
-            what += f"; if this is an id of the hub: hf download {hub[1]} --local-dir {folder.name}, then give that"
+            what += f"; if it is an id of the hub: hf download {hub[1]} --local-dir {Path(hub[1]).name}, then give that"
         raise InputError(f"{folder}: {what}")
     whole = any(folder.glob("*.safetensors"))
     for pattern, what in FOREIGN.items():

@@ -67,6 +67,13 @@ INSIDE = [
     (DRUGS, "选B", "B"),
     (DRUGS, "选项：B", "B"),
     (DRUGS, "答案：B。", "B"),
+    (DRUGS, "正确答案：B", "B"),
+    (DRUGS, "故选B", "B"),
+    (DRUGS, "Final answer: B", "B"),
+    (DRUGS, "### Answer: B. Azithromycin", "B"),
+    (DRUGS, "- B", "B"),
+    (DRUGS, "the best is B", None),
+    ({"1": "x", "2": "y"}, "-1", None),  # as a hidden label
     (DRUGS, "Option: B", "B"),
     (DRUGS, "Answer: (B)", "B"),
     (DRUGS, "$\\boxed{\\text{B}}$", "B"),

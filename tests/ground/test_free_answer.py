@@ -58,6 +58,8 @@ NUMBERS = [
     ("37 °C", "37"),
     ("12 mL/min/1.73 m2", "12"),
     ("5 of them", "5"),
+    ("10^5", "100000"),
+    ("10⁻³ mol", "0.001"),
     ("2 hundred", "200"),
     ("2 dozen", "24"),
     ("2百万", "2000000"),
@@ -90,6 +92,12 @@ def test_a_number_is_read_or_nothing_is(text, value):
 
 
 UNITS = [  # answer, right answer, with units stripped, required
+    ("300 pg/mL", "300 ng/mL", False, False),
+    ("13 mIU/L", "13 uIU/L", False, False),
+    ("70 inches", "70 cm", False, False),
+    ("72/min", "72 bpm", True, True),
+    ("16 breaths per minute", "16/min", True, True),
+    ("150 cells/mm3", "150/mm³", True, True),
     ("5 mg", "5 mg", True, True),
     ("5mg", "5 mg", True, True),
     ("5 milligrams", "5 mg", True, True),

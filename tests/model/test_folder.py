@@ -125,7 +125,12 @@ def test_a_link_to_nothing_or_to_itself_is_no_absent_file(name, folder):
 
 def test_a_name_that_no_file_system_has_is_refused(folder):
     refusal("m" * 300, "cannot read", "m" * 300)
-    refusal("https://huggingface.co/Qwen/Qwen2.5-7B", "hf download Qwen/Qwen2.5-7B")
+    for address in ("https://huggingface.co/Qwen/Qwen2.5-7B", "hf://Qwen/Qwen2.5-7B"):
+        refusal(address, "hf download Qwen/Qwen2.5-7B --local-dir Qwen2.5-7B")
+    refusal(
+        "https://huggingface.co/Qwen/Qwen2.5-7B/tree/main",
+        "hf download Qwen/Qwen2.5-7B --local-dir Qwen2.5-7B",
+    )
 
 
 def test_the_cache_of_the_hub_is_read_though_its_files_are_links(folder, tmp_path):

@@ -33,6 +33,15 @@ ONE_TURN = {
     "prompt and completion": ({"prompt": "Q?", "completion": "A."}, [USER]),
     "of messages": ({"prompt": [USER], "completion": [BOT]}, [USER]),
     "ours": ({"id": "x", "question_id": "y", "prompt": [USER], "response": "A.", "teacher": "t"}, [USER]),
+    "other names": ({"Query": "Q?", "Output": "A."}, [USER]),
+    "Dolly": (
+        {"instruction": "Say.", "context": "Q?", "response": "A."},
+        [{**USER, "content": "Say.\n\nQ?"}],
+    ),
+    "a developer's": (
+        {"messages": [{"role": "developer", "content": "S"}, USER, BOT]},
+        [{"role": "system", "content": "S"}, USER],
+    ),
     "question and response": ({"question": "Q?", "response": "A.", "source": "s"}, [USER]),
 }
 
@@ -68,7 +77,9 @@ def test_reasoning_that_stands_by_itself_is_thought_first(tmp_path):
     thought = "<think>\nWhy.\n</think>\n\nA."
     for row in (
         {"Question": "Q?", "Complex_CoT": "Why.", "Response": "A."},
+        {"question": "Q?", "complex_cot": "<think>Why.</think>", "response": "A."},
         {"messages": [USER, {**BOT, "reasoning_content": "Why."}]},
+        {"messages": [USER, {**BOT, "thinking": "Why."}]},
         {"prompt": "Q?", "response": "A.", "reasoning": "Why."},
     ):
         (one,) = read(lines(tmp_path / "a.jsonl", [row]))

@@ -59,6 +59,15 @@ MCQ = {  # a record of each form; "two" is right
     "one line, small": {"question": "Which?", "options": "a ) one , b ) two , c ) three", "answer": "(b)"},
     "numbered lines": {"question": "Which?", "options": "1. one\n2. two\n3. three", "answer": "2"},
     "HTML's lines": {"question": "Which?", "options": "(A) one<br>(B) two<br>(C) three", "answer": "two."},
+    "Chinese, one line": {"question": "Which?", "options": "A.一 two B、two\u3000C.三", "answer": "B"},
+    "CMB": {"question": "Which?", "option": ABCD, "answer": "B"},
+    "HEAD-QA": {
+        "problem_text": "Which?",
+        "options": [{"aid": i, "atext": text} for i, text in enumerate(TEXTS, start=1)],
+        "correct_answers": "two",
+    },
+    "a missing option": {"question": "Which?", "A": "one", "B": "two", "C": "x", "D": "nan", "answer": "B"},
+    "Question, Options, Answer": {"Question": "Which?", "Options": "A. one\nB. two\nC. x", "Answer": "B"},
     "numpy in a cell": {"question": "Which?", "options": "['one' 'two'\n 'three']", "answer": "Two"},
     "keys by name": {
         "question": "Which?",
@@ -109,6 +118,25 @@ def test_each_form_of_a_free_answer_is_recognised(tmp_path, row):
     (question,) = read(lines(tmp_path / "mine.jsonl", [row])).questions
     assert (question.question, question.options) == ("How much?", {})
     assert (question.answer, question.answer_kind) == ("72", "number")
+
+
+def test_an_input_stands_below_its_instruction(tmp_path):
+    row = {"instruction": "Answer truthfully.", "input": "Which metal?", "output": "copper"}
+    (question,) = read(lines(tmp_path / "a.jsonl", [row])).questions
+    assert (question.question, question.answer) == ("Answer truthfully.\n\nWhich metal?", "copper")
+    (question,) = read(
+        lines(tmp_path / "a.jsonl", [{"question": "Q?", "input": "", "answer": "7"}])
+    ).questions
+    assert question.question == "Q?"
+
+
+def test_a_tables_cell_may_hold_several_answers_or_aliases(tmp_path):
+    cells = ["copper", "['Cu', 'cuprum']"], ["copper", "Cu; cuprum"], ['["copper", "Cu", "cuprum"]', ""]
+    rows = [{"question": "Q?", "answer": answer, "aliases": aliases} for answer, aliases in cells]
+    found = read(table(tmp_path / "a.csv", rows)).questions
+    assert [(q.answer, q.aliases) for q in found] == [("copper", ("Cu", "cuprum"))] * 3
+    (question,) = read(lines(tmp_path / "a.jsonl", [{"question": "Q?", "answer": "[0, 1]"}])).questions
+    assert (question.answer, question.aliases) == ("[0, 1]", ())  # an interval
 
 
 def test_the_same_rows_are_read_from_every_kind_of_file(tmp_path):

@@ -263,7 +263,7 @@ BROKEN = [  # form, what is changed in its record, the code, and what is said
     ("medqa pairs", {"options": [{"key": ["A"], "value": "x"}]}, "options_unread", "up to 26 texts"),
     ("medqa endings", {"label": 4}, "answer_no_option", "the right option is '4'"),
     ("medqa endings", {"label": -2}, "answer_no_option", "the right option is '-2'"),
-    ("medqa data", {"data": []}, "no_label", ""),
+    ("medqa data", {"data": []}, "another_form", ""),
     ("medqa data", {"data": {**DATA, "Correct Option": "A"}}, "answers_differ", "is not option A"),
     ("mmlu_pro", {"answer": "B"}, "answers_differ", "answer 'B' is not option C"),
     ("mmlu_pro", {"answer_index": 9, "answer": None}, "answer_no_option", "the right option is '9'"),

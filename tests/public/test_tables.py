@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from fleming.delimited import MAX_LINE
+from fleming.public.readers import read_set
 from fleming.public.tables import read_rows, table_suffix
 from model.errors import InputError
 
@@ -184,8 +185,21 @@ def test_chinese_csv_may_be_gb_18030_and_no_other_text_is_taken_for_it(tmp_path)
     ]:
         data = "question,opa\n".encode(encoding) + (text * 9 + ",x\n").encode(encoding, "surrogatepass")
         torn = data + "’".encode()[:2] if encoding == "utf-8" else data
-        with pytest.raises(InputError, match=r"b\.csv: (?:neither UTF-8 nor|UTF-16)"):
+        with pytest.raises(InputError, match=r"b\.csv: (?:record [12], line [23]: neither UTF-8 nor|UTF-16)"):
             rows_of(write(tmp_path / "b.csv", torn))
+
+
+def test_a_record_in_another_encoding_is_set_aside_with_its_line(tmp_path):
+    cells = ["Qué?", '"Two\nlínes"', *["Fine?"] * 5]
+    data = "".join(f"{cell},iron,zinc,A\n" for cell in cells).encode()
+    data = data.replace("línes".encode(), "línes".encode("latin-1"))
+    found = read_set(write(tmp_path / "a.csv", b"question,A,B,answer\n" + data))
+    says = "neither UTF-8 nor Chinese text in GB 18030 (0xed): save it as UTF-8"
+    place = f"{tmp_path}/a.csv: record 2, line 3"
+    assert found.set_aside == [{"record": place, "code": "encoding", "detail": says}]
+    assert [q.question for q in found.questions] == ["Qué?"] + ["Fine?"] * 5
+    with pytest.raises(InputError, match=r"b\.csv: its column names are neither UTF-8 nor .*0xe9"):
+        read_set(write(tmp_path / "b.csv", "Année,question,answer\n1,Q?,5\n".encode("latin-1")))
 
 
 BROKEN = {
@@ -198,7 +212,7 @@ BROKEN = {
     "cut_off.csv": (separated(ROWS)[:-8], "record 3: 2 cells, the header has 3"),
     "cut_off_in_quotes.csv": (b'a,b\n1,2\n3,"4', "record 2, line 3: not CSV"),
     "rubbish.jsonl": (bytes(range(256)) * 9, "not UTF-8 text but UTF-16 or binary"),
-    "rubbish.csv": (bytes(range(256)) * 9, "neither UTF-8 nor"),
+    "rubbish.csv": (bytes(range(256)) * 9, "UTF-16 or binary"),
     "rubbish.parquet": (bytes(range(256)) * 9, "not parquet"),
     "empty.json": (b"", "not strict JSON"),
     "empty.csv": (b"", "column names"),
