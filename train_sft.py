@@ -60,9 +60,8 @@ def train(cfg: Config, world: World) -> None:
         with world.agree():
             policy, _ = load_sharded(cfg.base_folder, cfg, world)
         optimizer = make_adamw(policy, sft.weight_decay)
-        exports = {total: ["model"]}
         best = "model" if held_out else None
-        run.resume(policy, tokenizer, optimizer, lambda step: exports.get(step, ()), best)
+        run.resume(policy, tokenizer, optimizer, lambda step: ["model"] * (step == total), best)
         run.write("learned.jsonl", ({"id": name} for name in ids))  # the order in which epochs number them
         take_step = GuardedStep(run.state)
         for step in run.steps(lambda: total, "cold start"):

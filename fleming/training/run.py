@@ -55,7 +55,7 @@ from fleming.training.stopping import lock_run
 from model.errors import InputError
 from model.files import os_errors
 from model.huggingface.tokenizer import Tokenizer
-from model.huggingface.weights import save_model
+from model.huggingface.weights import check_replaceable, save_model
 from model.sampler import Sampler
 from model.sums import remove
 from model.transformer import Transformer
@@ -286,13 +286,16 @@ WRITTEN = (
     *("checkpoints", "rollouts", "metrics.jsonl", "learned.jsonl", "curriculum.jsonl", "review.jsonl"),
     *("../manifest.json", "../config.yaml"),
 )
+EXPORTS = "model", "stage1/model", "stage2/model", "best/model"
 
 
 def check_ready(stage: str, cfg: Config) -> str:
     """Return where the stage would begin; raise InputError for other settings than it began with, and for a folder or
     file that cannot be written. Writes nothing."""
     folder = Path(cfg.run_dir, stage)
-    check_writable([folder / name for name in WRITTEN])
+    check_writable([folder / name for name in (*WRITTEN, *EXPORTS)])
+    for name in EXPORTS:
+        check_replaceable(folder / name)
     read_manifest(cfg.run_dir)
     state = newest_checkpoint(folder / "checkpoints", cfg.skip_damaged)
     if not state:

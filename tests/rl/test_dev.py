@@ -1,6 +1,6 @@
 """How RL is measured on questions that it does not learn from while it runs."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from support.models import hf_folder
@@ -11,7 +11,7 @@ from fleming.files import write_jsonl
 from fleming.prompt import prompt_ids
 from fleming.records import Question
 from fleming.rl.dev import measure
-from fleming.rl.questions import dev_questions, read_dev
+from fleming.rl.questions import dev_questions, leave_room, read_dev
 from fleming.rl.rollout import Actor
 from fleming.settings import Config
 from model.huggingface.weights import open_model
@@ -54,3 +54,9 @@ def test_the_cache_holds_the_longest_of_what_is_learned_from_and_what_is_measure
     usable, longest = dev_questions(cfg, tokenizer, described.cfg, print, 10)
     assert longest == max(len(prompt_ids(q, tokenizer, cfg)) for q in usable) + 9 > 10
     assert dev_questions(cfg, tokenizer, described.cfg, print, 500)[1] == 500
+    for context, count in (
+        (longest, len(ASKED)),
+        (longest - 1, 0),
+    ):  # an answer may end where the context does
+        model = replace(described.cfg, max_position_embeddings=context)
+        assert len(leave_room(ASKED, cfg, tokenizer, model.max_position_embeddings)[0]) == count
