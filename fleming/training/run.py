@@ -62,15 +62,7 @@ from model.transformer import Transformer
 
 
 class Run:
-    """One stage of a run, from its lock to its exports.
-
-        run = Run("sft", cfg, world, {"data.trajectories": file, "model": folder})
-        with run:
-            run.resume(model, tokenizer, optimizer, exports=lambda step: ["model"] * (step == 100))
-            for step in run.steps(lambda: 100, "cold start"):
-                ...
-                run.log(record, score, flops)
-                run.save(step)
+    """One stage of a run, from its lock to its exports; train_sft.py shows how it is used.
 
     state: what the checkpoints keep beside tensors. A script may add to it what JSON can hold.
     """
