@@ -79,9 +79,8 @@ def train(cfg: Config, world: World) -> None:
         copy = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
         make_exact(copy, [policy, reference], cfg, world)
         optimizer = make_adamw(policy, weight_decay=0.0)
-        best = "best/model" if held_out else None
         begun = curriculum.begin()
-        run.resume(policy, tokenizer, optimizer, curriculum.exports, best)
+        run.resume(policy, tokenizer, optimizer, curriculum.exports, "best/model" if held_out else None)
         run.append("curriculum", *begun)
         world.print(f"RL on {len(questions)} questions, starting from {start}; {curriculum.describe()}")
         cache = choose_cache(policy, copy, longest, rl.max_num_seqs, run.state, world)

@@ -91,12 +91,11 @@ def train(cfg: Config, world: World) -> None:
             record |= {"tokens": tokens, "response_tokens": response_tokens}
 
             # What is held out says which checkpoint is the best.
-            score, measured = -record["loss"], validation.due(step, total)
+            measured = validation.due(step, total)
             if measured:
                 record |= validation.measure(policy, step)
                 run.timer.lap("validate")
-            if held_out:
-                score = -record.get("validation_loss", math.nan)
+            score = -record.get("validation_loss", math.nan) if held_out else -record["loss"]
             run.log(record, score=score, flops=training_flops(policy.cfg, batches))
             run.save(step, due=measured)
     world.print(f"cold start: {total} steps done, model in {run.folder / 'model'}")

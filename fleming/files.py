@@ -146,15 +146,14 @@ class AppendLog:
         `sha256` is the hash of what was kept of `keep_bytes` and appended. hash_lines: each line ends with its own.
         Raises InputError where the file is shorter than `keep_bytes`.
         """
-        self.path, self.sha256 = Path(path), hashlib.sha256()
+        self.path = Path(path)
         self.line = _hashed_line if hash_lines else _json_line
         with os_errors(path, "append"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             check_file(path)
             sums_of(path).unlink(missing_ok=True)  # of a file that grows now
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 closed by close()
-            if keep_bytes:
-                self.sha256 = hash_of_log(self.path, keep_bytes)
+            self.sha256 = hash_of_log(self.path, keep_bytes or 0)
             end = self._file.seek(0, os.SEEK_END)
             self.offset = self._end_of_last_line(end) if keep_bytes is None else keep_bytes
             self._file.truncate(self.offset)

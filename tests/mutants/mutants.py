@@ -48,8 +48,8 @@ MUTANTS = {
         ("flops = rl.updates_per_rollout * training", "flops = training", WIRING),
     ],
     "train_sft.py": [
-        ('score, measured = -record["loss"]',
-         'score, measured = record["loss"]', "tests/training/test_sft_against_transformers.py"),
+        ('if held_out else -record["loss"]',
+         'if held_out else record["loss"]', "tests/training/test_sft_against_transformers.py"),
         ("-logp.sum() / response_tokens", "-logp.mean()", "tests/training/test_parallel.py -k sft"),
         ("step * sft.sequences_per_step)\n", "step * sft.sequences_per_step - 1)\n", TRAPS),
     ],
