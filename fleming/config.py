@@ -32,7 +32,7 @@ from model.files import read_bytes
 
 C = TypeVar("C")  # a settings dataclass
 MOST_ALIASES = 30  # of a settings file: in ten levels of three they stand for 59,000 values
-LARGEST = 1e30  # of a setting: products of a few stay finite, in single precision one does
+LARGEST = 1e38  # of a setting: single precision holds no more
 _NO_MEMORY = re.compile("out of memory|(?:can't|cannot) allocate memory|not enough memory", re.IGNORECASE)
 LESS_MEMORY = (
     "lower *.micro_batch_tokens or *.max_num_seqs, or set parallel.activation_checkpointing or parallel.offload; "
