@@ -25,7 +25,7 @@ from fleming.records import Question, to_json
 from fleming.rl.curriculum import Curriculum
 from fleming.rl.dev import measure
 from fleming.rl.grpo import grpo_loss
-from fleming.rl.mining import mining_round
+from fleming.rl.mining import check_words, mining_round
 from fleming.rl.questions import dev_questions, read_dev, training_questions
 from fleming.rl.reward import load_reward, try_reward
 from fleming.rl.rollout import Actor, describe_group, make_rollouts, mini_batches
@@ -71,6 +71,7 @@ def train(cfg: Config, world: World) -> None:
         questions, longest = training_questions(cfg, tokenizer, described.cfg, world.print)
         held_out, longest = dev_questions(cfg, tokenizer, described.cfg, world.print, longest)
         try_reward(reward, questions[0], cfg)
+        check_words(cfg, questions)
 
     with run:
         curriculum = Curriculum(questions, cfg, run.kept("curriculum"))
@@ -78,9 +79,8 @@ def train(cfg: Config, world: World) -> None:
         copy = sampling_copy(policy, world)  # what answers; the policy itself where that can sample
         make_exact(copy, [policy, reference], cfg, world)
         optimizer = make_adamw(policy, weight_decay=0.0)
-        best = "best/model" if held_out else None
         begun = curriculum.begin()
-        run.resume(policy, tokenizer, optimizer, curriculum.exports, best)
+        run.resume(policy, tokenizer, optimizer, curriculum.exports, "best/model" if held_out else None)
         run.append("curriculum", *begun)
         world.print(f"RL on {len(questions)} questions, starting from {start}; {curriculum.describe()}")
         cache = choose_cache(policy, copy, longest, rl.max_num_seqs, run.state, world)
@@ -161,8 +161,9 @@ def what_next(cfg: Config) -> str:
 
 
 def look_at_questions(questions: list[Question], cfg: Config) -> None:
-    """Raise InputError for what a run would refuse in its questions, or its reward in the first of them."""
+    """Raise InputError for what a run would refuse in its questions, what is said of them, and its reward."""
     try_reward(load_reward(cfg.grpo.reward), questions[0], cfg)
+    check_words(cfg, questions)
     Curriculum(questions, cfg)
     read_dev(cfg, print)
 

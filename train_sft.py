@@ -60,9 +60,8 @@ def train(cfg: Config, world: World) -> None:
         with world.agree():
             policy, _ = load_sharded(cfg.base_folder, cfg, world)
         optimizer = make_adamw(policy, sft.weight_decay)
-        exports = {total: ["model"]}
         best = "model" if held_out else None
-        run.resume(policy, tokenizer, optimizer, lambda step: exports.get(step, ()), best)
+        run.resume(policy, tokenizer, optimizer, lambda step: ["model"] * (step == total), best)
         run.write("learned.jsonl", ({"id": name} for name in ids))  # the order in which epochs number them
         take_step = GuardedStep(run.state)
         for step in run.steps(lambda: total, "cold start"):
@@ -92,12 +91,11 @@ def train(cfg: Config, world: World) -> None:
             record |= {"tokens": tokens, "response_tokens": response_tokens}
 
             # What is held out says which checkpoint is the best.
-            score, measured = -record["loss"], validation.due(step, total)
+            measured = validation.due(step, total)
             if measured:
                 record |= validation.measure(policy, step)
                 run.timer.lap("validate")
-            if held_out:
-                score = -record.get("validation_loss", math.nan)
+            score = -record.get("validation_loss", math.nan) if held_out else -record["loss"]
             run.log(record, score=score, flops=training_flops(policy.cfg, batches))
             run.save(step, due=measured)
     world.print(f"cold start: {total} steps done, model in {run.folder / 'model'}")

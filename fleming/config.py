@@ -32,6 +32,7 @@ from model.files import read_bytes
 
 C = TypeVar("C")  # a settings dataclass
 MOST_ALIASES = 30  # of a settings file: in ten levels of three they stand for 59,000 values
+LARGEST = 1e38  # of a setting: single precision holds no more
 _NO_MEMORY = re.compile("out of memory|(?:can't|cannot) allocate memory|not enough memory", re.IGNORECASE)
 LESS_MEMORY = (
     "lower *.micro_batch_tokens or *.max_num_seqs, or set parallel.activation_checkpointing or parallel.offload; "
@@ -158,7 +159,12 @@ def load_config(cls: type[C], path: str | os.PathLike | None, overrides: list[st
         value = _parse_yaml(text, f"command line: {key}")
         _set(settings, cls, key.split("."), value, "command line")
     said = [str(path)] * (path is not None) + ["command line"] * bool(overrides)
-    return _made(cls, settings, " + ".join(said) or "defaults")
+    where = " + ".join(said) or "defaults"
+    made = _made(cls, settings, where)
+    for key, value in flat(settings).items():
+        if isinstance(value, float) and abs(value) > LARGEST:
+            raise InputError(f"{where}: {key} is out of its range: found {value}, expected at most {LARGEST}")
+    return made
 
 
 def to_dict(value: Any) -> Any:

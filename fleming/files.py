@@ -144,26 +144,20 @@ class AppendLog:
         """Open, first cutting the file back to `keep_bytes`, or where None to its last whole line.
 
         `sha256` is the hash of what was kept of `keep_bytes` and appended. hash_lines: each line ends with its own.
-        Raises InputError where the file is shorter than `keep_bytes` or no line ends there.
+        Raises InputError where the file is shorter than `keep_bytes`.
         """
-        self.path, self.sha256 = Path(path), hashlib.sha256()
+        self.path = Path(path)
         self.line = _hashed_line if hash_lines else _json_line
         with os_errors(path, "append"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             check_file(path)
             sums_of(path).unlink(missing_ok=True)  # of a file that grows now
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 closed by close()
-            found = self._file.seek(0, os.SEEK_END)
-            end = found if keep_bytes is None else min(found, keep_bytes)
-            self.offset = self._end_of_last_line(end)
-            if keep_bytes not in (None, self.offset):
-                self._file.close()
-                problem = f"expected a line that ends at byte {keep_bytes}; it has {found} bytes"
-                raise InputError(f"{path}: {problem}, edited?")
+            self.sha256 = hash_of_log(self.path, keep_bytes or 0)
+            end = self._file.seek(0, os.SEEK_END)
+            self.offset = self._end_of_last_line(end) if keep_bytes is None else keep_bytes
             self._file.truncate(self.offset)
             fsync(self.path.parent)
-            if keep_bytes:
-                self.sha256 = hash_of_log(self.path, keep_bytes)
 
     def _end_of_last_line(self, end: int) -> int:
         while end > 0:

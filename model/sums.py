@@ -133,5 +133,6 @@ def write_hashed(path: str | os.PathLike, data: str | Iterable[bytes]) -> None:
 
 def remove(path: Path) -> None:
     """Delete a file, where there is one, and the hash beside it."""
-    path.unlink(missing_ok=True)
-    sums_of(path).unlink(missing_ok=True)
+    with os_errors(path, "delete"):
+        path.unlink(missing_ok=True)
+        sums_of(path).unlink(missing_ok=True)

@@ -458,6 +458,13 @@ def test_a_group_stays_in_one_pack_where_it_fits():
     )  # where it may fill one
 
 
+class SmallNeighbour(parallel.World):
+    """One of two processes, whose other one has room for three rows."""
+
+    def gather(self, item):
+        return [item, 3 if isinstance(item, int) else item]
+
+
 def test_a_cache_is_measured_once_and_kept_by_the_checkpoint(monkeypatch):
     transformer = ours(hf_model("qwen3"))
     monkeypatch.setattr(parallel, "free_memory", lambda device: free)
@@ -466,6 +473,9 @@ def test_a_cache_is_measured_once_and_kept_by_the_checkpoint(monkeypatch):
     choose = functools.partial(parallel.choose_cache, transformer, transformer)
     assert choose(50, 64, {"step": 0}, ALONE) == Capacity(10, 50)  # AdamW's moments will want memory too
     assert choose(50, 8, {"step": 0}, ALONE) == Capacity(8, 50)
+    alike = {"step": 5}  # on every rank, by the one with the least memory
+    assert choose(50, 64, alike, SmallNeighbour(0, 2, torch.device("cpu"), None)) == Capacity(3, 50)
+    assert alike["cache"] == [3, 50, 64]
     kept = {"step": 5, "cache": [10, 50, 64]}
     free = int(3.5 * row / CACHE_SHARE)
     assert choose(50, 64, kept, ALONE) == Capacity(10, 50)

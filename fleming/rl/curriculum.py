@@ -51,7 +51,7 @@ class Curriculum:
         try:
             for record in records:
                 self._take(record)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, InputError) as error:
             raise InputError(
                 f"{cfg.run_dir}/grpo/curriculum.jsonl: no ledger of this version and of these questions ({error}); "
                 "choose another run_dir"

@@ -26,7 +26,7 @@ def group_advantages(rewards: Tensor, normalize_std: bool = True, epsilon: float
     standard deviation (ddof 1). A group of equal rewards has exactly zero advantage: it is never left to rounding,
     which divided by a std of 1e-17 would be a large number.
     """
-    r = rewards.double()
+    r = rewards.double().clamp(-1e150, 1e150)  # whose squares are finite
     equal = r.amax(-1, keepdim=True) == r.amin(-1, keepdim=True)
     advantages = r - r.mean(-1, keepdim=True)  # Eq. 2, 3
     if normalize_std and r.shape[-1] > 1:

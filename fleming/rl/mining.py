@@ -1,8 +1,8 @@
 """A round of hard-sample mining (paper, section 3.3): the current model answers the training set, which is sorted anew.
 
 A person may decide on questions that have left for review.jsonl by a file beside it, decisions.jsonl (the form of
-fleming/refine/decisions.py): a round reads it before it asks, and what it found stands in the ledger. Left out: what
-answers mean for a question (standing.py).
+fleming/refine/decisions.py): a round reads it before it asks, and what it found stands in the ledger. What is wrong
+there is said before weights are read. Left out: what answers mean for a question (standing.py).
 """
 
 from collections import Counter
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fleming.files import read_jsonl
 from fleming.records import Question
-from fleming.refine.decisions import Decision, read_decisions, text_hash
+from fleming.refine.decisions import Decision, apply_decisions, read_decisions, text_hash
 from fleming.refine.label_check import Votes
 from fleming.rl.curriculum import Curriculum
 from fleming.rl.rollout import Actor, Scored
@@ -47,6 +47,12 @@ def mine(actor: Actor, numbered: list[tuple[int, Question]], step: int) -> list[
     groups = actor.answer(numbered, params, f"mine {step}", vote, f"mining, step {step}", votes=True)
     answers = [zip(*group, strict=True) for group in groups]
     return [Mined(sum(right), Counter(choices), sum(tokens)) for right, choices, tokens in answers]
+
+
+def check_words(cfg: Config, questions: list[Question]) -> None:
+    """Raise InputError for what a round would refuse: in a person's decisions, in the votes of the label check."""
+    apply_decisions(questions, decisions_of_review(Path(cfg.run_dir, "grpo")), Counter())
+    voter_votes(cfg, questions)
 
 
 def decisions_of_review(folder: Path) -> dict[str, list[Decision]]:

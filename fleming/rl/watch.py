@@ -25,9 +25,9 @@ WINDOW, FIRST = TABLE["window"], TABLE["first"]  # steps
 def watch(run: Run, record: dict, sampled: Sampled) -> dict[str, float]:
     """Return what the step's record is to hold beside `record`; warn, once a run, of what has gone beyond its bound.
 
-    record: the step's so far, of all ranks. Of `run` only the state
-    changes. Returned are flat_groups, the share of groups whose answers all have one reward; the shares of the answers
-    with each of `habits`; letter_distance, over the last steps.
+    record: the step's so far, of all ranks. Of `run` only the state changes. Returned are flat_groups, the share of
+    groups whose answers all have one reward; the shares of the answers with each of `habits`; letter_distance, over the
+    last steps.
     """
     state, rollouts, questions = run.state, sampled.rollouts, sampled.shown
     options = {group: option_words(question) for group, question in questions.items()}

@@ -153,11 +153,12 @@ def delete_old(folder: Path, keep: Keep) -> None:
         older = [path for path in older if path not in best]
     if keep.every:
         older = [path for path in older if step_of(path) % keep.every]
-    for left in folder.glob(".step_*"):  # by a killed run
-        shutil.rmtree(left)
-    for old in older:
-        # Renamed first: what can be seen stays whole, however this is killed.
-        shutil.rmtree(old.rename(old.with_name(f".{old.name}.old")))
+    with os_errors(folder, "delete old ones in"):
+        for left in folder.glob(".step_*"):  # by a killed run
+            shutil.rmtree(left)
+        for old in older:
+            # Renamed first: what can be seen stays whole, however this is killed.
+            shutil.rmtree(old.rename(old.with_name(f".{old.name}.old")))
 
 
 def best_first(folder: Path) -> list[Path]:

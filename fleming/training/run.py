@@ -55,22 +55,14 @@ from fleming.training.stopping import lock_run
 from model.errors import InputError
 from model.files import os_errors
 from model.huggingface.tokenizer import Tokenizer
-from model.huggingface.weights import save_model
+from model.huggingface.weights import check_replaceable, save_model
 from model.sampler import Sampler
 from model.sums import remove
 from model.transformer import Transformer
 
 
 class Run:
-    """One stage of a run, from its lock to its exports.
-
-        run = Run("sft", cfg, world, {"data.trajectories": file, "model": folder})
-        with run:
-            run.resume(model, tokenizer, optimizer, exports=lambda step: ["model"] * (step == 100))
-            for step in run.steps(lambda: 100, "cold start"):
-                ...
-                run.log(record, score, flops)
-                run.save(step)
+    """One stage of a run, from its lock to its exports; train_sft.py shows how it is used.
 
     state: what the checkpoints keep beside tensors. A script may add to it what JSON can hold.
     """
@@ -286,13 +278,16 @@ WRITTEN = (
     *("checkpoints", "rollouts", "metrics.jsonl", "learned.jsonl", "curriculum.jsonl", "review.jsonl"),
     *("../manifest.json", "../config.yaml"),
 )
+EXPORTS = "model", "stage1/model", "stage2/model", "best/model"
 
 
 def check_ready(stage: str, cfg: Config) -> str:
     """Return where the stage would begin; raise InputError for other settings than it began with, and for a folder or
     file that cannot be written. Writes nothing."""
     folder = Path(cfg.run_dir, stage)
-    check_writable([folder / name for name in WRITTEN])
+    check_writable([folder / name for name in (*WRITTEN, *EXPORTS)])
+    for name in EXPORTS:
+        check_replaceable(folder / name)
     read_manifest(cfg.run_dir)
     state = newest_checkpoint(folder / "checkpoints", cfg.skip_damaged)
     if not state:

@@ -230,7 +230,7 @@ def save_model(
             with os_errors(folder, "write"):
                 target = Path(folder).resolve()  # what a link points to is replaced, and the link stays
                 _check_vocabulary(transformer.cfg.vocab_size, tokenizer.size, target)
-                _refuse_other_contents(target)
+                check_replaceable(target)
                 with replace_folder(target) as new:
                     shapes = {name: parameter.shape for name, parameter in parameters.items()}
                     hashes, small = _write_weights(new, shapes, whole, dtype, max_shard_bytes)
@@ -261,8 +261,8 @@ def _check_vocabulary(rows: int, ids: int, folder: Path) -> None:
         raise InputError(f"{path}: vocab_size is {rows}, expected at least the tokenizer's {ids} ids")
 
 
-def _refuse_other_contents(folder: Path) -> None:
-    """Refuse to replace what is there unless it is a model folder or an empty one."""
+def check_replaceable(folder: Path) -> None:
+    """Raise InputError where something stands there that is neither a model folder nor an empty one."""
     if not folder.exists() or (folder / "config.json").exists():
         return
     if not folder.is_dir() or any(folder.iterdir()):

@@ -295,10 +295,10 @@ def test_an_opened_log_loses_a_torn_last_line_and_only_that(tmp_path):
         assert (tmp_path / "log").read_bytes() == after + b'{"c": 2}\n'
 
 
-@pytest.mark.parametrize("content", [b"", b'{"a": 1}\n', b'{"a": 1, "b": "longer"}\n'])
-def test_a_log_that_was_shortened_or_edited_is_refused_and_left_alone(tmp_path, content):
+@pytest.mark.parametrize("content", [b"", b'{"a": 1}\n'])
+def test_a_log_that_was_shortened_is_refused_and_left_alone(tmp_path, content):
     (tmp_path / "log").write_bytes(content)
-    with pytest.raises(InputError, match=f"ends at byte 11; it has {len(content)} bytes"):
+    with pytest.raises(InputError, match=f"{11 - len(content)} bytes are missing"):
         AppendLog(tmp_path / "log", keep_bytes=11)
     assert (tmp_path / "log").read_bytes() == content
 

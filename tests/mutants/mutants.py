@@ -27,6 +27,9 @@ VERIFY = "tests/audit/test_verify.py"
 SEGMENTS = "tests/audit/test_segments.py -k 'not processes'"
 TRACE = "tests/audit/test_trace.py"
 RETRACT = "tests/audit/test_retract.py"
+METRICS = "tests/training/test_metrics.py"
+HELD_OUT = "tests/training/test_validation.py -k 'an_answer or stopped_anywhere'"
+BEFORE = "tests/scripts/test_damage.py -k before_all"
 
 MUTANTS = {
     "train_grpo.py": [
@@ -41,10 +44,12 @@ MUTANTS = {
         ("loss_cfg, mini_batch.denominator", "loss_cfg, batches[0].denominator", f"{WIRING} {MINI}"),
         ("logp, b.old_logp, b.ref_logp", "logp, b.sampled_logp, b.ref_logp", WIRING),
         ("            gather_weights(policy, copy)\n            run.timer", "            run.timer", TRAPS),
+        ('measured.get("dev_accuracy", math.nan) if held_out else', "", LEDGER),
+        ("flops = rl.updates_per_rollout * training", "flops = training", WIRING),
     ],
     "train_sft.py": [
-        ('score, measured = -record["loss"]',
-         'score, measured = record["loss"]', "tests/training/test_sft_against_transformers.py"),
+        ('if held_out else -record["loss"]',
+         'if held_out else record["loss"]', "tests/training/test_sft_against_transformers.py"),
         ("-logp.sum() / response_tokens", "-logp.mean()", "tests/training/test_parallel.py -k sft"),
         ("step * sft.sequences_per_step)\n", "step * sft.sequences_per_step - 1)\n", TRAPS),
     ],
@@ -90,9 +95,13 @@ MUTANTS = {
     "fleming/rl/switch.py": [
         ("len(measured[\"slopes\"]) == window and max(", "max(", CURRICULUM),
         ("max(measured[\"slopes\"]) <", "min(measured[\"slopes\"]) <", CURRICULUM),
+        ("tokens >= stage.max_tokens", "tokens > stage.max_tokens", CURRICULUM),
         ("if done < max(cfg.min_steps, window):", "if done < window:", CURRICULUM),
     ],
     "fleming/rl/mining.py": [
+        ('f"mine {step}", vote', '"mine", vote', CURRICULUM),
+        ("Counter(choices), sum(tokens)", "Counter(choices), 0", CURRICULUM),
+        ("    voter_votes(cfg, questions)\n", "", BEFORE),
         ('texts.get(v.id) == v.text',
          'v.id in texts', CURRICULUM),
         ('scored.reward["correct"] > 0.5', 'scored.reward["total"] > 0.5', WIRING),
@@ -169,11 +178,33 @@ MUTANTS = {
         ("logits[:, limit:] = ABSENT", "pass", TRAINING),
         ("entropy = -every.exp().mul_(every).sum(-1)", "entropy = -logp", TRAINING),
     ],
+    "fleming/training/metrics.py": [
+        ("flops += 3 * cfg", "flops += cfg", METRICS),
+        ('"importance_mean": "importance_sum", "capped_fraction": "capped_tokens"',
+         '"importance_mean": "capped_tokens", "capped_fraction": "importance_sum"', METRICS),
+        ('self.sums["difference"] += difference', 'self.sums["difference"] = difference', METRICS),
+        ("self.skipped += not math.isfinite(grad_norm)", "pass", METRICS),
+        ("if self.updates == 0 and logp.numel():", "if logp.numel():", METRICS),
+    ],
+    "fleming/training/validation.py": [
+        ("min(2 * self.longest, context - max(map(len, prompts)))", "2 * self.longest", HELD_OUT),
+    ],
+    "fleming/training/estimate_memory.py": [
+        ("elif case.cfg.sft.validation:", "elif False:", "tests/training/test_estimate_memory.py -k held_out"),
+    ],
+    "fleming/training/run.py": [
+        ("        if step:\n            self._export(step)  #", "        if False:\n            pass  #", HELD_OUT),
+    ],
+    "fleming/training/identity.py": [
+        ('    "max_num_seqs",\n', '    "max_num_seqs",\n    "learning_rate",\n', BEFORE),
+    ],
     "fleming/rl/dev.py": [
         ('actor.params(1, temperature=0.0)',
          'actor.params(1)', DEV),
     ],
     "fleming/rl/questions.py": [
+        ("return usable, max(longest, length)", "return usable, longest", DEV),
+        ("if length <= context]", "if length < context]", DEV),
         ('cfg.grpo.dev_limit or None]',
          'cfg.grpo.dev_limit]', DEV),
     ],
@@ -281,6 +312,7 @@ MUTANTS = {
         ("(len(leaves) - 1).bit_length() - 1", "(len(leaves) - 1).bit_length() - 2", VERIFY),
     ],
     "fleming/training/parallel.py": [
+        ("rows = min(world.gather(mine.rows))", "rows = mine.rows", f"{TRAPS} -k a_cache"),
         ("            dist.barrier()  # the launcher", "            pass  # the launcher", PARALLEL),
         ('        if rank == "0":\n            complain', "        if True:\n            complain", PARALLEL),
     ],

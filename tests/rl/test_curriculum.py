@@ -16,12 +16,14 @@ from fleming.refine.decisions import Decision, text_hash
 from fleming.rl import mining
 from fleming.rl.curriculum import Curriculum
 from fleming.rl.pools import shares, stage1_pools
+from fleming.rl.rollout import Actor, Scored
 from fleming.rl.sampled import Sampled
 from fleming.rl.standing import Mined, Standing
 from fleming.rl.switch import slopes, stage1_over
 from fleming.settings import Config
 from fleming.settings.training import CurriculumConfig, StageConfig, SwitchConfig
 from model.errors import InputError
+from model.sampler import Sample
 
 GRADES = ["easy", "moderate", "difficult", None]
 SMALL = ["grpo.questions_per_step=7", "grpo.stage1.max_steps=9", "grpo.stage2.max_steps=12"]
@@ -356,6 +358,8 @@ def test_a_wrong_question_weighs_by_failures_tier_and_whether_none_was_right(
 ):
     found = standing(rounds, difficulty=difficulty)
     assert (found.bucket, found.weight) == (bucket, weight)
+    tiers = {"easy": 5.0, "moderate": 5.0, "difficult": 5.0}
+    assert standing([1], difficulty=difficulty, tier_weights=tiers).weight == (5.0 if difficulty else 1.0)
 
 
 def test_a_passed_question_rests_for_a_growing_number_of_rounds():
@@ -425,6 +429,27 @@ def test_a_label_in_doubt_leaves_and_a_persons_word_brings_it_back():
     asked_again = {r["question"] for r in ledger if r["event"] == "answers" and r["round"] == 6}
     assert asked_again >= {"q5", "q6"}
     assert "q7" not in asked_again
+
+
+def test_a_round_counts_right_answers_votes_and_tokens_and_has_noise_of_its_own():
+    keys, tokens = [], [[5], [5, 6], [5, 6, 7]]
+
+    class Answering(Actor):
+        def answer(self, numbered, params, key, keep, bar="", votes=False):
+            keys.append(key)
+            samples = [Sample(ids, [0.0] * len(ids), "stop", 0.0) for ids in tokens[: params.n]]
+            rights, choices = [1.0, 0.0, 1.0], ["A", "", "A"]
+            scored = [
+                Scored([1], sample, "", {"correct": right, "total": 0.0}, "", choice)
+                for sample, right, choice in zip(samples, rights, choices, strict=True)
+            ]
+            return [[keep(each) for each in scored] for _ in numbered]
+
+    actor = Answering(None, None, settings("grpo.curriculum.mine_samples=3"), ALONE)
+    for step in (4, 7):
+        found = mining.mine(actor, list(enumerate(questions(2))), step)
+        assert found == [Mined(2, Counter({"A": 2, "": 1}), 6)] * 2
+    assert len(set(keys)) == 2
 
 
 def test_a_decision_on_no_question_in_review_is_said(tmp_path, monkeypatch):
@@ -505,6 +530,14 @@ def test_stage_1_is_over_by_the_signs_that_the_setting_names(when, rewards, flat
     assert (over and over["because"]) == because
 
 
+@pytest.mark.parametrize(
+    ("steps", "tokens", "because"), [(8, 99, None), (8, 100, "max_tokens"), (9, 0, "max_steps")]
+)
+def test_stage_1_ends_with_its_last_step_and_once_its_tokens_are_sampled(steps, tokens, because):
+    over = stage1_over([0.5] * steps, [0.0] * steps, tokens, StageConfig(9, max_tokens=100), SwitchConfig())
+    assert (over and over["because"]) == because
+
+
 # A run that is extended
 
 
@@ -540,11 +573,24 @@ def test_so_can_one_that_was_to_end_with_stage_1(longer):
     assert more.exports(more.last_step) == ["stage1/model" if longer.endswith("9") else "stage2/model"]
 
 
+STEP = {"event": "step", "step": 1, "drawn": {"hard": ["q1"]}, "reward": 0.5, "flat": 0.0, "tokens": 9}
+
+
 @pytest.mark.parametrize(
     "record",
-    [{}, {"event": "step"}, {"event": "answers", "question": "another"}, {"step": 2, "pass_rates": {}}],
+    [
+        {},
+        {"event": "step"},
+        {"event": "answers", "question": "another"},
+        {"step": 2, "pass_rates": {}},
+        {**STEP, "drawn": ["q1"]},
+        {**STEP, "drawn": None},
+        {"event": "answers", "question": "q1", "right": 1, "votes": ["A"]},
+        {"event": "decision", "question": "q1", "verdict": 3},
+    ],
+    ids=str,
 )
-def test_a_ledger_of_another_version_or_of_other_questions_is_refused(record):
+def test_a_ledger_of_another_version_of_other_questions_or_of_no_run_is_refused(record):
     with pytest.raises(InputError, match=r"curriculum.jsonl: no ledger of this version"):
         Curriculum(questions(5), settings(), [record])
 

@@ -1,17 +1,20 @@
 """How RL is measured on questions that it does not learn from while it runs."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
+from support.models import hf_folder
 from support.runs import ALONE
 
 from fleming.config import load_config
 from fleming.files import write_jsonl
+from fleming.prompt import prompt_ids
 from fleming.records import Question
 from fleming.rl.dev import measure
-from fleming.rl.questions import read_dev
+from fleming.rl.questions import dev_questions, leave_room, read_dev
 from fleming.rl.rollout import Actor
 from fleming.settings import Config
+from model.huggingface.weights import open_model
 
 ASKED = [Question(f"q{i}", "?", {"A": "yes", "B": "no"}, "A", split="dev") for i in range(5)]
 
@@ -40,3 +43,20 @@ def test_so_many_questions_of_dev_are_drawn_by_the_seed(tmp_path, limit, count):
     assert len(set(drawn)) == len(drawn) == count
     others = [q.id for q in read_dev(load_config(Config, None, [*given, "seed=1"]), print)]
     assert drawn != others
+
+
+def test_the_cache_holds_the_longest_of_what_is_learned_from_and_what_is_measured(tmp_path):
+    hf_folder(tmp_path)
+    described, tokenizer = open_model(tmp_path)
+    write_jsonl(tmp_path / "dev.jsonl", map(asdict, ASKED))
+    given = [f"data.dev={tmp_path}/dev.jsonl", "grpo.dev_every=1", "grpo.max_new_tokens=9"]
+    cfg = load_config(Config, None, given)
+    usable, longest = dev_questions(cfg, tokenizer, described.cfg, print, 10)
+    assert longest == max(len(prompt_ids(q, tokenizer, cfg)) for q in usable) + 9 > 10
+    assert dev_questions(cfg, tokenizer, described.cfg, print, 500)[1] == 500
+    for context, count in (
+        (longest, len(ASKED)),
+        (longest - 1, 0),
+    ):  # an answer may end where the context does
+        model = replace(described.cfg, max_position_embeddings=context)
+        assert len(leave_room(ASKED, cfg, tokenizer, model.max_position_embeddings)[0]) == count

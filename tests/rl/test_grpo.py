@@ -38,6 +38,12 @@ def test_equal_rewards_give_exactly_zero_advantage():
     assert (group_advantages(torch.tensor([[0.7]])) == 0).all()  # a group of one
 
 
+def test_advantages_of_any_finite_rewards_are_finite():
+    huge = torch.tensor([[1e308, 1e308, -1e308, 0.0], [-1.7e308, 0.0, 1.0, 2.0]], dtype=torch.float64)
+    for normalize in (True, False):
+        assert group_advantages(huge, normalize).isfinite().all()
+
+
 def test_advantages_equal_their_closed_form():
     r = torch.tensor([[1.1, 0.1, 0.0, 1.1]], dtype=torch.float64)
     mean = 2.3 / 4

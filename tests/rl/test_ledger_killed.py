@@ -17,6 +17,7 @@ from fleming.files import write_jsonl
 from fleming.prompt import prompt_ids
 from fleming.records import Question, to_json
 from fleming.settings import Config
+from fleming.training.checkpoint import checkpoints, read_state
 from model.huggingface.tokenizer import Tokenizer
 
 # A reward that tells answers apart and may kill its process, and a vote that agrees on one wrong option of some.
@@ -127,6 +128,10 @@ def test_the_ledger_of_a_run_holds_what_is_needed_to_decide_again(folder, whole)
     assert metrics[-1]["generated_tokens"] == sum(counted)
     measured = {r["step"]: r["dev_accuracy"] for r in metrics if "dev_accuracy" in r}
     assert set(measured) == {*range(3, len(metrics), 3), len(metrics)}
+    kept = [read_state(path) for path in checkpoints(whole / "grpo/checkpoints")]
+    assert {s["step"]: s["score"] for s in kept if "score" in s} == {
+        s["step"]: measured[s["step"]] for s in kept if s["step"] in measured
+    }
     assert (whole / "grpo/best/model/model.safetensors").exists()
     review = records(whole / "grpo/review.jsonl")
     assert {r["id"] for r in review} == {r["question"] for r in ledger_of(whole) if r["event"] == "review"}

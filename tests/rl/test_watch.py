@@ -185,6 +185,7 @@ def test_a_resumed_run_says_what_a_whole_one_does():
         ("<think>Doxycycline.</think>", "echoed_options"),
         ("<think>(a) AZITHROMYCIN (b) beta-blockers then</think>", "echoed_options"),
         ("<think>azithromycin rather than doxycycline</think>", ""),
+        ("<think>azithromycin, doxycycline, A then</think>", "echoed_options"),  # three words of four
         ("", ""),
     ],
 )

@@ -25,7 +25,9 @@ from fleming.files import write_jsonl
 from fleming.records import Question, to_json
 from fleming.rl import rollout
 from fleming.settings import Config
+from fleming.training.metrics import training_flops
 from fleming.training.optimizer import GuardedStep, make_adamw, set_learning_rate
+from fleming.training.run import Run
 from model import load_model
 
 RATE, CLIP, TEMPERATURE, MOST = 1e-2, 0.05, 0.7, 10
@@ -106,7 +108,7 @@ class Seen:
     """What a run gave to its loss and to its optimiser, in order."""
 
     def __init__(self):
-        self.packs, self.losses, self.updates, self.taken = [], [], [], []
+        self.packs, self.losses, self.updates, self.taken, self.flops = [], [], [], [], []
 
 
 def train(folder: Path, run_dir: Path, *settings: str, shift: float = 0.4, cut: bool = False) -> Seen:
@@ -161,6 +163,10 @@ def train(folder: Path, run_dir: Path, *settings: str, shift: float = 0.4, cut: 
             seen.updates.append((len(seen.losses), weights, gradients))
             return super().__call__(transformer, optimizer, max_norm)
 
+    def log(self, record, score, flops, sampler=None):
+        seen.flops.append(flops)
+        run_log(self, record, score, flops, sampler)
+
     def step(self, *arguments):
         norm = math.hypot(*(p.grad.norm().item() for group in self.param_groups for p in group["params"]))
         seen.taken.append((norm, {group["lr"] for group in self.param_groups}))
@@ -171,13 +177,14 @@ def train(folder: Path, run_dir: Path, *settings: str, shift: float = 0.4, cut: 
         rollout.pack_rollouts,
         train_grpo.grpo_loss,
     )
-    adamw_step = torch.optim.AdamW.step
+    adamw_step, run_log = torch.optim.AdamW.step, Run.log
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_grpo, "load_reward", lambda name: marks)
         patch.setattr(train_grpo, "make_rollouts", moved)
         patch.setattr(rollout, "pack_rollouts", packed)
         patch.setattr(train_grpo, "grpo_loss", loss)
         patch.setattr(train_grpo, "GuardedStep", Watched)
+        patch.setattr(Run, "log", log)
         patch.setattr(torch.optim.AdamW, "step", step)
         train_grpo.train(cfg, ALONE)
     return seen
@@ -190,7 +197,8 @@ class Plain:
         from transformers import AutoModelForCausalLM
 
         self.model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32).eval()
-        self.limit = load_model(folder / "model", chat_format="chatml")[1].size
+        ours, tokenizer = load_model(folder / "model", chat_format="chatml")
+        self.cfg, self.limit = ours.cfg, tokenizer.size
         self.named = {name.removeprefix("model."): p for name, p in self.model.named_parameters()}
         self.begun = {name: p.detach().clone() for name, p in self.named.items()}
 
@@ -274,6 +282,8 @@ def test_two_steps_are_those_of_a_plain_loop_over_their_rollout_files(folder, tm
     assert len(seen.updates) == len(seen.taken) == 2 * updates
     counts = set()
     for step in (1, 2):
+        of_step = [b.packed for packs in seen.packs[(step - 1) * parts : step * parts] for b in packs]
+        assert seen.flops[step - 1] == updates // parts * training_flops(plain.cfg, of_step)
         rollouts = lines(tmp_path / f"grpo/rollouts/step_{step:06d}.jsonl")
         assert len({tuple(r["token_ids"]) for r in rollouts}) == QUESTIONS * GROUP  # or none could be told
         advantages = advantages_of(rollouts, spec["std"])

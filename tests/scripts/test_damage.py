@@ -335,7 +335,7 @@ def test_settings_of_answers_that_say_nothing_are_refused(copy, inputs):
 
 @pytest.mark.parametrize(
     "spoil",
-    ["data", "reward", "lock", "settings", "writing"],
+    ["data", "reward", "lock", "settings", "writing", "export", "decisions", "options", "votes"],
 )
 def test_no_weight_is_read_or_hashed_before_all_else_has_been_checked(
     copy, inputs, tmp_path, monkeypatch, spoil
@@ -363,6 +363,21 @@ def test_no_weight_is_read_or_hashed_before_all_else_has_been_checked(
         (copy / "grpo/rollouts").write_text("a file")
         says = "grpo/rollouts"
         monkeypatch.setattr("fleming.files.os.access", lambda path, mode: Path(path).name != "rollouts")
+    if spoil == "export":
+        shutil.rmtree(copy / "grpo/stage2/model")
+        says = "grpo/stage2/model"
+        (copy / says).mkdir()
+        (copy / says / "notes.txt").write_text("mine")
+    words = {"decisions": ("perhaps", "expected an id"), "options": ("relabel Z", "cannot relabel")}
+    if spoil in words:
+        name = runs.records(inputs / "questions.jsonl")[0]["id"]
+        decision = {"id": name, "decision": words[spoil][0]}
+        (copy / "grpo/decisions.jsonl").write_text(json.dumps(decision) + "\n")
+        says = f"decisions.jsonl:1: {words[spoil][1]}"
+    if spoil == "votes":
+        shutil.copy(inputs / "questions.jsonl", tmp_path)
+        (tmp_path / "label_votes.jsonl").write_text("{}\n")
+        settings, says = [f"data.questions={tmp_path / 'questions.jsonl'}"], "label_votes.jsonl:1: field"
     for how in ([], ["--dry-run"]):
         if spoil == "lock":
             from fleming.files import run_lock

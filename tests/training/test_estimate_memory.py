@@ -244,6 +244,15 @@ def test_the_predicted_peaks_of_two_sharded_processes_are_the_measured_ones():
             assert predicted.peaks[phase] == pytest.approx(measured[phase], rel=0.1), (phase, checkpointing)
 
 
+def test_what_is_held_out_from_the_cold_start_takes_a_whole_copy_and_a_row_of_cache():
+    """In bf16, while the model itself is sharded: the copy lives for as long as the answers take."""
+    held_out = replace(Config(), sft=SFTConfig(validation=8))
+    copy, row = 2 * QWEN25_7B.parameters, 2 * 28 * 4 * 128 * 2 * (1024 + 4096)
+    for cfg, size in ((held_out, copy + row), (Config(), 0)):
+        phases = estimate(Case("sft", QWEN25_7B, cfg, Machine(8), TEXT)).phases
+        assert sum(phases.get("validation", {}).values()) == size
+
+
 def test_the_states_of_7b_on_eight_gpus_are_the_designs():
     """16 bytes a parameter / 8 = 15.2 GB, reference 1.9 GB, sampling copy 15.2 GB."""
     budget = estimate(Case("grpo", QWEN25_7B, Config(), Machine(8), TEXT))

@@ -72,7 +72,8 @@ def test_the_losses_are_those_of_a_plain_loop(tmp_path, case):
         torch.set_num_threads(before)
     ours = records(tmp_path / "run/sft/metrics.jsonl")
     assert len(ours) == len(theirs) == steps
-    for mine, (loss, norm, rate) in zip(ours, theirs, strict=True):
+    for mine, (loss, norm, rate, entropy) in zip(ours, theirs, strict=True):
+        assert mine["entropy"] == pytest.approx(entropy, abs=1e-3)
         assert mine["loss"] == pytest.approx(loss, abs=1e-4)
         assert mine["grad_norm"] == pytest.approx(norm, rel=1e-3)
         assert mine["learning_rate"] == pytest.approx(rate, rel=1e-9)
@@ -82,11 +83,11 @@ def test_the_losses_are_those_of_a_plain_loop(tmp_path, case):
     since = [record["loss"] for record in ours[(steps - 1) // 15 * 15 :]]
     state = newest_checkpoint(tmp_path / "run/sft/checkpoints")
     assert (state["step"], state["score"]) == (steps, pytest.approx(-sum(since) / len(since)))
-    assert sum(norm > 0.7 for _, norm, _ in theirs) > 5  # clipping is at work
+    assert sum(norm > 0.7 for _, norm, *_ in theirs) > 5  # clipping is at work
 
 
 def plain_loop(hf, given, folder, peak, steps):
-    """Yield (loss, gradient norm, learning rate) of each step."""
+    """Yield (loss, gradient norm, learning rate, entropy) of each step."""
     tokenizer = Tokenizer.from_folder(folder)
     matrices = [p for p in hf.parameters() if p.ndim > 1]
     others = [p for p in hf.parameters() if p.ndim == 1]
@@ -107,9 +108,12 @@ def plain_loop(hf, given, folder, peak, steps):
             mask.append([1] * (longest - empty) + [0] * empty)
         schedule.step()
         batch = {"input_ids": padded, "labels": labels, "attention_mask": mask}
-        loss = hf(**{key: torch.tensor(rows) for key, rows in batch.items()}).loss
-        loss.backward()
+        batch = {key: torch.tensor(rows) for key, rows in batch.items()}
+        found = hf(**batch)
+        rows = found.logits.detach()[:, :-1][batch["labels"][:, 1:] != -100].log_softmax(-1)
+        entropy = -(rows.exp() * rows).sum(-1).mean().item()
+        found.loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(hf.parameters(), 0.7).item()
         optimizer.step()
         optimizer.zero_grad()
-        yield loss.item(), norm, schedule.get_last_lr()[0]
+        yield found.loss.item(), norm, schedule.get_last_lr()[0], entropy

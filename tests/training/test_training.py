@@ -17,6 +17,7 @@ from fleming.settings.training import preset
 from fleming.training.checkpoint import (
     Keep,
     checkpoints,
+    delete_old,
     load_tensors,
     newest_checkpoint,
     save_checkpoint,
@@ -267,6 +268,9 @@ def test_kept_are_the_newest_checkpoints_the_best_and_every_third(tmp_path):
         save_checkpoint(tmp_path, transformer, optimizer, state, alone, Keep(last=1, best=1, every=3))
     assert [step_of(path) for path in checkpoints(tmp_path)] == [2, 3, 6, 7]
     assert newest_checkpoint(tmp_path)["step"] == 7
+    (tmp_path / ".step_000001.old").write_text("no folder")
+    with pytest.raises(InputError, match="cannot delete"):
+        delete_old(tmp_path, Keep(last=1))
 
 
 def test_a_large_checkpoint_is_split_into_files_and_loads_as_before(tmp_path, monkeypatch):

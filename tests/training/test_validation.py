@@ -1,5 +1,6 @@
 """The cold start's validation: who is held out, what is measured (against transformers), which weights are exported."""
 
+import dataclasses
 import shutil
 import signal
 from collections import Counter
@@ -125,15 +126,19 @@ def test_an_answer_counts_by_what_its_block_says_and_its_form_apart(inputs, monk
 
     def samples(self, policy, prompts, room, step):
         assert prompts == [prompt for prompt, _ in examples[:4]]
-        longest, context = (max(map(len, part)) for part in (responses, prompts))
-        assert room == min(2 * longest, policy.cfg.max_position_embeddings - context)
+        assert room == rooms.pop()
         ids = [tokenizer.encode_response(said)[0] for said in list(asked.values())[:4]]
         return [Sample(i, [0.0] * len(i), "stop", 0.0) for i in ids]
 
     monkeypatch.setattr(Validation, "_sample", samples)
     policy, _ = load_model(inputs / "base/model")
-    found = validation.measure(policy, 1)
-    assert (found["validation_accuracy"], found["validation_format"]) == (2 / 4, 2 / 4)
+    longest, prompt = (max(map(len, part)) for part in (responses, [prompt for prompt, _ in examples]))
+    rooms = [longest + 1, 2 * longest]  # where the context has no more, and where it has
+    for context in (1024, prompt + longest + 1):
+        policy.cfg = dataclasses.replace(policy.cfg, max_position_embeddings=context)
+        found = validation.measure(policy, 1)
+        assert (found["validation_accuracy"], found["validation_format"]) == (2 / 4, 2 / 4)
+    assert not rooms
     examples[:4] = []
     assert Validation(examples, tokenizer, cfg, ALONE).measure(policy, 1).keys() == {"validation_loss"}
 
