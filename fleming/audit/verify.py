@@ -26,6 +26,7 @@ from fleming.manifest import (
     files_in,
     is_kept,
     merkle_root,
+    newest_root,
     read_manifest,
 )
 from fleming.terminal import printable
@@ -36,6 +37,8 @@ from model.sums import SUMS, digest, read_sums
 MANIFEST = "manifest.json"
 FOLDERS = {"data": "synth", "base": "synth", "sft": "sft", "grpo": "grpo", "eval": "evaluate"}
 """Folder of a run -> the stage that writes it."""
+WRITTEN_LAST = "/results.json", "grpo/stage2/model/config.json"
+"""By the stages whose outputs no later stage has to have read: who has these has ended."""
 
 
 @dataclass
@@ -85,15 +88,13 @@ def verify(run_dir: Path) -> Verdict:
     verdict.uncovered += [name for name in there if Path(name).name in EDITED]
     for name in kept.keys() - says.keys():
         verdict.faults += faults_of_lines(run_dir, name, verdict.uncovered)
-    added = sorted((kept.keys() & says.keys()) - written.keys())
+    added = {name: found[name] for name in sorted((kept.keys() & says.keys()) - written.keys())}
     verdict.faults += faults_of_strangers(manifest, added, verdict.unrooted)
     verdict.faults += faults_of_states(run_dir, manifest)
     verdict.faults += faults_of_inputs(manifest, set(written.values()))
-    roots = [entry["root"] for _, entry in current(manifest) if "root" in entry]
-    if roots:
-        verdict.root = str(roots[-1])
-        if merkle_root(written) != verdict.root:
-            verdict.faults.append(f"{MANIFEST}: its root is not that of the outputs that it names")
+    verdict.root, covers = newest_root(manifest)
+    if verdict.root and merkle_root(covers) != verdict.root:
+        verdict.faults.append(f"{MANIFEST}: its root is not that of the outputs that it names")
     verdict.uncovered.sort()
     return verdict
 
@@ -150,17 +151,19 @@ def faults_of_lines(run_dir: Path, name: str, uncovered: list[str]) -> list[str]
 
 
 def faults_of_strangers(
-    manifest: Mapping[str, list[Entry]], names: list[str], unrooted: list[str]
+    manifest: Mapping[str, list[Entry]], added: Mapping[str, str], unrooted: list[str]
 ) -> Iterator[str]:
-    """Yield the files of a stage's folder that it did not write, though a hash stands beside them; note those of a
-    stage that has not ended."""
+    """Yield the files (name -> sha256) of a stage's folder that it did not write, though a hash stands beside them;
+    note those of a stage that has not ended, unless they are what it writes last."""
     last = {(stage, entry.get("name")): entry for stage, entry in current(manifest)}
-    for name in names:
+    ever = {pair for entries in manifest.values() for entry in entries for pair in entry["outputs"].items()}
+    for name, sha256 in added.items():
         folder, _, inside = name.partition("/")
         if folder not in FOLDERS or Path(name).name.startswith("rubric"):  # of `evaluate.py --rubrics`
             continue
         entry = last.get((FOLDERS[folder], inside.partition("/")[0] if folder == "eval" else None))
-        if entry and "root" not in entry:
+        of_an_end = name.endswith(WRITTEN_LAST) and (name, sha256) not in ever
+        if entry and "root" not in entry and not of_an_end:
             unrooted.append(name)
         else:
             yield f"{name}: by {MANIFEST} no stage has written it"
