@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,14 @@ Triple = tuple[str, str, str]
 """Head, relation, tail."""
 TRIPLES = {"violates", "shares", "proof"}
 """Under these names of a provenance stand edges as [head, relation, tail]."""
-FORM = 2
+FORM = 3
 """Of the index; another version's is made anew."""
 OFFSET_BITS = 40
 """Of a place: the byte at which its line begins; above them the number of its file."""
 
 
-def edge_key(head: str, relation: str, tail: str) -> str:
-    return f"edge {head}|{relation}|{tail}"
+def edge_key(*triple: str) -> str:
+    return "edge " + "\0".join(triple)
 
 
 def edges_in(value: Any, listed: bool = False) -> Iterator[Triple]:
@@ -204,6 +205,14 @@ class Index:
             Found(self.names[place >> OFFSET_BITS], place & ((1 << OFFSET_BITS) - 1))
             for place in np.unique(self.places[low:high]).tolist()
         ]
+
+    def facts_named(self, name: str) -> list[Triple]:
+        """Return the facts that "HEAD | RELATION | TAIL" may mean, of those in the records; a name may have bars too."""
+        parts, facts = name.removeprefix("edge:").split("|"), []
+        for i, j in combinations(range(1, len(parts)), 2):
+            head, relation, tail = ("|".join(part).strip() for part in (parts[:i], parts[i:j], parts[j:]))
+            facts.append((head, relation, tail))
+        return [triple for triple in facts if self.places_of(edge_key(*triple))]
 
     def records(self, key: str, pattern: str) -> list[tuple[str, Record]]:
         """Return (file, record) of the lines that speak of a key, in the files of a pattern of FILES, or of the user's
