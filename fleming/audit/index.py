@@ -207,7 +207,7 @@ class Index:
         ]
 
     def facts_named(self, name: str) -> list[Triple]:
-        """Return the facts that "HEAD | RELATION | TAIL" may mean, of those in the records; a name may have bars too."""
+        """Return the facts in the records that "HEAD | RELATION | TAIL" may mean, since a name may have bars."""
         parts, facts = name.removeprefix("edge:").split("|"), []
         for i, j in combinations(range(1, len(parts)), 2):
             head, relation, tail = ("|".join(part).strip() for part in (parts[:i], parts[i:j], parts[j:]))
