@@ -37,6 +37,10 @@ from model.sums import SUMS, digest, read_sums
 MANIFEST = "manifest.json"
 FOLDERS = {"data": "synth", "base": "synth", "sft": "sft", "grpo": "grpo", "eval": "evaluate"}
 """Folder of a run -> the stage that writes it."""
+READ = ".json", ".jsonl", ".safetensors"
+"""What other commands read, a hash beside it or not."""
+UNLISTED = "rubric", "inspect", "lm-eval", "decontamination.json"
+"""By commands that have no entry: `evaluate.py --rubrics` and `--export`, fleming.refine.gate."""
 WRITTEN_LAST = "/results.json", "grpo/stage2/model/config.json"
 """By the stages whose outputs no later stage has to have read: who has these has ended."""
 
@@ -88,8 +92,10 @@ def verify(run_dir: Path) -> Verdict:
     verdict.uncovered += [name for name in there if Path(name).name in EDITED]
     for name in kept.keys() - says.keys():
         verdict.faults += faults_of_lines(run_dir, name, verdict.uncovered)
-    added = {name: found[name] for name in sorted((kept.keys() & says.keys()) - written.keys())}
+    bare = kept.keys() & {name for name in verdict.uncovered if Path(name).suffix in READ}
+    added = {name: found[name] for name in sorted(((kept.keys() & says.keys()) | bare) - written.keys())}
     verdict.faults += faults_of_strangers(manifest, added, verdict.unrooted)
+    verdict.unrooted = [name for name in verdict.unrooted if name not in bare]
     verdict.faults += faults_of_states(run_dir, manifest)
     verdict.faults += faults_of_inputs(manifest, set(written.values()))
     verdict.root, covers = newest_root(manifest)
@@ -153,15 +159,16 @@ def faults_of_lines(run_dir: Path, name: str, uncovered: list[str]) -> list[str]
 def faults_of_strangers(
     manifest: Mapping[str, list[Entry]], added: Mapping[str, str], unrooted: list[str]
 ) -> Iterator[str]:
-    """Yield the files (name -> sha256) of a stage's folder that it did not write, though a hash stands beside them;
-    note those of a stage that has not ended, unless they are what it writes last."""
+    """Yield the files (name -> sha256) of a stage's folder that it did not write; note those of a stage that has not
+    ended, unless they are what it writes last."""
     last = {(stage, entry.get("name")): entry for stage, entry in current(manifest)}
     ever = {pair for entries in manifest.values() for entry in entries for pair in entry["outputs"].items()}
     for name, sha256 in added.items():
         folder, _, inside = name.partition("/")
-        if folder not in FOLDERS or Path(name).name.startswith("rubric"):  # of `evaluate.py --rubrics`
+        model, _, below = inside.partition("/") if folder == "eval" else (None, "", inside)
+        if folder not in FOLDERS or below.startswith(UNLISTED):
             continue
-        entry = last.get((FOLDERS[folder], inside.partition("/")[0] if folder == "eval" else None))
+        entry = last.get((FOLDERS[folder], model))
         of_an_end = name.endswith(WRITTEN_LAST) and (name, sha256) not in ever
         if entry and "root" not in entry and not of_an_end:
             unrooted.append(name)
