@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fleming.config import load_config, run_script
-from fleming.files import read_jsonl
+from fleming.files import read_log
 from fleming.rl.grpo import group_advantages, grpo_loss, loss_denominator
 from fleming.settings.training import GRPOConfig
 from fleming.terminal import option_parser
@@ -126,7 +126,7 @@ def svg(curves: Mapping[str, Sequence[float]]) -> str:
 def rewards_of(run: str) -> tuple[list[float], str]:
     """Return the mean reward of each step of a run. Raises InputError where it has none."""
     path = Path(run, "grpo/metrics.jsonl")
-    rewards = [record.get("reward") for _, record in read_jsonl(path)]
+    rewards = [record.get("reward") for record in read_log(path)]
     if not rewards or not all(isinstance(reward, int | float) for reward in rewards):
         raise InputError(f"{path}: expected steps with a reward each, as train_grpo.py logs them")
     return rewards, f"{max(rewards):.2f} at best"

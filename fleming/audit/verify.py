@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fleming.config import flat
-from fleming.files import LINE_HASH, check_unlocked, is_log_of, read_jsonl, step_of
+from fleming.files import LINE_HASH, by_step, check_unlocked, is_log_of, read_jsonl
 from fleming.html_page import mapping
 from fleming.manifest import (
     EDITED,
@@ -179,21 +179,18 @@ def faults_of_strangers(
 def faults_of_states(run_dir: Path, manifest: Mapping[str, list[Entry]]) -> Iterator[str]:
     """Yield what the newest checkpoint of a stage contradicts: its logs, and the manifest's settings and inputs."""
     for stage, logs in LOGS.items():
-        states = sorted(
-            run_dir.glob(f"{stage}/checkpoints/step_*/state.json"), key=lambda path: step_of(path.parent)
-        )
-        for path in states[-1:]:
+        for folder in list(by_step(run_dir / stage / "checkpoints").values())[-1:]:
             try:
-                state = read_object(path)
+                state = read_object(folder / "state.json")
                 for log in logs:
                     if f"{log}_bytes" in state and not is_log_of(run_dir / stage / f"{log}.jsonl", state):
-                        yield f"{stage}/{log}.jsonl: not what it was at {path.parent.name}"
+                        yield f"{stage}/{log}.jsonl: not what it was at {folder.name}"
                 entry = manifest.get(stage, [{}])[-1]
                 said = flat(entry.get("config", {}))
                 said |= {f"sha256 of {name}": sha256 for name, sha256 in entry.get("inputs", {}).items()}
                 for key, value in mapping(state.get("identity")).items():
                     if said.get(key, value) != value:
-                        yield f"{MANIFEST}: {stage} has {key} {said[key]!r}, {path.parent.name} has {value!r}"
+                        yield f"{MANIFEST}: {stage} has {key} {said[key]!r}, {folder.name} has {value!r}"
             except InputError as error:  # one that is shorter, or gone
                 yield str(error).removeprefix(f"{run_dir}/")
 

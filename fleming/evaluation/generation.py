@@ -65,9 +65,8 @@ class ChainOfThought:
         """Return the answers that are wanted. Raises InputError where the context leaves no room for one."""
         ev = self.cfg.evaluate
         orders, variants = (max(ORDERS, ev.reshuffles), VARIANTS) if reliability else (ev.reshuffles, ())
-        if reliability and (
-            self.cfg.answer_style == "free" or not any(q.options for q in benchmark.questions)
-        ):
+        styles = {style_of(question, self.cfg) for question in benchmark.questions}
+        if reliability and styles.isdisjoint({"letter", "text"}):
             raise InputError(
                 f"{benchmark.name}: no question is answered by an option: leave out --reliability"
             )
