@@ -110,12 +110,10 @@ def svg(curves: Mapping[str, Sequence[float]]) -> str:
     """Return the curves as an SVG image, each with its name."""
     found, low, high, steps = laid(curves, 100)
     parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 410" font-family="sans-serif" font-size="13">'
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 410" font-family="sans-serif" font-size="13">',
+        f'<path d="M50 20V300H700" fill="none" stroke="#888"/><text x="600" y="320">step {steps}</text>',
+        f'<text x="8" y="26">{high:.2f}</text><text x="8" y="304">{low:.2f}</text>',
     ]
-    parts.append(
-        f'<path d="M50 20V300H700" fill="none" stroke="#888"/><text x="600" y="320">step {steps}</text>'
-    )
-    parts.append(f'<text x="8" y="26">{high:.2f}</text><text x="8" y="304">{low:.2f}</text>')
     for i, (name, curve, colour) in enumerate(zip(curves, found, COLOURS, strict=False)):
         places = " ".join(f"{50 + 6.5 * x:.1f},{20 + 280 * (high - y) / (high - low):.1f}" for x, y in curve)
         parts.append(f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="2"/>')

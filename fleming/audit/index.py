@@ -89,8 +89,8 @@ FILES = {
     "eval/*/answers.jsonl": about_question("id"),
 }
 """Pattern below the run's folder -> the keys of a record of such a file."""
-OWN = {"grpo": ("data.questions", keys_of_question), "sft": ("data.trajectories", keys_of_trajectory)}
-"""Stage -> the setting that may name a file of the user's in place of the run's."""
+OWN = {"grpo": ("questions", keys_of_question), "sft": ("trajectories", keys_of_trajectory)}
+"""Stage -> the setting of `data` that may name a file of the user's in place of the run's."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,8 @@ class Index:
             if step_of(path) or not path.match("rollouts/*")  # a copy that somebody made has another name
         }
         for stage, (setting, keys) in OWN.items():
-            section, key = setting.split(".")
             config = self.manifest.get(stage, [{}])[-1].get("config", {})
-            if own := mapping(config.get(section)).get(key):
+            if own := mapping(config.get("data")).get(setting):
                 self.keys_in[own] = keys
         if not self.keys_in:
             raise InputError(f"{run_dir}: nothing to trace here; expected the folder of a run (run_dir)")

@@ -143,17 +143,13 @@ def compare(name: str, found: str | None, claims: Mapping[str, set[str]]) -> Ite
 
 def faults_of_lines(run_dir: Path, name: str, uncovered: list[str]) -> list[str]:
     """Return the damaged lines of a log whose lines have hashes; note a file without any."""
-    path, faults = run_dir / name, []
+    path, told = run_dir / name, []
     if path.suffix != ".jsonl" or f'"{LINE_HASH}"'.encode() not in path.open("rb").readline(1 << 20):
         uncovered.append(name)
-        return faults
-
-    def fault(where: str, _code: str, detail: str) -> None:
-        faults.append(f"{where.removeprefix(f'{run_dir}/')}: {detail}")
-
-    for _ in read_jsonl(path, fault=fault):
+        return []
+    for _ in read_jsonl(path, fault=lambda where, _, detail: told.append(f"{where}: {detail}")):
         pass
-    return faults
+    return [fault.removeprefix(f"{run_dir}/") for fault in told]
 
 
 def faults_of_strangers(
