@@ -66,8 +66,7 @@ def current_outputs(manifest: Mapping[str, list[Entry]]) -> dict[str, str]:
 
 
 def newest_root(manifest: Mapping[str, list[Entry]]) -> tuple[str, dict[str, str]]:
-    """Return the root of the start that was the last to end, "" where none has, and the outputs that it is of: without
-    what has begun since."""
+    """Return the newest root, "" where no stage has ended, and the outputs that it is of: none of what began since."""
     ended = [str(e.get("started")) for starts in manifest.values() for e in starts if "root" in e]
     then = {
         stage: [e for e in starts if str(e.get("started")) <= max(ended, default="")]

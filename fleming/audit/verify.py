@@ -155,8 +155,7 @@ def faults_of_lines(run_dir: Path, name: str, uncovered: list[str]) -> list[str]
 def faults_of_strangers(
     manifest: Mapping[str, list[Entry]], added: Mapping[str, str], unrooted: list[str]
 ) -> Iterator[str]:
-    """Yield the files (name -> sha256) of a stage's folder that it did not write; note those of a stage that has not
-    ended, unless they are what it writes last."""
+    """Yield files (name -> sha256) that no stage wrote; note those of one that has not ended, but for its last."""
     last = {(stage, entry.get("name")): entry for stage, entry in current(manifest)}
     ever = {pair for entries in manifest.values() for entry in entries for pair in entry["outputs"].items()}
     for name, sha256 in added.items():

@@ -74,8 +74,8 @@ def _answers(path: Path) -> Answers:
 def settings_that_differ(a: Reader, b: Reader, stage: str) -> list[str]:
     """Return what was set differently for two runs' answers of a stage; the models may differ."""
     first, second = (reader.json(f"eval/{stage}/settings.json") for reader in (a, b))
-    names = (first.keys() | second.keys()) - {"sha256 of model"}
-    return [name for name in names if first.get(name) != second.get(name)]
+    names = first.keys() | second.keys()
+    return [name for name in names if first.get(name) != second.get(name) and name != "sha256 of model"]
 
 
 def successive(tables: Sequence[tuple[str, Answers]]) -> list[dict[str, Any]]:
