@@ -91,7 +91,8 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
     beside = {f"evaluate.annotations.{name}": Path(cfg.evaluate.annotations[name]) for name in annotations}
     beside |= {"evaluate.graph": Path(cfg.evaluate.graph)} if cfg.evaluate.graph else {}
     beside = world.on_main(input_hashes, beside)
-    described = {name: PROTOCOLS[name].describe(cfg) for name in cfg.evaluate.protocols}
+    questions = [question for benchmark in benchmarks for question in benchmark.questions]
+    described = {name: PROTOCOLS[name].describe(cfg, questions) for name in cfg.evaluate.protocols}
 
     with lock_run(cfg, world, "evaluate.py") as stop:
         results = {}

@@ -65,6 +65,17 @@ def current_outputs(manifest: Mapping[str, list[Entry]]) -> dict[str, str]:
     return {path: sha256 for _, entry in current(manifest) for path, sha256 in entry["outputs"].items()}
 
 
+def newest_root(manifest: Mapping[str, list[Entry]]) -> tuple[str, dict[str, str]]:
+    """Return the newest root, "" where no stage has ended, and the outputs that it is of: none of what began since."""
+    ended = [str(e.get("started")) for starts in manifest.values() for e in starts if "root" in e]
+    then = {
+        stage: [e for e in starts if str(e.get("started")) <= max(ended, default="")]
+        for stage, starts in manifest.items()
+    }
+    roots = [str(entry["root"]) for _, entry in current(then) if "root" in entry]
+    return roots[-1] if roots else "", current_outputs(then)
+
+
 def is_kept(path: Path) -> bool:
     """Whether a hash of the file is kept: it is no list of hashes itself, no lock, nothing half-written."""
     listed = path.name != SUMS and path.suffix != ".sha256"

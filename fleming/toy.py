@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fleming.config import load_config, run_script
-from fleming.files import read_jsonl
+from fleming.files import read_log
 from fleming.rl.grpo import group_advantages, grpo_loss, loss_denominator
 from fleming.settings.training import GRPOConfig
 from fleming.terminal import option_parser
@@ -110,12 +110,10 @@ def svg(curves: Mapping[str, Sequence[float]]) -> str:
     """Return the curves as an SVG image, each with its name."""
     found, low, high, steps = laid(curves, 100)
     parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 410" font-family="sans-serif" font-size="13">'
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 410" font-family="sans-serif" font-size="13">',
+        f'<path d="M50 20V300H700" fill="none" stroke="#888"/><text x="600" y="320">step {steps}</text>',
+        f'<text x="8" y="26">{high:.2f}</text><text x="8" y="304">{low:.2f}</text>',
     ]
-    parts.append(
-        f'<path d="M50 20V300H700" fill="none" stroke="#888"/><text x="600" y="320">step {steps}</text>'
-    )
-    parts.append(f'<text x="8" y="26">{high:.2f}</text><text x="8" y="304">{low:.2f}</text>')
     for i, (name, curve, colour) in enumerate(zip(curves, found, COLOURS, strict=False)):
         places = " ".join(f"{50 + 6.5 * x:.1f},{20 + 280 * (high - y) / (high - low):.1f}" for x, y in curve)
         parts.append(f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="2"/>')
@@ -126,7 +124,7 @@ def svg(curves: Mapping[str, Sequence[float]]) -> str:
 def rewards_of(run: str) -> tuple[list[float], str]:
     """Return the mean reward of each step of a run. Raises InputError where it has none."""
     path = Path(run, "grpo/metrics.jsonl")
-    rewards = [record.get("reward") for _, record in read_jsonl(path)]
+    rewards = [record.get("reward") for record in read_log(path)]
     if not rewards or not all(isinstance(reward, int | float) for reward in rewards):
         raise InputError(f"{path}: expected steps with a reward each, as train_grpo.py logs them")
     return rewards, f"{max(rewards):.2f} at best"

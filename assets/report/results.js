@@ -197,6 +197,9 @@ function stages() {
                   { class: "soft small" },
                   "The two runs were not asked the same questions: their scores cannot be paired.",
                 ),
+            D.other.differ.length
+              ? el("p", { class: "small" }, `Not the same settings of the evaluation: ${D.other.differ.join(", ")}`)
+              : null,
           ),
         ]
       : null,

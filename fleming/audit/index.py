@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,14 @@ Triple = tuple[str, str, str]
 """Head, relation, tail."""
 TRIPLES = {"violates", "shares", "proof"}
 """Under these names of a provenance stand edges as [head, relation, tail]."""
-FORM = 2
+FORM = 3
 """Of the index; another version's is made anew."""
 OFFSET_BITS = 40
 """Of a place: the byte at which its line begins; above them the number of its file."""
 
 
-def edge_key(head: str, relation: str, tail: str) -> str:
-    return f"edge {head}|{relation}|{tail}"
+def edge_key(*triple: str) -> str:
+    return "edge " + "\0".join(triple)
 
 
 def edges_in(value: Any, listed: bool = False) -> Iterator[Triple]:
@@ -88,8 +89,8 @@ FILES = {
     "eval/*/answers.jsonl": about_question("id"),
 }
 """Pattern below the run's folder -> the keys of a record of such a file."""
-OWN = {"grpo": ("data.questions", keys_of_question), "sft": ("data.trajectories", keys_of_trajectory)}
-"""Stage -> the setting that may name a file of the user's in place of the run's."""
+OWN = {"grpo": ("questions", keys_of_question), "sft": ("trajectories", keys_of_trajectory)}
+"""Stage -> the setting of `data` that may name a file of the user's in place of the run's."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,8 @@ class Index:
             if step_of(path) or not path.match("rollouts/*")  # a copy that somebody made has another name
         }
         for stage, (setting, keys) in OWN.items():
-            section, key = setting.split(".")
             config = self.manifest.get(stage, [{}])[-1].get("config", {})
-            if own := mapping(config.get(section)).get(key):
+            if own := mapping(config.get("data")).get(setting):
                 self.keys_in[own] = keys
         if not self.keys_in:
             raise InputError(f"{run_dir}: nothing to trace here; expected the folder of a run (run_dir)")
@@ -204,6 +204,14 @@ class Index:
             Found(self.names[place >> OFFSET_BITS], place & ((1 << OFFSET_BITS) - 1))
             for place in np.unique(self.places[low:high]).tolist()
         ]
+
+    def facts_named(self, name: str) -> list[Triple]:
+        """Return the facts in the records that "HEAD | RELATION | TAIL" may mean, since a name may have bars."""
+        parts, facts = name.removeprefix("edge:").split("|"), []
+        for i, j in combinations(range(1, len(parts)), 2):
+            head, relation, tail = ("|".join(part).strip() for part in (parts[:i], parts[i:j], parts[j:]))
+            facts.append((head, relation, tail))
+        return [triple for triple in facts if self.places_of(edge_key(*triple))]
 
     def records(self, key: str, pattern: str) -> list[tuple[str, Record]]:
         """Return (file, record) of the lines that speak of a key, in the files of a pattern of FILES, or of the user's

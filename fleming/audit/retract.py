@@ -24,18 +24,18 @@ from fleming.manifest import SCRIPTS
 from model.errors import InputError
 
 
-def retraction_of(source: str, reason: str, files: set[str]) -> Retraction:
-    """Return what --source means, among the files and pages of a graph. Raises InputError for none of them."""
-    if source.count("|") == 2:
-        return Retraction("", None, *(part.strip() for part in source.split("|")), reason=reason)
+def retraction_of(index: Index, source: str, reason: str, files: set[str]) -> Retraction:
+    """Return what --source means, among the files, pages and facts of a graph. Raises InputError for none of them."""
     if source in files:
         return Retraction(source, reason=reason)
     file, _, record = source.rpartition(":")
     if file in files and record.isdecimal():
         return Retraction(file, int(record), reason=reason)
+    if facts := index.facts_named(source):
+        return Retraction("", None, *facts[0], reason=reason)
     some = ", ".join(sorted(files)[:8])
     raise InputError(
-        f"--source {source!r}: no file or page of this graph; expected FILE, FILE:LINE, PAGE or "
+        f"--source {source!r}: no file, page or fact of this graph; expected FILE, FILE:LINE, PAGE or "
         f"'HEAD | RELATION | TAIL', the file or page one of {some}{' ...' * (len(files) > 8)}"
     )
 
@@ -119,7 +119,7 @@ def retract(index: Index, source: str, reason: str) -> tuple[dict[str, Any], Pat
             f"{index.run_dir}: no {PLACES['edge']}: this run has no graph whose sources could be withdrawn"
         )
     origins = origins_of(index)
-    retraction = retraction_of(source, reason, set(origins.values()))
+    retraction = retraction_of(index, source, reason, set(origins.values()))
     lost, weakened = lost_edges(index, retraction, origins)
     if not lost and not weakened:
         raise InputError(f"--source {source!r}: no fact of {graph} rests on it")

@@ -25,8 +25,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from tqdm import tqdm
 
+from fleming.config import dump_yaml
 from fleming.files import by_step, is_log_of, read_json, read_jsonl, read_log, step_name, write_jsonl
-from fleming.manifest import LOGS, REPOSITORY, SCRIPTS, code_sha256, read_manifest, written_in
+from fleming.manifest import CONFIG, LOGS, REPOSITORY, SCRIPTS, code_sha256, read_manifest, written_in
 from fleming.noise import permutation
 from model.errors import InputError
 from model.sums import SUMS, digest
@@ -104,6 +105,9 @@ def prepare(segment: Segment, run_dir: Path, again: Path) -> None:
     """Lay out the run as it stood at the segment's first step."""
     theirs, ours = run_dir.resolve() / segment.stage, again / segment.stage
     (ours / "checkpoints").mkdir(parents=True)
+    # The stage's own: config.yaml has those of whichever stage was the last.
+    settings = read_manifest(run_dir)[segment.stage][-1].get("config", {})
+    (again / CONFIG).write_text(dump_yaml(settings), "utf-8")
     for other in run_dir.resolve().iterdir():
         if other.is_dir() and other.name not in (segment.stage, "eval"):
             (again / other.name).symlink_to(other)
@@ -127,8 +131,14 @@ def run_again(segment: Segment, run_dir: Path, again: Path, threads: int, export
     processes = read_manifest(run_dir)[stage][-1].get("processes", 1)
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
     command = [sys.executable, *launcher, str(REPOSITORY / SCRIPTS[stage])]
-    command += ["--config", str(run_dir / "config.yaml")]
-    command += [f"run_dir={again}", f"{stage}.keep_last={10**9}", f"threads={threads}", "logger=''"]
+    command += [
+        "--config",
+        str(again / CONFIG),
+        f"run_dir={again}",
+        f"{stage}.keep_last={10**9}",
+        f"threads={threads}",
+        "logger=''",
+    ]
     awaited = [again / stage / "checkpoints" / step_name(segment.last)]
     awaited += [again / folder / SUMS for folder in exported]
     output = again.with_name("output")

@@ -42,15 +42,14 @@ def trace(index: Index, name: str) -> Node:
         return rollout(index, rest)
     if kind == "answer" and "/" in rest:
         return answer(index, *rest.split("/", 1))
-    if name.count("|") == 2:
-        head, relation, tail = (part.strip() for part in name.removeprefix("edge:").split("|"))
-        return edge(index, (head, relation, tail))
+    if facts := index.facts_named(name):
+        return edge(index, facts[0])
     for kind, of_kind in (("question", question), ("trajectory", trajectory)):
         if index.records(f"{kind} {name}", PLACES[kind]):
             return of_kind(index, name)
     raise InputError(
-        f"{index.run_dir}: nothing here is called {name!r}; expected the id of a question or a trajectory, "
-        "'HEAD | RELATION | TAIL', rollout:STEP/GROUP/SAMPLE or answer:NAME/QUESTION"
+        f"{index.run_dir}: nothing here is called {name!r}, in this case of letters; expected the id of a "
+        "question or a trajectory, 'HEAD | RELATION | TAIL', rollout:STEP/GROUP/SAMPLE or answer:NAME/QUESTION"
     )
 
 
@@ -68,10 +67,6 @@ def edge(index: Index, triple: Triple) -> Node:
     """A fact of the graph: its sources above; the questions that name it below, with what came of them."""
     node = fact(index, triple)
     questions = index.records(edge_key(*triple), PLACES["question"])
-    if not node.rests_on and not questions:
-        raise InputError(
-            f"{index.run_dir}: no fact {' | '.join(triple)} in its graph; names are case-sensitive"
-        )
     node.says["questions"] = dict(Counter(record.get("split") for _, record in questions))
     node.led_to = [in_short(index, record) for _, record in questions[:MANY]]
     return node
@@ -254,8 +249,9 @@ def answer(index: Index, name: str, asked: str) -> Node:
         raise InputError(f"{index.run_dir}: eval/{name} has no answer to {asked!r}")
     node = Node(f"answer:{name}/{asked}", {"response": given[0].get("response")} | told(given[0]))
     above = question_above(index, asked)
-    for named in above.rests_on:
-        triple = named.title.partition("edge ")[2].split(" | ")
+    asks = index.records(f"question {asked}", PLACES["question"])[:1]
+    triples = dict.fromkeys(triple for _, record in asks for triple in edges_in(record.get("provenance")))
+    for named, triple in zip(above.rests_on, triples, strict=True):
         questions = index.records(edge_key(*triple), PLACES["question"])
         named.says["training questions that name it"] = sum(r.get("split") == "train" for _, r in questions)
     node.rests_on = [above, model(index, name)]

@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fleming.config import flat
-from fleming.files import LINE_HASH, check_unlocked, is_log_of, read_jsonl, step_of
+from fleming.files import LINE_HASH, by_step, check_unlocked, is_log_of, read_jsonl
 from fleming.html_page import mapping
 from fleming.manifest import (
     EDITED,
@@ -26,6 +26,7 @@ from fleming.manifest import (
     files_in,
     is_kept,
     merkle_root,
+    newest_root,
     read_manifest,
 )
 from fleming.terminal import printable
@@ -36,6 +37,12 @@ from model.sums import SUMS, digest, read_sums
 MANIFEST = "manifest.json"
 FOLDERS = {"data": "synth", "base": "synth", "sft": "sft", "grpo": "grpo", "eval": "evaluate"}
 """Folder of a run -> the stage that writes it."""
+READ = ".json", ".jsonl", ".safetensors"
+"""What other commands read, a hash beside it or not."""
+UNLISTED = "rubric", "inspect", "lm-eval", "decontamination.json"
+"""By commands that have no entry: `evaluate.py --rubrics` and `--export`, fleming.refine.gate."""
+WRITTEN_LAST = "/results.json", "grpo/stage2/model/config.json"
+"""By the stages whose outputs no later stage has to have read: who has these has ended."""
 
 
 @dataclass
@@ -85,15 +92,15 @@ def verify(run_dir: Path) -> Verdict:
     verdict.uncovered += [name for name in there if Path(name).name in EDITED]
     for name in kept.keys() - says.keys():
         verdict.faults += faults_of_lines(run_dir, name, verdict.uncovered)
-    added = sorted((kept.keys() & says.keys()) - written.keys())
+    bare = kept.keys() & {name for name in verdict.uncovered if Path(name).suffix in READ}
+    added = {name: found[name] for name in sorted(((kept.keys() & says.keys()) | bare) - written.keys())}
     verdict.faults += faults_of_strangers(manifest, added, verdict.unrooted)
+    verdict.unrooted = [name for name in verdict.unrooted if name not in bare]
     verdict.faults += faults_of_states(run_dir, manifest)
     verdict.faults += faults_of_inputs(manifest, set(written.values()))
-    roots = [entry["root"] for _, entry in current(manifest) if "root" in entry]
-    if roots:
-        verdict.root = str(roots[-1])
-        if merkle_root(written) != verdict.root:
-            verdict.faults.append(f"{MANIFEST}: its root is not that of the outputs that it names")
+    verdict.root, covers = newest_root(manifest)
+    if verdict.root and merkle_root(covers) != verdict.root:
+        verdict.faults.append(f"{MANIFEST}: its root is not that of the outputs that it names")
     verdict.uncovered.sort()
     return verdict
 
@@ -136,31 +143,29 @@ def compare(name: str, found: str | None, claims: Mapping[str, set[str]]) -> Ite
 
 def faults_of_lines(run_dir: Path, name: str, uncovered: list[str]) -> list[str]:
     """Return the damaged lines of a log whose lines have hashes; note a file without any."""
-    path, faults = run_dir / name, []
+    path, told = run_dir / name, []
     if path.suffix != ".jsonl" or f'"{LINE_HASH}"'.encode() not in path.open("rb").readline(1 << 20):
         uncovered.append(name)
-        return faults
-
-    def fault(where: str, _code: str, detail: str) -> None:
-        faults.append(f"{where.removeprefix(f'{run_dir}/')}: {detail}")
-
-    for _ in read_jsonl(path, fault=fault):
+        return []
+    for _ in read_jsonl(path, fault=lambda where, _, detail: told.append(f"{where}: {detail}")):
         pass
-    return faults
+    return [fault.removeprefix(f"{run_dir}/") for fault in told]
 
 
 def faults_of_strangers(
-    manifest: Mapping[str, list[Entry]], names: list[str], unrooted: list[str]
+    manifest: Mapping[str, list[Entry]], added: Mapping[str, str], unrooted: list[str]
 ) -> Iterator[str]:
-    """Yield the files of a stage's folder that it did not write, though a hash stands beside them; note those of a
-    stage that has not ended."""
+    """Yield files (name -> sha256) that no stage wrote; note those of one that has not ended, but for its last."""
     last = {(stage, entry.get("name")): entry for stage, entry in current(manifest)}
-    for name in names:
+    ever = {pair for entries in manifest.values() for entry in entries for pair in entry["outputs"].items()}
+    for name, sha256 in added.items():
         folder, _, inside = name.partition("/")
-        if folder not in FOLDERS or Path(name).name.startswith("rubric"):  # of `evaluate.py --rubrics`
+        model, _, below = inside.partition("/") if folder == "eval" else (None, "", inside)
+        if folder not in FOLDERS or below.startswith(UNLISTED):
             continue
-        entry = last.get((FOLDERS[folder], inside.partition("/")[0] if folder == "eval" else None))
-        if entry and "root" not in entry:
+        entry = last.get((FOLDERS[folder], model))
+        of_an_end = name.endswith(WRITTEN_LAST) and (name, sha256) not in ever
+        if entry and "root" not in entry and not of_an_end:
             unrooted.append(name)
         else:
             yield f"{name}: by {MANIFEST} no stage has written it"
@@ -169,21 +174,18 @@ def faults_of_strangers(
 def faults_of_states(run_dir: Path, manifest: Mapping[str, list[Entry]]) -> Iterator[str]:
     """Yield what the newest checkpoint of a stage contradicts: its logs, and the manifest's settings and inputs."""
     for stage, logs in LOGS.items():
-        states = sorted(
-            run_dir.glob(f"{stage}/checkpoints/step_*/state.json"), key=lambda path: step_of(path.parent)
-        )
-        for path in states[-1:]:
+        for folder in list(by_step(run_dir / stage / "checkpoints").values())[-1:]:
             try:
-                state = read_object(path)
+                state = read_object(folder / "state.json")
                 for log in logs:
                     if f"{log}_bytes" in state and not is_log_of(run_dir / stage / f"{log}.jsonl", state):
-                        yield f"{stage}/{log}.jsonl: not what it was at {path.parent.name}"
+                        yield f"{stage}/{log}.jsonl: not what it was at {folder.name}"
                 entry = manifest.get(stage, [{}])[-1]
                 said = flat(entry.get("config", {}))
                 said |= {f"sha256 of {name}": sha256 for name, sha256 in entry.get("inputs", {}).items()}
                 for key, value in mapping(state.get("identity")).items():
                     if said.get(key, value) != value:
-                        yield f"{MANIFEST}: {stage} has {key} {said[key]!r}, {path.parent.name} has {value!r}"
+                        yield f"{MANIFEST}: {stage} has {key} {said[key]!r}, {folder.name} has {value!r}"
             except InputError as error:  # one that is shorter, or gone
                 yield str(error).removeprefix(f"{run_dir}/")
 

@@ -17,7 +17,7 @@ from fleming.evaluation.votes import Questions, score_of
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.public.tables import Row, read_rows
 from fleming.records import LETTERS, Question
-from fleming.text import option_key, stem_key
+from fleming.text import option_key, stem_key, words
 from model.errors import InputError
 
 MISSING, NOT_GOLD, AMBIGUOUS = "missing_information", "gold_not_chosen", "ambiguous"
@@ -49,9 +49,8 @@ class Annotations:
         """Return what more than half of the raters find wrong."""
         ratings, counts = self.of[question.id], Counter()
         for rating in ratings:
-            counts.update(rating.flaws)
-            counts[NOT_GOLD] += question.answer not in rating.answers
-            counts[AMBIGUOUS] += len(rating.answers) > 1
+            seen = {NOT_GOLD: question.answer not in rating.answers, AMBIGUOUS: len(rating.answers) > 1}
+            counts.update(rating.flaws | {flaw for flaw, is_there in seen.items() if is_there})
         return {flaw for flaw, count in counts.items() if 2 * count > len(ratings)}
 
     def agreement(self, question: Question) -> float:
@@ -78,7 +77,7 @@ def read_annotations(path: Path, benchmark: LoadedBenchmark) -> Annotations:
         by_stem[stem_key(q.question)].append(q)
 
     found: dict[str, list[Rating]] = defaultdict(list)
-    faults, unmatched, unread = [], 0, 0
+    faults, unmatched, unread, why = [], 0, 0, ""
     for _, row in read_rows(path, fault=lambda *fault: faults.append(fault)):
         shown = _options(row)
         texts = {*map(_key, shown.values())}
@@ -90,15 +89,15 @@ def read_annotations(path: Path, benchmark: LoadedBenchmark) -> Annotations:
             continue
         try:
             rating = _rating(row, shown, same[0])
-        except (KeyError, ValueError):
-            unread += 1
+        except (KeyError, ValueError) as error:
+            unread, why = unread + 1, f" ({error})"
             continue
         found[same[0].id].append(rating)
     if not found:
         unread += len(faults)
         raise InputError(
             f"{path}: no rating of a question of {benchmark.name}: {unmatched} rows are about none of them, {unread} "
-            "cannot be read; expected the columns id or question, answers, flaws"
+            f"cannot be read{why}; expected the columns id or question, answers, flaws"
         )
     return Annotations(path, dict(found), unmatched, unread + len(faults))
 
@@ -117,10 +116,15 @@ def _rating(row: Row, shown: Mapping[str, str], question: Question) -> Rating:
     """Return the row's rating, with published letters. Raises KeyError or ValueError for another form."""
     if "seen_change" in row:  # the raters answered first, then saw the key, and might change their mind
         when = "seen" if _truth(row["seen_change"]) else "blind"
-        letters = _listed(row[f"{when}_answers"]) if _truth(row[f"{when}_answerable"]) else []
+        letters = _letters(row[f"{when}_answers"]) if _truth(row[f"{when}_answerable"]) else []
         flaws = [MISSING] if _truth(row["important_info_missing"]) else []
     else:
-        letters, flaws = _listed(row["answers"]), _listed(row.get("flaws"))
+        flaws = row.get("flaws") or []
+        flaws = flaws if isinstance(flaws, list) else re.split("[,;|]", str(flaws))
+        letters, flaws = (
+            _letters(row["answers"]),
+            filter(None, ("_".join(words(str(flaw))) for flaw in flaws)),
+        )
     published = {_key(text): letter for letter, text in question.options.items()}
     if shown:
         letters = [published[_key(shown[letter])] for letter in letters]
@@ -129,9 +133,10 @@ def _rating(row: Row, shown: Mapping[str, str], question: Question) -> Rating:
     return Rating(frozenset(letters), frozenset(flaws))
 
 
-def _listed(value: Any) -> list[str]:
-    """Return the words of a list, or of a text that lists them: "['A', 'C']", "A, C"."""
-    return re.findall(r"\w+", " ".join(map(str, value)) if isinstance(value, list) else str(value or ""))
+def _letters(value: Any) -> list[str]:
+    """Return the letters of a list, or of a text that lists them: "['A', 'C']", "a, c"; none of "none"."""
+    said = words(" ".join(map(str, value)) if isinstance(value, list) else str(value or ""))
+    return [word.upper() for word in said if word != "none"]
 
 
 def _truth(value: Any) -> bool:

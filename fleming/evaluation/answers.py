@@ -132,14 +132,9 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
 
 def answer_settings(cfg: Config, hashes: Mapping[str, str], dtype: torch.dtype) -> dict[str, Any]:
     """Return what fixes an answer; only what the protocols of this run depend on."""
-    fixed: dict[str, Any] = {}
-    model = []
-    for name, sha256 in hashes.items():
-        if name.startswith("model/"):
-            model.append((name, sha256))
-        else:
-            fixed[f"sha256 of {name}"] = sha256
-    whole = json.dumps(sorted(model))  # one more file is another model
+    model = {name: sha256 for name, sha256 in hashes.items() if name.startswith("model/")}
+    fixed: dict[str, Any] = {f"sha256 of {name}": hashes[name] for name in hashes if name not in model}
+    whole = json.dumps(sorted(model.items()))  # one more file is another model
     fixed["sha256 of model"] = hashlib.sha256(whole.encode()).hexdigest()
     fixed["seed"] = cfg.seed
     fixed["dtype"] = str(dtype)

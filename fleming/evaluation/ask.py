@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from fleming.answer import parse_answer
+from fleming.judge import read_answer
 from fleming.prompt import encode_messages, prompt_ids, with_options
 from fleming.settings import Config
+from fleming.terminal import printable
 from fleming.training.parallel import compute_dtype, pick_device
 from model.errors import InputError
 from model.huggingface.weights import load_model
@@ -41,12 +42,12 @@ def ask(text: str, model_folder: Path, cfg: Config) -> None:
             return
         ids.append(token)
         text = tokenizer.decode(ids).rstrip("\N{REPLACEMENT CHARACTER}")  # half a character waits for its end
-        print(text[len(printed) :], end="", flush=True)
+        print(printable(text[len(printed) :]), end="", flush=True)
         printed = text
 
     Sampler(transformer, tokenizer, max_num_seqs=1).generate([prompt], params, on_token=show)
     print()
     if question:
-        answer = parse_answer(tokenizer.opened + tokenizer.decode(ids), question.options)
+        answer = read_answer(tokenizer.opened + tokenizer.decode(ids), question, cfg)
         said = f"answer read: {answer}. {question.options[answer]}" if answer else "no answer could be read"
         print(f"\n{said}")

@@ -96,15 +96,13 @@ def compare_runs(a: Path, b: Path) -> Comparison:
         of_a, of_b = [x[name] for name in common], [y[name] for name in common]
         pair = [q.score for q in of_a], [q.score for q in of_b]
         only_a, only_b = len(x) - len(common), len(y) - len(common)
-        found = difference(*pair, clusters=[q.case for q in of_a])
-        rows.append(Compared(benchmark, protocol, score_of(of_a), score_of(of_b), only_a, only_b, found))
+        paired = difference(*pair, clusters=[q.case for q in of_a])
+        rows.append(Compared(benchmark, protocol, score_of(of_a), score_of(of_b), only_a, only_b, paired))
         scores.setdefault(protocol, []).append(pair)
     if not rows:
         raise InputError(f"{a} and {b} have no question of one benchmark and protocol in common")
-    rows = [
-        replace(row, difference=d)
-        for row, d in zip(rows, corrected([row.difference for row in rows]), strict=True)
-    ]
+    found = corrected([row.difference for row in rows])
+    rows = [replace(row, difference=d) for row, d in zip(rows, found, strict=True)]
     means = [_mean(protocol, pairs) for protocol, pairs in scores.items() if len(pairs) > 1]
     return Comparison(a, b, rows, means, _settings_differ(a, b, rows))
 

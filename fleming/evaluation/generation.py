@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 from fleming.evaluation.answers import Answer, Keep, answer_of
 from fleming.evaluation.items import Asked, Item, Key, all_asked
 from fleming.evaluation.variants import END_OF_THINKING, ORDERS, VARIANTS, asked_as, cuts_of
-from fleming.judge import judge
+from fleming.free_answer import RULES
+from fleming.judge import judge, style_of
 from fleming.prompt import asked_messages, prompt_ids, response_text
 from fleming.public.benchmarks import LoadedBenchmark
+from fleming.records import Question
 from fleming.settings import FOR_AN_ANSWER, Config
 from model.errors import InputError
 from model.huggingface.tokenizer import Tokenizer
@@ -42,17 +44,18 @@ class ChainOfThought:
         self.sampler = Sampler(transformer, tokenizer, cfg.evaluate.max_num_seqs)
 
     @staticmethod
-    def describe(cfg: Config) -> str:
-        """Return the protocol in one line, to stand beside the score."""
+    def describe(cfg: Config, questions: Iterable[Question]) -> str:
+        """Return the protocol in one line, to stand beside the score; questions: all that it asks."""
         ev = cfg.evaluate
         answers = "one answer" if ev.samples == 1 else f"{ev.samples} answers"
         drawn = "greedy" if ev.temperature == 0 else f"{answers} a question at temperature {ev.temperature:g}"
         drawn += "".join(f", {name} {value:g}" for name, value in ev.filters.items())
         if ev.thinking_tokens:
             drawn += f", made to answer after {ev.thinking_tokens} tokens of thinking"
-        asked = f"the option's {cfg.answer_style}"
-        if cfg.instruction or cfg.answer_style in ("number", "free"):
-            asked = "own instruction" if cfg.instruction else f"{cfg.answer_style} answers"
+        styles = dict.fromkeys(style_of(question, cfg) for question in questions)
+        asked = " or ".join(RULES["asks_for"][style] for style in styles)
+        if cfg.instruction:
+            asked = "own instruction"
         return (
             f"zero-shot chat prompt, <think> and <answer> ({asked}), {drawn}, "
             f"at most {ev.max_new_tokens} new tokens, strict parser, abstentions wrong"
@@ -62,9 +65,8 @@ class ChainOfThought:
         """Return the answers that are wanted. Raises InputError where the context leaves no room for one."""
         ev = self.cfg.evaluate
         orders, variants = (max(ORDERS, ev.reshuffles), VARIANTS) if reliability else (ev.reshuffles, ())
-        if reliability and (
-            self.cfg.answer_style == "free" or not any(q.options for q in benchmark.questions)
-        ):
+        styles = {style_of(question, self.cfg) for question in benchmark.questions}
+        if reliability and styles.isdisjoint({"letter", "text"}):
             raise InputError(
                 f"{benchmark.name}: no question is answered by an option: leave out --reliability"
             )

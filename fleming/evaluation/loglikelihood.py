@@ -41,7 +41,7 @@ class Loglikelihood:
         self.transformer, self.tokenizer, self.cfg = transformer, tokenizer, cfg
 
     @staticmethod
-    def describe(cfg: Config) -> str:
+    def describe(cfg: Config, questions: Iterable[Question]) -> str:
         """Return the protocol in one line, to stand beside the score."""
         return (
             "likeliest of the options' letters (PubMedQA: yes, no, maybe) after a zero-shot document, "

@@ -185,8 +185,9 @@ def about_mean(name: str, result: Result) -> list[str]:
 def _by_raters(found: Mapping[str, Any]) -> list[str]:
     flaws = ", ".join(f"{flaw} {count}" for flaw, count in found["flaws"].items())
     rated = f"{found['ratings']:,} ratings of {found['rated']:,} questions"
-    if found["unread_rows"]:
-        rated += f" ({found['unread_rows']:,} rows of {found['file']} cannot be read)"
+    if found["unread_rows"] or found["unmatched_rows"]:
+        other = f"{found['unmatched_rows']:,} are of no question here"
+        rated += f" ({found['unread_rows']:,} rows of {found['file']} cannot be read, {other})"
     lines = [f"{rated}; most raters find {found['flawed']} flawed ({flaws})"]
     if found["without_flawed"]:
         lines[0] += f"; without these {with_interval(found['without_flawed'])}"

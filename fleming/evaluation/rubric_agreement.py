@@ -36,12 +36,7 @@ def agreement(groups: Sequence[Sequence[tuple[bool, bool]]]) -> dict[str, Any] |
         if said:
             f1.append(2 * sum(a is label and b is label for a, b in pairs) / said)
     share = clustered_interval([[a == b for a, b in group] for group in groups])
-    return {
-        "n": n,
-        **vars(share),
-        "kappa": kappa,
-        "macro_f1": sum(f1) / len(f1),
-    }
+    return {"n": n, **vars(share), "kappa": kappa, "macro_f1": sum(f1) / len(f1)}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from model.errors import InputError
 
 ROLES = ("system", "user", "assistant")
 RANGES = ("to", "through", "-", "~", "至", "到")  # "5 to 7 mg" is neither 5 nor 7
-NOT = ("not", "minus", "非", "不是", "<", ">", "≤", "≥")
+NOT = ("not", "minus", "than", "above", "below", "非", "不是", "<", ">", "≤", "≥")
 # Where a number may begin without a blank, and what stands behind one end: 每次服5mg，共5至7天.
 _APART = re.compile(rf"(?<=[{CJK}:=])(?=\d)|(?<=[,;:。、])(?=[^\d\s])|(?=[至到~])|(?<=[至到~])")
 Points = Annotated[float, Range("from -1000 to 1000", lambda points: abs(points) <= 1000)]

@@ -150,13 +150,8 @@ def check_table(
             }
         )
     missing = sum(cells.count(None) for cells in table.values())
-    return {
-        "path": str(path),
-        "rows": len(models),
-        "missing": missing,
-        "columns": columns,
-        "averages": averages,
-    }
+    found = {"path": str(path), "rows": len(models), "missing": missing}
+    return found | {"columns": columns, "averages": averages}
 
 
 def _impossible(cells: Cells, n: int) -> list[dict[str, str]]:

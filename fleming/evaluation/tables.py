@@ -108,10 +108,9 @@ LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    **{
-        character: rf"\text{name}{{}}"
-        for character, name in zip("<>|", ("less", "greater", "bar"), strict=True)
-    },
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     **{character: "\\" + character for character in "{}$&#_%"},
     **{character: f"{{{character}}}" for character in "[]*-'`\""},  # \\ takes [ and *; the others join
 }

@@ -139,8 +139,11 @@ class Report:
         both = [stage for stage in told["stages"] if stage in given]
         tables = [(stage, of) for stage in both for of in (scores.answers(self.other, stage), given[stage])]
         paired = scores.differences(tables, [(i, i + 1) for i in range(0, len(tables), 2)])
+        differ = {
+            key for stage in both for key in scores.settings_that_differ(self.other, self.reader, stage)
+        }
         about = {"name": self.other.root.resolve().name, "notes": sorted(self.other.faults.items())}
-        return {**about, **told, "paired": paired}
+        return {**about, **told, "paired": paired, "differ": sorted(differ)}
 
 
 def _config(starts: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,13 @@ def _answers(path: Path) -> Answers:
     return found
 
 
+def settings_that_differ(a: Reader, b: Reader, stage: str) -> list[str]:
+    """Return what was set differently for two runs' answers of a stage; the models may differ."""
+    first, second = (reader.json(f"eval/{stage}/settings.json") for reader in (a, b))
+    names = first.keys() | second.keys()
+    return [name for name in names if first.get(name) != second.get(name) and name != "sha256 of model"]
+
+
 def successive(tables: Sequence[tuple[str, Answers]]) -> list[dict[str, Any]]:
     """Return the differences of each stage to the one before; of four, of the last to the second too."""
     pairs = list(pairwise(range(len(tables))))

@@ -258,8 +258,6 @@ class Run:
             with self.world.agree():
                 main = self.world.is_main
                 save_model(self.model, self.tokenizer, self.folder / name, self.world.dtype, writes=main)
-                if main:
-                    note_outputs(self.cfg.run_dir, self.stage, f"{self.stage}/{name}")
 
     def _load_best(self) -> None:
         best = self.world.on_main(lambda: best_first(self.folder / "checkpoints")[0])

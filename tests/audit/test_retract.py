@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from support import runs
@@ -10,6 +11,7 @@ from support.jsonl import read_records
 import synth_data
 from fleming.audit.index import Index, edges_in
 from fleming.audit.retract import retract, seconds_of, to_run_again
+from fleming.audit.trace import trace
 from fleming.files import parse_line, write_jsonl
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
 from fleming.graph.open_world import disputed, is_sure
@@ -177,7 +179,7 @@ def test_a_killed_runs_half_line_keeps_no_source_from_being_withdrawn(copy):
 
 
 def test_a_line_number_is_one_of_ordinary_digits(finished):
-    with pytest.raises(InputError, match="no file or page of this graph"):
+    with pytest.raises(InputError, match="no file, page or fact of this graph"):
         retract(Index(finished), "medical_graph.yaml:²", "")
 
 
@@ -194,3 +196,22 @@ def test_a_fact_without_evidence_stays(tmp_path):
     graph.add_edge(Edge("gout", "resembles", "fever"), "test")
     write_jsonl(tmp_path / "r.jsonl", [{"file": "a.csv"}])
     assert without(graph, tmp_path / "r.jsonl", lambda *_: None).states("gout", "resembles", "fever")
+
+
+def test_a_name_with_bars_is_traced_and_withdrawn(copy):
+    question = read_records(copy / "data/test.jsonl")[0]
+    root, named = question["provenance"]["root"], "a rare | rather|odd disease"
+    for name in ("graph", "questions"):
+        path = copy / f"data/{name}.jsonl"
+        path.write_text(path.read_text().replace(json.dumps(root), json.dumps(named)))
+        Path(f"{path}.sha256").unlink()
+    index, edge = Index(copy), question["provenance"]["path"][0]
+    fact = f"{named} | {edge['relation']} | {edge['tail']}"
+    for asked in (fact, fact.replace(f" | {edge['relation']} | ", f"|{edge['relation']}|")):
+        assert "line" in trace(index, asked).rests_on[0].title
+    answer = trace(index, f"answer:base/{question['id']}")
+    assert next(n for n in answer.rests_on[0].rests_on if fact in n.title).says[
+        "training questions that name it"
+    ]
+    found, path = retract(index, fact, "")
+    assert (found["edges"], read_records(path)[0]["head"]) == ([fact], named)

@@ -3,6 +3,7 @@
 Here a segment's script runs in this process, and is asked to stop at its end; the command itself is tried once.
 """
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -26,9 +27,19 @@ import train_grpo
 import train_sft
 from fleming.audit import segments
 from fleming.audit.__main__ import main
-from fleming.audit.segments import Segment, chance_to_escape, check, drawn, segments_of, verify_segments
+from fleming.audit.segments import (
+    Segment,
+    chance_to_escape,
+    check,
+    drawn,
+    prepare,
+    segments_of,
+    verify_segments,
+)
 from fleming.audit.verify import verify
+from fleming.config import dump_yaml, load_config
 from fleming.files import write_json
+from fleming.settings import Config
 from fleming.training.run import Run
 from model.errors import InputError
 
@@ -41,7 +52,7 @@ def here(monkeypatch):
 
     def run_again(segment, run_dir, again, threads, exported):
         own = [f"run_dir={again}", f"{segment.stage}.keep_last={10**9}", f"threads={threads}", "logger=''"]
-        command = ["--config", str(run_dir / "config.yaml"), *own]
+        command = ["--config", str(again / "config.yaml"), *own]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Run, "save", functools.partialmethod(save_and_stop, segment))
             status, said = runs.run_here(SCRIPTS[segment.stage], command)
@@ -83,6 +94,14 @@ def test_the_segments_lie_between_kept_checkpoints_and_an_honest_run_passes(fini
 def weights(run_dir, stage: str, step: int):
     [path] = (run_dir / stage / f"checkpoints/step_{step:06d}").glob("*.safetensors")
     return path
+
+
+def test_a_stage_is_run_again_with_its_own_settings_not_those_of_the_last_command(copy, tmp_path):
+    said = load_config(Config, copy / "config.yaml", [])
+    other = dataclasses.replace(said, sft=dataclasses.replace(said.sft, learning_rate=0.001))
+    (copy / "config.yaml").write_text(dump_yaml(other))
+    prepare(Segment("sft", 5, 10), copy, tmp_path / "again")
+    assert load_config(Config, tmp_path / "again/config.yaml", []) == said
 
 
 def test_an_edited_weight_spoils_the_segments_on_both_sides_of_it(copy):

@@ -12,7 +12,7 @@ from fleming.audit.verify import said, verify
 from fleming.files import AppendLog, run_lock, write_json
 from fleming.manifest import current_outputs, merkle_root, read_manifest
 from model.errors import InputError
-from model.sums import digest, write_hashed
+from model.sums import digest, remove, sums_of, write_hashed
 
 
 def test_a_run_as_it_was_written_has_no_fault_and_all_of_it_is_covered(finished):
@@ -104,13 +104,19 @@ def test_a_manifest_that_was_changed_with_its_hash_no_longer_has_its_root(copy):
     ]
 
 
-def test_what_no_stage_has_written_is_named_though_a_hash_stands_beside_it(copy):
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_no_stage_has_written_is_named_whether_a_hash_stands_beside_it_or_not(copy, beside):
     made_up = ["eval/best_of_all/results.json", "grpo/rollouts/step_000099.jsonl"]
     for name, like in zip(
         made_up, ["eval/base/results.json", "grpo/rollouts/step_000003.jsonl"], strict=True
     ):
         write_hashed(copy / name, (copy / like).read_text())
-    write_hashed(copy / "eval/base/rubrics.json", "{}")  # of `evaluate.py --rubrics`, which has no entry
+        if not beside:
+            sums_of(copy / name).unlink()
+    # Of commands that have no entry; and a person's.
+    for name in ("eval/base/rubrics.json", "data/decontamination.json", "eval/base/inspect/a.json"):
+        write_hashed(copy / name, "{}")
+    (copy / "grpo/curves.png").write_bytes(b"")
     assert verify(copy).faults == [f"{name}: by manifest.json no stage has written it" for name in made_up]
 
 
@@ -129,15 +135,32 @@ def test_a_manifest_whose_hash_is_gone_is_covered_by_none_and_checkpoints_contra
     ]
 
 
-def test_of_an_evaluation_that_has_not_ended_the_files_are_told(copy):
+@pytest.mark.parametrize("ended", [False, True])
+def test_of_an_evaluation_that_has_not_ended_the_files_are_told_unless_it_has(copy, ended):
     manifest = json.loads((copy / "manifest.json").read_text())
     entry = manifest["evaluate"][-1]
     entry["outputs"] = {}
     del entry["root"]
     write_json(copy / "manifest.json", manifest)
+    scores = f"eval/{entry['name']}/results.json"
+    if not ended:
+        remove(copy / scores)
+    verdict = verify(copy)
+    assert verdict.faults == [f"{scores}: by manifest.json no stage has written it"] * ended
+    assert f"of a stage that has not ended: eval/{entry['name']}/answers.jsonl" in said(verdict, copy)
+
+
+def test_what_has_begun_since_the_newest_root_is_no_part_of_it(copy):
+    """A finished evaluation that is asked for more, and is killed."""
+    manifest = json.loads((copy / "manifest.json").read_text())
+    first = manifest["evaluate"][0]
+    again = {name: value for name, value in first.items() if name != "root"}
+    manifest["evaluate"].append(again | {"started": "9999", "outputs": {}})
+    write_json(copy / "manifest.json", manifest)
     verdict = verify(copy)
     assert verdict.faults == []
-    assert f"of a stage that has not ended: eval/{entry['name']}/answers.jsonl" in said(verdict, copy)
+    assert verdict.root == manifest["evaluate"][-2]["root"]
+    assert f"eval/{first['name']}/results.json" in verdict.unrooted
 
 
 def test_a_stage_that_began_with_other_data_than_stand_here_is_named(copy):

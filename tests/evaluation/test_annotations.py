@@ -38,6 +38,28 @@ def written(path, rows):
     return path
 
 
+@pytest.mark.parametrize(
+    ("answers", "flaws", "letters", "named"),
+    [
+        ("a; Ｃ", "", {"A", "C"}, set()),
+        ("none", "missing information; typo", set(), {"missing_information", "typo"}),
+        (["B"], ["too long"], {"B"}, {"too_long"}),
+        ("['A']", "['too long', 'typo']", {"A"}, {"too_long", "typo"}),
+    ],
+)
+def test_a_rater_may_write_letters_and_names_as_people_do(tmp_path, answers, flaws, letters, named):
+    row = {"id": "one", "answers": answers, "flaws": flaws}
+    [rating] = read_annotations(written(tmp_path / "r.jsonl", [row]), bench(ask("one"))).of["one"]
+    assert (rating.answers, rating.flaws) == (letters, named)
+
+
+def test_a_rater_who_names_what_his_letters_say_counts_once(tmp_path):
+    both = {"id": "one", "answers": "A, B", "flaws": "ambiguous"}
+    rows = [both, {"id": "one", "answers": "A"}, {"id": "one", "answers": "A"}]
+    question = ask("one")
+    assert read_annotations(written(tmp_path / "r.jsonl", rows), bench(question)).flaws(question) == set()
+
+
 def test_ratings_are_found_by_id_or_text_and_bad_rows_are_counted(tmp_path):
     one, two = ask("one"), ask("two", "B")
     rows = [
@@ -114,8 +136,8 @@ def test_scores_by_hand(tmp_path):
     assert "12 ratings of 4 questions; most raters find 2 flawed (gold_not_chosen 2)" in lines[0]
     assert len(lines) == 3
     assert (
-        "ratings of 4 questions (2 rows of r.jsonl cannot be read);"
-        in _by_raters(found | {"unread_rows": 2, "file": "r.jsonl"})[0]
+        "ratings of 4 questions (2 rows of r.jsonl cannot be read, 5 are of no question here);"
+        in _by_raters(found | {"unread_rows": 2, "unmatched_rows": 5, "file": "r.jsonl"})[0]
     )
     assert score_by_raters([ask("e")], votes, annotations) is None
 

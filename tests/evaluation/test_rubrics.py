@@ -117,6 +117,8 @@ def test_a_reply_is_read_behind_its_reasoning():
         (Check(number=5, unit="mg"), "give 6, not 5 mg", False),
         (Check(number=5, unit="mg"), "give < 5 mg", False),
         (Check(number=5, unit="mg"), "give <5 mg", False),
+        (Check(number=5, unit="mg"), "give more than 5 mg", False),
+        (Check(number=5, unit="mg"), "give it below 5 mg", False),
         (Check(contains=["<5 mg"]), "give < 5 mg", True),
         (Check(number=5, unit="mg"), "dose:5 mg", True),
         (Check(number=5, unit="mg"), "give 5 mg daily", True),

@@ -67,7 +67,7 @@ def test_what_still_thinks_is_made_to_answer_and_goes_on_as_transformers_does(mo
     assert forced
     asked = protocol.plan(BENCH)
     assert [protocol.read_again(a, x) for a, x in zip(asked, given, strict=True)] == given
-    assert "made to answer after 9 tokens of thinking" in ChainOfThought.describe(cfg)
+    assert "made to answer after 9 tokens of thinking" in ChainOfThought.describe(cfg, [])
 
 
 def test_one_who_has_thought_already_only_goes_on(model, monkeypatch):
@@ -119,4 +119,19 @@ def test_settings_that_make_no_sense_together(settings, said):
 
 def test_how_it_was_drawn_is_said():
     cfg = config("evaluate.temperature=0.6", "evaluate.top_p=0.95", "evaluate.top_k=20")
-    assert "at temperature 0.6, top_p 0.95, top_k 20" in ChainOfThought.describe(cfg)
+    assert "at temperature 0.6, top_p 0.95, top_k 20" in ChainOfThought.describe(cfg, [])
+
+
+@pytest.mark.parametrize(
+    ("style", "options", "kind", "said"),
+    [
+        ("letter", {"A": "iron", "B": "zinc"}, "text", "the option's letter"),
+        ("text", {"A": "iron", "B": "zinc"}, "text", "the option's text"),
+        ("letter", {}, "number", "a number"),
+        ("number", {}, "text", "a short answer"),
+    ],
+)
+def test_what_is_asked_for_is_said_of_the_questions_that_there_are(style, options, kind, said):
+    answer = "A" if options else "5"
+    question = Question("q", "Which?", options, answer, answer_kind=kind)
+    assert f"({said})" in ChainOfThought.describe(config(f"answer_style={style}"), [question])

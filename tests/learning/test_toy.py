@@ -94,6 +94,8 @@ def test_runs_are_drawn_from_their_metrics(tmp_path, capsys):
     for name, rewards in (("one", [0.1, 0.2]), ("two", [0.2, 0.9, 1.1])):
         (tmp_path / name / "grpo").mkdir(parents=True)
         write_jsonl(tmp_path / name / "grpo/metrics.jsonl", [{"reward": reward} for reward in rewards])
+    with open(tmp_path / "two/grpo/metrics.jsonl", "a") as log:
+        log.write('{"reward": 1.')  # the run writes it now, or was killed
     toy.main(["--runs", str(tmp_path / "one"), str(tmp_path / "two")])
     out = capsys.readouterr().out
     assert "one: 0.15 in the last 2 steps; 0.20 at best" in out

@@ -328,7 +328,8 @@ MUTANTS = {
         ("elif not any(found in said", "elif not all(found in said", VERIFY),
         ('file not in ("", path.stem)', "False", VERIFY),
         ("if sha256 not in written and is_own", "if is_own", VERIFY),
-        ("merkle_root(written) != verdict.root", "False", VERIFY),
+        ("merkle_root(covers) != verdict.root", "False", VERIFY),
+        ("and not of_an_end", "", VERIFY),
     ],
     "fleming/audit/segments.py": [
         ("math.comb(total - forged, count)", "math.comb(total - forged, count - 1)", SEGMENTS),

@@ -165,7 +165,9 @@ def test_two_runs_are_laid_beside_each_other(finished, tmp_path):
     records = read_records(path)
     records[3] |= {"gold": "D", "answer": "D", "choice": "D"}  # not the same question: it is left out
     write_jsonl(path, records, hashed=True)
+    write_json(other / "eval/base/settings.json", {"cot.instruction": "Guess.", "sha256 of model": "of any"})
     told = page_of(folder, "--compare", str(other)).data["other"]
+    assert told["differ"] == ["cot.instruction"]
     assert told["name"] == "other"
     assert len(told["grpo"]) == 6
     assert [(d["b"], d["difference"], d["n"]) for d in told["paired"]] == [

@@ -14,6 +14,7 @@ from support.runs import ALONE, arguments, differences, records, result_of, run_
 
 import train_sft
 from fleming.config import load_config
+from fleming.manifest import read_manifest
 from fleming.public.readers import read_trajectories
 from fleming.records import Trajectory
 from fleming.settings import Config
@@ -187,8 +188,10 @@ def test_stopped_anywhere_the_same_command_exports_the_same(inputs, trained, tmp
     assert run_here(train_sft, run) == (0, [])
     assert not (tmp_path / "sft/model").exists()
     monkeypatch.undo()
+    monkeypatch.setattr(Run, "_note_all", lambda self: None)  # killed behind the export
     assert run_here(train_sft, run) == (0, [])
     assert not differences(result_of(trained), result_of(tmp_path))
+    assert "root" not in read_manifest(tmp_path)["sft"][-1]  # which says that the stage has ended
 
 
 def test_damage_in_the_best_checkpoint_is_said_and_nothing_of_it_exported(best_is_6):
