@@ -28,7 +28,9 @@ IN_OPENING = 3  # clues that an opening names at most
 AGES = (("newborn", 1.0, DAY), ("days", DAY, 14 * DAY), ("weeks", 7 * DAY, 2 * MONTH), ("months", MONTH, 2.0))
 AGES += (("years", 1.0, float("inf")),)
 ADULT = 18.0
-_ARTICLE = re.compile(r"\b([Aa])\(n\) +(?=(8|11\b|18\b|[aio]|e(?!u)|u[lmnp](?!i))?)", re.IGNORECASE)
+_ARTICLE = re.compile(
+    r"\b([Aa])\(n\) +(?=(8|11\b|18\b|[fhlmnrsx]-|[ai]|o(?!ne\b)|e(?!u)|u[lmnp](?!i))?)", re.IGNORECASE
+)
 
 
 def wording(language: str = "en") -> Phrases:
@@ -59,10 +61,17 @@ def word_question(
     """Return the stem. InputError, naming file and key, for a step or a mode that the grammar has no words for."""
     stem = _Stem(query, graph, register, rng, wording(language))
     sentences = [*(stem.vignette() if query.kind.hidden else ()), *stem.lead_in()]
-    texts = [
-        _ARTICLE.sub(lambda a: a[1] + ("n " if a[2] else " "), " ".join(text.split())) for text in sentences
-    ]
+    texts = [with_articles(" ".join(text.split())) for text in sentences]
     return stem.words.draw(rng, "gap").join(text[0].upper() + text[1:] for text in texts)
+
+
+def with_articles(text: str) -> str:
+    """Return the text with each "a(n)" as what follows sounds.
+
+    >>> with_articles("a(n) H-type fistula, a(n) unilateral cleft")
+    'an H-type fistula, a unilateral cleft'
+    """
+    return _ARTICLE.sub(lambda a: a[1] + ("n " if a[2] else " "), text)
 
 
 def _age(patient: Patient, words: Phrases, rng: Generator) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from fleming.questions.names import said
 from fleming.questions.patient import draw_patient, onset_name, onset_range, pedigree, sexes
 from fleming.questions.phrases import read_phrases
 from fleming.questions.query import Clue, Patient
-from fleming.questions.wording import FILES, REGISTERS, lay_is_possible, word_question, wording
+from fleming.questions.wording import FILES, REGISTERS, lay_is_possible, with_articles, word_question, wording
 from fleming.sources.facts import Origin
 from fleming.sources.vocabulary import RELATIONS
 from model.errors import InputError
@@ -416,7 +416,17 @@ def test_a_finding_is_said_as_a_sentence_has_it():
     assert said("EMG: myotonic runs") == "myotonic runs on electromyography"
     assert said("upslanted palpebral fissure") == "upslanted palpebral fissures"
     assert names.is_countable("unilateral cleft lip")
+    assert names.is_countable("short femur")
+    assert not names.is_countable("aplasia affecting the uterus")
     assert not names.is_countable("loss of voice")
+
+
+@pytest.mark.parametrize(
+    "name", ["a uterus", "an ulcer", "a one-sided cleft lip", "an H-type fistula", "an 8", "a V-sign"]
+)
+def test_the_article_is_that_of_the_sound(name):
+    rest = name.partition(" ")[2]
+    assert with_articles(f"a(n) {rest}") == name
 
 
 def test_the_language_is_that_of_the_names():
