@@ -94,6 +94,8 @@ class _Stem:
     rng: Generator
     words: Phrases
     person: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    """How each is said throughout: what can be denied of one synonym cannot of another."""
     stage: str = ""
     """newborn, child, adult, or any where no age is said."""
 
@@ -112,8 +114,10 @@ class _Stem:
         """Return how the register says a name; in the plain one it is what it is."""
         if self.register == "plain":
             return name
-        lay = lay_words(self.graph.entities[name].lay) if self.register == "lay" else ()
-        return said(pick(self.rng, lay) if lay else name)
+        if name not in self.names:
+            lay = lay_words(self.graph.entities[name].lay) if self.register == "lay" else ()
+            self.names[name] = said(pick(self.rng, lay) if lay else name)
+        return self.names[name]
 
     def listed(self, clues: Sequence[Clue], last: str = "and", bare: bool = False) -> str:
         """Return the clues in a drawn order, with articles unless `bare`."""
