@@ -130,9 +130,8 @@ class KnowledgeGraph:
         self.entities: dict[str, Entity] = {}
         self.names: list[str] = []  # by place
         self.origins: list[Origin] = []
-        self.declared: dict[
-            tuple[str, str], Declared
-        ] = {}  # (source, relation) -> how complete (completeness.py)
+        # (source, relation) -> how complete (completeness.py)
+        self.declared: dict[tuple[str, str], Declared] = {}
         self.memory: dict[tuple, Any] = {}
         self._number: dict[str, int] = {}  # entity -> its place
         self._relation = Numbering()

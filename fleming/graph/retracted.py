@@ -37,15 +37,12 @@ class Retraction:
 
     @property
     def key(self) -> tuple:
-        """What is withdrawn: one of the three keys that a piece of evidence has."""
+        """What is withdrawn: one of `keys_of` a piece of evidence."""
         return (self.file, self.record) if self.file else (self.head, self.relation, self.tail)
 
-    def withdraws(self, triple: Triple, file: str, record: int) -> bool:
-        """Whether the evidence for the fact that a record of a file gives counts no more."""
-        return self.key in _keys(triple, file, record)
 
-
-def _keys(triple: Triple, file: str, record: int) -> tuple:
+def keys_of(triple: Triple, file: str, record: int) -> tuple:
+    """Return the keys under which the evidence that a record of a file gives for a fact may be withdrawn."""
     return triple, (file, None), (file, record)
 
 
@@ -77,7 +74,7 @@ def without(graph: KnowledgeGraph, path: Path, skip: Skip) -> KnowledgeGraph:
         places[retraction.key].append(i)
 
     def by(edge: Edge, evidence: Evidence) -> list[int]:
-        keys = _keys(edge.triple, evidence.origin.file, evidence.record)
+        keys = keys_of(edge.triple, evidence.origin.file, evidence.record)
         return sorted(i for key in keys for i in places.get(key, ()))
 
     for edge in graph.edges():

@@ -158,9 +158,8 @@ class _End:
             if not name or not node_type:
                 raise RecordError("blank", f"{raw[:80]!r} has no name or no type")
             if near := meant(node_type, types=True):
-                raise RecordError(
-                    "types", f"no type {of_source[:80]!r}: say types: {{{of_source[:80]}: {near}}}"
-                )
+                said = f"no type {of_source[:80]!r}: say types: {{{of_source[:80]}: {near}}}"
+                raise RecordError("types", said)
             synonyms = self._several(cells, columns.synonyms)
             xrefs = [*nodes.members(key), *(nodes.key(xref) for xref in self._several(cells, columns.xrefs))]
             nodes.types[key], nodes.names[key] = node_type, name
@@ -209,25 +208,23 @@ class _Edges:
         self, rule: Rule, head: tuple[str, str], tail: tuple[str, str], cells: list[str], number: int
     ) -> Fact:
         relation = INVERSES.get(rule.relation, rule.relation)
-        wanted = list(RELATIONS.get(relation, ("", "")))
-        if relation != rule.relation:
-            wanted.reverse()
-        wanted[0] = rule.head or wanted[0]
+        turn = 1 if relation == rule.relation else -1
+        first, second = RELATIONS.get(relation, ("", ""))[::turn]
+        wanted = rule.head or first, second
         ends = list(map(self.nodes.of_family, (head, tail), wanted))
         if rule.head not in ("", ends[0][1]):
             ends = list(map(self.nodes.of_family, (tail, head), wanted))
-            if rule.head != ends[0][1]:
-                kinds = f"from {head[1]!r} to {tail[1]!r}"
-                raise RecordError("types", f"{rule.relation} {kinds}, expected {rule.head!r} at one end")
-        if relation != rule.relation:
-            ends.reverse()
+        if rule.head not in ("", ends[0][1]):
+            kinds = f"from {head[1]!r} to {tail[1]!r}"
+            raise RecordError("types", f"{rule.relation} {kinds}, expected {rule.head!r} at one end")
+        head, tail = ends[::turn]
 
         said = [f"{label} {cells[place].strip()}" for label, place in self._notes if cells[place].strip()]
         note = "; ".join([rule.note, *said] if rule.note else said)
         return Fact(
-            head=ends[0][0],
+            head=head[0],
             relation=relation,
-            tail=ends[1][0],
+            tail=tail[0],
             origin=self.origin,
             record=number,
             negated=rule.negated,
@@ -248,9 +245,8 @@ class _Edges:
         if self.mapping.others == "skip" or not parts[0]:
             raise RecordError("relation", f"no rule for the relation {name[:80]!r}")
         if near := meant(parts[0]):
-            raise RecordError(
-                "relation", f"{parts[0][:80]!r} is no relation here; say rules: {{...: {{relation: {near}}}}}"
-            )
+            remedy = f"say rules: {{...: {{relation: {near}}}}}"
+            raise RecordError("relation", f"{parts[0][:80]!r} is no relation here; {remedy}")
         return Rule(parts[0])
 
 

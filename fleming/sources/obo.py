@@ -159,11 +159,8 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
             yield next((line.value for name in ("data-version", "date") for line in tags.get(name, [])), "")
         if kind != "[Term]":
             if kind not in ("", "[Typedef]", "[Instance]", "[Annotation]"):
-                skip(
-                    f"{path}:{line}",
-                    "stanza",
-                    f"expected [Term], [Typedef] or [Instance], found {kind[:80]!r}",
-                )
+                detail = f"expected [Term], [Typedef] or [Instance], found {kind[:80]!r}"
+                skip(f"{path}:{line}", "stanza", detail)
             continue
         if any(flag.value.lower() == "true" for flag in tags.get("is_obsolete", [])):
             continue

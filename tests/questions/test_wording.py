@@ -15,7 +15,7 @@ from fleming.questions.names import said
 from fleming.questions.patient import draw_patient, onset_name, onset_range, pedigree, sexes
 from fleming.questions.phrases import read_phrases
 from fleming.questions.query import Clue, Patient
-from fleming.questions.wording import FILES, REGISTERS, lay_is_possible, with_articles, word_question, wording
+from fleming.questions.wording import FILES, lay_is_possible, with_articles, word_question, wording
 from fleming.sources.facts import Origin
 from fleming.sources.vocabulary import RELATIONS
 from model.errors import InputError
@@ -53,6 +53,7 @@ CLUES = (
     Clue("has_onset", "childhood onset", "onset"),
     Clue("has_history", "statin exposure", "exposure"),
 )
+REGISTERS = "clinical", "lay", "plain"
 NAMED = [clue.tail for clue in CLUES if clue.role not in ("family", "onset")]
 HIDDEN = ("Quux disease", "zyxomab", "Foo crisis")
 

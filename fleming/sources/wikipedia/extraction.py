@@ -166,9 +166,8 @@ def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
                 whole = next(iter(steps)) if link.label == plain else ""
                 if found := linker.link(link, steps, whole):
                     if found[0] in linker.fields:
-                        yield Node(
-                            found[0], plain_title(found[0].partition(":")[2].replace("_", " ")), found[1]
-                        )
+                        title = found[0].partition(":")[2].replace("_", " ")
+                        yield Node(found[0], plain_title(title), found[1])
                     yield from page_fact(reading, "infobox", steps[found[1]], found[0], link[2:], text)
             if links or _may_be_cut(article, field, begin, plain):
                 continue
@@ -193,9 +192,8 @@ def section_facts(reading: Reading, linker: Linker) -> Iterator[Fact]:
                 continue
             for link in links:
                 if found := linker.link(link, steps):
-                    yield from page_fact(
-                        reading, "section", steps[found[1]], found[0], link[2:], sentence.text
-                    )
+                    step, other = steps[found[1]], found[0]
+                    yield from page_fact(reading, "section", step, other, link[2:], sentence.text)
 
 
 def lead_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
