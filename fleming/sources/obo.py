@@ -222,7 +222,7 @@ def read_obo(path: str, skip: Skip) -> Iterator[Node | Fact]:
                 if phrased.setdefault(node.key, node.type) == node.type:  # one name, one meaning: the first
                     yield fact
     for key, name in named.items():
-        if name and key not in defined:
+        if name and key not in defined and not name.startswith("obsolete "):
             yield Node(key, name, _type_of(key))
 
 
