@@ -19,7 +19,7 @@ from typing import Any
 from fleming.audit.index import Index, edge_key
 from fleming.audit.trace import PLACES
 from fleming.files import read_jsonl, read_log, step_of, write_jsonl
-from fleming.graph.retracted import Retraction, read_retractions
+from fleming.graph.retracted import Retraction, keys_of, read_retractions
 from fleming.manifest import SCRIPTS
 from model.errors import InputError
 
@@ -56,7 +56,7 @@ def lost_edges(
     for _, record in read_jsonl(index.run_dir / PLACES["edge"]):
         for relation, tail, _, evidence in record.get("facts", ()):
             triple = record["head"], relation, tail
-            gone = [retraction.withdraws(triple, origins[row[0]], row[1]) for row in evidence]
+            gone = [retraction.key in keys_of(triple, origins[row[0]], row[1]) for row in evidence]
             if gone and all(gone):
                 lost.append(triple)
             weakened += any(gone) and not all(gone)

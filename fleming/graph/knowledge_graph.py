@@ -130,9 +130,8 @@ class KnowledgeGraph:
         self.entities: dict[str, Entity] = {}
         self.names: list[str] = []  # by place
         self.origins: list[Origin] = []
-        self.declared: dict[
-            tuple[str, str], Declared
-        ] = {}  # (source, relation) -> how complete (completeness.py)
+        # (source, relation) -> how complete (completeness.py)
+        self.declared: dict[tuple[str, str], Declared] = {}
         self.memory: dict[tuple, Any] = {}
         self._number: dict[str, int] = {}  # entity -> its place
         self._relation = Numbering()
@@ -172,8 +171,8 @@ class KnowledgeGraph:
         """Add the edge between two entities, or its evidence to the same edge; return whether the edge is new."""
         relation = self._relation[edge.relation]
         if relation == MAX_RELATIONS:
-            name = edge.relation[:80]
-            raise InputError(f"a graph has at most {MAX_RELATIONS} relations; {name!r} is one more")
+            more = f"{edge.relation[:80]!r} is one more; in a mapping say others: skip"
+            raise InputError(f"a graph has at most {MAX_RELATIONS} relations, {more}")
         head, tail = self._number[edge.head], self._number[edge.tail]
         count = len(self._place)
         place = self._place.setdefault(_pack(head, relation, tail, edge.negated), count)

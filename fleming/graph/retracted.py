@@ -5,6 +5,7 @@ relation is complete its absence would say so, hence it stands as disputed, whic
 what was made of it in a run (audit/retract.py).
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +35,15 @@ class Retraction:
         """Whether a whole file is withdrawn."""
         return bool(self.file) and self.record is None
 
-    def withdraws(self, triple: Triple, file: str, record: int) -> bool:
-        """Whether the evidence for the fact that a record of a file gives counts no more."""
-        if not self.file:
-            return triple == (self.head, self.relation, self.tail)
-        return file == self.file and self.record in (None, record)
+    @property
+    def key(self) -> tuple:
+        """What is withdrawn: one of `keys_of` a piece of evidence."""
+        return (self.file, self.record) if self.file else (self.head, self.relation, self.tail)
+
+
+def keys_of(triple: Triple, file: str, record: int) -> tuple:
+    """Return the keys under which the evidence that a record of a file gives for a fact may be withdrawn."""
+    return triple, (file, None), (file, record)
 
 
 def read_retractions(path: Path) -> list[Retraction]:
@@ -64,9 +69,13 @@ def without(graph: KnowledgeGraph, path: Path, skip: Skip) -> KnowledgeGraph:
     for entity in graph.entities.values():
         rest.add_entity(entity, str(path))
 
+    places = defaultdict(list)
+    for i, retraction in enumerate(retractions):
+        places[retraction.key].append(i)
+
     def by(edge: Edge, evidence: Evidence) -> list[int]:
-        given = edge.triple, evidence.origin.file, evidence.record
-        return [i for i, retraction in enumerate(retractions) if retraction.withdraws(*given)]
+        keys = keys_of(edge.triple, evidence.origin.file, evidence.record)
+        return sorted(i for key in keys for i in places.get(key, ()))
 
     for edge in graph.edges():
         withdrawn = [by(edge, evidence) for evidence in edge.evidence]

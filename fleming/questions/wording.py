@@ -20,7 +20,6 @@ from fleming.questions.query import Clue, Patient, Query
 from fleming.sources.vocabulary import FEATURES
 from model.errors import InputError
 
-REGISTERS = ("clinical", "lay", "plain")
 FILES = {"en": "wording", "zh": "wording_zh"}
 UNNAMED = ("family", "onset", "sex")  # roles of clues that a stem tells without their names
 IN_OPENING = 3  # clues that an opening names at most
@@ -28,7 +27,7 @@ IN_OPENING = 3  # clues that an opening names at most
 AGES = (("newborn", 1.0, DAY), ("days", DAY, 14 * DAY), ("weeks", 7 * DAY, 2 * MONTH), ("months", MONTH, 2.0))
 AGES += (("years", 1.0, float("inf")),)
 ADULT = 18.0
-_ARTICLE = re.compile(r"\b([Aa])\(n\) +(?=(8|11\b|18\b|[aio]|e(?!u)|u[lmnp](?!i))?)", re.IGNORECASE)
+_ARTICLE = re.compile(r"(?i)\b(a)\(n\) +(?=(8|11\b|18\b|[fhlmnrsx]-|[ai]|o(?!ne\b)|e(?!u)|u[lmnp](?!i))?)")
 
 
 def wording(language: str = "en") -> Phrases:
@@ -59,10 +58,13 @@ def word_question(
     """Return the stem. InputError, naming file and key, for a step or a mode that the grammar has no words for."""
     stem = _Stem(query, graph, register, rng, wording(language))
     sentences = [*(stem.vignette() if query.kind.hidden else ()), *stem.lead_in()]
-    texts = [
-        _ARTICLE.sub(lambda a: a[1] + ("n " if a[2] else " "), " ".join(text.split())) for text in sentences
-    ]
+    texts = [with_articles(" ".join(text.split())) for text in sentences]
     return stem.words.draw(rng, "gap").join(text[0].upper() + text[1:] for text in texts)
+
+
+def with_articles(text: str) -> str:
+    """Return the text with each "a(n)" as what follows sounds."""
+    return _ARTICLE.sub(lambda a: a[1] + ("n " if a[2] else " "), text)
 
 
 def _age(patient: Patient, words: Phrases, rng: Generator) -> tuple[str, str]:
@@ -85,6 +87,8 @@ class _Stem:
     rng: Generator
     words: Phrases
     person: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    """How each is said throughout: what can be denied of one synonym cannot of another."""
     stage: str = ""
     """newborn, child, adult, or any where no age is said."""
 
@@ -103,8 +107,10 @@ class _Stem:
         """Return how the register says a name; in the plain one it is what it is."""
         if self.register == "plain":
             return name
-        lay = lay_words(self.graph.entities[name].lay) if self.register == "lay" else ()
-        return said(pick(self.rng, lay) if lay else name)
+        if name not in self.names:
+            lay = lay_words(self.graph.entities[name].lay) if self.register == "lay" else ()
+            self.names[name] = said(pick(self.rng, lay) if lay else name)
+        return self.names[name]
 
     def listed(self, clues: Sequence[Clue], last: str = "and", bare: bool = False) -> str:
         """Return the clues in a drawn order, with articles unless `bare`."""
@@ -135,11 +141,8 @@ class _Stem:
             return clue.role
         if clue.relation in FEATURES:
             part = part_of(clue.tail, clue.relation)
-            return (
-                "found"
-                if part == "findings" and self.register != "plain" and not is_seen(clue.tail)
-                else part
-            )
+            is_unseen = part == "findings" and self.register != "plain" and not is_seen(clue.tail)
+            return "found" if is_unseen else part
         return {"has_onset": "onset", "has_course": "course"}.get(clue.relation, "exposure")
 
     def opening(self, parts: dict[str, list[Clue]]) -> str:
@@ -165,12 +168,10 @@ class _Stem:
         if part == "absent":
             denied = [clue for clue in clues if is_deniable(self.named(clue.tail))]
             others = [clue for clue in clues if clue not in denied]
-            lists = (
-                {"clues": self.listed(denied, "or"), "none": self.listed(denied, "or", True)}
-                if denied
-                else {}
-            )
-            told = [self.say(f"absent {register}", **lists)] if denied else []
+            told = []
+            if denied:
+                lists = {"clues": self.listed(denied, "or"), "none": self.listed(denied, "or", True)}
+                told = [self.say(f"absent {register}", **lists)]
             return [*told, *(self.say("absent other", clues=self.listed([clue])) for clue in others)]
         if part in ("family", "onset", "course", "exposure"):
             return [self.say(*self.keys(part, clue), clues=self.listed([clue])) for clue in clues]

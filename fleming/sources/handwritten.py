@@ -93,11 +93,10 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
         if not entries:
             raise InputError(f"{path}: expected entries under diseases and drugs, found no {entity_type}")
         for number, entry in enumerate(entries, 1):
+            where = f"{path}: {entity_type} {number}"
             if entry.name in graph.entities:
-                raise InputError(
-                    f"{path}: {entity_type} {number}: an entry named {entry.name!r} stands before it"
-                )
-            add(entry.name, entity_type, f"{path}: {entity_type} {number}")
+                raise InputError(f"{where}: an entry named {entry.name!r} stands before it")
+            add(entry.name, entity_type, where)
     lines = _lines(path)
     for entity_type, entries in sections.items():
         for (number, entry), (key, relation) in itertools.product(

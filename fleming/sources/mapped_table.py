@@ -18,7 +18,7 @@ from fleming.config import load_config
 from fleming.sources.cells import RecordError, Table
 from fleming.sources.facts import GROUPED, Fact, Node, Origin, Skip, authority_of, curie
 from fleming.sources.mapping import Columns, Mapping, Rule
-from fleming.sources.vocabulary import FAMILIES, INVERSES, RELATIONS, meant
+from fleming.sources.vocabulary import FAMILIES, INVERSES, RELATIONS, meant, no_name
 from model.errors import InputError
 
 MAX_PAIRS = 10_000  # of a row
@@ -27,6 +27,12 @@ MAX_RULES = 10_000  # relations remembered: a column that is no relation must no
 
 def _family(kind: str) -> str:
     return FAMILIES.get(kind, kind)
+
+
+def _text(cell: str) -> str:
+    """Return the cell with single blanks; "" where it says that nothing is known ("NA"): else all such are one."""
+    text = " ".join(cell.split())
+    return "" if no_name(text) == "blank" else text
 
 
 class _Nodes:
@@ -44,17 +50,18 @@ class _Nodes:
         """key -> type of another family -> key of the node that has the identifier as that type"""
         self.fresh: list[Node] = []
         self._prefixes = sorted(mapping.prefixes, key=len, reverse=True)
+        ends = mapping.head, mapping.tail, mapping.nodes
+        self._are_names = any(end.name and end.id == (end.name,) for end in ends)
 
     def key(self, raw: str, prefix: str = "") -> str:
-        """Return the CURIE of an identifier as the source writes it."""
-        raw = " ".join(raw.split())
-        text = prefix + (raw.partition("::")[2] or raw)
+        """Return the CURIE of an identifier as the source writes it; no type begins a name ("BCR::ABL1", a fusion)."""
+        text = prefix + (raw if self._are_names else raw.partition("::")[2] or raw)
         for begin in self._prefixes:
             if raw.startswith(begin):
                 text = self.mapping.prefixes[begin] + raw.removeprefix(begin)
                 break
 
-        authority, _, number = (part.strip() for part in text.partition(":"))
+        authority, _, number = map(_text, text.partition(":"))
         if not authority or not number:
             problem = f"{raw[:80]!r} is empty or has no authority, and no prefix is given for it"
             raise RecordError("identifier", problem)
@@ -126,7 +133,7 @@ class _End:
         """Return what stands between separators, without blanks around it; the last one may be followed by one."""
         separator = self.columns.separator
         pieces = cell.rstrip().removesuffix(separator.rstrip()).split(separator) if separator else [cell]
-        return [" ".join(piece.split()) for piece in pieces if piece.strip()] or [""]
+        return [_text(piece) for piece in pieces if piece.strip()] or [""]
 
     def _look_up(self, raw: str, name: str, cells: list[str]) -> tuple[str, str]:
         columns, nodes = self.columns, self.nodes
@@ -135,8 +142,8 @@ class _End:
             before.strip() if mark and not columns.type else ""
         )
         node_type = nodes.mapping.types.get(of_source, of_source) or columns.type
-        key = nodes.key(raw, columns.prefix)
-        own, is_name = key, columns.name and columns.id == (columns.name,)
+        is_name = columns.id == (columns.name,)
+        own = key = nodes.key(raw, columns.prefix)
         key = nodes.as_type(key, node_type) if is_name or key in nodes.also else key
         if key in nodes.types:
             if not nodes.complete and name not in ("", nodes.names.get(key)):
@@ -151,9 +158,8 @@ class _End:
             if not name or not node_type:
                 raise RecordError("blank", f"{raw[:80]!r} has no name or no type")
             if near := meant(node_type, types=True):
-                raise RecordError(
-                    "types", f"no type {of_source[:80]!r}: say types: {{{of_source[:80]}: {near}}}"
-                )
+                said = f"no type {of_source[:80]!r}: say types: {{{of_source[:80]}: {near}}}"
+                raise RecordError("types", said)
             synonyms = self._several(cells, columns.synonyms)
             xrefs = [*nodes.members(key), *(nodes.key(xref) for xref in self._several(cells, columns.xrefs))]
             nodes.types[key], nodes.names[key] = node_type, name
@@ -163,11 +169,11 @@ class _End:
         return key, node_type
 
     def _cell(self, cells: list[str], column: str) -> str:
-        return " ".join(cells[self._places[column]].split()) if column else ""
+        return _text(cells[self._places[column]]) if column else ""
 
     def _several(self, cells: list[str], column: str) -> list[str]:
         pieces = re.split(r" ?[|;] ?", self._cell(cells, column))
-        return [piece for piece in pieces if piece]
+        return list(filter(None, map(_text, pieces)))
 
 
 class _Edges:
@@ -202,15 +208,16 @@ class _Edges:
         self, rule: Rule, head: tuple[str, str], tail: tuple[str, str], cells: list[str], number: int
     ) -> Fact:
         relation = INVERSES.get(rule.relation, rule.relation)
-        types = RELATIONS.get(relation, ("", ""))
-        fits = self.nodes.of_family(head, rule.head or types[0])
-        if relation != rule.relation or rule.head not in ("", fits[1]):
-            head, tail = tail, head
-        head = self.nodes.of_family(head, rule.head or types[0])
-        tail = self.nodes.of_family(tail, types[1])
-        if rule.head not in ("", head[1]):
-            ends = f"from {tail[1]!r} to {head[1]!r}"
-            raise RecordError("types", f"{relation} {ends}, expected {rule.head!r} at one end")
+        turn = 1 if relation == rule.relation else -1
+        first, second = RELATIONS.get(relation, ("", ""))[::turn]
+        wanted = rule.head or first, second
+        ends = list(map(self.nodes.of_family, (head, tail), wanted))
+        if rule.head not in ("", ends[0][1]):
+            ends = list(map(self.nodes.of_family, (tail, head), wanted))
+        if rule.head not in ("", ends[0][1]):
+            kinds = f"from {head[1]!r} to {tail[1]!r}"
+            raise RecordError("types", f"{rule.relation} {kinds}, expected {rule.head!r} at one end")
+        head, tail = ends[::turn]
 
         said = [f"{label} {cells[place].strip()}" for label, place in self._notes if cells[place].strip()]
         note = "; ".join([rule.note, *said] if rule.note else said)
@@ -228,7 +235,7 @@ class _Edges:
     def _find_rule(self, name: str) -> Rule:
         """Return the rule of the longest beginning of the relation's columns that has one."""
         rules = self.mapping.rules
-        parts = [" ".join(part.split()) for part in name.split(" / ")]
+        parts = list(map(_text, name.split(" / ")))
         for count in range(len(parts), 0, -1):
             beginning = " / ".join(parts[:count])
             if self.mapping.relation and beginning in rules:
@@ -238,9 +245,8 @@ class _Edges:
         if self.mapping.others == "skip" or not parts[0]:
             raise RecordError("relation", f"no rule for the relation {name[:80]!r}")
         if near := meant(parts[0]):
-            raise RecordError(
-                "relation", f"{parts[0][:80]!r} is no relation here; say rules: {{...: {{relation: {near}}}}}"
-            )
+            remedy = f"say rules: {{...: {{relation: {near}}}}}"
+            raise RecordError("relation", f"{parts[0][:80]!r} is no relation here; {remedy}")
         return Rule(parts[0])
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from fleming.sources.cells import Form
 from fleming.sources.facts import Declared, Level
-from fleming.sources.vocabulary import INVERSES, check_word, is_name
+from fleming.sources.vocabulary import FAMILIES, INVERSES, RELATIONS, TYPED, check_word, is_name
 from fleming.typed import Positive, Range, Share
 from model.errors import InputError
 
@@ -114,6 +114,12 @@ class Mapping:
         for name, rule in self.rules.items():
             check_word(rule.relation, f"{where}rules.{name}.relation")
             check_word(rule.head, f"{where}rules.{name}.head", types=True)
+            relation = INVERSES.get(rule.relation, rule.relation)
+            wanted = RELATIONS[relation][relation != rule.relation] if relation in TYPED else rule.head
+            if rule.head and FAMILIES.get(rule.head) != FAMILIES.get(wanted):
+                raise InputError(
+                    f"{where}rules.{name}.head: of {rule.relation} it is {wanted}, not {rule.head}"
+                )
         for name, end in {"head": self.head, "tail": self.tail, "nodes": self.nodes}.items():
             check_word(end.type, f"{where}{name}.type", types=True)
         for name, kind in self.types.items():

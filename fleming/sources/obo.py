@@ -159,11 +159,8 @@ def read_terms(path: str, skip: Skip) -> Iterator[Term | str]:
             yield next((line.value for name in ("data-version", "date") for line in tags.get(name, [])), "")
         if kind != "[Term]":
             if kind not in ("", "[Typedef]", "[Instance]", "[Annotation]"):
-                skip(
-                    f"{path}:{line}",
-                    "stanza",
-                    f"expected [Term], [Typedef] or [Instance], found {kind[:80]!r}",
-                )
+                detail = f"expected [Term], [Typedef] or [Instance], found {kind[:80]!r}"
+                skip(f"{path}:{line}", "stanza", detail)
             continue
         if any(flag.value.lower() == "true" for flag in tags.get("is_obsolete", [])):
             continue
@@ -225,7 +222,7 @@ def read_obo(path: str, skip: Skip) -> Iterator[Node | Fact]:
                 if phrased.setdefault(node.key, node.type) == node.type:  # one name, one meaning: the first
                     yield fact
     for key, name in named.items():
-        if name and key not in defined:
+        if name and key not in defined and not name.startswith("obsolete "):
             yield Node(key, name, _type_of(key))
 
 

@@ -1,6 +1,7 @@
 """A source withdrawn: what depended on it is listed, and the data made anew are without it, and do not deny it."""
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -71,6 +72,30 @@ def test_a_fact_with_other_evidence_stands_by_that(tmp_path):
     graph, _ = after(tmp_path, {"file": "b.csv", "record": 7})
     assert is_sure(graph, *TREMOR)
     assert [e.record for e in graph.edge(*TREMOR).evidence] == [1]
+
+
+def test_a_long_list_is_not_gone_through_for_each_fact(tmp_path):
+    def calls(size: int) -> int:
+        graph, count = KnowledgeGraph(), 0
+        for name in ("gout", *map(str, range(size))):
+            graph.add_entity(Entity(name, "finding"), "test")
+        for i in range(size):
+            graph.add_edge(Edge("gout", "has_finding", str(i), (Evidence(A, i + 1),)), "test")
+        write_jsonl(tmp_path / "list.jsonl", ({"file": "a.csv", "record": i + 1} for i in range(size)))
+
+        def note(*_) -> None:
+            nonlocal count
+            count += 1
+
+        sys.setprofile(note)
+        try:
+            without(graph, tmp_path / "list.jsonl", lambda *_: None)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    calls(1)  # what is made once
+    assert 5 * calls(50) > calls(200)
 
 
 @pytest.mark.parametrize(

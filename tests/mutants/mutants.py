@@ -348,6 +348,6 @@ MUTANTS = {
     "fleming/graph/retracted.py": [
         ("for negated in (False, True):", "for negated in (False,):", RETRACT),
         (" if key[0] in still", "", RETRACT),
-        ("self.record in (None, record)", "True", RETRACT),
+        ("(self.file, self.record) if", "(self.file, None) if", RETRACT),
     ],
 }  # fmt: skip

@@ -15,7 +15,7 @@ from fleming.questions.names import said
 from fleming.questions.patient import draw_patient, onset_name, onset_range, pedigree, sexes
 from fleming.questions.phrases import read_phrases
 from fleming.questions.query import Clue, Patient
-from fleming.questions.wording import FILES, REGISTERS, lay_is_possible, word_question, wording
+from fleming.questions.wording import FILES, lay_is_possible, with_articles, word_question, wording
 from fleming.sources.facts import Origin
 from fleming.sources.vocabulary import RELATIONS
 from model.errors import InputError
@@ -53,6 +53,7 @@ CLUES = (
     Clue("has_onset", "childhood onset", "onset"),
     Clue("has_history", "statin exposure", "exposure"),
 )
+REGISTERS = "clinical", "lay", "plain"
 NAMED = [clue.tail for clue in CLUES if clue.role not in ("family", "onset")]
 HIDDEN = ("Quux disease", "zyxomab", "Foo crisis")
 
@@ -122,6 +123,20 @@ def test_a_stem_says_every_clue_once_and_no_hidden_name(graph, register, languag
                 r"\ba an?\b|\ban a\b|\ba [aeio](?!u|ne)|\ban [b-df-hj-np-tv-z]", stem, re.I
             ), stem
             assert all(sentence[0].isupper() for sentence in re.split(r"(?<=[.?]) ", stem)), stem
+
+
+def test_what_is_denied_is_the_very_synonym_that_can_be():
+    graph = KnowledgeGraph()
+    for clue in (Clue("has_finding", "microcephaly", "absent"), Clue("has_finding", "fits", "core")):
+        graph.add_entity(Entity(clue.tail, "finding", lay=("small head", "reduced head size")), "here")
+    clues = (Clue("has_finding", "fits", "core"), Clue("has_finding", "microcephaly", "absent"))
+    graph.add_entity(Entity("Quux disease", "disease"), "here")
+    stems = [
+        word_question(Query(Kind(), HIDDEN[:1], clues, Patient()), graph, "lay", generator(seed, "lay"))
+        for seed in range(60)
+    ]
+    assert not [stem for stem in stems if re.search(r"\b(no|not have|sign of) reduced", stem)]
+    assert any("no small head" in stem for stem in stems)
 
 
 def test_age_and_sex_stand_in_every_vignette(graph):
@@ -416,7 +431,20 @@ def test_a_finding_is_said_as_a_sentence_has_it():
     assert said("EMG: myotonic runs") == "myotonic runs on electromyography"
     assert said("upslanted palpebral fissure") == "upslanted palpebral fissures"
     assert names.is_countable("unilateral cleft lip")
+    assert names.is_countable("short femur")
+    assert not names.is_countable("aplasia affecting the uterus")
+    assert said("small for gestational age") == "small size for gestational age"
+    assert said("flared metaphysis") == "flared metaphyses"
+    assert names.lay_words(["Mental-retardation", "body fails to respond", "fits"]) == ["fits"]
     assert not names.is_countable("loss of voice")
+
+
+@pytest.mark.parametrize(
+    "name", ["a uterus", "an ulcer", "a one-sided cleft lip", "an H-type fistula", "an 8", "a V-sign"]
+)
+def test_the_article_is_that_of_the_sound(name):
+    rest = name.partition(" ")[2]
+    assert with_articles(f"a(n) {rest}") == name
 
 
 def test_the_language_is_that_of_the_names():

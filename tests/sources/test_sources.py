@@ -389,9 +389,61 @@ def test_without_an_encoding_chinese_and_utf8_are_told_apart_and_other_bytes_ref
         table(tmp_path, NAMED, "h\thn\tt\ttn\nA:1\tSjögren\tB:2\tx\n".encode("cp1252"))
 
 
+def test_what_a_table_writes_for_unknown_is_no_identifier_type_or_relation_and_costs_no_row_as_an_xref(
+    tmp_path,
+):
+    mapping = {
+        "source": "S",
+        "head": {"id": ["h"], "name": "hn", "prefix": "S:", "type": "disease", "xrefs": "x"},
+        "tail": {"id": ["a", "t"], "name": "tn", "type_column": "tt"},
+        "relation": ["r"],
+    }
+    rows = [
+        "NA\tGout\ttreated_by\tD\t1\tA\tdrug\tOMIM:1",
+        "-\tAsthma\ttreated_by\tD\t1\tA\tdrug\tOMIM:2",
+        "1\tGout\ttreated_by\tD\tnan\tB\tdrug\tOMIM:1",
+        "1\tGout\tNULL\tD\t1\tA\tdrug\tOMIM:1",
+        "1\tGout\ttreated_by\tD\t2\tC\tN/A\tOMIM:1",
+        "2\tAsthma\ttreated_by\tD\t1\tA\tdrug\tNA|OMIM:2;-",
+    ]
+    nodes, facts, skips = table(tmp_path, mapping, "\n".join(["h\thn\tr\ta\tt\ttn\ttt\tx", *rows]))
+    assert triples(facts) == [(7, "S:2", "treated_by", "D:1")]
+    assert skips == list(zip(range(2, 7), [*3 * ["identifier"], "relation", "blank"], strict=True))
+    assert nodes["S:2"].xrefs == ("OMIM:2",)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_two_colons_within_a_name_begin_no_other_name(tmp_path, listed):
+    end = {"prefix": "S:"} if listed else {"prefix": "S:", "name": "h", "type": "gene"}
+    mapping = {"source": "S", "head": {"id": ["h"], **end}, "tail": {"id": ["t"], "prefix": "S:"}}
+    mapping |= {"relation": ["r"], "nodes": {"id": ["n"], "name": "n", "type_column": "k", "prefix": "S:"}}
+    nodes = write(tmp_path, "n.tsv", "n\tk\nABL1\tgene\nBCR::ABL1\tgene\nCML\tdisease\n")
+    given = {"nodes": nodes} if listed else {}
+    _, facts, _ = table(tmp_path, mapping, "h\tr\tt\nBCR::ABL1\tgene_of\tCML\n", **given)
+    assert [(fact.head, fact.tail) for fact in facts] == [("S:CML", "S:BCR::ABL1")]
+
+
+@pytest.mark.parametrize(
+    "rule", [{"relation": "treats", "head": "drug"}, {"relation": "treated_by", "head": "disease"}]
+)
+@pytest.mark.parametrize("row", ["C\tGout", "Gout\tC"])
+def test_the_head_that_a_rule_asks_for_is_that_of_the_relation_as_the_rule_names_it(tmp_path, rule, row):
+    mapping = {"source": "S", "relation": ["r"], "rules": {"x": rule}}
+    mapping["nodes"] = {"id": ["n"], "name": "n", "type_column": "k", "prefix": "S:"}
+    mapping |= {end: {"id": [end], "prefix": "S:"} for end in ("head", "tail")}
+    nodes = write(tmp_path, "n.tsv", "n\tk\nGout\tdisease\nC\tdrug\n")
+    _, facts, _ = table(tmp_path, mapping, f"head\ttail\tr\n{row}\tx\n", nodes=nodes)
+    assert [(fact.head, fact.relation, fact.tail) for fact in facts] == [("S:Gout", "treated_by", "S:C")]
+
+
 @pytest.mark.parametrize(
     ("mapping", "text", "message"),
     [
+        (
+            PLAIN | {"rules": {"a": {"relation": "treats", "head": "disease"}}},
+            "",
+            r"a\.head: of treats it is drug",
+        ),
         (PLAIN | {"heads": 1}, "", r"unknown key heads; did you mean head\?"),
         (PLAIN | {"head": {"id": ["h"], "nam": "x"}}, "", r"unknown key head\.nam"),
         (PLAIN | {"rules": {"a": {"relation": "b", "weight": 1}}}, "", r"unknown key rules\.a\.weight"),

@@ -85,6 +85,7 @@ consider: DOID:1
 def test_a_former_term_that_is_still_named_is_not_made_anew(tmp_path):
     text = "[Term]\nid: http://purl.obolibrary.org/obo/DOID_1\nname: gout\n\n[Term]\nid: DOID:2\nis_obsolete: True\n"
     text += "replaced_by: DOID:1\n\n[Term]\nid: DOID:3\nname: tophus\nis_a: DOID:2 ! podagra\nis_a: DOID:4 ! urate\n"
+    text += "is_a: DOID:5 ! obsolete podagra\n"  # nobody says what took its place
     (tmp_path / "do.obo").write_text(text)
     found = list(read_obo(str(tmp_path / "do.obo"), lambda *_: None))
     assert [item.key for item in found if isinstance(item, Node)] == ["DOID:1", "DOID:3", "DOID:4"]

@@ -220,6 +220,8 @@ def test_every_fact_points_at_its_evidence_and_fits_the_schema(wiki, tmp_path):
         ("X is a disease characterized by the absence of fever.", []),
         ("X is a disease. Symptoms may include fever, itching, or anemia.", ["HP:0001945", "HP:0001903"]),
         ("X is a disease with fever. Doctors fear anemia.", []),
+        ("X is a disease. It was long believed to be caused by mutations in the GBA1 gene.", []),
+        ("X is a rare disease characterized by fever (unusually high).", ["HP:0001945"]),
     ],
 )
 def test_a_lead_says_what_stands_there_and_no_more(lead, expected):
@@ -516,6 +518,45 @@ def test_what_is_struck_out_of_animals_or_no_longer_held_is_no_fact(tmp_path):
     source = FolderPages(tmp_path / "pages.jsonl")
     found = discover(source, ["Gout"], 9, tmp_path, lambda name: drugs.get(name, {}), lambda *_: None)
     assert [fact.tail for fact in found if isinstance(fact, Fact)] == ["X:Miglustat"]
+
+
+@pytest.mark.parametrize(
+    ("heading", "said"),
+    [
+        ("Symptoms", "[[Fever]] is unusual."),
+        ("Symptoms", "{{Infobox disease|symptoms=As in [[fever]]}}"),
+        ("Symptoms", "Rarely, [[fever]]."),
+        ("Symptoms", "Seldom do they have [[fever]]."),
+        ("Symptoms", "[[Fever]] has been reported only once."),
+        ("Symptoms", "None of the patients had [[fever]]."),
+        ("Symptoms", "They resemble those of [[fever]]."),
+        ("Symptoms", "It is more common in people with [[fever]]."),
+        ("Symptoms", "Attacks are triggered by [[fever]]."),
+        ("Symptoms", "[[Fever]] was long believed to belong to it."),
+        ("Genetics", "[[GBA1]] mutations cause Krabbe disease, a related disorder."),
+        ("Treatment", "[[Aspirin]] is under investigation."),
+        ("Treatment", "[[Aspirin]] is nephrotoxic."),
+        ("Treatment", "A trial of [[aspirin]] failed."),
+        ("Treatment", "[[Aspirin]] is less effective."),
+        ("Treatment", "[[Aspirin]] helped in one case report."),
+        ("Treatment ==\n=== History ===", "[[Aspirin]]."),
+        ("Treatment ==\n=== Experimental therapies ===", "[[Aspirin]]."),
+        ("Treatment ==\n=== Complications of treatment ===", "[[Aspirin]] may be of help."),
+        ("Symptoms ==\n=== Related conditions ===", "[[Fever]]."),
+    ],
+)
+def test_what_the_text_takes_back_or_says_of_few_is_no_fact(heading, said, tmp_path):
+    known = {"fever": {"symptom": "MESH:2"}, "gba1": {"gene": "HGNC:1"}, "aspirin": {"drug": "X:1"}}
+    top = heading.partition(" ")[0]
+    plain = {
+        "Symptoms": "[[Fever]] is common.",
+        "Genetics": "[[GBA1]].",
+        "Treatment": "[[Aspirin]] is used in heart failure.",
+    }
+    text = "{{Infobox disease}} '''Gout''' is a disease.\n== %s ==\n%s\n"
+    find = lambda name: known.get(name_key(name), {})  # noqa: E731
+    assert not facts_of({"Gout": text % (heading, said)}, find, tmp_path)
+    assert len(facts_of({"Gout": text % (top, plain[top])}, find, tmp_path)) == 1
 
 
 def test_another_source_takes_no_fact_away(tmp_path):

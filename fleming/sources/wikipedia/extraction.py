@@ -2,14 +2,15 @@
 
 A link's target has the type that its own page says, else that of the caller's gazetteer, else (only where the link is
 all of an infobox's item) the type that the field is for. Where it does not fit the relation there is no fact, nor where
-the sentence or the item negates. Plain names count only where the gazetteer or a page's title has them. Text is data:
-nothing in a page is obeyed. Left out: what a teacher reads (relations.py).
+the sentence or the item denies or compares. Plain names count only where the gazetteer or a page's title has them. Text
+is data: nothing in a page is obeyed. Left out: what a teacher reads (relations.py).
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 
 from fleming.sources.facts import Fact, Node, Origin, curie
+from fleming.sources.vocabulary import FEATURES
 from fleming.sources.wikipedia.entities import Known, Reading, is_akin, page_key, plain_title, stems
 from fleming.sources.wikipedia.rules import RULES, SAYS
 from fleming.sources.wikipedia.wikitext import LONGEST, Article, Field, Link, Sentence
@@ -18,6 +19,7 @@ from fleming.text import name_key
 SYMPTOMS = RULES.fields["disease"]["symptoms"]
 NOTHING = "-"
 """The type of a page that is no entity, whatever a field is for."""
+WARNS = {"treated_by": SAYS["against"], **dict.fromkeys(FEATURES, SAYS["unusual"])}
 CONFIDENCE = {"infobox": 0.9, "lead": 0.8, "section": 0.6, "teacher": 0.5}
 
 _MODE = re.compile(rf"\b(?:{'|'.join(RULES.inheritance)})\b", re.IGNORECASE)
@@ -123,7 +125,7 @@ def _items(article: Article, field: Field) -> Iterator[tuple[int, int]]:
 
 
 def _section_steps(kind: str, headings: tuple[str, ...]) -> dict[str, str]:
-    for heading in reversed(headings) if not any(map(SAYS["animals"].search, headings)) else ():
+    for heading in reversed(headings) if not any(map(SAYS["elsewhere"].search, headings)) else ():
         for pattern, found in RULES.sections.get(kind, {}).items():
             if re.search(rf"\b(?:{pattern})\b", heading):
                 return found
@@ -131,8 +133,9 @@ def _section_steps(kind: str, headings: tuple[str, ...]) -> dict[str, str]:
 
 
 def is_spoken_against(step: str, text: str) -> bool:
-    """Whether the text names a treatment that is harmful, of no proven use, or past."""
-    return step.endswith("treated_by") and bool(SAYS["against"].search(text))
+    """Whether the text says of a treatment that it is none, or of a finding that few have it."""
+    warns = WARNS.get(step.removeprefix("^"))
+    return bool(warns and warns.search(text))
 
 
 def page_fact(
@@ -156,16 +159,15 @@ def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
             text = article.values[begin:end].replace("\0", "")
             plain = SAYS["rest"].sub("", re.sub(r"\([^()]*\)", "", text)).strip(" .,;•·\n\t")
             plain = SAYS["whose"].sub("", plain)
-            if not plain or SAYS["negated"].search(text):
+            if not plain or SAYS["no_fact"].search(text):
                 continue
             links = article.inside(begin, end)
             for link in links:
                 whole = next(iter(steps)) if link.label == plain else ""
                 if found := linker.link(link, steps, whole):
                     if found[0] in linker.fields:
-                        yield Node(
-                            found[0], plain_title(found[0].partition(":")[2].replace("_", " ")), found[1]
-                        )
+                        title = found[0].partition(":")[2].replace("_", " ")
+                        yield Node(found[0], plain_title(title), found[1])
                     yield from page_fact(reading, "infobox", steps[found[1]], found[0], link[2:], text)
             if links or _may_be_cut(article, field, begin, plain):
                 continue
@@ -190,9 +192,8 @@ def section_facts(reading: Reading, linker: Linker) -> Iterator[Fact]:
                 continue
             for link in links:
                 if found := linker.link(link, steps):
-                    yield from page_fact(
-                        reading, "section", steps[found[1]], found[0], link[2:], sentence.text
-                    )
+                    step, other = steps[found[1]], found[0]
+                    yield from page_fact(reading, "section", step, other, link[2:], sentence.text)
 
 
 def lead_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
@@ -200,7 +201,7 @@ def lead_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
     names = [re.escape(name) for name in (reading.name, *reading.names)]
     about = re.compile(rf"(?:{'|'.join(names)}|{SAYS['subject'].pattern})", re.IGNORECASE)
     for number, sentence in enumerate(reading.lead):
-        if SAYS["negated"].search(sentence.text) or not (number == 0 or about.match(sentence.text)):
+        if SAYS["no_fact"].search(sentence.text) or not (number == 0 or about.match(sentence.text)):
             continue
         said: dict[tuple[str, str], tuple[int, int]] = {}
         for step, key, span in _said(reading.type, sentence, linker, number == 0):

@@ -115,9 +115,8 @@ def _borne_out(
     words = r"\s+".join(map(re.escape, told.name.split()))
     place = re.search(rf"(?<!\w){words}(?!\w)", sentence.text, re.IGNORECASE) if words else None
     if place is None:
-        raise _RefusedError(
-            "not_in_sentence", f"{told.name[:80]!r} does not stand in {sentence.text[:200]!r}"
-        )
+        detail = f"{told.name[:80]!r} does not stand in {sentence.text[:200]!r}"
+        raise _RefusedError("not_in_sentence", detail)
     if SAYS["no_fact"].search(sentence.text):
         raise _RefusedError("denied", sentence.text[:200])
 
