@@ -32,6 +32,7 @@ SIGNS = {"times": 1, "dot": 1, "touch": 1, "over": -1, "plus": 1, "minus": -1}
 _SUMS, _PRODUCTS = {"plus", "minus"}, {"times", "dot", "touch", "over"}
 RELATIONS = {"equals", "is", "about", "restated", "roughly"}
 _MEASURED = {"number", "digits", "unit", "exponent", "times", "over", "close"}
+_RESTATED = ["unit", "number", "unit"], ["number", "number", "percent"]
 _WORKING = {*SIGNS, "unit", "power", "raised", "frac"}
 _KEPT = {*_MEASURED, *_WORKING, *RELATIONS, "percent", "hundredths", "open"}
 _POWERS = {
@@ -113,7 +114,7 @@ def _unit(name: str) -> Unit | None:
 
 
 def _parts(run: list[Token]) -> Iterator[list[Token]]:
-    """Cut a run at brackets that are not closed within a side; "(101.3 °F)" behind a quantity is a side of its own."""
+    """Cut a run at brackets not closed in a side; "(101.3 °F)" or "(80 %)" behind a number is a side of its own."""
     run, opened, cut = [*run], [], {len(run)}
     for place, token in enumerate(run):
         if token.kind == "open":
@@ -121,7 +122,7 @@ def _parts(run: list[Token]) -> Iterator[list[Token]]:
         elif token.kind == "close" and opened:
             first = opened.pop()
             around = run[first - 1 : first] + run[first + 1 : first + 2] + run[place - 1 : place]
-            if [token.kind for token in around] == ["unit", "number", "unit"]:
+            if [token.kind for token in around] in _RESTATED:
                 run[first] = run[first]._replace(kind="restated")
                 cut.update(opened, [place])
                 opened = []

@@ -44,6 +44,8 @@ mean ± 1.96 × SE = 10 ± 1.96 × 2 = 6.08 to 13.92
 40 + 5 ± 2 = 43-47
 1.5 × 10 + 8 ± 2 = 23 ± 2 mmHg
 2 packs/day × 20 years = 40 pack-years
+$\\frac{70\\text{ kg}}{(1.75\\text{ m})^2} = 22.9\\ \\text{kg/m}^2$
+三分之二乘以三十等于二十
 """.strip().splitlines()
 RIGHT = """
 Gentamicin: 7 mg/kg × 60 kg = 420 mg over 1 h
@@ -161,6 +163,9 @@ Hemoglobin 12 g/dL, i.e. 12 g/L, is normal
 5 ft 4 in tall (173 cm)
 1.5 packs/day × 20 years = 40 pack-years
 1 g ÷ 250 mg = 5 tablets
+180/(180 + 20) = 0.80 (80%)
+500 × 20 ÷ (4 × 60) ≈ 52 滴/分
+AG &= 140 - (100 + 16) \\\\ &= 140 - 116 \\\\ &= 34
 """.strip().splitlines()
 
 
