@@ -33,7 +33,7 @@ _TOKEN = re.compile(rf"[{CJK}]|\d+(?:\.\d+)+|[^\W_{CJK}]+|[^\w\s*`]|_")
 _REWRITTEN = {
     r"(?<=\w)'s\b": "",
     r"n't\b|\bcannot\b": " not",
-    r"\b(?:are|was|were)\b": "is",
+    r"\b(?:are|was|were|be)\b": "is",
     r"(?<=\w)-(?=\w)": " ",
 }
 
@@ -208,13 +208,13 @@ class _Grammar:
             start += size
         return key[start:]
 
-    def match(self, key: Key) -> list[_Form]:
-        """Return what the words say; nothing where they are none of the phrases, or deny twice."""
+    def match(self, key: Key, line: Sequence[str | None]) -> list[_Form]:
+        """Return what the words of a line say; nothing where they are no phrase, or deny twice or only how often."""
         if key in self.forms:
             return self.forms[key]
         nots = self.lists["not"]
         spans = [(at, at + n) for at in range(len(key)) for n in (1, 2) if key[at : at + n] in nots]
-        if len(spans) != 1:
+        if len(spans) != 1 or self.has(line, "degree"):
             return []
         said = self.forms.get(key[: spans[0][0]] + key[spans[0][1] :], ())
         return [_Form(form.slots, form.relations, False) for form in said if form.relations and form.affirmed]
@@ -224,11 +224,12 @@ class _Grammar:
         places = [place for place, word in enumerate(key) if word is None]
         for number, (one, other) in enumerate(itertools.pairwise(places)):
             for start in range(max(0, one - BEFORE_NAME), one + 1):
-                opens = start == 0 or key[start - 1] in self.sets["left"]
+                which = start == one and key[start + 1 : start + 3] == (",", "which")
+                opens = which or start == 0 or key[start - 1] in self.sets["left"]
                 for end in range(other + AFTER_NAME, other, -1) if opens else ():
                     closes = end >= len(key) or key[end] in self.sets["right"]
                     clause = key[start:end]
-                    clause = clause[:1] + clause[3:] if clause[1:3] == (",", "which") else clause
+                    clause = clause[:1] + clause[3:] if which else clause
                     if closes and (forms := [form for form in self.forms.get(clause, ()) if form.relations]):
                         yield number, forms
                         break
@@ -262,7 +263,7 @@ def _read(reading: Reading, grammar: _Grammar, sentence: list[str | Mention], en
     reading.uncertain |= grammar.has(line, "uncertain")
     key = grammar.key(line)
     asks = end == "?" or line[0] in grammar.sets["asking"]
-    forms, concluded = [] if asks else grammar.match(key), grammar.concluded(sentence)
+    forms, concluded = [] if asks else grammar.match(key, line), grammar.concluded(sentence)
     reading.conclusions += concluded
     reading.concluding += bool(concluded) or (len(mentions) == 1 and len(line) == 1)
     if forms and forms[0].relations:
