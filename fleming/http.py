@@ -14,6 +14,7 @@ import http.client
 import re
 import threading
 import time
+import unicodedata
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -81,7 +82,8 @@ class Post(NamedTuple):
         except urllib.error.URLError as error:  # no route, no such name
             raise Busy(self._problem(f"URLError: {error.reason}"), sent=False) from None
         except (OSError, http.client.HTTPException, EOFError, zlib.error) as error:  # time-out, cut off
-            raise Busy(self._problem(f"{type(error).__name__}: {error}")) from None
+            problem = str(error) or f"no whole answer within {self.deadline:g} s"
+            raise Busy(self._problem(f"{type(error).__name__}: {problem}")) from None
         except UnicodeError:
             raise InputError(f"{self.url}: no name of a host") from None
 
@@ -129,13 +131,15 @@ def is_busy(status: int) -> bool:
 
 
 def redacted(text: str, secret: str) -> str:
-    """Return the text without the secret; none of it where it holds that in the escapes of JSON, HTML or a URL."""
+    """Return the text without the secret; none of it where it holds that in the escapes of JSON, HTML or a URL, in wide
+    letters, or with blanks or what nobody sees in between."""
     if not secret:
         return text
     text = text.replace(secret, "[key]")
     plain = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text).replace("\\", "")
-    plain = urllib.parse.unquote(html.unescape(plain))
-    return "[a text with the key in it]" if secret in plain else text
+    plain = unicodedata.normalize("NFKC", urllib.parse.unquote(html.unescape(plain)))
+    plain = "".join(filter(str.isprintable, plain)).replace(" ", "")
+    return "[a text with the key in it]" if secret.casefold() in plain.casefold() else text
 
 
 def _has_host(url: str) -> bool:
