@@ -168,13 +168,16 @@ class _Grammar:
         runs = {tuple(words[at : at + size]) for size in (1, 2, 3, 4) for at in range(len(words))}
         return any(not runs.isdisjoint(self.lists[key]) for key in lists)
 
-    def doubts(self, line: Sequence[str | None], asks: bool, ends_line: bool) -> tuple[bool, bool]:
-        """Whether a sentence that was not read, or its words before a colon, unsays the rest, or what stands before it.
+    def doubts(self, line: Sequence[str | None], asks: bool, heading: bool) -> tuple[bool, bool]:
+        """Whether a sentence that was not read, or a part of it at a colon, unsays the rest, or what stands before it.
 
-        Only what is short, names nothing and speaks of no other thing does. A line without an end mark is a heading.
+        Only what is short, names nothing and speaks of no other thing does. A heading ends in no mark, or a colon.
         """
-        heading = ends_line or ":" in line
-        line = line[: line.index(":")] if ":" in line else line
+        if ":" in line:
+            at = line.index(":")
+            behind = [] if self.has(line, "elsewhere") else [word for word in line[at + 1 :] if word != ":"]
+            parts = self.doubts(line[:at], asks, True), self.doubts(behind, asks, heading)
+            return parts[0][0] or parts[1][0], parts[0][1] or parts[1][1]
         size = sum(0.5 if word >= "\u3400" else 1.0 for word in line if word and word.isalnum())
         if None in line or size > SHORT or self.has(line, "elsewhere"):
             return False, False
@@ -201,10 +204,11 @@ class _Grammar:
         return [(item, "") if isinstance(item, tuple) else ((), item.upper()) for item in rest]
 
     def key(self, words: Iterable[str | None]) -> Key:
-        """Return the words without fillers, and without what stands before a clause."""
-        key, start = tuple(word for word in words if word not in self.sets["filler"]), 0
+        """Return the words without fillers, and without what stands before a clause; a number is 0 (Step 2:)."""
+        key = tuple("0" if word and word.isdecimal() else word for word in words)
+        key, start = tuple(word for word in key if word not in self.sets["filler"]), 0
         before = self.lists["before"]
-        while size := next((n for n in (3, 2, 1) if key[start : start + n] in before), 0):
+        while size := next((n for n in (4, 3, 2, 1) if key[start : start + n] in before), 0):
             start += size
         return key[start:]
 
