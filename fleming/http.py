@@ -84,8 +84,6 @@ class Post(NamedTuple):
         except (OSError, http.client.HTTPException, EOFError, zlib.error) as error:  # time-out, cut off
             problem = str(error) or f"no whole answer within {self.deadline:g} s"
             raise Busy(self._problem(f"{type(error).__name__}: {problem}")) from None
-        except UnicodeError:
-            raise InputError(f"{self.url}: no name of a host") from None
 
     def _answer(self, request: urllib.request.Request) -> Reply:
         try:
@@ -95,12 +93,11 @@ class Post(NamedTuple):
             said = b""
             with error, contextlib.suppress(OSError, http.client.HTTPException):
                 said = error.read(MAX_PROBLEM)
-            problem = f"HTTP {error.code} {error.reason} {_message(said)}"
+            status = f"HTTP {error.code} {error.reason}"
+            problem = f"{status} {_message(said)}"
             if error.code in (301, 302, 303, 307, 308):
                 target = self._problem(error.headers.get("Location", ""))
-                problem = (
-                    f"HTTP {error.code} {error.reason}, to {target!r}: not followed; give the address itself"
-                )
+                problem = f"{status}, to {target!r}: not followed; give the address itself"
             if is_busy(error.code):
                 raise Busy(self._problem(problem), _seconds(error.headers), error.code) from None
             refusal = Refusal(f"{self.url}: {self._problem(problem)}")
@@ -131,8 +128,7 @@ def is_busy(status: int) -> bool:
 
 
 def redacted(text: str, secret: str) -> str:
-    """Return the text without the secret; none of it where it holds that in the escapes of JSON, HTML or a URL, in wide
-    letters, or with blanks or what nobody sees in between."""
+    """Return the text without the secret; none of it where it holds that escaped, in wide letters or in pieces."""
     if not secret:
         return text
     text = text.replace(secret, "[key]")
@@ -145,8 +141,8 @@ def redacted(text: str, secret: str) -> str:
 def _has_host(url: str) -> bool:
     try:
         parts = urllib.parse.urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:  # "http://[::1", "http://host:port"
+        return bool(parts.hostname and parts.hostname.encode("idna")) and parts.port != 0
+    except ValueError:  # "http://[::1", "http://host:port", a label of over 63 letters
         return False
 
 

@@ -165,9 +165,8 @@ def _is_shorthand(left: Side, right: Side, looser: bool) -> bool:
     if right.tokens[-1].kind == "percent" and abs(left.value.number) >= 1:
         readings.append((times(left.value, Quantity(0.01, whole=True)), said))
     readings += [(sides(left.tokens, "below")[0].value, said)] if "over" in kinds else []
-    if "minus" in kinds[1:3]:
-        behind = sides(left.tokens[kinds.index("minus", 1) + 1 :])[0].value
-        readings += [(behind, said)] if behind and not behind.printed else []
+    if "minus" in kinds[1:3] and not SIGNS.keys().isdisjoint(kinds[3:]):
+        readings.append((sides(left.tokens[kinds.index("minus", 1) + 1 :])[0].value, said))
     readings += [(sides(left.tokens, "sums first")[0].value, said)] if "open" not in kinds else []
     terms = {"plus", "minus"} & {*kinds} and left.value.implicit
     if terms or ("percent" in kinds and ("times" not in kinds or kinds.count("number") > 2)):

@@ -232,8 +232,7 @@ class _Grammar:
                 opens = which or start == 0 or key[start - 1] in self.sets["left"]
                 for end in range(other + AFTER_NAME, other, -1) if opens else ():
                     closes = end >= len(key) or key[end] in self.sets["right"]
-                    clause = key[start:end]
-                    clause = clause[:1] + clause[3:] if which else clause
+                    clause = key[start : start + 1] + key[start + (3 if which else 1) : end]
                     if closes and (forms := [form for form in self.forms.get(clause, ()) if form.relations]):
                         yield number, forms
                         break
