@@ -35,15 +35,7 @@ _MEASURED = {"number", "digits", "unit", "exponent", "times", "over", "close"}
 _RESTATED = ["unit", "number", "unit"], ["number", "number", "percent"]
 _WORKING = {*SIGNS, "unit", "power", "raised", "frac"}
 _KEPT = {*_MEASURED, *_WORKING, *RELATIONS, "percent", "hundredths", "open"}
-_POWERS = {
-    "百": 10**2,
-    "千": 10**3,
-    "万": 10**4,
-    "亿": 10**8,
-    "thousand": 10**3,
-    "million": 10**6,
-    "billion": 10**9,
-}
+_POWERS = {"百": 1e2, "千": 1e3, "万": 1e4, "亿": 1e8, "thousand": 1e3, "million": 1e6, "billion": 1e9}
 _RATE = UNITS["daily"].dims
 
 

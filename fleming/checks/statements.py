@@ -4,7 +4,7 @@ A sentence is read where all of it is a phrase of assets/teacher.yaml or claims.
 "not" in it. What asks, supposes, reports, hedges or denies twice is another sentence, and so is no statement. Inside a
 longer sentence a clause is read likewise, but is not `plain`. What is taken back is marked. Linear in the text.
 
-Left out: pronouns, lists, facts told over several sentences or in other words than the phrases (counted as unread).
+Left out: pronouns, facts told over several sentences or in other words than the phrases (counted as unread).
 """
 
 import functools
@@ -30,6 +30,7 @@ SHORT, CURT, BRIEF = 9, 6, 3  # words of a doubt that is: listed; unlisted; poin
 BEFORE_NAME, AFTER_NAME = 5, 2  # words of a phrase before its first name, and behind its last
 _ENDS = frozenset(".!?;¶。")
 _TOKEN = re.compile(rf"[{CJK}]|\d+(?:\.\d+)+|[^\W_{CJK}]+|[^\w\s*`]|_")
+_LIST = re.compile("(?:,N)*,?&N(?=,|$)")  # names and what joins them, behind a list's first name
 _REWRITTEN = {
     r"(?<=\w)'s\b": "",
     r"n't\b|\bcannot\b": " not",
@@ -223,9 +224,11 @@ class _Grammar:
         said = self.forms.get(key[: spans[0][0]] + key[spans[0][1] :], ())
         return [_Form(form.slots, form.relations, False) for form in said if form.relations and form.affirmed]
 
-    def clauses(self, key: Key) -> Iterator[tuple[int, list[_Form]]]:
-        """Yield what clauses inside the words say of two neighbouring names, with the first one's number."""
+    def clauses(self, key: Key) -> Iterator[tuple[int, int, list[_Form]]]:
+        """Yield what clauses inside the words say of two names, with their numbers; "A, B and C" may be the second."""
         places = [place for place, word in enumerate(key) if word is None]
+        kinds = {None: "N", **dict.fromkeys(self.sets["comma"], ","), **dict.fromkeys(self.sets["last"], "&")}
+        shape = "".join(kinds.get(word, ".") for word in key)
         for number, (one, other) in enumerate(itertools.pairwise(places)):
             for start in range(max(0, one - BEFORE_NAME), one + 1):
                 which = start == one and key[start + 1 : start + 3] == (",", "which")
@@ -234,7 +237,9 @@ class _Grammar:
                     closes = end >= len(key) or key[end] in self.sets["right"]
                     clause = key[start : start + 1] + key[start + (3 if which else 1) : end]
                     if closes and (forms := [form for form in self.forms.get(clause, ()) if form.relations]):
-                        yield number, forms
+                        more = _LIST.match(shape, other + 1)
+                        for further in range(1 + (more[0].count("N") if more else 0)):
+                            yield number, number + 1 + further, forms
                         break
 
 
@@ -284,8 +289,8 @@ def _read(reading: Reading, grammar: _Grammar, sentence: list[str | Mention], en
         reading.denials[reading.sentences] = Denial(frozenset(itertools.chain(*mentions)), points)
     opening = line[: line.index(None)] if mentions else []  # "there is no evidence that ..."
     unsure = doubts or asks or grammar.has(opening, "no", "uncertain")
-    for number, forms in grammar.clauses(key) if not unsure else ():
-        _state(reading, forms, mentions[number:], plain=False)
+    for one, other, forms in grammar.clauses(key) if not unsure else ():
+        _state(reading, forms, [mentions[one], mentions[other]], plain=False)
 
 
 def _state(reading: Reading, forms: list[_Form], mentions: Sequence[Mention], plain: bool) -> None:

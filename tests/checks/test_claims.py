@@ -113,3 +113,18 @@ def test_what_denies_only_how_often_or_how_well_is_no_claim(graph, text):
 def test_what_a_name_in_passing_is_said_to_be_is_a_claim(graph):
     counts, _ = check_claims("The patient has gout, which is treated with warfarin.", graph)
     assert counts["contradicted"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "contradicted"),
+    [
+        ("Gout presents with toe pain, rash, and fever.", 1),
+        ("So gout is treated with colchicine and warfarin, which fits.", 1),
+        ("Gout presents with toe pain and fever suggests sepsis.", 0),
+        ("Gout is treated with colchicine, warfarin for clots.", 0),
+        ("Gout presents with toe pain and no fever.", 0),
+        ("Gout never presents with toe pain and fever.", 0),
+    ],
+)
+def test_each_name_of_a_list_is_claimed(graph, text, contradicted):
+    assert check_claims(text, graph)[0]["contradicted"] == contradicted
