@@ -163,6 +163,7 @@ Hemoglobin 12 g/dL, i.e. 12 g/L, is normal
 5 ft 4 in tall (173 cm)
 1.5 packs/day × 20 years = 40 pack-years
 1 g ÷ 250 mg = 5 tablets
+20 mg - 15 mg = 15 mg
 180/(180 + 20) = 0.80 (80%)
 500 × 20 ÷ (4 × 60) ≈ 52 滴/分
 AG &= 140 - (100 + 16) \\\\ &= 140 - 116 \\\\ &= 34

@@ -264,6 +264,7 @@ def test_what_is_lost_is_tried_again_and_comes(way, tmp_path):
     assert len(server.requests) == 3
     assert len({body["seed"] for _, _, body in server.requests}) == 1  # the very same request
     assert [r["code"] for r in kept(tmp_path)] == ["busy", "busy", ""]
+    assert not [r for r in kept(tmp_path) if r["detail"].endswith(":")]  # a time-out has no words of its own
 
 
 @pytest.mark.parametrize("way", LOST)
