@@ -14,6 +14,7 @@ import http.client
 import re
 import threading
 import time
+import unicodedata
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -81,9 +82,8 @@ class Post(NamedTuple):
         except urllib.error.URLError as error:  # no route, no such name
             raise Busy(self._problem(f"URLError: {error.reason}"), sent=False) from None
         except (OSError, http.client.HTTPException, EOFError, zlib.error) as error:  # time-out, cut off
-            raise Busy(self._problem(f"{type(error).__name__}: {error}")) from None
-        except UnicodeError:
-            raise InputError(f"{self.url}: no name of a host") from None
+            problem = str(error) or f"no whole answer within {self.deadline:g} s"
+            raise Busy(self._problem(f"{type(error).__name__}: {problem}")) from None
 
     def _answer(self, request: urllib.request.Request) -> Reply:
         try:
@@ -93,12 +93,11 @@ class Post(NamedTuple):
             said = b""
             with error, contextlib.suppress(OSError, http.client.HTTPException):
                 said = error.read(MAX_PROBLEM)
-            problem = f"HTTP {error.code} {error.reason} {_message(said)}"
+            status = f"HTTP {error.code} {error.reason}"
+            problem = f"{status} {_message(said)}"
             if error.code in (301, 302, 303, 307, 308):
                 target = self._problem(error.headers.get("Location", ""))
-                problem = (
-                    f"HTTP {error.code} {error.reason}, to {target!r}: not followed; give the address itself"
-                )
+                problem = f"{status}, to {target!r}: not followed; give the address itself"
             if is_busy(error.code):
                 raise Busy(self._problem(problem), _seconds(error.headers), error.code) from None
             refusal = Refusal(f"{self.url}: {self._problem(problem)}")
@@ -129,20 +128,21 @@ def is_busy(status: int) -> bool:
 
 
 def redacted(text: str, secret: str) -> str:
-    """Return the text without the secret; none of it where it holds that in the escapes of JSON, HTML or a URL."""
+    """Return the text without the secret; none of it where it holds that escaped, in wide letters or in pieces."""
     if not secret:
         return text
     text = text.replace(secret, "[key]")
     plain = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text).replace("\\", "")
-    plain = urllib.parse.unquote(html.unescape(plain))
-    return "[a text with the key in it]" if secret in plain else text
+    plain = unicodedata.normalize("NFKC", urllib.parse.unquote(html.unescape(plain)))
+    plain = "".join(filter(str.isprintable, plain)).replace(" ", "")
+    return "[a text with the key in it]" if secret.casefold() in plain.casefold() else text
 
 
 def _has_host(url: str) -> bool:
     try:
         parts = urllib.parse.urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:  # "http://[::1", "http://host:port"
+        return bool(parts.hostname and parts.hostname.encode("idna")) and parts.port != 0
+    except ValueError:  # "http://[::1", "http://host:port", a label of over 63 letters
         return False
 
 

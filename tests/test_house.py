@@ -279,6 +279,14 @@ def test_every_path_that_a_document_or_the_code_names_exists():
         assert not [name for name in named if not (ROOT / name).is_file()], path.name
 
 
+def test_every_import_that_a_document_shows_finds_its_names():
+    shown = r"(?m)^from ((?:fleming|model)[\w.]*) import ([\w, ]+)$"
+    for document in DOCUMENTS:
+        for module, names in re.findall(shown, document.read_text()):
+            found = importlib.import_module(module)
+            assert all(hasattr(found, name) for name in names.split(", ")), f"{document.name}: {module}"
+
+
 @pytest.mark.parametrize("document", ["paper-map.md", "reading.md", "training.md"])
 def test_every_file_and_function_that_a_map_names_exists(document):
     """`folder/file.py: name, name` or `folder/`; a file without its folder lies where the one before it does."""

@@ -30,19 +30,12 @@ _HALF_WIDTH = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("μ"): "µ", 0x30
 _RAISED = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹−–", "+-0123456789--")
 SIGNS = {"times": 1, "dot": 1, "touch": 1, "over": -1, "plus": 1, "minus": -1}
 _SUMS, _PRODUCTS = {"plus", "minus"}, {"times", "dot", "touch", "over"}
-RELATIONS = {"equals", "is", "about", "restated"}
+RELATIONS = {"equals", "is", "about", "restated", "roughly"}
 _MEASURED = {"number", "digits", "unit", "exponent", "times", "over", "close"}
+_RESTATED = ["unit", "number", "unit"], ["number", "number", "percent"]
 _WORKING = {*SIGNS, "unit", "power", "raised", "frac"}
 _KEPT = {*_MEASURED, *_WORKING, *RELATIONS, "percent", "hundredths", "open"}
-_POWERS = {
-    "百": 10**2,
-    "千": 10**3,
-    "万": 10**4,
-    "亿": 10**8,
-    "thousand": 10**3,
-    "million": 10**6,
-    "billion": 10**9,
-}
+_POWERS = {"百": 1e2, "千": 1e3, "万": 1e4, "亿": 1e8, "thousand": 1e3, "million": 1e6, "billion": 1e9}
 _RATE = UNITS["daily"].dims
 
 
@@ -113,7 +106,7 @@ def _unit(name: str) -> Unit | None:
 
 
 def _parts(run: list[Token]) -> Iterator[list[Token]]:
-    """Cut a run at brackets that are not closed within a side; "(101.3 °F)" behind a quantity is a side of its own."""
+    """Cut a run at brackets not closed in a side; "(101.3 °F)" or "(80 %)" behind a number is a side of its own."""
     run, opened, cut = [*run], [], {len(run)}
     for place, token in enumerate(run):
         if token.kind == "open":
@@ -121,7 +114,7 @@ def _parts(run: list[Token]) -> Iterator[list[Token]]:
         elif token.kind == "close" and opened:
             first = opened.pop()
             around = run[first - 1 : first] + run[first + 1 : first + 2] + run[place - 1 : place]
-            if [token.kind for token in around] == ["unit", "number", "unit"]:
+            if [token.kind for token in around] in _RESTATED:
                 run[first] = run[first]._replace(kind="restated")
                 cut.update(opened, [place])
                 opened = []

@@ -102,10 +102,12 @@ def _verdict(text: str, sign: Token, earlier: list[Side], right: Side) -> Calcul
         return Calculation(*span, "unread") if worked_out else None
     read = [side for side in earlier if side.value is not None]
     converted = _is_conversion(left.value, right.value)
-    worked_out = sign.kind != "restated" and any(not side.value.printed for side in (*read, right))
+    restated = sign.kind in ("restated", "roughly")
+    worked_out = not restated and any(not side.value.printed for side in (*read, right))
     if not (converted or worked_out):
         return None
-    looser, analytes = sign.kind == "about", _analytes(text[max(0, span[0] - 100) : span[1] + 40])
+    looser = sign.kind in ("about", "roughly")
+    analytes = _analytes(text[max(0, span[0] - 100) : span[1] + 40])
     found = [
         compare(side.value, right.value, looser, side.factors() | right.factors(), analytes) for side in read
     ]
@@ -143,7 +145,7 @@ def _is_loose(left: Side, right: Side) -> bool:
     """Return whether a side is a range (20 - 30 mg), a part of so many (36 per 1000), or how many doses of 5 mg."""
     bare = [[t.kind for t in side.tokens if t.kind not in ("unit", "percent")] for side in (left, right)]
     is_range = ["number", "minus", "number"] in bare and min(left.value.number, right.value.number) < 0
-    counts = left.value.unit is not None and right.value.unit == UNITS["counted"]
+    counts = bool(left.value.unit and any(left.value.unit.dims)) and right.value.unit == UNITS["counted"]
     return is_range or counts or any(token.text.casefold() in ("per", "每") for token in right.tokens)
 
 
@@ -152,8 +154,9 @@ def _is_shorthand(left: Side, right: Side, looser: bool) -> bool:
 
     The right one by what it begins with: 350 mg over 30 min, 12/15, 400 mg/day ÷ 2 = ..., 500 mg q6h where what was
     worked out is a dose, and no amount a day; per cent left unsaid (11.8 - 10.6 = 1.2 %); the left one with brackets
-    around its sums (9.4 + 10.4 / 2 = 9.9) or around what it divides by (400 mg / 250 mg/5 mL); by its numbers alone,
-    where percents are more than "p % of x", or a formula's coefficients leave their units unsaid.
+    around its sums (9.4 + 10.4 / 2 = 9.9) or around what it divides by (400 mg / 250 mg/5 mL), or from behind a dash
+    (Step 2 - 70 kg × 5 mg/kg = 350 mg); by its numbers alone, where percents are more than "p % of x", or a formula's
+    coefficients leave their units unsaid.
     """
     kinds, said = [token.kind for token in left.tokens], right.value
     begun = sides(right.tokens, "first")[0].value
@@ -162,6 +165,8 @@ def _is_shorthand(left: Side, right: Side, looser: bool) -> bool:
     if right.tokens[-1].kind == "percent" and abs(left.value.number) >= 1:
         readings.append((times(left.value, Quantity(0.01, whole=True)), said))
     readings += [(sides(left.tokens, "below")[0].value, said)] if "over" in kinds else []
+    if "minus" in kinds[1:3] and not SIGNS.keys().isdisjoint(kinds[3:]):
+        readings.append((sides(left.tokens[kinds.index("minus", 1) + 1 :])[0].value, said))
     readings += [(sides(left.tokens, "sums first")[0].value, said)] if "open" not in kinds else []
     terms = {"plus", "minus"} & {*kinds} and left.value.implicit
     if terms or ("percent" in kinds and ("times" not in kinds or kinds.count("number") > 2)):

@@ -14,9 +14,7 @@ from fleming.records import Question
 from fleming.sources.vocabulary import like
 from fleming.text import words
 
-_ITEM = re.compile(
-    r"^\W*(?:(?:step|point|attempt|第) ?)?\d{1,3}\b|^\W*第?\d{1,3}[步点]", re.MULTILINE | re.IGNORECASE
-)
+_ITEM = re.compile(r"(?mi)^\W*(?:(?:step|point|attempt|第) ?)?\d{1,3}(?:\b|[步点])")
 LOOP = 20  # words at least that only say again what stands before them
 # A proof on one of these grounds is a fact; on any other, what does not hold.
 TRUE_GROUNDS = ("absent_finding", "rare_finding")
@@ -84,8 +82,9 @@ def follow_path(thought: str, question: Question, answer: str | None) -> Path:
     """Return what a text makes of the question's path; `answer` is the letter, or text, that it gives in the end."""
     certificate = read_certificate(question)
     reading = read_statements(thought, _names(certificate, question))
+    affirmed = [each.meanings for each in reading.statements if each.affirmed and not each.withdrawn]
     fault = None
-    if certificate and _affirms(reading, certificate.false):
+    if certificate and any(_says(meanings, fact) for meanings in affirmed for fact in certificate.false):
         fault = "false_claim"
     elif not _agrees(reading, question, answer):
         fault = "other_conclusion"
@@ -124,11 +123,6 @@ def _names(certificate: Certificate | None, question: Question) -> Names:
     names = {end for head, _, tail in facts for end in (head, tail)} | {*question.options.values()}
     names |= certificate.known if certificate else set()
     return Names((form, name) for name in sorted(names) for form in (name, said(name)))
-
-
-def _affirms(reading: Reading, facts: frozenset[Triple]) -> bool:
-    affirmed = [each.meanings for each in reading.statements if each.affirmed and not each.withdrawn]
-    return any(_says(meanings, fact) for meanings in affirmed for fact in facts)
 
 
 def _pair(triple: Triple) -> frozenset[str]:

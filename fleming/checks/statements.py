@@ -4,7 +4,7 @@ A sentence is read where all of it is a phrase of assets/teacher.yaml or claims.
 "not" in it. What asks, supposes, reports, hedges or denies twice is another sentence, and so is no statement. Inside a
 longer sentence a clause is read likewise, but is not `plain`. What is taken back is marked. Linear in the text.
 
-Left out: pronouns, lists, facts told over several sentences or in other words than the phrases (counted as unread).
+Left out: pronouns, facts told over several sentences or in other words than the phrases (counted as unread).
 """
 
 import functools
@@ -30,10 +30,11 @@ SHORT, CURT, BRIEF = 9, 6, 3  # words of a doubt that is: listed; unlisted; poin
 BEFORE_NAME, AFTER_NAME = 5, 2  # words of a phrase before its first name, and behind its last
 _ENDS = frozenset(".!?;¶。")
 _TOKEN = re.compile(rf"[{CJK}]|\d+(?:\.\d+)+|[^\W_{CJK}]+|[^\w\s*`]|_")
+_LIST = re.compile("(?:,N)*,?&N(?=,|$)")  # names and what joins them, behind a list's first name
 _REWRITTEN = {
     r"(?<=\w)'s\b": "",
     r"n't\b|\bcannot\b": " not",
-    r"\b(?:are|was|were)\b": "is",
+    r"\b(?:are|was|were|be)\b": "is",
     r"(?<=\w)-(?=\w)": " ",
 }
 
@@ -168,13 +169,16 @@ class _Grammar:
         runs = {tuple(words[at : at + size]) for size in (1, 2, 3, 4) for at in range(len(words))}
         return any(not runs.isdisjoint(self.lists[key]) for key in lists)
 
-    def doubts(self, line: Sequence[str | None], asks: bool, ends_line: bool) -> tuple[bool, bool]:
-        """Whether a sentence that was not read, or its words before a colon, unsays the rest, or what stands before it.
+    def doubts(self, line: Sequence[str | None], asks: bool, heading: bool) -> tuple[bool, bool]:
+        """Whether a sentence that was not read, or a part of it at a colon, unsays the rest, or what stands before it.
 
-        Only what is short, names nothing and speaks of no other thing does. A line without an end mark is a heading.
+        Only what is short, names nothing and speaks of no other thing does. A heading ends in no mark, or a colon.
         """
-        heading = ends_line or ":" in line
-        line = line[: line.index(":")] if ":" in line else line
+        if ":" in line:
+            at = line.index(":")
+            behind = [] if self.has(line, "elsewhere") else [word for word in line[at + 1 :] if word != ":"]
+            parts = self.doubts(line[:at], asks, True), self.doubts(behind, asks, heading)
+            return parts[0][0] or parts[1][0], parts[0][1] or parts[1][1]
         size = sum(0.5 if word >= "\u3400" else 1.0 for word in line if word and word.isalnum())
         if None in line or size > SHORT or self.has(line, "elsewhere"):
             return False, False
@@ -201,36 +205,41 @@ class _Grammar:
         return [(item, "") if isinstance(item, tuple) else ((), item.upper()) for item in rest]
 
     def key(self, words: Iterable[str | None]) -> Key:
-        """Return the words without fillers, and without what stands before a clause."""
-        key, start = tuple(word for word in words if word not in self.sets["filler"]), 0
+        """Return the words without fillers, and without what stands before a clause; a number is 0 (Step 2:)."""
+        key = tuple("0" if word and word.isdecimal() else word for word in words)
+        key, start = tuple(word for word in key if word not in self.sets["filler"]), 0
         before = self.lists["before"]
-        while size := next((n for n in (3, 2, 1) if key[start : start + n] in before), 0):
+        while size := next((n for n in (4, 3, 2, 1) if key[start : start + n] in before), 0):
             start += size
         return key[start:]
 
-    def match(self, key: Key) -> list[_Form]:
-        """Return what the words say; nothing where they are none of the phrases, or deny twice."""
+    def match(self, key: Key, line: Sequence[str | None]) -> list[_Form]:
+        """Return what the words of a line say; nothing where they are no phrase, or deny twice or only how often."""
         if key in self.forms:
             return self.forms[key]
         nots = self.lists["not"]
         spans = [(at, at + n) for at in range(len(key)) for n in (1, 2) if key[at : at + n] in nots]
-        if len(spans) != 1:
+        if len(spans) != 1 or self.has(line, "degree"):
             return []
         said = self.forms.get(key[: spans[0][0]] + key[spans[0][1] :], ())
         return [_Form(form.slots, form.relations, False) for form in said if form.relations and form.affirmed]
 
-    def clauses(self, key: Key) -> Iterator[tuple[int, list[_Form]]]:
-        """Yield what clauses inside the words say of two neighbouring names, with the first one's number."""
+    def clauses(self, key: Key) -> Iterator[tuple[int, int, list[_Form]]]:
+        """Yield what clauses inside the words say of two names, with their numbers; "A, B and C" may be the second."""
         places = [place for place, word in enumerate(key) if word is None]
+        kinds = {None: "N", **dict.fromkeys(self.sets["comma"], ","), **dict.fromkeys(self.sets["last"], "&")}
+        shape = "".join(kinds.get(word, ".") for word in key)
         for number, (one, other) in enumerate(itertools.pairwise(places)):
             for start in range(max(0, one - BEFORE_NAME), one + 1):
-                opens = start == 0 or key[start - 1] in self.sets["left"]
+                which = start == one and key[start + 1 : start + 3] == (",", "which")
+                opens = which or start == 0 or key[start - 1] in self.sets["left"]
                 for end in range(other + AFTER_NAME, other, -1) if opens else ():
                     closes = end >= len(key) or key[end] in self.sets["right"]
-                    clause = key[start:end]
-                    clause = clause[:1] + clause[3:] if clause[1:3] == (",", "which") else clause
+                    clause = key[start : start + 1] + key[start + (3 if which else 1) : end]
                     if closes and (forms := [form for form in self.forms.get(clause, ()) if form.relations]):
-                        yield number, forms
+                        more = _LIST.match(shape, other + 1)
+                        for further in range(1 + (more[0].count("N") if more else 0)):
+                            yield number, number + 1 + further, forms
                         break
 
 
@@ -262,7 +271,7 @@ def _read(reading: Reading, grammar: _Grammar, sentence: list[str | Mention], en
     reading.uncertain |= grammar.has(line, "uncertain")
     key = grammar.key(line)
     asks = end == "?" or line[0] in grammar.sets["asking"]
-    forms, concluded = [] if asks else grammar.match(key), grammar.concluded(sentence)
+    forms, concluded = [] if asks else grammar.match(key, line), grammar.concluded(sentence)
     reading.conclusions += concluded
     reading.concluding += bool(concluded) or (len(mentions) == 1 and len(line) == 1)
     if forms and forms[0].relations:
@@ -280,8 +289,8 @@ def _read(reading: Reading, grammar: _Grammar, sentence: list[str | Mention], en
         reading.denials[reading.sentences] = Denial(frozenset(itertools.chain(*mentions)), points)
     opening = line[: line.index(None)] if mentions else []  # "there is no evidence that ..."
     unsure = doubts or asks or grammar.has(opening, "no", "uncertain")
-    for number, forms in grammar.clauses(key) if not unsure else ():
-        _state(reading, forms, mentions[number:], plain=False)
+    for one, other, forms in grammar.clauses(key) if not unsure else ():
+        _state(reading, forms, [mentions[one], mentions[other]], plain=False)
 
 
 def _state(reading: Reading, forms: list[_Form], mentions: Sequence[Mention], plain: bool) -> None:

@@ -24,7 +24,6 @@ class LocalModel:
     """Answers of a model folder; the noise of each is fixed by the seed and the conversation, not by its neighbours.
 
     name: the folder's own name, a hash of its files, and what else the answers depend on.
-    too_long: how many conversations so far left the context no room for an answer; theirs are empty texts.
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class LocalModel:
             )
         self.params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
         self.sampler = Sampler(transformer, self.tokenizer, max_num_seqs)
-        self.too_long = 0
         files = json.dumps(input_hashes({"model": Path(folder)}), sort_keys=True)
         chat = self.tokenizer.chat_format.name
         chat += f" {json.dumps(chat_template_kwargs, sort_keys=True)}" if chat_template_kwargs else ""
@@ -78,7 +76,6 @@ class LocalModel:
         ]
         most = self.sampler.transformer.cfg.max_position_embeddings - self.params.max_new_tokens
         fits = [i for i, prompt in enumerate(prompts) if len(prompt) <= most]
-        self.too_long += len(prompts) - len(fits)
         keys = [f"complete {json.dumps(conversations[i], ensure_ascii=False)}" for i in fits]
         params = dataclasses.replace(self.params, n=n)
         groups = self.sampler.generate([prompts[i] for i in fits], params, keys) if fits else []

@@ -88,9 +88,10 @@ class ChatServer:
         begin = self._clean(reply.body.decode("utf-8", "replace"))[:200]
         try:
             record = parse_object(reply.body, "reply")
-            failed = record.get("error")
-            status = failed.get("code") if isinstance(failed, dict) else None
-            if type(status) is int and is_busy(status):  # as gateways say it, under HTTP 200
+            failed = record if record.get("object") == "error" else record.get("error")
+            code = str(failed.get("code") if isinstance(failed, dict) else None)
+            status = int(code) if re.fullmatch("[1-9][0-9]{2}", code) else 500
+            if failed and not record.get("choices") and is_busy(status):  # as gateways say it, under HTTP 200
                 raise Busy(f"HTTP 200 with {begin}", reply.wait, status)
             text, code, detail = read_reply(record)
         except InputError as error:

@@ -54,6 +54,9 @@ def graph():
         ("Gout presents with fever.", "contradicted"),  # a source denies it
         ("Gout presents with high fever.", "contradicted"),  # and so of what is a form of it
         ("Gout is not treated with colchicine.", "contradicted"),
+        ("Warfarin is the drug of choice for acute gout.", "contradicted"),
+        ("Gout should be treated with warfarin.", "contradicted"),
+        ("Colchicine has no role in gout.", "contradicted"),
         ("I know no link from gout to colchicine.", "contradicted"),
         ("Gout does not typically show toe pain.", "contradicted"),
         ("Gout does not typically show hand tremor.", "unknown"),  # one patient in five
@@ -96,3 +99,32 @@ def test_what_is_taken_back_is_no_claim_and_what_is_not_read_is_counted(graph):
 def test_what_is_doubted_in_the_same_sentence_or_taken_back_in_the_next_is_no_claim(graph, text):
     counts, _ = check_claims(text.format("gout presents with fever"), graph)
     assert not counts["contradicted"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Gout is not mainly treated with colchicine.", "Colchicine is not the drug of choice for gout.",
+     "Colchicine is not generally used for gout.", "Gout does not often cause toe pain."],
+)  # fmt: skip
+def test_what_denies_only_how_often_or_how_well_is_no_claim(graph, text):
+    assert check_claims(text, graph)[1] == []
+
+
+def test_what_a_name_in_passing_is_said_to_be_is_a_claim(graph):
+    counts, _ = check_claims("The patient has gout, which is treated with warfarin.", graph)
+    assert counts["contradicted"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "contradicted"),
+    [
+        ("Gout presents with toe pain, rash, and fever.", 1),
+        ("So gout is treated with colchicine and warfarin, which fits.", 1),
+        ("Gout presents with toe pain and fever suggests sepsis.", 0),
+        ("Gout is treated with colchicine, warfarin for clots.", 0),
+        ("Gout presents with toe pain and no fever.", 0),
+        ("Gout never presents with toe pain and fever.", 0),
+    ],
+)
+def test_each_name_of_a_list_is_claimed(graph, text, contradicted):
+    assert check_claims(text, graph)[0]["contradicted"] == contradicted

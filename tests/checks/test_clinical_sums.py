@@ -36,6 +36,16 @@ a rise of 2 °C = 3.6 °F
 VT × RR = 500 mL × 12 = 6 L/min
 acetaminophen 150 µg/mL = 1000 µmol/L
 from 1 March 2020 to 10 May 2020, 3 days of fever
+Step 2 - 70 kg × 5 mg/kg = 350 mg
+Table 1 – 5 + 3 = 8
+5 mg/kg × 60 kg (about 132 lb) = 300 mg
+70 kg (about 150 lb)
+mean ± 1.96 × SE = 10 ± 1.96 × 2 = 6.08 to 13.92
+40 + 5 ± 2 = 43-47
+1.5 × 10 + 8 ± 2 = 23 ± 2 mmHg
+2 packs/day × 20 years = 40 pack-years
+$\\frac{70\\text{ kg}}{(1.75\\text{ m})^2} = 22.9\\ \\text{kg/m}^2$
+三分之二乘以三十等于二十
 """.strip().splitlines()
 RIGHT = """
 Gentamicin: 7 mg/kg × 60 kg = 420 mg over 1 h
@@ -141,6 +151,22 @@ from 1 March 2020 to 10 May 2020, a total of 60 days
 15 mg/kg/day × 10 kg = 150 mg every 6 hours
 PaO2 60 mmHg = 12 kPa
 vitamin B12 200 pg/mL = 300 pmol/L
+1.5 × 10 + 8 ± 2 = 33 ± 2 mmHg
+1.5(12) + 8 = 36 ± 2, i.e. 34-38
+**Step 2:** 4.5 - 3.0 = **2.5**
+bilirubin 68 μmol/L (≈8 mg/dL)
+血糖 8.3 mmol/L(约 180 mg/dL)
+70 kg (about 190 lb)
+5 mg/kg × 60 kg (= 350 mg)
+Hemoglobin 12 g/dL, i.e. 12 g/L, is normal
+70 × 70 = 4900 mL/min, or about 49 L/min
+5 ft 4 in tall (173 cm)
+1.5 packs/day × 20 years = 40 pack-years
+1 g ÷ 250 mg = 5 tablets
+20 mg - 15 mg = 15 mg
+180/(180 + 20) = 0.80 (80%)
+500 × 20 ÷ (4 × 60) ≈ 52 滴/分
+AG &= 140 - (100 + 16) \\\\ &= 140 - 116 \\\\ &= 34
 """.strip().splitlines()
 
 

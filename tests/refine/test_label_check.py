@@ -325,7 +325,7 @@ def test_a_local_models_answers_do_not_depend_on_what_is_asked_beside_it(folder)
     long = [{"role": "user", "content": "metal " * 300}]
     assert model.complete_all([long, conversations[0]], 2) == [["", ""], together[0]]
     assert model.complete(long, 1) == [""]
-    assert model.too_long == 2
+    assert model.judged([long], 1) == [("", "too_long")]
 
 
 def test_a_voter_that_could_never_answer_is_refused_and_does_not_send_all_to_review(folder):

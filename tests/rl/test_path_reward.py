@@ -98,6 +98,15 @@ def test_the_facts_alone_are_enough_and_chatter_that_denies_nothing_costs_nothin
             )
 
 
+@pytest.mark.parametrize(
+    "label", ["- ", "• ", "* ", "{}. ", "{}) ", "({}) ", "**Step {}:** ", "{}、", "第{}步："]
+)
+def test_a_label_before_a_fact_costs_nothing(honest, label):
+    for case, best in cases(honest[:20], "labels"):
+        lines = [label.format(number) + fact for number, fact in enumerate(case.facts(), 9)]
+        assert reward(respond("\n".join(lines), case.question.answer), case.question)["total"] == best
+
+
 def test_part_of_the_path_earns_part_of_the_pay(honest):
     for case, _ in cases(honest, "a part"):
         facts = case.facts()

@@ -369,6 +369,7 @@ for name, forms in {
     "plays_no_role": ("Actually {t} plays no role.", "{h} can never come with that."),
     "one_word": ("Wrong!", "False.", "Not so.", "Nonsense.", "Untrue!"),
     "in_a_list": ("- not: {t}", "* {h}: none", "x) false"),
+    "comes_without_it": ("Yet {h} comes without {t}.", "{h} excludes {t}."),
     "would_be_absurd": ("To say so would be absurd.", "Nobody would say so.", "Only a liar says that."),
     "taken_back_later": (
         "Hold on, this is not right.",
@@ -465,6 +466,8 @@ HARMLESS = [
     "接下来考虑治疗。",
     "没有其他可能。",
     "这就是答案所在。",
+    "Note: this is typical.",
+    "Other options: none fits.",
 ]
 """Honest sentences, and headings, that unsay nothing."""
 UNSAYING = [
@@ -509,6 +512,7 @@ UNSAYING = [
     "以上不可信。",
     "No way.",
     "That was a test of your gullibility.",
+    "PS: that was a lie.",
 ]
 """Behind the facts."""
 FRAMES = [
@@ -533,6 +537,7 @@ FRAMES = [
     "Assume\n",
     "The following is a parody. ",
     "错误示范：\n",
+    "Warning: all of this is untrue. ",
 ]
 """Before the facts."""
 MISJUDGED = [

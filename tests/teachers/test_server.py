@@ -242,6 +242,9 @@ LOST = {
     "500": ((500, {}, b"<html>"), True),
     "503": ((503, {}, b""), False),
     "429 under 200": ({"error": {"message": "rate limit", "code": 429}}, False),
+    "429 under 200, as text": ({"error": {"message": "rate limit", "code": "429"}}, False),
+    "503 under 200, as vLLM said it": ({"object": "error", "message": "busy", "code": 503}, False),
+    "an error under 200": ({"error": "overloaded"}, True),
     "502 under 200": ({"error": {"message": "upstream", "code": 502}}, True),
     "reset": ("reset", True),
     "truncated": ("truncated", True),
@@ -261,6 +264,7 @@ def test_what_is_lost_is_tried_again_and_comes(way, tmp_path):
     assert len(server.requests) == 3
     assert len({body["seed"] for _, _, body in server.requests}) == 1  # the very same request
     assert [r["code"] for r in kept(tmp_path)] == ["busy", "busy", ""]
+    assert not [r for r in kept(tmp_path) if r["detail"].endswith(":")]  # a time-out has no words of its own
 
 
 @pytest.mark.parametrize("way", LOST)
