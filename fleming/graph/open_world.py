@@ -100,14 +100,17 @@ def is_sure(graph: KnowledgeGraph, head: str, relation: str, tail: str) -> bool:
     return has(graph, head, relation, tail) and not _negated(graph, head, relation, tail)
 
 
-def may_be_one(graph: KnowledgeGraph, one: str, other: str) -> bool:
-    """Whether one is a form of the other, or may be, by name or by most findings: sources name one thing twice."""
-    if graph.entities[one].type != graph.entities[other].type:
-        return False
-    if one in kin(graph, other) or alike(one, other):
-        return True
-    a, b = _findings(graph, one), _findings(graph, other)
-    return 2 * len(a & b) > min(len(a), len(b))
+def may_be_one(graph: KnowledgeGraph, one: str, *others: str) -> bool:
+    """Whether one is a form of another, or may be, by name or by most findings: sources name one thing twice."""
+    kind, forms, a = graph.entities[one].type, kin(graph, one), _findings(graph, one)
+    for other in others:
+        if graph.entities[other].type != kind:
+            continue
+        if other in forms or alike(one, other):
+            return True
+        if a and 2 * len(a & (b := _findings(graph, other))) > min(len(a), len(b)):
+            return True
+    return False
 
 
 @remembered

@@ -100,7 +100,7 @@ def is_fair(graph: KnowledgeGraph, query: Query, option: str, told_apart_from: S
     entity = graph.entities[option]
     if entity.type != graph.entities[query.answer].type or not is_plain(entity):
         return False
-    if any(may_be_one(graph, option, name) for name in told_apart_from):
+    if may_be_one(graph, option, *told_apart_from):
         return False
     # Prednisolone beside prednisone: what helps is seldom one drug of its class alone.
     classes = [set(graph.follow(name, "subtype_of")) for name in (option, query.answer)]

@@ -10,7 +10,6 @@ import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -187,7 +186,7 @@ class _Attempt:
         found = [clue for clue in found if not self._adds(clue) and self._is_new(clue, core)]
         found.sort(key=lambda clue: self.whole.bits(self.root, clue))
         found.sort(key=lambda clue: share[clue] < self.rules.negative_frequency)
-        return [replace(clue, role="complaint") for clue in found[:1]]
+        return [clue._replace(role="complaint") for clue in found[:1]]
 
     def _markers(self, clues: Sequence[Clue]) -> list[Clue]:
         """Return findings that mark the root, drawn among twice as many of the most bits x share of its patients: what
@@ -207,7 +206,7 @@ class _Attempt:
         """The findings that most of the root's patients have, as clues that decide."""
         least, findings = self.rules.deciding_frequency, self.findings
         return [
-            replace(clue, role="discriminating")
+            clue._replace(role="discriminating")
             for clue in self.told
             if findings.column(clue.tail, clue.relation)[self.at] >= least and not is_soft(clue.tail)
         ]
@@ -250,7 +249,7 @@ class _Attempt:
                 and not shares_a_word(clue.tail, rival)
                 and self._may_lack(clue)
             ):
-                clues.append(replace(clue, role="absent"))
+                clues.append(clue._replace(role="absent"))
         return clues
 
     def _may_lack(self, clue: Clue) -> bool:

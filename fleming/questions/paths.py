@@ -64,7 +64,7 @@ def _onward(whole: Differentials, nodes: Sequence[str], step: str) -> list[str]:
             return False
         if not may_be_option(whole, name) or (step == "^associated_gene" and is_of_a_chromosome(name)):
             return False
-        return step == "subtype_of" or not any(may_be_one(graph, name, before) for before in nodes)
+        return step == "subtype_of" or not may_be_one(graph, name, *nodes)
 
     return [name for name in onward if may_come_next(name)]
 

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from fleming.graph.knowledge_graph import Triple
 from fleming.questions.metapaths import Kind
@@ -17,8 +18,7 @@ TriplePattern = tuple[Term, str, Term]
 """A triple of which one end or both may be unknown (SPARQL has the name)."""
 
 
-@dataclass(frozen=True)
-class Clue:
+class Clue(NamedTuple):
     """One thing that a stem says of a node of the path."""
 
     relation: str

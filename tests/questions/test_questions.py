@@ -109,7 +109,7 @@ def test_what_is_denied_strikes_out_no_option_by_its_name():
     query = Query(kinds()[0], ("papulosis",), clues)
     assert posing._denies_a_name(query, ["gout", "neuroendocrine tumor of stomach"])
     assert not posing._denies_a_name(query, ["gout", "neuropathy"])
-    told = replace(query, clues=(replace(clues[0], role="core"),))
+    told = replace(query, clues=(clues[0]._replace(role="core"),))
     assert not posing._denies_a_name(told, ["neuroendocrine tumor of stomach"])
 
 
