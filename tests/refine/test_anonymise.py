@@ -131,6 +131,8 @@ GONE = {
     "his son turned ninety-six in": ("his son turned over 89 in", "age"),
     "this lady, Ada Byron, who": ("this lady, [NAME], who", "name"),
     "this is Kirsty from pharmacy": ("this is [NAME] from pharmacy", "name"),
+    "this is Wanda from the Boots pharmacy": ("this is [NAME] from the Boots pharmacy", "name"),
+    "This is Wanda calling": ("This is [NAME] calling", "name"),
     "with Tomasz, his brother, on": ("with [NAME], his brother, on", "name"),
     "Little Amara's mum": ("Little [NAME]'s mum", "name"),
     "a 61-year-old bus driver named Desmond": ("a 61-year-old bus driver named [NAME]", "name"),
@@ -143,6 +145,7 @@ GONE = {
     "患儿乐乐，女，3岁": ("患儿[NAME]，女，3岁", "name"),
     "其子建军（电话": ("其子[NAME]（电话", "name"),
     "护士小张报告": ("护士[NAME]报告", "name"),
+    "医生老李查房": ("医生[NAME]查房", "name"),
     "患者姓名 阿依古丽·买买提 性别": ("患者姓名 [NAME] 性别", "name"),
     "居住于夕阳红养老院，": ("居住于[FACILITY]，", "facility"),
     "末次月经8月3日": ("末次月经[DATE]", "date"),
@@ -178,7 +181,8 @@ def test_of_240_notes_nearly_all_identifiers_go_and_no_value_does():
 
 STAYS = """
 This is Kawasaki disease from day 5 | with aspirin, their risk fell | serial 12-lead ECGs | encounter rate 3.2
-停经8月3日 | 绝经5月3日 | 护士小剂量给药 | 其子宫后位 | 入住养老院3年 | 患儿多多饮水
+This is Candida from sputum | This is Staphylococcus from blood | This is Escherichia from the urine
+护士小时候住在 | 医生小包装药 | 护士小车推来 | 医生老方案无效 | 停经8月3日 | 绝经5月3日 | 护士小剂量给药 | 其子宫后位 | 入住养老院3年 | 患儿多多饮水
 姓名 性别 年龄 | 医生（高血压专科）建议
 Dr. Down's discovery | Dr. John Down's work | Dr. Watson's box | named after Dr. Speed | Dr. Apgar scored newborns
 Dr. James Parkinson wrote it | Down syndrome | Parkinson disease | Mr. X | Ms. A. | Mr. and Mrs.
