@@ -50,12 +50,10 @@ class _Nodes:
         """key -> type of another family -> key of the node that has the identifier as that type"""
         self.fresh: list[Node] = []
         self._prefixes = sorted(mapping.prefixes, key=len, reverse=True)
-        ends = mapping.head, mapping.tail, mapping.nodes
-        self._are_names = any(end.name and end.id == (end.name,) for end in ends)
 
-    def key(self, raw: str, prefix: str = "") -> str:
+    def key(self, raw: str, prefix: str = "", is_name: bool = False) -> str:
         """Return the CURIE of an identifier as the source writes it; no type begins a name ("BCR::ABL1", a fusion)."""
-        text = prefix + (raw if self._are_names else raw.partition("::")[2] or raw)
+        text = prefix + (raw if is_name else raw.partition("::")[2] or raw)
         for begin in self._prefixes:
             if raw.startswith(begin):
                 text = self.mapping.prefixes[begin] + raw.removeprefix(begin)
@@ -106,6 +104,8 @@ class _End:
         named = columns.name, columns.type_column, columns.synonyms, columns.xrefs
         self._places = {column: table.place(column) for column in named if column}
         self._said = table.getter((*columns.id, *filter(None, named[:2])), "\n")
+        of_table = (nodes.mapping.nodes,) if nodes.complete else ()
+        self._is_name = any(end.name and end.id == (end.name,) for end in (columns, *of_table))
         self._seen: dict[str, list[tuple[str, str]]] = {}
         """Identifier, name and type as they are written here -> what `of` returns"""
 
@@ -142,9 +142,8 @@ class _End:
             before.strip() if mark and not columns.type else ""
         )
         node_type = nodes.mapping.types.get(of_source, of_source) or columns.type
-        is_name = columns.id == (columns.name,)
-        own = key = nodes.key(raw, columns.prefix)
-        key = nodes.as_type(key, node_type) if is_name or key in nodes.also else key
+        own = key = nodes.key(raw, columns.prefix, self._is_name)
+        key = nodes.as_type(key, node_type) if self._is_name or key in nodes.also else key
         if key in nodes.types:
             if not nodes.complete and name not in ("", nodes.names.get(key)):
                 nodes.fresh.append(Node(key, name, nodes.types[key]))

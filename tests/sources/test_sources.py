@@ -423,6 +423,15 @@ def test_two_colons_within_a_name_begin_no_other_name(tmp_path, listed):
     assert [(fact.head, fact.tail) for fact in facts] == [("S:CML", "S:BCR::ABL1")]
 
 
+def test_a_type_before_an_identifier_goes_though_the_other_end_is_a_name(tmp_path):
+    mapping = {"source": "S", "head": {"id": ["h"]}, "relation": ["r"]}
+    mapping["tail"] = {"id": ["t"], "name": "t", "prefix": "S:", "type": "disease"}
+    text = "h\tr\tt\nGene::HGNC:5\tgene_of\tBCR::ABL1 leukaemia\n"
+    nodes, facts, _ = table(tmp_path, mapping, text)
+    assert [(fact.head, fact.tail) for fact in facts] == [("S:BCR::ABL1 leukaemia", "HGNC:5")]
+    assert list(nodes) == ["S:BCR::ABL1 leukaemia"]
+
+
 @pytest.mark.parametrize(
     "rule", [{"relation": "treats", "head": "drug"}, {"relation": "treated_by", "head": "disease"}]
 )
