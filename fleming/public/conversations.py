@@ -12,7 +12,17 @@ from typing import Any
 
 from fleming.public.own import FORMS_KNOWN, flat, listed, plain, told_of
 from fleming.public.tables import Row, number_in, stem_of
-from fleming.public.values import FORMS, SetAsideError, literal_of, messages_of, plain_text, thought, value_of
+from fleming.public.values import (
+    FORMS,
+    SetAsideError,
+    as_text,
+    literal_of,
+    messages_of,
+    plain_text,
+    text_of,
+    thought,
+    value_of,
+)
 from fleming.records import Message, Trajectory
 from fleming.settings import Config
 from fleming.typed import from_json
@@ -20,19 +30,21 @@ from model.errors import InputError
 
 FIELDS = sorted({"messages", "prompt", "response", *FORMS["beside"]})
 OURS = ("teacher", "gold_visible", "attempts", "refinements", "checks")
+TEXTS = {"input": as_text, "reasoning": lambda value: value if isinstance(value, str) else None}
+"""In a usual column of these what is no text is something else: a flag, a list of passages."""
 
 
 def reader(path: Path, first: Row, cfg: Config) -> Callable[[Row, str], list[Trajectory]]:
     """Return what reads a record. Raises InputError where the first one has not what any form has, or is told."""
     told = told_of(cfg, FIELDS, worked=True)
     forms = [told] if told else FORMS["conversations"].values()
-    fits = (form for form in forms if all(_part(first, columns) is not None for columns in form.values()))
+    fits = (form for form in forms if None not in _parts(first, form).values())
     if (form := next(fits, None)) is None:
         raise InputError(f"{path}: no form of worked answers has the columns {listed(first)}; {FORMS_KNOWN}")
     form = FORMS["beside"] | form
 
     def read(row: Row, where: str) -> list[Trajectory]:
-        parts = {field: _part(row, columns) for field, columns in form.items()}
+        parts = _parts(row, form)
         beside = {field: row[field] for field in OURS if field in row}
         key = plain_text(parts["id"]) or f"{stem_of(path)}/{number_in(where)}"
         about = plain_text(parts["question_id"]) or key
@@ -48,11 +60,16 @@ def reader(path: Path, first: Row, cfg: Config) -> Callable[[Row, str], list[Tra
     return read
 
 
-def _part(row: Row, columns: str | list[str]) -> Any:
-    """Return what stands in the first of the columns in which something does."""
-    by_name = {plain(name): value for name, value in row.items()}
-    values = [value_of(row, column) or by_name.get(plain(column)) for column in flat([columns])]
-    return next((value for value in values if value is not None), None)
+def _parts(row: Row, form: dict[str, str | list[str]]) -> dict[str, Any]:
+    """Return field -> what stands in the first of its columns in which something does; "" where they are empty."""
+    by_name, parts = {plain(name): value for name, value in row.items()}, {}
+    for field, columns in form.items():
+        values = [value_of(row, column) or by_name.get(plain(column)) for column in flat([columns])]
+        if field in TEXTS and columns == FORMS["beside"][field]:
+            values = map(TEXTS[field], values)
+        found = [value for value in values if value is not None]
+        parts[field] = next(filter(None, found), next(iter(found), None))
+    return parts
 
 
 def _learned(said: list[Message], last: bool) -> list[int]:
@@ -77,8 +94,8 @@ def _conversation(parts: dict[str, Any]) -> list[Message]:
     for asked, answered in history:
         said += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
     prompt, response = messages_of(parts["prompt"]), parts["response"]
-    if parts["input"]:
-        prompt[-1]["content"] += f"\n\n{parts['input']}"
+    if str(parts["input"] or "").strip():
+        prompt[-1]["content"] += f"\n\n{text_of(parts, 'input')}"
     if not isinstance(response, str):
         return said + prompt + messages_of(response)
     if not response.strip():

@@ -38,6 +38,20 @@ ONE_TURN = {
         {"instruction": "Say.", "context": "Q?", "response": "A."},
         [{**USER, "content": "Say.\n\nQ?"}],
     ),
+    "a question with an instruction": (
+        {"instruction": "Answer as a doctor.", "question": "Q?", "response": "A."},
+        [USER],
+    ),
+    "an empty response": ({"prompt": "Q?", "response": "", "completion": "A.", "thinking": False}, [USER]),
+    "passages": ({"question": "Q?", "input": " ", "context": {"contexts": ["P."]}, "response": "A."}, [USER]),
+    "passages and an input": (
+        {"question": "Say.", "input": "Q?", "context": ["P."], "response": "A.", "reasoning": ["W."]},
+        [{**USER, "content": "Say.\n\nQ?"}],
+    ),
+    "a number": (
+        {"instruction": "Say.", "input": 5, "output": "A."},
+        [{**USER, "content": "Say.\n\n5"}],
+    ),
     "a developer's": (
         {"messages": [{"role": "developer", "content": "S"}, USER, BOT]},
         [{"role": "system", "content": "S"}, USER],
@@ -81,6 +95,7 @@ def test_reasoning_that_stands_by_itself_is_thought_first(tmp_path):
         {"messages": [USER, {**BOT, "reasoning_content": "Why."}]},
         {"messages": [USER, {**BOT, "thinking": "Why."}]},
         {"prompt": "Q?", "response": "A.", "reasoning": "Why."},
+        {"prompt": "Q?", "response": "A.", "reasoning": "", "thinking": True, "cot": "Why."},
     ):
         (one,) = read(lines(tmp_path / "a.jsonl", [row]))
         assert one.response == thought

@@ -182,7 +182,8 @@ def test_of_240_notes_nearly_all_identifiers_go_and_no_value_does():
 STAYS = """
 This is Kawasaki disease from day 5 | with aspirin, their risk fell | serial 12-lead ECGs | encounter rate 3.2
 This is Candida from sputum | This is Staphylococcus from blood | This is Escherichia from the urine
-护士小时候住在 | 医生小包装药 | 护士小车推来 | 医生老方案无效 | 停经8月3日 | 绝经5月3日 | 护士小剂量给药 | 其子宫后位 | 入住养老院3年 | 患儿多多饮水
+护士小时候住在 | 医生小包装药 | 护士小车推来 | 医生老方案无效
+停经8月3日 | 绝经5月3日 | 护士小剂量给药 | 其子宫后位 | 入住养老院3年 | 患儿多多饮水
 姓名 性别 年龄 | 医生（高血压专科）建议
 Dr. Down's discovery | Dr. John Down's work | Dr. Watson's box | named after Dr. Speed | Dr. Apgar scored newborns
 Dr. James Parkinson wrote it | Down syndrome | Parkinson disease | Mr. X | Ms. A. | Mr. and Mrs.
