@@ -146,10 +146,12 @@ def reader(path: Path, first: Row, cfg: Config) -> Callable[[Row, str], list[Que
             raise SetAsideError("incomplete", f"its columns are {listed(row)}")
         fields = {"id": f"{stem}/{number_in(where)}", "split": split} | _beside(row, columns)
         question, system = _asked(row, columns["question"])
-        if columns.get("input", columns["question"]) != columns["question"]:
-            question = "\n\n".join(filter(None, [question, as_text(value_of(row, columns["input"]))]))
+        below = as_text(value_of(row, columns.get("input")))
+        if below and f"\n{below.strip()}\n" not in f"\n{question.strip()}\n":  # its lines may stand there
+            question = f"{question}\n\n{below}"
         fields |= _answered(row, question, _form(columns, base), fields, cfg)
-        used = flat(column for field, column in columns.items() if field in fields)
+        read = fields.keys() | ({"input"} if below is not None else ())
+        used = flat(column for field, column in columns.items() if field in read)
         extra = {name: value for name, value in row.items() if name not in used and value is not None}
         own = extra.pop("extra", None)
         system = {"system": system} if system else {}
@@ -185,7 +187,8 @@ def _texts(value: Any) -> list:
 
 def _aliases(value: Any) -> Any:
     names = re.split("[;|]", value) if isinstance(value, str) and value.lstrip()[:1] != "[" else _texts(value)
-    return [name.strip() if isinstance(name, str) else name for name in names]
+    names = [name.strip() if isinstance(name, str) else name for name in names]
+    return [name for name in names if name not in (None, "")]
 
 
 def _tolerance(value: Any) -> Any:

@@ -128,10 +128,14 @@ def test_an_input_stands_below_its_instruction(tmp_path):
         lines(tmp_path / "a.jsonl", [{"question": "Q?", "input": "", "answer": "7"}])
     ).questions
     assert question.question == "Q?"
+    row = {"question": "What is 2?", "input": "What is 2?", "answer": "7", "note": "n"}
+    for asked in (row["question"], "Answer in a word.\nWhat is 2?", "What is 2?\n\nAnswer in a word."):
+        (question,) = read(lines(tmp_path / "a.jsonl", [row | {"question": asked}])).questions
+        assert (question.question, question.extra) == (asked, {"note": "n"})
 
 
 def test_a_tables_cell_may_hold_several_answers_or_aliases(tmp_path):
-    cells = ["copper", "['Cu', 'cuprum']"], ["copper", "Cu; cuprum"], ['["copper", "Cu", "cuprum"]', ""]
+    cells = ["copper", "['Cu', 'cuprum']"], ["copper", "Cu; cuprum; "], ['["copper", "Cu", "cuprum"]', ""]
     rows = [{"question": "Q?", "answer": answer, "aliases": aliases} for answer, aliases in cells]
     found = read(table(tmp_path / "a.csv", rows)).questions
     assert [(q.answer, q.aliases) for q in found] == [("copper", ("Cu", "cuprum"))] * 3
