@@ -85,11 +85,13 @@ def undecoded(text: str) -> str | None:
 def lines_of(path: str | Path, encoding: str, fault: Fault, newline: str = "\n") -> Iterator[str]:
     """Yield the file's lines with their ends, "" for one that is too long; a byte not in the encoding is U+DC00 and it.
 
+    In an encoding of wider units (UTF-16), where it might be below 0x80, it is U+FFFD.
     newline: "" lets a carriage return alone end a line too. Fault: too_long. InputError: the file cannot be read, or
     there is no such encoding.
     """
     try:
-        how = {"errors": "surrogateescape", "newline": newline}
+        errors = "surrogateescape" if b"a".decode(encoding, "replace") == "a" else "replace"
+        how = {"errors": errors, "newline": newline}
         with open_bytes(path) as file, io.TextIOWrapper(file, encoding, **how) as text:
             for number, line in enumerate(iter(partial(text.readline, MAX_LINE), ""), start=1):
                 if len(line) < MAX_LINE or line[-1] in "\r\n":

@@ -380,6 +380,14 @@ def test_any_codec_that_the_mapping_names_is_read(tmp_path, encoding):
     assert skips == []
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32"])
+def test_half_a_character_costs_its_line_alone(tmp_path, encoding):
+    text = "h;hn;t;tn\nA:1;gout\ud800;B:2;b\nA:3;gout;B:2;b\n".encode(encoding, "surrogatepass")
+    _, facts, skips = table(tmp_path, NAMED | {"edges": {"delimiter": ";", "encoding": encoding}}, text)
+    assert [fact.head for fact in facts] == ["A:3"]
+    assert skips == [(2, "characters")]
+
+
 def test_without_an_encoding_chinese_and_utf8_are_told_apart_and_other_bytes_refused(tmp_path):
     text = "h\thn\tt\ttn\nA:1\t偏头痛综合征的患者\tB:2\t头痛是常见的症状\n"
     for encoding in ("utf-8", "gb18030"):
