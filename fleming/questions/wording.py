@@ -27,7 +27,10 @@ IN_OPENING = 3  # clues that an opening names at most
 AGES = (("newborn", 1.0, DAY), ("days", DAY, 14 * DAY), ("weeks", 7 * DAY, 2 * MONTH), ("months", MONTH, 2.0))
 AGES += (("years", 1.0, float("inf")),)
 ADULT = 18.0
-_ARTICLE = re.compile(r"(?i)\b(a)\(n\) +(?=(8|11\b|18\b|[fhlmnrsx]-|[ai]|o(?!ne\b)|e(?!u)|u[lmnp](?!i))?)")
+# Capitals that are spelt out, "an S3", "an MRI", "an SSRI"; four or more that can be said are a word, "a SARS case".
+_SPELT = r"(?-i:[AEFHILMNORSX](?:[A-Z]{0,2}|(?<=[FHLMNRX])(?![LR]?[AEIOU])[A-Z]{3,}|(?<=S)[BDGSV][A-Z]+)[0-9]*s?\b)"
+_VOWELS = r"[ai]|o(?!nc?e\b)|e(?!u)|(?!(?-i:U[A-Z]{1,3}\b))u[lmnp](?!i)|h(?:eir|onest|onou?r|our)"
+_ARTICLE = re.compile(rf"(?i)\b(a)\(n\) +(?=(8|11\b|18\b|[fhlmnrsx]-|{_SPELT}|{_VOWELS})?)")
 
 
 def wording(language: str = "en") -> Phrases:
