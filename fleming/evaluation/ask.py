@@ -49,5 +49,5 @@ def ask(text: str, model_folder: Path, cfg: Config) -> None:
     print()
     if question:
         answer = read_answer(tokenizer.opened + tokenizer.decode(ids), question, cfg)
-        said = ". ".join(filter(None, (answer, question.options.get(answer))))  # of style free it is no letter
-        print(f"\nanswer read: {printable(said)}" if answer else "\nno answer could be read")
+        parts = filter(None, (answer, question.options.get(answer)))  # a free answer is no letter
+        print(f"\nanswer read: {printable('. '.join(parts))}" if answer else "\nno answer could be read")
