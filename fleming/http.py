@@ -77,13 +77,16 @@ class Post(NamedTuple):
         if not _has_host(self.url):
             raise InputError(f"{self.url}: no name of a host, or no port")
         request = urllib.request.Request(self.url, data, dict(self.headers))
+        if not re.fullmatch("[!-~]*", request.selector):
+            raise InputError(f"{self.url}: percent-encode the blanks in its path and what is not ASCII there")
         try:
             return within(self.deadline, lambda: self._answer(request))
         except urllib.error.URLError as error:  # no route, no such name
             raise Busy(self._problem(f"URLError: {error.reason}"), sent=False) from None
         except (OSError, http.client.HTTPException, EOFError, zlib.error) as error:  # time-out, cut off
-            problem = str(error) or f"no whole answer within {self.deadline:g} s"
-            raise Busy(self._problem(f"{type(error).__name__}: {problem}")) from None
+            late = f"no whole answer within {self.deadline:g} s" if isinstance(error, TimeoutError) else ""
+            said = filter(None, (type(error).__name__, str(error) or late))
+            raise Busy(self._problem(": ".join(said))) from None
 
     def _answer(self, request: urllib.request.Request) -> Reply:
         try:

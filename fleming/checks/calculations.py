@@ -82,7 +82,8 @@ def _claims(text: str, part: list[Token]) -> Iterator[Calculation]:
         if claim and (claim.status == "wrong" or claim.fault):
             before = i == 0 and _goes_on_before(text, part)
             behind = i + 2 == len(read) and WRITTEN["after"].match(text[part[-1].end : part[-1].end + 30])
-            if not whole or len(read[i + 1]) > 1 or before or behind:
+            apart = not _is_restated(text, part[place], len(earlier) > 1, read[i + 1][0].end)
+            if not whole or len(read[i + 1]) > 1 or before or behind or apart:
                 claim = replace(claim, status=claim.status.replace("wrong", "unread"), fault=None)
         if claim:
             yield claim
@@ -92,6 +93,12 @@ def _goes_on_before(text: str, part: list[Token]) -> bool:
     """Return whether a run is the end of a longer expression; a sign with a blank behind it may be a dash."""
     dash = part[0].kind in SIGNS and part[0].end < part[1].start
     return dash or bool(WRITTEN["before"].search(text[max(0, part[0].start - 30) : part[0].start]))
+
+
+def _is_restated(text: str, sign: Token, is_result: bool, end: int) -> bool:
+    """Return whether "350 mg (about 0.35 g)" says one thing twice; "2 weeks, or about 10 days" may be two things."""
+    after = text[end : end + 9].lstrip(" ")[:1]
+    return sign.kind != "roughly" or (after == ")" if "(" in sign.text else is_result and after in ".;。\n")
 
 
 def _verdict(text: str, sign: Token, earlier: list[Side], right: Side) -> Calculation | None:

@@ -30,7 +30,7 @@ SHORT, CURT, BRIEF = 9, 6, 3  # words of a doubt that is: listed; unlisted; poin
 BEFORE_NAME, AFTER_NAME = 5, 2  # words of a phrase before its first name, and behind its last
 _ENDS = frozenset(".!?;¶。")
 _TOKEN = re.compile(rf"[{CJK}]|\d+(?:\.\d+)+|[^\W_{CJK}]+|[^\w\s*`]|_")
-_LIST = re.compile("(?:,N)*,?&N(?=,|$)")  # names and what joins them, behind a list's first name
+_LIST = re.compile("(?:,N)*,?&N(?=,r|$)")  # what follows a list's first name, up to where a clause may end
 _REWRITTEN = {
     r"(?<=\w)'s\b": "",
     r"n't\b|\bcannot\b": " not",
@@ -227,7 +227,8 @@ class _Grammar:
     def clauses(self, key: Key) -> Iterator[tuple[int, int, list[_Form]]]:
         """Yield what clauses inside the words say of two names, with their numbers; "A, B and C" may be the second."""
         places = [place for place, word in enumerate(key) if word is None]
-        kinds = {None: "N", **dict.fromkeys(self.sets["comma"], ","), **dict.fromkeys(self.sets["last"], "&")}
+        kinds = dict.fromkeys(self.sets["left"] | self.sets["right"], "r") | {None: "N"}
+        kinds |= dict.fromkeys(self.sets["comma"], ",") | dict.fromkeys(self.sets["last"], "&")
         shape = "".join(kinds.get(word, ".") for word in key)
         for number, (one, other) in enumerate(itertools.pairwise(places)):
             for start in range(max(0, one - BEFORE_NAME), one + 1):
@@ -237,7 +238,7 @@ class _Grammar:
                     closes = end >= len(key) or key[end] in self.sets["right"]
                     clause = key[start : start + 1] + key[start + (3 if which else 1) : end]
                     if closes and (forms := [form for form in self.forms.get(clause, ()) if form.relations]):
-                        more = _LIST.match(shape, other + 1)
+                        more = None if which else _LIST.match(shape, other + 1)
                         for further in range(1 + (more[0].count("N") if more else 0)):
                             yield number, number + 1 + further, forms
                         break

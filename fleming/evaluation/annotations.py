@@ -21,6 +21,8 @@ from fleming.text import option_key, stem_key, words
 from model.errors import InputError
 
 MISSING, NOT_GOLD, AMBIGUOUS = "missing_information", "gold_not_chosen", "ambiguous"
+KNOWN = {MISSING, NOT_GOLD, AMBIGUOUS}
+NOTHING = {"", "none", "na", "nil", "no"}
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,7 @@ def _rating(row: Row, shown: Mapping[str, str], question: Question) -> Rating:
         letters = _letters(row[f"{when}_answers"]) if _truth(row[f"{when}_answerable"]) else []
         flaws = [MISSING] if _truth(row["important_info_missing"]) else []
     else:
-        flaws = row.get("flaws") or []
-        flaws = flaws if isinstance(flaws, list) else re.split("[,;|]", str(flaws))
-        letters, flaws = (
-            _letters(row["answers"]),
-            filter(None, ("_".join(words(str(flaw))) for flaw in flaws)),
-        )
+        letters, flaws = _letters(row["answers"]), _flaws(row.get("flaws"))
     published = {_key(text): letter for letter, text in question.options.items()}
     if shown:
         letters = [published[_key(shown[letter])] for letter in letters]
@@ -133,10 +130,24 @@ def _rating(row: Row, shown: Mapping[str, str], question: Question) -> Rating:
     return Rating(frozenset(letters), frozenset(flaws))
 
 
+def _parts(value: Any) -> list[str]:
+    """Return the items of a list, or of a text that lists them, without those that say there is nothing (n/a)."""
+    parts = map(str, value) if isinstance(value, list) else re.split(r"[,;|\n]", str(value or ""))
+    return [part for part in parts if "".join(words(part)) not in NOTHING]
+
+
 def _letters(value: Any) -> list[str]:
-    """Return the letters of a list, or of a text that lists them: "['A', 'C']", "a, c"; none of "none"."""
-    said = words(" ".join(map(str, value)) if isinstance(value, list) else str(value or ""))
-    return [word.upper() for word in said if word != "none"]
+    """Return the letters of an answer: "['A', 'C']", "a, c", "a and c"."""
+    return [word.upper() for part in _parts(value) for word in words(part) if word != "and"]
+
+
+def _flaws(value: Any) -> list[str]:
+    """Return the names of flaws; blanks are part of a name, but stand between those that are known here."""
+    names: list[str] = []
+    for part in _parts(value):
+        apart = ["_".join(words(name)) for name in part.split() if name.casefold() != "and"]
+        names += apart if KNOWN.issuperset(apart) else ["_".join(words(part))]
+    return names
 
 
 def _truth(value: Any) -> bool:

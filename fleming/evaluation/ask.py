@@ -49,5 +49,5 @@ def ask(text: str, model_folder: Path, cfg: Config) -> None:
     print()
     if question:
         answer = read_answer(tokenizer.opened + tokenizer.decode(ids), question, cfg)
-        said = f"answer read: {answer}. {question.options[answer]}" if answer else "no answer could be read"
-        print(f"\n{said}")
+        parts = filter(None, (answer, question.options.get(answer)))  # a free answer is no letter
+        print(f"\nanswer read: {printable('. '.join(parts))}" if answer else "\nno answer could be read")

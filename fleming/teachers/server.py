@@ -89,8 +89,11 @@ class ChatServer:
         try:
             record = parse_object(reply.body, "reply")
             failed = record if record.get("object") == "error" else record.get("error")
-            code = str(failed.get("code") if isinstance(failed, dict) else None)
-            status = int(code) if re.fullmatch("[1-9][0-9]{2}", code) else 500
+            code = failed.get("code") if isinstance(failed, dict) else None
+            status = "500" if code in (None, "") else str(code).strip()
+            status = (
+                int(status) if re.fullmatch("[1-9][0-9]{2}", status) else 0
+            )  # content_filter does not pass
             if failed and not record.get("choices") and is_busy(status):  # as gateways say it, under HTTP 200
                 raise Busy(f"HTTP 200 with {begin}", reply.wait, status)
             text, code, detail = read_reply(record)

@@ -123,6 +123,10 @@ def test_what_a_name_in_passing_is_said_to_be_is_a_claim(graph):
         ("Gout presents with toe pain and fever suggests sepsis.", 0),
         ("Gout is treated with colchicine, warfarin for clots.", 0),
         ("Gout presents with toe pain and no fever.", 0),
+        ("In gout, which is treated with colchicine, warfarin and rash, fever is seen.", 0),
+        ("As gout presents with toe pain, rash and fever, warfarin is given.", 0),
+        ("As gout presents with toe pain, rash and fever, signs of sepsis, wait.", 0),
+        ("Gout presents with toe pain, rash and fever, so it is nasty.", 1),
         ("Gout never presents with toe pain and fever.", 0),
     ],
 )

@@ -40,6 +40,13 @@ Step 2 - 70 kg × 5 mg/kg = 350 mg
 Table 1 – 5 + 3 = 8
 5 mg/kg × 60 kg (about 132 lb) = 300 mg
 70 kg (about 150 lb)
+It lasts 2 weeks or about 10 days.
+2 h (about 30 min in the fasted)
+Each lasts 5 min or about 10 s.
+500 mg, or about 2 g in severe cases
+70 kg × 5 mg/kg = 350 mg, or about 2 g, in severe cases
+70 kg × 5 mg/kg = 350 mg, or about 2 g in severe cases
+8 kg, i.e. about 13% of 60 kg
 mean ± 1.96 × SE = 10 ± 1.96 × 2 = 6.08 to 13.92
 40 + 5 ± 2 = 43-47
 1.5 × 10 + 8 ± 2 = 23 ± 2 mmHg

@@ -44,6 +44,12 @@ def written(path, rows):
         ("a; Ｃ", "", {"A", "C"}, set()),
         ("none", "missing information; typo", set(), {"missing_information", "typo"}),
         (["B"], ["too long"], {"B"}, {"too_long"}),
+        ("a and c", "none", {"A", "C"}, set()),
+        ("n/a", "-", set(), set()),
+        (["N/A"], ["n/a", "typo"], set(), {"typo"}),
+        ("b", "missing_information ambiguous", {"B"}, {"missing_information", "ambiguous"}),
+        ("b", "Ambiguous and gold_not_chosen", {"B"}, {"gold_not_chosen", "ambiguous"}),
+        ("a\nc", "too long\ntypo\n", {"A", "C"}, {"too_long", "typo"}),
         ("['A']", "['too long', 'typo']", {"A"}, {"too_long", "typo"}),
     ],
 )

@@ -8,7 +8,7 @@ from fleming.evaluation.ask import ask
 from fleming.settings import Config
 
 
-@pytest.mark.parametrize(("style", "read"), [("letter", "B. iron"), ("text", "A. b")])
+@pytest.mark.parametrize(("style", "read"), [("letter", "B. iron"), ("text", "A. b"), ("free", "b")])
 def test_the_answer_is_read_in_the_style_of_the_settings_and_cannot_steer_a_terminal(
     style, read, tmp_path, monkeypatch, capsys
 ):
@@ -22,7 +22,8 @@ def test_the_answer_is_read_in_the_style_of_the_settings_and_cannot_steer_a_term
 
     hf_folder(tmp_path)
     monkeypatch.setattr("fleming.evaluation.ask.Sampler", Says)
-    cfg = load_config(Config, None, ["parallel.device=cpu", f"answer_style={style}"])
+    more = ["free.checker=math:isclose"] if style == "free" else []
+    cfg = load_config(Config, None, ["parallel.device=cpu", f"answer_style={style}", *more])
     ask("Which gene?\nA. b\nB. iron", tmp_path, cfg)
     shown = capsys.readouterr().out
     assert "\\u001b[2J" in shown

@@ -1,5 +1,6 @@
 """What a wiki's server may make of a request: it cannot hold it for ever, nor send it elsewhere."""
 
+import re
 import socket
 import threading
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 from support.wikipedia_server import WikiServer
 
-from fleming.http import within
+from fleming.http import Busy, Post, within
 from fleming.sources.wikipedia.mediawiki import MediaWikiPages
 from model.errors import InputError
 
@@ -77,6 +78,30 @@ def test_a_redirect_is_not_followed_and_the_contact_stays_here(status):
             assert str(error.value).isprintable()
         assert other.requests == []
         assert len(asked.requests) == 5
+
+
+@pytest.mark.parametrize("path", ["/ü/v1", "/a b/v1", "/v1?名=1"])
+def test_a_path_that_no_request_can_hold_is_refused_at_once(path):
+    with pytest.raises(InputError, match=f"^http://127.0.0.1:9{re.escape(path)}: percent-encode"):
+        Post(f"http://127.0.0.1:9{path}", {}, 1, 2.0, 1.0).send(b"")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (EOFError(), "EOFError"),
+        (TimeoutError("timed out"), "TimeoutError: timed out"),
+        (TimeoutError(), "TimeoutError: no whole answer within 2 s"),
+    ],
+)
+def test_only_what_is_late_is_said_to_be_late(error, said, monkeypatch):
+    def fails(self, request):
+        raise error
+
+    monkeypatch.setattr(Post, "_answer", fails)
+    with pytest.raises(Busy) as busy:
+        Post("http://host/x", {}, 1, 2.0, 1.0).send(b"")
+    assert str(busy.value) == said
 
 
 @pytest.mark.parametrize(
