@@ -37,10 +37,10 @@ from model.sums import SUMS, digest, read_sums
 MANIFEST = "manifest.json"
 FOLDERS = {"data": "synth", "base": "synth", "sft": "sft", "grpo": "grpo", "eval": "evaluate"}
 """Folder of a run -> the stage that writes it."""
-READ = ".json", ".jsonl", ".safetensors"
+READ = ".json", ".jsonl", ".safetensors", ".jinja"
 """What other commands read, a hash beside it or not."""
-UNLISTED = "rubric", "inspect", "lm-eval", "decontamination.json"
-"""By commands that have no entry: `evaluate.py --rubrics` and `--export`, fleming.refine.gate."""
+UNLISTED = {"eval": ("rubric", "inspect/", "lm-eval/"), "data": ("decontamination.json",)}
+"""In which folder: by commands that have no entry: `evaluate.py --rubrics` and `--export`, fleming.refine.gate."""
 WRITTEN_LAST = "/results.json", "grpo/stage2/model/config.json"
 """By the stages whose outputs no later stage has to have read: who has these has ended."""
 
@@ -161,7 +161,7 @@ def faults_of_strangers(
     for name, sha256 in added.items():
         folder, _, inside = name.partition("/")
         model, _, below = inside.partition("/") if folder == "eval" else (None, "", inside)
-        if folder not in FOLDERS or below.startswith(UNLISTED):
+        if folder not in FOLDERS or below.startswith(UNLISTED.get(folder, ())):
             continue
         entry = last.get((FOLDERS[folder], model))
         of_an_end = name.endswith(WRITTEN_LAST) and (name, sha256) not in ever

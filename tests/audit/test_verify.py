@@ -106,11 +106,16 @@ def test_a_manifest_that_was_changed_with_its_hash_no_longer_has_its_root(copy):
 
 @pytest.mark.parametrize("beside", [True, False])
 def test_what_no_stage_has_written_is_named_whether_a_hash_stands_beside_it_or_not(copy, beside):
-    made_up = ["eval/best_of_all/results.json", "grpo/rollouts/step_000099.jsonl"]
-    for name, like in zip(
-        made_up, ["eval/base/results.json", "grpo/rollouts/step_000003.jsonl"], strict=True
-    ):
-        write_hashed(copy / name, (copy / like).read_text())
+    made_up = [
+        "data/rubric.jsonl",
+        "eval/base/decontamination.json",
+        "eval/best_of_all/results.json",
+        "grpo/inspect/a.json",
+        "grpo/rollouts/step_000099.jsonl",
+        "sft/model/chat_template.jinja",
+    ]
+    for name in made_up:
+        write_hashed(copy / name, "{}\n")
         if not beside:
             sums_of(copy / name).unlink()
     # Of commands that have no entry; and a person's.
