@@ -71,7 +71,7 @@ def train(cfg: Config, world: World) -> None:
         questions, longest = training_questions(cfg, tokenizer, described.cfg, world.print)
         held_out, longest = dev_questions(cfg, tokenizer, described.cfg, world.print, longest)
         try_reward(reward, questions[0], cfg)
-        check_words(cfg, questions)
+    world.on_main(check_words, cfg, questions)
 
     with run:
         curriculum = Curriculum(questions, cfg, run.kept("curriculum"))

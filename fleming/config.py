@@ -162,8 +162,10 @@ def load_config(cls: type[C], path: str | os.PathLike | None, overrides: list[st
     where = " + ".join(said) or "defaults"
     made = _made(cls, settings, where)
     for key, value in flat(settings).items():
-        if isinstance(value, float) and abs(value) > LARGEST:
-            raise InputError(f"{where}: {key} is out of its range: found {value}, expected at most {LARGEST}")
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, float) and abs(item) > LARGEST:
+                expected = f"expected from {-LARGEST} to {LARGEST}"
+                raise InputError(f"{where}: {key} is out of its range: found {item}, {expected}")
     return made
 
 

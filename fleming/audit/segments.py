@@ -171,11 +171,14 @@ def exported_at(segment: Segment, run_dir: Path) -> list[str]:
     end = max(by_step(run_dir / segment.stage / "checkpoints"))
     switch = {"grpo/stage1/model": switched_at(run_dir) or end}
     written_at = dict.fromkeys(["sft/model", "grpo/stage2/model", "grpo/best/model"], end) | switch
-    outputs = read_manifest(run_dir)[segment.stage][-1]["outputs"]  # of the last end, where a run went on
+    starts = [entry["outputs"] for entry in read_manifest(run_dir)[segment.stage]]
+    ever = {name for outputs in starts for name in outputs}
     return [
         folder
         for folder, step in written_at.items()
-        if segment.first < step <= segment.last and any(name.startswith(f"{folder}/") for name in outputs)
+        if segment.first < step <= segment.last
+        # What is written at the end was written anew where a run went on; what came before, by any of its starts.
+        and any(name.startswith(f"{folder}/") for name in (ever if step < end else starts[-1]))
     ]
 
 

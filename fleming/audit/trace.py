@@ -231,9 +231,11 @@ def weights(index: Index, stage: str, step: int) -> Node:
     kept = by_step(index.run_dir / stage / "checkpoints")
     behind = next((folder.name for at, folder in kept.items() if at >= step), "none was kept")
     says = {"next kept checkpoint": behind}
-    outputs = dict(current(index.manifest)).get(stage, {}).get("outputs", {})
     says["exported"] = {
-        name: sha256 for name, sha256 in outputs.items() if name.endswith("model.safetensors")
+        name: sha256
+        for start in index.manifest.get(stage, ())  # one that went on has not written again what came before
+        for name, sha256 in start["outputs"].items()
+        if name.endswith("model.safetensors")
     }
     return Node(f"weights of {stage} after step {step}", says)
 

@@ -18,6 +18,7 @@ from fleming.config import flat
 from fleming.files import LINE_HASH, by_step, check_unlocked, is_log_of, read_jsonl
 from fleming.html_page import mapping
 from fleming.manifest import (
+    CONFIG,
     EDITED,
     LOGS,
     Entry,
@@ -37,10 +38,10 @@ from model.sums import SUMS, digest, read_sums
 MANIFEST = "manifest.json"
 FOLDERS = {"data": "synth", "base": "synth", "sft": "sft", "grpo": "grpo", "eval": "evaluate"}
 """Folder of a run -> the stage that writes it."""
-READ = ".json", ".jsonl", ".safetensors"
+READ = ".json", ".jsonl", ".safetensors", ".jinja"
 """What other commands read, a hash beside it or not."""
-UNLISTED = "rubric", "inspect", "lm-eval", "decontamination.json"
-"""By commands that have no entry: `evaluate.py --rubrics` and `--export`, fleming.refine.gate."""
+UNLISTED = {"eval": ("rubric", "inspect/", "lm-eval/"), "data": ("decontamination.json",)}
+"""In which folder: by commands that have no entry: `evaluate.py --rubrics` and `--export`, fleming.refine.gate."""
 WRITTEN_LAST = "/results.json", "grpo/stage2/model/config.json"
 """By the stages whose outputs no later stage has to have read: who has these has ended."""
 
@@ -59,6 +60,10 @@ class Verdict:
     bytes: int = 0
     root: str = ""
     """The newest root that the manifest states; "" where no stage has ended."""
+    outgrown: list[str] = field(default_factory=list)
+    """Files that the root covers and a stage that began since may have written again; those that differ come first."""
+    differ: int = 0
+    """How many of them do."""
 
 
 def verify(run_dir: Path) -> Verdict:
@@ -98,9 +103,15 @@ def verify(run_dir: Path) -> Verdict:
     verdict.unrooted = [name for name in verdict.unrooted if name not in bare]
     verdict.faults += faults_of_states(run_dir, manifest)
     verdict.faults += faults_of_inputs(manifest, set(written.values()))
+    verdict.faults += faults_of_claims(manifest)
     verdict.root, covers = newest_root(manifest)
     if verdict.root and merkle_root(covers) != verdict.root:
         verdict.faults.append(f"{MANIFEST}: its root is not that of the outputs that it names")
+    outgrown = {
+        name: found.get(name) == sha256 for name, sha256 in covers.items() if written.get(name) != sha256
+    }
+    verdict.outgrown = sorted(outgrown, key=lambda name: (outgrown[name], name))
+    verdict.differ = list(outgrown.values()).count(False)
     verdict.uncovered.sort()
     return verdict
 
@@ -161,14 +172,15 @@ def faults_of_strangers(
     for name, sha256 in added.items():
         folder, _, inside = name.partition("/")
         model, _, below = inside.partition("/") if folder == "eval" else (None, "", inside)
-        if folder not in FOLDERS or below.startswith(UNLISTED):
+        if folder not in FOLDERS or below.startswith(UNLISTED.get(folder, ())):
             continue
         entry = last.get((FOLDERS[folder], model))
-        of_an_end = name.endswith(WRITTEN_LAST) and (name, sha256) not in ever
-        if entry and "root" not in entry and not of_an_end:
+        under_way = entry is not None and "root" not in entry
+        if under_way and ((name, sha256) in ever or not name.endswith(WRITTEN_LAST)):
             unrooted.append(name)
         else:
-            yield f"{name}: by {MANIFEST} no stage has written it"
+            again = "; if its last command was stopped, run it again" * under_way
+            yield f"{name}: by {MANIFEST} no stage has written it{again}"
 
 
 def faults_of_states(run_dir: Path, manifest: Mapping[str, list[Entry]]) -> Iterator[str]:
@@ -190,6 +202,18 @@ def faults_of_states(run_dir: Path, manifest: Mapping[str, list[Entry]]) -> Iter
                 yield str(error).removeprefix(f"{run_dir}/")
 
 
+def faults_of_claims(manifest: Mapping[str, list[Entry]]) -> Iterator[str]:
+    """Yield what an entry says it has written outside its stage's folders: it would speak for another's files."""
+    for stage, entries in manifest.items():
+        for entry in entries:
+            below = f"/{entry.get('name')}/" if stage == "evaluate" else "/"
+            own = tuple(folder + below for folder, by in FOLDERS.items() if by == stage)
+            by = f"{MANIFEST}'s entry of {stage}, started {entry.get('started')}"
+            for name in entry["outputs"]:
+                if name != CONFIG and not name.startswith(own):
+                    yield f"{name}: {by}, says that it wrote it; that is not its folder"
+
+
 def faults_of_inputs(manifest: Mapping[str, list[Entry]], written: set[str]) -> Iterator[str]:
     """Yield what a stage has read of this run that is not what stands here now: a stage before it was run again."""
     for stage, entry in current(manifest):
@@ -209,11 +233,22 @@ def is_own(name: str, stage: str, config: Mapping[str, Any]) -> bool:
 def said(verdict: Verdict, run_dir: Path) -> str:
     """Return the verdict in words."""
     lines = list(verdict.faults)
-    told = {"no hash is kept of": verdict.uncovered, "of a stage that has not ended": verdict.unrooted}
+    outgrown = (
+        f"{len(verdict.outgrown)} files that a stage begun since may have changed, {verdict.differ} it has"
+    )
+    told = {
+        "no hash is kept of": verdict.uncovered,
+        "of a stage that has not ended": verdict.unrooted,
+        f"the root is not of: {outgrown}": verdict.outgrown,
+    }
     for what, names in told.items():
         if names:
             lines.append(f"{what}: {', '.join(names[:8])}{' ...' * (len(names) > 8)}")
     state = f"{len(verdict.faults)} faults" if verdict.faults else "all as written"
+    root = f"root {verdict.root}" if verdict.root else "no root: no stage has ended here"
+    if verdict.outgrown:
+        state = state.replace("all as written", "no faults, but no root of all of it")
+        root = f"no root of what stands here: before the last stage began it was {verdict.root}"
     lines.append(f"{run_dir}: {verdict.files:,} files, {verdict.bytes / 1e9:.2f} GB: {state}")
-    lines.append(f"root {verdict.root}" if verdict.root else "no root: no stage has ended here")
+    lines.append(root)
     return "\n".join(printable(line).replace("\n", "\\n") for line in lines)

@@ -8,7 +8,7 @@ there is said before weights are read. Left out: what answers mean for a questio
 from collections import Counter
 from pathlib import Path
 
-from fleming.files import read_jsonl
+from fleming.files import read_log
 from fleming.records import Question
 from fleming.refine.decisions import Decision, apply_decisions, read_decisions, text_hash
 from fleming.refine.label_check import Votes
@@ -67,5 +67,5 @@ def voter_votes(cfg: Config, questions: list[Question]) -> dict[str, dict[str, i
     if not path.exists():
         return {}
     texts = {q.id: text_hash(q) for q in questions}
-    votes = (from_json(Votes, record, where) for where, record in read_jsonl(path))
+    votes = (from_json(Votes, record, f"{path}:{i}") for i, record in enumerate(read_log(path), start=1))
     return {v.id: Counter(vote or "" for vote in v.votes) for v in votes if texts.get(v.id) == v.text}

@@ -76,14 +76,15 @@ def write_manifest(
     write_json(Path(cfg.run_dir, "manifest.json"), manifest)
 
 
-def note_outputs(run_dir: str | Path, stage: str, *folders: str) -> None:
-    """Add the hashes of what stands in these folders of the run's to the manifest's entry of this start, and the root
-    over all that stages have written here (fleming/manifest.py)."""
+def note_outputs(run_dir: str | Path, stage: str, *folders: str, ended: bool = True) -> None:
+    """Add the hashes of what stands in these folders of the run's to the manifest's entry of this start; of a stage
+    that has ended also the root over all that stages have written here (fleming/manifest.py)."""
     manifest = read_manifest(run_dir)
     entry = manifest[stage][-1]
     for folder in folders:
         entry["outputs"] |= written_in(Path(run_dir), folder)
-    entry["root"] = merkle_root(current_outputs(manifest))
+    if ended:
+        entry["root"] = merkle_root(current_outputs(manifest))
     write_json(Path(run_dir, "manifest.json"), manifest)
 
 

@@ -180,7 +180,7 @@ class Run:
 
         total: returns the last one, as far as that is known by then.
         """
-        step = self.state["step"]
+        step, self.total = self.state["step"], total
         if step >= total():
             self.world.print(f"{name}: already finished, all {step} steps: nothing to do; see {self.folder}")
             self._note_all()
@@ -249,6 +249,8 @@ class Run:
         timer.lap("checkpoint")
         self.saving = timer.laps
         if stopping:
+            if step >= self.total():
+                self._note_all()
             self.stop.exit()
 
     def _export(self, step: int) -> None:
@@ -258,6 +260,8 @@ class Run:
             with self.world.agree():
                 main = self.world.is_main
                 save_model(self.model, self.tokenizer, self.folder / name, self.world.dtype, writes=main)
+                if main:
+                    note_outputs(self.cfg.run_dir, self.stage, f"{self.stage}/{name}", ended=False)
 
     def _load_best(self) -> None:
         best = self.world.on_main(lambda: best_first(self.folder / "checkpoints")[0])

@@ -25,13 +25,14 @@ from support.places import ROOT
 
 import train_grpo
 import train_sft
-from fleming.audit import segments
+from fleming.audit import segments, trace
 from fleming.audit.__main__ import main
 from fleming.audit.segments import (
     Segment,
     chance_to_escape,
     check,
     drawn,
+    exported_at,
     prepare,
     segments_of,
     verify_segments,
@@ -39,6 +40,7 @@ from fleming.audit.segments import (
 from fleming.audit.verify import verify
 from fleming.config import dump_yaml, load_config
 from fleming.files import write_json
+from fleming.manifest import read_manifest
 from fleming.settings import Config
 from fleming.training.run import Run
 from model.errors import InputError
@@ -178,6 +180,34 @@ def test_an_exported_model_that_is_not_its_checkpoint_is_found(copy):
     tensors[name] = tensors[name] * np.float32(1.5)
     save_file(tensors, path, metadata=metadata_of(path))
     assert differ(copy, "grpo, steps 5 to 6", "grpo, steps 7 to 8") == [True, False]
+
+
+def test_a_stage_that_is_stopped_has_noted_its_exports_and_in_its_last_step_that_it_has_ended(
+    copy, monkeypatch
+):
+    manifest = read_manifest(copy)
+    whole = manifest.pop("grpo")[0]["outputs"], manifest.pop("evaluate")
+    write_json(copy / "manifest.json", manifest)
+    for left in ("eval", "grpo/stage1", "grpo/stage2", "grpo/best"):
+        shutil.rmtree(copy / left)
+    for step in (6, 8, 9):
+        shutil.rmtree(copy / f"grpo/checkpoints/step_{step:06d}")
+
+    def go_on_to(step: int) -> dict:
+        monkeypatch.setattr(Run, "save", functools.partialmethod(save_and_stop, Segment("grpo", 4, step)))
+        assert runs.run_here(train_grpo, ["--config", f"{copy}/config.yaml", f"run_dir={copy}"])[0] == STOPPED
+        assert verify(copy).faults == []
+        return read_manifest(copy)["grpo"][-1]
+
+    stage1 = "grpo/stage1/model/model.safetensors"
+    for step in (6, 8):  # the second start does not write it again
+        entry = go_on_to(step)
+        assert ("root" in entry, stage1 in entry["outputs"]) == (False, step == 6)
+        assert exported_at(Segment("grpo", 4, 6), copy) == ["grpo/stage1/model"]
+        assert trace.weights(trace.Index(copy), "grpo", 5).says["exported"] == {stage1: whole[0][stage1]}
+    entry = go_on_to(9)
+    assert entry["outputs"].keys() == whole[0].keys()
+    assert verify(copy).root == entry["root"]
 
 
 def test_a_person_s_later_decisions_are_no_difference(copy):

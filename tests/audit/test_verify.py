@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+from pathlib import Path
 
 import pytest
 from support.runs import run_here
@@ -106,11 +107,16 @@ def test_a_manifest_that_was_changed_with_its_hash_no_longer_has_its_root(copy):
 
 @pytest.mark.parametrize("beside", [True, False])
 def test_what_no_stage_has_written_is_named_whether_a_hash_stands_beside_it_or_not(copy, beside):
-    made_up = ["eval/best_of_all/results.json", "grpo/rollouts/step_000099.jsonl"]
-    for name, like in zip(
-        made_up, ["eval/base/results.json", "grpo/rollouts/step_000003.jsonl"], strict=True
-    ):
-        write_hashed(copy / name, (copy / like).read_text())
+    made_up = [
+        "data/rubric.jsonl",
+        "eval/base/decontamination.json",
+        "eval/best_of_all/results.json",
+        "grpo/inspect/a.json",
+        "grpo/rollouts/step_000099.jsonl",
+        "sft/model/chat_template.jinja",
+    ]
+    for name in made_up:
+        write_hashed(copy / name, "{}\n")
         if not beside:
             sums_of(copy / name).unlink()
     # Of commands that have no entry; and a person's.
@@ -146,7 +152,8 @@ def test_of_an_evaluation_that_has_not_ended_the_files_are_told_unless_it_has(co
     if not ended:
         remove(copy / scores)
     verdict = verify(copy)
-    assert verdict.faults == [f"{scores}: by manifest.json no stage has written it"] * ended
+    said_of = "by manifest.json no stage has written it; if its last command was stopped, run it again"
+    assert verdict.faults == [f"{scores}: {said_of}"] * ended
     assert f"of a stage that has not ended: eval/{entry['name']}/answers.jsonl" in said(verdict, copy)
 
 
@@ -161,6 +168,36 @@ def test_what_has_begun_since_the_newest_root_is_no_part_of_it(copy):
     assert verdict.faults == []
     assert verdict.root == manifest["evaluate"][-2]["root"]
     assert f"eval/{first['name']}/results.json" in verdict.unrooted
+    assert verdict.outgrown == sorted(first["outputs"])
+    with open(copy / f"eval/{first['name']}/answers.jsonl", "ab") as log:
+        log.write(b"{}\n")
+    remove(sums_of(Path(log.name)))
+    verdict = verify(copy)
+    assert (verdict.faults, verdict.differ) == ([], 1)
+    words = said(verdict, copy)
+    assert f"the root is not of: {len(first['outputs'])} files" in words
+    assert f"1 it has: eval/{first['name']}/answers.jsonl, " in words
+    assert f"\nroot {verdict.root}" not in words
+    assert "all as written" not in words
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "sft"])
+def test_a_later_start_that_has_not_ended_does_not_speak_for_a_changed_file(copy, stage):
+    name = "sft/model/config.json"
+    write_hashed(copy / name, (copy / name).read_text() + "\n")
+    remove(copy / "sft/model/SHA256SUMS")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    claims = {name: digest(copy / name)} if stage == "evaluate" else {}
+    later = {"started": "9999", "inputs": {}, "config": {}, "outputs": claims}
+    manifest[stage].append(later)
+    write_json(copy / "manifest.json", manifest)
+    verdict = verify(copy)
+    assert (verdict.outgrown[0], verdict.differ) == (name, 1)
+    assert f"the root is not of: {len(verdict.outgrown)} files" in said(verdict, copy)
+    assert f"\nroot {verdict.root}" not in said(verdict, copy)
+    if stage == "evaluate":
+        [fault] = verdict.faults
+        assert fault.startswith(f"{name}: manifest.json's entry of evaluate, started 9999")
 
 
 def test_a_stage_that_began_with_other_data_than_stand_here_is_named(copy):

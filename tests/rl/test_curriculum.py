@@ -477,6 +477,9 @@ def test_votes_on_another_text_of_a_question_are_not_used(tmp_path):
         tmp_path / "label_votes.jsonl", [{"id": name, "text": text, **one} for name, text in texts.items()]
     )
     assert mining.voter_votes(cfg, asked) == {"q0": {"B": 1, "": 1}}
+    with open(tmp_path / "label_votes.jsonl", "a") as log:
+        log.write('{"id": "q1", "te')  # of a label check that was killed
+    assert mining.voter_votes(cfg, asked) == {"q0": {"B": 1, "": 1}}
 
 
 def test_the_voter_of_the_label_check_has_the_word_where_there_is_one():
