@@ -131,14 +131,8 @@ def run_again(segment: Segment, run_dir: Path, again: Path, threads: int, export
     processes = read_manifest(run_dir)[stage][-1].get("processes", 1)
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
     command = [sys.executable, *launcher, str(REPOSITORY / SCRIPTS[stage])]
-    command += [
-        "--config",
-        str(again / CONFIG),
-        f"run_dir={again}",
-        f"{stage}.keep_last={10**9}",
-        f"threads={threads}",
-        "logger=''",
-    ]
+    command += ["--config", str(again / CONFIG)]
+    command += [f"run_dir={again}", f"{stage}.keep_last={10**9}", f"threads={threads}", "logger=''"]
     awaited = [again / stage / "checkpoints" / step_name(segment.last)]
     awaited += [again / folder / SUMS for folder in exported]
     output = again.with_name("output")

@@ -244,11 +244,13 @@ def said(verdict: Verdict, run_dir: Path) -> str:
     for what, names in told.items():
         if names:
             lines.append(f"{what}: {', '.join(names[:8])}{' ...' * (len(names) > 8)}")
-    state = f"{len(verdict.faults)} faults" if verdict.faults else "all as written"
+    state = "all as written"
     root = f"root {verdict.root}" if verdict.root else "no root: no stage has ended here"
     if verdict.outgrown:
-        state = state.replace("all as written", "no faults, but no root of all of it")
+        state = "no faults, but no root of all of it"
         root = f"no root of what stands here: before the last stage began it was {verdict.root}"
+    if verdict.faults:
+        state = f"{len(verdict.faults)} faults"
     lines.append(f"{run_dir}: {verdict.files:,} files, {verdict.bytes / 1e9:.2f} GB: {state}")
     lines.append(root)
     return "\n".join(printable(line).replace("\n", "\\n") for line in lines)

@@ -90,10 +90,9 @@ class ChatServer:
             record = parse_object(reply.body, "reply")
             failed = record if record.get("object") == "error" else record.get("error")
             code = failed.get("code") if isinstance(failed, dict) else None
-            status = "500" if code in (None, "") else str(code).strip()
-            status = (
-                int(status) if re.fullmatch("[1-9][0-9]{2}", status) else 0
-            )  # content_filter does not pass
+            said = "500" if code in (None, "") else str(code).strip()
+            # One in words says what does not pass by waiting (content_filter).
+            status = int(said) if re.fullmatch("[1-9][0-9]{2}", said) else 0
             if failed and not record.get("choices") and is_busy(status):  # as gateways say it, under HTTP 200
                 raise Busy(f"HTTP 200 with {begin}", reply.wait, status)
             text, code, detail = read_reply(record)
