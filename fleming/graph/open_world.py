@@ -7,6 +7,8 @@
 Left out: any other inference; of "is a form of", sources/vocabulary.py says for which relations it counts.
 """
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from fleming.graph.knowledge_graph import KnowledgeGraph, remembered
@@ -102,15 +104,20 @@ def is_sure(graph: KnowledgeGraph, head: str, relation: str, tail: str) -> bool:
 
 def may_be_one(graph: KnowledgeGraph, one: str, *others: str) -> bool:
     """Whether one is a form of another, or may be, by name or by most findings: sources name one thing twice."""
+    return any(True for _ in taken_for_one(graph, one, others))
+
+
+def taken_for_one(graph: KnowledgeGraph, one: str, others: Iterable[str]) -> Iterator[str]:
+    """Yield those of the others with which it `may_be_one`."""
     kind, forms, a = graph.entities[one].type, kin(graph, one), _findings(graph, one)
+
+    def has_most(other: str) -> bool:
+        b = _findings(graph, other)
+        return 2 * len(a & b) > min(len(a), len(b))
+
     for other in others:
-        if graph.entities[other].type != kind:
-            continue
-        if other in forms or alike(one, other):
-            return True
-        if a and 2 * len(a & (b := _findings(graph, other))) > min(len(a), len(b)):
-            return True
-    return False
+        if graph.entities[other].type == kind and (other in forms or alike(one, other) or has_most(other)):
+            yield other
 
 
 @remembered

@@ -15,7 +15,7 @@ from fleming.graph.completeness import is_closed
 from fleming.graph.knowledge_graph import KnowledgeGraph, Triple
 from fleming.graph.open_world import ancestors
 from fleming.questions.likelihood import Findings
-from fleming.questions.names import is_tellable
+from fleming.questions.names import is_soft, is_tellable, shares_a_word
 from fleming.questions.patient import pedigree
 from fleming.questions.query import Clue
 from fleming.settings.synth import QuestionRules
@@ -140,6 +140,19 @@ class Judge:
         )
 
     @functools.cache  # noqa: B019
+    def usual(self, disease: str) -> list[Clue]:
+        """Return what nearly all counted patients of the disease have and its name does not say, as absent."""
+        findings = self.findings
+        rows = findings.rows(disease)
+        often = (findings.share[rows] >= self.rules.negative_frequency) & (findings.of[rows] > 0)
+        clues = filter(None, map(self.finding, rows[often].tolist()))
+        return [
+            clue._replace(role="absent")
+            for clue in clues
+            if not is_soft(clue.tail) and not shares_a_word(clue.tail, disease)
+        ]
+
+    @functools.cache  # noqa: B019
     def informative(self, name: str) -> frozenset[str]:
         """Return the finding and what it is a form of, but for what many diseases have."""
         above = {name, *ancestors(self.graph, name)}
@@ -172,8 +185,8 @@ class Judge:
 
     def weights(self, root: str, clue: Clue, places: Sequence[int]) -> np.ndarray:
         """Return the log of how much likelier the clue is in the root than in the diseases there: float64 [places]."""
-        likelihood = self.findings.likelihood(clue)
-        return np.log(likelihood[self.findings.place[root]]) - np.log(likelihood[places])
+        log = self.findings.log_likelihood(clue)
+        return log[self.findings.place[root]] - log[places]
 
     def odds(self, root: str, clues: Sequence[Clue], names: Sequence[str]) -> list[float]:
         """Return the odds of the root against each of the diseases, given the clues."""

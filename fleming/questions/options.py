@@ -5,6 +5,7 @@ that neither tells the answer. Left out: which rivals the clues rule out (differ
 """
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from fleming.graph.knowledge_graph import KnowledgeGraph, Triple, remembered
 from fleming.graph.naming import is_plain
 from fleming.graph.open_world import ancestors, kin
 from fleming.questions.certificates import asked, ground, is_fair, look_alikes, paths_along
-from fleming.questions.differential import OPTIONS, Differentials
+from fleming.questions.deciding import OPTIONS
+from fleming.questions.differential import Differentials
 from fleming.questions.judging import RARE
 from fleming.questions.names import is_tellable
 from fleming.questions.paths import may_be_option, right_answers
@@ -98,14 +100,15 @@ def _windows(whole: Differentials, answer: str, rng: Generator) -> Callable[[str
     that is neither the longest nor the shortest, the best nor the least known.
     """
 
-    rules, graph = whole.rules, whole.graph
-    sizes = [(lambda name: 1 + graph.degree(name), rules.similar_size), (len, rules.similar_length)]
-    windows = []
-    for (size, factor), place in zip(sizes, rng.random(len(sizes)), strict=True):
-        if factor is not None:
-            low = size(answer) * factor**-place
-            windows.append((size, low, low * factor))
-    return lambda name: all(low <= size(name) <= high for size, low, high in windows)
+    graph, rules = whole.graph, whole.rules
+
+    def window(size: int, factor: float | None, place: float) -> tuple[float, float]:
+        return (size * factor**-place, size * factor**-place * factor) if factor else (0.0, math.inf)
+
+    edges_at, letters_at = rng.random(2)
+    fewest, most = window(1 + graph.degree(answer), rules.similar_size, edges_at)
+    shortest, longest = window(len(answer), rules.similar_length, letters_at)
+    return lambda name: shortest <= len(name) <= longest and fewest <= 1 + graph.degree(name) <= most
 
 
 def _end_of(whole: Differentials, query: Query, path: tuple[str, ...]) -> Option | None:
@@ -131,8 +134,10 @@ def _ways(whole: Differentials, query: Query, rng: Generator) -> list[list[tuple
         rivals = look_alikes(graph, root)[:NEAREST]
         rivals = list(dict.fromkeys([*rivals, *(rest[i] for i in rng.permutation(len(rest))[:NEAREST])]))
 
-    every = (_undisputed(graph, rival, kind.chain) for rival in rivals)
-    return [[paths[i] for i in rng.permutation(len(paths))] for paths in every]
+    def shuffled(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        return [paths[i] for i in rng.permutation(len(paths))] if len(paths) > 1 else paths
+
+    return [shuffled(_undisputed(graph, rival, kind.chain)) for rival in rivals]
 
 
 @remembered

@@ -10,7 +10,8 @@ from numpy.random import Generator
 
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.graph.open_world import kin, may_be_one
-from fleming.questions.differential import OPTIONS, Differentials
+from fleming.questions.deciding import OPTIONS
+from fleming.questions.differential import Differentials
 from fleming.questions.judging import Differential, Rival
 from fleming.questions.metapaths import Kind
 from fleming.questions.names import language_of, long_words, shares_a_word
