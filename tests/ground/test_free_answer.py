@@ -1,5 +1,6 @@
 """fleming/free_answer.py and judge.py: which free answers are right, and that every stage judges alike."""
 
+import functools
 import itertools
 import random
 import time
@@ -16,6 +17,7 @@ from fleming.settings import Config
 from model.errors import InputError
 
 
+@functools.cache
 def settings(*overrides):
     return load_config(Config, None, list(overrides))
 
