@@ -21,12 +21,9 @@ NOTHING = "-"
 """The type of a page that is no entity, whatever a field is for."""
 LISTED = ("drug", "disease")
 """Types that a gazetteer has whole: what it knows as another (a class, a symptom) is none, whatever a field is for."""
-WARNS = {
-    "treated_by": SAYS["against"],
-    "risk_factor_of": SAYS["protects"],
-    **dict.fromkeys(("contraindicated_in", "interacts_with"), SAYS["safe"]),
-    **dict.fromkeys(FEATURES, SAYS["unusual"]),
-}
+WARNS = {"treated_by": SAYS["against"], "risk_factor_of": SAYS["protects"]}
+WARNS |= dict.fromkeys(FEATURES, SAYS["unusual"])
+WARNS |= dict.fromkeys(("contraindicated_in", "interacts_with"), SAYS["safe"])
 CONFIDENCE = {"infobox": 0.9, "lead": 0.8, "section": 0.6, "teacher": 0.5}
 
 _MODE = re.compile(rf"\b(?:{'|'.join(RULES.inheritance)})\b", re.IGNORECASE)
@@ -91,14 +88,13 @@ class Linker:
         ours, theirs = stems(label), stems(title)
         if ours == theirs:
             return False
-        if theirs and set(theirs) < set(ours) and ours[-1] not in theirs:
-            return True
-        if SAYS["thing"].search(label) and not SAYS["thing"].search(title):
-            return True
+        is_more = theirs and set(theirs) < set(ours) and ours[-1] not in theirs
+        is_thing = SAYS["thing"].search(label) and not SAYS["thing"].search(title)
         page = self._names.get(name_key(label))
-        known, other = self.known(label), self.known(title)
         is_other_page = page and page != title and title in self.pages
-        return bool(is_other_page or (known and other and set(known.values()).isdisjoint(other.values())))
+        known, other = self.known(label), self.known(title)
+        is_other_entity = known and other and set(known.values()).isdisjoint(other.values())
+        return bool(is_more or is_thing or is_other_page or is_other_entity)
 
 
 Extractor = Callable[[Reading, Linker], Iterable[Node | Fact]]
@@ -171,10 +167,11 @@ def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
             text = article.values[begin:end].replace("\0", "")
             plain = SAYS["rest"].sub("", re.sub(r"\([^()]*\)", "", text)).strip(" .,;•·\n\t")
             plain = SAYS["whose"].sub("", plain)
-            if SAYS["no_fact"].search(text) and not SAYS["alone"].fullmatch(text):
-                taken = SAYS["denied_on"].match(article.values, end, field.end)
-                denied = taken.end() if taken else denied
-            if not plain or SAYS["no_fact"].search(text) or begin < denied:
+            if SAYS["no_fact"].search(text):
+                if taken := SAYS["denied_on"].match(article.values, end, field.end):
+                    denied = end if SAYS["alone"].fullmatch(text) else taken.end()
+                continue
+            if not plain or begin < denied:
                 continue
             links = article.inside(begin, end)
             for link in links:
