@@ -532,12 +532,15 @@ def test_what_is_struck_out_of_animals_or_no_longer_held_is_no_fact(tmp_path):
         ("Symptoms", ":''Main article: [[Fever]]''"),
         ("Symptoms", "[[Fever]] can be ruled out."),
         ("Symptoms", "It isn’t [[fever]]."),
+        ("Symptoms", "There was less [[fever]] than placebo gives."),
         ("Symptoms", "It is seen instead of [[fever]]."),
         ("Symptoms", "It is distinguished by [[fever]] of which Krabbe disease has much."),
         ("Treatment", "{{Infobox disease|medication=Avoid gas and [[aspirin]]}}"),
         ("Treatment", "It is given to patients allergic to [[aspirin]]."),
         ("Treatment", "Many are resistant to [[aspirin]]."),
         ("Treatment", "Patients on [[aspirin]] should stop."),
+        ("Treatment", "[[Aspirin]] must be stopped."),
+        ("Diagnosis", "[[Biopsy]] is rarely needed."),
         ("Treatment", "[[Aspirin]] increases the risk of bleeding."),
         ("Treatment", "[[Aspirin]] is given to prevent it."),
         ("Treatment", "[[Aspirin|Aspirin allergy]] and [[aspirin|acetyl medication]]."),
@@ -565,12 +568,13 @@ def test_what_is_struck_out_of_animals_or_no_longer_held_is_no_fact(tmp_path):
 )
 def test_what_the_text_takes_back_or_says_of_few_is_no_fact(heading, said, tmp_path):
     known = {"fever": {"symptom": "MESH:2"}, "gba1": {"gene": "HGNC:1"}, "aspirin": {"drug": "X:1"}}
-    known["smoking"] = {"exposure": "X:2"}
+    known |= {"smoking": {"exposure": "X:2"}, "biopsy": {"test": "X:3"}}
     top = heading.partition(" =")[0]
     plain = {
         "Symptoms": "[[Fever]] is common.",
         "Genetics": "[[GBA1]].",
         "Risk factors": "[[Smoking]] is one.",
+        "Diagnosis": "{{Columns-list|colwidth=9em|\n* [[Biopsy]]\n}}",
         "Treatment": "[[Aspirin]] is used in heart failure.",
     }
     text = "{{Infobox disease}} '''Gout''' is a disease.\n== %s ==\n%s\n"
@@ -606,6 +610,7 @@ def test_an_item_ends_where_the_reader_sees_it_end(said, expected, tmp_path):
             {("Remedy", "contraindicated_in", "Gout")},
         ),
         ("== Interactions ==\nIt can be given with [[cure]].", set()),
+        ("== Medical uses ==\nIt raises sales but increases mortality in [[gout]].", set()),
         ("== Medical uses ==\nIt was studied in [[gout]]. It is used for prophylaxis of [[gout]].", set()),
         ("== Medical uses ==\nIt is used to treat and prevent [[gout]].", {("Gout", "treated_by", "Remedy")}),
     ],

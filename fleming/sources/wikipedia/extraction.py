@@ -21,7 +21,7 @@ NOTHING = "-"
 """The type of a page that is no entity, whatever a field is for."""
 LISTED = ("drug", "disease")
 """Types that a gazetteer has whole: what it knows as another (a class, a symptom) is none, whatever a field is for."""
-WARNS = {"treated_by": SAYS["against"], "risk_factor_of": SAYS["protects"]}
+WARNS = {"treated_by": SAYS["against"], "risk_factor_of": SAYS["protects"], "diagnosed_by": SAYS["unneeded"]}
 WARNS |= dict.fromkeys(FEATURES, SAYS["unusual"])
 WARNS |= dict.fromkeys(("contraindicated_in", "interacts_with"), SAYS["safe"])
 CONFIDENCE = {"infobox": 0.9, "lead": 0.8, "section": 0.6, "teacher": 0.5}
