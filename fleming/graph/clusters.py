@@ -13,14 +13,8 @@ from fleming.text import name_key
 
 TOO_BROAD = ("ICD9", "ICD9CM", "ICD10", "ICD10CM", "ICD11", "ICDO")  # codes of billing group diseases
 
-DIRECTED = {
-    "without",
-    "due",
-    "secondary",
-    "after",
-    "following",
-    "from",
-}  # words whose sides are not to be exchanged
+DIRECTED = {"without", "due", "secondary", "after", "following", "from"}
+"""Words whose two sides are not to be exchanged."""
 
 NOBODY = "NAME"  # the authority of names that a text says
 

@@ -121,15 +121,11 @@ def _annotations(
     diseases: dict[str, str],
     skip: Skip,
 ) -> Iterator[Node | Fact]:
-    heads = [
-        line[1:] for _, line in itertools.islice(read_lines(path, lambda *_: None), 20) if line[:1] == "#"
-    ]
-    version = next((line.partition(":")[2] for line in heads if line.startswith(("version:", "date:"))), "")
-    header = next((tuple(line.split("\t")) for line in heads if line.count("\t") > 9), None)
-    origin, table = (
-        Origin("HPO", PurePath(path).name, version.strip(), "hpoa"),
-        Table(path, replace(_FORM, header=header), skip),
-    )
+    heads = [line for _, line in itertools.islice(read_lines(path, lambda *_: None), 20) if line[:1] == "#"]
+    version = next((line.partition(":")[2] for line in heads if line.startswith(("#version:", "#date:"))), "")
+    header = next((tuple(line[1:].split("\t")) for line in heads if line.count("\t") > 9), None)
+    origin = Origin("HPO", PurePath(path).name, version.strip(), "hpoa")
+    table = Table(path, replace(_FORM, header=header), skip)
     table.names = [RULES["columns"].get(name, name) for name in table.names]
     cells_of = itemgetter(*map(table.place, ANNOTATIONS.split()))
 

@@ -120,10 +120,8 @@ class _End:
 
     def _look_up_all(self, cells: list[str]) -> Iterator[tuple[str, str]]:
         ids, name = self._pieces(self._identify(cells)), self._cell(cells, self.columns.name)
-        names = [name] * len(ids)
-        pieces = self._pieces(cells[self._places[self.columns.name]]) if name else names
-        if len(ids) > 1 or len(pieces) == 1:
-            names = pieces
+        pieces = self._pieces(cells[self._places[self.columns.name]]) if name else [name] * len(ids)
+        names = pieces if len(ids) > 1 or len(pieces) == 1 else [name]
         if len(names) != len(ids):
             raise RecordError("cells", f"{len(ids)} identifiers and {len(names)} names in a cell")
         for piece, name in zip(ids, names, strict=True):
@@ -222,16 +220,8 @@ class _Edges:
 
         said = [f"{label} {cells[place].strip()}" for label, place in self._notes if cells[place].strip()]
         note = "; ".join([rule.note, *said] if rule.note else said)
-        return Fact(
-            head=head[0],
-            relation=relation,
-            tail=tail[0],
-            origin=self.origin,
-            record=number,
-            negated=rule.negated,
-            confidence=rule.confidence,
-            note=note,
-        )
+        end, sure = -1, rule.confidence
+        return Fact(head[0], relation, tail[0], self.origin, number, end, rule.negated, sure, note)
 
     def _find_rule(self, name: str) -> Rule:
         """Return the rule of the longest beginning of the relation's columns that has one."""
