@@ -588,6 +588,10 @@ def test_what_the_text_takes_back_or_says_of_few_is_no_fact(heading, said, tmp_p
     [
         ("symptoms<!-- of adults -->=Gas<hr>fever", {"fever"}),
         ("symptoms=None or [[fever]]", {"fever"}),
+        ("medication=No specific treatment, gas or [[aspirin]]", {"aspirin"}),
+        ("medication=Stopping gas or [[aspirin]]", set()),
+        ("symptoms=Rarely gas or [[fever]]", set()),
+        ("symptoms=Ruling out [[fever]]", set()),
         ("symptoms=No [[fever]] (gas, itch), [[fever (sign)|fever]]", {"fever"}),
         ("symptoms={{ill|Fever|de|Fieber}}", {"fever"}),
         ("medication=[[Statin]]s (e.g. [[aspirin]], [[gas|wind]])", {"aspirin"}),

@@ -167,7 +167,7 @@ def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
             text = article.values[begin:end].replace("\0", "")
             plain = SAYS["rest"].sub("", re.sub(r"\([^()]*\)", "", text)).strip(" .,;•·\n\t")
             plain = SAYS["whose"].sub("", plain)
-            if SAYS["no_fact"].search(text):
+            if SAYS["no_fact"].search(text) or any(is_spoken_against(step, text) for step in steps.values()):
                 if taken := SAYS["denied_on"].match(article.values, end, field.end):
                     denied = end if SAYS["alone"].fullmatch(text) else taken.end()
                 continue
