@@ -19,8 +19,7 @@ from fleming.text import name_key
 SYMPTOMS = RULES.fields["disease"]["symptoms"]
 NOTHING = "-"
 """The type of a page that is no entity, whatever a field is for."""
-LISTED = ("drug", "disease")
-"""Types that a gazetteer has whole: what it knows as another (a class, a symptom) is none, whatever a field is for."""
+LISTED = ("drug", "disease")  # a gazetteer has these whole: what it knows as a class or a symptom is none
 WARNS = {"treated_by": SAYS["against"], "risk_factor_of": SAYS["protects"], "diagnosed_by": SAYS["unneeded"]}
 WARNS |= dict.fromkeys(FEATURES, SAYS["unusual"])
 WARNS |= dict.fromkeys(("contraindicated_in", "interacts_with"), SAYS["safe"])
