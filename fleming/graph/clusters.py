@@ -13,6 +13,9 @@ from fleming.text import name_key
 
 TOO_BROAD = ("ICD9", "ICD9CM", "ICD10", "ICD10CM", "ICD11", "ICDO")  # codes of billing group diseases
 
+DIRECTED = {"without", "due", "secondary", "after", "following", "from"}
+"""Words whose two sides are not to be exchanged."""
+
 NOBODY = "NAME"  # the authority of names that a text says
 
 
@@ -174,7 +177,7 @@ class Clusters:
 
         same_words = defaultdict(list)
         for (family, key), found in preferred.items():
-            if family == "disease":
+            if family == "disease" and DIRECTED.isdisjoint(key.split()):
                 words = sorted(word for word in key.split() if word != "type")
                 same_words[tuple(words)].append(found[0])
         for found in same_words.values():

@@ -45,21 +45,14 @@ def save_graph(graph: KnowledgeGraph, path: str | os.PathLike) -> None:
 _FIELDS = {
     "origin": {"kind": str, "number": int, **dict.fromkeys(Origin._fields, str)},
     "declared": {
-        "kind": str,
-        "source": str,
-        "relation": str,
-        "level": str,
+        **dict.fromkeys(("kind", "source", "relation", "level"), str),
         "published": int,
         "whole": bool,
     },
     "entity": {
-        "kind": str,
-        "name": str,
-        "type": str,
+        **dict.fromkeys(("kind", "name", "type"), str),
         "rare": bool,
-        "synonyms": list,
-        "ids": list,
-        "lay": list,
+        **dict.fromkeys(("synonyms", "ids", "lay"), list),
     },
     "facts": {"kind": str, "head": str, "facts": list},
 }

@@ -53,16 +53,12 @@ def unique_names(entities: dict[int, tuple[str, Sequence[Node]]], usage: Usage) 
     for number in order:
         kind, records = entities[number]
         name = in_a_sentence(records, kind, usage)
-        for unique in (name, *_told_apart(name, kind, records[0].key)):
+        for unique in (name, *(f"{name} ({told})" for told in (kind.replace("_", " "), records[0].key))):
             if unique.casefold() not in taken:
                 break
         taken.add(unique.casefold())
         names[number] = unique
     return names
-
-
-def _told_apart(name: str, kind: str, key: str) -> tuple[str, str]:
-    return f"{name} ({kind.replace('_', ' ')})", f"{name} ({key})"
 
 
 def is_plain(entity: Entity) -> bool:

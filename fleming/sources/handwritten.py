@@ -14,6 +14,7 @@ from fleming.config import load_config
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
 from fleming.sources.facts import Declared, Origin
 from fleming.sources.vocabulary import HANDWRITTEN, RELATIONS, no_name
+from fleming.text import fold
 from model.errors import InputError
 
 Names = tuple[str, ...] | None
@@ -61,7 +62,7 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
     disease, not a new condition. A `complete` file's relations are declared closed.
     InputError names file and entry: what `load_config` refuses (unknown or repeated keys, wrong types), empty lists
     (but a drug's label may name no contraindication), a drug without entry, names that repeat, differ only in case or
-    have two types.
+    in their dashes, or have two types.
     """
     file = load_config(GraphFile, path, [])
     diseases = {entry.name: entry for entry in file.diseases}
@@ -84,7 +85,7 @@ def import_yaml(path: str | os.PathLike) -> KnowledgeGraph:
             raise InputError(f"{where}: a name must be text without surplus spaces, found {name[:80]!r}")
         if code := no_name(name):
             raise InputError(f"{where}: this can be no name ({code}): {name[:80]!r}")
-        if (known := spelling.setdefault(name.casefold(), name)) != name:
+        if (known := spelling.setdefault(fold(name), name)) != name:
             raise InputError(f"{where}: {name!r} is spelled {known!r} elsewhere")
         graph.add_entity(Entity(name, entity_type, name in rare), where)
 

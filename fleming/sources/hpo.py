@@ -9,6 +9,7 @@
 import itertools
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import PurePath
 
@@ -120,9 +121,12 @@ def _annotations(
     diseases: dict[str, str],
     skip: Skip,
 ) -> Iterator[Node | Fact]:
-    heads = (line.partition(":") for _, line in itertools.islice(read_lines(path, lambda *_: None), 20))
-    version = next((text.strip() for name, _, text in heads if name in ("#version", "#date")), "")
-    origin, table = Origin("HPO", PurePath(path).name, version, "hpoa"), Table(path, _FORM, skip)
+    heads = [line for _, line in itertools.islice(read_lines(path, lambda *_: None), 20) if line[:1] == "#"]
+    version = next((line.partition(":")[2] for line in heads if line.startswith(("#version:", "#date:"))), "")
+    header = next((tuple(line[1:].split("\t")) for line in heads if line.count("\t") > 9), None)
+    origin = Origin("HPO", PurePath(path).name, version.strip(), "hpoa")
+    table = Table(path, replace(_FORM, header=header), skip)
+    table.names = [RULES["columns"].get(name, name) for name in table.names]
     cells_of = itemgetter(*map(table.place, ANNOTATIONS.split()))
 
     def annotation(cells: list[str], number: int) -> list[Node | Fact]:

@@ -77,7 +77,8 @@ class _Nodes:
 
     def of_family(self, end: tuple[str, str], kind: str) -> tuple[str, str]:
         """Return the end as it fits a relation, where its identifier has nodes of several types."""
-        if kind and end[0] in self.also and (key := self.as_type(end[0], kind)) in self.types:
+        own = end[0].removesuffix(f" ({end[1]})")
+        if kind and own in self.also and (key := self.as_type(own, kind)) in self.types:
             return key, self.types[key]
         return end
 
@@ -119,9 +120,8 @@ class _End:
 
     def _look_up_all(self, cells: list[str]) -> Iterator[tuple[str, str]]:
         ids, name = self._pieces(self._identify(cells)), self._cell(cells, self.columns.name)
-        names = [name] * len(ids)
-        if len(ids) > 1 and name:
-            names = self._pieces(cells[self._places[self.columns.name]])
+        pieces = self._pieces(cells[self._places[self.columns.name]]) if name else [name] * len(ids)
+        names = pieces if len(ids) > 1 or len(pieces) == 1 else [name]
         if len(names) != len(ids):
             raise RecordError("cells", f"{len(ids)} identifiers and {len(names)} names in a cell")
         for piece, name in zip(ids, names, strict=True):
@@ -220,16 +220,8 @@ class _Edges:
 
         said = [f"{label} {cells[place].strip()}" for label, place in self._notes if cells[place].strip()]
         note = "; ".join([rule.note, *said] if rule.note else said)
-        return Fact(
-            head=head[0],
-            relation=relation,
-            tail=tail[0],
-            origin=self.origin,
-            record=number,
-            negated=rule.negated,
-            confidence=rule.confidence,
-            note=note,
-        )
+        end, sure = -1, rule.confidence
+        return Fact(head[0], relation, tail[0], self.origin, number, end, rule.negated, sure, note)
 
     def _find_rule(self, name: str) -> Rule:
         """Return the rule of the longest beginning of the relation's columns that has one."""

@@ -138,6 +138,11 @@ def test_a_drug_is_rare_where_all_that_it_treats_is_rare(graph):
         ),
         (
             "symptoms: [tremor, jaundice]",
+            "symptoms: [Kayser–Fleischer ring, Kayser-Fleischer ring]",
+            "is spelled 'Kayser–Fleischer ring' elsewhere",
+        ),
+        (
+            "symptoms: [tremor, jaundice]",
             "symptoms: [rigidity]",
             "'rigidity' is finding (rare: False) here but symptom",
         ),

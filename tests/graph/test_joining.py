@@ -112,6 +112,8 @@ def test_a_disease_is_the_same_with_its_words_in_another_order_but_a_finding_is_
         disease("ORPHA:2", "Primary ciliary dyskinesia type 3"),
         disease("DOID:3", "primary ciliary dyskinesia 33"),
         disease("DOID:4", "primary ciliary dyskinesia type 2"),
+        disease("DOID:5", "Dystonia without parkinsonism"),
+        disease("ORPHA:6", "Parkinsonism without dystonia"),
         Node("HP:1", "Left right shunt", "finding"),
         Node("UMLS:2", "right left shunt", "finding"),
         GENE,

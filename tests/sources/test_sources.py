@@ -287,9 +287,11 @@ def test_a_cell_may_hold_several_identifiers_and_a_type_may_have_a_default(tmp_p
 def test_a_separator_may_end_a_cell_and_another_name_of_a_node_is_its_synonym(tmp_path):
     mapping = NAMED | {"tail": NAMED["tail"] | {"separator": "; "}}
     text = "h\thn\tt\ttn\nA:1\tgout\tB:1; B:2; \tpain; redness;\nA:1\tpodagra\tB:3;\tfever\n"
+    text += "A:1\tgout\tB:4;\titch;\n"
     nodes, facts, skips = table(tmp_path, mapping, text)
-    assert [f.tail for f in facts] == ["B:1", "B:2", "B:3"]
-    assert [nodes[key].name for key in ("A:1", "B:1", "B:2", "B:3")] == ["gout", "pain", "redness", "fever"]
+    assert [f.tail for f in facts] == ["B:1", "B:2", "B:3", "B:4"]
+    names = [nodes[key].name for key in ("A:1", "B:1", "B:2", "B:3", "B:4")]
+    assert names == ["gout", "pain", "redness", "fever", "itch"]
     assert skips == []
     paths = {"mapping": str(tmp_path / "mapping.yaml"), "file": str(tmp_path / "edges.tsv")}
     gout = join_sources([SOURCES["table"](paths, skips)], skips).graph.entities["gout"]
@@ -346,6 +348,21 @@ def test_a_name_with_two_types_is_two_nodes_and_the_relation_says_which(tmp_path
         ("S:PWS", "subtype_of", illness),
     ]
     assert skips == [(4, "twice")]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_relation_decides_between_two_types_whichever_row_comes_first(order, tmp_path):
+    mapping = {
+        "source": "S",
+        "head": {"id": ["a"], "name": "a", "prefix": "S:", "type": "disease"},
+        "tail": {"id": ["b"], "name": "b", "prefix": "S:", "type": "symptom"},
+        "relation": ["r"],
+    }
+    rows = ["PWS\thas_symptom\tobesity\n", "obesity\thas_symptom\thunger\n"][::order]
+    text = "a\tr\tb\n" + "".join(rows) + "PWS\tsubtype_of\tobesity\n"
+    nodes, facts, _ = table(tmp_path, mapping, text)
+    assert [nodes[key].type for key in facts[-1][0:3:2]] == ["disease", "disease"]
+    assert {nodes[f.tail].type for f in facts[:2]} == {"symptom"}
 
 
 def test_rules_name_relations_by_their_first_columns_and_others_are_kept_or_skipped(tmp_path):

@@ -294,14 +294,26 @@ def test_hpos_annotations_say_what_is_there_what_is_not_and_how_often(tmp_path):
     assert facts[2].note == "frequency HP:0040282 Frequent; reference PMID:1"
     assert [f.confidence for f in facts[:6]] == [1.0, 1.0, 0.9, 1.0, 1.0, 0.7]
     assert facts[0].origin[:4] == ("HPO", "phenotype.hpoa", "2025-01-16", "hpoa")
-    assert nodes["OMIM:1"] == Node(
-        "OMIM:1", "some_disease".replace("_", " ") if False else nodes["OMIM:1"].name, "disease", rare=True
-    )
+    assert nodes["OMIM:1"] == Node("OMIM:1", "some disease", "disease", rare=True)
     assert skips == [
         *((13, "aspect"), (14, "aspect"), (15, "unknown_term"), (16, "unknown_term")),
         *((17, "frequency"), (18, "frequency"), (19, "frequency"), (20, "frequency")),
         *((21, "qualifier"), (22, "blank"), (23, "blank"), (24, "cells")),
     ]
+
+
+def test_annotations_of_earlier_years_have_their_columns_names_behind_a_sign(tmp_path):
+    names = "DatabaseID DiseaseName Qualifier HPO_ID Reference Evidence Onset Frequency Sex Modifier Aspect Biocuration"
+    head = "#date: 2021-08-02\n#" + names.replace(" ", "\t") + "\n"
+    new = hpoa("HP:0001250 P frequency=1/2", "HP:0000007 I")
+    paths = {"ontology": write(tmp_path, "hp.obo", HP)}
+    said = []
+    for text in (new, new.replace(HPOA_HEAD, head), new.replace(HPOA_HEAD, head.replace("#D", "D"))):
+        _, facts, skips = read("hpo", paths | {"annotations": write(tmp_path, "phenotype.hpoa", text)})
+        said.append([triple[1:] for triple in triples(facts)])
+        assert skips == []
+    assert said == [said[0]] * 3
+    assert facts[-1].origin.version == "2021-08-02"
 
 
 def test_hpos_genes_are_of_the_diseases_that_annotations_name_once_a_pair(tmp_path):

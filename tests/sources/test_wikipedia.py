@@ -148,7 +148,7 @@ def test_a_folder_of_wikitext_is_converted(tmp_path):
     texts = tmp_path / "texts"
     texts.mkdir()
     (texts / "Thrush_(infection).wikitext").write_text("'''Thrush''' is an infection.")
-    (texts / "Candida%2Fx.txt").write_text("#redirect [[thrush (infection)#Cause|x]]")
+    (texts / "Candida%2Fx.txt").write_text("\n#redirect [[thrush (infection)#Cause|x]]")
     (texts / "README.md").write_text("no page")
     assert convert(texts, tmp_path / "pages.jsonl") == 2
     pages = FolderPages(tmp_path / "pages.jsonl")
@@ -331,6 +331,8 @@ def test_an_article_says_what_the_reader_sees_and_where_it_stands():
         ],
         *[
             "{{infobox disease|synonyms=" + "(" * K + "}}",
+            "{{infobox disease|symptoms=" + "no a, (" * K + "}}",
+            "A is a " + "disease of " * K,
             "inherited as " * K,
             "'''A''' " * K,
             "{{infobox disease}}" * K,
@@ -394,6 +396,16 @@ def test_a_title_is_what_its_link_means():
         ("A", "'''Gliptins''' are a class of oral antidiabetic drugs.", ("Drugs",), "drug_class"),
         ("A", "'''A''' (XA) are medications that lower it.", ("Drugs",), "drug_class"),
         ("A", "'''A''' is a drug of the class of gliptins.", ("Drugs",), "drug"),
+        ("A", "'''A''' are a class of medication that lowers it.", ("Drugs",), "drug_class"),
+        ("A", "'''A''' are members of a therapeutic drug class.", ("Drugs",), "drug_class"),
+        ("A", "'''A''' is a respiratory infection affecting dogs.", ("Viral diseases",), ""),
+        ("A", "'''A''' is a zoonotic disease that affects dogs.", ("Viral diseases",), "disease"),
+        ("A", "{{Speciesbox}} '''A''' is a worm.", ("Parasitic diseases",), ""),
+        ("A", "'''A''' is not a disease.", (), ""),
+        ("A", "'''A''' is a rare, chronic [[disease]].", (), "disease"),
+        ("Treatment of gout", "Drugs.", ("Rare diseases",), ""),
+        ("1918 flu pandemic", "It was a disease.", ("Rare diseases",), ""),
+        ("Epidemic typhus", "It is a disease.", (), "disease"),
     ],
 )
 def test_types_follow_the_stated_order(title, text, categories, expected):

@@ -525,6 +525,27 @@ def test_what_is_struck_out_of_animals_or_no_longer_held_is_no_fact(tmp_path):
     [
         ("Symptoms", "[[Fever]] is unusual."),
         ("Symptoms", "{{Infobox disease|symptoms=As in [[fever]]}}"),
+        ("Symptoms", "{{Infobox disease|symptoms=No gas or [[fever]]}}"),
+        ("Symptoms", "{{Infobox disease|symptoms=No gas, [[fever]], or itch}}"),
+        ("Symptoms", "{{Infobox disease|symptoms=Gas (rarely itch, [[fever]])}}"),
+        ("Symptoms", "{{Infobox disease|symptoms=[[Fever]] (rare)}}"),
+        ("Symptoms", ":''Main article: [[Fever]]''"),
+        ("Symptoms", "[[Fever]] can be ruled out."),
+        ("Symptoms", "It isn’t [[fever]]."),
+        ("Symptoms", "There was less [[fever]] than placebo gives."),
+        ("Symptoms", "It is seen instead of [[fever]]."),
+        ("Symptoms", "It is distinguished by [[fever]] of which Krabbe disease has much."),
+        ("Treatment", "{{Infobox disease|medication=Avoid gas and [[aspirin]]}}"),
+        ("Treatment", "It is given to patients allergic to [[aspirin]]."),
+        ("Treatment", "Many are resistant to [[aspirin]]."),
+        ("Treatment", "Patients on [[aspirin]] should stop."),
+        ("Treatment", "[[Aspirin]] must be stopped."),
+        ("Diagnosis", "[[Biopsy]] is rarely needed."),
+        ("Treatment", "[[Aspirin]] increases the risk of bleeding."),
+        ("Treatment", "[[Aspirin]] is given to prevent it."),
+        ("Treatment", "[[Aspirin|Aspirin allergy]] and [[aspirin|acetyl medication]]."),
+        ("Risk factors", "[[Smoking]] lowers the risk."),
+        ("Risk factors", "[[Smoking]] may be protective."),
         ("Symptoms", "Rarely, [[fever]]."),
         ("Symptoms", "Seldom do they have [[fever]]."),
         ("Symptoms", "[[Fever]] has been reported only once."),
@@ -547,16 +568,61 @@ def test_what_is_struck_out_of_animals_or_no_longer_held_is_no_fact(tmp_path):
 )
 def test_what_the_text_takes_back_or_says_of_few_is_no_fact(heading, said, tmp_path):
     known = {"fever": {"symptom": "MESH:2"}, "gba1": {"gene": "HGNC:1"}, "aspirin": {"drug": "X:1"}}
-    top = heading.partition(" ")[0]
+    known |= {"smoking": {"exposure": "X:2"}, "biopsy": {"test": "X:3"}}
+    top = heading.partition(" =")[0]
     plain = {
         "Symptoms": "[[Fever]] is common.",
         "Genetics": "[[GBA1]].",
+        "Risk factors": "[[Smoking]] is one.",
+        "Diagnosis": "{{Columns-list|colwidth=9em|\n* [[Biopsy]]\n}}",
         "Treatment": "[[Aspirin]] is used in heart failure.",
     }
     text = "{{Infobox disease}} '''Gout''' is a disease.\n== %s ==\n%s\n"
     find = lambda name: known.get(name_key(name), {})  # noqa: E731
     assert not facts_of({"Gout": text % (heading, said)}, find, tmp_path)
     assert len(facts_of({"Gout": text % (top, plain[top])}, find, tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("symptoms<!-- of adults -->=Gas<hr>fever", {"fever"}),
+        ("symptoms=None or [[fever]]", {"fever"}),
+        ("medication=No specific treatment, gas or [[aspirin]]", {"aspirin"}),
+        ("medication=Stopping gas or [[aspirin]]", set()),
+        ("symptoms=Rarely gas or [[fever]]", set()),
+        ("symptoms=Ruling out [[fever]]", set()),
+        ("symptoms=No [[fever]] (gas, itch), [[fever (sign)|fever]]", {"fever"}),
+        ("symptoms={{ill|Fever|de|Fieber}}", {"fever"}),
+        ("medication=[[Statin]]s (e.g. [[aspirin]], [[gas|wind]])", {"aspirin"}),
+        ("medication=[[Statin]]", set()),
+    ],
+)
+def test_an_item_ends_where_the_reader_sees_it_end(said, expected, tmp_path):
+    kinds = {"fever": "symptom", "aspirin": "drug", "statin": "drug_class"}
+    find = lambda name: {kinds[name_key(name)]: name_key(name)} if name_key(name) in kinds else {}  # noqa: E731
+    text = "{{Infobox disease|" + said + "}} Gout is a disease."
+    assert {tail for _, _, tail in facts_of({"Gout": text}, find, tmp_path)} == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("== Contraindications ==\nIt is safe in [[gout]].", set()),
+        (
+            "== Contraindications ==\nIt must be withheld in [[gout]].",
+            {("Remedy", "contraindicated_in", "Gout")},
+        ),
+        ("== Interactions ==\nIt can be given with [[cure]].", set()),
+        ("== Medical uses ==\nIt raises sales but increases mortality in [[gout]].", set()),
+        ("== Medical uses ==\nIt was studied in [[gout]]. It is used for prophylaxis of [[gout]].", set()),
+        ("== Medical uses ==\nIt is used to treat and prevent [[gout]].", {("Gout", "treated_by", "Remedy")}),
+    ],
+)
+def test_what_is_safe_studied_or_preventive_is_no_fact_of_a_drug(said, expected, tmp_path):
+    pages = {"Remedy": "{{Infobox drug}} It is a drug.\n" + said, "Cure": "{{Infobox drug}} It is a drug."}
+    pages |= {"Gout": "{{Infobox disease}} Gout is a disease."}
+    assert facts_of(pages, lambda _: {}, tmp_path) == expected
 
 
 def test_another_source_takes_no_fact_away(tmp_path):

@@ -111,7 +111,7 @@ def _also(text: str) -> list[str]:
 
 def _type(title: str, article: Article, categories: list[str], defined: tuple[str, str], known: Known) -> str:
     kind, said = defined
-    if title.startswith(("List of", "Lists of")):
+    if SAYS["no_title"].search(title) or SAYS["of_animals"].search(said[:LONGEST]):
         return ""
     for template in article.templates:
         for pattern, found in RULES.boxes.items():

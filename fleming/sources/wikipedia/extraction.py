@@ -19,7 +19,10 @@ from fleming.text import name_key
 SYMPTOMS = RULES.fields["disease"]["symptoms"]
 NOTHING = "-"
 """The type of a page that is no entity, whatever a field is for."""
-WARNS = {"treated_by": SAYS["against"], **dict.fromkeys(FEATURES, SAYS["unusual"])}
+LISTED = ("drug", "disease")  # a gazetteer has these whole: what it knows as a class or a symptom is none
+WARNS = {"treated_by": SAYS["against"], "risk_factor_of": SAYS["protects"], "diagnosed_by": SAYS["unneeded"]}
+WARNS |= dict.fromkeys(FEATURES, SAYS["unusual"])
+WARNS |= dict.fromkeys(("contraindicated_in", "interacts_with"), SAYS["safe"])
 CONFIDENCE = {"infobox": 0.9, "lead": 0.8, "section": 0.6, "teacher": 0.5}
 
 _MODE = re.compile(rf"\b(?:{'|'.join(RULES.inheritance)})\b", re.IGNORECASE)
@@ -67,6 +70,8 @@ class Linker:
         for name in (title, link.label):
             if found := self._known(name, types):
                 return found
+        if field_type in LISTED and (self.known(title) or self.known(link.label)):
+            return None
         if not field_type or kind or not is_akin(link.label, title):
             return None
         kind = self.fields.setdefault(page_key(title), field_type)
@@ -82,12 +87,13 @@ class Linker:
         ours, theirs = stems(label), stems(title)
         if ours == theirs:
             return False
-        if theirs and set(theirs) < set(ours) and ours[-1] not in theirs:
-            return True
+        is_more = theirs and set(theirs) < set(ours) and ours[-1] not in theirs
+        is_thing = SAYS["thing"].search(label) and not SAYS["thing"].search(title)
         page = self._names.get(name_key(label))
-        known, other = self.known(label), self.known(title)
         is_other_page = page and page != title and title in self.pages
-        return bool(is_other_page or (known and other and set(known.values()).isdisjoint(other.values())))
+        known, other = self.known(label), self.known(title)
+        is_other_entity = known and other and set(known.values()).isdisjoint(other.values())
+        return bool(is_more or is_thing or is_other_page or is_other_entity)
 
 
 Extractor = Callable[[Reading, Linker], Iterable[Node | Fact]]
@@ -133,7 +139,7 @@ def _section_steps(kind: str, headings: tuple[str, ...]) -> dict[str, str]:
 
 
 def is_spoken_against(step: str, text: str) -> bool:
-    """Whether the text says of a treatment that it is none, or of a finding that few have it."""
+    """Whether the text says of a treatment or a risk that it is none, or of a finding that few have it."""
     warns = WARNS.get(step.removeprefix("^"))
     return bool(warns and warns.search(text))
 
@@ -155,11 +161,16 @@ def infobox_facts(reading: Reading, linker: Linker) -> Iterator[Node | Fact]:
     """Yield what the infobox's fields say, item by item."""
     article = reading.article
     for steps, field in _fields(reading):
+        denied = -1
         for begin, end in _items(article, field):
             text = article.values[begin:end].replace("\0", "")
             plain = SAYS["rest"].sub("", re.sub(r"\([^()]*\)", "", text)).strip(" .,;•·\n\t")
             plain = SAYS["whose"].sub("", plain)
-            if not plain or SAYS["no_fact"].search(text):
+            if SAYS["no_fact"].search(text) or any(is_spoken_against(step, text) for step in steps.values()):
+                if taken := SAYS["denied_on"].match(article.values, end, field.end):
+                    denied = end if SAYS["alone"].fullmatch(text) else taken.end()
+                continue
+            if not plain or begin < denied:
                 continue
             links = article.inside(begin, end)
             for link in links:

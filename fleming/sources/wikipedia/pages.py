@@ -117,7 +117,7 @@ class FolderPages:
             if title not in self._places:
                 break
             page = self._pages_at(*self._places[title])[title]
-            if page.missing or not page.text[:9].upper().startswith("#REDIRECT"):
+            if page.missing or not page.text.lstrip()[:9].upper().startswith("#REDIRECT"):
                 return replace(page, asked=asked, section=page.section or section)
             target = page.text.partition("[[")[2].partition("]]")[0].partition("|")[0]
             section = target.partition("#")[2]

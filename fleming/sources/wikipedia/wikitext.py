@@ -165,9 +165,9 @@ def read_article(source: str) -> Article:
             found = []
             for bar, stop in zip(bars, stops[1:], strict=True):
                 key, equals, value = source[bar + 1 : min(stop, bar + 500)].partition("=")
-                if equals and key.strip() and not SAYS["no_key"].search(key):
-                    begin = bar + 2 + len(key) + len(value) - len(value.lstrip())
-                    key = " ".join(key.replace("_", " ").lower().split())
+                begin = bar + 2 + len(key) + len(value) - len(value.lstrip())
+                key = " ".join(key.replace("\0", "").replace("_", " ").lower().split())
+                if equals and key and not SAYS["no_key"].search(key):
                     found.append(Field(name, key, min(begin, stop), stop))
             fields += found
             if SAYS["infobox"].match(name) or name in RULES.lists:
