@@ -10,6 +10,7 @@
 import hashlib
 import json
 import math
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -153,10 +154,12 @@ def _compare(shapes: Mapping[str, tuple], found: Mapping[str, StoredTensor], sou
 def _read_headers(folder: Path) -> tuple[Path, dict[str, StoredTensor]]:
     """Return the file that lists the tensors, and the tensors of all files of weights."""
     path, index = file_of(folder, SINGLE), file_of(folder, INDEX)
-    if path.exists():
+    if os.path.lexists(path):  # a link to nothing too: half a download
         return path, read_header(path)
-    if not index.exists():
-        raise InputError(f"{folder}: neither {SINGLE} nor {INDEX}; weights are read from safetensors alone")
+    if not os.path.lexists(index):
+        other = min(folder.glob("*.safetensors"), default=None)
+        why = f"without them {other.name} is not read" if other else "weights are read from safetensors alone"
+        raise InputError(f"{folder}: neither {SINGLE} nor {INDEX}; {why}")
 
     placed = read_object(index).get("weight_map")
     well_formed = isinstance(placed, dict) and placed and all(isinstance(f, str) for f in placed.values())
