@@ -39,7 +39,7 @@ def with_options(text: str) -> Question | None:
     """Return the question that a text is whose last lines are options, "A. ...", "B. ..." and so on, else None."""
     lines = text.strip().splitlines()
     if lines and re.fullmatch(r"\s*(?:answer|答案)\s?[:：]", lines[-1].rstrip(), re.IGNORECASE):
-        lines = "\n".join(lines[:-1]).rstrip().splitlines()
+        lines.pop()
     options: dict[str, str] = {}
     while lines and "A" not in options:  # a line above may look like one: "E. coli was grown."
         line = lines.pop()

@@ -69,7 +69,8 @@ class Tokenizer:
         self._config = self._json("tokenizer_config.json")
         ids = self._tokenizer.get_vocab(with_added_tokens=True).values()
         self.size = max(ids, default=-1) + 1
-        special = self._special_tokens()
+        named = _texts(self._json("special_tokens_map.json") | self._config)
+        special = {name: text for name, text in named.items() if name.endswith("_token")}
         self.chat_format = self._choose_format(chat_format, dict(variables or {}))
         self._variables = special | dict(variables or {})
         self._find_turns(special)
@@ -182,11 +183,6 @@ class Tokenizer:
         if found is None:
             raise InputError(f"{self._path}: no token {token!r}, which {user} needs")
         return found
-
-    def _special_tokens(self) -> dict[str, str]:
-        """Return the special tokens that have a name, name -> text."""
-        found = _texts(self._json("special_tokens_map.json") | self._config)
-        return {name: text for name, text in found.items() if name.endswith("_token")}
 
     def _find_stop_ids(self, eos_token: str | None) -> frozenset[int]:
         stop_ids = {self.end_of_turn}

@@ -274,22 +274,14 @@ def check_replaceable(folder: Path) -> None:
 
 def _small_files(transformer: Transformer, tokenizer: Tokenizer, dtype: torch.dtype) -> dict[str, bytes]:
     """Return all files but the weights: the tokenizer's as they were read, and the configs."""
-    own = {
-        "config.json": _json_bytes(transformer.cfg.to_hf(dtype)),
-        "generation_config.json": _generation_config(tokenizer),
-    }
-    return tokenizer.files | own
-
-
-def _generation_config(tokenizer: Tokenizer) -> bytes:
-    """Return the folder's own file, unless others would not stop where we do: base models lack the end of a turn."""
-    data = tokenizer.files.get("generation_config.json", b"{}")
-    config = json.loads(data)
-    eos = config.get("eos_token_id")
-    stops = eos if isinstance(eos, list) else [eos]
-    if tokenizer.stop_ids <= set(stops):
-        return data
-    return _json_bytes(config | {"eos_token_id": sorted(tokenizer.stop_ids)})
+    files = tokenizer.files | {"config.json": _json_bytes(transformer.cfg.to_hf(dtype))}
+    generation = json.loads(files.get("generation_config.json", b"{}"))
+    eos = generation.get("eos_token_id")
+    # Base models lack the end of a turn, and others would not stop where we do.
+    if not tokenizer.stop_ids <= set(eos if isinstance(eos, list) else [eos]):
+        generation["eos_token_id"] = sorted(tokenizer.stop_ids)
+        files["generation_config.json"] = _json_bytes(generation)
+    return files
 
 
 def _json_bytes(value: dict[str, Any]) -> bytes:
