@@ -73,8 +73,13 @@ class Tokenizer:
         special = {name: text for name, text in named.items() if name.endswith("_token")}
         self.chat_format = self._choose_format(chat_format, dict(variables or {}))
         self._variables = special | dict(variables or {})
-        self._find_turns(special)
-        self.stop_ids = self._find_stop_ids(special.get("eos_token"))
+        eos = (
+            self._id(special["eos_token"], "eos_token in tokenizer_config.json")
+            if "eos_token" in special
+            else None
+        )
+        self._find_turns(special, eos)
+        self.stop_ids = self._find_stop_ids(eos)
 
     @classmethod
     def from_folder(
@@ -184,18 +189,15 @@ class Tokenizer:
             raise InputError(f"{self._path}: no token {token!r}, which {user} needs")
         return found
 
-    def _find_stop_ids(self, eos_token: str | None) -> frozenset[int]:
-        stop_ids = {self.end_of_turn}
+    def _find_stop_ids(self, eos: int | None) -> frozenset[int]:
+        stop_ids = {self.end_of_turn, eos} - {None}
         for name in ("generation_config.json", "config.json"):
-            eos = self._json(name).get("eos_token_id")
-            tokens = eos if isinstance(eos, list) else [eos] if eos is not None else []
-            if odd := [token for token in tokens if type(token) is not int or not 0 <= token < self.size]:
-                raise InputError(
-                    f"{self._folder / name}: eos_token_id {odd[0]!r} is none of the {self.size} ids"
-                )
-            stop_ids.update(tokens)
-        if eos_token is not None:
-            stop_ids.add(self._id(eos_token, "eos_token in tokenizer_config.json"))
+            named = self._json(name).get("eos_token_id")
+            for token in named if isinstance(named, list) else [named] if named is not None else []:
+                if type(token) is not int or not 0 <= token < self.size:
+                    where = self._folder / name
+                    raise InputError(f"{where}: eos_token_id {token!r} is none of the {self.size} ids")
+                stop_ids.add(token)
         return frozenset(stop_ids)
 
     def _choose_format(self, asked: str | None, variables: dict[str, Any]) -> ChatFormat:
@@ -238,7 +240,7 @@ class Tokenizer:
             raise InputError(f"{self._folder / name}: chat_template is {str(found)[:80]}; expected {wanted}")
         return self._folder / name, found
 
-    def _find_turns(self, special: Mapping[str, str]) -> None:
+    def _find_turns(self, special: Mapping[str, str], eos: int | None) -> None:
         """See what this format writes around an answer. Raises InputError where that cannot be told."""
         opening = self.render(ASKED)
         answered = self.render(ANSWERED, add_generation_prompt=False)
@@ -266,10 +268,9 @@ class Tokenizer:
                 )
 
         ends = [i for i in self._ids(after) if i in self._turns]
-        eos_token = special.get("eos_token")
-        if not ends and eos_token is None:
+        if not ends and eos is None:
             raise InputError(f"{self._path}: no token ends a turn; tokenizer_config.json names no eos_token")
-        self.end_of_turn = ends[0] if ends else self._id(eos_token, "eos_token in tokenizer_config.json")
+        self.end_of_turn = ends[0] if ends else eos
 
 
 def _texts(found: object) -> dict[str, str]:
