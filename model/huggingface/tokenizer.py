@@ -73,11 +73,9 @@ class Tokenizer:
         special = {name: text for name, text in named.items() if name.endswith("_token")}
         self.chat_format = self._choose_format(chat_format, dict(variables or {}))
         self._variables = special | dict(variables or {})
-        eos = (
-            self._id(special["eos_token"], "eos_token in tokenizer_config.json")
-            if "eos_token" in special
-            else None
-        )
+        eos = None
+        if "eos_token" in special:
+            eos = self._id(special["eos_token"], "eos_token in tokenizer_config.json")
         self._find_turns(special, eos)
         self.stop_ids = self._find_stop_ids(eos)
 
