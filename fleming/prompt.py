@@ -39,11 +39,15 @@ def with_options(text: str) -> Question | None:
     """Return the question that a text is whose last lines are options, "A. ...", "B. ..." and so on, else None."""
     lines = text.strip().splitlines()
     if lines and re.fullmatch(r"\s*(?:answer|答案)\s?[:：]", lines[-1].rstrip(), re.IGNORECASE):
-        lines = "\n".join(lines[:-1]).rstrip().splitlines()
-    options: dict[str, str] = {}
-    while lines and (found := re.fullmatch(r"\s*\(?([A-Z])[.):、．]\s*(\S.*)", lines[-1])):
-        options = {found[1]: found[2], **options}
         lines.pop()
+    options: dict[str, str] = {}
+    while lines and "A" not in options:  # a line above may look like one: "E. coli was grown."
+        line = lines.pop()
+        found = re.fullmatch(r"\s*[(（]?([A-Z])[.):、．：）]\s*(\S.*)", line)
+        if found and found[1] not in options:
+            options = {found[1]: found[2], **options}
+        elif line.strip():
+            return None
     if len(options) < 2 or list(options) != list(LETTERS[: len(options)]) or not "".join(lines).strip():
         return None
     return Question(id="question", question="\n".join(lines).strip(), options=options, answer="A")

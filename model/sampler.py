@@ -123,14 +123,12 @@ class Sampler:
             if min(prompt) < 0 or max(prompt) >= cfg.vocab_size:
                 raise InputError(f"prompt {i} has a token id outside the vocabulary")
             needed = len(prompt) + params.max_new_tokens
-            length = f"prompt {i} has {len(prompt)} tokens"
-            exceeds = f"{length}: with max_new_tokens {params.max_new_tokens} it exceeds the"
-            if needed > context:
-                raise InputError(
-                    f"{exceeds} model's context of {context}; shorten the prompt or lower max_new_tokens"
-                )
-            if needed > places:
-                raise InputError(f"{exceeds} {places} places that each sequence has in the cache")
+            for most, whose in ((context, "model's context"), (places, "cache's length")):
+                if needed > most:
+                    raise InputError(
+                        f"prompt {i} has {len(prompt)} tokens: with max_new_tokens {params.max_new_tokens} it exceeds "
+                        f"the {whose} of {most}; shorten the prompt or lower max_new_tokens"
+                    )
 
 
 @dataclass

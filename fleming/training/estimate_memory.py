@@ -325,12 +325,14 @@ def main(argv: list[str]) -> None:
         parser.add_argument("--response", type=int, help="longest, tokens; default grpo.max_new_tokens")
 
     cfg, options = parse_command_line(Config, __doc__, argv, add_arguments)
-    longest = Longest(options.prompt, options.response or cfg.grpo.max_new_tokens)
-    smallest = min(options.gpus, options.nodes, longest.prompt, longest.response)
-    if smallest < 1 or options.gpus % options.nodes:
+    if options.response is None:
+        options.response = cfg.grpo.max_new_tokens
+    for name in ("gpus", "nodes", "gpu_memory", "prompt", "response"):
+        if not (value := getattr(options, name)) > 0:
+            raise InputError(f"--{name.replace('_', '-')} {value}: expected more than 0")
+    if options.gpus % options.nodes:
         raise InputError(f"--gpus {options.gpus} --nodes {options.nodes}: expected as many GPUs on each node")
-    if not options.gpu_memory > 0:
-        raise InputError(f"--gpu-memory {options.gpu_memory}: expected more than 0")
+    longest = Longest(options.prompt, options.response)
     model = sizes_of(cfg.base_folder)
     machine = Machine(options.gpus, options.nodes, memory=options.gpu_memory * GB)
     for stage in STAGES:

@@ -33,6 +33,8 @@ def check_folder(folder: str | Path) -> None:
             what = FOREIGN["*.gguf"]
         elif hub and not exists:
             what += f"; if it is an id of the hub: hf download {hub[1]} --local-dir {Path(hub[1]).name}, then give that"
+        elif folder.parts[:1] == ("~",):
+            what += "; behind = a shell leaves ~ as it stands: write ~ out"
         raise InputError(f"{folder}: {what}")
     whole = any(folder.glob("*.safetensors"))
     for pattern, what in FOREIGN.items():

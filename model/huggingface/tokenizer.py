@@ -22,7 +22,7 @@ from typing import Any
 import tokenizers
 
 from model.errors import InputError
-from model.files import parse_object, read_object
+from model.files import parse_object
 from model.huggingface.chat_format import FORMATS, ChatFormat, Messages, known_format, own_template
 from model.huggingface.folder import read_files
 from model.huggingface.template import GIVEN, Template
@@ -37,6 +37,7 @@ FILES = [
     "chat_template.jinja",
     "chat_template.json",
     "generation_config.json",
+    "config.json",
 ]
 THINK = ("<think>", "</think>")
 MARK = "\ue000{}\ue001"  # stands in a template for a text that is encoded apart; its characters are nobody's
@@ -68,11 +69,15 @@ class Tokenizer:
         self._config = self._json("tokenizer_config.json")
         ids = self._tokenizer.get_vocab(with_added_tokens=True).values()
         self.size = max(ids, default=-1) + 1
-        special = self._special_tokens()
+        named = _texts(self._json("special_tokens_map.json") | self._config)
+        special = {name: text for name, text in named.items() if name.endswith("_token")}
         self.chat_format = self._choose_format(chat_format, dict(variables or {}))
         self._variables = special | dict(variables or {})
-        self._find_turns(special.get("eos_token"))
-        self.stop_ids = self._find_stop_ids(special.get("eos_token"))
+        eos = None
+        if "eos_token" in special:
+            eos = self._id(special["eos_token"], "eos_token in tokenizer_config.json")
+        self._find_turns(special, eos)
+        self.stop_ids = self._find_stop_ids(eos)
 
     @classmethod
     def from_folder(
@@ -117,14 +122,14 @@ class Tokenizer:
         """
         shown, apart = [], []
         for message in messages:
-            content = message.get("content")
-            if message.get("role") != "assistant" and isinstance(content, str):
+            content, own = message.get("content"), message.get("role") == "assistant"
+            if isinstance(content, str):
                 ours = next((text for text in trusted if text and content.endswith(text)), "")
                 theirs = content.removesuffix(ours)
-                if MARK[0] in theirs or not self._control.isdisjoint(self._ids(theirs)):
+                if MARK[0] in theirs or not (own or self._control.isdisjoint(self._ids(theirs))):
                     text = theirs.strip()  # white space is left where a template may take it off
                     message = {**message, "content": theirs.replace(text, MARK.format(len(apart)), 1) + ours}
-                    apart.append(text)
+                    apart.append(self._ids(text) if own else self._as_text(text))
             shown.append(message)
 
         text = self.render(shown, add_generation_prompt, thinking)
@@ -132,7 +137,7 @@ class Tokenizer:
             return self._ids(text)
         ids = []
         for i, piece in enumerate(re.split(MARK.format(r"(\d+)"), text)):
-            ids += self._as_text(apart[int(piece)]) if i % 2 else self._ids(piece)
+            ids += apart[int(piece)] if i % 2 else self._ids(piece)
         return ids
 
     def encode_response(self, response: str) -> tuple[list[int], bool]:
@@ -182,27 +187,15 @@ class Tokenizer:
             raise InputError(f"{self._path}: no token {token!r}, which {user} needs")
         return found
 
-    def _special_tokens(self) -> dict[str, str]:
-        """Return the special tokens that have a name, name -> text; each stands there as a string or an object."""
-        found = self._json("special_tokens_map.json") | self._config
-        texts = {name: v.get("content") if isinstance(v, dict) else v for name, v in found.items()}
-        return {name: v for name, v in texts.items() if isinstance(v, str) and name.endswith("_token")}
-
-    def _find_stop_ids(self, eos_token: str | None) -> frozenset[int]:
-        stop_ids = {self.end_of_turn}
-        config = self._folder / "config.json"
-        settings = {
-            self._folder / "generation_config.json": self._json("generation_config.json"),
-            config: read_object(config) if config.exists() else {},
-        }
-        for path, found in settings.items():
-            eos = found.get("eos_token_id")
-            tokens = eos if isinstance(eos, list) else [eos] if eos is not None else []
-            if odd := [token for token in tokens if type(token) is not int or not 0 <= token < self.size]:
-                raise InputError(f"{path}: eos_token_id {odd[0]!r} is none of the {self.size} ids")
-            stop_ids.update(tokens)
-        if eos_token is not None:
-            stop_ids.add(self._id(eos_token, "eos_token in tokenizer_config.json"))
+    def _find_stop_ids(self, eos: int | None) -> frozenset[int]:
+        stop_ids = {self.end_of_turn, eos} - {None}
+        for name in ("generation_config.json", "config.json"):
+            named = self._json(name).get("eos_token_id")
+            for token in named if isinstance(named, list) else [named] if named is not None else []:
+                if type(token) is not int or not 0 <= token < self.size:
+                    where = self._folder / name
+                    raise InputError(f"{where}: eos_token_id {token!r} is none of the {self.size} ids")
+                stop_ids.add(token)
         return frozenset(stop_ids)
 
     def _choose_format(self, asked: str | None, variables: dict[str, Any]) -> ChatFormat:
@@ -245,7 +238,7 @@ class Tokenizer:
             raise InputError(f"{self._folder / name}: chat_template is {str(found)[:80]}; expected {wanted}")
         return self._folder / name, found
 
-    def _find_turns(self, eos_token: str | None) -> None:
+    def _find_turns(self, special: Mapping[str, str], eos: int | None) -> None:
         """See what this format writes around an answer. Raises InputError where that cannot be told."""
         opening = self.render(ASKED)
         answered = self.render(ANSWERED, add_generation_prompt=False)
@@ -262,11 +255,27 @@ class Tokenizer:
         self._control = self._turns | {i for i, token in added.items() if token.special}
         plain = [re.escape(added[i].content) for i in self._turns if not added[i].special]
         self._plain_turns = "|".join(sorted(plain, key=len, reverse=True))
+        # What the folder's other files declare a token, transformers takes for one.
+        declared = {*special.values(), *self._json("added_tokens.json")}
+        declared |= {*_texts(self._config.get("added_tokens_decoder")).values()}
+        for token in sorted(declared - {"", *(token.content for token in added.values())}):
+            if token in opening + before + after:
+                raise InputError(
+                    f"{self._path}: lacks the added token {token!r}, which the folder's other files declare and its "
+                    "chat format writes; have transformers load and save the tokenizer"
+                )
 
         ends = [i for i in self._ids(after) if i in self._turns]
-        if not ends and eos_token is None:
+        if not ends and eos is None:
             raise InputError(f"{self._path}: no token ends a turn; tokenizer_config.json names no eos_token")
-        self.end_of_turn = ends[0] if ends else self._id(eos_token, "eos_token in tokenizer_config.json")
+        self.end_of_turn = ends[0] if ends else eos
+
+
+def _texts(found: object) -> dict[str, str]:
+    """Return the texts of the tokens in an object, each of which stands there as a string or an object."""
+    items = found.items() if isinstance(found, dict) else ()
+    texts = {name: v.get("content") if isinstance(v, dict) else v for name, v in items}
+    return {name: v for name, v in texts.items() if isinstance(v, str)}
 
 
 def _with_defaults(template: str, variables: Mapping[str, Any]) -> str:

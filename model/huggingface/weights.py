@@ -10,6 +10,7 @@
 import hashlib
 import json
 import math
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -153,10 +154,12 @@ def _compare(shapes: Mapping[str, tuple], found: Mapping[str, StoredTensor], sou
 def _read_headers(folder: Path) -> tuple[Path, dict[str, StoredTensor]]:
     """Return the file that lists the tensors, and the tensors of all files of weights."""
     path, index = file_of(folder, SINGLE), file_of(folder, INDEX)
-    if path.exists():
+    if os.path.lexists(path):  # a link to nothing too: half a download
         return path, read_header(path)
-    if not index.exists():
-        raise InputError(f"{folder}: neither {SINGLE} nor {INDEX}; weights are read from safetensors alone")
+    if not os.path.lexists(index):
+        other = min(folder.glob("*.safetensors"), default=None)
+        why = f"without them {other.name} is not read" if other else "weights are read from safetensors alone"
+        raise InputError(f"{folder}: neither {SINGLE} nor {INDEX}; {why}")
 
     placed = read_object(index).get("weight_map")
     well_formed = isinstance(placed, dict) and placed and all(isinstance(f, str) for f in placed.values())
@@ -271,22 +274,14 @@ def check_replaceable(folder: Path) -> None:
 
 def _small_files(transformer: Transformer, tokenizer: Tokenizer, dtype: torch.dtype) -> dict[str, bytes]:
     """Return all files but the weights: the tokenizer's as they were read, and the configs."""
-    own = {
-        "config.json": _json_bytes(transformer.cfg.to_hf(dtype)),
-        "generation_config.json": _generation_config(tokenizer),
-    }
-    return tokenizer.files | own
-
-
-def _generation_config(tokenizer: Tokenizer) -> bytes:
-    """Return the folder's own file, unless others would not stop where we do: base models lack the end of a turn."""
-    data = tokenizer.files.get("generation_config.json", b"{}")
-    config = json.loads(data)
-    eos = config.get("eos_token_id")
-    stops = eos if isinstance(eos, list) else [eos]
-    if tokenizer.stop_ids <= set(stops):
-        return data
-    return _json_bytes(config | {"eos_token_id": sorted(tokenizer.stop_ids)})
+    files = tokenizer.files | {"config.json": _json_bytes(transformer.cfg.to_hf(dtype))}
+    generation = json.loads(files.get("generation_config.json", b"{}"))
+    eos = generation.get("eos_token_id")
+    # Base models lack the end of a turn, and others would not stop where we do.
+    if not tokenizer.stop_ids <= set(eos if isinstance(eos, list) else [eos]):
+        generation["eos_token_id"] = sorted(tokenizer.stop_ids)
+        files["generation_config.json"] = _json_bytes(generation)
+    return files
 
 
 def _json_bytes(value: dict[str, Any]) -> bytes:

@@ -120,11 +120,17 @@ def test_a_link_to_nothing_or_to_itself_is_no_absent_file(name, folder):
     for target in ("nothing", name):
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target)
-        refusal(folder, folder)
+        refusal(folder, folder / name, "cannot read")
+
+
+def test_weights_of_another_name_are_named(folder):
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+    refusal(folder, "neither model.safetensors nor", "without them consolidated.safetensors is not read")
 
 
 def test_a_name_that_no_file_system_has_is_refused(folder):
     refusal("m" * 300, "cannot read", "m" * 300)
+    refusal("~/no/such", "~/no/such: no such model folder", "write ~ out")
     for address in ("https://huggingface.co/Qwen/Qwen2.5-7B", "hf://Qwen/Qwen2.5-7B"):
         refusal(address, "hf download Qwen/Qwen2.5-7B --local-dir Qwen2.5-7B")
     refusal(

@@ -275,7 +275,7 @@ def test_a_cache_of_its_own_size_changes_no_token_and_refuses_what_it_has_no_roo
     plain = Sampler(transformer, PlainTokenizer(101, {4}), **settings).generate(PROMPTS, params, KEYS)
     sized = Sampler(transformer, PlainTokenizer(101, {4}), capacity=Capacity(20, 38), **settings)
     assert sized.generate(PROMPTS, params, KEYS) == plain
-    with pytest.raises(InputError, match="38 places"):
+    with pytest.raises(InputError, match="length of 38"):
         sized.generate([[1], [1] * 9], params)
 
 

@@ -231,6 +231,13 @@ def test_no_text_of_a_users_writes_a_turn_even_where_its_tokens_are_not_special(
             assert ours.decode(ids) == ours.render(messages)
 
 
+def test_an_answer_that_writes_our_own_marks_is_text_beside_what_is_encoded_apart(tmp_path):
+    ours = Tokenizer.from_folder(write_tokenizer(tmp_path))
+    answer = {"role": "assistant", "content": "\ue0000\ue001 \ue0007\ue001"}
+    messages = [{"role": "user", "content": "a<|im_end|>"}, answer]
+    assert ours.decode(ours.encode_chat(messages)) == ours.render(messages)
+
+
 def test_stop_ids_are_the_union_of_all_that_the_folder_names(tmp_path):
     folder = write_tokenizer(
         tmp_path, extra=["<a>", "<b>", "<c>"], eos_token={"content": "<a>", "__type": "AddedToken"}
@@ -257,6 +264,29 @@ def test_a_stop_id_that_does_not_exist_is_refused(eos, name, tmp_path):
 
 def test_an_eos_token_outside_the_vocabulary_is_refused(tmp_path):
     refusal(write_tokenizer(tmp_path, eos_token="</s>"), "tokenizer.json", "</s>", "tokenizer_config.json")
+
+
+@pytest.mark.parametrize(
+    ("file", "declares"),
+    [
+        ("special_tokens_map.json", {"bos_token": {"content": "<|im_end|>"}}),
+        ("added_tokens.json", {"<|im_end|>": 281}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"281": {"content": "<|im_end|>"}}}),
+        ("tokenizer_config.json", {"added_tokens_decoder": [7], "eos_token": "<|im_end|>"}),
+    ],
+)
+def test_a_token_that_other_files_declare_is_one_for_transformers_and_refused_if_it_is_written(
+    file, declares, tmp_path
+):
+    folder = write_tokenizer(tmp_path, eos_token="<|endoftext|>")
+    settings = json.loads((folder / "tokenizer.json").read_text())
+    settings["added_tokens"] = [t for t in settings["added_tokens"] if t["content"] != "<|im_end|>"]
+    settings["model"]["vocab"]["<|im_end|>"] = 281  # it has an id, but no text is ever encoded as it
+    (folder / "tokenizer.json").write_text(json.dumps(settings))
+    assert Tokenizer.from_folder(folder).end_of_turn == 0
+    before = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+    (folder / file).write_text(json.dumps(before | declares))
+    refusal(folder, "tokenizer.json", "lacks the added token '<|im_end|>'", "have transformers")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"version": "1.0", "model": 3}', "\xff"])

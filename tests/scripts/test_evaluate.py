@@ -282,11 +282,14 @@ def test_a_question_with_options_is_asked_as_the_benchmarks_ask_and_its_answer_i
     found = with_options("Which drug?\nGive the first.\n\nA. Aspirin\n B) Heparin\n")
     assert found.question == "Which drug?\nGive the first."
     assert found.options == {"A": "Aspirin", "B": "Heparin"}
+    found = with_options("Which?\nE. coli was grown.\n\n（A）x\n\nB：y\n")
+    assert (found.question, found.options) == ("Which?\nE. coli was grown.", {"A": "x", "B": "y"})
     for plain in (
         "Which drug?",
         "A. Aspirin\nB. Heparin",
         "Which?\nA. Aspirin",
         "Which?\nB. Aspirin\nC. Heparin",
+        "Which?\nA. Aspirin\nB. Heparin\nB. Ibuprofen",
     ):
         assert with_options(plain) is None
     command = [

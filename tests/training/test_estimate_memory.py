@@ -335,6 +335,9 @@ def test_the_command_prints_both_stages_and_refuses_nodes_that_do_not_divide(tmp
     assert printed.startswith("cold start, 494,032,768 parameters: memory of each of 2 GPUs, GB\n")
     with pytest.raises(InputError, match="as many GPUs on each node"):
         estimate_memory.main([*arguments, "--nodes", "3"])
+    for name in ("--gpus", "--nodes", "--gpu-memory", "--prompt", "--response"):
+        with pytest.raises(InputError, match=rf"^{name} 0(\.0)?: expected more than 0"):
+            estimate_memory.main([*arguments, name, "0"])
 
 
 PUBLISHED = {  # parameters, as their model cards or index files have them
@@ -356,6 +359,11 @@ PUBLISHED = {  # parameters, as their model cards or index files have them
     "meta-llama/Llama-3.3-70B-Instruct": 70_553_706_496,
     "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": 1_777_088_000,
     "deepseek-ai/DeepSeek-R1-Distill-Llama-8B": 8_030_261_248,
+    "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B": 8_190_735_360,
+    "Qwen/Qwen2-7B-Instruct": 7_615_616_512,
+    "HuggingFaceTB/SmolLM2-135M": 134_515_008,
+    "HuggingFaceTB/SmolLM2-360M-Instruct": 361_821_120,
+    "HuggingFaceTB/SmolLM2-1.7B": 1_711_376_384,
 }
 
 
