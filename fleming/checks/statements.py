@@ -32,6 +32,7 @@ _ENDS = frozenset(".!?;¶。")
 _TOKEN = re.compile(rf"[{CJK}]|\d+(?:\.\d+)+|[^\W_{CJK}]+|[^\w\s*`]|_")
 _LIST = re.compile("(?:,N)*,?&N(?=,r|$)")  # what follows a list's first name, up to where a clause may end
 _REWRITTEN = {
+    r"\b(it|that|there|this)'s\b": r"\1 is",
     r"(?<=\w)'s\b": "",
     r"n't\b|\bcannot\b": " not",
     r"\b(?:are|was|were|be)\b": "is",
