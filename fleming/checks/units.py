@@ -111,7 +111,10 @@ def plus(a: Quantity, b: Quantity, sign: int = 1) -> Quantity:
     unit, mixed, ratio = a.unit or b.unit, a.mixed or b.mixed, 1.0
     implicit = (a.unit is None) != (b.unit is None) or a.implicit or b.implicit
     if a.unit and b.unit:
-        apart = a.unit.dims != b.unit.dims and not _same_charge(a.unit, b.unit)
+        charges = (
+            a.unit.dims[_G] == b.unit.dims[_G] and a.unit.in_moles(1, 1).dims == b.unit.in_moles(1, 1).dims
+        )
+        apart = a.unit.dims != b.unit.dims and not charges
         mixed |= apart and not implicit
         ratio = 1.0 if apart or a.unit.offset else b.unit.size / a.unit.size
     number, slack = a.number + sign * b.number * ratio, a.carried + b.carried * ratio
@@ -120,10 +123,6 @@ def plus(a: Quantity, b: Quantity, sign: int = 1) -> Quantity:
 
 def _same_but(base: int, a: Unit, b: Unit) -> bool:
     return a.dims[:base] + a.dims[base + 1 :] == b.dims[:base] + b.dims[base + 1 :]
-
-
-def _same_charge(a: Unit, b: Unit) -> bool:
-    return a.dims[_G] == b.dims[_G] and a.in_moles(1, 1).dims == b.in_moles(1, 1).dims
 
 
 @dataclass(frozen=True, slots=True)
