@@ -4,8 +4,8 @@
 - a parser by recursive descent reads a side; nothing is evaluated but by units.py
 - Chinese numerals and full-width signs, TeX, powers of ten, percents, decimal commas where nothing else is meant
 
-Work and memory are linear: a run has at most LONGEST tokens, brackets are DEEPEST deep. Left out: symbols, roots and
-functions; mixed numbers; a blank as a thousands sign, where it is no narrow one.
+Work and memory are linear: a run has at most LONGEST tokens, brackets are DEEPEST deep. Left out: symbols and
+functions; a blank as a thousands sign, where it is no narrow one.
 """
 
 import math
@@ -33,7 +33,7 @@ _SUMS, _PRODUCTS = {"plus", "minus"}, {"times", "dot", "touch", "over"}
 RELATIONS = {"equals", "is", "about", "restated", "roughly"}
 _MEASURED = {"number", "digits", "unit", "exponent", "times", "over", "close"}
 _RESTATED = ["unit", "number", "unit"], ["number", "number", "percent"]
-_WORKING = {*SIGNS, "unit", "power", "raised", "frac"}
+_WORKING = {*SIGNS, "unit", "power", "raised", "frac", "root"}
 _KEPT = {*_MEASURED, *_WORKING, *RELATIONS, "percent", "hundredths", "open"}
 _POWERS = {"百": 1e2, "千": 1e3, "万": 1e4, "亿": 1e8, "thousand": 1e3, "million": 1e6, "billion": 1e9}
 _RATE = UNITS["daily"].dims
@@ -170,6 +170,8 @@ class _Reader:
                 below = self.sign()
                 self.at += below != "touch"
                 other = times(other, self.chain(level + 1), SIGNS[below])
+            if self.how == "share" and sign in _SUMS and self.tokens[self.at - 1].kind == "percent":
+                other = times(value, other)
             value = join(value, other, SIGNS[sign])
         return value
 
@@ -191,9 +193,11 @@ class _Reader:
         self.depth += 1
         if self.depth > DEEPEST:
             raise UnreadError
-        token = self.take("number", "digits", "hundredths", "frac", "open")
+        token = self.take("number", "digits", "hundredths", "frac", "root", "open")
         if token.kind == "frac":
             value = times(self.atom(), self.atom(), -1)
+        elif token.kind == "root":  # a formula's: its unit is left unsaid
+            value = _raised(replace(self.atom(), unit=None, implicit=True), 0.5)
         elif token.kind == "open":
             value = self.chain()
             self.take("close")
@@ -216,7 +220,8 @@ class _Reader:
             if self.kind() == "unit" and unit:  # "500 mg q8h" is worked out: 1500 mg a day
                 if self.how == "first":
                     break
-                value = replace(value, printed=value.printed and self.kind(1) == "exponent")
+                stated = self.kind(1) == "exponent" or unit == UNITS["counted"]  # 2 tablets twice daily
+                value = replace(value, printed=value.printed and stated)
             elif self.kind() != "unit":
                 power = -1 if self.take("dot", "over").kind == "over" else 1
             part = _unit(self.take("unit").text)
@@ -264,8 +269,12 @@ def _number(token: Token) -> Quantity:
     if token.kind == "digits":
         number = _han_number(token.text)
         return Quantity(number, slack=0.5, whole=True)
+    if mixed := WRITTEN["mixed"].fullmatch(token.text):
+        whole, sign, above, below = mixed.groups("0")
+        part = int(above) / int(below) if sign == "0" else unicodedata.numeric(sign)
+        return Quantity(int(whole) + part, whole=True)
     mantissa, *power = WRITTEN["power"].split(token.text.casefold(), maxsplit=1)
-    mantissa = WRITTEN["thousands"].sub("", mantissa).replace(",", ".")
+    mantissa = WRITTEN["thousands"].sub("", mantissa).replace("{,}", ".").replace(",", ".")
     exponent = int(re.sub(r"[^\d+-]", "", power[0].translate(_RAISED))) if power else 0
     number = float(f"{mantissa}e{exponent}")
     places = len(mantissa.partition(".")[2])
@@ -308,8 +317,8 @@ def sides(tokens: list[Token], how: str = "") -> list[Side]:
     """Return the expressions that stand side by side between two equals signs; None for one that is not read.
 
     how: "sums first": as if there were brackets around each sum; "below": around all that is divided by, as in "350 mg
-    / 125 mg per 5 mL"; "bare": the numbers without percents and units; "first": the quantity that it begins with,
-    without how often.
+    / 125 mg per 5 mL"; "share": a percent is of what it is added to; "bare": the numbers without percents and units;
+    "first": the quantity that it begins with, without how often.
     """
     reader, found = _Reader(tokens, how), []
     while reader.at < len(tokens):

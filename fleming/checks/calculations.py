@@ -161,9 +161,9 @@ def _is_shorthand(left: Side, right: Side, looser: bool) -> bool:
 
     The right one by what it begins with: 350 mg over 30 min, 12/15, 400 mg/day ÷ 2 = ..., 500 mg q6h where what was
     worked out is a dose, and no amount a day; per cent left unsaid (11.8 - 10.6 = 1.2 %); the left one with brackets
-    around its sums (9.4 + 10.4 / 2 = 9.9) or around what it divides by (400 mg / 250 mg/5 mL), or from behind a dash
-    (Step 2 - 70 kg × 5 mg/kg = 350 mg); by its numbers alone, where percents are more than "p % of x", or a formula's
-    coefficients leave their units unsaid.
+    around its sums (9.4 + 10.4 / 2 = 9.9) or around what it divides by (400 mg / 250 mg/5 mL), from behind a dash
+    (Step 2 - 70 kg × 5 mg/kg = 350 mg), or a percent of what it is taken from (80 kg - 10 % = 72 kg); by its
+    numbers alone, where percents are more than "p % of x", or a formula's coefficients leave their units unsaid.
     """
     kinds, said = [token.kind for token in left.tokens], right.value
     begun = sides(right.tokens, "first")[0].value
@@ -171,6 +171,7 @@ def _is_shorthand(left: Side, right: Side, looser: bool) -> bool:
     readings = [] if left.value.printed or how_often else [(left.value, begun)]
     if right.tokens[-1].kind == "percent" and abs(left.value.number) >= 1:
         readings.append((times(left.value, Quantity(0.01, whole=True)), said))
+    readings += [(sides(left.tokens, "share")[0].value, said)] if "percent" in kinds else []
     readings += [(sides(left.tokens, "below")[0].value, said)] if "over" in kinds else []
     if "minus" in kinds[1:3] and not SIGNS.keys().isdisjoint(kinds[3:]):
         readings.append((sides(left.tokens[kinds.index("minus", 1) + 1 :])[0].value, said))

@@ -5,6 +5,7 @@ All that is looked for stands in the question's own provenance (docs/file-format
 names that the provenance does not have, such as synonyms; facts told in other words than statements.py reads.
 """
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -174,7 +175,7 @@ def _agrees(reading: Reading, question: Question, answer: str | None) -> bool:
     """Whether each conclusion names the answer, by letter or text; what names no option concludes something else."""
     options = [tokens(text) for text in question.options.values()]
     text = tokens(question.options.get(answer or "", answer or ""))
-    for mention, letter in reading.conclusions:
+    for mention, letter in itertools.chain(*reading.conclusions.values()):
         named = [tokens(name) for name in mention]
         by_text = text not in named and any(name in options for name in named)
         if by_text or (letter in question.options and letter != answer):

@@ -32,6 +32,7 @@ _ENDS = frozenset(".!?;¶。")
 _TOKEN = re.compile(rf"[{CJK}]|\d+(?:\.\d+)+|[^\W_{CJK}]+|[^\w\s*`]|_")
 _LIST = re.compile("(?:,N)*,?&N(?=,r|$)")  # what follows a list's first name, up to where a clause may end
 _REWRITTEN = {
+    r"\b(it|that|there|this)'s\b": r"\1 is",
     r"(?<=\w)'s\b": "",
     r"n't\b|\bcannot\b": " not",
     r"\b(?:are|was|were|be)\b": "is",
@@ -68,8 +69,8 @@ class Reading:
     """What a text says."""
 
     statements: list[Statement] = field(default_factory=list)
-    conclusions: list[tuple[Mention, str]] = field(default_factory=list)
-    """What is concluded: a name and "", or () and a letter."""
+    conclusions: dict[int, list[tuple[Mention, str]]] = field(default_factory=dict)
+    """What is concluded by the number of its sentence: a name and "", or () and a letter."""
     denials: dict[int, Denial] = field(default_factory=dict)
     """By the number of their sentence."""
     sentences: int = 0
@@ -273,7 +274,7 @@ def _read(reading: Reading, grammar: _Grammar, sentence: list[str | Mention], en
     key = grammar.key(line)
     asks = end == "?" or line[0] in grammar.sets["asking"]
     forms, concluded = [] if asks else grammar.match(key, line), grammar.concluded(sentence)
-    reading.conclusions += concluded
+    reading.conclusions |= {} if asks else {reading.sentences: concluded}
     reading.concluding += bool(concluded) or (len(mentions) == 1 and len(line) == 1)
     if forms and forms[0].relations:
         _state(reading, forms, mentions, plain=True)
@@ -304,8 +305,10 @@ def _state(reading: Reading, forms: list[_Form], mentions: Sequence[Mention], pl
 
 
 def _take_back(reading: Reading, wholly: bool) -> None:
-    """Doubt the affirmations that stand in the sentences right before; `wholly`: they are withdrawn."""
+    """Doubt what is affirmed or concluded in the sentences right before; `wholly`: it is withdrawn."""
     sentence = reading.sentences
+    if wholly:
+        reading.conclusions.pop(sentence - 1, None)
     for statement in reversed(reading.statements):
         if statement.withdrawn or not statement.affirmed or statement.sentence < sentence - 1:
             break

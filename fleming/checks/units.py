@@ -18,7 +18,7 @@ from fleming.assets import load_table
 
 _TABLE = load_table("units.yaml")
 _BASES = _TABLE["bases"]
-_G, _MOL, _EQ, _S = (_BASES.index(base) for base in ("g", "mol", "eq", "s"))
+_G, _MOL, _EQ, _S, _IU = (_BASES.index(base) for base in ("g", "mol", "eq", "s", "IU"))
 ANALYTES = {
     name: (row["mass"], row.get("charge", 1))
     for first, row in _TABLE["analytes"].items()
@@ -107,18 +107,22 @@ def times(a: Quantity, b: Quantity, power: int = 1) -> Quantity:
 
 
 def plus(a: Quantity, b: Quantity, sign: int = 1) -> Quantity:
-    """Return a + sign * b in the unit of a; a bare number takes the unit of the other, a bare factor may change it."""
-    unit, implicit, mixed, ratio = a.unit or b.unit, a.implicit or b.implicit, a.mixed or b.mixed, 1.0
+    """Return a + sign * b in the unit of a; a bare number takes the unit of the other, or may change it."""
+    unit, mixed, ratio = a.unit or b.unit, a.mixed or b.mixed, 1.0
+    implicit = (a.unit is None) != (b.unit is None) or a.implicit or b.implicit
     if a.unit and b.unit:
-        apart = a.unit.dims != b.unit.dims and not _same_charge(a.unit, b.unit)
+        charges = (
+            a.unit.dims[_G] == b.unit.dims[_G] and a.unit.in_moles(1, 1).dims == b.unit.in_moles(1, 1).dims
+        )
+        apart = a.unit.dims != b.unit.dims and not charges
         mixed |= apart and not implicit
         ratio = 1.0 if apart or a.unit.offset else b.unit.size / a.unit.size
     number, slack = a.number + sign * b.number * ratio, a.carried + b.carried * ratio
     return Quantity(number, unit, slack, False, False, implicit, mixed)
 
 
-def _same_charge(a: Unit, b: Unit) -> bool:
-    return a.dims[_G] == b.dims[_G] and a.in_moles(1, 1).dims == b.in_moles(1, 1).dims
+def _same_but(base: int, a: Unit, b: Unit) -> bool:
+    return a.dims[:base] + a.dims[base + 1 :] == b.dims[:base] + b.dims[base + 1 :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +196,12 @@ def _ways(
     if a.dims == b.dims:
         return [_Way(ratio, rough, a.offset * ratio - b.offset if left.printed and right.printed else 0.0)]
     apart = a.dims[_S] - b.dims[_S]
-    if abs(apart) == 1 and a.dims[:_S] + a.dims[_S + 1 :] == b.dims[:_S] + b.dims[_S + 1 :]:
+    if abs(apart) == 1 and _same_but(_S, a, b):
         # A "per day" is left unsaid, the hour of "mL/h × gtt/mL / 60 min" on the right, "a minute" in "500 mL × 12".
         unsaid = (86400.0, 3600.0, 60.0)[: 3 if left.implicit else 2 if apart < 0 else 1]
         return [_Way(ratio * time**-apart, rough) for time in unsaid]
+    if _same_but(_IU, a, b):
+        return [_Way(ratio, rough)]  # units may be bags or drinks, which are counted: 3 units × 300 mL
     if a.in_moles(1, 1).dims != b.in_moles(1, 1).dims:
         return []
     known = analytes or ([] if a.dims[_G] != b.dims[_G] else [(1.0, 1)])

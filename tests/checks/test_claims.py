@@ -94,6 +94,10 @@ def test_what_is_taken_back_is_no_claim_and_what_is_not_read_is_counted(graph):
         "{}. Actually, it does not.",
         "{}. That cannot be.",
         "{}. Let me correct myself.",
+        "{}. Wait, that's incorrect.",
+        "{}. No, it isn’t.",
+        "{}. On second thought, that's wrong.",
+        "{}. Oops.",
     ],
 )
 def test_what_is_doubted_in_the_same_sentence_or_taken_back_in_the_next_is_no_claim(graph, text):

@@ -116,6 +116,17 @@ between 1 May 2021 and 30 June 2021, after 6 weeks of methotrexate
 阴离子间隙=140-104-16=20mmol/L
 从3月1日到3月20日,服药5天
 平均动脉压=(150+2×90)÷3=110mmHg
+$25{,}000 / 500 = 50$ units/mL
+$3{,}5 \\times 2 = 7$
+3 units × 300 mL = 900 mL of packed cells
+14 units × 8 g = 112 g of alcohol a week
+expected pCO2 = HCO3 18 mEq/L + 15 = 33 mmHg
+Crown-rump length 45 mm + 42 = 87 days
+150 mL + 20% = 180 mL
+80 kg − 10% = 72 kg
+He takes 5 mg tablets, 2 tablets twice daily = 20 mg/day
+2000 Cal = 2000 kcal
+5 − 1/2 = 5-1/2 = 4.5
 1000ml×15滴/ml÷300分钟=50滴/分钟
 """.strip().splitlines()
 WRONG = """
@@ -173,6 +184,18 @@ Hemoglobin 12 g/dL, i.e. 12 g/L, is normal
 20 mg - 15 mg = 15 mg
 180/(180 + 20) = 0.80 (80%)
 500 × 20 ÷ (4 × 60) ≈ 52 滴/分
+$1{,}640 + 1{,}000 = 2{,}460$ mL
+每日补液４０００ｍｌ÷２４ｈ≈１９７ｍｌ／ｈ
+1200ml÷24h=60ml/h
+The dose is **0.1 mg/kg × 25 kg = 25 mg**
+BSA = √(170 × 65/3600) = 1.95 m²
+$\\sqrt{\\frac{180 \\times 80}{3600}} = 4$
+QTc = 420 ms/√0.81 = 517 ms
+1 1/2 tablets × 4 = 8 tablets
+2 ½ + 1½ = 5
+40 weeks - 32 5/7 weeks = 8 2/7 weeks
+Apgar 2 (heart rate) + 1 (tone) + 2 (reflexes) = 6
+评分：2（心率）+1（呼吸）+2（年龄≥75）=6
 AG &= 140 - (100 + 16) \\\\ &= 140 - 116 \\\\ &= 34
 """.strip().splitlines()
 

@@ -114,11 +114,23 @@ def test_what_is_taken_back_stands_no_more():
     assert len(said("Colchicine treats gout. It could be pain. But gout usually lacks pain. I go back.")) == 2
 
 
-def test_conclusions_name_a_text_a_letter_or_both():
-    assert read("So the answer is colchicine (B).").conclusions == [((DRUG,), ""), ((), "B")]
-    assert read("The answer is B.").conclusions == [((), "B")]
-    assert read("所以答案是秋水仙碱。").conclusions == [(("秋水仙碱",), "")]
-    assert read("The answer is not B.").conclusions == []
+@pytest.mark.parametrize(
+    ("text", "concluded"),
+    [
+        ("So the answer is colchicine (B).", [((DRUG,), ""), ((), "B")]),
+        ("The answer is B.", [((), "B")]),
+        ("**Answer:** B", [((), "B")]),
+        ("The correct answer is B: colchicine.", [((), "B"), ((DRUG,), "")]),
+        ("所以答案是秋水仙碱。", [(("秋水仙碱",), "")]),
+        ("正确答案为B。", [((), "B")]),
+        ("The answer is not B.", []),
+        ("The answer is B? No.", []),
+        ("The answer is B. Wait, no. The answer is A.", [((), "A")]),
+        ("Answer B is tempting.", []),
+    ],
+)
+def test_conclusions_name_a_text_a_letter_or_both(text, concluded):
+    assert [each for found in read(text).conclusions.values() for each in found] == concluded
 
 
 def test_uncertainty_is_heard():
