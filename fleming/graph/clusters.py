@@ -177,9 +177,8 @@ class Clusters:
 
         same_words = defaultdict(list)
         for (family, key), found in preferred.items():
-            if family == "disease" and DIRECTED.isdisjoint(key.split()):
-                words = sorted(word for word in key.split() if word != "type")
-                same_words[tuple(words)].append(found[0])
+            if family == "disease":
+                same_words[_sides(key)].append(found[0])
         for found in same_words.values():
             for i in found[1:]:
                 self.join(found[0], i, "name", name_key(self.nodes[i].name))
@@ -196,3 +195,14 @@ def _keeper(node: Node) -> str:
     authority, _, identifier = node.key.partition(":")
     is_name = identifier in (node.name, f"{node.name} ({node.type})")
     return NOBODY if is_name else authority
+
+
+def _sides(key: str) -> tuple[tuple[str, ...], ...]:
+    """Return the words of each side of what directs them, in alphabetical order."""
+    sides: list[list[str]] = [[]]
+    for word in key.split():
+        if word in DIRECTED:
+            sides.append([])
+        if word != "type":
+            sides[-1].append(word)
+    return tuple(tuple(sorted(side)) for side in sides)

@@ -114,13 +114,16 @@ def test_a_disease_is_the_same_with_its_words_in_another_order_but_a_finding_is_
         disease("DOID:4", "primary ciliary dyskinesia type 2"),
         disease("DOID:5", "Dystonia without parkinsonism"),
         disease("ORPHA:6", "Parkinsonism without dystonia"),
+        disease("OMIM:7", "Adrenal hyperplasia, congenital, due to 11-beta-hydroxylase deficiency"),
+        disease("ORPHA:8", "Congenital adrenal hyperplasia due to 11-beta-hydroxylase deficiency"),
         Node("HP:1", "Left right shunt", "finding"),
         Node("UMLS:2", "right left shunt", "finding"),
         GENE,
         *linked("OMIM:1"),
     )
     assert entity_of(joined, "ORPHA:2").ids == ("OMIM:1", "ORPHA:2")
-    assert joined.report["joins"] == {"name": 1}
+    assert entity_of(joined, "OMIM:7").ids == ("OMIM:7", "ORPHA:8")
+    assert joined.report["joins"] == {"name": 2}
 
 
 def test_one_name_in_two_families_is_two_entities_and_billing_codes_join_nothing():
