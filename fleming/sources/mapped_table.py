@@ -220,8 +220,16 @@ class _Edges:
 
         said = [f"{label} {cells[place].strip()}" for label, place in self._notes if cells[place].strip()]
         note = "; ".join([rule.note, *said] if rule.note else said)
-        end, sure = -1, rule.confidence
-        return Fact(head[0], relation, tail[0], self.origin, number, end, rule.negated, sure, note)
+        return Fact(
+            head=head[0],
+            relation=relation,
+            tail=tail[0],
+            origin=self.origin,
+            record=number,
+            negated=rule.negated,
+            confidence=rule.confidence,
+            note=note,
+        )
 
     def _find_rule(self, name: str) -> Rule:
         """Return the rule of the longest beginning of the relation's columns that has one."""
