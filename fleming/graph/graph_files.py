@@ -45,14 +45,21 @@ def save_graph(graph: KnowledgeGraph, path: str | os.PathLike) -> None:
 _FIELDS = {
     "origin": {"kind": str, "number": int, **dict.fromkeys(Origin._fields, str)},
     "declared": {
-        **dict.fromkeys(("kind", "source", "relation", "level"), str),
+        "kind": str,
+        "source": str,
+        "relation": str,
+        "level": str,
         "published": int,
         "whole": bool,
     },
     "entity": {
-        **dict.fromkeys(("kind", "name", "type"), str),
+        "kind": str,
+        "name": str,
+        "type": str,
         "rare": bool,
-        **dict.fromkeys(("synonyms", "ids", "lay"), list),
+        "synonyms": list,
+        "ids": list,
+        "lay": list,
     },
     "facts": {"kind": str, "head": str, "facts": list},
 }

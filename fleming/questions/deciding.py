@@ -48,9 +48,9 @@ class Contest:
         rivals: Mapping[str, Sequence[str]],
         is_new: Callable[[Clue, Sequence[Clue]], bool],
     ) -> None:
-        self.judge, self.root, self.rules, self.is_new = judge, root, judge.rules, is_new
+        self.judge, self.rules, self.is_new = judge, judge.rules, is_new
         self.names = list(rivals)
-        places = [judge.findings.place[name] for name in rivals]
+        self.places = places = np.array([judge.findings.place[name] for name in rivals], dtype=int)
         # Of each rival the diseases that come with it lie one behind the other.
         every = [judge.findings.place[name] for name in itertools.chain(*rivals.values())]
         self.weights = functools.cache(lambda clue: judge.weights(root, clue, every))
@@ -69,7 +69,7 @@ class Contest:
         """Return the contest with the rivals that share the core alone: bool [rivals]."""
         few = copy.copy(self)
         few.looked_at = np.flatnonzero(np.repeat(sharing, self.size)), np.flatnonzero(sharing)
-        few.names = list(itertools.compress(self.names, sharing))
+        few.names, few.places = list(itertools.compress(self.names, sharing)), self.places[sharing]
         few.size, few.apart = self.size[sharing], self.apart[sharing]
         few.first = np.cumsum([0, *few.size])[:-1]
         return few

@@ -77,14 +77,10 @@ class _Attempt:
     ) -> None:
         self.whole, self.root, self.rivals, self.rng = whole, root, rivals, rng
         self.graph, self.rules, self.findings = whole.graph, whole.rules, whole.findings
-        place = self.findings.place
-        self.at = place[root]
-        self.names = list(rivals)
-        self.places = np.array([place[name] for name in self.names], dtype=int)
+        self.at = self.findings.place[root]
         self.tried: dict[frozenset[Clue], Differential | str] = {}
         """What came of what was told."""
         self.contest = Contest(whole, root, rivals, self.is_new)
-        self.lacked = functools.cache(self._lacked)
         self.may_lack = functools.cache(self._may_lack)
         self.says = functools.cache(self._says)
 
@@ -95,7 +91,7 @@ class _Attempt:
             clue = whole.finding(row)
             if self.findings.share[row] >= self.rules.min_frequency and clue:
                 self.told.append(clue)
-        had = {clue: whole.has(clue)[self.places] for clue in self.told if self._adds(clue)}
+        had = {clue: whole.has(clue)[self.contest.places] for clue in self.told if self._adds(clue)}
         self.had = {clue: found for clue, found in had.items() if found.sum() >= OPTIONS}
         """Of each that may be core, which rivals have it too: bool [rivals]."""
 
@@ -106,7 +102,7 @@ class _Attempt:
         rules = self.rules
         order = [self.told[i] for i in self.rng.permutation(len(self.told))]
         order = [clue for clue in order if clue in self.had][:CORE_LOOKED_AT]
-        has = np.array([self.had[clue] for clue in order], dtype=int).reshape(len(order), len(self.names))
+        has = np.array([self.had[clue] for clue in order], dtype=int).reshape(len(order), len(self.rivals))
         for size in (rules.min_shared, rules.min_shared + 1):
             for before in itertools.combinations(range(len(order)), size - 1):
                 last = before[-1] + 1 if before else 0
@@ -157,7 +153,7 @@ class _Attempt:
         age = next((clue for clue in clues if clue.role == "onset"), None)
         contest, most = self.contest.among(sharing), self.rules.max_facts + bool(age)
         has_room = len(claimed([*clues, *contest.family])) < most
-        pool = self._pool(sharing, untold) if has_room else []
+        pool = self._pool(contest.names, untold) if has_room else []
         chosen = contest.fewest(clues, pool, most)
         if chosen is None:
             return "rival_stands"
@@ -230,15 +226,13 @@ class _Attempt:
         """Onsets of the root that may be told."""
         return onsets(self.graph, self.root, [clue.tail for clue in self.told])
 
-    def _pool(self, sharing: np.ndarray, untold: Sequence[str]) -> list[Clue]:
-        """Return what may be told beside the core: inheritance, findings of the root, what it has not."""
+    def _pool(self, rivals: Sequence[str], untold: Sequence[str]) -> list[Clue]:
+        """Return what may be told beside the core: inheritance, findings of the root, what nearly all counted patients
+        of a rival have and one of the root may be said not to have."""
         family = self.whole.family(self.root) if "inherited_as" not in untold else None
-        lacked = (self.lacked(self.names[place]) for place in np.flatnonzero(sharing))
-        return list(dict.fromkeys(itertools.chain([family] if family else [], self._strong, *lacked)))
-
-    def _lacked(self, rival: str) -> list[Clue]:
-        """Return what nearly all counted patients of the rival have and one of the root may be said not to have."""
-        return [clue for clue in self.whole.usual(rival) if self.may_lack(clue)]
+        usual = itertools.chain(*map(self.whole.usual, rivals))
+        lacked = filter(self.may_lack, usual)
+        return list(dict.fromkeys(itertools.chain([family] if family else [], self._strong, lacked)))
 
     def _may_lack(self, clue: Clue) -> bool:
         """Whether no source speaks of the finding in the root, nor of anything like it, nor does the root's name."""
