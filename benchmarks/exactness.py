@@ -28,7 +28,7 @@ from benchmarks.sampler import CASES, CONFIGS, Ids, stop_ids_for
 from fleming.training.logprobs import token_logprobs
 from fleming.training.packing import micro_batches, pack
 from fleming.training.parallel import keep_freed_memory
-from model import Sampler, SamplingParams
+from model import Sampler, SamplingParams, tiles
 from model.exact import KEY_TILES
 from model.huggingface.config import ModelConfig
 from model.transformer import Transformer
@@ -42,7 +42,7 @@ SHAPES = {
 }
 SAMPLING = {**CASES, "long_tailed": CASES["demo"], "step": ("step", 32, 70, 8, 128, True)}
 PACK_TOKENS = 2048
-WAYS = {"off": 0, "exact": KEY_TILES[0], "whole blocks": KEY_TILES[-1]}
+WAYS = {"off": 0, "exact": KEY_TILES[0], "whole blocks": KEY_TILES[-1], "tiles": tiles.KEYS}
 
 
 def build(name: str) -> Transformer:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model import tiles
 from model.exact import KEY_TILES, QUERY_TILE, keys_read, pad, whole
 
 try:  # flash attention over packed sequences: CUDA and half precision only
@@ -31,6 +32,8 @@ def causal(q: Tensor, k: Tensor, v: Tensor, key_tile: int = 0) -> Tensor:
 
     key_tile: exact.py's; 0 pads nothing.
     """
+    if key_tile == tiles.KEYS:
+        return tiles.with_gradient_of(causal, tiles.causal, q, k, v)
     q = q.transpose(1, 2)  # [B, H, T, d]
     k = k.transpose(1, 2)
     v = v.transpose(1, 2)
@@ -95,7 +98,7 @@ class PackedCausal:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [1, T, H, d], k and v [1, T, K, d] -> [1, T, H, d]."""
-        if varlen_attn is not None and q.is_cuda and q.dtype in HALF:
+        if varlen_attn is not None and q.is_cuda and q.dtype in HALF and not self.key_tile:
             return _varlen_causal(q[0], k[0], v[0], self.cu_seqlens, self.max_seqlen)[None]
         if self.num_sequences == 1:
             return causal(q, k, v, self.key_tile)
@@ -154,25 +157,25 @@ class NewestTokens:
     which the g = H / K query heads that read it attend to together.
     """
 
-    def __init__(self, places: Tensor, keys: Tensor, span: int, exact: bool = False):
+    def __init__(self, places: Tensor, keys: Tensor, span: int, key_tile: int = 0):
         """places [B]: the token's place, the last one that it sees. keys: the cache's, [L, R, K, S, d]. span:
-        places read at all, above the largest. exact: in tiles (exact.py).
+        places read at all, above the largest. key_tile: exact.py's.
         """
-        self.exact = exact
+        self.places, self.key_tile = places, key_tile
         key_heads, capacity = keys.shape[2:4]
         each = places.repeat_interleave(key_heads)  # [B * K]
         begins = torch.arange(len(each) + 1, device=places.device) * capacity
         self.slots = begins[:-1] + each  # [B * K]: in the flat [R * K * S]
-        if flash_reads_cache(keys):
+        if flash_reads_cache(keys) and not key_tile:
             self.seqused = (each + 1).int()
             self.cu_queries = torch.arange(len(each) + 1, device=places.device, dtype=torch.int32)
             self.cu_keys = begins.int()
         else:
-            each = places if exact else each
+            each = places if key_tile else each
             hidden = torch.arange(span, device=places.device) > each[:, None]  # [B * K, span], or [B, span]
             mask = torch.zeros_like(hidden, dtype=keys.dtype).masked_fill_(hidden, float("-inf"))
-            self.mask = mask[:, None, None] if exact else mask[:, None]
-            """[B * K, 1, span]; exact: [B, 1, 1, span]."""
+            self.mask = mask[:, None, None] if key_tile else mask[:, None]
+            """[B * K, 1, span]; with a key_tile [B, 1, 1, span]."""
 
 
 class Cached:
@@ -189,10 +192,10 @@ class Cached:
         self.keys.view(-1, d).index_copy_(0, new.slots, k.flatten(0, 2))
         self.values.view(-1, d).index_copy_(0, new.slots, v.flatten(0, 2))
         queries = q.reshape(len(new.slots), -1, d)  # [B * K, g, d]
+        if new.key_tile:
+            return self._by_tile(q)
         if flash_reads_cache(self.keys):
             return self._by_flash(queries).view_as(q)
-        if new.exact:
-            return self._by_tile(q)
 
         count, _, span = new.mask.shape
         keys = self.keys.flatten(0, 1)[:count, :span]  # [B * K, span, d]
@@ -210,6 +213,9 @@ class Cached:
         rows, span = len(q), mask.shape[-1]
         keys, values = self.keys[:rows, :, :span], self.values[:rows, :, :span]  # [B, K, span, d]
         queries = q[:, 0].unflatten(1, (keys.shape[1], -1))  # [B, K, g, d]
+        if self.newest.key_tile == tiles.KEYS:
+            last = self.newest.places[:, None].expand(-1, queries.shape[2])
+            return tiles.attend(queries, keys, values, last).flatten(1, 2)[:, None]
         tile = pad(queries, whole(queries.shape[2], QUERY_TILE), 2)
         mask = mask.expand(-1, -1, tile.shape[2], -1)
         if tile.shape[:2].numel() == 1:  # alone, its products would be divided among the threads

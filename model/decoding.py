@@ -24,11 +24,11 @@ ROUND_TOKENS = 16
 ROWS_STEP, SPAN_STEP = 8, 256  # the short lists: multiples of R/8 or of 8 rows, and of 256 places
 
 
-def next_logits(hidden: Tensor, weight: Tensor, vocab_limit: int, exact: bool = False) -> Tensor:
-    """Return the logits [n, V] of hidden [n, D] for the ids below vocab_limit. exact: see exact.py."""
+def next_logits(hidden: Tensor, weight: Tensor, vocab_limit: int, key_tile: int = 0) -> Tensor:
+    """Return the logits [n, V] of hidden [n, D] for the ids below vocab_limit. key_tile: exact.py's."""
     rows = rows_to_multiply(weight, vocab_limit)
     n = len(hidden)
-    hidden = pad_rows(hidden) if exact else hidden
+    hidden = pad_rows(hidden) if key_tile else hidden
     return F.linear(hidden, weight[:rows])[:n, :vocab_limit]
 
 
@@ -94,23 +94,23 @@ class Decoder:
         rows, places = self.cache.capacity.rows, self.cache.capacity.places
         rows_step = max(ROWS_STEP, whole(rows, 8) // 8)
         computed = min(whole(n, rows_step), rows)
-        if flash_reads_cache(self.cache.keys):
+        if flash_reads_cache(self.cache.keys) and not self.transformer.key_tile:
             return computed, places  # the kernel reads what each row has, whatever is said here
         return computed, keys_read(min(whole(span, SPAN_STEP), places), self.transformer.key_tile)
 
     def _step(self, rows: int, span: int) -> None:
         """Feed the first `rows` rows' newest tokens and draw the next ones."""
         tokens, places = self.state[0, :rows], self.state[1, :rows]  # [B]
-        exact = self.transformer.key_tile > 0
-        newest = NewestTokens(places, self.cache.keys, span, exact)
+        key_tile = self.transformer.key_tile
+        newest = NewestTokens(places, self.cache.keys, span, key_tile)
         attends = [Cached(k, v, newest) for k, v in zip(self.cache.keys, self.cache.values, strict=True)]
 
         def readout(hidden: Tensor, weight: Tensor) -> Tensor:
-            return next_logits(hidden[:, 0], weight, self.vocab_limit, exact)
+            return next_logits(hidden[:, 0], weight, self.vocab_limit, key_tile)
 
         logits = self.transformer(tokens[:, None], places[:, None], attends, readout)  # [B, V]
         noise = self.noise.index_select(0, self.step_index)[0, :rows]
-        ids, logprobs, entropies = self.draw(logits, noise, self.params, exact)
+        ids, logprobs, entropies = self.draw(logits, noise, self.params, key_tile)
         logprobs = nan_where_broken(logprobs, logits)
         drawn = torch.stack((ids.double(), logprobs, entropies))[:, None]  # [3, 1, B]
         self.drawn[:, :, :rows].index_copy_(1, self.step_index, drawn)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model import tiles
 from model.errors import InputError
 from model.exact import pad_rows
 from model.noise import generator
@@ -98,17 +99,20 @@ def log_probs(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> Tensor:
 
 
 def draw(
-    logits: Tensor, noise: Tensor, params: SamplingParams, exact: bool = False
+    logits: Tensor, noise: Tensor, params: SamplingParams, key_tile: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Invert each row's CDF. logits [n, V], noise [n] in [0, 1) -> ids, log-probs and entropies (nats), [n] each.
 
     float64 throughout: in fp32 a cumulative sum over 150,000 ids leaves unlikely ids unreachable and lets
     rounding of 1e-6 flip 1 % of the tokens. The CDF is inverted twice, over chunks of ids and inside one
     chunk, so that a cumulative sum runs over a few hundred numbers and not over the vocabulary. The log-probs
-    are fp32 where no id is excluded, by the operation that the scorer has them from. exact: see exact.py.
+    are fp32 where no id is excluded, by the operation that the scorer has them from. key_tile: exact.py's.
     """
     n = len(noise)
-    if exact:  # of fewer rows than threads a sum would be divided
+    if key_tile == tiles.KEYS:
+        with tiles.one_shape(key_tile):
+            return tiles.by_rows(lambda *rows: draw(*rows, params), logits, noise)
+    if key_tile:  # of fewer rows than threads a sum would be divided
         logits, noise = pad_rows(logits), pad_rows(noise)
     raw, logits = logits, filtered_logits(logits, params)
     peak, likeliest = logits.max(-1, keepdim=True)

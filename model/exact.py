@@ -11,7 +11,8 @@ PyTorch's kernels for the CPU choose by shape. Two paddings leave them no choice
   tile that is the only one is computed twice, since threads would divide its products.
 
 What is padded is behind what is real: no query sees it, and it is cut off. `Transformer.key_tile` says to which tiles
-keys are padded, 0 that nothing is. Left out: CUDA, half precision, and processors that exact_check.py finds to differ.
+keys are padded, 0 that nothing is; tiles.KEYS stands for tiles.py, which is for other devices and for half precision.
+Left out: processors that exact_check.py finds to differ.
 
 Letters: B batch, T tokens, H heads, d head_dim.
 """

@@ -5,6 +5,7 @@ where the whole of a large model would take minutes. Left out: proving it; a sha
 differ, and a run logs the largest difference each step.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -27,10 +28,10 @@ class _AllIds:
         self.size, self.stop_ids = size, frozenset()
 
 
-def key_tile_that_holds(transformer: Transformer) -> int:
-    """Return the first of KEY_TILES with which what is sampled is what is scored, to the last bit; 0 for none."""
+def key_tile_that_holds(transformer: Transformer, key_tiles: Sequence[int] = KEY_TILES) -> int:
+    """Return the first of `key_tiles` with which what is sampled is what is scored, to the last bit; 0 for none."""
     one = _of_one_block(transformer)
-    for one.key_tile in KEY_TILES:
+    for one.key_tile in key_tiles:
         if _holds(one):
             return one.key_tile
     return 0
@@ -50,7 +51,8 @@ def _of_one_block(transformer: Transformer) -> Transformer:
 def _holds(transformer: Transformer) -> bool:
     """Whether a token's bits are the same in a text's every length, sampled together with others, alone and scored."""
     limit, room = transformer.vocab_limit, transformer.cfg.max_position_embeddings
-    text = torch.arange(min(room, max(LENGTHS)))[None] * 7 % limit
+    device = transformer.lm_head.weight.device
+    text = torch.arange(min(room, max(LENGTHS)), device=device)[None] * 7 % limit
     whole = transformer(text, readout=lambda hidden, _: hidden)
     for length in LENGTHS:
         part = transformer(text[:, :length], readout=lambda hidden, _: hidden)

@@ -225,7 +225,7 @@ class _Batch:
                 del self.prefilled[row.prompt_ids]
 
         noise = torch.tensor([row.noise[0] for row in new], dtype=torch.float64, device=self.device)
-        ids, logprobs, entropies = draw(logits, noise, self.params, self.transformer.key_tile > 0)
+        ids, logprobs, entropies = draw(logits, noise, self.params, self.transformer.key_tile)
         logprobs = nan_where_broken(logprobs, logits)
         firsts = ids.tolist()
         for row, *drawn in zip(new, firsts, logprobs.tolist(), entropies.tolist(), strict=True):
@@ -244,7 +244,7 @@ class _Batch:
         last = torch.tensor(ends[1:], device=device) - 1
 
         def readout(hidden: Tensor, weight: Tensor) -> Tensor:
-            return next_logits(hidden[0, last], weight, self.vocab_limit, key_tile > 0)
+            return next_logits(hidden[0, last], weight, self.vocab_limit, key_tile)
 
         stored_keys: list[Tensor] = []  # a [T, K, d] for each layer
         stored_values: list[Tensor] = []

@@ -32,7 +32,7 @@ def score_tokens(transformer: Transformer, token_ids: Sequence[int], temperature
     def readout(hidden: Tensor, weight: Tensor) -> Tensor:
         found = []
         for rows, targets in zip(hidden[0].split(CHUNK_TOKENS), ids[1:].split(CHUNK_TOKENS), strict=True):
-            logits = next_logits(rows, weight, limit, transformer.key_tile > 0)
+            logits = next_logits(rows, weight, limit, transformer.key_tile)
             found.append(log_probs(logits, targets[:, None], temperature or 1.0))
         return torch.cat(found)[:, 0]
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model import tiles
 from model.attention import causal
 from model.exact import Attend, of_real, pad_tokens
 from model.huggingface.config import ModelConfig
@@ -221,12 +222,13 @@ class Transformer(nn.Module):
             tokens, positions = (pad_tokens(x, self.cfg.intermediate_size) for x in (tokens, positions))
             if tokens.shape != (rows, length):
                 attends = [of_real(attend, rows, length) for attend in attends]
-        x = self.embed_tokens(tokens)  # [B, T, D]
-        cos, sin = rotary(self.cfg, positions, x.dtype)
-        for block, block_attend in zip(self.layers, attends, strict=True):
-            x = block(x, cos, sin, block_attend)
-        x = self.norm(x)
-        if readout is not None:
-            return readout(x[:rows, :length], self.lm_head.weight)
-        logits = F.linear(x, self.lm_head.weight)
+        with tiles.one_shape(self.key_tile):
+            x = self.embed_tokens(tokens)  # [B, T, D]
+            cos, sin = rotary(self.cfg, positions, x.dtype)
+            for block, block_attend in zip(self.layers, attends, strict=True):
+                x = block(x, cos, sin, block_attend)
+            x = self.norm(x)
+            if readout is not None:
+                return readout(x[:rows, :length], self.lm_head.weight)
+            logits = F.linear(x, self.lm_head.weight)
         return logits[:rows, :length] if self.key_tile else logits

@@ -18,8 +18,15 @@ from support.workers import sharded
 from fleming.settings import Config, ParallelConfig
 from fleming.training.logprobs import token_logprobs
 from fleming.training.packing import pack
-from fleming.training.parallel import compile_blocks, gather_weights, join_world, load_sharded, sampling_copy
-from model import Sampler, SamplingParams, load_model
+from fleming.training.parallel import (
+    compile_blocks,
+    gather_weights,
+    join_world,
+    load_sharded,
+    make_exact,
+    sampling_copy,
+)
+from model import Sampler, SamplingParams, load_model, tiles
 from model.attention import PackedCausal, causal, varlen_attn
 from model.decoding import Decoder
 from model.kv_cache import Capacity, KVCache
@@ -96,6 +103,25 @@ def test_sampler_and_scorer_agree_in_bf16(world, folder):
     difference = (sampled - scored).abs()
     assert difference.mean() < 0.01
     assert difference.max() < 0.2
+
+
+def test_by_tiles_sampler_and_scorer_agree_to_the_last_bit(world, folder):
+    model, _ = load_sharded(folder, Config(), world)
+    copy = sampling_copy(model, world)
+    make_exact(copy, [model], Config(exact="tiles"), world)
+    assert copy.key_tile == model.key_tile == tiles.KEYS
+    prompts, params = [[5, 6, 7], [9] * 40, [11, 12]], SamplingParams(n=8, max_new_tokens=60, seed=1)
+    groups, again = (
+        Sampler(copy, PlainTokenizer(250, {3}), max_num_seqs=rows).generate(prompts, params)
+        for rows in (16, 3)
+    )
+    assert groups == again
+    copy.vocab_limit = model.vocab_limit = 250
+    pairs = [(p, s) for p, group in zip(prompts, groups, strict=True) for s in group]
+    batch = pack([p for p, _ in pairs], [s.token_ids for _, s in pairs]).to(world.device)
+    with torch.no_grad():
+        scored, _ = token_logprobs(model, batch)
+    assert scored.tolist() == [x for _, s in pairs for x in s.logprobs]
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -146,9 +146,10 @@ class Config:
     """Fixes data, noise and order."""
     threads: Annotated[int, Range("from 0 to 1024", lambda x: 0 <= x <= 1024)] = 0
     """CPU threads of torch in each process; 0 leaves its default. Bitwise repeatability needs the same number."""
-    exact: Literal["auto", "off"] = "auto"
+    exact: Literal["auto", "tiles", "off"] = "auto"
     """auto: on a CPU in fp32, where the processor passes a check, what is sampled is what is scored to the last bit,
-    and no answer depends on those beside it (docs/exactness.md)."""
+    and no answer depends on those beside it (docs/exactness.md). tiles: the same on any device, by slow products of one
+    shape each (model/tiles.py)."""
     reproducible: bool = False
     """On a CPU by the kernels that every x86-64 processor with AVX2 has: the same bits on all of them."""
     model: str = ""

@@ -29,8 +29,9 @@ from torch.utils.checkpoint import checkpoint
 
 from fleming.settings import Config, ParallelConfig
 from fleming.terminal import complain
+from model import tiles
 from model.errors import InputError
-from model.exact import keys_read
+from model.exact import KEY_TILES, keys_read
 from model.exact_check import key_tile_that_holds
 from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import load_model
@@ -282,14 +283,16 @@ def make_exact(actor: Transformer, scorers: Sequence[Transformer | None], cfg: C
         return
     if scorers:
         gather_weights(scorers[0], actor)
-    as_written = world.device.type == "cpu" and world.dtype == torch.float32 and not actor.compiled
-    tiles = world.gather(key_tile_that_holds(actor) if as_written else 0)
-    if 0 in tiles:
+    by_padding = world.device.type == "cpu" and world.dtype == torch.float32
+    able = not actor.compiled and (by_padding or cfg.exact == "tiles")
+    key_tiles = [tiles.KEYS] if cfg.exact == "tiles" else KEY_TILES
+    found = world.gather(key_tile_that_holds(actor, key_tiles) if able else 0)
+    if 0 in found:
         by = "a compiled block" if actor.compiled else "this device"
         world.print(f"exact: {by} computes a token's last bits by what is beside it; differences are logged")
         return
     for model in filter(None, (actor, *scorers)):
-        model.key_tile = max(tiles)
+        model.key_tile = max(found)
 
 
 @torch.no_grad()

@@ -6,11 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.models import TINY, PlainTokenizer, hf_model, ours
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import model.exact
 import model.exact_check
+from fleming.settings import Config, ParallelConfig
 from fleming.training.logprobs import token_logprobs
 from fleming.training.packing import pack
+from fleming.training.parallel import join_world, make_exact
+from model import tiles
 from model.attention import NewestTokens
 from model.drawing import draw
 from model.errors import InputError
@@ -29,6 +33,14 @@ def threads(request):
     torch.set_num_threads(request.param)
     yield request.param
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def few_pairs(monkeypatch):
+    monkeypatch.setattr(tiles, "PAIRS", 32)  # the models are small
+
+
+EVERY = (*KEY_TILES, tiles.KEYS)
 
 
 @pytest.fixture(scope="module", params=[*TINY])
@@ -55,8 +67,9 @@ def told(groups):
     return [[(s.token_ids, s.logprobs) for s in group] for group in groups]
 
 
-def test_a_sample_is_the_same_in_any_batch_and_scores_what_it_was_drawn_with(hf, threads):
-    transformer, params = exact(hf), SamplingParams(n=2, max_new_tokens=24, seed=1)
+@pytest.mark.parametrize("key_tile", [KEY_TILES[0], tiles.KEYS])
+def test_a_sample_is_the_same_in_any_batch_and_scores_what_it_was_drawn_with(hf, threads, key_tile):
+    transformer, params = exact(hf, key_tile), SamplingParams(n=2, max_new_tokens=24, seed=1)
     groups = Sampler(transformer, TOKENIZER, max_num_seqs=5).generate(PROMPTS, params)
     for rows, capacity in ((1, None), (12, None), (3, Capacity(3, 1024))):
         again = Sampler(transformer, TOKENIZER, rows, capacity).generate(PROMPTS, params)
@@ -117,8 +130,9 @@ def test_a_sample_alone_before_a_single_key_head_is_that_of_a_batch(threads):
     assert told(Sampler(transformer, TOKENIZER, 1).generate(PROMPTS, params)) == told(together)
 
 
-def test_a_cache_of_any_size_and_steps_of_fixed_shapes_change_no_bit(hf):
-    transformer, params = exact(hf), SamplingParams(max_new_tokens=20, seed=3)
+@pytest.mark.parametrize("key_tile", [KEY_TILES[0], tiles.KEYS])
+def test_a_cache_of_any_size_and_steps_of_fixed_shapes_change_no_bit(hf, key_tile):
+    transformer, params = exact(hf, key_tile), SamplingParams(max_new_tokens=20, seed=3)
     prompts = prompts_of(180, 3, 177)
     plain = told(Sampler(transformer, TOKENIZER).generate(prompts, params))
     for more in ({"capacity": Capacity(2, 200)}, {"fixed_shapes": True}):
@@ -171,7 +185,7 @@ def test_any_number_of_heads_may_read_one_key_head(heads, key_heads, width, thre
     assert logp.tolist() == [x for group in groups for x in group[0].logprobs]
 
 
-@pytest.mark.parametrize("key_tile", KEY_TILES)
+@pytest.mark.parametrize("key_tile", EVERY)
 def test_no_length_of_a_sequence_is_special(key_tile):
     """A token's bits are the same in a longer sequence, with more and with fewer keys read: at every edge there is."""
     transformer = exact(hf_model("qwen3", max_position_embeddings=2048), key_tile)
@@ -194,16 +208,18 @@ def test_a_forward_of_more_tokens_gives_the_bits_of_one_of_fewer(hf, threads):
     assert all(torch.equal(row, whole[0]) for row in several)
 
 
-def test_it_stays_transformers_model(hf):
+@pytest.mark.parametrize("key_tile", EVERY)
+def test_it_stays_transformers_model(hf, key_tile):
     tokens = torch.tensor(prompts_of(77))
     with torch.no_grad():
-        assert torch.allclose(exact(hf)(tokens), hf(tokens).logits, atol=1e-5)
+        assert torch.allclose(exact(hf, key_tile)(tokens), hf(tokens).logits, atol=1e-5)
 
 
-def test_gradients_are_those_without_padding(hf):
+@pytest.mark.parametrize("key_tile", [KEY_TILES[0], tiles.KEYS])
+def test_gradients_are_those_without_padding(hf, key_tile):
     gradients = []
-    for key_tile in (0, KEY_TILES[0]):
-        transformer = exact(hf, key_tile)
+    for tile in (0, key_tile):
+        transformer = exact(hf, tile)
         logp, _ = token_logprobs(transformer, pack(PROMPTS, [[5, 6, 7]] * len(PROMPTS)), temperature=0.7)
         logp.sum().backward()
         gradients.append([p.grad for p in transformer.parameters()])
@@ -211,14 +227,15 @@ def test_gradients_are_those_without_padding(hf):
         assert torch.allclose(plain, padded, atol=1e-6 * max(1.0, plain.abs().max().item()), rtol=1e-5)
 
 
+@pytest.mark.parametrize("key_tile", [KEY_TILES[0], tiles.KEYS])
 @pytest.mark.parametrize("vocabulary", [3001, 50_000])
-def test_what_a_row_draws_does_not_depend_on_the_others(vocabulary, threads):
+def test_what_a_row_draws_does_not_depend_on_the_others(vocabulary, threads, key_tile):
     torch.manual_seed(0)
     logits, noise = 4 * torch.randn(70, vocabulary), torch.rand(70, dtype=torch.float64)
     params = SamplingParams(temperature=0.7)
-    ids, logprobs, entropies = draw(logits, noise, params, exact=True)
+    ids, logprobs, entropies = draw(logits, noise, params, key_tile)
     for n in (1, 2, 7, 33):
-        again = draw(logits[-n:].clone(), noise[-n:], params, exact=True)
+        again = draw(logits[-n:].clone(), noise[-n:], params, key_tile)
         assert all(map(torch.equal, again, (ids[-n:], logprobs[-n:], entropies[-n:])))
     expected = (logits.double() / 0.7).log_softmax(-1)
     assert torch.allclose(logprobs, expected.gather(-1, ids[:, None])[:, 0], atol=1e-5)
@@ -248,6 +265,14 @@ def test_where_halves_are_cut_elsewhere_whole_blocks_of_keys_are_read(monkeypatc
     assert key_tile_that_holds(exact(hf_model("llama"), 0)) == KEY_TILES[-1]
 
 
+@pytest.mark.parametrize(("setting", "key_tile"), [("auto", KEY_TILES[0]), ("tiles", tiles.KEYS), ("off", 0)])
+def test_the_setting_says_how_all_models_of_a_run_compute(setting, key_tile):
+    actor, policy = (exact(hf_model("llama"), 0) for _ in range(2))
+    with join_world(ParallelConfig(device="cpu")) as world:
+        make_exact(actor, [policy, None], Config(exact=setting), world)
+    assert (actor.key_tile, policy.key_tile) == (key_tile, key_tile)
+
+
 @pytest.mark.parametrize("broken", ["rows", "tile"])
 def test_the_check_sees_what_would_break_it(monkeypatch, broken):
     transformer = exact(hf_model("llama"), 0)
@@ -256,9 +281,41 @@ def test_the_check_sees_what_would_break_it(monkeypatch, broken):
     else:  # a decode step by other products
         made = NewestTokens.__init__
         monkeypatch.setattr(
-            NewestTokens, "__init__", lambda self, places, keys, span, exact: made(self, places, keys, span)
+            NewestTokens,
+            "__init__",
+            lambda self, places, keys, span, key_tile: made(self, places, keys, span),
         )
     assert key_tile_that_holds(transformer) == 0
+
+
+class Products(TorchDispatchMode):
+    """Notes the shapes of all products, by what is multiplied with."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if (name := function._schema.name) in ("aten::mm", "aten::addmm", "aten::bmm"):
+            left, right = args[-2:]
+            self.shapes.add((name, *left.shape, *right.shape))
+        return function(*args, **kwargs or {})
+
+
+def test_by_tiles_all_products_have_the_shapes_that_one_token_has(hf):
+    """What a device's library chooses its kernels by: so the claim does not hang on this processor's."""
+    transformer, found = exact(hf, tiles.KEYS), []
+    for prompts, new in (([[7]], 2), (prompts_of(200, 3, 140), 9)):
+        with Products() as products, torch.no_grad():
+            groups = Sampler(transformer, TOKENIZER, 3).generate(
+                prompts, SamplingParams(n=2, max_new_tokens=new)
+            )
+            pairs = [(p, s.token_ids) for p, group in zip(prompts, groups, strict=True) for s in group]
+            token_logprobs(transformer, pack(*zip(*pairs, strict=True)))
+        found.append(products.shapes)
+    assert found[0] == found[1]
+    assert {shape[1] for shape in found[0] if shape[0] != "aten::bmm"} == {tiles.ROWS}
+    assert sum(shape[0] == "aten::bmm" for shape in found[0]) == 2  # with the keys, and with the values
 
 
 def test_gradients_of_shared_prompts_add_up_in_one_order_whatever_the_threads():

@@ -25,6 +25,7 @@ RELATIONS = "tests/sources/test_relations.py"
 ABLATION = "tests/ablation -k 'not accept'"
 VERIFY = "tests/audit/test_verify.py"
 SEGMENTS = "tests/audit/test_segments.py -k 'not processes'"
+EXACT = "tests/model/test_exact.py -k 'tiles or transformers or gradients'"
 TRACE = "tests/audit/test_trace.py"
 RETRACT = "tests/audit/test_retract.py"
 METRICS = "tests/training/test_metrics.py"
@@ -215,6 +216,13 @@ MUTANTS = {
     "fleming/rl/sampled.py": [
         ("sum(r.entropy for r in rollouts) / sum(lengths)",
          "sum(r.entropy for r in rollouts if r.advantage) / sum(lengths)", WIRING),
+    ],
+    "model/tiles.py": [
+        ("zip(*(pad(x, whole(count, ROWS), 0)", "zip(*(x", EXACT),
+        ("pad(left, PAIRS, 0), pad(right, PAIRS, 0)", "left, right", EXACT),
+        ("places > last", "places >= last", EXACT),
+        ("out * (top - higher).exp() + weighted", "out + weighted", EXACT),
+        ("return None, grad", "return None, 0 * grad", EXACT),
     ],
     "model/drawing.py": [
         ("total[:, 0].log() - logits.clamp", "total[:, 0].log() + logits.clamp", SAMPLER),
