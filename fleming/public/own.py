@@ -1,7 +1,8 @@
 """Questions in a form that is no public set's: a person's own records, prompt and answer, verl's rows, any table.
 
 - assets/forms.yaml has the usual names of columns; `data.columns` tells others, and then they alone are read
-- options are in one column, in a column each, in the lines that end the question, or there are none: a free answer
+- options are in one column, in a column each, the wrong ones beside the right one's text, in the lines that end the
+  question, or there are none: a free answer
 - ids are made where there are none; whatever else a record holds is kept in `extra`
 
 Left out: what the right option is (forms.py), the public sets (sets.py), worked answers (conversations.py).
@@ -13,10 +14,12 @@ import itertools
 import re
 import string
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fleming.free_answer import read_number, short_text
+from fleming.noise import generator
 from fleming.prompt import with_options
 from fleming.public.forms import Form, counted
 from fleming.public.tables import Row, number_in, stem_of, table_suffix
@@ -28,6 +31,8 @@ from fleming.public.values import (
     letters_named,
     literal_of,
     messages_of,
+    only,
+    options_of,
     plain_text,
     text_of,
     value_of,
@@ -42,7 +47,7 @@ FORMS_KNOWN = (
     f"cold start {', '.join(FORMS['conversations'])}. Name other columns by data.columns (docs/your-data.md)"
 )
 KINDS = field_types(Question)
-FIXED = {"question", "options", "answer"}
+FIXED = {"question", "options", "wrong", "answer"}
 BESIDE = KINDS.keys() - FIXED
 ANSWERED = {"messages", "response"}
 """Fields that only a worked answer has."""
@@ -93,11 +98,11 @@ def find_columns(names: tuple[str, ...], told: dict[str, Any]) -> dict[str, Any]
     by_name = {plain(name): name for name in reversed(names)}
     found = dict(told)
     for field, usual in FORMS["questions"].items():
-        if field in told or (field in ("options", "input") and told.keys() & FIXED):
+        if field in told or (field in ("options", "wrong", "input") and told.keys() & FIXED):
             continue
         here = [by_name[plain(name)] for name in usual if plain(name) in by_name]
         inside = [name for name in usual if "." in name and name.partition(".")[0] in names]
-        lettered = [_lettered(by_name)] if field == "options" and not here else []
+        lettered = [_lettered(by_name, field)] if field in ("options", "wrong") and not here else []
         if columns := [column for column in here + inside + lettered if column]:
             found[field] = columns[0]
     if not told.keys() & FIXED:
@@ -106,9 +111,9 @@ def find_columns(names: tuple[str, ...], told: dict[str, Any]) -> dict[str, Any]
     return found
 
 
-def _lettered(by_name: dict[str, str]) -> list[str]:
+def _lettered(by_name: dict[str, str], field: str) -> list[str]:
     """Return the columns that hold an option each, two or more: A, B, C; opa, opb; option_1, option_2; ending0."""
-    for prefix in FORMS["options"]:
+    for prefix in map(plain, FORMS[field]):
         for signs in (string.ascii_lowercase, range(27), range(1, 27)):
             names = itertools.takewhile(by_name.__contains__, (f"{prefix}{sign}" for sign in signs))
             if len(columns := [by_name[name] for name in names]) > 1:
@@ -149,8 +154,9 @@ def reader(path: Path, first: Row, cfg: Config) -> Callable[[Row, str], list[Que
         below = as_text(value_of(row, columns.get("input")))
         if below and f"\n{below.strip()}\n" not in f"\n{question.strip()}\n":  # its lines may stand there
             question = f"{question}\n\n{below}"
-        fields |= _answered(row, question, _form(columns, base), fields, cfg)
-        read = fields.keys() | ({"input"} if below is not None else ())
+        wrong = [] if "options" in columns else _wrong(row, columns.get("wrong"))
+        fields |= _answered(row, question, _form(columns, base), wrong, fields, cfg)
+        read = fields.keys() | ({"input"} if below is not None else set()) | ({"wrong"} if wrong else set())
         used = flat(column for field, column in columns.items() if field in read)
         extra = {name: value for name, value in row.items() if name not in used and value is not None}
         own = extra.pop("extra", None)
@@ -228,8 +234,32 @@ def _asked(row: Row, column: str) -> tuple[str, str | None]:
     return said[-1]["content"], system or None
 
 
-def _answered(row: Row, question: str, form: Form, fields: dict[str, Any], cfg: Config) -> dict[str, Any]:
+def _wrong(row: Row, columns: Any) -> list:
+    """Return the wrong options, of a column each or of one that has all."""
+    found = [value_of(row, column) for column in flat([columns])]
+    found = found if isinstance(columns, list) else _aliases(found[0])
+    return [text for text in found if text not in NO_LABEL]
+
+
+def _with_wrong(row: Row, question: str, form: Form, wrong: list) -> dict[str, Any]:
+    """Return options and answer where the right one's text stands apart: in an order that the question's text fixes."""
+    right = only(value_of(row, form.answer))
+    if right in NO_LABEL:
+        raise SetAsideError("no_label")
+    if right in wrong:
+        raise SetAsideError("answer_ambiguous", f"{str(right)[:80]!r} is right, and a wrong option")
+    order = generator(0, "options", question).permutation(len(wrong) + 1)
+    options = options_of([[right, *wrong][i] for i in order])
+    by_place = replace(form, answer="right", also=None, base=0)  # its text may be another option's letter
+    return by_place.choice(options, {"right": [*order].index(0)})[0]
+
+
+def _answered(
+    row: Row, question: str, form: Form, wrong: list, fields: dict[str, Any], cfg: Config
+) -> dict[str, Any]:
     """Return question, options and answer, or of a free answer its kind."""
+    if wrong:
+        return {"question": question, **_with_wrong(row, question, form, wrong)}
     options = form.options_in(row) if form.options else []
     answer, lettered = value_of(row, form.answer), None if options else with_options(question)
     if lettered and letters_named(answer, list(lettered.options.items())):

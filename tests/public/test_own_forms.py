@@ -105,6 +105,48 @@ def test_each_form_of_multiple_choice_is_recognised(tmp_path, form):
     assert len(question.options) in (3, 4)
 
 
+WRONG = {  # "B" is right, a text that is a letter
+    "SciQ": {
+        "question": "Which?",
+        "correct_answer": "B",
+        **lettered("distractor", "123"),
+        "support": "It is B.",
+    },
+    "a trivia server": {"question": "Which?", "correct_answer": "B", "incorrect_answers": TEXTS[:3]},
+    "GPQA": {"Question": "Which?", "Correct Answer": "B", **lettered("Incorrect Answer ", "123")},
+    "TruthfulQA": {"Question": "Which?", "Best Answer": "B", "Incorrect Answers": "one; two; three"},
+    "a list in a cell": {"question": "Which?", "answer": "B", "distractors": "['one', 'two', 'three']"},
+}
+
+
+@pytest.mark.parametrize("form", WRONG)
+def test_wrong_options_beside_the_right_text_are_options(tmp_path, form):
+    rows = [WRONG[form] | {next(iter(WRONG[form])): f"Which, {i}?"} for i in range(40)]
+    questions = read(lines(tmp_path / "mine.jsonl", rows)).questions
+    for question in questions:
+        assert question.options[question.answer] == "B"
+        assert sorted(question.options.values()) == ["B", "one", "three", "two"]
+        assert question.extra == ({"support": "It is B."} if form == "SciQ" else {})
+    assert len({question.answer for question in questions}) == 4  # its place does not tell
+    again = read(lines(tmp_path / "other.jsonl", rows[::-1])).questions
+    assert [q.options for q in again[::-1]] == [q.options for q in questions]
+
+
+def test_wrong_options_may_be_told_fewer_or_say_what_is_right(tmp_path):
+    rows = [
+        {"q": "Which, 1?", "right": "iron", "w": ["zinc"]},
+        {"q": "Which, 2?", "right": "iron", "w": ["iron", "zinc"]},
+        {"q": "Which, 3?", "right": "iron", "w": []},
+        {"q": "Which, 4?", "right": None, "w": ["zinc"]},
+        *({"q": f"Which, {i}?", "right": "zinc", "w": ["iron", "lead"]} for i in range(10)),
+    ]
+    found = read(lines(tmp_path / "mine.jsonl", rows), "data.columns={question: q, answer: right, wrong: w}")
+    first, free, *_ = found.questions
+    assert (sorted(first.options.values()), first.right_text) == (["iron", "zinc"], "iron")
+    assert (free.options, free.answer) == ({}, "iron")
+    assert [record["code"] for record in found.set_aside] == ["answer_ambiguous", "no_label"]
+
+
 @pytest.mark.parametrize(
     "row",
     [

@@ -31,8 +31,8 @@ def folder(inputs, tmp_path_factory):
 
 
 def test_files_and_commands_are_found():
-    assert len(FILES) == len(dict(FILES)) == 13
-    assert len(COMMANDS) == 14
+    assert len(FILES) == len(dict(FILES)) == 14
+    assert len(COMMANDS) == 15
     named = {name for command in COMMANDS for name in re.findall(r"=(\w+\.(?:jsonl|csv))\b", command)}
     assert named == {name for name, _ in FILES} - {"my_checks.py", "my_rewards.py"}
 
