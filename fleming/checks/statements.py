@@ -154,7 +154,7 @@ class _Grammar:
         self.forms: dict[Key, list[_Form]] = {}
         for key, phrases in [*taught.items(), *own.items()]:
             relations = DENIALS.get(key, (key,) if key in RELATIONS else ())
-            for phrase in phrases if key not in lists else ():
+            for phrase in variants(phrases) if key not in lists else ():
                 parts = list(string.Formatter().parse(phrase))
                 words = [
                     word for text, slot, *_ in parts for word in [*tokens(text), *[None] * (slot is not None)]
@@ -163,7 +163,12 @@ class _Grammar:
                 form = _Form(slots, relations, key not in DENIALS, "" if relations else key)
                 self.forms.setdefault(self.key(w for w in words if w not in _ENDS), []).append(form)
         self.words = {word for key in self.forms for word in key}.union(*self.sets.values())
-        self.concluding = {key[:-1] for key, forms in self.forms.items() if forms[0].remark == "conclude"}
+        self.around_answer: dict[Key, set[Key]] = {}
+        """What stands behind an answer -> what may stand before it."""
+        for key, forms in self.forms.items():
+            if forms[0].remark == "conclude":
+                at = key.index(None)
+                self.around_answer.setdefault(key[at + 1 :], set()).add(key[:at])
 
     def has(self, words: Sequence[str | None], *lists: str) -> bool:
         """Whether a phrase of one of the lists stands among the words."""
@@ -197,13 +202,16 @@ class _Grammar:
         return curt, curt or doubts or (denies and points)
 
     def concluded(self, sentence: Sequence[str | Mention]) -> list[tuple[Mention, str]]:
-        """Return each answer that a sentence concludes, "the answer is A, B or trientine (C)"."""
+        """Return each answer that a sentence concludes: "the answer is A, B or trientine (C)", "B is correct"."""
         line = [item if isinstance(item, str) else None for item in sentence]
-        starts = [at for at in range(1, min(len(line), SHORT)) if self.key(line[:at]) in self.concluding]
-        rest = [item for item in sentence[starts[-1] :] if item not in self.sets["joining"]] if starts else []
-        if not all(isinstance(item, tuple) or item in string.ascii_lowercase for item in rest):
-            return []
-        return [(item, "") if isinstance(item, tuple) else ((), item.upper()) for item in rest]
+        keys = [self.key(line[:at]) for at in range(min(len(line), SHORT))]
+        for end in range(max(1, len(line) - CURT), len(line) + 1):
+            openings = self.around_answer.get(self.key(line[end:]), ())
+            for at in (at for at, key in enumerate(keys[:end]) if key in openings):
+                rest = [item for item in sentence[at:end] if item not in self.sets["joining"]]
+                if rest and all(isinstance(item, tuple) or item in string.ascii_lowercase for item in rest):
+                    return [(item, "") if isinstance(item, tuple) else ((), item.upper()) for item in rest]
+        return []
 
     def key(self, words: Iterable[str | None]) -> Key:
         """Return the words without fillers, and without what stands before a clause; a number is 0 (Step 2:)."""
@@ -243,6 +251,13 @@ class _Grammar:
                         for further in range(1 + (more[0].count("N") if more else 0)):
                             yield number, number + 1 + further, forms
                         break
+
+
+def variants(phrases: Iterable[str]) -> Iterator[str]:
+    """Yield each phrase with one of the words of each <a|b>, in all ways."""
+    for phrase in phrases:
+        parts = [part.split("|") for part in re.split(r"<([^<>]*)>", phrase)]
+        yield from map("".join, itertools.product(*parts))
 
 
 @functools.cache

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from fleming.checks.statements import Names, read_statements
+from fleming.checks.statements import Names, read_statements, variants
 from fleming.questions.phrases import read_phrases
 from fleming.sources.vocabulary import FEATURES, RELATIONS
 
@@ -31,7 +31,7 @@ def test_every_phrase_of_every_relation_is_read_in_its_direction(relation):
         *read_phrases("claims").phrases.get(relation, ()),
     ]
     assert phrases
-    for phrase in phrases:
+    for phrase in variants(phrases):
         text = phrase.format(h="aaab", t="bbba")
         names = Names((name, name) for name in ("aaab", "bbba"))
         ((statement),) = read_statements(text, names).statements
@@ -158,3 +158,41 @@ def seconds(text):
 def test_time_grows_with_the_text(unit):
     small, large = (unit * (size // len(unit.encode())) for size in (50_000, 200_000))
     assert seconds(large) < 12 * seconds(small) + 0.1  # 4 where linear, 16 where quadratic
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The drug of choice in gout is colchicine.",
+        "Colchicine is the agent of choice for gout.",
+        "The first-line therapy for gout is colchicine.",
+        "Colchicine is a standard treatment of gout.",
+        "Gout is usually managed using colchicine.",
+        "Colchicine is recommended for gout.",
+        "Initial therapy of gout includes colchicine.",
+        "Colchicine is indicated for the treatment of gout.",
+    ],
+)
+def test_usual_wordings_of_a_treatment_are_read(text):
+    ((affirmed, plain, meanings),) = said(text)
+    assert (affirmed, plain) == (True, True)
+    assert TREATS in meanings
+
+
+@pytest.mark.parametrize(
+    ("text", "concluded"),
+    [
+        ("Option B is correct.", [((), "B")]),
+        ("So, B is the correct answer.", [((), "B")]),
+        ("Therefore the choice A is right.", [((), "A")]),
+        ("Colchicine is the best answer.", [((DRUG,), "")]),
+        ("The best choice is C.", [((), "C")]),
+        ("Option B is not correct.", []),
+        ("Is option B correct?", []),
+        ("Vitamin B is correct.", []),
+        ("The dose in option B is correct.", []),
+        ("If B is correct, the patient would be older.", []),
+    ],
+)
+def test_what_a_sentence_concludes(text, concluded):
+    assert [each for found in read(text).conclusions.values() for each in found] == concluded
