@@ -50,6 +50,9 @@ def reader(path: Path, first: Row, cfg: Config) -> Callable[[Row, str], list[Tra
         about = plain_text(parts["question_id"]) or key
         said = _conversation(parts)
         turns = _learned(said, last="messages" not in form or cfg.data.assistant_turns == "last")
+        turns = [i for i in turns if i - len(said) not in _context(parts)]
+        if not turns:
+            raise SetAsideError("no_answer", "each of its answers is marked as not to be learned")
         read = []
         for turn, i in enumerate(turns, start=1):
             fields = {"id": f"{key}/{turn}" if len(turns) > 1 else key, "question_id": about}
@@ -70,6 +73,15 @@ def _parts(row: Row, form: dict[str, str | list[str]]) -> dict[str, Any]:
         found = [value for value in values if value is not None]
         parts[field] = next(filter(None, found), next(iter(found), None))
     return parts
+
+
+def _context(parts: dict[str, Any]) -> set[int]:
+    """Return the places, from the end, of the messages that are said not to be learned from."""
+    messages = literal_of(parts.get("messages"))
+    if not isinstance(messages, list):
+        return set()
+    marks = FORMS["not_learned"]
+    return {i - len(messages) for i, m in enumerate(messages) if any(m.get(mark, 1) == 0 for mark in marks)}
 
 
 def _learned(said: list[Message], last: bool) -> list[int]:

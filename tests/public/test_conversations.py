@@ -150,3 +150,21 @@ def test_the_real_demo_of_a_medical_set_is_read_with_its_reasoning(shared):
     found = read(path)
     assert [t.prompt[0]["content"] for t in found] == [row["Question"] for row in rows]
     assert all(t.response.startswith("<think>\n") and "</think>\n\n" in t.response for t in found)
+
+
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}, {"loss": False}])
+@pytest.mark.parametrize("system", [[], [{"role": "system", "content": "S"}]])
+def test_an_answer_that_is_marked_so_is_context_alone(tmp_path, mark, system):
+    kept, other = {**BOT, "content": "learned", "weight": 1}, {**USER, "train": True}
+    rows = [
+        {"messages": [*system, USER, {**BOT, **mark}, other, kept]},
+        {"messages": [*system, USER, kept, USER, {**BOT, **mark}], "system": None if system else "S"},
+        {"messages": [*system, USER, {**BOT, **mark}]},
+        *({"messages": [USER, BOT]} for _ in range(8)),
+    ]
+    lines_said: list[str] = []
+    first, second, *_ = read(lines(tmp_path / "a.jsonl", rows), say=lines_said.append)
+    assert [first.response, second.response] == ["learned", "learned"]
+    assert [m["content"] for m in first.prompt[-3:]] == [USER["content"], BOT["content"], USER["content"]]
+    assert second.prompt[-1]["content"] == USER["content"]
+    assert "1 of 11 records set aside (no_answer 1)" in "\n".join(lines_said)
