@@ -357,6 +357,16 @@ def test_what_is_opened_and_never_closed_hides_nothing_after_it():
     assert [link.target for link in article.links] == ["A", "B", "C", "E"]
 
 
+@pytest.mark.parametrize(
+    "end", ["\n\n", "\n \n", "\n==Causes==\n", "<ref name=b>[[d]]</ref> ", "<ref name=b /> "]
+)
+def test_a_note_that_is_never_closed_ends_with_its_paragraph_or_at_the_next(end):
+    article = read_article(
+        f"[[A]]<ref name=a>{{{{cite|\n[[b]]}}}} [[c]]{end}[[E]] <ref>[[f]]\n[[g]]</ref>[[H]]"
+    )
+    assert [link.target for link in article.links] == ["A", "E", "H"]
+
+
 def test_a_title_is_what_its_link_means():
     for link, title in {
         "fever_ (x) #y": "Fever (x)",
