@@ -51,6 +51,8 @@ def written(path, rows):
         ("b", "Ambiguous and gold_not_chosen", {"B"}, {"gold_not_chosen", "ambiguous"}),
         ("a\nc", "too long\ntypo\n", {"A", "C"}, {"too_long", "typo"}),
         ("['A']", "['too long', 'typo']", {"A"}, {"too_long", "typo"}),
+        ("A、C", "题目不清，图缺失；ambiguous", {"A", "C"}, {"题目不清", "图缺失", "ambiguous"}),
+        ("无", "无", set(), set()),
     ],
 )
 def test_a_rater_may_write_letters_and_names_as_people_do(tmp_path, answers, flaws, letters, named):
@@ -144,6 +146,9 @@ def test_scores_by_hand(tmp_path):
     assert (
         "ratings of 4 questions (2 rows of r.jsonl cannot be read, 5 are of no question here);"
         in _by_raters(found | {"unread_rows": 2, "unmatched_rows": 5, "file": "r.jsonl"})[0]
+    )
+    assert _by_raters(found | {"flaws": {}, "flawed": 0})[0].startswith(
+        "12 ratings of 4 questions; most raters find 0 flawed; without these"
     )
     assert score_by_raters([ask("e")], votes, annotations) is None
 
