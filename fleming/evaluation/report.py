@@ -39,6 +39,7 @@ def reliability_table(rows: Sequence[tuple[str, Result]]) -> str:
     for model, result in rows:
         if found := result.details.get("reliability"):
             key = {"benchmark": result.benchmark, "model": model, "questions": f"{found['questions']:,}"}
+            key["ways"] = str(len(found["ways"]))
             for head, share in row_of(found).items():
                 if share:
                     of_fewer = f" of {share['n']:,}" if share["n"] < found["questions"] else ""
