@@ -81,6 +81,7 @@ def read_annotations(path: Path, benchmark: LoadedBenchmark) -> Annotations:
     found: dict[str, list[Rating]] = defaultdict(list)
     faults, unmatched, unread, why = [], 0, 0, ""
     for _, row in read_rows(path, fault=lambda *fault: faults.append(fault)):
+        row = {str(name).strip().casefold(): value for name, value in row.items()} | row  # Answers, ID
         shown = _options(row)
         texts = {*map(_key, shown.values())}
         named = by_id.get(str(row.get("id")))

@@ -61,6 +61,13 @@ def test_a_rater_may_write_letters_and_names_as_people_do(tmp_path, answers, fla
     assert (rating.answers, rating.flaws) == (letters, named)
 
 
+def test_columns_may_have_capitals(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("ID,A,B,C,Answers,Flaws\none,croup,gout,mumps,B,Too long\n")
+    [rating] = read_annotations(path, bench(ask("one"))).of["one"]
+    assert (rating.answers, rating.flaws) == ({"A"}, {"too_long"})
+
+
 def test_a_rater_who_names_what_his_letters_say_counts_once(tmp_path):
     both = {"id": "one", "answers": "A, B", "flaws": "ambiguous"}
     rows = [both, {"id": "one", "answers": "A"}, {"id": "one", "answers": "A"}]
