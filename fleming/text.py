@@ -131,9 +131,9 @@ def mentions_lost_table(text: str) -> bool:
 
 
 def _is_lost(what: str, text: str, within: int) -> bool:
-    """Whether the text says that something is there, and no three numbers follow within so many characters."""
-    said = _MENTIONS[what].search(text)
-    return bool(said) and len(re.findall(r"\d+", text[said.end() : said.end() + within])) < 3
+    """Whether the text says anywhere that something is there, and no three numbers follow within so many characters."""
+    ends = (said.end() for said in _MENTIONS[what].finditer(text))
+    return any(len(re.findall(r"\d+", text[end : end + within])) < 3 for end in ends)
 
 
 def can_reorder(options: Mapping[str, str]) -> bool:

@@ -17,12 +17,12 @@ from fleming.evaluation.votes import Questions, score_of
 from fleming.public.benchmarks import LoadedBenchmark
 from fleming.public.tables import Row, read_rows
 from fleming.records import LETTERS, Question
-from fleming.text import option_key, stem_key, words
+from fleming.text import fold, option_key, stem_key, words
 from model.errors import InputError
 
 MISSING, NOT_GOLD, AMBIGUOUS = "missing_information", "gold_not_chosen", "ambiguous"
 KNOWN = {MISSING, NOT_GOLD, AMBIGUOUS}
-NOTHING = {"", "none", "na", "nil", "no"}
+NOTHING = {"", "none", "na", "nil", "no", "无"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def read_annotations(path: Path, benchmark: LoadedBenchmark) -> Annotations:
     found: dict[str, list[Rating]] = defaultdict(list)
     faults, unmatched, unread, why = [], 0, 0, ""
     for _, row in read_rows(path, fault=lambda *fault: faults.append(fault)):
+        row = {str(name).strip().casefold(): value for name, value in row.items()} | row  # Answers, ID
         shown = _options(row)
         texts = {*map(_key, shown.values())}
         named = by_id.get(str(row.get("id")))
@@ -132,7 +133,7 @@ def _rating(row: Row, shown: Mapping[str, str], question: Question) -> Rating:
 
 def _parts(value: Any) -> list[str]:
     """Return the items of a list, or of a text that lists them, without those that say there is nothing (n/a)."""
-    parts = map(str, value) if isinstance(value, list) else re.split(r"[,;|\n]", str(value or ""))
+    parts = map(str, value) if isinstance(value, list) else re.split(r"[,;|\n，；、]", str(value or ""))
     return [part for part in parts if "".join(words(part)) not in NOTHING]
 
 
@@ -145,9 +146,13 @@ def _flaws(value: Any) -> list[str]:
     """Return the names of flaws; blanks are part of a name, but stand between those that are known here."""
     names: list[str] = []
     for part in _parts(value):
-        apart = ["_".join(words(name)) for name in part.split() if name.casefold() != "and"]
-        names += apart if KNOWN.issuperset(apart) else ["_".join(words(part))]
+        apart = [_name(word) for word in part.split() if word.casefold() != "and"]
+        names += apart if KNOWN.issuperset(apart) else [_name(part)]
     return names
+
+
+def _name(text: str) -> str:
+    return "_".join(re.findall(r"\w+", fold(text)))
 
 
 def _truth(value: Any) -> bool:

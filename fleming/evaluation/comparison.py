@@ -16,6 +16,7 @@ from fleming.evaluation.answers import read_answers, read_settings
 from fleming.evaluation.statistics import (
     Interval,
     PairedResult,
+    detectable_mean,
     holm,
     macro_difference,
     paired_difference,
@@ -60,6 +61,7 @@ class MeanDifference:
     protocol: str
     benchmarks: int
     difference: Interval
+    detectable: float
     verdict: str
 
 
@@ -83,7 +85,7 @@ def compare_runs(a: Path, b: Path) -> Comparison:
     """
     first, second = _load(a), _load(b)
     rows: list[Compared] = []
-    scores: dict[str, list[Pair]] = {}
+    scores: dict[str, list[tuple[Pair, list[str]]]] = {}
     for benchmark, protocol in sorted(first.keys() & second.keys()):
         x, y = first[benchmark, protocol], second[benchmark, protocol]
         common = [name for name in x if name in y]
@@ -96,9 +98,10 @@ def compare_runs(a: Path, b: Path) -> Comparison:
         of_a, of_b = [x[name] for name in common], [y[name] for name in common]
         pair = [q.score for q in of_a], [q.score for q in of_b]
         only_a, only_b = len(x) - len(common), len(y) - len(common)
-        paired = difference(*pair, clusters=[q.case for q in of_a])
+        cases = [q.case for q in of_a]
+        paired = difference(*pair, clusters=cases)
         rows.append(Compared(benchmark, protocol, score_of(of_a), score_of(of_b), only_a, only_b, paired))
-        scores.setdefault(protocol, []).append(pair)
+        scores.setdefault(protocol, []).append((pair, cases))
     if not rows:
         raise InputError(f"{a} and {b} have no question of one benchmark and protocol in common")
     found = corrected([row.difference for row in rows])
@@ -126,13 +129,15 @@ def corrected(found: Sequence[Difference]) -> list[Difference]:
     return [replace(d, p_holm=p) for d, p in zip(found, p_values, strict=True)]
 
 
-def _mean(protocol: str, pairs: Sequence[Pair]) -> MeanDifference:
-    mean = macro_difference(pairs)
+def _mean(protocol: str, found: Sequence[tuple[Pair, list[str]]]) -> MeanDifference:
+    pairs, cases = zip(*found, strict=True)
+    mean = macro_difference(pairs, clusters=cases)
+    detectable = detectable_mean([[y - x for x, y in zip(a, b, strict=True)] for a, b in pairs])
     all_a = [score for a, _ in pairs for score in a]
     all_b = [score for _, b in pairs for score in b]
     pooled = paired_difference(all_a, all_b)
     said = verdict(mean.low, mean.high, pooled.wins - pooled.losses, pooled.p_mcnemar)
-    return MeanDifference(protocol, len(pairs), mean, said)
+    return MeanDifference(protocol, len(pairs), mean, detectable, said)
 
 
 def _load(path: Path) -> dict[tuple[str, str], Questions]:

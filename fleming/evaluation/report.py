@@ -39,6 +39,7 @@ def reliability_table(rows: Sequence[tuple[str, Result]]) -> str:
     for model, result in rows:
         if found := result.details.get("reliability"):
             key = {"benchmark": result.benchmark, "model": model, "questions": f"{found['questions']:,}"}
+            key["ways"] = str(len(found["ways"]))
             for head, share in row_of(found).items():
                 if share:
                     of_fewer = f" of {share['n']:,}" if share["n"] < found["questions"] else ""
@@ -188,7 +189,7 @@ def _by_raters(found: Mapping[str, Any]) -> list[str]:
     if found["unread_rows"] or found["unmatched_rows"]:
         other = f"{found['unmatched_rows']:,} are of no question here"
         rated += f" ({found['unread_rows']:,} rows of {found['file']} cannot be read, {other})"
-    lines = [f"{rated}; most raters find {found['flawed']} flawed ({flaws})"]
+    lines = [f"{rated}; most raters find {found['flawed']} flawed" + (f" ({flaws})" if flaws else "")]
     if found["without_flawed"]:
         lines[0] += f"; without these {with_interval(found['without_flawed'])}"
     if found["weighted"]:
@@ -239,7 +240,7 @@ def describe_comparison(comparison: Comparison) -> str:
     for mean in comparison.means:
         points = describe_interval(mean.difference, mean.difference.value)
         on = f"macro average of {mean.benchmarks}, {mean.protocol}"
-        lines.append(f"{on}: b minus a {points}: {mean.verdict}")
+        lines.append(f"{on}: b minus a {points}, detectable {percent(mean.detectable)}: {mean.verdict}")
     return "\n".join(lines)
 
 

@@ -19,8 +19,12 @@ from fleming.evaluation.statistics import Interval, calibration, mean_interval, 
 from fleming.evaluation.votes import Questions, Score, Votes, mean, score_of, votes_of
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.public.benchmarks import PAPER_NINE, LoadedBenchmark, defects, gold_letters
+from fleming.public.own import plain
+from fleming.public.values import FORMS
 from fleming.records import DIFFICULTIES, LETTERS, Question
 from fleming.text import can_reorder
+
+SLICES = {plain(name) for name in FORMS["slices"]}
 
 
 @dataclass(frozen=True)
@@ -219,6 +223,12 @@ def _groups(question: Question, flawed: bool) -> dict[str, Any]:
         "clues_needed": _clues_needed(provenance),
         "flawed": flawed,
         **(own if isinstance(own, dict) else {}),
+        # What a set of one's own says beside its questions; a long text is no group's name.
+        **{
+            name: value
+            for name, value in question.extra.items()
+            if plain(name) in SLICES and isinstance(value, str | int) and len(str(value)) <= 80
+        },
     }
 
 

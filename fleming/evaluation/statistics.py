@@ -189,20 +189,25 @@ def detectable_difference(gains: ArrayLike, power: float = 0.8) -> float:
     """Return the true difference of which a comparison of n questions shows p < 0.05 with this chance.
 
     gains: b - a [n] as seen, of which only the mean square counts: the share psi of questions on which the two differ.
-    The difference solves delta sqrt(n) - 1 / sqrt(n) = z_0.975 sqrt(psi) + z_power sqrt(psi - delta^2): Miettinen,
+    The difference solves delta - 1 / n = z_0.975 sqrt(psi / n) + z_power sqrt((psi - delta^2) / n): Miettinen,
     Biometrics 24 (1968) 339, with the correction for continuity that makes it the exact test's. Where delta would pass
     psi, more questions would have to differ than did: psi is then delta. 1 where no difference would be shown. Where
     fewer than 50 questions differ it errs upwards, since p takes few values: of 20 the chance is 84 %, not 80.
     """
-    gains = _scores(gains)
-    n, seen = len(gains), float((gains**2).mean())
+    return detectable_mean([gains], power)
+
+
+def detectable_mean(parts: Sequence[ArrayLike], power: float = 0.8) -> float:
+    """Return the same of the unweighted mean over benchmarks, each with its gains: their variances are added."""
+    parts = [_scores(gains) for gains in parts]
+    n, seen = numpy.array([(len(gains), (gains**2).mean()) for gains in parts]).T
     z_test, z_power = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2), NormalDist().inv_cdf(power)
     low, high = 0.0, 1.0
     for _ in range(60):
         delta = (low + high) / 2
-        psi = max(seen, delta)
-        needed = z_test * math.sqrt(psi) + z_power * math.sqrt(psi - delta**2)
-        if delta * math.sqrt(n) - 1 / math.sqrt(n) < needed:
+        psi = numpy.maximum(seen, delta)
+        needed = z_test * math.sqrt((psi / n).sum()) + z_power * math.sqrt(((psi - delta**2) / n).sum())
+        if delta - (1 / n).sum() / len(n) ** 2 < needed / len(n):
             low = delta
         else:
             high = delta
@@ -231,15 +236,21 @@ def mean_interval(parts: Sequence[Interval]) -> Interval:
 
 
 def macro_difference(
-    pairs: Sequence[tuple[ArrayLike, ArrayLike]], seed: int = 0, resamples: int = 10_000
+    pairs: Sequence[tuple[ArrayLike, ArrayLike]],
+    seed: int = 0,
+    resamples: int = 10_000,
+    clusters: Sequence[ArrayLike] | None = None,
 ) -> Interval:
     """Return the unweighted mean over benchmarks of mean(b) - mean(a), with a percentile bootstrap within each.
 
-    pairs holds (a, b) for each benchmark: the scores [n] of the same questions in the same order. It speaks
-    of other questions, as `mean_interval` does. Raises ValueError for no pairs and for empty or unpaired scores.
+    pairs holds (a, b) for each benchmark: the scores [n] of the same questions in the same order; clusters, as those of
+    `paired_difference`. It speaks of other questions, as `mean_interval` does. Raises ValueError for no pairs and for
+    empty or unpaired scores.
     """
     gains = [_gains(a, b) for a, b in pairs]
-    return _bootstrap([_clustered(g, numpy.arange(len(g))) for g in gains], seed, resamples, pooled=False)
+    clusters = clusters or [numpy.arange(len(g)) for g in gains]
+    groups = [_clustered(g, numpy.asarray(of)) for g, of in zip(gains, clusters, strict=True)]
+    return _bootstrap(groups, seed, resamples, pooled=False)
 
 
 def _scores(scores: ArrayLike) -> NDArray[numpy.float64]:

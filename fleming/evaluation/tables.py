@@ -93,15 +93,36 @@ def _distinct(heads: Sequence[str]) -> list[str]:
     return [head + " " * heads[:i].count(head) for i, head in enumerate(heads)]
 
 
+PER_PART = 4  # columns beside the models' that a page of one column has room for
+LINES = 50  # of a page, about; a name and a cell may take two
+LATEX_HEAD = r"\begin{tabular}{p{.22\linewidth}" + r"p{.17\linewidth}" * PER_PART + "}"
+# Where a font has the characters they stand, elsewhere their numbers: pdfLaTeX stops at what it does not know.
+OTHER = r"\providecommand{\otherscript}[2]{\ifdefined\Umathchar#1\else#2\fi}"
+
+
 def to_latex(found: Table) -> str:
-    r"""Return the table in LaTeX, to be \input: it needs no package; scripts that pdfLaTeX lacks need XeLaTeX."""
-    lines = [r"\begin{table}[htbp]", r"\centering\scriptsize", rf"\caption{{{escape_latex(found.title)}}}"]
-    lines += [rf"\begin{{tabular}}{{l{'r' * (len(found.heads) - 1)}}}", r"\hline"]
-    for i, row in enumerate([found.heads, *found.rows]):
-        lines.append(" & ".join(map(escape_latex, row)) + r" \\" + (r" \hline" if i == 0 else ""))
-    lines += [r"\hline", r"\end{tabular}", r"\begin{flushleft}"]
-    lines += [escape_latex(note) + r"\par" for note in found.notes]
-    return "\n".join([*lines, r"\end{flushleft}", r"\end{table}", ""])
+    r"""Return the table in LaTeX, to be \input: it needs no package. What is wider than a page comes in parts."""
+    models, *columns = zip(found.heads, *found.rows, strict=True)
+    parts = [columns[i : i + PER_PART] for i in range(0, len(columns), PER_PART)] or [[]]
+    many = max(1, LINES // (2 * len(models)))
+    lines = [OTHER]
+    for first in range(0, len(parts), many):
+        more = " (continued)" if first else ""
+        lines += [r"\begin{table}[htbp]", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}"]
+        lines.append(rf"\caption{{{escape_latex(found.title + more)}}}")
+        for part in parts[first : first + many]:
+            lines += [LATEX_HEAD, r"\hline"]
+            for i, row in enumerate(zip(models, *part, strict=True)):
+                lines.append(" & ".join(map(escape_latex, row)) + r" \\" + (r" \hline" if i == 0 else ""))
+            lines += [r"\hline", r"\end{tabular}\par\medskip"]
+        if first + many < len(parts):
+            lines.append(r"\end{table}")
+    lines += [
+        r"\begin{flushleft}",
+        *(escape_latex(note) + r"\par" for note in found.notes),
+        r"\end{flushleft}",
+    ]
+    return "\n".join([*lines, r"\end{table}", ""])
 
 
 LATEX = {
@@ -111,14 +132,21 @@ LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    **{character: "\\" + character for character in "{}$&#_%"},
+    **{character: "\\" + character for character in "{}$&#%"},
+    "_": r"\_\allowbreak{}",
+    "/": r"/\allowbreak{}",
     **{character: f"{{{character}}}" for character in "[]*-'`\""},  # \\ takes [ and *; the others join
 }
 
 
 def escape_latex(text: str) -> str:
     """Return the text as LaTeX sets it, on one line."""
-    return "".join(LATEX.get(character, character) for character in _clean(text))
+
+    def other(found: re.Match[str]) -> str:
+        return rf"\otherscript{{{found[0]}}}{{U+{' '.join(f'{ord(char):04X}' for char in found[0])}}}"
+
+    plain = "".join(LATEX.get(character, character) for character in _clean(text))
+    return re.sub("[^ -~¡-ª¬-ºÀ-ÏÑ-Ýß-ïñ-ýÿ–—‘’“”…]+", other, plain)
 
 
 def escape_markdown(text: str) -> str:

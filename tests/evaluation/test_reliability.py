@@ -243,7 +243,20 @@ def test_the_row_is_printed_with_its_intervals(model):
     said = describe_results({"perfect": [summarise(BENCH, answers)]}, {"cot": "scripted"}, 0)
     assert said.count("100.0 [86.2, 100.0]") >= 5  # Wilson, 24 of 24
     assert "100.0 [80.6, 100.0] of 16" in said  # proved right
+    assert ways_printed(said) == 7
     assert max(len(line) for line in said.splitlines() if line.startswith("|")) <= 80
+
+
+def ways_printed(said):
+    head, _, row = said.partition("asked otherwise")[2].split("\n\n")[1].splitlines()
+    return int(dict(zip(*(line.replace(" ", "").split("|") for line in (head, row)), strict=True))["ways"])
+
+
+def test_a_row_of_questions_that_cannot_be_reordered_says_that_it_has_fewer_ways(model):
+    others = [replace(q, options={**q.options, "D": "all of the above"}) for q in QUESTIONS]
+    bench = replace(BENCH, questions=[q for q in others if q.answer != "D"])
+    _, answers = answers_of(model, always_first, bench=bench)
+    assert ways_printed(describe_results({"x": [summarise(bench, answers)]}, {"cot": "scripted"}, 0)) == 5
 
 
 def test_what_is_cut_is_the_reasoning_of_the_question_as_published(model):

@@ -14,7 +14,7 @@ from fleming.evaluation.comparison import compare_runs, verdict
 from fleming.evaluation.items import all_asked, reshuffle
 from fleming.evaluation.report import about_data, about_mean, about_model, describe_comparison, results_table
 from fleming.evaluation.scoring import summarise, summarise_all
-from fleming.evaluation.statistics import wilson_interval
+from fleming.evaluation.statistics import detectable_mean, wilson_interval
 from fleming.evaluation.votes import votes_of
 from fleming.public.benchmarks import BENCHMARKS, LoadedBenchmark
 from fleming.records import Question
@@ -371,6 +371,32 @@ def test_only_common_questions_count_and_their_gold_must_agree(tmp_path):
     (tmp_path / "e/answers.jsonl").write_text('{"benchmark": "mine"}\n')
     with pytest.raises(InputError, match=r"answers.jsonl:1: field 'protocol' is missing"):
         compare_runs(a, tmp_path / "e")
+
+
+def test_a_mean_over_benchmarks_says_what_it_could_have_shown(tmp_path):
+    folders = []
+    for name, share in (("a", 3), ("b", 4)):
+        two = [
+            run_of(tmp_path / f"{name}{i}", {f"{i}/{q}": q % share == 0 for q in range(60)}, name=f"set{i}")
+            for i in "12"
+        ]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "answers.jsonl").write_text(
+            "".join((f / "answers.jsonl").read_text() for f in two)
+        )
+        folders.append(tmp_path / name)
+    found = compare_runs(*folders)
+    gains = [(q % 4 == 0) - (q % 3 == 0) for q in range(60)]
+    assert (
+        found.means[0].detectable
+        == detectable_mean([gains, gains])
+        < found.benchmarks[0].difference.detectable
+    )
+    assert "macro average of 2, cot: b minus a -8.3 [" in describe_comparison(found)
+    assert (
+        f"], detectable {100 * found.means[0].detectable:.1f}: "
+        in describe_comparison(found).splitlines()[-1]
+    )
 
 
 def test_damaged_settings_are_an_error_that_names_the_file(tmp_path):

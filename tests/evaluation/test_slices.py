@@ -12,8 +12,9 @@ from fleming.evaluation.scoring import Result, summarise
 from fleming.evaluation.statistics import wilson_interval
 from fleming.evaluation.tables import SHOWN, describe_slices
 from fleming.files import write_jsonl
-from fleming.public.benchmarks import LoadedBenchmark
+from fleming.public.benchmarks import LoadedBenchmark, load_own
 from fleming.records import Question
+from fleming.settings import Config
 
 
 def posed(number: int, **provenance) -> Question:
@@ -144,3 +145,19 @@ def test_exported_slices_have_a_row_a_model_and_a_column_a_slice(tmp_path):
     stored = json.loads((folders[0] / "results.json").read_text())["benchmarks"]["mine"]["cot"]["breakdown"]
     assert part.count("%")
     assert stored["difficulty"]["easy"]["n"] == 2
+
+
+def test_a_set_of_ones_own_is_cut_by_the_columns_that_it_has_beside_its_questions(tmp_path):
+    path = tmp_path / "exam.csv"
+    rows = [
+        f"Which {i}?,a {i},b {i},c {i},A,{'heart' if i < 3 else '肺'},hard,{'w' * 90}{i},{i}"
+        for i in range(5)
+    ]
+    path.write_text("\n".join(["question,A,B,C,answer,Body System,difficulty,topic,row", *rows]) + "\n")
+    questions = load_own(path, "exam", Config()).questions
+    assert [q.difficulty for q in questions] == [None] * 5  # "hard" is none of our grades
+    found = result(questions, {0, 1, 4}).details["breakdown"]
+    assert found.keys() == {"Body System"}  # one grade divides nothing, a long text names no group
+    assert {group: (s.n, s.accuracy) for group, s in found["Body System"].items()} == {
+        "heart": (3, 2 / 3), "肺": (2, 0.5)
+    }  # fmt: skip

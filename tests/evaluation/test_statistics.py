@@ -12,6 +12,7 @@ from fleming.evaluation.at_k import maj_at_k, pass_at_k
 from fleming.evaluation.statistics import (
     calibration,
     detectable_difference,
+    detectable_mean,
     holm,
     macro_difference,
     mcnemar_p,
@@ -403,6 +404,35 @@ def test_the_detectable_difference_is_shown_in_four_of_five_runs(n, share):
         assert 0.78 - noise < shown < 0.82 + noise
     else:
         assert 0.8 - noise < shown < 0.94
+
+
+def test_the_detectable_mean_of_two_benchmarks_is_shown_in_four_of_five_runs():
+    gains = [1.0] * 20 + [-1.0] * 25 + [0.0] * 155
+    assert detectable_mean([gains]) == detectable_difference(gains)
+    assert detectable_mean([gains, gains]) == pytest.approx(detectable_difference(gains * 2))
+
+    parts = [
+        ([1.0, -1.0] * 60 + [0.0] * 180),
+        ([1.0, -1.0] * 130 + [0.0] * 1040),
+    ]  # 40 and 20 % of 300 and 1,300
+    delta, runs = detectable_mean(parts), 4000
+    mean, variance, rng = numpy.zeros(runs), numpy.zeros(runs), numpy.random.default_rng(3)
+    for gains in parts:
+        n, psi = len(gains), numpy.mean(numpy.square(gains))
+        won, lost, _ = rng.multinomial(n, [(psi + delta) / 2, (psi - delta) / 2, 1 - psi], size=runs).T
+        mean += (won - lost) / n / 2
+        variance += ((won + lost) / n - ((won - lost) / n) ** 2) / n / 4
+    assert 0.77 < numpy.mean(mean > 1.96 * numpy.sqrt(variance)) < 0.84
+
+
+def test_questions_of_one_patient_are_drawn_together_in_a_mean_over_benchmarks_too():
+    a, b = [0.0, 0.0, 1.0, 1.0] * 40, [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0] * 20
+    patients = [f"p{i // 2}" for i in range(160)]
+    apart, together = macro_difference([(a, b)] * 2), macro_difference([(a, b)] * 2, clusters=[patients] * 2)
+    ratio = (together.high - together.low) / (apart.high - apart.low)
+    assert ratio == pytest.approx(math.sqrt(2), rel=0.05)
+    alone = paired_difference(a, b, clusters=patients)
+    assert macro_difference([(a, b)], clusters=[patients]).low == pytest.approx(alone.low)
 
 
 def test_what_one_run_cannot_show():
