@@ -1,6 +1,6 @@
 r"""The official MMLU-Pro rule that searches free text for a letter, kept only to compare stored outputs with.
 
-    python -m fleming.evaluation.mmlu_pro_rule outputs.json
+    python -m fleming.evaluation.mmlu_pro_rule outputs.json [--graph RUN_DIR/data/graph.jsonl]
 
 Nothing of ours is scored by it: it reads "A" out of "A cell divides", and where it finds nothing the scorer guesses.
 Source: TIGER-Lab's evaluate_from_local.py and compute_accuracy.py, from 14 July 2024; here in linear time. Left out:
@@ -15,10 +15,13 @@ from collections.abc import Iterator
 from itertools import takewhile
 from operator import eq
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleming.answer import parse_answer
 from fleming.config import run_script
+from fleming.evaluation.process import process_scores
+from fleming.graph.graph_files import load_graph
+from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.public.readers import MOST_FLAWED
 from fleming.public.tables import Row, read_rows
 from fleming.records import LETTERS
@@ -62,7 +65,17 @@ def official_guess(letters: int = 10) -> str:
     return random.Random(12345).choice(LETTERS[:letters])
 
 
-def compare_outputs(path: str | Path) -> dict[str, Any]:
+class Output(NamedTuple):
+    """A stored output, as the official rule reads it: what process.py asks of an answer."""
+
+    id: str
+    response: str
+    answer: str | None
+    correct: bool
+    as_published: bool = False
+
+
+def compare_outputs(path: str | Path, graph: KnowledgeGraph | None = None) -> dict[str, Any]:
     """Return how the official rule and our strict parser read a file of stored outputs; see `read_rows`.
 
     A record has options (2 to 26 strings, lettered A, B, ...), answer (a letter), generated_text or model_outputs (as
@@ -70,12 +83,14 @@ def compare_outputs(path: str | Path) -> dict[str, Any]:
     Returned: n; `accuracy` of each rule, a share of n (no answer is wrong; "official_with_guess" uses official_guess);
     `branches`: search -> [records it decided, of them right]; `pred`: how many agree with the rule, only with its
     guess, with neither; pred_differ, these last; strict_abstained; rules_differ, the records in which both rules read
-    a letter, but not the same. Records count from 1. Raises InputError where
+    a letter, but not the same; `process`, what the checks say of the reasoning (process.py), with claims against
+    `graph`, apart for what the official rule reads as right and as wrong. Records count from 1. Raises InputError where
     more than MOST_FLAWED of the records are set aside.
     """
     branches = {branch: [0, 0] for branch in BRANCHES}
     pred = {"agree": 0, "agree_by_guess": 0, "differ": 0}
     found, pred_differ, guess = [], [], official_guess()
+    outputs: list[Output] = []
     set_aside: list[str] = []
     for where, row in read_rows(path, (), lambda where, _, detail: set_aside.append(f"{where}: {detail}")):
         try:
@@ -86,6 +101,7 @@ def compare_outputs(path: str | Path) -> dict[str, Any]:
         branch, official = official_answer(text)
         strict, gold = parse_answer(text, options), row["answer"]
         found.append({"record": len(found) + 1, "official": official, "strict": strict, "answer": gold})
+        outputs.append(Output(str(len(found)), text, official, official == gold))
         branches[branch][0] += 1
         branches[branch][1] += official == gold
         if "pred" in row:  # null where the scorer kept its guess to itself
@@ -112,6 +128,7 @@ def compare_outputs(path: str | Path) -> dict[str, Any]:
         "strict_abstained": letters["strict"].count(None),
         "pred": pred,
         "pred_differ": pred_differ,
+        "process": process_scores({}, outputs, graph),
         "rules_differ": [r for r in found if None not in r.values() and r["official"] != r["strict"]],
     }
 
@@ -134,8 +151,10 @@ def _check(row: Row, where: str) -> tuple[dict[str, str], str]:
 def main(argv: list[str]) -> None:
     parser = option_parser(__doc__)
     parser.add_argument("outputs", metavar="FILE", help="stored outputs, a record an answer")
+    parser.add_argument("--graph", metavar="FILE", help="of a run, for what claims say")
     options = parser.parse_args(argv)
-    print(json.dumps(compare_outputs(options.outputs), ensure_ascii=False, indent=1))
+    graph = load_graph(options.graph) if options.graph else None
+    print(json.dumps(compare_outputs(options.outputs, graph), ensure_ascii=False, indent=1))
 
 
 if __name__ == "__main__":

@@ -6,20 +6,30 @@ where it has one. Left out: whether the reasoning is good; a check reads little 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from fleming.answer import TAGS
 from fleming.checks.calculations import check as check_sums
 from fleming.checks.claims import check_claims
 from fleming.checks.path import follow_path
-from fleming.evaluation.answers import Answer
 from fleming.evaluation.statistics import Interval, wilson_interval
 from fleming.graph.knowledge_graph import KnowledgeGraph
 from fleming.records import Question
 
 
+class Reasoned(Protocol):
+    """An answer of ours (answers.py), or one that another tool has stored."""
+
+    id: str
+    response: str | None
+    answer: str | None
+    correct: bool
+    as_published: bool
+    """Whether its question is at hand, with the options as they were shown."""
+
+
 def process_scores(
-    questions: Mapping[str, Question], answers: Sequence[Answer], graph: KnowledgeGraph | None
+    questions: Mapping[str, Question], answers: Sequence[Reasoned], graph: KnowledgeGraph | None
 ) -> dict[str, dict[str, Any]]:
     """Return "right" and "wrong" -> what the answers (by chain of thought) that are so have in them, if there are any.
 
@@ -30,7 +40,7 @@ def process_scores(
 
 
 def _group(
-    questions: Mapping[str, Question], answers: Sequence[Answer], graph: KnowledgeGraph | None
+    questions: Mapping[str, Question], answers: Sequence[Reasoned], graph: KnowledgeGraph | None
 ) -> dict[str, Any]:
     """Return the group's counts, and shares of its answers with their intervals."""
     sums, claims, faults, answered = Counter(), Counter(), Counter(), Counter()
@@ -42,13 +52,13 @@ def _group(
         answered["with_sums"] += found["ok"] + found["wrong"] > 0
         sums.update(found)
 
-        if graph:
+        if graph is not None:
             said, _ = check_claims(text, graph)
             claims.update(said)
             answered["contradicted_claim"] += said["contradicted"] > 0
 
-        path = follow_path(text, questions[answer.id], answer.answer)
-        if path.facts and answer.as_published:
+        path = follow_path(text, questions[answer.id], answer.answer) if answer.as_published else None
+        if path and path.facts:
             facts, stated = facts + path.facts, stated + path.stated
             answered["with_certificate"] += 1
             answered["whole_path"] += path.stated == path.facts and path.fault is None
@@ -56,7 +66,7 @@ def _group(
 
     n, of_paths = len(answers), answered["with_certificate"]
     shares = {"wrong_sum": _share(answered["wrong_sum"], n)}
-    if graph:
+    if graph is not None:
         shares["contradicted_claim"] = _share(answered["contradicted_claim"], n)
     if of_paths:
         shares["whole_path"] = _share(answered["whole_path"], of_paths)

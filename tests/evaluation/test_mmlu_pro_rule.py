@@ -10,6 +10,7 @@ from support import runs
 
 from fleming.evaluation import mmlu_pro_rule
 from fleming.evaluation.mmlu_pro_rule import compare_outputs, official_answer, official_guess
+from fleming.graph.knowledge_graph import Entity, KnowledgeGraph
 from model.errors import InputError
 
 
@@ -216,6 +217,8 @@ def test_both_rules_are_counted_and_compared(tmp_path, form):
     path = tmp_path / "outputs.json"
     path.write_text(form(RECORDS), encoding="utf-8")
     report = compare_outputs(path)
+    process = report.pop("process")
+    assert [(name, group["answers"]) for name, group in process.items()] == [("right", 2), ("wrong", 8)]
     assert report == {
         "n": 10,
         "set_aside": [],
@@ -303,6 +306,23 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
         compare_outputs(tmp_path / "none.json")
 
 
+def test_the_reasoning_of_stored_outputs_is_checked(tmp_path):
+    texts = [
+        ("2 mg x 3 = 6 mg. The answer is (B).", "B"),
+        ("20 / 4 = 6, so the answer is (B).", "B"),
+        ("Gout is treated with colchicine. The answer is (A).", "B"),
+    ]
+    records = [record(text) | {"options": ["x", "y"], "answer": gold} for text, gold in texts]
+    (tmp_path / "outputs.json").write_text(as_list(records))
+    graph = KnowledgeGraph()
+    for name, kind in (("gout", "disease"), ("colchicine", "drug")):
+        graph.add_entity(Entity(name, kind), "test")
+    process = compare_outputs(tmp_path / "outputs.json", graph)["process"]
+    assert process["right"]["sums"] == {"ok": 1, "wrong": 1, "unread": 0, "unit_faults": 0}
+    assert process["right"]["shares"]["wrong_sum"]["value"] == 0.5
+    assert (process["wrong"]["answers"], process["wrong"]["claims"]["unknown"]) == (1, 1)
+
+
 def test_the_command_prints_the_report_and_a_mistake_is_one_line(tmp_path, capsys):
     path = tmp_path / "outputs.json"
     path.write_text(as_list(RECORDS), encoding="utf-8")
@@ -336,6 +356,8 @@ def test_every_stored_pred_is_the_rules_answer_or_where_it_has_none_the_guess(st
 
 def test_the_figures_of_the_stored_outputs(stored):
     report = compare_outputs(stored)
+    process = report.pop("process")
+    assert {name: group["answers"] for name, group in process.items()} == {"right": 450, "wrong": 267}
     assert report == {
         "n": 717,
         "set_aside": [],
