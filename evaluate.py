@@ -38,6 +38,7 @@ from fleming.evaluation.tables import describe_slices
 from fleming.files import check_writable, input_hashes
 from fleming.graph.graph_files import load_graph
 from fleming.judge import own_code
+from fleming.manifest import read_manifest
 from fleming.public.benchmarks import LoadedBenchmark, files_of
 from fleming.settings import Config
 from fleming.training.identity import note_outputs, versions, write_manifest
@@ -95,6 +96,7 @@ def evaluate(cfg: Config, options: argparse.Namespace, world: World) -> None:
     described = {name: PROTOCOLS[name].describe(cfg, questions) for name in cfg.evaluate.protocols}
 
     with lock_run(cfg, world, "evaluate.py") as stop:
+        world.on_main(read_manifest, cfg.run_dir)
         results = {}
         for model, model_folder in models.items():
             began = time.perf_counter()

@@ -32,9 +32,10 @@ from fleming.cold_start.outputs import (
 from fleming.cold_start.rewriting import rewrite_stems
 from fleming.cold_start.teach import teach
 from fleming.config import run_script
-from fleming.files import input_hashes, run_lock
+from fleming.files import check_writable, input_hashes, run_lock
 from fleming.graph.build import build_graph, graph_files
 from fleming.graph.knowledge_graph import KnowledgeGraph
+from fleming.manifest import read_manifest
 from fleming.public.benchmarks import LoadedBenchmark, files_of
 from fleming.public.curation import read_public
 from fleming.questions.sampling import sample_questions, why_not
@@ -59,6 +60,7 @@ from fleming.training.base_model import make_base_model
 from fleming.training.identity import REPOSITORY, note_outputs, write_manifest
 from fleming.training.parallel import pick_device
 from model.errors import InputError
+from model.huggingface.weights import check_replaceable
 from model.sums import remove
 
 
@@ -70,7 +72,8 @@ def main(argv: list[str]) -> None:
     synth, folder = cfg.synth, Path(cfg.run_dir, "data")
     files = graph_files(synth, REPOSITORY)
     with run_lock(cfg.run_dir, "synth_data.py"):
-        # First: a wrong folder or a key that is not there shows before the long part.
+        # First: what is damaged, a wrong folder or a key that is not there shows before the long part.
+        check_ready(cfg)
         teacher = load_teacher(cfg, pick_device(cfg.parallel), options.offline)
         poll = load_poll(cfg, teacher) if synth.voter else None
         decided = read_decisions(synth.decisions) if synth.decisions else {}
@@ -151,6 +154,15 @@ def main(argv: list[str]) -> None:
     if teacher:
         teacher.check_usable()
         taught.check_usable(folder)
+
+
+def check_ready(cfg: Config) -> None:
+    """Raise InputError for a damaged manifest, and for a place that cannot be written. Writes nothing."""
+    data, base = Path(cfg.run_dir, "data"), Path(cfg.run_dir, "base/model")
+    read_manifest(cfg.run_dir)
+    check_writable([data / "rl.jsonl", base / "config.json"])
+    if cfg.base_model.make:
+        check_replaceable(base)
 
 
 def files_named(cfg: Config) -> dict[str, Path]:

@@ -6,6 +6,7 @@ Light: they are read before torch is loaded. Left out: keys and their values (co
 import argparse
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from fleming.assets import load_table
 from fleming.config import load_config, parse_command_line, run_script
 from fleming.settings import Config
 from fleming.terminal import printable, program, tell
+from model.errors import InputError
 
 
 def add_offline(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +63,12 @@ SCRIPTS = {  # the stage -> its options, and the sections that its --help descri
 
 def command_line(stage: str, description: str, argv: list[str]) -> tuple[Config, argparse.Namespace]:
     """Return the settings and options of a script's command line; see config.py: parse_command_line."""
-    return parse_command_line(Config, description, argv, *SCRIPTS[stage])
+    cfg, options = parse_command_line(Config, description, argv, *SCRIPTS[stage])
+    for name in ("gpus", "gpu_memory"):
+        if getattr(options, name, None) is not None and not options.dry_run:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} is for --dry-run; to run on N GPUs: torchrun --nproc_per_node N")
+    return cfg, options
 
 
 # Read when torch and MKL are loaded. MKL's documented mode of equal bits, and PyTorch's own kernels of that kind.
@@ -85,7 +92,7 @@ def run_settings(run_dir: Path) -> Config:
 
 def same_kernels(argv: Sequence[str]) -> None:
     """Choose the kernels of the run whose folder is the first argument; where it is none, leave that to be told."""
-    if argv and Path(argv[0], "config.yaml").is_file():
+    if argv and os.path.isfile(os.path.join(argv[0], "config.yaml")):  # Path's raises where it may not look
         run_script(lambda _: choose_kernels(run_settings(Path(argv[0]))), leave=False)
 
 
@@ -103,6 +110,8 @@ def look_first(stage: str, description: str) -> None:
             tell(printable(f"{program()}: {run}loading\n"))
 
     run_script(look, leave=False)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the next run_script: no import is a stack trace
 
 
 def next_command(script: str, *more: str) -> str:

@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -150,7 +151,8 @@ def load_config(cls: type[C], path: str | os.PathLike | None, overrides: list[st
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise InputError(f"command line: {override!r}: expected key.path=value")
+            expected = "expected key.path=value, no blanks around the =; a file of settings is --config FILE"
+            raise InputError(f"command line: {override!r}: {expected}")
         if not text.strip():
             raise InputError(
                 f"command line: {key}= has no value: no blank may stand behind the =; for an empty text write "
@@ -279,10 +281,12 @@ def parse_command_line(
 def run_script(main: Callable[[list[str]], int | None], leave: bool = True) -> None:
     """Call main(argv) and exit with its status: the end of every script. leave: also where nothing was wrong.
 
-    Wrong input, a full disk and full memory are one line on stderr and status 2, Ctrl-C is one line and 130, and a
-    reader of our output that went away (`| head`) is no news. Any other exception is a bug of ours and keeps its
-    stack trace.
+    Wrong input, a file that the system refuses, a full disk and full memory are one line on stderr and status 2, Ctrl-C
+    is one line and 130, and a reader of our output that went away (`| head`) is no news. Any other exception is a bug
+    of ours and keeps its stack trace.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # by look_first of command_line.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     message = ""
     out, err = Console(sys.stdout), Console(sys.stderr)
     try:
@@ -300,7 +304,7 @@ def run_script(main: Callable[[list[str]], int | None], leave: bool = True) -> N
         os.dup2(nowhere, sys.stdout.fileno())  # the interpreter flushes once more at its exit
         status = 141  # as the shell has it: 128 + SIGPIPE
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno != errno.ENOSPC and error.filename is None:
             raise
         message, status = f"error: {error}", 2
     except (MemoryError, RuntimeError) as error:  # RuntimeError: torch's, on a GPU and on a CPU

@@ -31,6 +31,7 @@ class Range:
 
 Positive = Annotated[T, Range("above 0", lambda number: number > 0)]
 NonNegative = Annotated[T, Range("at least 0", lambda number: number >= 0)]
+Samples = Annotated[int, Range("from 1 to 1,000,000", lambda number: 1 <= number <= 10**6)]
 Share = Annotated[float, Range("from 0 to 1", lambda number: 0 <= number <= 1)]
 Temperature = Annotated[float, Range("from 0.01 to 100", lambda number: 0.01 <= number <= 100)]
 PositiveShare = Annotated[float, Range("above 0, at most 1", lambda number: 0 < number <= 1)]

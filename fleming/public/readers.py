@@ -129,7 +129,7 @@ def read_questions(
     """Return the questions of a file, ids unique; what is set aside is said. See `read_set`."""
     found = read_set(path, cfg=cfg)
     if found.set_aside:
-        say(f"{path}: {found.describe_set_aside()}")
+        say(f"{path}: {found.describe_set_aside()}, the first: {found.set_aside[0]['record']}")
     return found.questions
 
 
@@ -145,7 +145,7 @@ def read_trajectories(
     if not found:
         raise InputError(f"{path}: no trajectories in it")
     if set_aside:
-        say(f"{path}: {_describe(set_aside, rows)}")
+        say(f"{path}: {_describe(set_aside, rows)}, the first: {set_aside[0]['record']}")
     return found
 
 

@@ -4,6 +4,7 @@ The paper gives no hyperparameters: defaults are peers' values for a 7B model, a
 the demo's dev split. Left out: reading and checking (config.py).
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 from fleming.settings.synth import TEACHER, BaseModelConfig, SynthConfig
 from fleming.settings.teacher import TeacherConfig
 from fleming.settings.training import GRPOConfig, SFTConfig
-from fleming.typed import NonNegative, Positive, Range, Share
+from fleming.typed import NonNegative, Positive, Range, Samples, Share
 from model.errors import InputError
 
 
@@ -78,10 +79,11 @@ class EvaluateConfig:
     protocols: tuple[Literal["cot", "loglikelihood"], ...] = ("cot",)
     """cot: the model reasons and answers. loglikelihood: its likeliest option, by lm-evaluation-harness's rules."""
     models: dict[str, str] = field(default_factory=dict)
-    """name -> model folder, relative to RUN_DIR; evaluated in this order. --model evaluates one folder instead."""
+    """name -> model folder, relative to RUN_DIR; evaluated in this order. --model evaluates one folder instead.
+    RUN_DIR/eval/NAME has the results."""
     limit: NonNegative[int] = 0
     """Only the first so many questions of each benchmark; 0 is all."""
-    samples: Positive[int] = 1
+    samples: Samples = 1
     """Answers a question by cot; the score is their mean, and pass@k, maj@k and calibration are reported."""
     reshuffles: NonNegative[int] = 0
     """Ask each question in so many other orders of its options too; higher costs as many times more."""
@@ -107,8 +109,8 @@ class EvaluateConfig:
         return {name: getattr(self, name) for name, all_ in usual.items() if getattr(self, name) != all_}
 
     def check(self, where: str) -> None:
-        """Raise InputError for protocols that are none or twice the same, for settings of sampling where it is greedy,
-        and for a budget of thinking that leaves an answer no room.
+        """Raise InputError for protocols that are none or twice the same, a model's name that is no folder's, settings
+        of sampling where it is greedy, and a budget of thinking that leaves an answer no room.
         """
         if self.samples > 1 and self.temperature == 0:
             raise InputError(f"{where}samples is {self.samples}, but at temperature 0 all would be the same")
@@ -119,6 +121,11 @@ class EvaluateConfig:
                 f"{where}thinking_tokens is {self.thinking_tokens}, and max_new_tokens {self.max_new_tokens}: "
                 f"leave at least {FOR_AN_ANSWER} for the answer"
             )
+        for name in self.models:
+            if not re.fullmatch(r"[^./\0][^/\0]*", name):
+                raise InputError(
+                    f"{where}models has {name!r}: expected the name of a folder: no /, no dot first"
+                )
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise InputError(f"{where}protocols is out of its range: expected one or more, each once")
 

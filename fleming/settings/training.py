@@ -7,23 +7,23 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Literal
 
 from fleming.records import DIFFICULTIES, Difficulty
-from fleming.typed import NonNegative, Positive, Range, Share, Temperature
+from fleming.typed import NonNegative, Positive, PositiveShare, Range, Samples, Share, Temperature
 from model.errors import InputError
 
 
 @dataclass(frozen=True)
 class SFTConfig:
-    learning_rate: Positive[float] = 1e-5
+    learning_rate: PositiveShare = 1e-5
     """Peak of the cosine; half of it from 7B on."""
     epochs: Positive[float] = 3
     """Passes over the trajectories."""
-    sequences_per_step: Positive[int] = 128
+    sequences_per_step: Samples = 128
     """Trajectories an optimiser step."""
     micro_batch_tokens: Positive[int] = 16384
     """Tokens a forward; lower needs less memory and changes nothing else."""
     warmup_fraction: Share = 0.05
     """Share of the steps in which the learning rate rises from 0."""
-    weight_decay: NonNegative[float] = 0.1
+    weight_decay: Share = 0.1
     """On matrices only, not on norms and biases."""
     grad_clip: Positive[float] = 1.0
     """Longest gradient norm."""
@@ -123,7 +123,7 @@ class StageConfig:
     run goes on."""
     max_tokens: NonNegative[int] = 0
     """The stage also ends once it has sampled so many tokens, for mining and groups drawn in vain too; 0: no bound."""
-    group_size: Annotated[int, Range("at least 2", lambda x: x > 1)] = 8
+    group_size: Annotated[int, Range("from 2 to 1,000,000", lambda x: 2 <= x <= 10**6)] = 8
     """Answers sampled for each question, k of Eq. 1; one alone has no group."""
 
 
@@ -158,7 +158,7 @@ class CurriculumConfig:
     """Parts of each in a stage-2 step (Fig. 2), by the current model's own answers. {}: as many as there are."""
     mine_every: Positive[int] = 100
     """Stage 2: answer the training set again after this many steps."""
-    mine_samples: Positive[int] = 4
+    mine_samples: Samples = 4
     """Answers a question when mining; most of them wrong makes the question a failure."""
     repeat_weight: NonNegative[float] = 1.0
     """A wrong question is drawn in proportion to its weight. Added to it for each round in a row, after the first, in
@@ -233,7 +233,7 @@ class GRPOConfig(LossConfig):
     dynamic sampling leaves fewer groups, there are as many parts as groups."""
     updates_per_rollout: Positive[int] = 1
     """Passes over the same rollouts; above 1 the clip begins to bite."""
-    learning_rate: Positive[float] = 1e-6
+    learning_rate: PositiveShare = 1e-6
     """Constant after the warm-up."""
     warmup_steps: NonNegative[int] = 10
     """Steps in which the learning rate rises from 0."""

@@ -324,6 +324,11 @@ def test_a_script_ends_with_one_line_and_the_right_status(monkeypatch, capsys):
             2,
             "train_grpo.py: error: [Errno 28] No space left on device: 'big'\n",
         ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/theirs/run"),
+            2,
+            "train_grpo.py: error: [Errno 13] Permission denied: '/theirs/run'\n",
+        ),
     ]:
         assert leave_with(monkeypatch, capsys, error) == (status, says)
 

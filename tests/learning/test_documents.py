@@ -5,6 +5,7 @@ import io
 import re
 import subprocess
 import tokenize
+import tomllib
 
 import yaml
 from support.places import ROOT
@@ -94,6 +95,14 @@ def test_the_citation_has_the_form_of_cff_1_2():
     }
     assert cff.keys() <= known | {"references"}
     assert cff["version"] == re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M)[1]
+
+
+def test_pip_install_takes_along_every_file_that_the_packages_read():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    taken, rooms = project["package-data"]["*"], project["packages"]["find"]["include"]
+    files = [file for room in rooms for file in (ROOT / room.rstrip("*")).rglob("*.*") if file.is_file()]
+    left = {f"*{file.suffix}" for file in files if "__pycache__" not in file.parts} - {*taken, "*.py"}
+    assert left == {"*.md"}  # for people
 
 
 # --- make demo-rl

@@ -107,7 +107,7 @@ def test_runs_are_drawn_from_their_metrics(tmp_path, capsys):
     [
         (["preset=nothing"], "preset"),
         (["grpo"], "expected key.path=value"),
-        (["learning_rate=1e38"], "lower learning_rate"),
+        (["learning_rate=1e38"], "learning_rate is out of its range"),
         (["stage1.max_steps=0"], "a curve has at least one step"),
         (["kl_coef=1e300"], "kl_coef is out of its range"),
         (["a=1", "b=1", "c=1", "d=1", "e=1"], "5 curves; expected 1 to 4"),

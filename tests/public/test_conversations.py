@@ -141,7 +141,9 @@ FLAWS = [
 def test_a_flawed_conversation_is_set_aside_and_said(tmp_path, row, code):
     said = []
     assert len(read(lines(tmp_path / "a.jsonl", [{"messages": [USER, BOT]}, row]), say=said.append)) == 1
-    assert said == [f"{tmp_path}/a.jsonl: 1 of 2 records set aside ({code} 1)"]
+    assert said == [
+        f"{tmp_path}/a.jsonl: 1 of 2 records set aside ({code} 1), the first: {tmp_path}/a.jsonl:2"
+    ]
 
 
 def test_the_real_demo_of_a_medical_set_is_read_with_its_reasoning(shared):

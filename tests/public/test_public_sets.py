@@ -435,6 +435,8 @@ def test_trajectories_have_ids_of_their_own_and_an_empty_file_is_refused(tmp_pat
     said = []
     found = read_trajectories(lines(tmp_path / "a.jsonl", [row, row]), say=said.append)
     assert len(found) == 1
-    assert said == [f"{tmp_path}/a.jsonl: 1 of 2 records set aside (repeated_id 1)"]
+    assert said == [
+        f"{tmp_path}/a.jsonl: 1 of 2 records set aside (repeated_id 1), the first: {tmp_path}/a.jsonl:2"
+    ]
     with pytest.raises(InputError, match=r"a\.jsonl: no trajectories in it"):
         read_trajectories(lines(tmp_path / "a.jsonl", []))

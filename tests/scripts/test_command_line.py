@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from support import warm
@@ -26,6 +28,15 @@ def started(script: str, *arguments: str, cwd=ROOT, before: str = "") -> subproc
     return subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, cwd=cwd
     )
+
+
+def test_ctrl_c_amid_the_imports_shows_no_stack_trace():
+    command = [sys.executable, str(ROOT / "train_sft.py")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as script:
+        assert script.stderr.readline() == "train_sft.py: runs/default, loading\n"
+        time.sleep(0.2)
+        script.send_signal(signal.SIGINT)
+        assert (script.stderr.read(), script.wait()) == ("", -signal.SIGINT)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -88,6 +99,10 @@ def test_a_comparison_of_two_runs_speaks_of_no_third():
         ),
         (["--grpo.learning-rate", "1e-6"], "key=value, without dashes: grpo.learning_rate=VALUE"),
         (["grpo.learnin_rate=1e-6"], "did you mean grpo.learning_rate?"),
+        (["--gpus", "8"], "--gpus is for --dry-run; to run on N GPUs: torchrun --nproc_per_node N"),
+        (["--gpu-memory", "0"], "--gpu-memory is for --dry-run"),
+        (["configs/demo.yaml"], "a file of settings is --config FILE"),
+        (["grpo.learning_rate", "=", "1e-6"], "no blanks around the ="),
         (["--frob"], "--help lists all options and keys"),
     ],
 )

@@ -15,6 +15,7 @@ from support import runs
 from support.runs import differences, result_of
 
 import evaluate
+import synth_data
 import train_grpo
 import train_sft
 from model.sums import SUMS
@@ -294,6 +295,22 @@ def test_other_code_is_said_and_another_reward_is_refused(copy, inputs, monkeypa
         reward.write_text(text)
     assert status == 2
     assert "began with sha256 of grpo.reward" in said[0]
+
+
+def test_what_ends_a_script_at_last_ends_it_before_its_work(copy, inputs, monkeypatch):
+    """A damaged manifest, and for synth_data.py a model's place that it would not overwrite."""
+    for work in ("evaluate.load_model", "synth_data.build_graph"):
+        monkeypatch.setattr(work, lambda *a, **k: pytest.fail("work"))
+    (copy / "base/model").mkdir(parents=True)
+    (copy / "base/model/notes.txt").write_text("mine")
+    before = contents(copy)
+    status, said = run(synth_data, arguments(inputs, copy))
+    assert (status, "base/model: is no model folder" in said[-1]) == (2, True)
+    flip(copy / "manifest.json", random.Random(0))
+    for script, argv in ((synth_data, arguments(inputs, copy)), (evaluate, evaluation(inputs, copy))):
+        status, said = run(script, argv)
+        assert (status, "manifest.json: damaged" in said[-1]) == (2, True), said
+        assert contents(copy) == before
 
 
 def test_the_manifest_has_the_hashes_of_exports_and_data(copy, inputs):
