@@ -157,7 +157,8 @@ class Index:
 
     def _stamp(self, name: str) -> list[int]:
         stat = self.path(name).stat()
-        return [stat.st_size, stat.st_mtime_ns]
+        # No archive can set this time: an index that came with the run is not believed.
+        return [stat.st_size, stat.st_ctime_ns]
 
     def _read(self, name: str, number: int) -> tuple[np.ndarray, np.ndarray]:
         hashes, places, offset = [], [], 0
@@ -205,13 +206,17 @@ class Index:
             for place in np.unique(self.places[low:high]).tolist()
         ]
 
-    def facts_named(self, name: str) -> list[Triple]:
-        """Return the facts in the records that "HEAD | RELATION | TAIL" may mean, since a name may have bars."""
+    def fact_named(self, name: str) -> Triple | None:
+        """Return the fact in the records that "HEAD | RELATION | TAIL" means. Raises InputError where it may mean
+        several, since a name may have bars."""
         parts, facts = name.removeprefix("edge:").split("|"), []
         for i, j in combinations(range(1, len(parts)), 2):
             head, relation, tail = ("|".join(part).strip() for part in (parts[:i], parts[i:j], parts[j:]))
             facts.append((head, relation, tail))
-        return [triple for triple in facts if self.places_of(edge_key(*triple))]
+        found = [triple for triple in facts if self.places_of(edge_key(*triple))]
+        if len(found) > 1:
+            raise InputError(f"{self.run_dir}: {name!r} may be any of {found}, as their names have bars")
+        return found[0] if found else None
 
     def records(self, key: str, pattern: str) -> list[tuple[str, Record]]:
         """Return (file, record) of the lines that speak of a key, in the files of a pattern of FILES, or of the user's

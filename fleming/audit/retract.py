@@ -31,8 +31,8 @@ def retraction_of(index: Index, source: str, reason: str, files: set[str]) -> Re
     file, _, record = source.rpartition(":")
     if file in files and record.isdecimal():
         return Retraction(file, int(record), reason=reason)
-    if facts := index.facts_named(source):
-        return Retraction("", None, *facts[0], reason=reason)
+    if fact := index.fact_named(source):
+        return Retraction("", None, *fact, reason=reason)
     some = ", ".join(sorted(files)[:8])
     raise InputError(
         f"--source {source!r}: no file, page or fact of this graph; expected FILE, FILE:LINE, PAGE or "
@@ -130,7 +130,7 @@ def retract(index: Index, source: str, reason: str) -> tuple[dict[str, Any], Pat
     }
     path = index.run_dir / "retracted.jsonl"
     known = read_retractions(path) if path.exists() else []
-    if retraction not in known:
+    if retraction.key not in {other.key for other in known}:
         write_jsonl(path, map(dataclasses.asdict, [*known, retraction]), hashed=True)
     return found, path
 

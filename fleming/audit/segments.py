@@ -202,13 +202,22 @@ def differences(segment: Segment, run_dir: Path, again: Path, exported: Sequence
             yield f"state.json: {key}"
     if metrics_of(theirs, segment) != metrics_of(ours, segment):
         yield f"{segment.stage}/metrics.jsonl"
-    if segment.stage == "grpo":
-        if not is_log_of(theirs / "curriculum.jsonl", made):
-            yield "grpo/curriculum.jsonl"
-        for step in range(segment.first + 1, segment.last + 1):
-            name = f"rollouts/{step_name(step)}.jsonl"
-            if not (theirs / name).exists() or digest(theirs / name) != digest(ours / name):
-                yield f"grpo/{name}"
+    if segment.stage == "grpo" and not is_log_of(theirs / "curriculum.jsonl", made):
+        yield "grpo/curriculum.jsonl"
+    for name in files_of(segment, theirs):
+        if not (theirs / name).exists() or digest(theirs / name) != digest(ours / name):
+            yield f"{segment.stage}/{name}"
+
+
+def files_of(segment: Segment, folder: Path) -> list[str]:
+    """Return the files below the stage's folder that stand as the segment has written them."""
+    if segment.stage == "sft":
+        return ["learned.jsonl"]
+    within = range(segment.first + 1, segment.last + 1)
+    events = read_log(folder / "curriculum.jsonl")
+    rounds = [event.get("step") for event in events if event.get("event") == "round"]
+    review = ["review.jsonl" for step in rounds[-1:] if step in within]  # a round writes it anew
+    return [f"rollouts/{step_name(step)}.jsonl" for step in within] + review
 
 
 def other_tensors(recorded: Path, made: Path) -> list[str]:

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from fleming.audit.index import Index, Record, Triple, edge_key, edges_in
-from fleming.files import by_step, read_jsonl, step_name
+from fleming.files import by_step, read_jsonl
 from fleming.manifest import current
 from fleming.terminal import printable
 from model.errors import InputError
 
-MANY = 12  # of a kind are told one by one, more are counted
+MANY = 40  # are told one by one; as_json has all
 
 
 @dataclass
@@ -42,8 +42,8 @@ def trace(index: Index, name: str) -> Node:
         return rollout(index, rest)
     if kind == "answer" and "/" in rest:
         return answer(index, *rest.split("/", 1))
-    if facts := index.facts_named(name):
-        return edge(index, facts[0])
+    if fact := index.fact_named(name):
+        return edge(index, fact)
     for kind, of_kind in (("question", question), ("trajectory", trajectory)):
         if index.records(f"{kind} {name}", PLACES[kind]):
             return of_kind(index, name)
@@ -68,7 +68,7 @@ def edge(index: Index, triple: Triple) -> Node:
     node = fact(index, triple)
     questions = index.records(edge_key(*triple), PLACES["question"])
     node.says["questions"] = dict(Counter(record.get("split") for _, record in questions))
-    node.led_to = [in_short(index, record) for _, record in questions[:MANY]]
+    node.led_to = [in_short(index, record) for _, record in questions]
     return node
 
 
@@ -203,10 +203,11 @@ def rollout(index: Index, name: str) -> Node:
         step, group, sample = map(int, name.split("/"))
     except ValueError as error:
         raise InputError(f"rollout:{name}: expected three numbers, rollout:STEP/GROUP/SAMPLE") from error
-    file = f"grpo/rollouts/{step_name(step)}.jsonl"
-    if not (index.run_dir / file).exists():
-        raise InputError(f"{index.run_dir}: no {file}: no such step of RL")
-    records = [record for _, record in read_jsonl(index.run_dir / file)]
+    path = by_step(index.run_dir / "grpo/rollouts").get(step)
+    if not path:
+        raise InputError(f"{index.run_dir}: no step {step} of RL in grpo/rollouts")
+    file = f"grpo/rollouts/{path.name}"
+    records = [record for _, record in read_jsonl(path)]
     places = [i for i, r in enumerate(records) if (r["group"], r["sample"]) == (group, sample)]
     if not places:
         raise InputError(f"{file}: no group {group} with a sample {sample}")
@@ -249,7 +250,8 @@ def answer(index: Index, name: str, asked: str) -> Node:
     ]
     if not given:
         raise InputError(f"{index.run_dir}: eval/{name} has no answer to {asked!r}")
-    node = Node(f"answer:{name}/{asked}", {"response": given[0].get("response")} | told(given[0]))
+    first, *others = ({"response": record.get("response")} | told(record) for record in given)
+    node = Node(f"answer:{name}/{asked}", first | known({"asked again": others}))
     above = question_above(index, asked)
     asks = index.records(f"question {asked}", PLACES["question"])[:1]
     triples = dict.fromkeys(triple for _, record in asks for triple in edges_in(record.get("provenance")))
@@ -299,7 +301,8 @@ def as_text(node: Node, depth: int = 0) -> str:
     for title, nodes in (("rests on", node.rests_on), ("led to", node.led_to)):
         if nodes:
             lines.append(f"{pad}  {title}:")
-            lines += [as_text(inner, depth + 2) for inner in nodes]
+            lines += [as_text(inner, depth + 2) for inner in nodes[:MANY]]
+            lines += [f"{pad}    and {len(nodes) - MANY:,} more, which --json has"] * (len(nodes) > MANY)
     return "\n".join(lines)
 
 

@@ -223,6 +223,12 @@ def test_a_fact_without_evidence_stays(tmp_path):
     assert without(graph, tmp_path / "r.jsonl", lambda *_: None).states("gout", "resembles", "fever")
 
 
+def test_what_is_withdrawn_again_for_another_reason_stands_in_the_list_once(copy):
+    for reason in ("false", "false, says its author"):
+        _, path = retract(Index(copy), "medical_graph.yaml", reason)
+    assert len(read_records(path)) == 1
+
+
 def test_a_name_with_bars_is_traced_and_withdrawn(copy):
     question = read_records(copy / "data/test.jsonl")[0]
     root, named = question["provenance"]["root"], "a rare | rather|odd disease"

@@ -173,6 +173,15 @@ def test_a_raised_figure_in_a_log_is_found(copy):
     assert differ(copy, "grpo, steps 3 to 4", "grpo, steps 1 to 2") == [True, False]
 
 
+def test_another_account_of_what_was_learned_or_left_for_review_is_found(copy):
+    learned = read_lines(copy / "sft/learned.jsonl")
+    (copy / "sft/learned.jsonl").write_text("".join(f"{line}\n" for line in learned[1:]))
+    (copy / "grpo/review.jsonl").write_text('{"id": "graph/0"}\n')
+    rounds = [e["step"] for e in read_records(copy / "grpo/curriculum.jsonl") if e["event"] == "round"]
+    segments = [s for s in segments_of(copy) if s.stage == "grpo" and s.first < rounds[-1] <= s.last]
+    assert differ(copy, "sft, steps 6 to 10", *map(str, segments)) == [True, True]
+
+
 def test_an_exported_model_that_is_not_its_checkpoint_is_found(copy):
     path = copy / "grpo/stage1/model/model.safetensors"
     tensors = load_file(path)

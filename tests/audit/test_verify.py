@@ -3,9 +3,11 @@
 import hashlib
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
+from support.forger import make_all_hashes_fit
 from support.runs import run_here
 
 import evaluate
@@ -228,6 +230,24 @@ def test_of_a_stage_that_has_not_ended_the_logs_are_what_the_checkpoint_says(cop
     (copy / "grpo/metrics.jsonl").write_bytes(data.replace(b'"loss": ', b'"loss":  ', 1)[: len(data)])
     [fault] = [f for f in verify(copy).faults if "metrics" in f]
     assert fault.startswith("grpo/metrics.jsonl: not what it was at step_")
+
+
+def test_what_an_ended_stage_has_behind_its_last_checkpoint_is_named_for_no_segment_would_run_it_again(copy):
+    for log in ("metrics", "curriculum"):
+        with open(copy / f"grpo/{log}.jsonl", "a") as file:
+            file.write('{"step": 10, "dev_accuracy": 0.99}\n')
+    added = [f"grpo/rollouts/step_{step}.jsonl" for step in ("000010", "09")]
+    manifest = read_manifest(copy)
+    for name in added:
+        shutil.copy(copy / "grpo/rollouts/step_000009.jsonl", copy / name)
+        manifest["grpo"][-1]["outputs"][name] = digest(copy / name)
+    write_json(copy / "manifest.json", manifest)
+    make_all_hashes_fit(copy)
+    assert verify(copy).faults == [
+        "grpo/metrics.jsonl: not what it was at step_000009",
+        "grpo/curriculum.jsonl: not what it was at step_000009",
+        *(f"{name}: no step of this run, whose last is step_000009" for name in added),
+    ]
 
 
 def test_a_damaged_line_of_a_log_whose_lines_have_hashes_is_named(copy):
