@@ -233,6 +233,10 @@ def test_hostile_texts_stay_texts(browser, tmp_path_factory):
             browser.until_shown("</script><script>window.hacked = 1</script>", "#samples")
             assert "⟨U+0000⟩" in browser.text("#samples")
             assert "⟨U+202E⟩ desrever" in browser.text("#samples")
+            widths = browser.js(
+                "return [...document.querySelectorAll('.sample dd')].map((dd) => dd.clientWidth)"
+            )
+            assert min(widths) > 80  # a part of the reward with a long name leaves room for its value
         assert browser.js("return window.hacked === undefined && !document.querySelector('img')")
         assert browser.js("return document.querySelectorAll('script:not([type])').length") == 1
     assert browser.complaints() == []
