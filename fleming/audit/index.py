@@ -9,7 +9,6 @@ import io
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -91,16 +90,6 @@ FILES = {
 """Pattern below the run's folder -> the keys of a record of such a file."""
 OWN = {"grpo": ("questions", keys_of_question), "sft": ("trajectories", keys_of_trajectory)}
 """Stage -> the setting of `data` that may name a file of the user's in place of the run's."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A line that speaks of what was asked for."""
-
-    file: str
-    """Below the run's folder, or a path of the user's."""
-    offset: int
-    """Of its first byte."""
 
 
 class Index:
@@ -197,14 +186,13 @@ class Index:
             steps.setdefault(shuffled(ids, place, cfg["seed"], "sft epoch"), []).append(place // per_step + 1)
         return steps
 
-    def places_of(self, key: str) -> list[Found]:
-        """Return where something may be said of a key: of another in one of 10^13 cases, as its hash is short."""
+    def places_of(self, key: str) -> list[tuple[str, int]]:
+        """Return the lines that may speak of a key, each by its file (below the run's folder, or a path of the user's)
+        and first byte; one of another key in one of 10^13 cases, as hashes are short."""
         wanted = np.uint64(hash_of(key))
         low, high = np.searchsorted(self.hashes, wanted), np.searchsorted(self.hashes, wanted, "right")
-        return [
-            Found(self.names[place >> OFFSET_BITS], place & ((1 << OFFSET_BITS) - 1))
-            for place in np.unique(self.places[low:high]).tolist()
-        ]
+        places = np.unique(self.places[low:high]).tolist()
+        return [(self.names[place >> OFFSET_BITS], place & ((1 << OFFSET_BITS) - 1)) for place in places]
 
     def fact_named(self, name: str) -> Triple | None:
         """Return the fact in the records that "HEAD | RELATION | TAIL" means. Raises InputError where it may mean
@@ -226,13 +214,13 @@ class Index:
     def records_of(self, keys: Sequence[str], pattern: str) -> Iterator[tuple[str, Record]]:
         """Yield the same of the lines that speak of any of the keys, each line once."""
         keys_of, wanted = FILES[pattern], set(keys)
-        for place in dict.fromkeys(place for key in keys for place in self.places_of(key)):
-            if self.keys_in[place.file] is keys_of:
-                with open(self.path(place.file), "rb") as file:
-                    file.seek(place.offset)
-                    record = parse_line(file.readline(), f"{place.file}, byte {place.offset}")
+        for name, offset in dict.fromkeys(place for key in keys for place in self.places_of(key)):
+            if self.keys_in[name] is keys_of:
+                with open(self.path(name), "rb") as file:
+                    file.seek(offset)
+                    record = parse_line(file.readline(), f"{name}, byte {offset}")
                 if not wanted.isdisjoint(keys_of(record)):
-                    yield place.file, record
+                    yield name, record
 
 
 def hash_of(key: str) -> int:

@@ -12,7 +12,7 @@ certificate is made anew.
 import dataclasses
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from fleming.audit.index import Index, edge_key
 from fleming.audit.trace import PLACES
 from fleming.files import read_jsonl, read_log, step_of, write_jsonl
 from fleming.graph.retracted import Retraction, keys_of, read_retractions
+from fleming.html_page import mapping
 from fleming.manifest import SCRIPTS
 from model.errors import InputError
 
@@ -48,19 +49,27 @@ def origins_of(index: Index) -> dict[int, str]:
     return origins
 
 
+def known_retractions(index: Index, path: Path) -> list[Retraction]:
+    """Return what the run's list has already, or, before it has one, the list with which its data were made."""
+    made = index.manifest.get("synth", [{}])[-1].get("config", {})
+    before = path if path.exists() else mapping(made.get("synth")).get("retracted")
+    return read_retractions(Path(before)) if before else []
+
+
 def lost_edges(
-    index: Index, retraction: Retraction, origins: Mapping[int, str]
+    index: Index, retraction: Retraction, known: Sequence[Retraction], origins: Mapping[int, str]
 ) -> tuple[list[tuple[str, str, str]], int]:
-    """Return the facts that have no other evidence, and how many keep some."""
-    lost, weakened = [], 0
+    """Return the facts of the source that, with all that is withdrawn, have no evidence left, and how many have."""
+    withdrawn, lost, kept = {retraction.key, *(other.key for other in known)}, [], 0
     for _, record in read_jsonl(index.run_dir / PLACES["edge"]):
         for relation, tail, _, evidence in record.get("facts", ()):
             triple = record["head"], relation, tail
-            gone = [retraction.key in keys_of(triple, origins[row[0]], row[1]) for row in evidence]
-            if gone and all(gone):
-                lost.append(triple)
-            weakened += any(gone) and not all(gone)
-    return lost, weakened
+            keys = [keys_of(triple, origins[row[0]], row[1]) for row in evidence]
+            if any(retraction.key in of for of in keys):
+                gone = all(not withdrawn.isdisjoint(of) for of in keys)
+                lost += [triple] * gone
+                kept += not gone
+    return lost, kept
 
 
 def dependants(index: Index, edges: list[tuple[str, str, str]]) -> dict[str, Any]:
@@ -74,9 +83,9 @@ def dependants(index: Index, edges: list[tuple[str, str, str]]) -> dict[str, Any
         for _, trajectory in index.records(key, PLACES["trajectory"]):
             found["trajectories"].add(trajectory["id"])
             found["sft_steps"].update((index.sft_steps or {}).get(trajectory["id"], ()))
-        for place in index.places_of(key):
-            if place.file.startswith("grpo/rollouts/"):
-                found["rl_steps"].add(step_of(Path(place.file)))
+        for file, _ in index.places_of(key):
+            if file.startswith("grpo/rollouts/"):
+                found["rl_steps"].add(step_of(Path(file)))
         for file, answer in index.records(key, PLACES["answer"]):
             found["answers"].add(f"{Path(file).parts[1]}/{answer['id']}")
     return {name: sorted(ids) for name, ids in found.items()}
@@ -120,7 +129,9 @@ def retract(index: Index, source: str, reason: str) -> tuple[dict[str, Any], Pat
         )
     origins = origins_of(index)
     retraction = retraction_of(index, source, reason, set(origins.values()))
-    lost, weakened = lost_edges(index, retraction, origins)
+    path = index.run_dir / "retracted.jsonl"
+    known = known_retractions(index, path)
+    lost, weakened = lost_edges(index, retraction, known, origins)
     if not lost and not weakened:
         raise InputError(f"--source {source!r}: no fact of {graph} rests on it")
     found = {
@@ -128,10 +139,8 @@ def retract(index: Index, source: str, reason: str) -> tuple[dict[str, Any], Pat
         "weakened": weakened,
         **dependants(index, lost),
     }
-    path = index.run_dir / "retracted.jsonl"
-    known = read_retractions(path) if path.exists() else []
-    if retraction.key not in {other.key for other in known}:
-        write_jsonl(path, map(dataclasses.asdict, [*known, retraction]), hashed=True)
+    new = [] if retraction.key in {other.key for other in known} else [retraction]
+    write_jsonl(path, map(dataclasses.asdict, [*known, *new]), hashed=True)
     return found, path
 
 

@@ -97,25 +97,37 @@ def source(index: Index, row: list, how: str) -> Node:
 
 def in_short(index: Index, record: Record) -> Node:
     """A question in a line, and how much came of it."""
-    key = f"question {record['id']}"
-    places = Counter(
-        Path(place.file).parts[0] + "/" + Path(place.file).parts[1] for place in index.places_of(key)
-    )
-    steps = {place.file for place in index.places_of(key) if place.file.startswith("grpo/rollouts")}
+    files = [file for file, _ in index.places_of(f"question {record['id']}")]
+    rollouts = [file for file in files if file.startswith("grpo/rollouts/")]
     says = {
         "split": record.get("split"),
-        "trajectories": places["data/cold_start.jsonl"],
-        "rollouts": places["grpo/rollouts"],
-        "in steps of RL": len(steps),
-        "answers": sum(count for place, count in places.items() if place.startswith("eval/")),
+        "trajectories": files.count(PLACES["trajectory"]),
+        "rollouts": len(rollouts),
+        "in steps of RL": len(set(rollouts)),
+        "answers": sum(file.startswith("eval/") for file in files),
     }
     return Node(f"question {record['id']}", says)
 
 
 def question(index: Index, name: str) -> Node:
     """A question: the facts that it names above; trajectories, steps, mining and answers below."""
+    key, node = f"question {name}", question_above(index, name)
+    node.led_to = [learned(index, r) for _, r in index.records(key, PLACES["trajectory"])]
+    node.led_to += rollouts_of(index, key)
+    for _, event in index.records(key, PLACES["mined"]):
+        kind = event.pop("event", "event")
+        node.led_to.append(Node(f"mining, {kind}", {k: v for k, v in event.items() if k != "question"}))
+    for file, given in index.records(key, PLACES["answer"]):
+        node.led_to.append(Node(f"answer:{Path(file).parts[1]}/{name}", told(given)))
+    return node
+
+
+def question_above(index: Index, name: str) -> Node:
+    """A question and the facts that it names, as something that another record rests on."""
     key = f"question {name}"
-    [(file, record), *_] = index.records(key, PLACES["question"])
+    if not (found := index.records(key, PLACES["question"])):
+        return Node(key, {"absent": "its file is not here, or was made again"})
+    file, record = found[0]
     provenance = record.get("provenance") or {}
     options = record.get("options") or {}
     node = Node(key, known({"file": file, "split": record.get("split"), "source": record.get("source")}))
@@ -132,13 +144,6 @@ def question(index: Index, name: str) -> Node:
         above = fact(index, triple)
         above.title = f"{roles.get(triple, 'certificate')}: {above.title}"
         node.rests_on.append(above)
-    node.led_to = [learned(index, r) for _, r in index.records(key, PLACES["trajectory"])]
-    node.led_to += rollouts_of(index, key)
-    for _, event in index.records(key, PLACES["mined"]):
-        kind = event.pop("event", "event")
-        node.led_to.append(Node(f"mining, {kind}", {k: v for k, v in event.items() if k != "question"}))
-    for file, given in index.records(key, PLACES["answer"]):
-        node.led_to.append(Node(f"answer:{Path(file).parts[1]}/{name}", told(given)))
     return node
 
 
@@ -187,14 +192,6 @@ def learned(index: Index, record: Record) -> Node:
         node.says["learned in steps"] = steps or "none: held out, or longer than the model's context"
         node.led_to = [weights(index, "sft", steps[-1])] if steps else []
     return node
-
-
-def question_above(index: Index, name: str) -> Node:
-    """A question and the facts that it names, as something that another record rests on."""
-    if not index.records(f"question {name}", PLACES["question"]):
-        return Node(f"question {name}", {"absent": "its file is not here, or was made again"})
-    whole = question(index, name)
-    return Node(whole.title, whole.says, whole.rests_on)
 
 
 def rollout(index: Index, name: str) -> Node:

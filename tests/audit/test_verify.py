@@ -11,6 +11,7 @@ from support.forger import make_all_hashes_fit
 from support.runs import run_here
 
 import evaluate
+from benchmarks import audit
 from fleming.audit.verify import said, verify
 from fleming.files import AppendLog, run_lock, write_json
 from fleming.manifest import current_outputs, merkle_root, read_manifest
@@ -24,6 +25,13 @@ def test_a_run_as_it_was_written_has_no_fault_and_all_of_it_is_covered(finished)
     assert verdict.files > 70
     assert verdict.root == read_manifest(finished)["evaluate"][-1]["root"]
     assert "all as written" in said(verdict, finished)
+
+
+def test_the_run_that_the_benchmark_makes_up_has_no_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(audit, "QUESTIONS", 20)
+    monkeypatch.setattr(audit, "EDGES", 100)
+    audit.make_run(tmp_path, 200)
+    assert verify(tmp_path).faults == []
 
 
 def test_what_people_edit_is_said_to_have_no_hash_and_no_fault(copy):
