@@ -76,18 +76,18 @@ def about_question(name: str):
     return lambda record: [f"question {record[name]}"] if name in record else []
 
 
-LEDGER = "grpo/curriculum.jsonl"
-FILES = {
-    "data/graph.jsonl": keys_of_fact,
-    "data/questions.jsonl": keys_of_question,
-    "data/cold_start.jsonl": keys_of_trajectory,
-    "data/label_votes.jsonl": about_question("id"),
-    "data/review.jsonl": about_question("id"),
-    LEDGER: about_question("question"),
-    "grpo/rollouts/step_*.jsonl": about_question("question_id"),
-    "eval/*/answers.jsonl": about_question("id"),
+GRAPH, LEDGER = "data/graph.jsonl", "grpo/curriculum.jsonl"
+KINDS = {
+    "edge": (GRAPH, keys_of_fact),
+    "question": ("data/questions.jsonl", keys_of_question),
+    "trajectory": ("data/cold_start.jsonl", keys_of_trajectory),
+    "label_votes": ("data/label_votes.jsonl", about_question("id")),
+    "review": ("data/review.jsonl", about_question("id")),
+    "mined": (LEDGER, about_question("question")),
+    "rollout": ("grpo/rollouts/step_*.jsonl", about_question("question_id")),
+    "answer": ("eval/*/answers.jsonl", about_question("id")),
 }
-"""Pattern below the run's folder -> the keys of a record of such a file."""
+"""Kind of record -> the pattern of its files below the run's folder, and the keys of one."""
 OWN = {"grpo": ("questions", keys_of_question), "sft": ("trajectories", keys_of_trajectory)}
 """Stage -> the setting of `data` that may name a file of the user's in place of the run's."""
 
@@ -100,7 +100,7 @@ class Index:
         self.manifest = read_manifest(run_dir)
         self.keys_in = {
             path.relative_to(run_dir).as_posix(): keys
-            for pattern, keys in FILES.items()
+            for pattern, keys in KINDS.values()
             for path in sorted(run_dir.glob(pattern))
             if step_of(path) or not path.match("rollouts/*")  # a copy that somebody made has another name
         }
@@ -206,14 +206,13 @@ class Index:
             raise InputError(f"{self.run_dir}: {name!r} may be any of {found}, as their names have bars")
         return found[0] if found else None
 
-    def records(self, key: str, pattern: str) -> list[tuple[str, Record]]:
-        """Return (file, record) of the lines that speak of a key, in the files of a pattern of FILES, or of the user's
-        own in its place."""
-        return list(self.records_of([key], pattern))
+    def records(self, key: str, kind: str) -> list[tuple[str, Record]]:
+        """Return (file, record) of the lines of a kind that speak of a key, the user's own files among them."""
+        return list(self.records_of([key], kind))
 
-    def records_of(self, keys: Sequence[str], pattern: str) -> Iterator[tuple[str, Record]]:
+    def records_of(self, keys: Sequence[str], kind: str) -> Iterator[tuple[str, Record]]:
         """Yield the same of the lines that speak of any of the keys, each line once."""
-        keys_of, wanted = FILES[pattern], set(keys)
+        (_, keys_of), wanted = KINDS[kind], set(keys)
         for name, offset in dict.fromkeys(place for key in keys for place in self.places_of(key)):
             if self.keys_in[name] is keys_of:
                 with open(self.path(name), "rb") as file:

@@ -16,8 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fleming.audit.index import Index, edge_key
-from fleming.audit.trace import PLACES
+from fleming.audit.index import GRAPH, Index, edge_key
 from fleming.files import read_jsonl, read_log, step_of, write_jsonl
 from fleming.graph.retracted import Retraction, keys_of, read_retractions
 from fleming.html_page import mapping
@@ -41,14 +40,6 @@ def retraction_of(index: Index, source: str, reason: str, files: set[str]) -> Re
     )
 
 
-def origins_of(index: Index) -> dict[int, str]:
-    """Return number -> file or page of the graph's origins."""
-    origins: dict[int, str] = {}
-    while found := index.records(f"origin {len(origins)}", PLACES["edge"]):
-        origins[len(origins)] = found[0][1]["file"]
-    return origins
-
-
 def known_retractions(index: Index, path: Path) -> list[Retraction]:
     """Return what the run's list has already, or, before it has one, the list with which its data were made."""
     made = index.manifest.get("synth", [{}])[-1].get("config", {})
@@ -61,7 +52,7 @@ def lost_edges(
 ) -> tuple[list[tuple[str, str, str]], int]:
     """Return the facts of the source that, with all that is withdrawn, have no evidence left, and how many have."""
     withdrawn, lost, kept = {retraction.key, *(other.key for other in known)}, [], 0
-    for _, record in read_jsonl(index.run_dir / PLACES["edge"]):
+    for _, record in read_jsonl(index.run_dir / GRAPH):
         for relation, tail, _, evidence in record.get("facts", ()):
             triple = record["head"], relation, tail
             keys = [keys_of(triple, origins[row[0]], row[1]) for row in evidence]
@@ -77,16 +68,16 @@ def dependants(index: Index, edges: list[tuple[str, str, str]]) -> dict[str, Any
     keys = [edge_key(*triple) for triple in edges]
     kinds = "questions", "trajectories", "sft_steps", "rl_steps", "answers"
     found: dict[str, set] = {kind: set() for kind in kinds}
-    found["questions"] = {record["id"] for _, record in index.records_of(keys, PLACES["question"])}
+    found["questions"] = {record["id"] for _, record in index.records_of(keys, "question")}
     for name in found["questions"]:
         key = f"question {name}"
-        for _, trajectory in index.records(key, PLACES["trajectory"]):
+        for _, trajectory in index.records(key, "trajectory"):
             found["trajectories"].add(trajectory["id"])
             found["sft_steps"].update((index.sft_steps or {}).get(trajectory["id"], ()))
         for file, _ in index.places_of(key):
             if file.startswith("grpo/rollouts/"):
                 found["rl_steps"].add(step_of(Path(file)))
-        for file, answer in index.records(key, PLACES["answer"]):
+        for file, answer in index.records(key, "answer"):
             found["answers"].add(f"{Path(file).parts[1]}/{answer['id']}")
     return {name: sorted(ids) for name, ids in found.items()}
 
@@ -122,12 +113,12 @@ def seconds_of(index: Index, stage: str) -> float:
 
 def retract(index: Index, source: str, reason: str) -> tuple[dict[str, Any], Path]:
     """Return what depends on the source, and the list to which it was added. Raises InputError for no such source."""
-    graph = index.run_dir / PLACES["edge"]
+    graph = index.run_dir / GRAPH
     if not graph.exists():
         raise InputError(
-            f"{index.run_dir}: no {PLACES['edge']}: this run has no graph whose sources could be withdrawn"
+            f"{index.run_dir}: no {GRAPH}: this run has no graph whose sources could be withdrawn"
         )
-    origins = origins_of(index)
+    origins = {r["number"]: r["file"] for _, r in read_jsonl(graph) if r["kind"] == "origin"}
     retraction = retraction_of(index, source, reason, set(origins.values()))
     path = index.run_dir / "retracted.jsonl"
     known = known_retractions(index, path)

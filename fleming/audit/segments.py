@@ -111,9 +111,9 @@ def prepare(segment: Segment, run_dir: Path, again: Path) -> None:
     for other in run_dir.resolve().iterdir():
         if other.is_dir() and other.name not in (segment.stage, "eval"):
             (again / other.name).symlink_to(other)
-    before = [s for s in segments_of(run_dir) if s.stage == segment.stage and s.last <= segment.first]
-    for name in (step_name(s.last) for s in before):
-        (ours / "checkpoints" / name).symlink_to(theirs / "checkpoints" / name)
+    for step, folder in by_step(theirs / "checkpoints").items():
+        if step <= segment.first:
+            (ours / "checkpoints" / folder.name).symlink_to(folder)
     for log in LOGS[segment.stage] if segment.first else ():
         size = read_json(theirs / "checkpoints" / step_name(segment.first) / "state.json")[f"{log}_bytes"]
         (ours / f"{log}.jsonl").write_bytes((theirs / f"{log}.jsonl").read_bytes()[:size])

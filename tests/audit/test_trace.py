@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from support.jsonl import read_lines, read_records
 
-from fleming.audit.index import FILES, Index, edges_in, hash_of, read_cache
+from fleming.audit.index import KINDS, Index, edges_in, hash_of, read_cache
 from fleming.audit.segments import segments_of
-from fleming.audit.trace import PLACES, Node, as_json, as_text, trace
+from fleming.audit.trace import Node, as_json, as_text, trace
 from fleming.audit.verify import verify
 from fleming.files import read_jsonl
 from fleming.noise import shuffled
@@ -221,7 +221,7 @@ def test_the_index_is_kept_and_follows_what_changes(copy):
     Index(copy)
     files, hashes, _ = read_cache(copy / ".audit_index.npz")
     assert set(files) - {""} == {
-        p.relative_to(copy).as_posix() for pattern in FILES for p in copy.glob(pattern)
+        p.relative_to(copy).as_posix() for pattern, _ in KINDS.values() for p in copy.glob(pattern)
     }
     given = copy / "eval/base/answers.jsonl"
     lines = read_lines(given)
@@ -229,7 +229,7 @@ def test_the_index_is_kept_and_follows_what_changes(copy):
     asked = json.loads(lines[0])["id"]
     shutil.rmtree(copy / "eval/cold_start")
     again = Index(copy)
-    assert [file for file, _ in again.records(f"question {asked}", "eval/*/answers.jsonl")] == [
+    assert [file for file, _ in again.records(f"question {asked}", "answer")] == [
         "eval/rl_stage1/answers.jsonl",
         "eval/rl_stage2/answers.jsonl",
     ]
@@ -281,12 +281,12 @@ def test_copies_that_somebody_made_are_no_steps_and_no_error(copy):
     [rollout, *_] = sorted((copy / "grpo/rollouts").iterdir())
     checkpoints = sorted((copy / "grpo/checkpoints").iterdir())
     asked = f"question {rollouts(copy)[0]['question_id']}"
-    before, segments = Index(copy).records(asked, PLACES["rollout"]), segments_of(copy)
+    before, segments = Index(copy).records(asked, "rollout"), segments_of(copy)
     assert before
     shutil.copy(rollout, rollout.with_name(f"{rollout.stem} (copy).jsonl"))
     for name in (f"{checkpoints[0].name} (copy)", "step_best"):
         shutil.copytree(checkpoints[0], checkpoints[0].with_name(name))
-    assert Index(copy).records(asked, PLACES["rollout"]) == before
+    assert Index(copy).records(asked, "rollout") == before
     assert segments_of(copy) == segments
     [weights] = trace(Index(copy), "rollout:1/0/0").led_to
     assert weights.says["next kept checkpoint"] == checkpoints[0].name
