@@ -72,11 +72,13 @@ def segments_of(run_dir: Path) -> list[Segment]:
                 "--segments"
             )
         steps = list(by_step(run_dir / stage / "checkpoints"))
+        if stage in manifest and not steps:
+            raise InputError(
+                f"{run_dir}: no checkpoints of {stage} are kept here: none of its steps can be run again"
+            )
         found += [Segment(stage, *ends) for ends in zip([0, *steps], steps, strict=False)]
     if not found:
-        raise InputError(
-            f"{run_dir}: no checkpoints are kept here; set sft.keep_every and grpo.keep_every for a run"
-        )
+        raise InputError(f"{run_dir}: nothing was trained here; expected the folder of a run (run_dir)")
     return found
 
 

@@ -286,11 +286,16 @@ def test_no_segments_too_many_and_kernels_that_do_not_repeat_are_refused(copy):
     write_json(copy / "manifest.json", manifest)
     with pytest.raises(InputError, match="grpo ran on cuda:0, whose kernels do not repeat their bits"):
         segments_of(copy)
-    for stage in ("sft", "grpo"):
-        shutil.rmtree(copy / stage / "checkpoints")
     manifest["grpo"][-1]["device"] = "cpu"
     write_json(copy / "manifest.json", manifest)
-    with pytest.raises(InputError, match=r"no checkpoints are kept here; set sft\.keep_every"):
+    shutil.rmtree(copy / "sft/checkpoints")
+    with pytest.raises(
+        InputError, match="no checkpoints of sft are kept here"
+    ):  # and not those of grpo alone
+        segments_of(copy)
+    write_json(copy / "manifest.json", {})
+    shutil.rmtree(copy / "grpo/checkpoints")
+    with pytest.raises(InputError, match="nothing was trained here"):
         segments_of(copy)
 
 
