@@ -63,8 +63,9 @@ def make_run(run_dir: Path, records: int) -> None:
     for first in range(0, rollouts, STEP):
         part = map(rollout, range(first, min(first + STEP, rollouts)))
         write_jsonl(run_dir / f"grpo/rollouts/step_{first // STEP + 1:06d}.jsonl", part, hashed=True)
-    outputs = written_in(run_dir, "data") | written_in(run_dir, "grpo")
-    write_json(run_dir / "manifest.json", {"grpo": [{"outputs": outputs, "root": merkle_root(outputs)}]})
+    data, grpo = written_in(run_dir, "data"), written_in(run_dir, "grpo")
+    ended = {"outputs": grpo, "root": merkle_root(data | grpo)}
+    write_json(run_dir / "manifest.json", {"synth": [{"outputs": data}], "grpo": [ended]})
 
 
 def timed(command: list[str]) -> float:

@@ -104,13 +104,13 @@ def draw(curves: Mapping[str, Sequence[float]], width: int = 60, height: int = 1
     return "\n".join([*lines, "      +" + "-" * width, f"       step 1 to {steps}"])
 
 
-def svg(curves: Mapping[str, Sequence[float]]) -> str:
-    """Return the curves as an SVG image, each with its name."""
+def svg(curves: Mapping[str, Sequence[float]], what: str) -> str:
+    """Return the curves as an SVG image, each with its name, under what they show."""
     found, low, high, steps = laid(curves, 100)
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 410" font-family="sans-serif" font-size="13">',
         f'<path d="M50 20V300H700" fill="none" stroke="#888"/><text x="600" y="320">step {steps}</text>',
-        f'<text x="8" y="26">{high:.2f}</text><text x="8" y="304">{low:.2f}</text>',
+        f'<text x="58" y="14">{what}</text><text x="8" y="26">{high:.2f}</text><text x="8" y="304">{low:.2f}</text>',
     ]
     for i, (name, curve, colour) in enumerate(zip(curves, found, COLOURS, strict=False)):
         places = " ".join(f"{50 + 6.5 * x:.1f},{20 + 280 * (high - y) / (high - low):.1f}" for x, y in curve)
@@ -142,12 +142,13 @@ def main(argv: list[str]) -> None:
         )
     made = {name: rewards_of(name) if options.runs else learn(name, options.seed) for name in names}
     curves = {name: curve for name, (curve, _) in made.items()}
-    print("mean reward" if options.runs else "share of right answers", draw(curves), sep="\n")
+    what = "mean reward" if options.runs else "share of right answers"
+    print(what, draw(curves), sep="\n")
     for mark, (name, (curve, said)) in zip(MARKS, made.items(), strict=False):
         last = curve[-10:]
         print(f"  {mark} {name}: {sum(last) / len(last):.2f} in the last {len(last)} steps; {said}")
     if options.svg:
-        write_atomic(Path(options.svg), svg(curves))
+        write_atomic(Path(options.svg), svg(curves, what))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def read_sums(path: Path) -> list[tuple[str, str]]:
     """Return the (sha256, file name) of each line; none where there is no such file. InputError for another line."""
     if not path.exists():
         return []
-    lines = read_bytes(path).decode("utf-8", "replace").splitlines()
+    lines = read_bytes(path).decode("utf-8", "replace").removesuffix("\n").split("\n")
     found = [re.fullmatch(r"([0-9a-f]{64})(?: [ *]([^/\0]+))?", line) for line in lines]
     if not found or not all(found):
         raise InputError(f"{path}: expected lines of sha256sum; make it anew with that, or delete it")

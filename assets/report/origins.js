@@ -34,7 +34,7 @@ function data() {
   const most = rows.reduce((m, r) => Math.max(m, r.n), 1);
   const funnel = table(
     "",
-    ["Step", num("Questions"), "", "Left out, by code"],
+    ["Step", num("Questions"), wide(""), "Left out, by code"],
     rows.map((row) => [
       row.name,
       count(row.n),
@@ -58,7 +58,7 @@ function data() {
   );
   const rejected = table(
     "Everything that was left out, by its code (data/rejected.jsonl).",
-    ["Code", "Where", num("Records"), "For example"],
+    ["Code", wide("Where"), num("Records"), "For example"],
     D.rejected
       .slice(0, 60)
       .map(([step, code, n, examples]) => [
@@ -321,7 +321,7 @@ function costs() {
     "By the clock of the machine that trained; everything else in this report repeats exactly, this does not.",
     el(
       "div",
-      { class: "grid" },
+      { class: "stack" },
       phases.length
         ? card(
             table(
@@ -356,19 +356,23 @@ function costs() {
               : null,
           )
         : null,
-      ...(phases.length
-        ? W.times.map((row) =>
-            chart(row, GRPO, D.other?.grpo, {
-              stages: list(GRPO.stage),
-              switchAt: SWITCH.after,
-              open: R.rows
-                ? (step) => {
-                    location.hash = stepLink(nearestStep(step));
-                  }
-                : null,
-            }),
+      phases.length
+        ? el(
+            "div",
+            { class: "grid" },
+            W.times.map((row) =>
+              chart(row, GRPO, D.other?.grpo, {
+                stages: list(GRPO.stage),
+                switchAt: SWITCH.after,
+                open: R.rows
+                  ? (step) => {
+                      location.hash = stepLink(nearestStep(step));
+                    }
+                  : null,
+              }),
+            ),
           )
-        : []),
+        : null,
     ),
   );
 }
@@ -383,7 +387,7 @@ function provenance() {
     o.commercial === "no" || (!o.commercial && /non-?commercial|\bNC\b|research (use|only)/i.test(String(o.licence)));
   const licences = table(
     `Sources and their licences. ${D.report.commercial_use ? `Use for profit: ${D.report.commercial_use}.` : ""}`,
-    ["Source", num("Records"), "Licence", "Use for profit", "Asks for", "Address"],
+    ["Source", wide(num("Records")), "Licence", "Use for profit", wide("Asks for"), "Address"],
     (told.length ? told : [...origins.values()]).map((o) => [
       o.source,
       count(o.records),

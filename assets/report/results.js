@@ -595,7 +595,7 @@ function changedList(asked, pairs, from = changes.from, to = changes.to) {
         ];
       }),
     );
-    const made = table("", ["Question", "Kind", stageName(from), stageName(to)], rows);
+    const made = table("", ["Question", wide("Kind"), stageName(from), stageName(to)], rows);
     if (!made) return;
     const before = box.querySelector("tbody");
     if (before) before.append(...made.querySelectorAll("tbody tr"));
@@ -678,7 +678,7 @@ function mining() {
       shown,
       table(
         `${plural(all, "training question")} went from ${from} to ${to} before step ${rounds[i + 1].step}${all > rows.length ? `; the first ${rows.length}` : ""}.`,
-        ["Question", "Kind"],
+        ["Question", wide("Kind")],
         rows,
       ) ?? el("p", { class: "soft" }, `${plural(all, "training question")}; the report lists those that changed.`),
     );

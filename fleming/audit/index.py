@@ -9,7 +9,6 @@ import io
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -77,30 +76,20 @@ def about_question(name: str):
     return lambda record: [f"question {record[name]}"] if name in record else []
 
 
-LEDGER = "grpo/curriculum.jsonl"
-FILES = {
-    "data/graph.jsonl": keys_of_fact,
-    "data/questions.jsonl": keys_of_question,
-    "data/cold_start.jsonl": keys_of_trajectory,
-    "data/label_votes.jsonl": about_question("id"),
-    "data/review.jsonl": about_question("id"),
-    LEDGER: about_question("question"),
-    "grpo/rollouts/step_*.jsonl": about_question("question_id"),
-    "eval/*/answers.jsonl": about_question("id"),
+GRAPH, LEDGER = "data/graph.jsonl", "grpo/curriculum.jsonl"
+KINDS = {
+    "edge": (GRAPH, keys_of_fact),
+    "question": ("data/questions.jsonl", keys_of_question),
+    "trajectory": ("data/cold_start.jsonl", keys_of_trajectory),
+    "label_votes": ("data/label_votes.jsonl", about_question("id")),
+    "review": ("data/review.jsonl", about_question("id")),
+    "mined": (LEDGER, about_question("question")),
+    "rollout": ("grpo/rollouts/step_*.jsonl", about_question("question_id")),
+    "answer": ("eval/*/answers.jsonl", about_question("id")),
 }
-"""Pattern below the run's folder -> the keys of a record of such a file."""
+"""Kind of record -> the pattern of its files below the run's folder, and the keys of one."""
 OWN = {"grpo": ("questions", keys_of_question), "sft": ("trajectories", keys_of_trajectory)}
 """Stage -> the setting of `data` that may name a file of the user's in place of the run's."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A line that speaks of what was asked for."""
-
-    file: str
-    """Below the run's folder, or a path of the user's."""
-    offset: int
-    """Of its first byte."""
 
 
 class Index:
@@ -111,7 +100,7 @@ class Index:
         self.manifest = read_manifest(run_dir)
         self.keys_in = {
             path.relative_to(run_dir).as_posix(): keys
-            for pattern, keys in FILES.items()
+            for pattern, keys in KINDS.values()
             for path in sorted(run_dir.glob(pattern))
             if step_of(path) or not path.match("rollouts/*")  # a copy that somebody made has another name
         }
@@ -157,7 +146,8 @@ class Index:
 
     def _stamp(self, name: str) -> list[int]:
         stat = self.path(name).stat()
-        return [stat.st_size, stat.st_mtime_ns]
+        # No archive can set this time: an index that came with the run is not believed.
+        return [stat.st_size, stat.st_ctime_ns]
 
     def _read(self, name: str, number: int) -> tuple[np.ndarray, np.ndarray]:
         hashes, places, offset = [], [], 0
@@ -196,38 +186,40 @@ class Index:
             steps.setdefault(shuffled(ids, place, cfg["seed"], "sft epoch"), []).append(place // per_step + 1)
         return steps
 
-    def places_of(self, key: str) -> list[Found]:
-        """Return where something may be said of a key: of another in one of 10^13 cases, as its hash is short."""
+    def places_of(self, key: str) -> list[tuple[str, int]]:
+        """Return the lines that may speak of a key, each by its file (below the run's folder, or a path of the user's)
+        and first byte; one of another key in one of 10^13 cases, as hashes are short."""
         wanted = np.uint64(hash_of(key))
         low, high = np.searchsorted(self.hashes, wanted), np.searchsorted(self.hashes, wanted, "right")
-        return [
-            Found(self.names[place >> OFFSET_BITS], place & ((1 << OFFSET_BITS) - 1))
-            for place in np.unique(self.places[low:high]).tolist()
-        ]
+        places = np.unique(self.places[low:high]).tolist()
+        return [(self.names[place >> OFFSET_BITS], place & ((1 << OFFSET_BITS) - 1)) for place in places]
 
-    def facts_named(self, name: str) -> list[Triple]:
-        """Return the facts in the records that "HEAD | RELATION | TAIL" may mean, since a name may have bars."""
+    def fact_named(self, name: str) -> Triple | None:
+        """Return the fact in the records that "HEAD | RELATION | TAIL" means. Raises InputError where it may mean
+        several, since a name may have bars."""
         parts, facts = name.removeprefix("edge:").split("|"), []
         for i, j in combinations(range(1, len(parts)), 2):
             head, relation, tail = ("|".join(part).strip() for part in (parts[:i], parts[i:j], parts[j:]))
             facts.append((head, relation, tail))
-        return [triple for triple in facts if self.places_of(edge_key(*triple))]
+        found = [triple for triple in facts if self.places_of(edge_key(*triple))]
+        if len(found) > 1:
+            raise InputError(f"{self.run_dir}: {name!r} may be any of {found}, as their names have bars")
+        return found[0] if found else None
 
-    def records(self, key: str, pattern: str) -> list[tuple[str, Record]]:
-        """Return (file, record) of the lines that speak of a key, in the files of a pattern of FILES, or of the user's
-        own in its place."""
-        return list(self.records_of([key], pattern))
+    def records(self, key: str, kind: str) -> list[tuple[str, Record]]:
+        """Return (file, record) of the lines of a kind that speak of a key, the user's own files among them."""
+        return list(self.records_of([key], kind))
 
-    def records_of(self, keys: Sequence[str], pattern: str) -> Iterator[tuple[str, Record]]:
+    def records_of(self, keys: Sequence[str], kind: str) -> Iterator[tuple[str, Record]]:
         """Yield the same of the lines that speak of any of the keys, each line once."""
-        keys_of, wanted = FILES[pattern], set(keys)
-        for place in dict.fromkeys(place for key in keys for place in self.places_of(key)):
-            if self.keys_in[place.file] is keys_of:
-                with open(self.path(place.file), "rb") as file:
-                    file.seek(place.offset)
-                    record = parse_line(file.readline(), f"{place.file}, byte {place.offset}")
+        (_, keys_of), wanted = KINDS[kind], set(keys)
+        for name, offset in dict.fromkeys(place for key in keys for place in self.places_of(key)):
+            if self.keys_in[name] is keys_of:
+                with open(self.path(name), "rb") as file:
+                    file.seek(offset)
+                    record = parse_line(file.readline(), f"{name}, byte {offset}")
                 if not wanted.isdisjoint(keys_of(record)):
-                    yield place.file, record
+                    yield name, record
 
 
 def hash_of(key: str) -> int:

@@ -12,14 +12,14 @@ certificate is made anew.
 import dataclasses
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fleming.audit.index import Index, edge_key
-from fleming.audit.trace import PLACES
+from fleming.audit.index import GRAPH, Index, edge_key
 from fleming.files import read_jsonl, read_log, step_of, write_jsonl
 from fleming.graph.retracted import Retraction, keys_of, read_retractions
+from fleming.html_page import mapping
 from fleming.manifest import SCRIPTS
 from model.errors import InputError
 
@@ -31,8 +31,8 @@ def retraction_of(index: Index, source: str, reason: str, files: set[str]) -> Re
     file, _, record = source.rpartition(":")
     if file in files and record.isdecimal():
         return Retraction(file, int(record), reason=reason)
-    if facts := index.facts_named(source):
-        return Retraction("", None, *facts[0], reason=reason)
+    if fact := index.fact_named(source):
+        return Retraction("", None, *fact, reason=reason)
     some = ", ".join(sorted(files)[:8])
     raise InputError(
         f"--source {source!r}: no file, page or fact of this graph; expected FILE, FILE:LINE, PAGE or "
@@ -40,27 +40,27 @@ def retraction_of(index: Index, source: str, reason: str, files: set[str]) -> Re
     )
 
 
-def origins_of(index: Index) -> dict[int, str]:
-    """Return number -> file or page of the graph's origins."""
-    origins: dict[int, str] = {}
-    while found := index.records(f"origin {len(origins)}", PLACES["edge"]):
-        origins[len(origins)] = found[0][1]["file"]
-    return origins
+def known_retractions(index: Index, path: Path) -> list[Retraction]:
+    """Return what the run's list has already, or, before it has one, the list with which its data were made."""
+    made = index.manifest.get("synth", [{}])[-1].get("config", {})
+    before = path if path.exists() else mapping(made.get("synth")).get("retracted")
+    return read_retractions(Path(before)) if before else []
 
 
 def lost_edges(
-    index: Index, retraction: Retraction, origins: Mapping[int, str]
+    index: Index, retraction: Retraction, known: Sequence[Retraction], origins: Mapping[int, str]
 ) -> tuple[list[tuple[str, str, str]], int]:
-    """Return the facts that have no other evidence, and how many keep some."""
-    lost, weakened = [], 0
-    for _, record in read_jsonl(index.run_dir / PLACES["edge"]):
+    """Return the facts of the source that, with all that is withdrawn, have no evidence left, and how many have."""
+    withdrawn, lost, kept = {retraction.key, *(other.key for other in known)}, [], 0
+    for _, record in read_jsonl(index.run_dir / GRAPH):
         for relation, tail, _, evidence in record.get("facts", ()):
             triple = record["head"], relation, tail
-            gone = [retraction.key in keys_of(triple, origins[row[0]], row[1]) for row in evidence]
-            if gone and all(gone):
-                lost.append(triple)
-            weakened += any(gone) and not all(gone)
-    return lost, weakened
+            keys = [keys_of(triple, origins[row[0]], row[1]) for row in evidence]
+            if any(retraction.key in of for of in keys):
+                gone = all(not withdrawn.isdisjoint(of) for of in keys)
+                lost += [triple] * gone
+                kept += not gone
+    return lost, kept
 
 
 def dependants(index: Index, edges: list[tuple[str, str, str]]) -> dict[str, Any]:
@@ -68,16 +68,16 @@ def dependants(index: Index, edges: list[tuple[str, str, str]]) -> dict[str, Any
     keys = [edge_key(*triple) for triple in edges]
     kinds = "questions", "trajectories", "sft_steps", "rl_steps", "answers"
     found: dict[str, set] = {kind: set() for kind in kinds}
-    found["questions"] = {record["id"] for _, record in index.records_of(keys, PLACES["question"])}
+    found["questions"] = {record["id"] for _, record in index.records_of(keys, "question")}
     for name in found["questions"]:
         key = f"question {name}"
-        for _, trajectory in index.records(key, PLACES["trajectory"]):
+        for _, trajectory in index.records(key, "trajectory"):
             found["trajectories"].add(trajectory["id"])
             found["sft_steps"].update((index.sft_steps or {}).get(trajectory["id"], ()))
-        for place in index.places_of(key):
-            if place.file.startswith("grpo/rollouts/"):
-                found["rl_steps"].add(step_of(Path(place.file)))
-        for file, answer in index.records(key, PLACES["answer"]):
+        for file, _ in index.places_of(key):
+            if file.startswith("grpo/rollouts/"):
+                found["rl_steps"].add(step_of(Path(file)))
+        for file, answer in index.records(key, "answer"):
             found["answers"].add(f"{Path(file).parts[1]}/{answer['id']}")
     return {name: sorted(ids) for name, ids in found.items()}
 
@@ -113,14 +113,16 @@ def seconds_of(index: Index, stage: str) -> float:
 
 def retract(index: Index, source: str, reason: str) -> tuple[dict[str, Any], Path]:
     """Return what depends on the source, and the list to which it was added. Raises InputError for no such source."""
-    graph = index.run_dir / PLACES["edge"]
+    graph = index.run_dir / GRAPH
     if not graph.exists():
         raise InputError(
-            f"{index.run_dir}: no {PLACES['edge']}: this run has no graph whose sources could be withdrawn"
+            f"{index.run_dir}: no {GRAPH}: this run has no graph whose sources could be withdrawn"
         )
-    origins = origins_of(index)
+    origins = {r["number"]: r["file"] for _, r in read_jsonl(graph) if r["kind"] == "origin"}
     retraction = retraction_of(index, source, reason, set(origins.values()))
-    lost, weakened = lost_edges(index, retraction, origins)
+    path = index.run_dir / "retracted.jsonl"
+    known = known_retractions(index, path)
+    lost, weakened = lost_edges(index, retraction, known, origins)
     if not lost and not weakened:
         raise InputError(f"--source {source!r}: no fact of {graph} rests on it")
     found = {
@@ -128,10 +130,8 @@ def retract(index: Index, source: str, reason: str) -> tuple[dict[str, Any], Pat
         "weakened": weakened,
         **dependants(index, lost),
     }
-    path = index.run_dir / "retracted.jsonl"
-    known = read_retractions(path) if path.exists() else []
-    if retraction not in known:
-        write_jsonl(path, map(dataclasses.asdict, [*known, retraction]), hashed=True)
+    new = [] if retraction.key in {other.key for other in known} else [retraction]
+    write_jsonl(path, map(dataclasses.asdict, [*known, *new]), hashed=True)
     return found, path
 
 

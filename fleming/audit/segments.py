@@ -72,11 +72,13 @@ def segments_of(run_dir: Path) -> list[Segment]:
                 "--segments"
             )
         steps = list(by_step(run_dir / stage / "checkpoints"))
+        if stage in manifest and not steps:
+            raise InputError(
+                f"{run_dir}: no checkpoints of {stage} are kept here: none of its steps can be run again"
+            )
         found += [Segment(stage, *ends) for ends in zip([0, *steps], steps, strict=False)]
     if not found:
-        raise InputError(
-            f"{run_dir}: no checkpoints are kept here; set sft.keep_every and grpo.keep_every for a run"
-        )
+        raise InputError(f"{run_dir}: nothing was trained here; expected the folder of a run (run_dir)")
     return found
 
 
@@ -111,9 +113,9 @@ def prepare(segment: Segment, run_dir: Path, again: Path) -> None:
     for other in run_dir.resolve().iterdir():
         if other.is_dir() and other.name not in (segment.stage, "eval"):
             (again / other.name).symlink_to(other)
-    before = [s for s in segments_of(run_dir) if s.stage == segment.stage and s.last <= segment.first]
-    for name in (step_name(s.last) for s in before):
-        (ours / "checkpoints" / name).symlink_to(theirs / "checkpoints" / name)
+    for step, folder in by_step(theirs / "checkpoints").items():
+        if step <= segment.first:
+            (ours / "checkpoints" / folder.name).symlink_to(folder)
     for log in LOGS[segment.stage] if segment.first else ():
         size = read_json(theirs / "checkpoints" / step_name(segment.first) / "state.json")[f"{log}_bytes"]
         (ours / f"{log}.jsonl").write_bytes((theirs / f"{log}.jsonl").read_bytes()[:size])
@@ -202,13 +204,22 @@ def differences(segment: Segment, run_dir: Path, again: Path, exported: Sequence
             yield f"state.json: {key}"
     if metrics_of(theirs, segment) != metrics_of(ours, segment):
         yield f"{segment.stage}/metrics.jsonl"
-    if segment.stage == "grpo":
-        if not is_log_of(theirs / "curriculum.jsonl", made):
-            yield "grpo/curriculum.jsonl"
-        for step in range(segment.first + 1, segment.last + 1):
-            name = f"rollouts/{step_name(step)}.jsonl"
-            if not (theirs / name).exists() or digest(theirs / name) != digest(ours / name):
-                yield f"grpo/{name}"
+    if segment.stage == "grpo" and not is_log_of(theirs / "curriculum.jsonl", made):
+        yield "grpo/curriculum.jsonl"
+    for name in files_of(segment, theirs):
+        if not (theirs / name).exists() or digest(theirs / name) != digest(ours / name):
+            yield f"{segment.stage}/{name}"
+
+
+def files_of(segment: Segment, folder: Path) -> list[str]:
+    """Return the files below the stage's folder that stand as the segment has written them."""
+    if segment.stage == "sft":
+        return ["learned.jsonl"]
+    within = range(segment.first + 1, segment.last + 1)
+    events = read_log(folder / "curriculum.jsonl")
+    rounds = [event.get("step") for event in events if event.get("event") == "round"]
+    review = ["review.jsonl" for step in rounds[-1:] if step in within]  # a round writes it anew
+    return [f"rollouts/{step_name(step)}.jsonl" for step in within] + review
 
 
 def other_tensors(recorded: Path, made: Path) -> list[str]:

@@ -16,13 +16,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fleming.audit.index import Index, Record, Triple, edge_key, edges_in
-from fleming.files import by_step, read_jsonl, step_name
+from fleming.audit.index import KINDS, Index, Record, Triple, edge_key, edges_in
+from fleming.files import by_step, read_jsonl
 from fleming.manifest import current
 from fleming.terminal import printable
 from model.errors import InputError
 
-MANY = 12  # of a kind are told one by one, more are counted
+MANY = 40  # are told one by one; as_json has all
 
 
 @dataclass
@@ -42,10 +42,10 @@ def trace(index: Index, name: str) -> Node:
         return rollout(index, rest)
     if kind == "answer" and "/" in rest:
         return answer(index, *rest.split("/", 1))
-    if facts := index.facts_named(name):
-        return edge(index, facts[0])
+    if fact := index.fact_named(name):
+        return edge(index, fact)
     for kind, of_kind in (("question", question), ("trajectory", trajectory)):
-        if index.records(f"{kind} {name}", PLACES[kind]):
+        if index.records(f"{kind} {name}", kind):
             return of_kind(index, name)
     raise InputError(
         f"{index.run_dir}: nothing here is called {name!r}, in this case of letters; expected the id of a "
@@ -53,29 +53,19 @@ def trace(index: Index, name: str) -> Node:
     )
 
 
-PLACES = {
-    "edge": "data/graph.jsonl",
-    "question": "data/questions.jsonl",
-    "trajectory": "data/cold_start.jsonl",
-    "mined": "grpo/curriculum.jsonl",
-    "rollout": "grpo/rollouts/step_*.jsonl",
-    "answer": "eval/*/answers.jsonl",
-}
-
-
 def edge(index: Index, triple: Triple) -> Node:
     """A fact of the graph: its sources above; the questions that name it below, with what came of them."""
     node = fact(index, triple)
-    questions = index.records(edge_key(*triple), PLACES["question"])
+    questions = index.records(edge_key(*triple), "question")
     node.says["questions"] = dict(Counter(record.get("split") for _, record in questions))
-    node.led_to = [in_short(index, record) for _, record in questions[:MANY]]
+    node.led_to = [in_short(index, record) for _, record in questions]
     return node
 
 
 def fact(index: Index, triple: Triple) -> Node:
     """A fact and its sources."""
     node = Node(f"edge {' | '.join(triple)}")
-    for _, record in index.records(edge_key(*triple), PLACES["edge"]):
+    for _, record in index.records(edge_key(*triple), "edge"):
         for relation, tail, negated, evidence in record["facts"]:
             if (relation, tail) == triple[1:]:
                 node.rests_on += [source(index, row, "denied by " * negated) for row in evidence]
@@ -87,7 +77,7 @@ def fact(index: Index, triple: Triple) -> Node:
 def source(index: Index, row: list, how: str) -> Node:
     """One piece of evidence: the file and its line, or the page and its characters; its licence; what stands there."""
     number, record, end, confidence, frequency, note = row
-    [(_, origin), *_] = index.records(f"origin {number}", PLACES["edge"])
+    [(_, origin), *_] = index.records(f"origin {number}", "edge")
     place = f"characters {record} to {end}" if end >= 0 else f"line {record}"
     says = {"version": origin.get("version"), "read by": origin.get("extractor"), "says": note}
     says |= {"confidence": confidence, "frequency": frequency if frequency >= 0 else None}
@@ -97,32 +87,47 @@ def source(index: Index, row: list, how: str) -> Node:
 
 def in_short(index: Index, record: Record) -> Node:
     """A question in a line, and how much came of it."""
-    key = f"question {record['id']}"
-    places = Counter(
-        Path(place.file).parts[0] + "/" + Path(place.file).parts[1] for place in index.places_of(key)
-    )
-    steps = {place.file for place in index.places_of(key) if place.file.startswith("grpo/rollouts")}
+    files = [file for file, _ in index.places_of(f"question {record['id']}")]
+    rollouts = [file for file in files if file.startswith("grpo/rollouts/")]
     says = {
         "split": record.get("split"),
-        "trajectories": places["data/cold_start.jsonl"],
-        "rollouts": places["grpo/rollouts"],
-        "in steps of RL": len(steps),
-        "answers": sum(count for place, count in places.items() if place.startswith("eval/")),
+        "trajectories": files.count(KINDS["trajectory"][0]),
+        "rollouts": len(rollouts),
+        "in steps of RL": len(set(rollouts)),
+        "answers": sum(file.startswith("eval/") for file in files),
     }
     return Node(f"question {record['id']}", says)
 
 
 def question(index: Index, name: str) -> Node:
     """A question: the facts that it names above; trajectories, steps, mining and answers below."""
+    key, node = f"question {name}", question_above(index, name)
+    node.led_to = [learned(index, r) for _, r in index.records(key, "trajectory")]
+    node.led_to += rollouts_of(index, key)
+    for _, event in index.records(key, "mined"):
+        kind = event.pop("event", "event")
+        node.led_to.append(Node(f"mining, {kind}", {k: v for k, v in event.items() if k != "question"}))
+    for file, given in index.records(key, "answer"):
+        node.led_to.append(Node(f"answer:{Path(file).parts[1]}/{name}", told(given)))
+    return node
+
+
+def question_above(index: Index, name: str, counted: bool = False) -> Node:
+    """A question and the facts that it names, as something that another record rests on.
+
+    counted: each fact also with how many training questions name it.
+    """
     key = f"question {name}"
-    [(file, record), *_] = index.records(key, PLACES["question"])
+    if not (found := index.records(key, "question")):
+        return Node(key, {"absent": "its file is not here, or was made again"})
+    file, record = found[0]
     provenance = record.get("provenance") or {}
     options = record.get("options") or {}
     node = Node(key, known({"file": file, "split": record.get("split"), "source": record.get("source")}))
     node.says |= {"asks": record["question"], "options": options, "answer": record["answer"]}
     node.says |= known({"kind": provenance.get("kind"), "metapath": provenance.get("metapath")})
     for what in ("label_votes", "review"):
-        for _, vote in index.records(key, f"data/{what}.jsonl"):
+        for _, vote in index.records(key, what):
             node.says[what] = {name: value for name, value in vote.items() if name not in ("id", "question")}
     if checked := (record.get("extra") or {}).get("label_check") or provenance.get("label_check"):
         node.says["label_check"] = checked
@@ -131,14 +136,10 @@ def question(index: Index, name: str) -> Node:
     for triple in dict.fromkeys(edges_in(provenance)):
         above = fact(index, triple)
         above.title = f"{roles.get(triple, 'certificate')}: {above.title}"
+        if counted:
+            named = [other.get("split") for _, other in index.records(edge_key(*triple), "question")]
+            above.says["training questions that name it"] = named.count("train")
         node.rests_on.append(above)
-    node.led_to = [learned(index, r) for _, r in index.records(key, PLACES["trajectory"])]
-    node.led_to += rollouts_of(index, key)
-    for _, event in index.records(key, PLACES["mined"]):
-        kind = event.pop("event", "event")
-        node.led_to.append(Node(f"mining, {kind}", {k: v for k, v in event.items() if k != "question"}))
-    for file, given in index.records(key, PLACES["answer"]):
-        node.led_to.append(Node(f"answer:{Path(file).parts[1]}/{name}", told(given)))
     return node
 
 
@@ -156,7 +157,7 @@ def roles_of(provenance: Record) -> dict[Triple, str]:
 def rollouts_of(index: Index, key: str) -> list[Node]:
     """The steps of RL that sampled a question: how many answers, how many right, and where to look."""
     steps: dict[str, list[Record]] = {}
-    for file, record in index.records(key, PLACES["rollout"]):
+    for file, record in index.records(key, "rollout"):
         steps.setdefault(file, []).append(record)
     nodes = []
     for file, group in steps.items():
@@ -169,7 +170,7 @@ def rollouts_of(index: Index, key: str) -> list[Node]:
 
 def trajectory(index: Index, name: str) -> Node:
     """A trajectory: its question and teacher above; the steps of the cold start that learned from it below."""
-    [(file, record), *_] = index.records(f"trajectory {name}", PLACES["trajectory"])
+    [(file, record), *_] = index.records(f"trajectory {name}", "trajectory")
     node = learned(index, record)
     node.says = {"file": file, "response": record["response"], **node.says}
     node.rests_on = [question_above(index, record["question_id"])]
@@ -189,24 +190,17 @@ def learned(index: Index, record: Record) -> Node:
     return node
 
 
-def question_above(index: Index, name: str) -> Node:
-    """A question and the facts that it names, as something that another record rests on."""
-    if not index.records(f"question {name}", PLACES["question"]):
-        return Node(f"question {name}", {"absent": "its file is not here, or was made again"})
-    whole = question(index, name)
-    return Node(whole.title, whole.says, whole.rests_on)
-
-
 def rollout(index: Index, name: str) -> Node:
     """A sampled answer: its question and the weights that gave it above; the update that it was part of below."""
     try:
         step, group, sample = map(int, name.split("/"))
     except ValueError as error:
         raise InputError(f"rollout:{name}: expected three numbers, rollout:STEP/GROUP/SAMPLE") from error
-    file = f"grpo/rollouts/{step_name(step)}.jsonl"
-    if not (index.run_dir / file).exists():
-        raise InputError(f"{index.run_dir}: no {file}: no such step of RL")
-    records = [record for _, record in read_jsonl(index.run_dir / file)]
+    path = by_step(index.run_dir / "grpo/rollouts").get(step)
+    if not path:
+        raise InputError(f"{index.run_dir}: no step {step} of RL in grpo/rollouts")
+    file = f"grpo/rollouts/{path.name}"
+    records = [record for _, record in read_jsonl(path)]
     places = [i for i, r in enumerate(records) if (r["group"], r["sample"]) == (group, sample)]
     if not places:
         raise InputError(f"{file}: no group {group} with a sample {sample}")
@@ -243,20 +237,13 @@ def weights(index: Index, stage: str, step: int) -> Node:
 def answer(index: Index, name: str, asked: str) -> Node:
     """A benchmark's answer: its question's facts above, with how much was learned from each, and the model."""
     given = [
-        record
-        for file, record in index.records(f"question {asked}", PLACES["answer"])
-        if Path(file).parts[1] == name
+        record for file, record in index.records(f"question {asked}", "answer") if Path(file).parts[1] == name
     ]
     if not given:
         raise InputError(f"{index.run_dir}: eval/{name} has no answer to {asked!r}")
-    node = Node(f"answer:{name}/{asked}", {"response": given[0].get("response")} | told(given[0]))
-    above = question_above(index, asked)
-    asks = index.records(f"question {asked}", PLACES["question"])[:1]
-    triples = dict.fromkeys(triple for _, record in asks for triple in edges_in(record.get("provenance")))
-    for named, triple in zip(above.rests_on, triples, strict=True):
-        questions = index.records(edge_key(*triple), PLACES["question"])
-        named.says["training questions that name it"] = sum(r.get("split") == "train" for _, r in questions)
-    node.rests_on = [above, model(index, name)]
+    first, *others = ({"response": record.get("response")} | told(record) for record in given)
+    node = Node(f"answer:{name}/{asked}", first | known({"asked again": others}))
+    node.rests_on = [question_above(index, asked, counted=True), model(index, name)]
     return node
 
 
@@ -299,7 +286,8 @@ def as_text(node: Node, depth: int = 0) -> str:
     for title, nodes in (("rests on", node.rests_on), ("led to", node.led_to)):
         if nodes:
             lines.append(f"{pad}  {title}:")
-            lines += [as_text(inner, depth + 2) for inner in nodes]
+            lines += [as_text(inner, depth + 2) for inner in nodes[:MANY]]
+            lines += [f"{pad}    and {len(nodes) - MANY:,} more, which --json has"] * (len(nodes) > MANY)
     return "\n".join(lines)
 
 

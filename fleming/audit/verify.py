@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fleming.config import flat
-from fleming.files import LINE_HASH, by_step, check_unlocked, is_log_of, read_jsonl
+from fleming.files import LINE_HASH, by_step, check_unlocked, is_log_of, read_jsonl, step_name, step_of
 from fleming.html_page import mapping
 from fleming.manifest import (
     CONFIG,
@@ -184,15 +184,23 @@ def faults_of_strangers(
 
 
 def faults_of_states(run_dir: Path, manifest: Mapping[str, list[Entry]]) -> Iterator[str]:
-    """Yield what the newest checkpoint of a stage contradicts: its logs, and the manifest's settings and inputs."""
+    """Yield what the newest checkpoint of a stage contradicts: its logs, and the manifest's settings and inputs.
+
+    A stage that has ended has logged nothing behind it: no segment would run that again.
+    """
     for stage, logs in LOGS.items():
         for folder in list(by_step(run_dir / stage / "checkpoints").values())[-1:]:
             try:
-                state = read_object(folder / "state.json")
+                state, entry = read_object(folder / "state.json"), manifest.get(stage, [{}])[-1]
                 for log in logs:
-                    if f"{log}_bytes" in state and not is_log_of(run_dir / stage / f"{log}.jsonl", state):
+                    path, size = run_dir / stage / f"{log}.jsonl", state.get(f"{log}_bytes")
+                    goes_on = "root" in entry and path.exists() and path.stat().st_size != size
+                    if size is not None and (goes_on or not is_log_of(path, state)):
                         yield f"{stage}/{log}.jsonl: not what it was at {folder.name}"
-                entry = manifest.get(stage, [{}])[-1]
+                steps = {f"{stage}/rollouts/{step_name(i)}.jsonl" for i in range(1, step_of(folder) + 1)}
+                for name in entry["outputs"] if "root" in entry else ():
+                    if name.startswith(f"{stage}/rollouts/") and name not in steps:
+                        yield f"{name}: no step of this run, whose last is {folder.name}"
                 said = flat(entry.get("config", {}))
                 said |= {f"sha256 of {name}": sha256 for name, sha256 in entry.get("inputs", {}).items()}
                 for key, value in mapping(state.get("identity")).items():

@@ -13,7 +13,7 @@ import synth_data
 from fleming.audit.index import Index, edges_in
 from fleming.audit.retract import retract, seconds_of, to_run_again
 from fleming.audit.trace import trace
-from fleming.files import parse_line, write_jsonl
+from fleming.files import parse_line, write_json, write_jsonl
 from fleming.graph.knowledge_graph import Edge, Entity, Evidence, KnowledgeGraph
 from fleming.graph.open_world import disputed, is_sure
 from fleming.graph.retracted import read_retractions, without
@@ -173,6 +173,31 @@ def test_a_line_a_file_and_what_is_neither(copy):
             retract(Index(copy), source, "")
 
 
+def test_a_fact_whose_last_evidence_is_withdrawn_is_lost_though_another_source_was_withdrawn_before(copy):
+    path = copy / "data/graph.jsonl"
+    graph = read_records(path)
+    graph.insert(0, {**graph[0], "number": 1, "file": "other.csv"})
+    fact = next(record for record in graph if record["kind"] == "facts")
+    fact["facts"][0][3].append([1, 5, -1, 1.0, -1.0, ""])
+    write_jsonl(path, graph, hashed=True)
+    name = " | ".join([fact["head"], *fact["facts"][0][:2]])
+    first, _ = retract(Index(copy), "other.csv", "")
+    assert (first["edges"], first["weakened"]) == ([], 1)
+    second, _ = retract(Index(copy), f"medical_graph.yaml:{fact['facts'][0][3][0][1]}", "")
+    assert name in second["edges"]
+    assert second["questions"]
+
+
+def test_the_list_goes_on_from_the_one_with_which_the_data_were_made(copy, tmp_path):
+    earlier = tmp_path / "earlier.jsonl"
+    write_jsonl(earlier, [{"file": "withdrawn.csv"}])
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["synth"][-1]["config"]["synth"]["retracted"] = str(earlier)
+    write_json(copy / "manifest.json", manifest)
+    _, path = retract(Index(copy), "medical_graph.yaml:60", "")
+    assert [record["file"] for record in read_records(path)] == ["withdrawn.csv", "medical_graph.yaml"]
+
+
 def test_the_data_made_anew_are_without_it(copy, tmp_path):
     triple = facts_of_first_question(copy)
     found, path = retract(Index(copy), " | ".join(triple), "")
@@ -221,6 +246,12 @@ def test_a_fact_without_evidence_stays(tmp_path):
     graph.add_edge(Edge("gout", "resembles", "fever"), "test")
     write_jsonl(tmp_path / "r.jsonl", [{"file": "a.csv"}])
     assert without(graph, tmp_path / "r.jsonl", lambda *_: None).states("gout", "resembles", "fever")
+
+
+def test_what_is_withdrawn_again_for_another_reason_stands_in_the_list_once(copy):
+    for reason in ("false", "false, says its author"):
+        _, path = retract(Index(copy), "medical_graph.yaml", reason)
+    assert len(read_records(path)) == 1
 
 
 def test_a_name_with_bars_is_traced_and_withdrawn(copy):

@@ -173,6 +173,15 @@ def test_a_raised_figure_in_a_log_is_found(copy):
     assert differ(copy, "grpo, steps 3 to 4", "grpo, steps 1 to 2") == [True, False]
 
 
+def test_another_account_of_what_was_learned_or_left_for_review_is_found(copy):
+    learned = read_lines(copy / "sft/learned.jsonl")
+    (copy / "sft/learned.jsonl").write_text("".join(f"{line}\n" for line in learned[1:]))
+    (copy / "grpo/review.jsonl").write_text('{"id": "graph/0"}\n')
+    rounds = [e["step"] for e in read_records(copy / "grpo/curriculum.jsonl") if e["event"] == "round"]
+    segments = [s for s in segments_of(copy) if s.stage == "grpo" and s.first < rounds[-1] <= s.last]
+    assert differ(copy, "sft, steps 6 to 10", *map(str, segments)) == [True, True]
+
+
 def test_an_exported_model_that_is_not_its_checkpoint_is_found(copy):
     path = copy / "grpo/stage1/model/model.safetensors"
     tensors = load_file(path)
@@ -277,11 +286,16 @@ def test_no_segments_too_many_and_kernels_that_do_not_repeat_are_refused(copy):
     write_json(copy / "manifest.json", manifest)
     with pytest.raises(InputError, match="grpo ran on cuda:0, whose kernels do not repeat their bits"):
         segments_of(copy)
-    for stage in ("sft", "grpo"):
-        shutil.rmtree(copy / stage / "checkpoints")
     manifest["grpo"][-1]["device"] = "cpu"
     write_json(copy / "manifest.json", manifest)
-    with pytest.raises(InputError, match=r"no checkpoints are kept here; set sft\.keep_every"):
+    shutil.rmtree(copy / "sft/checkpoints")
+    with pytest.raises(
+        InputError, match="no checkpoints of sft are kept here"
+    ):  # and not those of grpo alone
+        segments_of(copy)
+    write_json(copy / "manifest.json", {})
+    shutil.rmtree(copy / "grpo/checkpoints")
+    with pytest.raises(InputError, match="nothing was trained here"):
         segments_of(copy)
 
 

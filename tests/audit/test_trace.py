@@ -3,14 +3,15 @@
 import json
 import os
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
 from support.jsonl import read_lines, read_records
 
-from fleming.audit.index import FILES, Index, edges_in, read_cache
+from fleming.audit.index import KINDS, Index, edges_in, hash_of, read_cache
 from fleming.audit.segments import segments_of
-from fleming.audit.trace import PLACES, Node, as_json, as_text, trace
+from fleming.audit.trace import Node, as_json, as_text, trace
 from fleming.audit.verify import verify
 from fleming.files import read_jsonl
 from fleming.noise import shuffled
@@ -152,18 +153,75 @@ def test_an_edge_led_to_the_questions_that_name_it(finished, index):
 
 
 @pytest.mark.parametrize(
-    "name", ["graph/none", "a | b | c", "rollout:1/99/0", "rollout:9999/0/0", "rollout:a/b/c", "answer:x/y"]
+    "name",
+    [
+        "graph/none",
+        "a | b | c",
+        "rollout:1/99/0",
+        "rollout:9999/0/0",
+        f"rollout:{'9' * 300}/0/0",
+        "rollout:a/b/c",
+        "answer:x/y",
+    ],
 )
 def test_what_is_not_there_is_one_error(index, name):
     with pytest.raises(InputError):
         trace(index, name)
 
 
+def test_a_name_that_may_mean_two_facts_is_refused_with_both(copy):
+    path = copy / "data/graph.jsonl"
+    facts = ("a | b", ["c", "d", False, []]), ("a", ["b", "c | d", False, []])
+    lines = [json.dumps({"kind": "facts", "head": head, "facts": [fact]}) + "\n" for head, fact in facts]
+    path.write_text(path.read_text() + "".join(lines))
+    os.unlink(f"{path}.sha256")
+    with pytest.raises(InputError, match=r"may be any of .*'a \| b', 'c', 'd'.*|.*'a', 'b', 'c \| d'"):
+        trace(Index(copy), "a | b | c | d")
+
+
+def test_all_questions_of_an_edge_are_in_its_json_and_the_text_says_how_many_it_leaves_out(
+    index, monkeypatch
+):
+    monkeypatch.setattr("fleming.audit.trace.MANY", 2)
+    named = (edges_in(q["provenance"]) for q in read_records(index.run_dir / "data/questions.jsonl"))
+    [(edge, total)] = Counter(edge for edges in named for edge in set(edges)).most_common(1)
+    node = trace(index, " | ".join(edge))
+    assert len(json.loads(as_json(node))["led_to"]) == total
+    assert f"and {total - 2} more, which --json has" in as_text(node)
+
+
+def test_each_time_that_a_question_was_asked_is_told(copy):
+    path = copy / "eval/base/answers.jsonl"
+    [first, *_] = records = read_records(path)
+    other = first | {"order": 1, "answer": "Z", "response": "in another order"}
+    path.write_text("".join(json.dumps(r) + "\n" for r in [*records, other]))
+    os.unlink(f"{path}.sha256")
+    says = trace(Index(copy), f"answer:base/{first['id']}").says
+    assert (says["order"], says["asked again"][0]["order"]) == (0, 1)
+    assert says["asked again"][0]["response"] == "in another order"
+
+
+def test_an_index_that_came_with_the_run_is_not_believed(copy, tmp_path):
+    """It has the sizes and dates of the files, which a copy keeps, and not the places of one question."""
+    question = f"question {read_records(copy / 'data/questions.jsonl')[0]['id']}"
+    Index(copy)
+    with np.load(copy / ".audit_index.npz") as arrays:
+        kept = arrays["hashes"] != np.uint64(hash_of(question))
+        forged = {
+            "hashes": arrays["hashes"][kept],
+            "places": arrays["places"][kept],
+            "files": arrays["files"],
+        }
+    np.savez(copy / ".audit_index.npz", **forged)
+    assert Index(copy).places_of(question) == []
+    assert Index(shutil.copytree(copy, tmp_path / "fetched")).places_of(question)
+
+
 def test_the_index_is_kept_and_follows_what_changes(copy):
     Index(copy)
     files, hashes, _ = read_cache(copy / ".audit_index.npz")
     assert set(files) - {""} == {
-        p.relative_to(copy).as_posix() for pattern in FILES for p in copy.glob(pattern)
+        p.relative_to(copy).as_posix() for pattern, _ in KINDS.values() for p in copy.glob(pattern)
     }
     given = copy / "eval/base/answers.jsonl"
     lines = read_lines(given)
@@ -171,7 +229,7 @@ def test_the_index_is_kept_and_follows_what_changes(copy):
     asked = json.loads(lines[0])["id"]
     shutil.rmtree(copy / "eval/cold_start")
     again = Index(copy)
-    assert [file for file, _ in again.records(f"question {asked}", "eval/*/answers.jsonl")] == [
+    assert [file for file, _ in again.records(f"question {asked}", "answer")] == [
         "eval/rl_stage1/answers.jsonl",
         "eval/rl_stage2/answers.jsonl",
     ]
@@ -223,12 +281,12 @@ def test_copies_that_somebody_made_are_no_steps_and_no_error(copy):
     [rollout, *_] = sorted((copy / "grpo/rollouts").iterdir())
     checkpoints = sorted((copy / "grpo/checkpoints").iterdir())
     asked = f"question {rollouts(copy)[0]['question_id']}"
-    before, segments = Index(copy).records(asked, PLACES["rollout"]), segments_of(copy)
+    before, segments = Index(copy).records(asked, "rollout"), segments_of(copy)
     assert before
     shutil.copy(rollout, rollout.with_name(f"{rollout.stem} (copy).jsonl"))
     for name in (f"{checkpoints[0].name} (copy)", "step_best"):
         shutil.copytree(checkpoints[0], checkpoints[0].with_name(name))
-    assert Index(copy).records(asked, PLACES["rollout"]) == before
+    assert Index(copy).records(asked, "rollout") == before
     assert segments_of(copy) == segments
     [weights] = trace(Index(copy), "rollout:1/0/0").led_to
     assert weights.says["next kept checkpoint"] == checkpoints[0].name

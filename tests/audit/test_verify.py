@@ -3,12 +3,15 @@
 import hashlib
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
+from support.forger import make_all_hashes_fit
 from support.runs import run_here
 
 import evaluate
+from benchmarks import audit
 from fleming.audit.verify import said, verify
 from fleming.files import AppendLog, run_lock, write_json
 from fleming.manifest import current_outputs, merkle_root, read_manifest
@@ -22,6 +25,13 @@ def test_a_run_as_it_was_written_has_no_fault_and_all_of_it_is_covered(finished)
     assert verdict.files > 70
     assert verdict.root == read_manifest(finished)["evaluate"][-1]["root"]
     assert "all as written" in said(verdict, finished)
+
+
+def test_the_run_that_the_benchmark_makes_up_has_no_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(audit, "QUESTIONS", 20)
+    monkeypatch.setattr(audit, "EDGES", 100)
+    audit.make_run(tmp_path, 200)
+    assert verify(tmp_path).faults == []
 
 
 def test_what_people_edit_is_said_to_have_no_hash_and_no_fault(copy):
@@ -228,6 +238,24 @@ def test_of_a_stage_that_has_not_ended_the_logs_are_what_the_checkpoint_says(cop
     (copy / "grpo/metrics.jsonl").write_bytes(data.replace(b'"loss": ', b'"loss":  ', 1)[: len(data)])
     [fault] = [f for f in verify(copy).faults if "metrics" in f]
     assert fault.startswith("grpo/metrics.jsonl: not what it was at step_")
+
+
+def test_what_an_ended_stage_has_behind_its_last_checkpoint_is_named_for_no_segment_would_run_it_again(copy):
+    for log in ("metrics", "curriculum"):
+        with open(copy / f"grpo/{log}.jsonl", "a") as file:
+            file.write('{"step": 10, "dev_accuracy": 0.99}\n')
+    added = [f"grpo/rollouts/step_{step}.jsonl" for step in ("000010", "09")]
+    manifest = read_manifest(copy)
+    for name in added:
+        shutil.copy(copy / "grpo/rollouts/step_000009.jsonl", copy / name)
+        manifest["grpo"][-1]["outputs"][name] = digest(copy / name)
+    write_json(copy / "manifest.json", manifest)
+    make_all_hashes_fit(copy)
+    assert verify(copy).faults == [
+        "grpo/metrics.jsonl: not what it was at step_000009",
+        "grpo/curriculum.jsonl: not what it was at step_000009",
+        *(f"{name}: no step of this run, whose last is step_000009" for name in added),
+    ]
 
 
 def test_a_damaged_line_of_a_log_whose_lines_have_hashes_is_named(copy):

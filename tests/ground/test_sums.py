@@ -1,6 +1,8 @@
 """model/sums.py: the hash beside what is written, whatever is done to the file, and at whatever moment it ends."""
 
+import contextlib
 import hashlib
+import itertools
 import os
 import random
 import subprocess
@@ -81,6 +83,17 @@ def test_a_file_without_a_hash_is_read_as_it_is_and_a_hash_that_is_none_is_refus
         sums_of(path).write_text(text)
         with pytest.raises(InputError, match="expected lines of sha256sum"):
             list(read_jsonl(path))
+
+
+def test_a_list_of_hashes_with_any_byte_changed_is_read_otherwise_or_refused(tmp_path):
+    """But for the * that sha256sum may write before a name, and means nothing by."""
+    path = tmp_path / sums.SUMS
+    write_sums(tmp_path, {"a.json": "0" * 64, "b.safetensors": "f" * 64})
+    data, read = path.read_bytes(), sums.read_sums(path)
+    for at, other in itertools.product(range(len(data)), [*range(33), 97, 127, 133, 255]):
+        path.write_bytes(data[:at] + bytes([other]) + data[at + 1 :])
+        with contextlib.suppress(InputError):
+            assert sums.read_sums(path) != read or path.read_bytes() == data, (at, other)
 
 
 def test_killed_at_any_write_the_old_file_or_the_new_one_can_be_read(tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ def test_curves_are_drawn_as_text_and_as_an_image_that_is_well_formed():
     assert " 1.00 |" in text
     assert " 0.00 |" in text
     assert "step 1 to 400" in text
-    image = ET.fromstring(toy.svg(curves))
+    image = ET.fromstring(toy.svg(curves, "reward"))
     lines = [element for element in image if element.tag.endswith("polyline")]
     assert len(lines) == 3
     assert "a <b> & c" in [element.text for element in image]
@@ -87,7 +87,8 @@ def test_the_command_writes_its_image_and_says_each_curve(tmp_path):
     done = warm.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.search(r"o stage1\.max_steps=20: 0\.\d\d in the last 10 steps", done.stdout)
-    assert ET.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")
+    image = ET.parse(tmp_path / "a.svg").getroot()
+    assert "share of right answers" in [element.text for element in image]
 
 
 def test_runs_are_drawn_from_their_metrics(tmp_path, capsys):

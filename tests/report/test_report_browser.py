@@ -206,6 +206,22 @@ def test_a_permalink_opens_what_it_names(browser, page):
     assert browser.complaints() == []
 
 
+def test_paper_which_does_not_scroll_cuts_no_table_and_no_picture(desk, page):
+    desk.open(page)
+    desk.until("return document.querySelectorAll('#changes .right').length")
+    metrics = {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False}  # A4 within its margins
+    try:
+        desk.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        desk.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        cut = """return [...document.querySelectorAll(".scroll")]
+            .filter((box) => box.scrollWidth > box.clientWidth + 1)
+            .map((box) => [box.innerText.slice(0, 60), box.scrollWidth, box.clientWidth])"""
+        assert desk.js(cut) == []
+    finally:
+        desk.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        desk.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_hostile_texts_stay_texts(browser, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     hostile = made(write_run(folder / "run <img src=x onerror='window.hacked = 1'>", HOSTILE))
@@ -217,6 +233,10 @@ def test_hostile_texts_stay_texts(browser, tmp_path_factory):
             browser.until_shown("</script><script>window.hacked = 1</script>", "#samples")
             assert "⟨U+0000⟩" in browser.text("#samples")
             assert "⟨U+202E⟩ desrever" in browser.text("#samples")
+            widths = browser.js(
+                "return [...document.querySelectorAll('.sample dd')].map((dd) => dd.clientWidth)"
+            )
+            assert min(widths) > 80  # a part of the reward with a long name leaves room for its value
         assert browser.js("return window.hacked === undefined && !document.querySelector('img')")
         assert browser.js("return document.querySelectorAll('script:not([type])').length") == 1
     assert browser.complaints() == []

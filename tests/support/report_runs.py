@@ -83,7 +83,8 @@ def rollout(rng: random.Random, step: int, stage: int, group: int, sample: int, 
         entropy=0.5 * len(ids),
         response=response,
         answer=answer,
-        reward={"correct": correct, "format": form, "total": correct + 0.1 * form},
+        reward={"correct": correct, "format": form, "total": correct + 0.1 * form}
+        | ({extra: 0.0} if extra else {}),
         advantage=correct - 0.5,
     )
 
