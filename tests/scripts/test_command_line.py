@@ -30,7 +30,7 @@ def started(script: str, *arguments: str, cwd=ROOT, before: str = "") -> subproc
     )
 
 
-def test_ctrl_c_amid_the_imports_shows_no_stack_trace():
+def test_ctrl_c_amid_the_imports_shows_no_stack_trace(signals_heard):
     command = [sys.executable, str(ROOT / "train_sft.py")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as script:
         assert script.stderr.readline() == "train_sft.py: runs/default, loading\n"

@@ -142,7 +142,7 @@ def without_what_writes_nothing() -> None:
     DeviceSpeed.measure = lambda *_: DeviceSpeed(1.0, 1.0)
     identity.commit = lambda: None
     identity.code_sha256 = run_room.code_sha256 = lambda: code
-    parallel.key_tile_that_holds = lambda _: tile
+    parallel.key_tile_that_holds = lambda *_: tile
     os.fsync = os.fstat
 
 
