@@ -69,7 +69,8 @@ def told(groups):
 
 @pytest.mark.parametrize("key_tile", [KEY_TILES[0], tiles.KEYS])
 def test_a_sample_is_the_same_in_any_batch_and_scores_what_it_was_drawn_with(hf, threads, key_tile):
-    transformer, params = exact(hf, key_tile), SamplingParams(n=2, max_new_tokens=24, seed=1)
+    new = 8 if key_tile == tiles.KEYS else 24  # it is slow
+    transformer, params = exact(hf, key_tile), SamplingParams(n=2, max_new_tokens=new, seed=1)
     groups = Sampler(transformer, TOKENIZER, max_num_seqs=5).generate(PROMPTS, params)
     for rows, capacity in ((1, None), (12, None), (3, Capacity(3, 1024))):
         again = Sampler(transformer, TOKENIZER, rows, capacity).generate(PROMPTS, params)
