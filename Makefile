@@ -34,7 +34,7 @@ demo-rl: .venv/installed ## RL alone, from RUN_DIR's finished cold start, SET ch
 ablation: .venv/installed ## docs/ablation.md: what each choice is worth; may be stopped, and goes on
 	$(PY) -m benchmarks.ablation --scale $(ABLATION) --arms "$(ABLATION_ARMS)" --seeds "$(ABLATION_SEEDS)"
 
-TEST_BESIDE = tests/ground tests/scripts tests/training tests/model tests/checks tests/report # about half of all the time that the tests take
+TEST_BESIDE = tests/ablation tests/ground tests/scripts tests/training tests/model tests/checks tests/report # about half of all the time that the tests take
 test: .venv/installed-dev ## all tests, in two processes: these beside all others
 	@log=$$(mktemp); \
 	$(PY) -m pytest $(TEST_BESIDE) > $$log 2>&1 & beside=$$!; \
