@@ -87,19 +87,28 @@ def test_the_sampling_copy_is_bitwise_the_masters_cast(world, folder):
         assert torch.equal(p.full_tensor().bfloat16(), q)
 
 
+PROMPTS = [[5, 6, 7], [9] * 40, [11, 12]]
+
+
+def drawn(copy, rows: int):
+    params = SamplingParams(n=8, max_new_tokens=60, seed=1)
+    return Sampler(copy, PlainTokenizer(250, {3}), max_num_seqs=rows).generate(PROMPTS, params)
+
+
+def sampled_and_scored(groups, model, world) -> tuple[torch.Tensor, torch.Tensor]:
+    model.vocab_limit = 250
+    pairs = [(p, s) for p, group in zip(PROMPTS, groups, strict=True) for s in group]
+    batch = pack([p for p, _ in pairs], [s.token_ids for _, s in pairs]).to(world.device)
+    with torch.no_grad():
+        scored, _ = token_logprobs(model, batch)
+    return torch.tensor([x for _, s in pairs for x in s.logprobs], device=world.device), scored
+
+
 def test_sampler_and_scorer_agree_in_bf16(world, folder):
     model, _ = load_sharded(folder, Config(), world)
     copy = sampling_copy(model, world)
     gather_weights(model, copy)
-    prompts = [[5, 6, 7], [9] * 40, [11, 12]]
-    params = SamplingParams(n=8, max_new_tokens=60, seed=1)
-    groups = Sampler(copy, PlainTokenizer(250, {3}), max_num_seqs=16).generate(prompts, params)
-    copy.vocab_limit = model.vocab_limit = 250
-    pairs = [(p, s) for p, group in zip(prompts, groups, strict=True) for s in group]
-    batch = pack([p for p, _ in pairs], [s.token_ids for _, s in pairs]).to(world.device)
-    with torch.no_grad():
-        scored, _ = token_logprobs(model, batch)
-    sampled = torch.tensor([x for _, s in pairs for x in s.logprobs], device=world.device)
+    sampled, scored = sampled_and_scored(drawn(copy, 16), model, world)
     difference = (sampled - scored).abs()
     assert difference.mean() < 0.01
     assert difference.max() < 0.2
@@ -110,18 +119,10 @@ def test_by_tiles_sampler_and_scorer_agree_to_the_last_bit(world, folder):
     copy = sampling_copy(model, world)
     make_exact(copy, [model], Config(exact="tiles"), world)
     assert copy.key_tile == model.key_tile == tiles.KEYS
-    prompts, params = [[5, 6, 7], [9] * 40, [11, 12]], SamplingParams(n=8, max_new_tokens=60, seed=1)
-    groups, again = (
-        Sampler(copy, PlainTokenizer(250, {3}), max_num_seqs=rows).generate(prompts, params)
-        for rows in (16, 3)
-    )
-    assert groups == again
-    copy.vocab_limit = model.vocab_limit = 250
-    pairs = [(p, s) for p, group in zip(prompts, groups, strict=True) for s in group]
-    batch = pack([p for p, _ in pairs], [s.token_ids for _, s in pairs]).to(world.device)
-    with torch.no_grad():
-        scored, _ = token_logprobs(model, batch)
-    assert scored.tolist() == [x for _, s in pairs for x in s.logprobs]
+    groups = drawn(copy, 16)
+    assert drawn(copy, 3) == groups
+    sampled, scored = sampled_and_scored(groups, model, world)
+    assert torch.equal(sampled, scored)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -132,10 +133,10 @@ def test_replayed_graphs_draw_what_the_exact_steps_draw(world, folder, compiled)
     gather_weights(model, copy)
     if compiled:
         compile_blocks(copy)
-    prompts, params = [[5, 6, 7], [9] * 40, [11, 12]], SamplingParams(n=16, max_new_tokens=60, seed=1)
+    params = SamplingParams(n=16, max_new_tokens=60, seed=1)
     settings = {"tokenizer": PlainTokenizer(250, {3}), "max_num_seqs": 32}
-    graphs = Sampler(copy, **settings).generate(prompts, params)
-    exact = Sampler(copy, **settings, fixed_shapes=False).generate(prompts, params)
+    graphs = Sampler(copy, **settings).generate(PROMPTS, params)
+    exact = Sampler(copy, **settings, fixed_shapes=False).generate(PROMPTS, params)
     pairs = [(a, b) for x, y in zip(graphs, exact, strict=True) for a, b in zip(x, y, strict=True)]
     assert sum(a.token_ids[:5] == b.token_ids[:5] for a, b in pairs) > 0.8 * len(pairs)
     for a, b in pairs:

@@ -50,7 +50,8 @@ def reader(path: Path, first: Row, cfg: Config) -> Callable[[Row, str], list[Tra
         about = plain_text(parts["question_id"]) or key
         said = _conversation(parts)
         turns = _learned(said, last="messages" not in form or cfg.data.assistant_turns == "last")
-        turns = [i for i in turns if i - len(said) not in _context(parts)]
+        context = _context(parts)
+        turns = [i for i in turns if i - len(said) not in context]
         if not turns:
             raise SetAsideError("no_answer", "each of its answers is marked as not to be learned")
         read = []
