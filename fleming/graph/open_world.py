@@ -112,7 +112,7 @@ def taken_for_one(graph: KnowledgeGraph, one: str, others: Iterable[str]) -> Ite
     kind, forms, a = graph.entities[one].type, kin(graph, one), _findings(graph, one)
 
     def has_most(other: str) -> bool:
-        b = _findings(graph, other)
+        b = _findings(graph, other) if a else a
         return 2 * len(a & b) > min(len(a), len(b))
 
     for other in others:

@@ -23,7 +23,7 @@ from fleming.questions.phrases import pick
 from fleming.questions.query import Clue
 from fleming.sources.vocabulary import FEATURES
 
-NEAREST = 400  # diseases looked at as rivals
+NEAREST = 800  # diseases looked at as rivals
 CORE_LOOKED_AT = 24  # findings of which such a set is made, at most
 
 
@@ -32,14 +32,28 @@ class Differentials(Judge):
 
     @functools.cache  # noqa: B019
     def rivals(self, root: str) -> list[str]:
-        """Return the nearest diseases of which enough is known, and that are no form of the root by name, hierarchy,
-        gene or most findings."""
-        graph, genes = self.graph, self.graph.follow(root, "associated_gene")
+        """Return the nearest diseases of which enough is known, that share what may be core, and that are no form of
+        the root by name, hierarchy, gene or most findings."""
+        graph, findings, genes = self.graph, self.findings, self.graph.follow(root, "associated_gene")
         allelic = {name for gene in genes for name in graph.follow(gene, "^associated_gene")}
-        near = self.findings.near(root, NEAREST)
-        known = [name for name in near if self.known[self.findings.place[name]] and name not in allelic]
-        forms = set(taken_for_one(graph, root, known))
-        return [name for name in known if name not in forms]
+        core = (clue for clue in self.told(root).values() if self.adds(root, clue))
+        shared = sum(map(self.has, core), np.zeros(len(findings.diseases), dtype=int))
+        able = self.known & (shared >= self.rules.min_shared)
+        near = findings.near(root, NEAREST)
+        found = [name for name in near if able[findings.place[name]] and name not in allelic]
+        forms = set(taken_for_one(graph, root, found))
+        return [name for name in found if name not in forms]
+
+    @functools.cache  # noqa: B019
+    def told(self, root: str) -> dict[int, Clue]:
+        """Return the findings that enough of the root's patients have and that can be told, by row, as core clues."""
+        rows = self.findings.rows(root)
+        often = rows[self.findings.share[rows] >= self.rules.min_frequency].tolist()
+        return {row: clue for row in often if (clue := self.finding(row))}
+
+    def adds(self, root: str, clue: Clue) -> bool:
+        """Whether the clue tells enough of the root from other diseases."""
+        return self.bits(root, clue) >= self.rules.min_bits
 
     def draw(
         self, root: str, rivals: Mapping[str, Sequence[str]], untold: Sequence[str], rng: Generator
@@ -84,14 +98,9 @@ class _Attempt:
         self.may_lack = functools.cache(self._may_lack)
         self.says = functools.cache(self._says)
 
-        self.told: list[Clue] = []
-        """Its findings, as core clues."""
-        rows = self.findings.rows(root)
-        for row in rows[rng.permutation(len(rows))].tolist():
-            clue = whole.finding(row)
-            if self.findings.share[row] >= self.rules.min_frequency and clue:
-                self.told.append(clue)
-        had = {clue: whole.has(clue)[self.contest.places] for clue in self.told if self._adds(clue)}
+        told, rows = whole.told(root), self.findings.rows(root)
+        self.told = [told[row] for row in rows[rng.permutation(len(rows))].tolist() if row in told]
+        had = {clue: whole.has(clue)[self.contest.places] for clue in self.told if whole.adds(root, clue)}
         self.had = {clue: found for clue, found in had.items() if found.sum() >= OPTIONS}
         """Of each that may be core, which rivals have it too: bool [rivals]."""
 
@@ -114,9 +123,6 @@ class _Attempt:
                     if all(self.is_new(clue, chosen[:place]) for place, clue in enumerate(chosen)):
                         return chosen, enough[i]
         return [], apart
-
-    def _adds(self, clue: Clue) -> bool:
-        return self.whole.bits(self.root, clue) >= self.rules.min_bits
 
     def is_new(self, clue: Clue, chosen: Sequence[Clue]) -> bool:
         """Whether the finding says nothing that a chosen one says."""
@@ -177,7 +183,7 @@ class _Attempt:
             return []
         share = {clue: self.findings.likelihood(clue)[self.at] for clue in self.told}
         found = [clue for clue in self.told if share[clue] >= self.rules.deciding_frequency]
-        found = [clue for clue in found if not self._adds(clue)]
+        found = [clue for clue in found if not self.whole.adds(self.root, clue)]
         found.sort(key=lambda clue: self.whole.bits(self.root, clue))
         return sorted(found, key=lambda clue: share[clue] < self.rules.negative_frequency)
 
@@ -195,7 +201,7 @@ class _Attempt:
         """Twice as many findings as are told to mark the root, of the most bits x share of its patients: what few
         others have is no hallmark where half of those who have the disease lack it."""
         most, whole, root = self.rules.markers, self.whole, self.root
-        found = [clue for clue in self._strong if self._adds(clue)] if most else []
+        found = [clue for clue in self._strong if whole.adds(root, clue)] if most else []
         found.sort(key=lambda clue: -whole.bits(root, clue) * self.findings.likelihood(clue)[self.at])
         return found[: 2 * most]
 
@@ -214,7 +220,7 @@ class _Attempt:
         whole, root = self.whole, self.root
         while len(claimed(clues)) < self.rules.max_facts and whole.lead(root, clues)[1] < self.rules.min_lead:
             left = [clue for clue in pool if clue.role == "discriminating" and self.is_new(clue, clues)]
-            left = [clue for clue in left if clue not in clues and self._adds(clue)]
+            left = [clue for clue in left if clue not in clues and whole.adds(root, clue)]
             if not left:
                 break
             joint = whole.findings.joint(clues)

@@ -17,7 +17,7 @@ from fleming.questions import (
     posing,
     sampling,
 )
-from fleming.questions.differential import Differentials, _Attempt
+from fleming.questions.differential import Differentials
 from fleming.questions.posing import Poser
 from fleming.questions.sampling import sample_questions
 
@@ -232,7 +232,7 @@ def no_ranks(monkeypatch):
 
 
 def nothing_needed(monkeypatch):
-    monkeypatch.setattr(_Attempt, "_adds", lambda *_: True)
+    monkeypatch.setattr(Differentials, "adds", lambda *_: True)
     monkeypatch.setattr(judging, "_needed", lambda *_: "9.9 bits")
     monkeypatch.setattr(judging, "_every_group_is_needed", lambda *_: True)
 
@@ -292,7 +292,7 @@ def test_a_spoiled_generator_is_seen(spoil, drawn, tmp_path, monkeypatch):
     elif spoil is unequal_options:
         shares = {"treatment": 1, "gene": 1}
     elif spoil is the_rival_alone:
-        shares = {"gene": 1}
+        seed, shares = 0, {"gene": 1}
     elif spoil is no_ranks:
         seed = 2
     synth = synth_of(seed, **shares)

@@ -72,7 +72,7 @@ def test_defaults_hold_too_with_bounds_and_scores(tmp_path):
     assert max(Counter(q.provenance["root"] for q in drawn.questions).values()) == 1
 
 
-@pytest.mark.parametrize("seed", [4, 10])
+@pytest.mark.parametrize("seed", [4, 13])
 def test_a_family_rules_out_some_options_and_never_all(tmp_path, seed):
     synth = synth_of(seed, differential=1, gene=1)
     easier = {"every_disease": False, "min_findings": 3, "min_frequency": 0.2, "min_found": 5}
