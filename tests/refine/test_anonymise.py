@@ -149,6 +149,20 @@ GONE = {
     "患者姓名 阿依古丽·买买提 性别": ("患者姓名 [NAME] 性别", "name"),
     "居住于夕阳红养老院，": ("居住于[FACILITY]，", "facility"),
     "末次月经8月3日": ("末次月经[DATE]", "date"),
+    "Ida is 101 years old and frail": ("Ida is over 89 years old and frail", "age"),
+    "medical record (no. K7712034) of": ("medical record (no. [RECORD]) of", "record"),
+    "passport P7712034 lost": ("passport [NATIONAL_ID] lost", "national_id"),
+    "serial number of implant: 7K203": ("serial number of implant: [DEVICE]", "device"),
+    "Drs. Vance and Hu agree": ("Drs. [NAME] and [NAME] agree", "name"),
+    "其母贾淑琴患肝炎": ("其母[NAME]患肝炎", "name"),
+    "外婆钟秀有哮喘": ("外婆[NAME]有哮喘", "name"),
+    "手术医生陶立，": ("手术医生[NAME]，", "name"),
+    "接诊医生为白云，": ("接诊医生为[NAME]，", "name"),
+    "患儿小宝，4岁": ("患儿[NAME]，4岁", "name"),
+    "患者马老先生，": ("患者[NAME]先生，", "name"),
+    "患者上官云于昨日": ("患者[NAME]于昨日", "name"),
+    "转入内科三病区，": ("转入[FACILITY]，", "facility"),
+    "Li Na，女，51岁": ("[NAME]，女，51岁", "name"),
 }
 
 
@@ -164,8 +178,8 @@ def test_identifiers_are_taken_out(text):
 NOTES = Path(__file__).parents[1] / "support/data/notes.txt"
 
 
-def test_of_240_notes_nearly_all_identifiers_go_and_no_value_does():
-    """Of 163, 223 and 93 identifiers in three parts written after the rules 154, 83 and 83 went at the first run."""
+def test_of_notes_nearly_all_identifiers_go_and_no_value_does():
+    """How many of each part, written after the rules, went at the first run: docs/benchmarks.md."""
     gone, stays, missed, spoilt = [], [], [], []
     for note in NOTES.read_text(encoding="utf-8").splitlines()[1:]:
         text = re.sub(r"\[\[|\]\]|\{\{|\}\}", "", note)
@@ -174,7 +188,7 @@ def test_of_240_notes_nearly_all_identifiers_go_and_no_value_does():
         stays += (values := re.findall(r"\{\{(.*?)\}\}", note))
         missed += [i for i in identifiers if found.count(i) >= text.count(i)]
         spoilt += [value for value in values if value not in found]
-    assert (len(gone), len(stays)) == (479, 326)
+    assert (len(gone), len(stays)) == (743, 749)
     assert len(missed) <= 0.05 * len(gone), missed
     assert not spoilt
 
@@ -184,6 +198,7 @@ This is Kawasaki disease from day 5 | with aspirin, their risk fell | serial 12-
 This is Candida from sputum | This is Staphylococcus from blood | This is Escherichia from the urine
 护士小时候住在 | 医生小包装药 | 护士小车推来 | 医生老方案无效
 停经8月3日 | 绝经5月3日 | 护士小剂量给药 | 其子宫后位 | 入住养老院3年 | 患儿多多饮水
+92 years old and older | 母亲焦虑， | 妻子程度， | 父亲毕业， | 护士夏季， | 其父何时患病 | 患儿小便，3个月
 姓名 性别 年龄 | 医生（高血压专科）建议
 Dr. Down's discovery | Dr. John Down's work | Dr. Watson's box | named after Dr. Speed | Dr. Apgar scored newborns
 Dr. James Parkinson wrote it | Down syndrome | Parkinson disease | Mr. X | Ms. A. | Mr. and Mrs.
