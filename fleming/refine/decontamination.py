@@ -155,12 +155,11 @@ class Index:
         self.with_text[number].append(item)
         return number
 
-    def _judge(
-        self, record: Record, ours: Sequence[str], text: int, weight: float, longest: float
-    ) -> Match | None:
+    def _judge(self, record: Record, ours: Sequence[str], text: int, weight: float) -> Match | None:
         """Return the leak of a benchmark's text of which shared runs carry so much weight, None where it is none."""
         whole = self.runs.weight_of(text)
-        is_long = longest >= min(VERBATIM, max(LONG, LONG_SHARE * whole))
+        long = min(VERBATIM, max(LONG, LONG_SHARE * whole))
+        is_long = weight >= long / 2 and self.runs.longest(text, ours) >= long
         if not weight or (weight < RUN_SHARE * whole and not is_long):
             return None
         share = float(weight / whole)
@@ -225,9 +224,9 @@ class Index:
         found: list[list[Match]] = [[] for _ in batch]
         record_of = [number for number, (_, texts) in enumerate(batch) for _ in texts]
         flat = [text for _, texts in batch for text in texts]
-        for ours, theirs, *weights in self.runs.shared(flat):
+        for ours, theirs, weight in self.runs.shared(flat):
             number = record_of[ours]
-            match = self._judge(batch[number][0], flat[ours], theirs, *weights)
+            match = self._judge(batch[number][0], flat[ours], theirs, weight)
             if match:
                 found[number].append(match)
 

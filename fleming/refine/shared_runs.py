@@ -95,8 +95,8 @@ class RunIndex:
             if n in lengths:
                 yield n, hashed
 
-    def shared(self, texts: Sequence[Sequence[str]]) -> Iterator[tuple[int, int, float, float]]:
-        """Yield (number in `texts`, benchmark text, weight of its places that shared runs cover, of the longest)."""
+    def shared(self, texts: Sequence[Sequence[str]]) -> Iterator[tuple[int, int, float]]:
+        """Yield (number in `texts`, benchmark text, weight of its places that shared runs cover)."""
         ids = []
         for text in texts:
             ids += [self.vocabulary.get(word, 0) for word in text]
@@ -123,13 +123,17 @@ class RunIndex:
         end[:-1][same] = np.minimum(end[:-1], place[1:])[same]  # where runs overlap a place counts once
         first = np.flatnonzero(np.append(True, ~same))
         weight = np.add.reduceat(self.before[end] - self.before[place], first)
-        # Runs that begin at one place after another are one long run.
-        begin = np.flatnonzero(np.append(True, ~same | (place[1:] != place[:-1] + 1)))
-        last = np.append(begin[1:], len(place)) - 1
-        long = self.before[place[last] + self.run[theirs[last]]] - self.before[place[begin]]
-        longest = np.maximum.reduceat(long, np.searchsorted(begin, first))
-        columns = ours[first], theirs[first], weight, longest
+        columns = ours[first], theirs[first], weight
         yield from zip(*(column.tolist() for column in columns), strict=True)
+
+    def longest(self, text: int, ours: Sequence[str]) -> float:
+        """Return the weight of the heaviest run that both have word for word, common phrases within it too."""
+        ids = np.array([self.vocabulary.get(word, 0) for word in ours])
+        here, heaviest = np.zeros(len(ids) + 1), 0.0  # of the run that ends before each of our words
+        for word in self.ids[self.start[text] : self.end[text]]:
+            here[1:] = np.where(ids == word, here[:-1] + self.weight[word], 0)
+            heaviest = max(heaviest, float(here.max()))
+        return heaviest
 
     def common(self, text: int, ours: Sequence[str]) -> tuple[float, float]:
         """Return the share of the benchmark text's weight that both have, and of ours; each word once, in any order."""

@@ -45,7 +45,7 @@ class Template:
         for message in messages:
             if message["role"] != "assistant" and message["content"].strip() not in text:
                 problem = f"its chat template alters or leaves out what the {message['role']} says"
-                raise InputError(f"{self.where}: {problem}")
+                raise InputError(f"{self.where}: {problem}: {message['content'][:60]!r}")
         return text
 
     def render(self, variables: dict[str, Any]) -> str:

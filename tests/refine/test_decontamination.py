@@ -192,6 +192,17 @@ def test_half_of_a_vignette_is_found_by_its_length_or_with_its_options(index, pa
     assert find_leak(" ".join(long[:12]) + " and so on", longer) is None
 
 
+def test_a_phrase_that_many_have_does_not_end_a_long_run():
+    vitals = "her pulse is 70 a minute and her blood pressure is 120 over 80"
+    rare = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("arn", "oll", "ind", "upp", "eck")]
+    many = [ask(f"v{i}", f"case {i} of number{i} {vitals} then{i}") for i in range(60)]
+    index = Index({"exam": [ask("long", " ".join([*rare[:12], vitals, *rare[12:]])), *many]}, ordinary())
+    half = " ".join([*rare[:12], vitals, *rare[12:24]])
+    assert of(find_leak(f"{ordinary(9)[8].question} {half} {ordinary(8)[7].question}", index)) == "long"
+    apart = half.replace(vitals, "and then")  # the same words, and no long run
+    assert find_leak(f"{ordinary(9)[8].question} {apart} {ordinary(8)[7].question}", index) is None
+
+
 HEPATITIS = ["粪-口途径传播", "输血、注射", "母婴垂直传播", "性接触", "蚊虫叮咬"]
 REGULATION = "根据《麻醉药品和精神药品管理条例》，"
 
@@ -315,7 +326,13 @@ def test_shared_runs_weigh_what_brute_force_says():
                 documents = [sum(w in t.split() for t in distinct) for w in theirs]
                 size = len(distinct) + 1
                 expected[number] = sum(np.log(size / documents[i]) / np.log(size) for i in covered)
-        assert {t: w for _, t, w, _ in index.runs.shared([ours])} == pytest.approx(expected)
+        assert {t: w for _, t, w in index.runs.shared([ours])} == pytest.approx(expected)
+        for number, text in enumerate(distinct[:5]):
+            theirs, here = text.split(), " ".join(["", *ours, ""])
+            weights = [index.runs.weight[index.runs.vocabulary[word]] for word in theirs]
+            runs = [(i, j) for i in range(len(theirs)) for j in range(i + 1, len(theirs) + 1)]
+            both = [sum(weights[i:j]) for i, j in runs if f" {' '.join(theirs[i:j])} " in here]
+            assert index.runs.longest(number, ours) == pytest.approx(max(both, default=0))
 
 
 def test_a_run_of_fifty_questions_is_a_phrase():
