@@ -57,6 +57,7 @@ from model.files import os_errors
 from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import check_replaceable, save_model
 from model.sampler import Sampler
+from model.huggingface.folder import check_folder
 from model.sums import remove
 from model.transformer import Transformer
 
@@ -79,8 +80,9 @@ class Run:
         files = {name: path for name, path in inputs.items() if name != "model"}
         self.cleared = world.on_main(gate, cfg, files)
         with world.agree():
-            if not inputs["model"].is_dir():
+            if not (cfg.model or inputs["model"].is_dir()):
                 raise InputError(f"{inputs['model']}: no such model folder; name one as model=DIR")
+            check_folder(inputs["model"])
             self.loggers = own_logger(stage, cfg) if world.is_main else []
             self.inputs = {**inputs, **(own_code(cfg) if stage == "grpo" else {})}
             if stage == "grpo" and cfg.grpo.dev_every:  # what the best checkpoint is chosen by

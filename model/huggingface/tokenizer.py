@@ -321,7 +321,7 @@ def _no_stderr() -> Iterator[None]:
 
 def _parse(path: Path, data: bytes | None) -> tokenizers.Tokenizer:
     if data is None:
-        raise InputError(f"{path} is missing")
+        raise InputError(f"{path} is missing; transformers makes one of another tokenizer (save_pretrained)")
     with _panics(path), _no_stderr():
         try:
             tokenizer = tokenizers.Tokenizer.from_buffer(data)

@@ -39,6 +39,18 @@ def test_the_cold_start_learns_from_each_form(in_process, tmp_path, form):
     assert first["response_tokens"] > 0
 
 
+@pytest.mark.parametrize("script", [train_sft, train_grpo, evaluate])
+def test_an_id_of_the_hub_is_answered_by_how_to_download_it(script, tmp_path):
+    path = lines(tmp_path / "mine.jsonl", [{"prompt": "Which?", "response": "copper"}])
+    files = [f"data.trajectories={path}", f"data.questions={path}", f"evaluate.questions={path}"]
+    for named in (["model=Owner/Model-7B"], []):
+        asked = [*files, f"run_dir={tmp_path / 'run'}", "parallel.device=cpu", *named]
+        status, said = runs.run_here(script, asked)
+        assert status == 2
+        wanted = "hf download Owner/Model-7B --local-dir Model-7B" if named else "model"
+        assert any(wanted in line for line in said), said
+
+
 FREE = [
     {"question": "How many days has a week?", "answer": "7", "why": "calendar"},
     {"prompt": "What does Wilson disease store?", "answer": "copper", "aliases": ["Cu"]},
