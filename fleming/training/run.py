@@ -54,10 +54,10 @@ from fleming.training.parallel import World
 from fleming.training.stopping import lock_run
 from model.errors import InputError
 from model.files import os_errors
+from model.huggingface.folder import check_folder
 from model.huggingface.tokenizer import Tokenizer
 from model.huggingface.weights import check_replaceable, save_model
 from model.sampler import Sampler
-from model.huggingface.folder import check_folder
 from model.sums import remove
 from model.transformer import Transformer
 

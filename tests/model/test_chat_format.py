@@ -180,7 +180,7 @@ def test_a_template_that_alters_only_some_texts_is_refused_when_it_does(tmp_path
         ours.encode_chat([{"role": "user", "content": "long " * 30}])
     directive = CHATML.replace("message['content']", "message['content'].replace('/no_think', '')")
     ours = Tokenizer.from_folder(write_tokenizer(tmp_path, directive))
-    with pytest.raises(InputError, match="leaves out what the system says: '/no_think Be brief.'"):
+    with pytest.raises(InputError, match=r"leaves out what the system says: '/no_think Be brief\.'"):
         ours.encode_chat([{"role": "system", "content": "/no_think Be brief."}])
 
 
