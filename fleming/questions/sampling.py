@@ -245,13 +245,22 @@ def _report(
     }
 
 
+MEANING = {
+    "no_findings": "diseases with fewer findings than synth.rules.min_findings; a source with more, as HPO's, helps",
+    "no_pedigree": "no mode of inheritance is on record, which synth.rules.min_family above 0 asks for",
+    "no_rivals": "no three diseases share synth.rules.min_shared findings with the right one",
+    "rival_stands": "no source gives a reason against three rivals, as how frequent a finding is",
+    "few_distractors": "no three options of like size that a source calls wrong (synth.rules.similar_size)",
+}
+
+
 def why_not(codes: dict[str, int]) -> str:
     """Return what stands against more questions: the codes of the draws in vain (docs/data.md), the commonest first."""
     if not codes:
         return "the graph has no root from which the path of a kind in synth.kinds leads to an answer"
-    return "no more, by how many draws: " + ", ".join(
-        f"{code} {n:,}" for code, n in Counter(codes).most_common(5)
-    )
+    commonest = Counter(codes).most_common(5)
+    meaning = f"; {commonest[0][0]}: {MEANING[commonest[0][0]]}" if commonest[0][0] in MEANING else ""
+    return "no more, by how many draws: " + ", ".join(f"{code} {n:,}" for code, n in commonest) + meaning
 
 
 def _quota(name: str, shares: dict[str, float], wanted: int) -> int:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -284,6 +285,11 @@ def test_fewer_than_wanted_is_said_with_the_commonest_reasons(capsys):
     code, count = Counter(record["code"] for record in refused).most_common(1)[0]
     assert f"questions: {len(questions)} of 200 posed; no more, by how many draws: {code} {count:,}" in said
     assert "no root from which the path of a kind" in sampling.why_not({})
+    assert sampling.why_not({"clue_idle": 1, "no_pedigree": 2}).endswith(sampling.MEANING["no_pedigree"])
+    assert sampling.why_not({"clue_idle": 2, "no_pedigree": 1}).endswith("no_pedigree 1")
+    named = re.findall(r"synth\.rules\.(\w+)", str(sampling.MEANING))
+    assert set(named) <= QuestionRules.__dataclass_fields__.keys()
+    assert len(named) == 4
 
 
 def test_caps_are_scaled_to_what_is_wanted():
