@@ -32,7 +32,8 @@ _LETTER, _IN_WORDS, _SIGNS = (
 )
 _WRITTEN = expressions("written.yaml")
 _OF_WORDS = str.maketrans(_IN_WORDS)
-_SIGN = re.compile(rf"[{re.escape(''.join(_SIGNS))}](?=[A-Za-z0-9])|(?<=[A-Za-z])[@$]")
+_ANY = f"[{re.escape(''.join(_SIGNS))}]"
+_SIGN = re.compile(rf"{_ANY}(?={_ANY}{{0,3}}[A-Za-z0-9@$])|(?<=[A-Za-z0-9@$!|])[@$]")
 _LATIN = re.compile(r"(?:LATIN|REGIONAL INDICATOR)\b.*\bLETTER (?:[A-Z]+ )*([A-Z])(?: WITH .*)?$")
 _TITLE = re.compile("《([^《》]{1,60})》")
 # Three letters that stand alone, so that "a 5" stays, or more than any word has.

@@ -127,6 +127,8 @@ DISGUISES = {
     "a table": lambda q: everywhere(q, lambda text: f"|case|\n|---|\n|{text.replace(', ', '|')}|\n"),
     "lunate sigmas": lambda q: everywhere(q, lambda text: text.replace("c", "ϲ")),
     "signs at words' ends": lambda q: everywhere(q, lambda text: text.replace("s", "$")),
+    "signs side by side": lambda q: everywhere(q, lambda text: text.translate(str.maketrans("aeis", "@3!$"))),
+    "comments": lambda q: everywhere(q, lambda text: text.replace("e", "e<!-- x -->")),
     "options in a sentence": lambda q: ask("x", q.question, [f"It is {o}" for o in q.options.values()]),
     "a free answer": lambda q: ask("x", q.question, [], q.options[q.answer], answer_kind="text"),
     "a trajectory": lambda q: trajectory(q.question + "\n" + "\n".join(f"{k}. {v}" for k, v in q.options.items())),
