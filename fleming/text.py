@@ -140,3 +140,9 @@ def can_reorder(options: Mapping[str, str]) -> bool:
     """Return whether there are options, letter -> text, and none speaks of others, as "all of the above" does."""
     others = _MENTIONS["other_options"]
     return bool(options) and not any(others.search(text[:200]) for text in options.values())
+
+
+def language_of(text: str) -> str:
+    """Return "zh" for a text that is Chinese but for names and abbreviations, else "en"."""
+    han, other = (len(re.findall(f"[{chars}]", text)) for chars in ("\u4e00-\u9fff", "A-Za-z\u3041-\u30ff"))
+    return "zh" if 2 * han > other else "en"

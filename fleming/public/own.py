@@ -39,6 +39,7 @@ from fleming.public.values import (
 )
 from fleming.records import Question, question_from_json
 from fleming.settings import Config
+from fleming.text import language_of
 from fleming.typed import convert, field_types
 from model.errors import InputError
 
@@ -162,7 +163,7 @@ def reader(path: Path, first: Row, cfg: Config) -> Callable[[Row, str], list[Que
         own = extra.pop("extra", None)
         system = {"system": system} if system else {}
         fields["extra"] = extra | system | (own if isinstance(own, dict) else {})
-        return [question_from_json(fields, where)]
+        return [question_from_json({"language": language_of(question)} | fields, where)]
 
     return read
 
@@ -198,7 +199,8 @@ def _aliases(value: Any) -> Any:
 
 
 def _tolerance(value: Any) -> Any:
-    return float(value) if re.fullmatch(r"\d{1,15}(\.\d{1,15})?", str(value)) else value
+    is_number = re.fullmatch(r"\d{1,15}([.,]\d{1,15})?", str(value))
+    return float(str(value).replace(",", ".")) if is_number else value
 
 
 READ = {"id": plain_text, "split": _split, "aliases": _aliases, "tolerance": _tolerance}

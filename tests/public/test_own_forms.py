@@ -360,6 +360,33 @@ def test_a_flawed_record_is_set_aside_with_a_code(tmp_path, row, code):
     assert [q.question for q in found.questions] == ["Fine?"]
 
 
+def test_the_language_is_what_the_question_is_written_in_unless_it_is_said(tmp_path):
+    stems = {
+        "肝豆状核变性贮积什么？": "zh",
+        "HBsAg(+)、ALT升高的患者首选": "zh",
+        "What is 肝 in English?": "en",
+    }
+    rows = [{"question": stem, "answer": "铜"} for stem in stems] + [
+        {"question": "问？", "answer": "铜", "language": "en"}
+    ]
+    found = read(lines(tmp_path / "a.jsonl", rows)).questions
+    assert [question.language for question in found] == [*stems.values(), "en"]
+    medqa = {
+        "question": "患者最可能的诊断是",
+        "options": {"A": "甲", "B": "乙"},
+        "answer": "乙",
+        "answer_idx": "B",
+        "meta_info": "卷一",
+    }
+    found = read(lines(tmp_path / "b.jsonl", [medqa]))
+    assert (found.name, found.questions[0].language) == ("medqa", "zh")
+
+
+def test_a_tolerance_may_have_a_decimal_comma(tmp_path):
+    path = table(tmp_path / "a.csv", [{"question": "How much?", "answer": "2,5 mg", "tolerance": "0,1"}])
+    assert [question.tolerance for question in read(path).questions] == [0.1]
+
+
 def test_a_value_of_another_type_than_ours_is_kept_aside_and_refuses_nothing(tmp_path):
     row = {
         "question": "Q?",
