@@ -144,5 +144,5 @@ def can_reorder(options: Mapping[str, str]) -> bool:
 
 def language_of(text: str) -> str:
     """Return "zh" for a text that is Chinese but for names and abbreviations, else "en"."""
-    han, other = (len(re.findall(f"[{chars}]", text)) for chars in ("\u4e00-\u9fff", "A-Za-z\u3041-\u30ff"))
-    return "zh" if 2 * han > other else "en"
+    han, latin = (len(re.findall(f"[{chars}]", text)) for chars in ("\u4e00-\u9fff", "A-Za-z"))
+    return "zh" if 2 * han > latin and not re.search("[\u3041-\u309f\u30a1-\u30fa]", text) else "en"
