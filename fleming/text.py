@@ -142,7 +142,7 @@ def can_reorder(options: Mapping[str, str]) -> bool:
     return bool(options) and not any(others.search(text[:200]) for text in options.values())
 
 
-def language_of(text: str) -> str:
+def written_in(text: str) -> str:
     """Return "zh" for a text that is Chinese but for names and abbreviations, else "en"."""
     han, latin = (len(re.findall(f"[{chars}]", text)) for chars in ("\u4e00-\u9fff", "A-Za-z"))
     return "zh" if 2 * han > latin and not re.search("[\u3041-\u309f\u30a1-\u30fa]", text) else "en"

@@ -39,7 +39,7 @@ from fleming.public.values import (
 )
 from fleming.records import Question, question_from_json
 from fleming.settings import Config
-from fleming.text import language_of
+from fleming.text import written_in
 from fleming.typed import convert, field_types
 from model.errors import InputError
 
@@ -163,7 +163,7 @@ def reader(path: Path, first: Row, cfg: Config) -> Callable[[Row, str], list[Que
         own = extra.pop("extra", None)
         system = {"system": system} if system else {}
         fields["extra"] = extra | system | (own if isinstance(own, dict) else {})
-        return [question_from_json({"language": language_of(question)} | fields, where)]
+        return [question_from_json({"language": written_in(question)} | fields, where)]
 
     return read
 

@@ -15,7 +15,7 @@ from fleming.public.own import lacking, split_of_name
 from fleming.public.tables import ID, Row, number_in, stem_of
 from fleming.public.values import SetAsideError, number_of, only, options_of, plain_text, text_of, value_of
 from fleming.records import Question, Split, question_from_json
-from fleming.text import CJK, language_of
+from fleming.text import CJK, written_in
 from fleming.typed import from_json
 
 DECISIONS = {"yes": "A", "no": "B", "maybe": "C"}
@@ -69,7 +69,7 @@ def reader(name: str, path: Path) -> Callable[[Row, str], list[Question]]:
         key = plain_text(next(key for key in keys if key not in (None, "")))
         if key is None:
             raise SetAsideError("bad_id", "its id must be a text or a number")
-        language = public.language if public.language != "en" else language_of(fields["question"])
+        language = public.language if public.language != "en" else written_in(fields["question"])
         fields |= {"id": f"{name}/{stem}/{key}", "source": name, "split": split, "language": language}
         return [question_from_json(fields, where)]
 

@@ -365,8 +365,8 @@ def test_the_language_is_what_the_question_is_written_in_unless_it_is_said(tmp_p
         "肝豆状核变性贮积什么？": "zh",
         "HBsAg(+)、ALT升高的患者首选": "zh",
         "What is 肝 in English?": "en",
-        "What is 肝 in English?": "en",
         "急性心筋梗塞の治療はどれか": "en",
+    }
     rows = [{"question": stem, "answer": "铜"} for stem in stems] + [
         {"question": "问？", "answer": "铜", "language": "en"}
     ]
