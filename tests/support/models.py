@@ -34,7 +34,8 @@ def hf_model(name: str, seed: int = 0, **settings):
     }
     torch.manual_seed(seed)
     config = getattr(transformers, config_class)(**{**shape, **special, **settings})
-    config.initializer_range = 0.08  # far from uniform, so that a wrong bias or rotation shows
+    # Far from uniform, so that a wrong bias or rotation shows.
+    config.initializer_range = settings.get("initializer_range", 0.08)
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     for p_name, p in model.named_parameters():
         if p_name.endswith("bias") or "norm" in p_name:
