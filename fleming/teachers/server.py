@@ -22,6 +22,7 @@ from model.files import parse_object
 
 MAX_REPLY = 8 * 2**20  # bytes
 OF_THE_REQUEST = (400, 413, 422)  # the server's word that this conversation is not for it, others may be
+PAGE = ("<!doctype html", "<html")
 FINISHED = ("stop", "eos_token", "end_turn", "stop_sequence")
 SHORT_KEY = 8  # a shorter one is none (EMPTY, none, x): its letters may well be in an answer
 A_MESSAGE = 16  # tokens at most that a chat template lays round a message
@@ -124,8 +125,10 @@ def read_reply(record: dict[str, Any]) -> tuple[str, str, str]:
         return text, "cut", "the answer is longer than max_new_tokens"
     if finish not in FINISHED:
         raise InputError(f"reply: finish_reason is {str(finish)[:40]!r}; expected stop")
-    if not said or ("<think>" in text and "</think>" not in text):
+    if not any(map(str.isalnum, said)) or ("<think>" in text and "</think>" not in text):
         return text, "empty", "nothing stands after the reasoning" if text else "nothing was said"
+    if said.casefold().startswith(PAGE):
+        return text, "html", "what a gateway shows its visitors"
     return (text, "refused", said) if refuses(said) else (text, "", "")
 
 
