@@ -47,14 +47,13 @@ def criticise(
     """
     doubted = [q for q in questions if not ruling_on(q, decided.get(q.id, ()))]
     claims = [(q, letter) for q in doubted for letter in _wrong_options(q, cfg)]
-    arguments = answer_each(critic, [_asked(q, letter, "advocate") for q, letter in claims])
-    arguments = list(map(behind_thinking, arguments))
-    talks = [_asked(*claim, "judge", text) for claim, text in zip(claims, arguments, strict=True)]
+    arguments = map(behind_thinking, answer_each(critic, [_asked(*claim, "advocate") for claim in claims]))
+    argued = [(*claim, text) for claim, text in zip(claims, arguments, strict=True) if text]
+    replies = answer_each(critic, [_asked(q, letter, "judge", text) for q, letter, text in argued])
+    counts.update(["unread"] * (len(claims) - len(argued)))
     supported: dict[str, list[dict[str, str]]] = {}
-    for (question, letter), argument, reply in zip(
-        claims, arguments, answer_each(critic, talks), strict=True
-    ):
-        verdict = read_verdict(reply, question) if argument else None
+    for (question, letter, argument), reply in zip(argued, replies, strict=True):
+        verdict = read_verdict(reply, question)
         counts["unread" if verdict is None else "supported" if verdict.supported else "refuted"] += 1
         if verdict and verdict.supported:
             found = {"option": letter, "argument": argument, "quote": verdict.quote}

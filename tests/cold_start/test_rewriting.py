@@ -95,6 +95,8 @@ def test_a_case_told_anew_has_the_sentence_that_asks_and_remembers_its_old_stem(
         ("", "no_case"),
         ("<think>Tophi", "no_case"),
         (f"{NEW} What is it?", "no_case"),
+        (f"{NEW} 是什么病？", "no_case"),
+        (f"Here is the rewritten case: {NEW}", "no_case"),
         (f"{NEW} <|im_end|>", "no_case"),
         (NEW + " It is as it is." * 30, "no_case"),
         (NEW.replace("Tophi and c", "C"), "lost_fact"),

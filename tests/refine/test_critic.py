@@ -138,10 +138,11 @@ def test_a_refutation_needs_no_quotation():
 
 
 def test_where_the_advocate_says_nothing_nobody_is_believed(tmp_path):
-    kept, _, counts, _ = run(
+    kept, _, counts, critic = run(
         [ask(1)], lambda text: verdict(), config(tmp_path), argument="<think>No.</think> "
     )
     assert (kept, counts) == ([ask(1)], {"unread": 3})
+    assert len(critic.talks) == 3  # nor is a judge asked
 
 
 def test_what_a_person_has_decided_on_is_not_doubted_again(tmp_path):
