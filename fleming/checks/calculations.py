@@ -9,6 +9,7 @@ for; a mistake that the text itself takes back.
 """
 
 import datetime
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fleming.checks.arithmetic import RELATIONS, SIGNS, WRITTEN, Side, Token, equations, plain, sides
-from fleming.checks.units import ANALYTES, UNITS, Quantity, compare, times
+from fleming.checks.units import ANALYTES, THOUSANDS, UNITS, Quantity, compare, times
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _LONG, _SHORT = (
@@ -141,11 +142,17 @@ def _same_kind(one: Quantity, other: Quantity) -> bool:
 
 
 def _is_conversion(left: Quantity, right: Quantity) -> bool:
-    """Return whether one quantity is said in two units; "1 mL = 20 drops" defines, and converts nothing."""
+    """Return whether one quantity is said in two units; "1 mL = 20 drops" defines, and converts nothing.
+
+    In one unit where the number is another's: 1.5 L = 1500 L, 39 °C = 102.2 °C.
+    """
     a, b = left.unit, right.unit
-    if not (left.printed and right.printed and a and b) or a == b:
+    if not (left.printed and right.printed and a and b and any(a.dims)):
         return False
-    return any(a.dims) and a.in_moles(1, 1).dims == b.in_moles(1, 1).dims
+    if a != b:
+        return a.in_moles(1, 1).dims == b.in_moles(1, 1).dims
+    low, high = sorted((left.number, right.number))
+    return abs(1.8 * low + 32 - high) < 1 if a.offset else any(math.isclose(low * x, high) for x in THOUSANDS)
 
 
 def _is_loose(left: Side, right: Side) -> bool:

@@ -120,6 +120,8 @@ WRONG = """
 70 kg (180 lb)
 176 cm (5 ft 6 in)
 36.8 °C (98.9 °F)
+39.1°C (102.4°C)
+98.6 °F = 37 °F
 glucose 126 mg/dL = 9.0 mmol/L
 glucose 126 mg/dL = 7.3 mmol/L
 calcium 10 mg/dL = 5 mmol/L
@@ -159,6 +161,8 @@ p < 0.05 = significant
 1 mL = 20 drops
 1 g fat = 9 kcal
 1 tablet = 500 mg
+prednisone 5 mg = 4 mg methylprednisolone
+37.0 °C (38.5 °C)
 5 mg (10 mL)
 20 (25%)
 3:1 = 3
@@ -219,6 +223,7 @@ def test_each_side_of_a_chain_is_compared_with_those_before_it():
         ("70 kg × 5 mg/kg = 350 mcg", "thousandfold"),
         ("70 kg × 5 mg/kg = 350 g", "thousandfold"),
         ("0.5 mg (0.5 mcg)", "thousandfold"),
+        ("1.5 L = 1500 L", "thousandfold"),
         ("creatinine 1.2 mg/dL = 106 mmol/L", "thousandfold"),
         ("2 h × 3 = 6 min", "scale"),
         ("70 kg × 5 mg/kg = 350 mL", "dimension"),
