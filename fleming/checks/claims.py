@@ -82,7 +82,7 @@ def _is_false(graph: KnowledgeGraph, triple: Triple) -> bool:
     head, relation, tail = triple
     if any(has(graph, *way) for way in _ways(triple)):
         return False
-    if relation not in SYMMETRIC and has(graph, tail, relation, head):
+    if relation not in SYMMETRIC and any(has(graph, tail, other, head) for other in like(relation)):
         return True  # the other way round
     if any(denied(graph, *way) for way in _ways(triple)):
         return True

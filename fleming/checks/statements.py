@@ -204,7 +204,7 @@ class _Grammar:
     def concluded(self, sentence: Sequence[str | Mention]) -> list[tuple[Mention, str]]:
         """Return each answer that a sentence concludes: "the answer is A, B or trientine (C)", "B is correct"."""
         line = [item if isinstance(item, str) else None for item in sentence]
-        keys = [self.key(line[:at]) for at in range(min(len(line), SHORT))]
+        keys = [self.key(line[:at]) for at in range(min(len(line), 2 * SHORT))]
         for end in range(max(1, len(line) - CURT), len(line) + 1):
             openings = self.around_answer.get(self.key(line[end:]), ())
             for at in (at for at, key in enumerate(keys[:end]) if key in openings):

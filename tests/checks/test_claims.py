@@ -50,6 +50,10 @@ def graph():
         ("Warfarin interacts with colchicine.", "supported"),
         ("Gout is treated with warfarin.", "contradicted"),  # the closed list has one other drug
         ("Colchicine is treated with gout.", "contradicted"),  # the other way round
+        ("A finding of toe pain is gout.", "contradicted"),  # and of findings by any of their names
+        ("For gout we give warfarin.", "contradicted"),
+        ("Patients with gout receive colchicine.", "supported"),
+        ("Toe pain goes with gout.", "supported"),
         ("Gout is a type of gouty flare.", "contradicted"),
         ("Gout presents with fever.", "contradicted"),  # a source denies it
         ("Gout presents with high fever.", "contradicted"),  # and so of what is a form of it

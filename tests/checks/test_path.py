@@ -73,6 +73,39 @@ def test_the_conclusion_must_be_the_answer():
     assert follow(*SAID, "The answer is A.", END).fault is None
 
 
+OTHERS = """
+My final choice: B.
+Correct answer: B
+In conclusion, {b} is the most likely diagnosis.
+The most probable diagnosis would be {b}.
+We are left with {b}.
+I'd go with option B.
+Which makes {b} the best choice.
+By elimination, the answer has to be B.
+综上所述，本题选B。
+最终答案：B
+B选项正确。
+由此可见，最可能的诊断是{b}。
+""".strip().splitlines()
+NO_CONCLUSIONS = """
+The second most likely diagnosis is {b}.
+The differential diagnosis is {b}.
+Option: {b}.
+{b} is the most likely diagnosis where there is a rash.
+If that were so, the answer would be B.
+I will not pick B.
+B选项不正确。
+选项B：{b}。
+诊断不是{b}。
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("text", [*OTHERS, *NO_CONCLUSIONS])
+def test_a_conclusion_is_known_in_other_words(text):
+    fault = follow(*SAID, text.format(b=QUESTION.options["B"])).fault
+    assert (fault == "other_conclusion") == (text in OTHERS)
+
+
 def test_a_circle_is_a_fault():
     assert follow(*SAID * 2).fault is None
     assert follow(*SAID * 4).fault == "loop"
