@@ -78,7 +78,6 @@ My final choice: B.
 Correct answer: B
 In conclusion, {b} is the most likely diagnosis.
 The most probable diagnosis would be {b}.
-We are left with {b}.
 I'd go with option B.
 Which makes {b} the best choice.
 By elimination, the answer has to be B.
@@ -94,6 +93,7 @@ Option: {b}.
 {b} is the most likely diagnosis where there is a rash.
 If that were so, the answer would be B.
 I will not pick B.
+We are left with tubulin binding and {b}.
 B选项不正确。
 选项B：{b}。
 诊断不是{b}。
