@@ -134,17 +134,15 @@ def train(cfg: Config, world: World) -> None:
             gather_weights(policy, copy)
             run.timer.lap("gather")
 
+            # What is held out says which checkpoint is the best.
+            measured = measure(actor, held_out, step) if curriculum.measures(step) else {}
+            run.timer.lap("validate")
+
             record = {"step": step, "stage": sampled.groups[0][0].stage, "learning_rate": learning_rate}
             record |= rollout_metrics(sampled.groups, actor.take_failures()) | sums.record(world)
             record |= sampled.describe() | {"generated_tokens": curriculum.tokens}
-            record |= watch(run, record, sampled)
-
-            # What is held out says which checkpoint is the best.
-            measured = measure(actor, held_out, step) if curriculum.measures(step) else {}
-            record |= measured
+            record |= watch(run, record, sampled) | measured
             score = measured.get("dev_accuracy", math.nan) if held_out else record["reward"]
-            run.timer.lap("validate")
-
             flops = rl.updates_per_rollout * training_flops(policy.cfg, [b.packed for b in packs])
             run.log(record, score=score, flops=flops, sampler=sampler)
             if rl.show_every and step % rl.show_every == 0:

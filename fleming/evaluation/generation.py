@@ -184,7 +184,7 @@ class ChainOfThought:
         cfg = asked_as(question, asked.item.variant, self.cfg)
         try:
             verdict = judge(response, finish_reason == "stop", question, cfg)
-        except Exception as error:  # a checker of one's own; a score must not be made of its failures
+        except (Exception, SystemExit) as error:  # a checker of one's own: no score is made of its failures
             raise InputError(f"{question.id}: free.checker failed: {error!r}: {response[:200]!r}") from error
         return answer_of(
             asked.item,

@@ -125,7 +125,7 @@ class Replay:
         finished = sample.finish_reason == "stop"
         try:
             return whole_reward(self.reward, text, finished, len(sample.token_ids), question, self.cfg)
-        except Exception:  # whatever a function of the user's raises: the run has counted it as 0
+        except (Exception, SystemExit):  # whatever a user's function raises: the run has counted it as 0
             return NOTHING
 
     def question(self, r: Rollout) -> Question:

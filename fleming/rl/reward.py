@@ -95,7 +95,7 @@ def try_reward(reward: Reward, question: Question, cfg: Config) -> None:
     response = f"<think>\nA trial.\n</think>\n<answer>{question.answer}</answer>"
     try:
         whole_reward(reward, response, True, 0, question, cfg)
-    except Exception as error:  # whatever the user's function raises
+    except (Exception, SystemExit) as error:  # whatever the user's function raises
         raise InputError(
             f"grpo.reward={cfg.grpo.reward}: a trial call on question {question.id} failed: {error!r}; expected a "
             "function(response, finished, question, cfg) that returns a dict of finite numbers, total among them"

@@ -55,6 +55,8 @@ class Actor:
     world: World
     failures: int = 0
     """Answers of this step whose reward raised, of all ranks."""
+    works_in: str = ""
+    """The newest call by whose key some answer was rewarded: what is drawn in place of others has the key of these."""
     reports: int = 0
     """How many of them this process has printed."""
 
@@ -94,7 +96,7 @@ class Actor:
             return [[(s.failure, keep(s)) for s in group] for group in scored]
 
         found = self.world.divide(numbered, answers)
-        self._count_failures([failure for group in found for failure, _ in group], bar or key)
+        self._count_failures([failure for group in found for failure, _ in group], key, bar or key)
         return [[kept for _, kept in group] for group in found]
 
     def _score(self, prompt: list[int], sample: Sample, question: Question, votes: bool) -> Scored:
@@ -104,7 +106,7 @@ class Actor:
             parts = whole_reward(self.reward, text, finished, len(sample.token_ids), question, self.cfg)
             # A checker of one's own may raise here too.
             choice = judge(text, True, question, self.cfg).choice if votes else None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failure = f"{question.id}: {error!r:.400}"
             self.reports += 1
             if self.reports <= REPORTS:
@@ -113,11 +115,13 @@ class Actor:
             return Scored(prompt, sample, text, NOTHING, failure)
         return Scored(prompt, sample, text, parts, "", choice or "")
 
-    def _count_failures(self, failures: Sequence[str], call: str) -> None:
+    def _count_failures(self, failures: Sequence[str], key: str, call: str) -> None:
         """Count those of a call's answers, of all ranks, whose reward raised; the others have ""."""
         self.failures += len(failures) - failures.count("")
+        if "" in failures:
+            self.works_in = key
         with self.world.agree():
-            if failures and "" not in failures:
+            if failures and self.works_in != key:
                 raise InputError(
                     f"grpo.reward={self.cfg.grpo.reward} failed on all {len(failures)} answers of {call}, first on "
                     f"question {failures[0]}; nothing of this step is kept. Where the cause lies outside, the same "

@@ -43,7 +43,7 @@ def rollout_metrics(groups: Sequence[Sequence[Rollout]], failures: int) -> dict[
 
     entropy: nats a token, over the tokens of all answers, of the distributions that they were drawn from.
     reward_parts: the mean of each part that the reward gives by name, over the answers that have it. reward_failures:
-    `failures`, of the rewards that raised and count as 0, a mining's included.
+    `failures`, of the rewards that raised and count as 0, those of mining and dev included.
     """
     rollouts = [r for group in groups for r in group]
     n, lengths = len(rollouts), [len(r.token_ids) for r in rollouts]

@@ -215,6 +215,28 @@ def test_where_all_answers_fail_the_first_failure_ends_the_run_and_so_it_does_wh
             assert says in str(raised.value)
 
 
+def test_what_is_drawn_in_place_of_others_may_fail_whole_where_the_step_does_not(actor):
+    rewarded = actor(["ab", "x1"])
+    make_rollouts(rewarded, [question("a")], 2, 7, 1)
+    rewarded.sampler.groups = [["x2", "x3"]]
+    [redrawn] = sample_groups(rewarded, [question("b")], 2, 7, 1, first=1)
+    assert [r.reward["total"] for r in redrawn] == [0.0, 0.0]
+    assert rewarded.take_failures() == 3
+    with pytest.raises(AgreedError, match="all 2 answers of step 8"):
+        make_rollouts(rewarded, [question("b")], 2, 8, 1)
+
+
+def test_a_reward_that_would_leave_the_process_has_failed(actor):
+    def leaves(response, *_):
+        sys.exit(0) if "x" in response or "trial" in response else None
+        return {"total": 1.0}
+
+    with pytest.raises(InputError, match=r"failed: SystemExit\(0\)"):
+        try_reward(leaves, question("a"), Config())
+    rollouts = make_rollouts(actor(["ab", "x"], reward=leaves), [question("a")], 2, 1, 1)
+    assert [r.reward["total"] for r in rollouts] == [1.0, 0.0]
+
+
 def test_reports_of_failures_are_bounded_in_number_and_length(actor, capsys):
     rewarded = actor(["x" * 5000] * 30 + ["fine"])
     make_rollouts(rewarded, [question("a")], 31, 1, 1)
@@ -237,6 +259,10 @@ def later(response, finished, question, cfg):
     if n == 2 or n > 8:
         raise RuntimeError("the scorer is away")
     return {"total": n % 2, "seen": n}
+def on_dev(response, finished, question, cfg):
+    if question.split == "dev" and question.id == "a":
+        raise RuntimeError("the scorer does not know it")
+    return {"total": len(response)}
 """
 
 
@@ -287,6 +313,16 @@ def test_a_reward_that_fails_on_a_whole_step_ends_the_run_with_its_own_error(fol
     for says in ("grpo.reward=away:later", "all 4 answers of step 3", "RuntimeError('the scorer is away')"):
         assert says in said[-1]
     check_run(folder, failures=1)
+
+
+def test_failures_on_dev_are_counted_in_the_step_that_measured(folder):
+    dev = folder / "dev.jsonl"
+    write_jsonl(dev, [{**to_json(question(name)), "split": "dev"} for name in "ab"])
+    more = ["grpo.reward=away:on_dev", f"data.dev={dev}", "grpo.dev_every=2"]
+    more += ["grpo.stage1={max_steps: 3, group_size: 2}"]
+    assert run_here(train_grpo, [*settings(folder, questions=1), *more])[0] == 0
+    found = [r["reward_failures"] for r in read_records(folder / "run/grpo/metrics.jsonl")]
+    assert found == [0, 1, 1]
 
 
 def test_so_it_does_on_every_rank_and_failures_are_those_of_all_of_them(folder):
