@@ -316,9 +316,11 @@ class Curriculum:
                 standing.left, self.reviews[place] = "review", record
             case "decision":
                 del self.reviews[place]
-                standing.left = "dropped" if record["verdict"] == "drop" else None
-                standing.settled = True
                 decision = Decision(record["question"], record["verdict"])
                 self.questions[place] = relabel(self.questions[place], decision)
+                if decision.verdict.startswith("relabel"):  # by this answer it has not failed yet
+                    standing = self.standings[place] = Standing(drawn_ever=standing.drawn_ever)
+                standing.left = "dropped" if decision.verdict == "drop" else None
+                standing.settled = True
             case unknown:
                 raise KeyError(unknown)

@@ -429,6 +429,8 @@ def test_a_label_in_doubt_leaves_and_a_persons_word_brings_it_back():
     asked_again = {r["question"] for r in ledger if r["event"] == "answers" and r["round"] == 6}
     assert asked_again >= {"q5", "q6"}
     assert "q7" not in asked_again
+    failed = {(r["question"], r["round"]): r["failed"] for r in ledger if r["event"] == "answers"}
+    assert (failed["q5", 5], failed["q6", 5]) == (4, 1)  # another answer is failed for the first time
 
 
 def test_a_round_counts_right_answers_votes_and_tokens_and_has_noise_of_its_own():

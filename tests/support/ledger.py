@@ -195,3 +195,4 @@ class LedgerChecker:
             self.left[name] = "dropped"
         elif record["verdict"].startswith("relabel"):
             self.answer[name] = record["verdict"][-1]
+            self.history[name].clear()
