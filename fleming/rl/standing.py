@@ -85,8 +85,10 @@ class Standing:
         if self.settled or not cfg.review_rounds or self.none_right < cfg.review_rounds:
             return None
         votes = voter or self.votes
-        choice = max(sorted(votes), key=votes.__getitem__)
-        share = votes[choice] / sum(votes.values())
-        if choice in ("", question.answer) or share < cfg.review_agreement:
+        others = sorted(votes.keys() - {"", question.answer})  # who abstains speaks for none
+        if not others:
             return None
-        return choice, share
+        choice = max(others, key=votes.__getitem__)
+        share = votes[choice] / sum(votes.values())
+        agreed = share >= cfg.review_agreement and votes[choice] > votes.get(question.answer, 0)
+        return (choice, share) if agreed else None

@@ -84,8 +84,10 @@ MUTANTS = {
         ("if not any(q.difficulty for q in questions):", "if not all(q.difficulty for q in questions):", CURRICULUM),
     ],
     "fleming/rl/standing.py": [
-        ('share < cfg.review_agreement',
-         'share <= cfg.review_agreement', CURRICULUM),
+        ('share >= cfg.review_agreement',
+         'share > cfg.review_agreement', CURRICULUM),
+        ('{"", question.answer}', '{question.answer}', CURRICULUM),
+        ("votes[choice] > votes.get(", "votes[choice] >= votes.get(", CURRICULUM),
         ("2 * self.right < self.asked", "2 * self.right <= self.asked", CURRICULUM),
         ("cfg.repeat_weight * (self.failed - 1)", "cfg.repeat_weight * self.failed", CURRICULUM),
         ("(1 if self.right else cfg.none_right_weight)", "1", CURRICULUM),

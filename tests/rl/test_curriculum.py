@@ -495,6 +495,9 @@ def test_the_voter_of_the_label_check_has_the_word_where_there_is_one():
         "C",
         0.5,
     )  # as many as the setting asks for
+    assert doubted.doubt(question, {"": 3, "C": 3}, cfg) == ("C", 0.5)  # whatever the others abstain from
+    assert doubted.doubt(question, {"A": 2, "B": 2}, cfg) is None  # the label has as many
+    assert doubted.doubt(questions(2)[1], {"A": 2, "B": 2}, cfg) is None  # and whichever letter comes first
     assert doubted.doubt(question, {}, cfg) == ("D", 1.0)  # a line without votes is none
     assert standing([0, 0]).doubt(question, None, cfg) is None
     assert standing([0, 1, 0, 0]).doubt(question, None, cfg) is None

@@ -177,10 +177,9 @@ class LedgerChecker:
         if not self.cfg.review_rounds or rounds < self.cfg.review_rounds or name in self.settled:
             return None
         votes = sum((Counter(v) for _, v in self.history[name][-rounds:]), Counter())
-        count = max(votes.values())
-        best = min(choice for choice, n in votes.items() if n == count)
-        agreed = Fraction(count, sum(votes.values())) >= Fraction(str(self.cfg.review_agreement))
-        return best if best and agreed else None
+        most = max((n for choice, n in votes.items() if choice), default=0)
+        agreed = Fraction(most, sum(votes.values())) >= Fraction(str(self.cfg.review_agreement))
+        return min(choice for choice, n in votes.items() if choice and n == most) if most and agreed else None
 
     def on_review(self, record):
         self.expect(record["instead"], self.due_reviews.pop(record["question"], None), "reviewed for")
