@@ -65,13 +65,15 @@ def reward_parts(
     return parts
 
 
-def with_overlong(parts: dict[str, float], length: int, cfg: Config) -> dict[str, float]:
-    """Return the parts; where the setting asks for it, with the penalty of an answer of `length` tokens (DAPO Eq. 13).
+def whole_reward(
+    reward: Reward, response: str, finished: bool, length: int, question: Question, cfg: Config
+) -> dict[str, float]:
+    """Return `reward_parts`; where the setting asks for it, the penalty of its `length` tokens too (DAPO Eq. 13).
 
     "overlong": 0 up to max_new_tokens - overlong_buffer, then falling evenly, to -1 at max_new_tokens. It is added to
-    "total". Raises ValueError where the reward itself names a part "overlong".
+    "total". Raises as `reward_parts`, and ValueError where the reward itself names a part "overlong".
     """
-    rl = cfg.grpo
+    parts, rl = reward_parts(reward, response, finished, question, cfg), cfg.grpo
     if rl.overlong != "penalty":
         return parts
     if "overlong" in parts:
@@ -81,13 +83,6 @@ def with_overlong(parts: dict[str, float], length: int, cfg: Config) -> dict[str
     over = length - (rl.max_new_tokens - rl.overlong_buffer)
     penalty = -min(1.0, max(0.0, over / rl.overlong_buffer))
     return {**parts, "overlong": penalty, "total": parts["total"] + penalty}
-
-
-def whole_reward(
-    reward: Reward, response: str, finished: bool, length: int, question: Question, cfg: Config
-) -> dict[str, float]:
-    """Return all that one response of `length` tokens is given. Raises as `reward_parts` and `with_overlong`."""
-    return with_overlong(reward_parts(reward, response, finished, question, cfg), length, cfg)
 
 
 def try_reward(reward: Reward, question: Question, cfg: Config) -> None:

@@ -96,7 +96,17 @@ class Actor:
             return [[(s.failure, keep(s)) for s in group] for group in scored]
 
         found = self.world.divide(numbered, answers)
-        self._count_failures([failure for group in found for failure, _ in group], key, bar or key)
+        failures = [failure for group in found for failure, _ in group]
+        self.failures += len(failures) - failures.count("")
+        if "" in failures:
+            self.works_in = key
+        with self.world.agree():
+            if failures and self.works_in != key:
+                raise InputError(
+                    f"grpo.reward={self.cfg.grpo.reward} failed on all {len(failures)} answers of {bar or key}, first "
+                    f"on question {failures[0]}; nothing of this step is kept. Where the cause lies outside, "
+                    "the same command goes on; a reward with other code needs another run_dir"
+                )
         return [[kept for _, kept in group] for group in found]
 
     def _score(self, prompt: list[int], sample: Sample, question: Question, votes: bool) -> Scored:
@@ -114,19 +124,6 @@ class Actor:
                 print(f"reward failed, counted as 0: {failure}: {text!r:.400}{last}", file=sys.stderr)
             return Scored(prompt, sample, text, NOTHING, failure)
         return Scored(prompt, sample, text, parts, "", choice or "")
-
-    def _count_failures(self, failures: Sequence[str], key: str, call: str) -> None:
-        """Count those of a call's answers, of all ranks, whose reward raised; the others have ""."""
-        self.failures += len(failures) - failures.count("")
-        if "" in failures:
-            self.works_in = key
-        with self.world.agree():
-            if failures and self.works_in != key:
-                raise InputError(
-                    f"grpo.reward={self.cfg.grpo.reward} failed on all {len(failures)} answers of {call}, first on "
-                    f"question {failures[0]}; nothing of this step is kept. Where the cause lies outside, the same "
-                    "command goes on; a reward with other code needs another run_dir"
-                )
 
     def take_failures(self) -> int:
         """Return how many rewards have raised since this was last asked."""

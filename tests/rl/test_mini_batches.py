@@ -10,12 +10,14 @@ from support.runs import ALONE
 from fleming.config import load_config
 from fleming.records import Question, Rollout
 from fleming.rl.grpo import grpo_loss
-from fleming.rl.reward import try_reward, with_overlong
+from fleming.rl.reward import try_reward, whole_reward
 from fleming.rl.rollout import mini_batches
 from fleming.settings import Config
 from fleming.training.logprobs import token_logprobs
 from fleming.training.parallel import World
 from model.errors import InputError
+
+QUESTION = Question(id="q", question="?", options={"A": "x", "B": "y"}, answer="A")
 
 
 def settings(*given: str) -> Config:
@@ -112,20 +114,19 @@ def test_a_masked_answer_is_no_part_of_the_loss_and_of_its_normaliser():
     ("length", "penalty"), [(1, 0.0), (6, 0.0), (7, -0.25), (8, -0.5), (10, -1.0)]
 )  # DAPO Eq. 13: from 10 - 4 tokens on
 def test_the_soft_penalty_falls_over_the_buffer(length, penalty):
+    parts = {"correct": 1.0, "format": 0.0, "total": 1.1}
+    own = lambda *_: parts  # noqa: E731
     cfg = settings("grpo.overlong=penalty", "grpo.overlong_buffer=4")
-    found = with_overlong({"correct": 1.0, "total": 1.1}, length, cfg)
-    assert found == {"correct": 1.0, "overlong": penalty, "total": 1.1 + penalty}
-    assert with_overlong({"total": 1.1}, length, settings()) == {
-        "total": 1.1
-    }  # length enters by this setting alone
+    found = whole_reward(own, "", False, length, QUESTION, cfg)
+    assert found == {**parts, "overlong": penalty, "total": 1.1 + penalty}
+    assert whole_reward(own, "", False, length, QUESTION, settings()) == parts  # by this setting alone
 
 
 def test_a_reward_that_names_a_part_overlong_itself_is_refused_before_anything_starts():
-    question = Question(id="q", question="?", options={"A": "x", "B": "y"}, answer="A")
     own = lambda *_: {"overlong": 0.5, "total": 1.0}  # noqa: E731
-    try_reward(own, question, settings())
+    try_reward(own, QUESTION, settings())
     with pytest.raises(InputError, match="overlong is a part of this reward's own"):
-        try_reward(own, question, settings("grpo.overlong=penalty", "grpo.overlong_buffer=4"))
+        try_reward(own, QUESTION, settings("grpo.overlong=penalty", "grpo.overlong_buffer=4"))
 
 
 @pytest.mark.parametrize(
