@@ -201,6 +201,8 @@ def describe_step(record: dict) -> dict[str, str]:
         shown |= {"correct": f"{record['correct']:.2f}", "len": f"{record['response_length']:.0f}"}
         shown["flat"] = f"{100 * record['flat_groups']:.0f}%"
         shown |= {name.split("_")[0]: f"{100 * record[name]:.0f}%" for name in ODD if record[name] >= 0.05}
+        if "dev_accuracy" in record:
+            shown["dev"] = "{dev_accuracy:.1%} [{dev_low:.1%}, {dev_high:.1%}]".format(**record)
     else:
         shown = {"loss": f"{record['loss']:.3f}"}
 

@@ -88,6 +88,7 @@ class Run:
             if stage == "grpo" and cfg.grpo.dev_every:  # what the best checkpoint is chosen by
                 self.inputs["data.dev"] = cfg.dev_file
         self.scores: list[float] = []  # since the last checkpoint
+        self.newest: dict[str, Any] = {}  # by name: what was measured some steps ago is still shown
         self.saving: dict[str, float] = {}  # seconds that the last checkpoint took
 
     def __enter__(self) -> "Run":
@@ -225,7 +226,8 @@ class Run:
         log_to(self.loggers, finite(record))
         if math.isfinite(score):
             self.scores.append(score)
-        self.bar.set_postfix(describe_step(record), refresh=False)
+        self.newest |= record
+        self.bar.set_postfix(describe_step(self.newest), refresh=False)
         self.bar.update()
 
     def show(self, text: str) -> None:

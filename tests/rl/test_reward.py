@@ -22,6 +22,7 @@ from fleming.rl.reward import reward_parts, try_reward
 from fleming.rl.rollout import REPORTS, Actor, sample_groups
 from fleming.rl.sampled import rollout_metrics
 from fleming.settings import Config
+from fleming.training import run
 from fleming.training.metrics import finite
 from fleming.training.parallel import AgreedError
 from model.errors import InputError
@@ -315,14 +316,17 @@ def test_a_reward_that_fails_on_a_whole_step_ends_the_run_with_its_own_error(fol
     check_run(folder, failures=1)
 
 
-def test_failures_on_dev_are_counted_in_the_step_that_measured(folder):
+def test_dev_stays_in_the_bar_and_its_failures_count_in_the_step_that_measured(folder, monkeypatch):
+    bars, describe = [], run.describe_step
+    monkeypatch.setattr(run, "describe_step", lambda record: bars.append(describe(record)) or bars[-1])
     dev = folder / "dev.jsonl"
     write_jsonl(dev, [{**to_json(question(name)), "split": "dev"} for name in "ab"])
     more = ["grpo.reward=away:on_dev", f"data.dev={dev}", "grpo.dev_every=2"]
-    more += ["grpo.stage1={max_steps: 3, group_size: 2}"]
+    more += ["grpo.stage1={max_steps: 4, group_size: 2}"]
     assert run_here(train_grpo, [*settings(folder, questions=1), *more])[0] == 0
     found = [r["reward_failures"] for r in read_records(folder / "run/grpo/metrics.jsonl")]
-    assert found == [0, 1, 1]
+    assert found == [0, 1, 0, 1]
+    assert [bar.get("dev") for bar in bars] == [None, *3 * ["0.0% [0.0%, 65.8%]"]]
 
 
 def test_so_it_does_on_every_rank_and_failures_are_those_of_all_of_them(folder):
