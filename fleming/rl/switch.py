@@ -10,14 +10,6 @@ from typing import Any
 
 from fleming.settings.training import StageConfig, SwitchConfig
 
-SIGNS = {  # setting -> which signs end the stage
-    "never": lambda slope, flat: False,
-    "slope": lambda slope, flat: slope,
-    "flat_groups": lambda slope, flat: flat,
-    "either": lambda slope, flat: slope or flat,
-    "both": lambda slope, flat: slope and flat,
-}
-
 
 def mean(values: Iterable[float]) -> float:
     """Return the mean, whatever finite numbers a reward of one's own gives: their sum may be none."""
@@ -52,9 +44,11 @@ def stage1_over(
         return {"because": "max_tokens", **measured}
     if done < max(cfg.min_steps, window):
         return None
-    rises_no_more = len(measured["slopes"]) == window and max(measured["slopes"]) < cfg.max_slope
-    sparse = measured["flat"] > cfg.max_flat
-    if not SIGNS[cfg.when](rises_no_more, sparse):
+    signs = {
+        "slope": len(measured["slopes"]) == window and max(measured["slopes"]) < cfg.max_slope,
+        "flat_groups": measured["flat"] > cfg.max_flat,
+    }
+    either, both = any(signs.values()), all(signs.values())
+    if not {**signs, "either": either, "both": both, "never": False}[cfg.when]:
         return None
-    signs = {"slope": rises_no_more, "flat_groups": sparse}
     return {"because": " and ".join(sign for sign, seen in signs.items() if seen), **measured}
