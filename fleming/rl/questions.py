@@ -5,6 +5,7 @@ Left out: which of them a step draws (curriculum.py).
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from fleming.noise import permutation
 from fleming.prompt import prompt_ids
@@ -23,7 +24,7 @@ def training_questions(
 
     What is left out is said. Raises InputError where no question is left.
     """
-    source, context = cfg.question_file, model.max_position_embeddings
+    source = cfg.question_file
     questions = read_questions(source, cfg, say)
     if kinds := Counter(q.answer_kind for q in questions if q.answer_kind):
         say(f"{source}: free answers ({', '.join(f'{kind} {count}' for kind, count in kinds.items())})")
@@ -33,23 +34,32 @@ def training_questions(
         raise InputError(f"{source}: no question of {total} has split train; RL learns from no other")
     if len(train) < total:
         say(f"{total - len(train)} questions of other splits than train are left out")
-    usable, longest = leave_room(train, cfg, tokenizer, context)
-    if not usable:
-        raise InputError(
-            f"{source}: none of {len(train)} training questions leaves room for grpo.max_new_tokens = "
-            f"{cfg.grpo.max_new_tokens} in the model's context of {context}"
-        )
-    if len(usable) < len(train):
-        say(f"{len(train) - len(usable)} questions are too long for the model's context and are left out")
-    return usable, longest
+    return leave_room(train, source, cfg, tokenizer, model, say)
 
 
 def leave_room(
-    questions: Sequence[Question], cfg: Config, tokenizer: Tokenizer, context: int
+    questions: Sequence[Question],
+    source: Path,
+    cfg: Config,
+    tokenizer: Tokenizer,
+    model: ModelConfig,
+    say: Callable[[str], None],
 ) -> tuple[list[Question], int]:
-    """Return the questions that leave room for an answer, and the tokens of the longest with it."""
+    """Return the questions that leave room for an answer, and the tokens of the longest with it.
+
+    What is left out is said. Raises InputError where there are some, and none leaves room.
+    """
+    context = model.max_position_embeddings
     lengths = [len(prompt_ids(q, tokenizer, cfg)) + cfg.grpo.max_new_tokens for q in questions]
     usable = [q for q, length in zip(questions, lengths, strict=True) if length <= context]
+    if questions and not usable:
+        raise InputError(
+            f"{source}: none of {len(questions)} questions leaves room for grpo.max_new_tokens = "
+            f"{cfg.grpo.max_new_tokens} in the model's context of {context}"
+        )
+    if len(usable) < len(questions):
+        left_out = len(questions) - len(usable)
+        say(f"{source}: {left_out} questions are too long for the model's context and are left out")
     return usable, max((length for length in lengths if length <= context), default=0)
 
 
@@ -68,14 +78,6 @@ def read_dev(cfg: Config, say: Callable[[str], None]) -> list[Question]:
 def dev_questions(
     cfg: Config, tokenizer: Tokenizer, model: ModelConfig, say: Callable[[str], None], longest: int
 ) -> tuple[list[Question], int]:
-    """Return those of them that leave room for an answer, and `longest`, or the tokens of their longest, if more.
-
-    Raises InputError where there are some, and none leaves room.
-    """
-    drawn = read_dev(cfg, say)
-    usable, length = leave_room(drawn, cfg, tokenizer, model.max_position_embeddings)
-    if drawn and not usable:
-        raise InputError(
-            f"{cfg.dev_file}: none of {len(drawn)} questions leaves room for an answer; set grpo.dev_every=0"
-        )
+    """Return those of them that leave room for an answer, and `longest`, or the tokens of their longest, if more."""
+    usable, length = leave_room(read_dev(cfg, say), cfg.dev_file, cfg, tokenizer, model, say)
     return usable, max(longest, length)

@@ -11,9 +11,10 @@ from fleming.files import write_jsonl
 from fleming.prompt import prompt_ids
 from fleming.records import Question
 from fleming.rl.dev import measure
-from fleming.rl.questions import dev_questions, leave_room, read_dev
+from fleming.rl.questions import dev_questions, read_dev
 from fleming.rl.rollout import Actor
 from fleming.settings import Config
+from model.errors import InputError
 from model.huggingface.weights import open_model
 
 ASKED = [Question(f"q{i}", "?", {"A": "yes", "B": "no"}, "A", split="dev") for i in range(5)]
@@ -54,9 +55,18 @@ def test_the_cache_holds_the_longest_of_what_is_learned_from_and_what_is_measure
     usable, longest = dev_questions(cfg, tokenizer, described.cfg, print, 10)
     assert longest == max(len(prompt_ids(q, tokenizer, cfg)) for q in usable) + 9 > 10
     assert dev_questions(cfg, tokenizer, described.cfg, print, 500)[1] == 500
-    for context, count in (
-        (longest, len(ASKED)),
-        (longest - 1, 0),
-    ):  # an answer may end where the context does
-        model = replace(described.cfg, max_position_embeddings=context)
-        assert len(leave_room(ASKED, cfg, tokenizer, model.max_position_embeddings)[0]) == count
+
+    write_jsonl(
+        tmp_path / "dev.jsonl", map(asdict, [*ASKED, replace(ASKED[0], id="long", question="? " * 9)])
+    )
+    model, said = (
+        replace(described.cfg, max_position_embeddings=longest),
+        [],
+    )  # an answer may end where this does
+    found, most = dev_questions(cfg, tokenizer, model, said.append, 0)
+    assert ({q.id for q in found}, most) == ({q.id for q in ASKED}, longest)
+    assert said == [f"{cfg.dev_file}: 1 questions are too long for the model's context and are left out"]
+    with pytest.raises(
+        InputError, match=f"dev.jsonl: none of 6 questions leaves room .* context of {longest - 1}"
+    ):
+        dev_questions(cfg, tokenizer, replace(model, max_position_embeddings=longest - 1), print, 0)
