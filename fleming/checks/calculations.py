@@ -19,6 +19,7 @@ from typing import Any
 from fleming.checks.arithmetic import RELATIONS, SIGNS, WRITTEN, Side, Token, equations, plain, sides
 from fleming.checks.units import ANALYTES, THOUSANDS, UNITS, Quantity, compare, times
 
+_NAMED = re.compile(r" (?:of )?(?!(?:which|because|since|after|before|there)\b)[^\W\d_]{5,}")
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _LONG, _SHORT = (
     "|".join(re.escape(name) for name in sorted(ANALYTES, key=len, reverse=True) if (len(name) > 3) == long)
@@ -109,7 +110,9 @@ def _verdict(text: str, sign: Token, earlier: list[Side], right: Side) -> Calcul
         worked_out = any(token.kind in SIGNS for token in (*left.tokens, *right.tokens))
         return Calculation(*span, "unread") if worked_out else None
     read = [side for side in earlier if side.value is not None]
-    converted = _is_conversion(left.value, right.value)
+    # 0.1 mg = 100 mg meperidine: what is named behind the second may well be another thing than before the first.
+    of_another = left.value.unit == right.value.unit and _NAMED.match(text, right.end)
+    converted = _is_conversion(left.value, right.value) and not of_another
     restated = sign.kind in ("restated", "roughly")
     worked_out = not restated and any(not side.value.printed for side in (*read, right))
     if not (converted or worked_out):

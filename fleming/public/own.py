@@ -199,7 +199,7 @@ def _aliases(value: Any) -> Any:
 
 
 def _tolerance(value: Any) -> Any:
-    is_number = re.fullmatch(r"\d{1,15}([.,]\d{1,15})?", str(value))
+    is_number = re.fullmatch(r"(?![1-9]\d{0,2},\d{3}$)\d{1,15}([.,]\d{1,15})?", str(value))
     return float(str(value).replace(",", ".")) if is_number else value
 
 

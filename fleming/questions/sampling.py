@@ -250,7 +250,8 @@ MEANING = {
     "no_pedigree": "no mode of inheritance is on record, which synth.rules.min_family above 0 asks for",
     "no_rivals": "no three diseases share synth.rules.min_shared findings with the right one",
     "rival_stands": "no source gives a reason against three rivals, as how frequent a finding is",
-    "few_distractors": "no three options of like size that a source calls wrong (synth.rules.similar_size)",
+    "few_distractors": "no three options of like size that a source calls wrong and whose diseases share enough "
+    "findings (synth.rules.similar_size, similar_length, min_shared)",
 }
 
 

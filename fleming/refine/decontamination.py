@@ -18,6 +18,7 @@ Left out: translations, and rewrites that keep neither a run of words nor the op
 what follows from a leak (gate.py, which is the command).
 """
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -159,8 +160,8 @@ class Index:
         """Return the leak of a benchmark's text of which shared runs carry so much weight, None where it is none."""
         whole = self.runs.weight_of(text)
         long = min(VERBATIM, max(LONG, LONG_SHARE * whole))
-        is_long = weight >= long / 2 and self.runs.longest(text, ours) >= long
-        if not weight or (weight < RUN_SHARE * whole and not is_long):
+        is_long = functools.cache(lambda: weight >= long / 2 and self.runs.longest(text, ours) >= long)
+        if not weight or (weight < RUN_SHARE * whole and not is_long()):
             return None
         share = float(weight / whole)
         items = [self.items[i] for i in self.with_text[text]]
@@ -179,7 +180,7 @@ class Index:
         answers = not asks or is_context or any(_alike(gold, item.gold) for item in items)
         of_theirs, of_ours = self.runs.common(text, ours)
         is_evidence = weight >= ALONE or (weight >= enough and of_ours >= MOST and answers)
-        if not is_long and (of_theirs < WORDS_SHARE or not is_evidence):
+        if (of_theirs < WORDS_SHARE or not is_evidence) and not is_long():
             return None
         return Match(items[0].benchmark, items[0].id, "context" if is_context else rule, share)
 

@@ -162,6 +162,7 @@ p < 0.05 = significant
 1 g fat = 9 kcal
 1 tablet = 500 mg
 prednisone 5 mg = 4 mg methylprednisolone
+fentanyl 0.1 mg = 100 mg of meperidine
 37.0 °C (38.5 °C)
 5 mg (10 mL)
 20 (25%)

@@ -53,7 +53,6 @@ def graph():
         ("A finding of toe pain is gout.", "contradicted"),  # and of findings by any of their names
         ("For gout we give warfarin.", "contradicted"),
         ("Patients with gout receive colchicine.", "supported"),
-        ("Toe pain goes with gout.", "supported"),
         ("Gout is a type of gouty flare.", "contradicted"),
         ("Gout presents with fever.", "contradicted"),  # a source denies it
         ("Gout presents with high fever.", "contradicted"),  # and so of what is a form of it

@@ -89,6 +89,8 @@ B选项正确。
 NO_CONCLUSIONS = """
 The second most likely diagnosis is {b}.
 The differential diagnosis is {b}.
+The explanation is {b}.
+Then the diagnosis would be {b}.
 Option: {b}.
 {b} is the most likely diagnosis where there is a rash.
 If that were so, the answer would be B.

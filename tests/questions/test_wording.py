@@ -293,7 +293,10 @@ def test_the_patient_is_of_the_age_of_onset_or_of_an_age_at_which_the_finding_is
         assert 1.5 - 1 / 12 <= draw_patient(graph, "root", clues, generator(number)).age <= 12
         graph, clues = world(onset="congenital onset", course="death in infancy", rash="")
         assert 0 <= draw_patient(graph, "root", clues, generator(number)).age <= 0.9
-        for lethal in ({"course": "neonatal death", "micrognathia": ""}, {"cyclopia": "", "cleft_palate": ""}):
+        for lethal in (
+            {"course": "neonatal death", "micrognathia": ""},
+            {"cyclopia": "", "cleft_palate": ""},
+        ):
             graph, clues = world(onset="congenital onset", **lethal)
             assert draw_patient(graph, "root", clues, generator(number)).age <= 0.07
         graph, clues = world(onset="congenital onset", rash="")

@@ -227,6 +227,10 @@ the Danish neurologist Knud Krabbe | Sister Mary Joseph nodule | his mother Park
 his father Hispanic | Vitamin D, 30 ng/mL | Serum Sodium, 135 | GenBank accession number AY278741 | 三月余 | 九十以上
 the Cleveland Clinic score | in the General Hospital | unit B12 | an Emergency Ward | 三级甲等医院 | 县人民医院
 Accession number GSE12345 | extension 120 degrees | pain 8/10 14:00 | 16-Apr | 江西，男，30岁 | 高血压，62岁 | 今年92例
+管床医生：请复查血钾。 | 接诊医生查体，患者腹软。 | 手术医生是左利手， | 监护人为单亲，
+患儿小耳，3岁发现听力下降 | 母亲陶瓷工，有铅接触史 | 女儿夏秋有鼻炎
+医生戴手套，行直肠指检 | Down Syndrome，男，3岁。 | Acute Appendicitis，女
+Lung Cancer，男 | patients 90 years of age or less | ninety years old or less
 registration number NCT00816829 | 许多医生认为 | 关于医师的规定 | case number 12 | group 12 of 345 | +10 20 30
 """
 

@@ -142,6 +142,11 @@ NO_REFUSALS = [
     "无法提供足够的铁",
     "不能帮助诊断的是B",
     "moderate",
+    "Unfortunately, we cannot use aspirin in this child. Answer: acetaminophen.",
+    "I am afraid that I cannot agree with A; the answer is B.",
+    "It is appropriate for me to choose B here.",
+    "The question goes against the usual pattern: B is right.",
+    "抱歉,这涉及铜代谢,答案是B。",
 ]
 
 
