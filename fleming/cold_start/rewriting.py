@@ -20,9 +20,7 @@ from fleming.text import reserved, single_spaced
 
 PROMPTS = load_table("rewriting.yaml")
 GROWTH = 3  # so many times as long as the old case may the new one be
-MARKS = str.maketrans(
-    "？：", "?:"
-)  # of a question, and of what introduces a text or a list: "Here is the case:"
+HALF_WIDTH = str.maketrans("？：", "?:")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)[\s-]*(year|month|week|day|岁|个月|周|天)?")
 
@@ -106,8 +104,10 @@ def _fault(case: Case, names: Names) -> str:
     """Return why the new text is not the case, as far as names and numbers tell; "" where they do not."""
     before, after = (names_in(text, names).keys() for text in (case.text, case.new))
     numbers = [sorted(_NUMBER.findall(text)) for text in (case.text, case.new)]
-    beside = {*"?:"} & {*case.new.translate(MARKS)} - {*case.text.translate(MARKS)}
-    if not case.new or beside or len(case.new) > GROWTH * len(case.text) or reserved(case.new):
+    old_marks, new_marks = ({*"?:"} & {*text.translate(HALF_WIDTH)} for text in (case.text, case.new))
+    # A question of the teacher's, or what introduces the case: "Here is the rewritten version:".
+    is_no_case = not new_marks <= old_marks
+    if not case.new or is_no_case or len(case.new) > GROWTH * len(case.text) or reserved(case.new):
         return "no_case"
     if before - after:
         return "lost_fact"

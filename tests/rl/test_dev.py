@@ -59,10 +59,8 @@ def test_the_cache_holds_the_longest_of_what_is_learned_from_and_what_is_measure
     write_jsonl(
         tmp_path / "dev.jsonl", map(asdict, [*ASKED, replace(ASKED[0], id="long", question="? " * 9)])
     )
-    model, said = (
-        replace(described.cfg, max_position_embeddings=longest),
-        [],
-    )  # an answer may end where this does
+    said: list[str] = []
+    model = replace(described.cfg, max_position_embeddings=longest)  # an answer may end where this does
     found, most = dev_questions(cfg, tokenizer, model, said.append, 0)
     assert ({q.id for q in found}, most) == ({q.id for q in ASKED}, longest)
     assert said == [f"{cfg.dev_file}: 1 questions are too long for the model's context and are left out"]
